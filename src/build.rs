@@ -1,0 +1,269 @@
+//! `klpbuild modules`: compile, map, modpost.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use fs_err as fs;
+
+use crate::exit::Exit;
+use crate::hook::{self, Report};
+use crate::make::Command;
+use crate::plan::Plan;
+use crate::plan::goals::{Kind, is_interactive};
+use crate::progress::history::Run;
+use crate::session::{Outcome, Session};
+use crate::state::State;
+use crate::terminal;
+use crate::tree::config::Config;
+use crate::tree::era::{Era, Kbuild, Method};
+
+/// Builds what the plan asks for.
+///
+/// # Errors
+/// klpbuild found a problem: with the tree, the configuration, or what the map step saw.
+pub fn modules(plan: &Plan) -> Result<Exit> {
+    if plan.external.is_none() {
+        plan.tree.check_clean_source(plan.variable("ARCH"))?;
+    }
+    if plan.dry_run {
+        return dry_run(plan);
+    }
+    let _lock = plan.state.lock()?;
+    let mut session = Session::begin(plan)?;
+    for goals in before(plan) {
+        let interactive =
+            goals.iter().any(|goal| is_interactive(goal)) && terminal::Surroundings::is_interactive();
+        let exit = if interactive {
+            session.interact(&plan.interactive_make(&goals))?
+        } else {
+            run(&mut session, &plan.make(&goals))?
+        };
+        if exit != Exit::Done {
+            return Ok(exit);
+        }
+    }
+    let exit = main_run(plan, &mut session)?;
+    if exit != Exit::Done {
+        return Ok(exit);
+    }
+    for goals in after(plan) {
+        let exit = run(&mut session, &plan.make(&goals))?;
+        if exit != Exit::Done {
+            return Ok(exit);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Goals of make runs that have to come before the main one.
+fn before(plan: &Plan) -> impl Iterator<Item = Vec<String>> {
+    [Kind::Clean, Kind::Config].map(|kind| plan.goals_of(kind)).into_iter().filter(|goals| !goals.is_empty())
+}
+
+/// Goals of make runs that have to come after the main one.
+fn after(plan: &Plan) -> impl Iterator<Item = Vec<String>> {
+    [Kind::Single, Kind::Install]
+        .map(|kind| plan.goals_of(kind))
+        .into_iter()
+        .filter(|goals| !goals.is_empty())
+}
+
+/// The goals of the main run. `modules` comes first: the fragment relies on it.
+fn main_goals(plan: &Plan) -> Vec<String> {
+    let rest = plan.goals_of(Kind::Build).into_iter().filter(|goal| goal != "modules");
+    std::iter::once("modules".to_owned()).chain(rest).collect()
+}
+
+fn run(session: &mut Session<'_>, command: &Command) -> Result<Exit> {
+    let outcome = session.run(command, None)?;
+    session.sum_up(&outcome);
+    Ok(outcome.exit)
+}
+
+/// What the main run is.
+enum Main {
+    /// With M=, or without CONFIG_LIVEPATCH: as make does it.
+    Plain,
+    /// With the map in the middle.
+    Mapped(Kbuild),
+}
+
+fn decide(plan: &Plan) -> Result<Main> {
+    if plan.external.is_some() {
+        return Ok(Main::Plain);
+    }
+    let config = plan.config.display();
+    ensure!(
+        plan.config.is_file(),
+        "the kernel is not configured: there is no {config}; make one first, with a config goal \
+         (klpbuild modules olddefconfig, with a .config of your distribution; or klpbuild modules defconfig)"
+    );
+    let options = Config::read(&plan.config)?;
+    ensure!(
+        options.modules,
+        "CONFIG_MODULES is not set in {config}: this kernel has no modules; set it \
+         (scripts/config --file {config} --enable MODULES), then run: klpbuild modules olddefconfig"
+    );
+    if options.livepatch {
+        return Ok(Main::Mapped(Kbuild::detect(&plan.tree.srctree)?));
+    }
+    if !plan.quiet {
+        terminal::say(format_args!(
+            "CONFIG_LIVEPATCH is not set in {config}: modules only, no Symbols.list is made"
+        ));
+    }
+    Ok(Main::Plain)
+}
+
+fn main_run(plan: &Plan, session: &mut Session<'_>) -> Result<Exit> {
+    let goals = main_goals(plan);
+    match decide(plan)? {
+        Main::Plain => {
+            let last = Run::read(&plan.state.last_run());
+            let outcome = session.run(&plan.make(&goals), last)?;
+            finish(plan, session, &outcome, None)
+        }
+        Main::Mapped(kbuild) => match &kbuild.method {
+            Method::Fragment => with_fragment(plan, session, &kbuild, &goals),
+            Method::Phased { compile } => in_phases(plan, session, &kbuild, compile, &goals),
+        },
+    }
+}
+
+/// One make run; the fragment makes the map a prerequisite of modpost.
+fn with_fragment(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals: &[String]) -> Result<Exit> {
+    prepare(&plan.state)?;
+    let last = Run::read(&plan.state.last_run());
+    let outcome = session.run(&plan.make_with_map(kbuild.era, goals)?, last)?;
+    let report = Report::read(&plan.state);
+    if outcome.exit == Exit::Done {
+        ensure!(
+            report.is_some(),
+            "make is done, but it never came to make Symbols.list: this tree's makefiles are unlike any known \
+             ones; the full output is in {}",
+            plan.log.display()
+        );
+    }
+    finish(plan, session, &outcome, report)
+}
+
+/// Writes the fragment, and empties what the last run left for make to read.
+fn prepare(state: &State) -> Result<()> {
+    fs::write(state.fragment(), hook::FRAGMENT)?;
+    fs::write(state.modpost_arguments(), "")?;
+    fs::write(state.strict_arguments(), "")?;
+    match fs::remove_file(state.report()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("cannot begin"),
+        _ => Ok(()),
+    }
+}
+
+/// Several make runs, for a tree without the targets that the fragment needs: everything is compiled and
+/// vmlinux linked, then the map is made, then `make modules` descends once more.
+fn in_phases(
+    plan: &Plan,
+    session: &mut Session<'_>,
+    kbuild: &Kbuild,
+    compile: &[&str],
+    goals: &[String],
+) -> Result<Exit> {
+    prepare(&plan.state)?;
+    let (both, vmlinux) = phases(plan, kbuild, compile);
+    for command in std::iter::once(both).chain(vmlinux) {
+        let exit = run(session, &command)?;
+        if exit != Exit::Done {
+            return Ok(exit);
+        }
+    }
+    let tree = &plan.tree;
+    let report = hook::step(&tree.objtree, &tree.srctree, kbuild, &plan.variables, &plan.state)?;
+    let mut command = plan.make(goals);
+    command.arg("KBUILD_BUILTIN=y");
+    let modpost = fs::read_to_string(plan.state.modpost_arguments())?;
+    command.args(modpost.split_whitespace());
+    let outcome = session.run(&command, None)?;
+    finish(plan, session, &outcome, Some(report))
+}
+
+/// The makes before the map: one for all objects, and one for vmlinux where that does not link it.
+fn phases(plan: &Plan, kbuild: &Kbuild, compile: &[&str]) -> (Command, Option<Command>) {
+    let goals: Vec<String> = compile.iter().map(|&goal| goal.to_owned()).collect();
+    let mut both = plan.make(&goals);
+    both.arg("KBUILD_BUILTIN=y");
+    both.arg(if kbuild.era == Era::ModpostFirst { "KBUILD_MODULES=y" } else { "KBUILD_MODULES=1" });
+    let linked = compile.contains(&"vmlinux");
+    (both, (!linked).then(|| plan.make(&["vmlinux".to_owned()])))
+}
+
+/// Says how the main run ended.
+fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<Report>) -> Result<Exit> {
+    session.sum_up(outcome);
+    match outcome.exit {
+        Exit::Done => {}
+        Exit::Make(_) if report.is_some_and(|report| report.failed) => return Ok(Exit::Problem),
+        exit => return Ok(exit),
+    }
+    outcome.run.write(&plan.state.last_run())?;
+    if !plan.quiet {
+        let time = clock(outcome.run.time);
+        terminal::out(match report {
+            Some(Report { modules, livepatches, names, .. }) => format!(
+                "klpbuild: {}, {}; {names} names in Symbols.list; {time}\n",
+                count(modules, "module"),
+                count(livepatches, "livepatch"),
+            ),
+            None => format!("klpbuild: modules are built; {time}\n"),
+        });
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    match (number, noun) {
+        (1, _) => format!("1 {noun}"),
+        (_, "livepatch") => format!("{number} livepatches"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+fn clock(time: std::time::Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 60 {
+        format!("{:.1} s", time.as_secs_f64())
+    } else {
+        format!("{} min {} s", seconds / 60, seconds % 60)
+    }
+}
+
+/// Prints the makes that would be run.
+fn dry_run(plan: &Plan) -> Result<Exit> {
+    let mut commands: Vec<Command> = Vec::new();
+    commands.extend(before(plan).map(|goals| plan.make(&goals)));
+    let goals = main_goals(plan);
+    // A config goal of this very run may be what makes the configuration.
+    let main = if plan.config.is_file() || commands.is_empty() { decide(plan)? } else { undecided(plan)? };
+    match main {
+        Main::Plain => commands.push(plan.make(&goals)),
+        Main::Mapped(kbuild) => match &kbuild.method {
+            Method::Fragment => commands.push(plan.make_with_map(kbuild.era, &goals)?),
+            Method::Phased { compile } => {
+                let (both, vmlinux) = phases(plan, &kbuild, compile);
+                commands.push(both);
+                commands.extend(vmlinux);
+                let mut modules = plan.make(&goals);
+                modules.arg("KBUILD_BUILTIN=y");
+                commands.push(modules);
+            }
+        },
+    }
+    commands.extend(after(plan).map(|goals| plan.make(&goals)));
+    for command in commands {
+        terminal::out(format!("{command}\n"));
+    }
+    Ok(Exit::Done)
+}
+
+fn undecided(plan: &Plan) -> Result<Main> {
+    if plan.external.is_some() {
+        bail!("config goals and M= do not go together");
+    }
+    Ok(Main::Mapped(Kbuild::detect(&plan.tree.srctree)?))
+}

@@ -1,0 +1,172 @@
+//! The command line as it is typed; the only place that names clap. [`crate::plan`] turns it into what it
+//! means.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0  done
+  1  klpbuild found a problem (its message says which, and what to do)
+  2  usage error
+  N  make's own status, if make failed (2 for a build error)
+  A signal that stops klpbuild stops make as well, and then ends klpbuild by the same signal.
+
+Files, all in the object tree:
+  Symbols.list       the symbols of vmlinux and of every module that is not a livepatch
+  modules.livepatch  the livepatch modules, one path a line
+  .klpbuild/         klpbuild's state: the log of the last run (make.log), its lock, the make fragment";
+
+/// Build Linux kernel modules and livepatches: runs make, and makes Symbols.list between compilation and
+/// modpost.
+#[derive(Debug, Parser)]
+#[command(name = "klpbuild", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[expect(missing_docs, reason = "the fields' doc comments are the text of --help; these are the outermost")]
+pub struct Cli {
+    #[command(flatten)]
+    pub options: Options,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What klpbuild is asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build the modules, a complete vmlinux and Symbols.list, in place of `make modules`
+    ///
+    /// Goals beside `modules` are built in the same run (`klpbuild modules bzImage -j8`); config goals
+    /// (olddefconfig, defconfig, ...) run first. VAR=VALUE goes to make unchanged.
+    Modules(ModulesArgs),
+    /// `make clean`, then remove what klpbuild made
+    Clean(CleanArgs),
+    /// `make mrproper`, then remove what klpbuild made
+    Mrproper(CleanArgs),
+    /// `make distclean`, then remove what klpbuild made
+    Distclean(CleanArgs),
+    /// Remove what klpbuild made, and nothing else
+    Klpclean(CleanArgs),
+    /// Make Symbols.list for an object tree that is built already, without running a build
+    Symbols(SymbolsArgs),
+    /// Run by the makefile fragment between compilation and modpost
+    #[command(hide = true)]
+    Hook,
+}
+
+/// Options of every subcommand.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Options {
+    /// Run as if started in DIR
+    #[arg(short = 'C', long, value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+    /// Run N jobs at once [default: one per CPU, or what an outer make provides]
+    #[arg(short, long, value_name = "N", global = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub jobs: Option<u32>,
+    /// Go on with what can still be built after an error
+    #[arg(short, long, global = true)]
+    pub keep_going: bool,
+    /// Print problems only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Also print the make command, quoted so that it can be pasted
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// How progress is shown
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
+    pub progress: ProgressKind,
+    /// Write make's full output to FILE [default: .klpbuild/make.log in the object tree]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub log: Option<PathBuf>,
+    /// Print what would be run and removed, and do nothing
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressKind {
+    /// A bar on a terminal, plain lines elsewhere
+    #[default]
+    Auto,
+    /// A bar, whatever the output is
+    Bar,
+    /// One line for each step, as make prints them
+    Plain,
+    /// No steps, only problems and the closing line
+    None,
+}
+
+/// Arguments of `klpbuild modules`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ModulesArgs {
+    /// Goals and variables for make
+    #[arg(value_name = "GOAL|VAR=VALUE")]
+    pub words: Vec<String>,
+    /// Options for make, as they are
+    #[arg(value_name = "MAKE-OPTION", last = true)]
+    pub make_options: Vec<String>,
+}
+
+/// Arguments of the subcommands that clean.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CleanArgs {
+    /// Variables for make
+    #[arg(value_name = "VAR=VALUE", value_parser = assignment)]
+    pub words: Vec<String>,
+}
+
+/// Arguments of `klpbuild symbols`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SymbolsArgs {
+    /// The object tree [default: the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub objtree: Option<PathBuf>,
+    /// Write the map to FILE instead of Symbols.list in the object tree (`-` for standard output)
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+fn assignment(word: &str) -> Result<String, String> {
+    if word.contains('=') {
+        Ok(word.to_owned())
+    } else {
+        Err("only variables can be given here (VAR=VALUE), no goals".to_owned())
+    }
+}
+
+/// Parses the process's command line. `--help`, `--version` and usage errors are printed and end the
+/// process, with status 0 and 2.
+pub fn parse() -> Cli {
+    Cli::parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_anywhere() {
+        let cli = Cli::try_parse_from([
+            "klpbuild", "-C", "/src", "modules", "bzImage", "-j8", "O=/obj", "-k", "--", "-d", "--trace",
+        ])
+        .unwrap();
+        assert_eq!(cli.options.jobs, Some(8));
+        assert!(cli.options.keep_going);
+        let Command::Modules(args) = cli.command else { panic!("{cli:?}") };
+        assert_eq!(args.words, ["bzImage", "O=/obj"]);
+        assert_eq!(args.make_options, ["-d", "--trace"]);
+    }
+
+    #[test]
+    fn unknown_options_are_refused() {
+        assert!(Cli::try_parse_from(["klpbuild", "modules", "--jbos=8"]).is_err());
+        assert!(Cli::try_parse_from(["klpbuild", "modules", "-j0"]).is_err());
+        assert!(Cli::try_parse_from(["klpbuild", "clean", "modules"]).is_err());
+    }
+}

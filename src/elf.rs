@@ -1,0 +1,158 @@
+//! Reading ELF objects; the only place that names the object crate.
+//!
+//! Only the headers, the symbol table with its strings, and `.modinfo` are read: memory does not grow with
+//! the size of the file. Files are read, not mapped, because make may still be writing others.
+//! Nothing in a file is trusted: whatever does not fit is an error that names the file.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use fs_err::File;
+use object::elf;
+use object::read::elf::{FileHeader, SectionHeader as _, Sym as _};
+use object::read::{ReadCache, ReadRef as _};
+use object::{Endianness, FileKind};
+
+/// How a symbol stands in its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Defined here: in a section, absolute, or common.
+    Defined,
+    /// `SHN_UNDEF`: the object wants it from elsewhere.
+    Undefined,
+    /// `SHN_UNDEF` and weak: the object can do without it.
+    UndefinedWeak,
+}
+
+/// One entry of a symbol table that names something of the program: neither the null entry nor
+/// `STT_SECTION`, nor `STT_FILE`.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// Offset and length of the name in the string table.
+    name: (u32, u32),
+    place: Place,
+}
+
+/// What klpbuild needs to know of one object file.
+#[derive(Debug, Default)]
+pub struct Object {
+    strings: Vec<u8>,
+    entries: Vec<Entry>,
+    modinfo: Vec<u8>,
+    machine: u16,
+}
+
+impl Object {
+    /// Reads the symbol table and `.modinfo` of the ELF file at `path`, of either class and byte order.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no ELF file, or is truncated or inconsistent; the message names the file
+    /// and what is wrong with it.
+    pub fn read(path: &Path) -> Result<Object> {
+        let file = File::open(path)?;
+        let data = ReadCache::new(file);
+        let inner = || match FileKind::parse(&data) {
+            Ok(FileKind::Elf32) => parse::<elf::FileHeader32<Endianness>>(&data),
+            Ok(FileKind::Elf64) => parse::<elf::FileHeader64<Endianness>>(&data),
+            _ => Err(not_elf(&data)),
+        };
+        inner().with_context(|| format!("cannot read the symbols of {}", path.display()))
+    }
+
+    /// The symbols in the order of the symbol table: names, raw as they are, and where they stand. The null
+    /// entry, section and file symbols are left out, as `nm` leaves them out.
+    pub fn symbols(&self) -> impl Iterator<Item = (&[u8], Place)> {
+        self.entries.iter().map(|entry| {
+            let start = entry.name.0 as usize;
+            let name = self.strings.get(start..start + entry.name.1 as usize).unwrap_or_default();
+            (name, entry.place)
+        })
+    }
+
+    /// Whether `nm` of the object's own binutils hides a symbol of this name: the mapping symbols that mark
+    /// code and data (bfd's `bfd_is_target_special_symbol`), on architectures that have them.
+    pub fn is_mapping_symbol(&self, name: &[u8]) -> bool {
+        let kinds: &[u8] = match elf::Machine(self.machine) {
+            elf::EM_AARCH64 => b"xdmfp",
+            elf::EM_ARM => b"atdmfp",
+            _ => return false,
+        };
+        match name {
+            [b'$', kind] | [b'$', kind, b'.', ..] => kinds.contains(kind),
+            _ => false,
+        }
+    }
+
+    /// The `tag=value` strings of `.modinfo` (include/linux/moduleparam.h); none if there is no such
+    /// section.
+    pub fn modinfo(&self) -> impl Iterator<Item = &[u8]> {
+        self.modinfo.split(|&byte| byte == 0).filter(|entry| !entry.is_empty())
+    }
+}
+
+fn parse<E>(data: &ReadCache<File>) -> Result<Object>
+where
+    E: FileHeader<Endian = Endianness>,
+{
+    let header = E::parse(data)?;
+    let endian = header.endian()?;
+    let machine = header.e_machine(endian).0;
+    let sections = header.sections(endian, data).map_err(|e| truncated(e, data))?;
+    let modinfo = match sections.section_by_name(endian, b".modinfo") {
+        Some((_, section)) => section.data(endian, data).map_err(|e| truncated(e, data))?.to_vec(),
+        None => Vec::new(),
+    };
+    let table = sections.symbols(endian, data, elf::SHT_SYMTAB).map_err(|e| truncated(e, data))?;
+    if table.is_empty() {
+        return Ok(Object { modinfo, machine, ..Object::default() });
+    }
+    let strings = sections
+        .section(table.string_section())
+        .and_then(|section| section.data(endian, data))
+        .map_err(|e| truncated(e, data))?
+        .to_vec();
+    let mut entries = Vec::with_capacity(table.len());
+    for (index, symbol) in table.iter().enumerate().skip(1) {
+        if matches!(symbol.st_type(), elf::STT_SECTION | elf::STT_FILE) {
+            continue;
+        }
+        let start = symbol.st_name(endian);
+        let length = strings
+            .get(start as usize..)
+            .and_then(|rest| rest.iter().position(|&byte| byte == 0))
+            .ok_or_else(|| anyhow!("symbol {index} has its name outside of the string table"))?;
+        let place = match (symbol.is_undefined(endian), symbol.is_weak()) {
+            (false, _) => Place::Defined,
+            (true, false) => Place::Undefined,
+            (true, true) => Place::UndefinedWeak,
+        };
+        entries.push(Entry { name: (start, u32::try_from(length)?), place });
+    }
+    Ok(Object { strings, entries, modinfo, machine })
+}
+
+/// The object crate's messages name what does not fit; what lies behind is nearly always a file that was cut
+/// short.
+fn truncated(error: object::read::Error, data: &ReadCache<File>) -> anyhow::Error {
+    let length = data.len().unwrap_or(0);
+    anyhow!("{error} (the file has {length} bytes: truncated or corrupt; delete it and build again)")
+}
+
+fn not_elf(data: &ReadCache<File>) -> anyhow::Error {
+    let inner = || -> Result<()> {
+        let length = data.len().map_err(|()| anyhow!("cannot tell its size"))?;
+        ensure!(length > 0, "the file is empty: delete it and build again");
+        let start =
+            data.read_bytes_at(0, length.min(4)).map_err(|()| anyhow!("cannot read its first bytes"))?;
+        match start {
+            [b'B', b'C', 0xc0, 0xde] => bail!(
+                "it is LLVM bitcode: this kernel makes native module objects only inside of modpost \
+                 (Clang LTO, 5.12 to 5.14); build without CONFIG_LTO_CLANG"
+            ),
+            [0x7f, b'E', b'L', b'F'] => bail!("its ELF header is cut short or of an unknown class"),
+            b"!<ar" | b"!<th" => bail!("it is an archive, not an object file"),
+            _ => bail!("not an ELF file"),
+        }
+    };
+    inner().err().unwrap_or_else(|| anyhow!("not an ELF file"))
+}

@@ -1,0 +1,61 @@
+//! How klpbuild ends: the exit statuses that `--help` and the README document.
+
+use std::process::ExitStatus;
+
+/// How a run of klpbuild ended when no error has to be reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: everything asked for is done.
+    Done,
+    /// 1: klpbuild itself found a problem. Its message has been printed already, or is the error that
+    /// accompanies this.
+    Problem,
+    /// 2: the command line makes no sense.
+    Usage,
+    /// make failed; klpbuild ends with make's own status (2 for an ordinary build error).
+    Make(u8),
+    /// A signal of this number arrived: klpbuild ends by the same signal, so that a shell sees what it
+    /// would see of make.
+    Signal(i32),
+}
+
+impl Exit {
+    /// The exit code a process reports for this ending. A signal is reported as shells write it, 128 plus
+    /// its number, for the case that raising it did not end the process.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Problem => 1,
+            Exit::Usage => 2,
+            Exit::Make(code) => code,
+            Exit::Signal(signal) => u8::try_from(128 + signal).unwrap_or(255),
+        }
+    }
+}
+
+/// What make's own end means. A make that a signal ended counts as that signal.
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        match (status.code(), status.signal()) {
+            (Some(0), _) => Exit::Done,
+            (Some(code), _) => Exit::Make(u8::try_from(code).unwrap_or(255)),
+            (None, Some(signal)) => Exit::Signal(signal),
+            (None, None) => Exit::Problem,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn makes_status_is_passed_on() {
+        assert_eq!(Exit::from(ExitStatus::from_raw(0)), Exit::Done);
+        assert_eq!(Exit::from(ExitStatus::from_raw(2 << 8)), Exit::Make(2));
+        assert_eq!(Exit::from(ExitStatus::from_raw(15)), Exit::Signal(15));
+        assert_eq!(Exit::Signal(2).code(), 130);
+    }
+}

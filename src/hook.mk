@@ -1,0 +1,50 @@
+# Read before the kernel's own makefiles by every make of a klpbuild run, until the last one unexports
+# it: there it makes Symbols.list a prerequisite of modpost. klpbuild says in the environment:
+#   KLPBUILD       the program
+#   KLPBUILD_ERA   a: the recipe of `modules` runs modpost, MODVERDIR lists the modules (up to 5.2)
+#                  b: likewise, modules.order lists the modules (5.3 to 6.0)
+#                  c: the recipe of `modpost` runs modpost, before vmlinux is linked (6.1 and later)
+#   KLPBUILD_FINAL not empty if the first make is the one that builds (no O=)
+
+# The top Makefile calls itself for O=: only the last call builds.
+ifneq ($(sub_make_done)$(KBUILD_SRC)$(KLPBUILD_FINAL),)
+
+# Thousands of sub-makes need not read this.
+MAKEFILES := $(filter-out %/.klpbuild/hook.mk,$(MAKEFILES))
+ifeq ($(strip $(MAKEFILES)),)
+unexport MAKEFILES
+endif
+
+# The first prerequisite of the first goal, hence run before anything else: below vmlinux, LDFLAGS_vmlinux
+# is hidden by a target-specific variable, and the map's recipe may come to run there.
+.PHONY: klpbuild-begin
+modules: klpbuild-begin
+klpbuild-begin: ; $(eval klpbuild-ldflags := $(LDFLAGS_vmlinux))@:
+
+# $(MAKE) of the recipe that runs modpost, with what the map says modpost has to accept.
+klpbuild-make = $(MAKE_COMMAND) $(shell cat .klpbuild/modpost.args)
+
+.PHONY: klpbuild-map
+ifeq ($(KLPBUILD_ERA),c)
+
+modpost: klpbuild-map
+modpost: private MAKE = $(klpbuild-make)
+klpbuild-map: vmlinux_o modules_check
+	$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.modpost KBUILD_MODULES=
+	+$(Q)LDFLAGS_vmlinux='$(klpbuild-ldflags)' $(MAKE) -f $(srctree)/scripts/Makefile.vmlinux
+	@"$$KLPBUILD" hook
+
+else
+
+# Where modpost can only be lenient as a whole, ordinary modules get a strict run of their own first.
+.PHONY: klpbuild-strict
+modules: klpbuild-strict
+modules: private MAKE = $(klpbuild-make)
+klpbuild-strict: klpbuild-map
+	$(if $(shell cat .klpbuild/strict.args),$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.modpost \
+		KBUILD_MODPOST_NOFINAL=1 $(shell cat .klpbuild/strict.args),@:)
+klpbuild-map: vmlinux $(if $(filter b,$(KLPBUILD_ERA)),modules.order)
+	@"$$KLPBUILD" hook
+
+endif
+endif

@@ -1,0 +1,203 @@
+//! The step between compilation and modpost: what `klpbuild hook` does, run by the makefile fragment
+//! (`hook.mk`) in the object tree when vmlinux is linked and every module is compiled.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use fs_err as fs;
+
+use crate::make::makeflags;
+use crate::modpost::{self, Verdict};
+use crate::state::State;
+use crate::symbols::map::{Inputs, Map};
+use crate::symbols::output::{self, Written};
+use crate::symbols::{flags, modules};
+use crate::terminal;
+use crate::tree::era::{Kbuild, Method, Modpost};
+
+/// The environment variable that names the klpbuild program to the fragment.
+pub const PROGRAM: &str = "KLPBUILD";
+/// The environment variable that tells the fragment the era, by [`crate::tree::era::Era::letter`].
+pub const ERA: &str = "KLPBUILD_ERA";
+/// The environment variable that is set if the first make is the one that builds.
+pub const FINAL: &str = "KLPBUILD_FINAL";
+/// The environment variable that names the source tree to `klpbuild hook`.
+pub const SRCTREE: &str = "KLPBUILD_SRCTREE";
+
+/// The makefile fragment, to be read through the variable MAKEFILES.
+pub const FRAGMENT: &str = include_str!("hook.mk");
+
+/// What the map step found, for the klpbuild that started make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Modules in the map.
+    pub modules: usize,
+    /// Livepatches, which are not in the map.
+    pub livepatches: usize,
+    /// Names in the map.
+    pub names: usize,
+    /// Whether the map step itself found a problem, which ends the build.
+    pub failed: bool,
+}
+
+impl Report {
+    fn write(&self, state: &State) -> Result<()> {
+        let Report { modules, livepatches, names, failed } = *self;
+        let text = format!("{modules} {livepatches} {names} {}\n", u8::from(failed));
+        Ok(fs::write(state.report(), text)?)
+    }
+
+    /// What the last map step left in `state`; none if there was none since the report was removed.
+    pub fn read(state: &State) -> Option<Report> {
+        let text = fs::read_to_string(state.report()).ok()?;
+        let mut numbers = text.split_whitespace().map(|word| word.parse::<usize>().ok());
+        let mut next = || numbers.next().flatten();
+        Some(Report { modules: next()?, livepatches: next()?, names: next()?, failed: next()? != 0 })
+    }
+}
+
+/// Runs the step from within make: the current directory is the object tree, the environment is the
+/// recipe's.
+///
+/// # Errors
+/// What went wrong, after it was noted for the klpbuild that started make.
+pub fn run() -> Result<()> {
+    let objtree = std::env::current_dir().context("cannot tell the current directory")?;
+    let srctree = std::env::var_os(SRCTREE).map(PathBuf::from);
+    let srctree =
+        srctree.context("`klpbuild hook` is for the makefile fragment of `klpbuild modules` alone")?;
+    let state = State::at(&objtree);
+    let variables = makeflags::Inherited::from_env().assignments;
+    let result =
+        Kbuild::detect(&srctree).and_then(|kbuild| step(&objtree, &srctree, &kbuild, &variables, &state));
+    match &result {
+        Ok(report) => report.write(&state)?,
+        Err(_) => Report { modules: 0, livepatches: 0, names: 0, failed: true }.write(&state)?,
+    }
+    result.map(drop)
+}
+
+/// Makes the map of the object tree and gets modpost ready for it.
+///
+/// # Errors
+/// An object cannot be read, a list cannot be written, or a livepatch refers to a symbol that nothing
+/// defines: then the map is there, but the build must not go on.
+pub fn step(
+    objtree: &Path,
+    srctree: &Path,
+    kbuild: &Kbuild,
+    variables: &[String],
+    state: &State,
+) -> Result<Report> {
+    let inputs = inputs(objtree, Some(srctree), Some(kbuild), variables, state)?;
+    let map = Map::make(objtree, &inputs)?;
+    let written = write(&map, objtree, state)?;
+    if written == Written::Changed {
+        terminal::out("  KLP     Symbols.list\n");
+    }
+    let verdict = Verdict::of(&map, &inputs)?;
+    if !verdict.problems.is_empty() {
+        bail!("{}", verdict.problems.join("\n"));
+    }
+    prepare_modpost(&map, &inputs, kbuild, &verdict, state)?;
+    Ok(Report { modules: map.modules, livepatches: map.livepatches.len(), names: map.names, failed: false })
+}
+
+/// Finds what there is to map in `objtree`. Without a source tree, no kbuild makefile can mark livepatches.
+///
+/// # Errors
+/// There is no vmlinux or no list of modules, or a makefile cannot be evaluated.
+pub fn inputs(
+    objtree: &Path,
+    srctree: Option<&Path>,
+    kbuild: Option<&Kbuild>,
+    variables: &[String],
+    state: &State,
+) -> Result<Inputs> {
+    let vmlinux = objtree.join("vmlinux");
+    if !vmlinux.is_file() {
+        bail!("{} is not built: build it first (klpbuild modules)", vmlinux.display());
+    }
+    let kind = match kbuild {
+        Some(kbuild) => kbuild.era.modules(),
+        None if objtree.join("modules.order").exists() => modules::ListKind::ModulesOrder,
+        None => modules::ListKind::ModverDir,
+    };
+    let list = modules::list(objtree, kind)?;
+    let flagged = match srctree {
+        Some(srctree) => {
+            state.with_scratch(|scratch| flags::flagged(srctree, objtree, &list, variables, scratch))?
+        }
+        None => Default::default(),
+    };
+    let prelink = kbuild.and_then(|kbuild| kbuild.prelink.as_deref());
+    let with_object = |module: modules::Module| {
+        let object = module.object(objtree, prelink);
+        (module, object)
+    };
+    Ok(Inputs { vmlinux, modules: list.into_iter().map(with_object).collect(), flagged })
+}
+
+/// Writes Symbols.list and modules.livepatch into the object tree.
+///
+/// # Errors
+/// A list cannot be written; it is as it was then.
+pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
+    output::replace(&objtree.join("modules.livepatch"), &state.temporary(), &[map.livepatch_list()])?;
+    output::replace(&objtree.join("Symbols.list"), &state.temporary(), &map.parts)
+}
+
+/// Leaves in `state` what the fragment hands to modpost: nothing at all if no livepatch needs it, so that
+/// the commands kbuild records are those of a plain make.
+fn prepare_modpost(
+    map: &Map,
+    inputs: &Inputs,
+    kbuild: &Kbuild,
+    verdict: &Verdict,
+    state: &State,
+) -> Result<()> {
+    let dump = verdict.dump();
+    let wrapper =
+        format!("#!/bin/sh\nexec scripts/mod/modpost -i {} \"$@\"\n", State::relative(&state.dump()));
+    let needed = !verdict.allowed.is_empty();
+    if needed && output::replace(&state.dump(), &state.temporary(), &[dump])? == Written::Changed {
+        // kbuild runs modpost again when the program it names is newer than its output.
+        fs::write(state.wrapper(), wrapper)?;
+        make_executable(&state.wrapper())?;
+    }
+    let arguments = verdict.modpost_variables(
+        kbuild.modpost,
+        &State::relative(&state.wrapper()),
+        &State::relative(&state.dump()),
+    );
+    fs::write(state.modpost_arguments(), arguments)?;
+    let mut strict = String::new();
+    if needed && kbuild.modpost == Modpost::WarnOnly {
+        if kbuild.method != Method::Fragment {
+            let errors = modpost::undefined_in_ordinary_modules(map, inputs)?;
+            if !errors.is_empty() {
+                bail!("{}", errors.join("\n"));
+            }
+        }
+        strict = strict_arguments(map, inputs, kbuild, state)?;
+    }
+    Ok(fs::write(state.strict_arguments(), strict)?)
+}
+
+/// Arguments of scripts/Makefile.modpost for a run over the ordinary modules alone.
+fn strict_arguments(map: &Map, inputs: &Inputs, kbuild: &Kbuild, state: &State) -> Result<String> {
+    let is_livepatch = |stem: &str| map.livepatches.iter().any(|livepatch| livepatch.module.stem == stem);
+    let ordinary = inputs.modules.iter().filter(|(module, _)| !is_livepatch(&module.stem));
+    let list: String = ordinary.map(|(module, _)| module.ko() + "\n").collect();
+    fs::write(state.strict_list(), list)?;
+    let list = State::relative(&state.strict_list());
+    Ok(match kbuild.era.modules() {
+        modules::ListKind::ModverDir => format!("__modpost MODLISTCMD='cat {list}'"),
+        modules::ListKind::ModulesOrder => format!("MODORDER={list}"),
+    })
+}
+
+fn make_executable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Ok(fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?)
+}

@@ -1,0 +1,136 @@
+//! What make and kbuild print, line by line: make's bytes become a typed [`Line`].
+
+use std::sync::LazyLock;
+
+use regex::bytes::Regex;
+
+/// One line of a kernel build's output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A step: `  CC [M]  fs/fat/dir.o` (`quiet_cmd_*` in scripts/Kbuild.include). Any tag counts, known or
+    /// not.
+    Step {
+        /// What is done, as `CC [M]`.
+        tag: &'a str,
+        /// What it is done to, mostly a path relative to the object tree.
+        path: &'a str,
+    },
+    /// make gives a target up: `make[2]: *** [scripts/Makefile.build:243: fs/fat/dir.o] Error 1`.
+    Failed {
+        /// The target.
+        target: String,
+        /// What make says of it: `Error 1`, `Interrupt`, `Terminated`.
+        why: String,
+    },
+    /// make cannot go on at all: `make: *** No rule to make target 'x'.  Stop.`
+    Stopped(String),
+    /// Nothing that anyone misses: `*** Waiting for unfinished jobs....`, and the like.
+    Noise,
+    /// Everything else: what compilers and scripts say.
+    Text,
+}
+
+static STEP: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"^  ([A-Z][A-Z0-9_.+-]*(?: \[[A-Z]\]| [A-Z])?) +(\S[ -~]*)$").ok());
+static FAILED: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"^\S*make(?:\[\d+\])?: \*\*\* \[(?:[^\]]*?:\d+: )?([^\]]+)\] (.+)$").ok());
+static STOPPED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"^(?:\S*make(?:\[\d+\])?|[^ :]+:\d+): \*\*\* (?:\[[^\]]*\] )?(.+?)(?:  Stop\.)?$").ok()
+});
+static NOISE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"^(?:\S*make(?:\[\d+\])?: (?:\*\*\* Waiting for unfinished jobs|Entering directory|Leaving directory|Nothing to be done|Target .* not remade because of errors)|  Building modules, stage 2\.|\S*make(?:\[\d+\])?: '.*' is up to date)",
+    )
+    .ok()
+});
+
+/// Tells what a line of output is; `line` has no line break at its end.
+pub fn classify(line: &[u8]) -> Line<'_> {
+    fn find<'a>(regex: &LazyLock<Option<Regex>>, line: &'a [u8]) -> Option<regex::bytes::Captures<'a>> {
+        regex.as_ref().and_then(|regex| regex.captures(line))
+    }
+    fn group<'a>(captures: &regex::bytes::Captures<'a>, index: usize) -> &'a str {
+        captures.get(index).and_then(|found| std::str::from_utf8(found.as_bytes()).ok()).unwrap_or_default()
+    }
+    if line.starts_with(b"  ")
+        && let Some(found) = find(&STEP, line)
+    {
+        return Line::Step { tag: group(&found, 1), path: group(&found, 2) };
+    }
+    if find(&NOISE, line).is_some() {
+        return Line::Noise;
+    }
+    if !line.windows(5).any(|window| window == b" *** ") {
+        return Line::Text;
+    }
+    if let Some(found) = find(&FAILED, line) {
+        return Line::Failed { target: group(&found, 1).to_owned(), why: group(&found, 2).to_owned() };
+    }
+    match find(&STOPPED, line) {
+        Some(found) => Line::Stopped(group(&found, 1).to_owned()),
+        None => Line::Text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step<'a>(tag: &'a str, path: &'a str) -> Line<'a> {
+        Line::Step { tag, path }
+    }
+
+    fn failed<'a>(target: &str, why: &str) -> Line<'a> {
+        Line::Failed { target: target.to_owned(), why: why.to_owned() }
+    }
+
+    #[test]
+    fn steps_of_all_kinds() {
+        assert_eq!(classify(b"  CC      kernel/fork.o"), step("CC", "kernel/fork.o"));
+        assert_eq!(classify(b"  CC [M]  fs/fat/dir.o"), step("CC [M]", "fs/fat/dir.o"));
+        assert_eq!(classify(b"  RUSTC L rust/core.o"), step("RUSTC L", "rust/core.o"));
+        assert_eq!(classify(b"  ASN.1   crypto/x.asn1.[ch]"), step("ASN.1", "crypto/x.asn1.[ch]"));
+        assert_eq!(classify(b"  MODPOST 12 modules"), step("MODPOST", "12 modules"));
+        assert_eq!(
+            classify(b"  VDSO2C  arch/x86/entry/vdso/vdso-image-64.c").clone(),
+            step("VDSO2C", "arch/x86/entry/vdso/vdso-image-64.c")
+        );
+        assert_eq!(classify(b"  KLP     Symbols.list"), step("KLP", "Symbols.list"));
+    }
+
+    #[test]
+    fn what_compilers_print_is_text() {
+        for text in [
+            "fs/a.c:3:5: warning: unused variable \u{2018}x\u{2019} [-Wunused-variable]",
+            "    3 | int x;",
+            "      |     ^",
+            "In file included from ./include/linux/kernel.h:5,",
+            "Kernel: arch/x86/boot/bzImage is ready  (#1)",
+            "  the rest of a message",
+            "",
+        ] {
+            assert_eq!(classify(text.as_bytes()), Line::Text, "{text}");
+        }
+        assert_eq!(classify(b"\xff\xfe *** \xff"), Line::Text);
+    }
+
+    #[test]
+    fn failures_name_the_target() {
+        assert_eq!(
+            classify(b"make[3]: *** [scripts/Makefile.build:244: fs/a.o] Error 1"),
+            failed("fs/a.o", "Error 1")
+        );
+        assert_eq!(classify(b"make: *** [Makefile:1936: .] Error 2"), failed(".", "Error 2"));
+        assert_eq!(classify(b"gmake[1]: *** [x.o] Interrupt"), failed("x.o", "Interrupt"));
+        assert_eq!(
+            classify(b"make: *** No rule to make target 'x', needed by 'y'.  Stop."),
+            Line::Stopped("No rule to make target 'x', needed by 'y'.".to_owned())
+        );
+        assert_eq!(
+            classify(b"Makefile:12: *** source directory cannot contain spaces or colons.  Stop."),
+            Line::Stopped("source directory cannot contain spaces or colons.".to_owned())
+        );
+        assert_eq!(classify(b"make[1]: *** Waiting for unfinished jobs...."), Line::Noise);
+        assert_eq!(classify(b"  Building modules, stage 2."), Line::Noise);
+    }
+}

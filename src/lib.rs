@@ -1,0 +1,69 @@
+//! klpbuild drives a Linux kernel build so that Symbols.list, the map of all symbols that livepatches are
+//! resolved with, is made at the one right moment: when vmlinux and all modules are compiled, and before
+//! modpost looks at them.
+//!
+//! # What happens, in order
+//! 1. [`cli`]: the command line as typed (clap)
+//! 2. [`plan`]: what it means, with the environment and an outer make: trees, variables, goals, jobs
+//! 3. [`tree`]: where the kernel's sources and objects are, which kbuild it has, how it is configured
+//! 4. [`build`]: `klpbuild modules`: config goals, then the main run, then what follows it
+//!    - [`session`]: one make, watched: its output logged, understood and shown, signals heeded
+//!    - inside of that make, [`hook`]: the fragment (`hook.mk`) has `klpbuild hook` run between compilation
+//!      and modpost
+//! 5. [`symbols`]: the map: modules found, livepatches left out, names sorted, lists written
+//! 6. [`modpost`]: which undefined symbols of livepatches modpost has to accept, and how it is told
+//!
+//! Beside the build: [`clean`] (`clean`, `mrproper`, `distclean`, `klpclean`), [`standalone`] (`symbols`).
+//!
+//! # What these stand on
+//! - [`elf`]: symbol tables and `.modinfo` of object files (object)
+//! - [`make`]: the make to be run, as a value (duct)
+//! - [`kbuild`]: what kbuild prints, line by line (regex)
+//! - [`progress`]: what is shown of a run (indicatif); [`terminal`]: everything else that is printed
+//! - [`state`]: klpbuild's own directory in the object tree, with its lock
+//! - [`signal`]: Ctrl-C, SIGTERM, SIGHUP; [`exit`]: the exit statuses
+//!
+//! Each phase borrows what the ones before have found. A line above is a file of that name in `src`.
+
+pub mod build;
+pub mod clean;
+pub mod cli;
+pub mod elf;
+pub mod exit;
+pub mod hook;
+pub mod kbuild;
+pub mod make;
+pub mod modpost;
+pub mod plan;
+pub mod progress;
+pub mod session;
+pub mod signal;
+pub mod standalone;
+pub mod state;
+pub mod symbols;
+pub mod terminal;
+pub mod tree;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use crate::plan::Plan;
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// klpbuild found a problem; nothing is left half done.
+pub fn run(cli: &Cli) -> Result<Exit> {
+    let options = &cli.options;
+    let plan = |words: &[String], make_options: &[String]| Plan::resolve(options, words, make_options);
+    match &cli.command {
+        Command::Modules(args) => build::modules(&plan(&args.words, &args.make_options)?),
+        Command::Clean(args) => clean::clean(&plan(&args.words, &[])?, Some("clean")),
+        Command::Mrproper(args) => clean::clean(&plan(&args.words, &[])?, Some("mrproper")),
+        Command::Distclean(args) => clean::clean(&plan(&args.words, &[])?, Some("distclean")),
+        Command::Klpclean(args) => clean::clean(&plan(&args.words, &[])?, None),
+        Command::Symbols(args) => standalone::symbols(options, args),
+        Command::Hook => hook::run().map(|()| Exit::Done),
+    }
+}

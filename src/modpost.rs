@@ -1,0 +1,287 @@
+//! What modpost may accept: a livepatch's undefined symbols that some object of the map defines, and nothing
+//! else.
+//!
+//! No released modpost knows livepatches: an undefined symbol is an error whoever refers to it. This module
+//! finds the references that conversion will resolve, refuses those it never could, and says how modpost of
+//! the tree at hand is told of the former while it stays strict with ordinary modules.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+
+use anyhow::Result;
+use rayon::prelude::*;
+
+use crate::elf::{Object, Place};
+use crate::symbols::map::{Inputs, Map};
+use crate::tree::era::Modpost;
+
+/// A symbol's name, raw.
+type Name = Vec<u8>;
+
+/// What the objects say of the livepatches' undefined symbols.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Not exported, but defined in some object of the map: modpost has to accept these.
+    pub allowed: BTreeSet<Name>,
+    /// Undefined in some ordinary module as well, and not exported: never to be accepted.
+    pub missing_elsewhere: BTreeSet<Name>,
+    /// A message for each symbol that no object defines.
+    pub problems: Vec<String>,
+}
+
+/// What one object has to do with the names that livepatches want.
+#[derive(Default)]
+struct Findings {
+    defined: HashSet<Name>,
+    exported: HashSet<Name>,
+    wanted: HashSet<Name>,
+}
+
+impl Verdict {
+    /// Judges the undefined symbols of the map's livepatches.
+    ///
+    /// # Errors
+    /// An object cannot be read.
+    pub fn of(map: &Map, inputs: &Inputs) -> Result<Verdict> {
+        let wanted: HashSet<&[u8]> = map
+            .livepatches
+            .iter()
+            .flat_map(|livepatch| &livepatch.undefined)
+            .filter(|name| !is_resolved_by_modpost(name))
+            .map(Vec::as_slice)
+            .collect();
+        if wanted.is_empty() {
+            return Ok(Verdict::default());
+        }
+        let livepatches: HashSet<&str> = map.livepatches.iter().map(|l| l.module.stem.as_str()).collect();
+        let mut all = Findings::default();
+        for (is_livepatch, found) in scan(inputs, &livepatches, &wanted)? {
+            all.exported.extend(found.exported);
+            if !is_livepatch {
+                all.defined.extend(found.defined);
+                all.wanted.extend(found.wanted);
+            }
+        }
+        let mut verdict = Verdict::default();
+        let mut unknown: BTreeMap<&[u8], Vec<String>> = BTreeMap::new();
+        for livepatch in &map.livepatches {
+            for name in livepatch.undefined.iter().filter(|name| wanted.contains(name.as_slice())) {
+                if all.exported.contains(name) {
+                    continue;
+                }
+                if all.defined.contains(name) {
+                    verdict.allowed.insert(name.clone());
+                } else {
+                    unknown.entry(name).or_default().push(livepatch.module.ko());
+                }
+            }
+        }
+        verdict.missing_elsewhere =
+            verdict.allowed.intersection(&all.wanted.into_iter().collect()).cloned().collect();
+        if !unknown.is_empty() {
+            verdict.problems = describe(&unknown, map);
+        }
+        Ok(verdict)
+    }
+
+    /// The allowed symbols as a symbol dump (Module.symvers) that modpost can read. Those that an ordinary
+    /// module lacks too are left out, so that modpost reports them.
+    pub fn dump(&self) -> String {
+        let line = |name: &Name| {
+            format!("0x00000000\t{}\tvmlinux\tEXPORT_SYMBOL\t\n", String::from_utf8_lossy(name))
+        };
+        self.allowed.difference(&self.missing_elsewhere).map(line).collect()
+    }
+
+    /// Variables that make the recipe's modpost accept the allowed symbols, as words for a shell. `wrapper`
+    /// and `dump` are paths relative to the object tree.
+    pub fn modpost_variables(&self, modpost: Modpost, wrapper: &str, dump: &str) -> String {
+        if self.allowed.is_empty() {
+            return String::new();
+        }
+        match modpost {
+            Modpost::Program => format!("MODPOST={wrapper}"),
+            Modpost::InputDumps => format!("existing-input-symdump='vmlinux.symvers {dump}'"),
+            Modpost::WarnOnly => "KBUILD_MODPOST_WARN=1".to_owned(),
+        }
+    }
+}
+
+/// Names that modpost itself leaves alone (`ignore_undef_symbol` in scripts/mod/modpost.c).
+fn is_resolved_by_modpost(name: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 8] = [
+        b"_restgpr_",
+        b"_savegpr_",
+        b"_rest32gpr_",
+        b"_save32gpr_",
+        b"_restgpr0_",
+        b"_savegpr0_",
+        b"_restvr_",
+        b"_savevr_",
+    ];
+    name == b"__this_module"
+        || name == b"_GLOBAL_OFFSET_TABLE_"
+        || name == b".TOC."
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || name.starts_with(b"__s390_indirect_jump_r")
+}
+
+fn scan(
+    inputs: &Inputs,
+    livepatches: &HashSet<&str>,
+    wanted: &HashSet<&[u8]>,
+) -> Result<Vec<(bool, Findings)>> {
+    let vmlinux = std::iter::once((false, &inputs.vmlinux));
+    let modules =
+        inputs.modules.iter().map(|(module, path)| (livepatches.contains(module.stem.as_str()), path));
+    let objects: Vec<_> = vmlinux.chain(modules).collect();
+    objects
+        .into_par_iter()
+        .map(|(is_livepatch, path)| Ok((is_livepatch, findings(&Object::read(path)?, wanted))))
+        .collect()
+}
+
+fn findings(object: &Object, wanted: &HashSet<&[u8]>) -> Findings {
+    let mut found = Findings::default();
+    for (name, place) in object.symbols() {
+        match place {
+            Place::Defined => {
+                if wanted.contains(name) {
+                    found.defined.insert(name.to_vec());
+                }
+                if let Some(exported) = exported_name(name)
+                    && wanted.contains(exported)
+                {
+                    found.exported.insert(exported.to_vec());
+                }
+            }
+            Place::Undefined if wanted.contains(name) => drop(found.wanted.insert(name.to_vec())),
+            Place::Undefined | Place::UndefinedWeak => {}
+        }
+    }
+    found
+}
+
+/// The symbol that a marker exports: `__ksymtab_X` in vmlinux and in modules (include/linux/export.h, with
+/// the namespace in between in 5.3), `__export_symbol_X` in a module's object from 6.5 on.
+fn exported_name(marker: &[u8]) -> Option<&[u8]> {
+    let name = marker.strip_prefix(b"__ksymtab_").or_else(|| marker.strip_prefix(b"__export_symbol_"))?;
+    Some(name.rsplit(|&byte| byte == b'.').next().unwrap_or(name))
+}
+
+/// A message for each unknown name, with the nearest ones of the map.
+fn describe(unknown: &BTreeMap<&[u8], Vec<String>>, map: &Map) -> Vec<String> {
+    let message = |(name, users): (&&[u8], &Vec<String>)| {
+        let name = String::from_utf8_lossy(name);
+        let near = nearest(&name, map);
+        let hint = if near.is_empty() {
+            "no name in the map is like it".to_owned()
+        } else {
+            format!("the nearest names are {}", near.join(", "))
+        };
+        format!(
+            "{}: undefined symbol {name}: nothing exports it, and neither vmlinux nor any module defines it; {hint}",
+            users.join(", ")
+        )
+    };
+    unknown.iter().map(message).collect()
+}
+
+/// Up to three names of the map like `name`, each with its object.
+fn nearest(name: &str, map: &Map) -> Vec<String> {
+    let limit = (name.len() / 4).max(2);
+    let mut near: Vec<(usize, String)> = map
+        .parts
+        .par_iter()
+        .skip(1)
+        .flat_map_iter(|part| {
+            let text = String::from_utf8_lossy(part);
+            let mut lines = text.lines();
+            let object = lines.next().unwrap_or_default().trim_start_matches('*').to_owned();
+            let candidates = lines.filter_map(|candidate| {
+                let distance = distance(name, candidate, limit)?;
+                Some((distance, format!("{candidate} ({object})")))
+            });
+            candidates.collect::<Vec<_>>()
+        })
+        .collect();
+    near.sort();
+    near.dedup();
+    near.into_iter().take(3).map(|(_, text)| text).collect()
+}
+
+/// How far two names are apart, if that is at most `limit`. What a compiler made of the same function
+/// (`foo.isra.0`, `foo.cold`) is nearest of all.
+fn distance(name: &str, candidate: &str, limit: usize) -> Option<usize> {
+    if candidate.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')) {
+        return Some(0);
+    }
+    if candidate == name || candidate.len().abs_diff(name.len()) > limit {
+        return None;
+    }
+    let distance = strsim::osa_distance(name, candidate);
+    (distance <= limit).then_some(distance)
+}
+
+/// What a strict look at the ordinary modules finds, in modpost's words: for trees whose modpost can only be
+/// made lenient as a whole.
+///
+/// # Errors
+/// An object cannot be read.
+pub fn undefined_in_ordinary_modules(map: &Map, inputs: &Inputs) -> Result<Vec<String>> {
+    let livepatches: HashSet<&str> = map.livepatches.iter().map(|l| l.module.stem.as_str()).collect();
+    let objects: Vec<&Path> = std::iter::once(inputs.vmlinux.as_path())
+        .chain(inputs.modules.iter().map(|(_, path)| path.as_path()))
+        .collect();
+    let exported: HashSet<Name> = objects
+        .into_par_iter()
+        .map(|path| {
+            let object = Object::read(path)?;
+            let names = object.symbols().filter(|&(_, place)| place == Place::Defined);
+            Ok(names.filter_map(|(name, _)| exported_name(name).map(<[u8]>::to_vec)).collect::<Vec<Name>>())
+        })
+        .collect::<Result<Vec<Vec<Name>>>>()?
+        .into_iter()
+        .flatten()
+        .collect();
+    let mut errors = Vec::new();
+    for (module, path) in inputs.modules.iter().filter(|(m, _)| !livepatches.contains(m.stem.as_str())) {
+        for (name, place) in Object::read(path)?.symbols() {
+            if place == Place::Undefined && !exported.contains(name) && !is_resolved_by_modpost(name) {
+                let name = String::from_utf8_lossy(name);
+                errors.push(format!("ERROR: modpost: \"{name}\" [{}] undefined!", module.ko()));
+            }
+        }
+    }
+    Ok(errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn export_markers_of_all_eras() {
+        assert_eq!(exported_name(b"__ksymtab_printk"), Some(b"printk".as_slice()));
+        assert_eq!(exported_name(b"__ksymtab_USB.usb_stor_probe"), Some(b"usb_stor_probe".as_slice()));
+        assert_eq!(exported_name(b"__export_symbol_printk"), Some(b"printk".as_slice()));
+        assert_eq!(exported_name(b"printk"), None);
+    }
+
+    #[test]
+    fn compiler_variants_are_nearest() {
+        assert_eq!(distance("cmdline_proc", "cmdline_proc.isra.0", 3), Some(0));
+        assert_eq!(distance("cmdline_proc", "cmdline_porc", 3), Some(1));
+        assert_eq!(distance("cmdline_proc", "something_else", 3), None);
+    }
+
+    #[test]
+    fn a_symbol_that_an_ordinary_module_lacks_is_not_dumped() {
+        let set = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let verdict =
+            Verdict { allowed: set(&["a", "b"]), missing_elsewhere: set(&["b"]), problems: Vec::new() };
+        assert_eq!(verdict.dump(), "0x00000000\ta\tvmlinux\tEXPORT_SYMBOL\t\n");
+        assert_eq!(verdict.modpost_variables(Modpost::Program, "w", "d"), "MODPOST=w");
+        assert_eq!(Verdict::default().modpost_variables(Modpost::Program, "w", "d"), "");
+    }
+}

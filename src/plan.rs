@@ -1,0 +1,253 @@
+//! What is to be done: the typed command line and the environment, turned once into what they mean. After
+//! this, nothing is "not known yet".
+//!
+//! - [`goals`]: which goals go into which make run
+
+pub mod goals;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use fs_err as fs;
+
+use crate::cli::Options;
+use crate::hook;
+use crate::make::Command;
+use crate::make::makeflags::{Inherited, Jobserver};
+use crate::plan::goals::{Kind, assignment};
+use crate::progress::View;
+use crate::state::State;
+use crate::terminal::Surroundings;
+use crate::tree::Tree;
+use crate::tree::era::Era;
+
+/// What a command that drives make works on, and how.
+#[derive(Debug)]
+pub struct Plan {
+    /// The trees.
+    pub tree: Tree,
+    /// The directory of an external module, for a build with M=: absolute.
+    pub external: Option<PathBuf>,
+    /// Goals beside those that the command itself stands for, as typed.
+    pub goals: Vec<String>,
+    /// `NAME=VALUE` for make: typed ones, and those of an outer make.
+    pub variables: Vec<String>,
+    /// Options for make, as typed after `--`.
+    make_options: Vec<String>,
+    /// The number of jobs for `-j`, or none if an outer make's jobserver tells.
+    jobs: Option<usize>,
+    keep_going: bool,
+    inherited: Inherited,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Where klpbuild keeps its state.
+    pub state: State,
+    /// Where make's output goes.
+    pub log: PathBuf,
+    /// How progress is shown.
+    pub view: View,
+    /// Say nothing but problems.
+    pub quiet: bool,
+    /// Print commands.
+    pub verbose: bool,
+    /// Print what would be done, and do nothing.
+    pub dry_run: bool,
+}
+
+impl Plan {
+    /// Gives `words` (goals and variables) and `options` their meaning.
+    ///
+    /// # Errors
+    /// There is no kernel tree where one is named.
+    pub fn resolve(options: &Options, words: &[String], make_options: &[String]) -> Result<Plan> {
+        let inherited = Inherited::from_env();
+        let (variables, goals): (Vec<&String>, Vec<&String>) =
+            words.iter().partition(|word| assignment(word).is_some());
+        // The last one counts, and those of this command line come after those of an outer make.
+        let typed = |name: &str| {
+            let all = inherited.assignments.iter().chain(variables.iter().copied()).rev();
+            let value = all.filter_map(|word| assignment(word)).find(|(n, _)| *n == name)?.1;
+            (!value.is_empty()).then(|| value.to_owned())
+        };
+        // Inside of a kbuild recipe the environment speaks of that build, not of ours.
+        let environment =
+            |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty() && !inside_kbuild());
+        let anywhere = |name: &str| typed(name).or_else(|| environment(name));
+        let start = start(options)?;
+        let output = typed("O").or_else(|| anywhere("KBUILD_OUTPUT"));
+        let tree = Tree::locate(&start, output.as_deref().map(Path::new))?;
+        let external = typed("M").or_else(|| anywhere("KBUILD_EXTMOD")).map(|module| start.join(module));
+        let place = match typed("MO").map(|output| start.join(output)) {
+            Some(output) if external.is_some() => output,
+            _ => external.clone().unwrap_or_else(|| tree.objtree.clone()),
+        };
+        if external.is_some() && !place.is_dir() {
+            bail!("{}: no such directory (M= names an external module's directory)", place.display());
+        }
+        let config = tree.objtree.join(anywhere("KCONFIG_CONFIG").unwrap_or_else(|| ".config".to_owned()));
+        let state = State::at(&place);
+        let log = match &options.log {
+            Some(log) => std::env::current_dir()?.join(log),
+            None => state.log(),
+        };
+        let jobs = match (options.jobs, inherited.jobserver) {
+            (Some(jobs), _) => Some(jobs as usize),
+            (None, Jobserver::Usable) => None,
+            _ if make_options
+                .iter()
+                .any(|option| option.starts_with("-j") || option.starts_with("--jobs")) =>
+            {
+                None
+            }
+            _ => Some(std::thread::available_parallelism().map_or(1, usize::from)),
+        };
+        Ok(Plan {
+            goals: goals.into_iter().cloned().collect(),
+            variables: inherited
+                .assignments
+                .iter()
+                .chain(variables)
+                .filter(|word| !is_output(word))
+                .cloned()
+                .collect(),
+            make_options: make_options.to_vec(),
+            keep_going: options.keep_going,
+            view: View::choose(options.progress, options.quiet, Surroundings::look()),
+            quiet: options.quiet,
+            verbose: options.verbose,
+            dry_run: options.dry_run || inherited.dry_run,
+            tree,
+            external,
+            jobs,
+            inherited,
+            config,
+            state,
+            log,
+        })
+    }
+
+    /// The value of a variable for make, as make itself would have it: the last one counts.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        let mut all = self.variables.iter().rev().filter_map(|word| assignment(word));
+        all.find(|(n, _)| *n == name).map(|(_, value)| value)
+    }
+
+    /// The goals of one kind, in the order typed.
+    pub fn goals_of(&self, kind: Kind) -> Vec<String> {
+        self.goals.iter().filter(|goal| Kind::of(goal) == kind).cloned().collect()
+    }
+
+    /// Whether an outer make has a jobserver that cannot be reached, for want of a `+` in its recipe.
+    pub fn jobserver_is_closed(&self) -> bool {
+        self.inherited.jobserver == Jobserver::Closed
+    }
+
+    /// A make for `goals` on this plan's trees. Messages of each target stay together (`-O`), so that what a
+    /// failing command printed can be told from what others did.
+    pub fn make(&self, goals: &[String]) -> Command {
+        let mut command = self.bare_make();
+        command.arg("-Otarget");
+        if self.keep_going {
+            command.arg("-k");
+        }
+        match self.jobs {
+            Some(jobs) => command.arg(format!("-j{jobs}")),
+            None => &mut command,
+        };
+        command.args(self.make_options.iter().cloned());
+        command.args(self.variables.iter().cloned()).args(goals.iter().cloned());
+        command
+    }
+
+    /// A make for config goals that ask questions: as little as possible stands between it and the terminal.
+    pub fn interactive_make(&self, goals: &[String]) -> Command {
+        let mut command = self.bare_make();
+        command.args(self.variables.iter().cloned()).args(goals.iter().cloned());
+        command
+    }
+
+    /// The main run: a make for `goals` that stops for the map between compilation and modpost.
+    ///
+    /// # Errors
+    /// The running program's own path cannot be told.
+    pub fn make_with_map(&self, era: Era, goals: &[String]) -> Result<Command> {
+        let mut command = self.make(&[]);
+        // `y` in every era: none compares the value, but from 6.16 on `1` builds no linker script.
+        command.arg("KBUILD_BUILTIN=y").args(goals.iter().cloned());
+        let program = std::env::current_exe().context("cannot tell the path of klpbuild itself")?;
+        let fragment = self.state.fragment().display().to_string();
+        let makefiles = match std::env::var("MAKEFILES") {
+            Ok(others) if !others.trim().is_empty() => format!("{others} {fragment}"),
+            _ => fragment,
+        };
+        command
+            .env("MAKEFILES", makefiles)
+            .env(hook::PROGRAM, program.display().to_string())
+            .env(hook::ERA, era.letter())
+            .env(hook::FINAL, if self.tree.in_tree() { "y" } else { "" })
+            .env(hook::SRCTREE, self.tree.srctree.display().to_string());
+        Ok(command)
+    }
+
+    fn bare_make(&self) -> Command {
+        let mut command = Command::new(&self.tree.srctree);
+        // Without it, kernels from 6.x on call themselves once more to set it.
+        command.arg("--no-print-directory");
+        command.args(["-C".to_owned(), self.tree.srctree.display().to_string()]);
+        command.env_remove("KBUILD_OUTPUT");
+        if !self.tree.in_tree() {
+            command.arg(format!("O={}", self.tree.objtree.display()));
+        }
+        if self.inherited.jobserver != Jobserver::None && (self.jobserver_is_closed() || self.jobs.is_some())
+        {
+            command.env("MAKEFLAGS", self.inherited.without_jobserver());
+        }
+        if inside_kbuild() {
+            for name in KBUILD_EXPORTS {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+}
+
+/// Variables a kbuild exports to its recipes that would make another make take itself for a part of that
+/// build.
+const KBUILD_EXPORTS: [&str; 18] = [
+    "sub_make_done",
+    "KBUILD_SRC",
+    "srctree",
+    "objtree",
+    "abs_srctree",
+    "abs_objtree",
+    "srcroot",
+    "VPATH",
+    "building_out_of_srctree",
+    "KBUILD_BUILTIN",
+    "KBUILD_MODULES",
+    "KBUILD_EXTMOD",
+    "extmod_prefix",
+    "MODORDER",
+    "quiet",
+    "Q",
+    "MAKEOVERRIDES",
+    "MAKELEVEL",
+];
+
+/// Whether klpbuild is run by a recipe of some kernel's kbuild.
+fn inside_kbuild() -> bool {
+    ["sub_make_done", "KBUILD_SRC"].iter().any(|name| std::env::var_os(name).is_some())
+}
+
+/// Whether a variable names the object tree: klpbuild passes that on itself, absolute.
+fn is_output(word: &str) -> bool {
+    assignment(word).is_some_and(|(name, _)| name == "O" || name == "KBUILD_OUTPUT")
+}
+
+/// The directory to start in, absolute.
+fn start(options: &Options) -> Result<PathBuf> {
+    let current = std::env::current_dir().context("cannot tell the current directory")?;
+    let start = options.directory.as_ref().map_or(current.clone(), |directory| current.join(directory));
+    fs::metadata(&start).context("cannot enter the directory that -C names")?;
+    Ok(start)
+}

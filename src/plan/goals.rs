@@ -1,0 +1,81 @@
+//! Sorting what is typed for make: variables, and goals by the make run they have to be in.
+//!
+//! make builds most goals in one run, but the top Makefile calls itself once for each goal when config,
+//! clean, install or single-file goals are among others (`mixed-build`): then the fragment would be lost.
+//! So klpbuild runs these by themselves.
+
+/// The kinds of goals, in the order in which they are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// `mrproper`, `%clean`
+    Clean,
+    /// `defconfig`, `olddefconfig`, `%config`, `%.config`
+    Config,
+    /// `modules`, `bzImage`, and everything else that the main run builds
+    Build,
+    /// `fs/fat/`, `fs/fat/fat.o`, ... (`single-targets`)
+    Single,
+    /// `modules_install`, `%install`
+    Install,
+}
+
+impl Kind {
+    /// The kind of one goal, as the top Makefile sees it.
+    pub fn of(goal: &str) -> Kind {
+        const SINGLE: [&str; 13] =
+            [".a", ".i", ".ko", ".lds", ".ll", ".lst", ".mod", ".o", ".rsi", ".s", ".symtypes", ".dtb", "/"];
+        if goal == "mrproper" || goal == "cleandocs" || goal.ends_with("clean") {
+            Kind::Clean
+        } else if goal.ends_with("config") {
+            Kind::Config
+        } else if goal.ends_with("install") {
+            Kind::Install
+        } else if SINGLE.iter().any(|suffix| goal.ends_with(suffix)) {
+            Kind::Single
+        } else {
+            Kind::Build
+        }
+    }
+}
+
+/// Whether a config goal asks questions, and so needs the terminal.
+pub fn is_interactive(goal: &str) -> bool {
+    matches!(goal, "config" | "oldconfig" | "menuconfig" | "nconfig" | "xconfig" | "gconfig")
+}
+
+/// The name and value of `NAME=VALUE`; also of `NAME:=VALUE` and `NAME+=VALUE`, which make takes.
+pub fn assignment(word: &str) -> Option<(&str, &str)> {
+    let (name, value) = word.split_once('=')?;
+    Some((name.trim_end_matches([':', '+', '?', '!']), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goals_go_to_their_runs() {
+        for (goal, kind) in [
+            ("modules", Kind::Build),
+            ("bzImage", Kind::Build),
+            ("all", Kind::Build),
+            ("olddefconfig", Kind::Config),
+            ("kvm_guest.config", Kind::Config),
+            ("mrproper", Kind::Clean),
+            ("modules_install", Kind::Install),
+            ("fs/fat/", Kind::Single),
+            ("fs/fat/dir.o", Kind::Single),
+        ] {
+            assert_eq!(Kind::of(goal), kind, "{goal}");
+        }
+        assert!(Kind::Clean < Kind::Config && Kind::Config < Kind::Build && Kind::Build < Kind::Install);
+    }
+
+    #[test]
+    fn assignments_of_every_flavour() {
+        assert_eq!(assignment("O=/obj"), Some(("O", "/obj")));
+        assert_eq!(assignment("KCFLAGS+=-g -Da=b"), Some(("KCFLAGS", "-g -Da=b")));
+        assert_eq!(assignment("V:=1"), Some(("V", "1")));
+        assert_eq!(assignment("modules"), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! The bar on a terminal; the only place that names indicatif.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::progress::{Progress, history::Run};
+use crate::terminal;
+
+/// How wide the bar proper is, where there is room for it and an end is known.
+const BAR_WIDTH: usize = 20;
+/// From this width of the terminal on there is room.
+const ROOMY: usize = 72;
+
+/// One line that is drawn at most ten times a second. Text goes above it.
+#[derive(Debug)]
+pub struct Bar {
+    bar: ProgressBar,
+    begin: Instant,
+    last: Option<Run>,
+    steps: u64,
+    step: String,
+    style: (bool, usize),
+}
+
+impl Bar {
+    /// Draws on standard error, which is a terminal. `last` tells the end.
+    pub fn new(last: Option<Run>) -> Bar {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        let step = "starting make".to_owned();
+        let mut bar = Bar { bar, begin: Instant::now(), last, steps: 0, step, style: (true, 0) };
+        bar.draw();
+        bar
+    }
+
+    fn draw(&mut self) {
+        let columns = terminal::columns();
+        let total = self.last.map(|run| run.steps).filter(|&total| self.steps <= total);
+        let bar = total.filter(|_| columns >= ROOMY);
+        let style = (bar.is_some(), columns);
+        if style != self.style {
+            self.style = style;
+            let template =
+                if bar.is_some() { format!("[{{bar:{BAR_WIDTH}}}] {{msg}}") } else { "{msg}".to_owned() };
+            if let Ok(style) = ProgressStyle::with_template(&template) {
+                self.bar.set_style(style.progress_chars("=> "));
+            }
+        }
+        if let Some(total) = bar {
+            self.bar.set_length(total);
+            self.bar.set_position(self.steps);
+        }
+        let elapsed = self.begin.elapsed();
+        let left = self.last.and_then(|run| run.left(self.steps, elapsed));
+        // The last column stays free: some terminals wrap when it is written.
+        let room = columns.saturating_sub(1 + if bar.is_some() { BAR_WIDTH + 3 } else { 0 });
+        self.bar.set_message(line(room, self.steps, total, elapsed, left, &self.step));
+    }
+}
+
+impl Progress for Bar {
+    fn step(&mut self, tag: &str, path: &str, _line: &[u8]) {
+        self.steps += 1;
+        self.step = format!("{tag} {path}");
+        self.draw();
+    }
+
+    fn text(&mut self, line: &[u8]) {
+        // What is above the bar must not contain what moves the cursor.
+        let text: String = String::from_utf8_lossy(line).replace('\t', "        ");
+        self.bar.println(text.chars().filter(|character| !character.is_control()).collect::<String>());
+    }
+
+    fn tick(&mut self) {
+        self.draw();
+        self.bar.tick();
+    }
+
+    fn close(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// What stands beside the bar, in at most `room` columns: steps done of how many, time gone and left, and
+/// the step with the middle of its path left out if it must be.
+fn line(
+    room: usize,
+    steps: u64,
+    total: Option<u64>,
+    elapsed: Duration,
+    left: Option<Duration>,
+    step: &str,
+) -> String {
+    let mut text = match total {
+        Some(total) => format!("{steps}/{total}  {}", clock(elapsed)),
+        None => format!("{steps} steps  {}", clock(elapsed)),
+    };
+    if let Some(left) = left {
+        text += &format!("  eta {}", clock(left));
+    }
+    let rest = room.saturating_sub(text.chars().count() + 2);
+    if rest >= 8 {
+        text += &format!("  {}", elide(step, rest));
+    }
+    text.chars().take(room).collect()
+}
+
+/// `m:ss`, or `h:mm:ss` from an hour on.
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+/// `text` in at most `room` columns: what is too much is taken from the middle.
+fn elide(text: &str, room: usize) -> String {
+    let length = text.chars().count();
+    if length <= room {
+        return text.to_owned();
+    }
+    let tail = (room - 3) * 2 / 3;
+    let head = room - 3 - tail;
+    let (head, tail): (String, String) =
+        (text.chars().take(head).collect(), text.chars().skip(length - tail).collect());
+    format!("{head}...{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(room: usize, total: Option<u64>) -> String {
+        let left = total.map(|_| Duration::from_secs(75));
+        line(
+            room,
+            512,
+            total,
+            Duration::from_secs(4000),
+            left,
+            "CC [M] drivers/net/ethernet/intel/e1000e/netdev.o",
+        )
+    }
+
+    #[test]
+    fn fits_every_width() {
+        insta::assert_snapshot!(at(100, Some(1331)), @"512/1331  1:06:40  eta 1:15  CC [M] drivers/net/ethernet/intel/e1000e/netdev.o");
+        insta::assert_snapshot!(at(60, Some(1331)), @"512/1331  1:06:40  eta 1:15  CC [M] dri...el/e1000e/netdev.o");
+        insta::assert_snapshot!(at(40, Some(1331)), @"512/1331  1:06:40  eta 1:15  CC...dev.o");
+        insta::assert_snapshot!(at(40, None), @"512 steps  1:06:40  CC [...00e/netdev.o");
+        for room in 0..120 {
+            assert!(at(room, Some(1331)).chars().count() <= room);
+        }
+    }
+
+    #[test]
+    fn no_total_no_percentage() {
+        assert_eq!(at(22, None), "512 steps  1:06:40");
+        assert_eq!(clock(Duration::from_secs(59)), "0:59");
+    }
+}

@@ -1,0 +1,140 @@
+//! Signals that end a build, and the processes a stopped make leaves behind.
+//!
+//! Ctrl-C reaches make by itself, for klpbuild stays in the terminal's process group; SIGTERM and SIGHUP may
+//! come to klpbuild alone and are handed on as SIGTERM, upon which make stops its children.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// How long make may take to end by itself after Ctrl-C before it is told to.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Watches for SIGINT, SIGTERM and SIGHUP. Those that were ignored when klpbuild was started (nohup, a
+/// script's background job) stay ignored.
+#[derive(Debug)]
+pub struct Watch {
+    signals: Signals,
+    first: Option<(i32, Instant)>,
+    told: bool,
+}
+
+/// What is to be done about make now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// Nothing.
+    GoOn,
+    /// Tell make to end.
+    Terminate,
+}
+
+impl Watch {
+    /// Begins to watch; from here on these signals end nothing by themselves.
+    ///
+    /// # Errors
+    /// The system does not allow it.
+    pub fn begin() -> Result<Watch> {
+        let ignored = ignored_signals();
+        let wanted =
+            [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+        let signals = Signals::new(wanted).context("cannot watch for signals")?;
+        Ok(Watch { signals, first: None, told: false })
+    }
+
+    /// Looks whether a signal has come.
+    pub fn advise(&mut self) -> Advice {
+        for signal in self.signals.pending() {
+            let again = self.first.is_some();
+            self.first.get_or_insert((signal, Instant::now()));
+            if signal != SIGINT || again {
+                self.told = true;
+                return Advice::Terminate;
+            }
+        }
+        match self.first {
+            Some((_, since)) if !self.told && since.elapsed() > PATIENCE => {
+                self.told = true;
+                Advice::Terminate
+            }
+            _ => Advice::GoOn,
+        }
+    }
+
+    /// The first signal that came, if any has.
+    pub fn received(&mut self) -> Option<i32> {
+        self.advise();
+        self.first.map(|(signal, _)| signal)
+    }
+}
+
+/// The name of a signal, as kill(1) has it.
+pub fn name(signal: i32) -> &'static str {
+    signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
+}
+
+/// Has processes whose parents ended handed over to this one, so that none escapes.
+pub fn adopt_orphans() {
+    let _ = set_child_subreaper(Some(getpid()));
+}
+
+/// Ends all descendants that are still there after make has ended: with SIGTERM, and a second later with
+/// SIGKILL.
+pub fn end_descendants() {
+    for (signal, patience) in [(Signal::TERM, Duration::from_secs(1)), (Signal::KILL, Duration::from_secs(1))]
+    {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = descendants();
+            for &pid in &left {
+                let _ = kill_process(pid, signal);
+            }
+            if left.is_empty() {
+                return;
+            }
+            if Instant::now() > deadline {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Ends this process the way `signal` would have.
+pub fn die_by(signal: i32) {
+    let _ = signal_hook::low_level::emulate_default_handler(signal);
+}
+
+/// All processes below this one that have not ended (proc(5), /proc/PID/stat).
+fn descendants() -> Vec<Pid> {
+    let parents: Vec<(i32, i32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // The command's name may hold anything; what follows its last parenthesis does not.
+            let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
+            let state = fields.next()?;
+            let parent = fields.next()?.parse().ok()?;
+            (state != "Z" && state != "X").then_some((pid, parent))
+        })
+        .collect();
+    let mut found = vec![getpid().as_raw_nonzero().get()];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        found.extend(parents.iter().filter(|&&(_, of)| of == parent).map(|&(pid, _)| pid));
+        next += 1;
+    }
+    found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
+}
+
+/// The mask of ignored signals (proc(5), SigIgn in /proc/PID/status).
+fn ignored_signals() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}

@@ -1,0 +1,73 @@
+//! `klpbuild symbols`: the map of an object tree that is built already.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+
+use crate::cli::{Options, SymbolsArgs};
+use crate::exit::Exit;
+use crate::hook;
+use crate::signal::Watch;
+use crate::state::State;
+use crate::symbols::map::Map;
+use crate::symbols::output;
+use crate::terminal;
+use crate::tree;
+use crate::tree::era::Kbuild;
+
+/// Makes the map, without running a build; make only evaluates those kbuild makefiles that may mark
+/// livepatches.
+///
+/// # Errors
+/// The object tree is not built, an object cannot be read, or the map cannot be written.
+pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
+    let current = std::env::current_dir().context("cannot tell the current directory")?;
+    let start = options.directory.as_ref().map_or(current.clone(), |directory| current.join(directory));
+    let objtree = arguments.objtree.as_ref().map_or(start.clone(), |objtree| start.join(objtree));
+    let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
+    let state = State::at(&objtree);
+    // From here to the end a signal waits: nothing is left half written.
+    let mut watch = Watch::begin()?;
+    let into_tree = arguments.output.is_none();
+    let _lock = if into_tree && !options.dry_run { Some(state.lock()?) } else { None };
+    let srctree = tree::source_if_known(&objtree);
+    let kbuild = srctree.as_deref().map(Kbuild::detect).transpose()?;
+    let inputs = hook::inputs(&objtree, srctree.as_deref(), kbuild.as_ref(), &[], &state)?;
+    let map = Map::make(&objtree, &inputs)?;
+    if let Some(signal) = watch.received() {
+        return Ok(Exit::Signal(signal));
+    }
+    let target = match &arguments.output {
+        _ if options.dry_run => return Ok(Exit::Done),
+        Some(path) if path.as_os_str() == "-" => {
+            map.parts.iter().for_each(terminal::out);
+            return Ok(Exit::Done);
+        }
+        Some(path) => {
+            let path = current.join(path);
+            output::replace(&path, &beside(&path), &map.parts)?;
+            path
+        }
+        None => {
+            hook::write(&map, &objtree, &state)?;
+            objtree.join("Symbols.list")
+        }
+    };
+    if !options.quiet {
+        let (modules, livepatches, names) = (map.modules, map.livepatches.len(), map.names);
+        terminal::out(format!(
+            "klpbuild: {}, {}; {names} names in {}\n",
+            crate::build::count(modules, "module"),
+            crate::build::count(livepatches, "livepatch"),
+            target.display()
+        ));
+    }
+    Ok(watch.received().map_or(Exit::Done, Exit::Signal))
+}
+
+/// A temporary name on the same file system.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+}

@@ -1,0 +1,11 @@
+//! Symbols.list: the names of the symbols of vmlinux and of every module that is no livepatch.
+//!
+//! - [`modules`]: which modules an object tree has, and where their objects lie
+//! - [`flags`]: which of them a kbuild makefile marks as livepatches
+//! - [`map`]: reads the objects, sorts out the livepatches, and makes the two lists
+//! - [`output`]: writes a list so that it is never half there, and not at all if it has not changed
+
+pub mod flags;
+pub mod map;
+pub mod modules;
+pub mod output;

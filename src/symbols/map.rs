@@ -1,0 +1,145 @@
+//! The map itself: reads vmlinux and every module's object, leaves the livepatches out, and sorts the names.
+//!
+//! The format is the one of the original klp-convert: a first line, then for each object a line `*<object>`
+//! and a line for each symbol. Names and their order are those of `nm -f posix FILE | cut -d' ' -f1` in the
+//! C locale.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use rayon::prelude::*;
+
+use crate::elf::{Object, Place};
+use crate::symbols::modules::{MODVERDIR, Module};
+
+/// The first line of Symbols.list.
+pub const FORMAT: &str = "klp-convert-symbol-data.0.1";
+
+/// What an object tree has to be mapped.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The final vmlinux.
+    pub vmlinux: PathBuf,
+    /// The modules with their objects as they are before modpost, in the order of the map.
+    pub modules: Vec<(Module, PathBuf)>,
+    /// Stems of the modules that a kbuild makefile marks as livepatches.
+    pub flagged: BTreeSet<String>,
+}
+
+/// A module that is a livepatch, and so not in the map.
+#[derive(Debug)]
+pub struct Livepatch {
+    /// The module.
+    pub module: Module,
+    /// Names it refers to and does not define, weak references aside.
+    pub undefined: Vec<Vec<u8>>,
+}
+
+/// The content of Symbols.list and modules.livepatch.
+#[derive(Debug)]
+pub struct Map {
+    /// One part for the first line, then one for each object.
+    pub parts: Vec<Vec<u8>>,
+    /// The livepatches, in the order of the modules.
+    pub livepatches: Vec<Livepatch>,
+    /// How many modules are in the map.
+    pub modules: usize,
+    /// How many names are in the map, vmlinux's and the modules'.
+    pub names: usize,
+}
+
+enum Part {
+    Names(Vec<u8>, usize),
+    Livepatch(Livepatch),
+}
+
+impl Map {
+    /// Makes the map of `inputs`, found in `objtree`; objects are read in parallel.
+    ///
+    /// # Errors
+    /// An object cannot be read; the message names it.
+    pub fn make(objtree: &Path, inputs: &Inputs) -> Result<Map> {
+        let vmlinux = std::iter::once((None, &inputs.vmlinux));
+        let modules = inputs.modules.iter().map(|(module, path)| (Some(module), path));
+        let objects: Vec<_> = vmlinux.chain(modules).collect();
+        let parts = objects
+            .into_par_iter()
+            .with_max_len(8)
+            .map(|(module, path)| {
+                let object = Object::read(path)?;
+                match module {
+                    Some(module) if is_livepatch(objtree, inputs, module, &object) => {
+                        let undefined = undefined(&object);
+                        Ok(Part::Livepatch(Livepatch { module: module.clone(), undefined }))
+                    }
+                    Some(module) => names(&module.name(), &object, path),
+                    None => names("vmlinux", &object, path),
+                }
+            })
+            .collect::<Result<Vec<Part>>>()?;
+        let mut map = Map {
+            parts: vec![format!("{FORMAT}\n").into_bytes()],
+            livepatches: Vec::new(),
+            modules: 0,
+            names: 0,
+        };
+        for part in parts {
+            match part {
+                Part::Livepatch(livepatch) => map.livepatches.push(livepatch),
+                Part::Names(text, count) => {
+                    map.parts.push(text);
+                    map.names += count;
+                }
+            }
+        }
+        map.modules = map.parts.len() - 2;
+        Ok(map)
+    }
+
+    /// The content of modules.livepatch: the path of each livepatch's `.ko`, relative to the object tree.
+    pub fn livepatch_list(&self) -> String {
+        self.livepatches.iter().map(|livepatch| livepatch.module.ko() + "\n").collect()
+    }
+}
+
+/// A module is a livepatch if its object says so (MODULE_INFO(livepatch, "Y"), rule R6), if its makefile
+/// does, or if a marker file lies beside it or in MODVERDIR.
+fn is_livepatch(objtree: &Path, inputs: &Inputs, module: &Module, object: &Object) -> bool {
+    object.modinfo().any(|entry| entry == b"livepatch=Y")
+        || inputs.flagged.contains(&module.stem)
+        || objtree.join(format!("{}.livepatch", module.stem)).exists()
+        || objtree.join(MODVERDIR).join(format!("{}.livepatch", module.base())).exists()
+}
+
+fn undefined(object: &Object) -> Vec<Vec<u8>> {
+    let wanted = object.symbols().filter(|&(_, place)| place == Place::Undefined);
+    wanted.map(|(name, _)| name.to_vec()).collect()
+}
+
+fn names(name: &str, object: &Object, path: &Path) -> Result<Part> {
+    let mut names: Vec<&[u8]> = Vec::new();
+    let mut length = name.len() + 2;
+    for (symbol, _) in object.symbols() {
+        if object.is_mapping_symbol(symbol) {
+            continue;
+        }
+        if symbol.contains(&b'\n') {
+            let shown = String::from_utf8_lossy(symbol);
+            bail!("{}: symbol {shown:?} has a line break in its name", path.display());
+        }
+        names.push(symbol);
+        length += symbol.len() + 1;
+    }
+    names.sort_unstable();
+    let mut text = Vec::with_capacity(length);
+    text.push(b'*');
+    text.extend_from_slice(name.as_bytes());
+    text.push(b'\n');
+    for symbol in &names {
+        let end = symbol.iter().position(|&byte| byte == b' ').unwrap_or(symbol.len());
+        text.extend_from_slice(symbol.get(..end).unwrap_or(symbol));
+        text.push(b'\n');
+    }
+    Ok(Part::Names(text, names.len()))
+}
