@@ -151,8 +151,8 @@ mod tests {
     fn fits_every_width() {
         insta::assert_snapshot!(at(100, Some(1331)), @"512/1331  1:06:40  eta 1:15  CC [M] drivers/net/ethernet/intel/e1000e/netdev.o");
         insta::assert_snapshot!(at(60, Some(1331)), @"512/1331  1:06:40  eta 1:15  CC [M] dri...el/e1000e/netdev.o");
-        insta::assert_snapshot!(at(40, Some(1331)), @"512/1331  1:06:40  eta 1:15  CC...dev.o");
-        insta::assert_snapshot!(at(40, None), @"512 steps  1:06:40  CC [...00e/netdev.o");
+        insta::assert_snapshot!(at(40, Some(1331)), @"512/1331  1:06:40  eta 1:15  CC ...dev.o");
+        insta::assert_snapshot!(at(40, None), @"512 steps  1:06:40  CC [M]...0e/netdev.o");
         for room in 0..120 {
             assert!(at(room, Some(1331)).chars().count() <= room);
         }

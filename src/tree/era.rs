@@ -106,11 +106,10 @@ impl Kbuild {
         let method = if complete {
             Method::Fragment
         } else {
-            let goals = ["vmlinux_o", "modules_check", "modules.order", "modules_prepare"];
-            let mut compile: Vec<&str> = goals.into_iter().filter(|goal| top.has(goal)).collect();
-            if era != Era::ModpostFirst || !top.has("vmlinux_o") {
-                compile.insert(0, "vmlinux");
-            }
+            let mut goals = vec!["modules_check", "modules.order", "modules_prepare"];
+            // Where modpost comes first, vmlinux as a goal among modules would run it too early.
+            goals.insert(0, if era == Era::ModpostFirst { "vmlinux_o" } else { "vmlinux" });
+            let compile = goals.into_iter().filter(|goal| top.has(goal)).collect();
             Method::Phased { compile }
         };
         let modpost = if method != Method::Fragment {
@@ -137,7 +136,7 @@ struct Rules(Vec<(String, String)>);
 
 impl Rules {
     fn parse(text: &str) -> Rules {
-        let text = text.replace("\\\n", " ");
+        let text = text.replace("\\\n", " ").replace("$(MODORDER)", "modules.order");
         let rules = text.lines().filter(|line| !line.starts_with(['\t', '#'])).filter_map(|line| {
             let (targets, rest) = line.split_once(':')?;
             let is_rule = !targets.contains(['=', '$', '(']) && !rest.starts_with(['=', ':']);
@@ -198,7 +197,9 @@ mod tests {
 
     #[test]
     fn a_tree_without_the_targets_is_built_in_phases() {
-        let (_, kbuild) = tree("vmlinux: modpost\nmodules: modpost\nmodpost:\nmodules_prepare:\n", "");
+        let (_, kbuild) = tree("vmlinux: modpost\nmodules: modpost\nmodpost:\n$(MODORDER): dirs\n", "");
+        assert_eq!(kbuild.method, Method::Phased { compile: vec!["modules.order"] });
+        let (_, kbuild) = tree("vmlinux: a\nmodules_prepare:\n", "");
         assert_eq!(kbuild.method, Method::Phased { compile: vec!["vmlinux", "modules_prepare"] });
         assert_eq!(kbuild.modpost, Modpost::WarnOnly);
     }

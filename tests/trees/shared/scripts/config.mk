@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Configuration and cleaning, the same in every tree.
+.PHONY: defconfig olddefconfig
+defconfig olddefconfig:
+	@{ echo CONFIG_MODULES=y; echo CONFIG_LIVEPATCH=y; } > .config
+	@echo '#'; echo '# configuration written to .config'; echo '#'
+
+include/config/auto.conf: .config
+	@mkdir -p $(@D); cp $< $@
+
+scripts/mod/modpost: $(srctree)/scripts/mod/modpost.sh
+	@mkdir -p $(@D); cp $< $@; chmod +x $@
+
+.PHONY: clean mrproper distclean prepare
+clean:
+	@find . \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name '.*.cmd' \
+		-o -name modules.order -o -name built-in.list -o -name '*.symvers' \) -exec rm -f {} +
+	@rm -rf vmlinux .tmp_versions
+mrproper distclean: clean
+	@rm -rf .config include/config scripts/mod/modpost source
+prepare: include/config/auto.conf scripts/mod/modpost
+	$(if $(filter .,$(srctree)),,@ln -sfn $(srctree) source)
+modules_prepare: prepare
+
+dirs := init lib drivers samples
+CC = $(CROSS_COMPILE)gcc
+LD = $(CROSS_COMPILE)ld
+LDFLAGS_vmlinux :=
+LDFLAGS_vmlinux += --build-id=none -e start -z noexecstack
+export CC LD

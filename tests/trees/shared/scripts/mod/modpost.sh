@@ -1,0 +1,38 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# modpost [-w] [-i DUMP]... -o SYMVERS [-T LIST] [OBJECT]
+# Stands in for modpost: finds undefined symbols, writes *.mod.c and a dump of the exports.
+LC_ALL=C; export LC_ALL
+warn= dumps= out= list=/dev/null
+while getopts wi:o:T: option; do
+	case $option in
+	w) warn=1 ;;
+	i) dumps="$dumps $OPTARG" ;;
+	o) out=$OPTARG ;;
+	T) list=$OPTARG ;;
+	*) exit 2 ;;
+	esac
+done
+shift $((OPTIND - 1))
+modules=$(sed 's/\.ko$/.o/' "$list")
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+for object in "$@" $modules; do
+	nm -f posix "$object" | sed -n "s|^__ksymtab_\([^ ]*\) .*|0x00000000	\1	${object%.o}	EXPORT_SYMBOL	|p"
+done > "$work/exports"
+cat "$work/exports" $dumps | cut -f2 | sort -u > "$work/known"
+for object in $modules; do
+	nm -u "$object" | sed 's/^ *[Uw] //' | sort -u | comm -23 - "$work/known" | sed "s|.*|\"&\" [${object%.o}.ko] undefined!|"
+done > "$work/undefined"
+if [ -s "$work/undefined" ]; then
+	[ "$warn" ] && level=WARNING || level=ERROR
+	head -n 10 "$work/undefined" | sed "s/^/$level: modpost: /" >&2
+	more=$(($(wc -l < "$work/undefined") - 10))
+	[ $more -le 0 ] || echo "WARNING: modpost: suppressed $more unresolved symbol warnings because there were too many)" >&2
+	[ "$warn" ] || exit 1
+fi
+for object in $modules; do
+	echo "const char module_name[] __attribute__((section(\".modinfo\"))) = \"name=$(basename "${object%.o}" | tr -- -, __)\";" > "$work/c"
+	cmp -s "$work/c" "${object%.o}.mod.c" || cp "$work/c" "${object%.o}.mod.c"
+done
+cmp -s "$work/exports" "$out" || cp "$work/exports" "$out"
