@@ -174,7 +174,7 @@ fn in_phases(
         }
     }
     let tree = &plan.tree;
-    let report = hook::step(&tree.objtree, &tree.srctree, kbuild, &plan.variables, &plan.state)?;
+    let (report, _) = hook::step(&tree.objtree, &tree.srctree, kbuild, &plan.variables, &plan.state)?;
     let mut command = plan.make(goals);
     command.arg("KBUILD_BUILTIN=y");
     let modpost = fs::read_to_string(plan.state.modpost_arguments())?;

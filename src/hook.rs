@@ -27,6 +27,9 @@ pub const SRCTREE: &str = "KLPBUILD_SRCTREE";
 /// The makefile fragment, to be read through the variable MAKEFILES.
 pub const FRAGMENT: &str = include_str!("hook.mk");
 
+/// The fragment's target whose recipe is the map step.
+pub const TARGET: &str = "klpbuild-map";
+
 /// What the map step found, for the klpbuild that started make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
@@ -71,7 +74,12 @@ pub fn run() -> Result<()> {
     let result =
         Kbuild::detect(&srctree).and_then(|kbuild| step(&objtree, &srctree, &kbuild, &variables, &state));
     match &result {
-        Ok(report) => report.write(&state)?,
+        Ok((report, written)) => {
+            if *written == Written::Changed {
+                terminal::out("  KLP     Symbols.list\n");
+            }
+            report.write(&state)?;
+        }
         Err(_) => Report { modules: 0, livepatches: 0, names: 0, failed: true }.write(&state)?,
     }
     result.map(drop)
@@ -88,19 +96,18 @@ pub fn step(
     kbuild: &Kbuild,
     variables: &[String],
     state: &State,
-) -> Result<Report> {
+) -> Result<(Report, Written)> {
     let inputs = inputs(objtree, Some(srctree), Some(kbuild), variables, state)?;
     let map = Map::make(objtree, &inputs)?;
     let written = write(&map, objtree, state)?;
-    if written == Written::Changed {
-        terminal::out("  KLP     Symbols.list\n");
-    }
     let verdict = Verdict::of(&map, &inputs)?;
     if !verdict.problems.is_empty() {
         bail!("{}", verdict.problems.join("\n"));
     }
     prepare_modpost(&map, &inputs, kbuild, &verdict, state)?;
-    Ok(Report { modules: map.modules, livepatches: map.livepatches.len(), names: map.names, failed: false })
+    let report =
+        Report { modules: map.modules, livepatches: map.livepatches.len(), names: map.names, failed: false };
+    Ok((report, written))
 }
 
 /// Finds what there is to map in `objtree`. Without a source tree, no kbuild makefile can mark livepatches.
@@ -160,6 +167,12 @@ fn prepare_modpost(
     let wrapper =
         format!("#!/bin/sh\nexec scripts/mod/modpost -i {} \"$@\"\n", State::relative(&state.dump()));
     let needed = !verdict.allowed.is_empty();
+    for name in &verdict.missing_elsewhere {
+        terminal::say(format_args!(
+            "an ordinary module lacks {} too: until that is mended, modpost refuses it to livepatches as well",
+            String::from_utf8_lossy(name)
+        ));
+    }
     if needed && output::replace(&state.dump(), &state.temporary(), &[dump])? == Written::Changed {
         // kbuild runs modpost again when the program it names is newer than its output.
         fs::write(state.wrapper(), wrapper)?;
@@ -176,7 +189,8 @@ fn prepare_modpost(
         if kbuild.method != Method::Fragment {
             let errors = modpost::undefined_in_ordinary_modules(map, inputs)?;
             if !errors.is_empty() {
-                bail!("{}", errors.join("\n"));
+                terminal::err(errors.join("\n") + "\n");
+                bail!("ordinary modules have undefined symbols ({} in all)", errors.len());
             }
         }
         strict = strict_arguments(map, inputs, kbuild, state)?;

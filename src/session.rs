@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use crate::exit::Exit;
+use crate::hook;
 use crate::kbuild::{Line, classify};
 use crate::make::{Command, Running};
 use crate::plan::Plan;
@@ -135,7 +136,7 @@ impl<'a> Session<'a> {
             }
             _ => {
                 outcome.failure.show_again();
-                if let Some(what) = &outcome.failure.what {
+                if let Some(what) = outcome.failure.what.as_ref().filter(|what| !what.is_empty()) {
                     terminal::say(format_args!("failed: {what}"));
                 }
                 terminal::say(format_args!("the full output is in {log}"));
@@ -202,7 +203,7 @@ struct Reading {
 struct Failure {
     /// Lines since the last step: the failing command's own, when make gives a target up.
     block: Vec<Vec<u8>>,
-    /// What failed, once something has.
+    /// What failed, once something has; empty if no more need be said of it.
     what: Option<String>,
     /// What the failing command printed.
     output: Vec<Vec<u8>>,
@@ -225,6 +226,11 @@ impl Reading {
                 if show {
                     view.text(line);
                 }
+            }
+            // The map step has said itself what is wrong.
+            Line::Failed { target, .. } if target == hook::TARGET => {
+                self.failure.output = std::mem::take(&mut self.failure.block);
+                self.failure.what.get_or_insert_default();
             }
             Line::Failed { target, why } => {
                 if self.failure.failed(format!("{target} ({why})"), line) && show {

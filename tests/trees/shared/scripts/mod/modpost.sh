@@ -35,4 +35,4 @@ for object in $modules; do
 	echo "const char module_name[] __attribute__((section(\".modinfo\"))) = \"name=$(basename "${object%.o}" | tr -- -, __)\";" > "$work/c"
 	cmp -s "$work/c" "${object%.o}.mod.c" || cp "$work/c" "${object%.o}.mod.c"
 done
-cmp -s "$work/exports" "$out" || cp "$work/exports" "$out"
+cp "$work/exports" "$out"
