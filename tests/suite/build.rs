@@ -1,0 +1,250 @@
+//! What `klpbuild modules` builds.
+
+use std::fs;
+
+use crate::space::{ERAS, Space, TREES};
+
+#[test]
+fn modules_and_vmlinux_are_those_of_plain_make() {
+    for tree in TREES {
+        let space = Space::configured(tree);
+        space.make(&["O=../plain", "defconfig"]).ok();
+        space.make(&["O=../plain", "-j2", "vmlinux", "modules"]).ok();
+        let ran = space.klpbuild(&["modules", "O=../obj"]).ok();
+        let (plain, ours) = (space.files("plain", ".ko"), space.files("obj", ".ko"));
+        assert_eq!(plain.len(), 6, "{tree}");
+        assert!(plain == ours, "{tree}: {:?}", ours.keys());
+        assert!(space.files("plain", "vmlinux") == space.files("obj", "vmlinux"), "{tree}");
+        assert!(
+            ran.stdout.contains("klpbuild: 5 modules, 1 livepatch; 19 names in Symbols.list; "),
+            "{}",
+            ran.stdout
+        );
+    }
+}
+
+#[test]
+fn the_map_is_what_nm_says_and_leaves_livepatches_out() {
+    for tree in TREES {
+        let space = Space::configured(tree);
+        space.klpbuild(&["modules", "O=../obj"]).ok();
+        let map = space.read("obj/Symbols.list");
+        assert_eq!(map, space.recipe("obj"), "{tree}");
+        let objects: Vec<&str> = map.lines().filter(|line| line.starts_with('*')).collect();
+        let expected = match tree {
+            // By the names of the .mod files, which come in byte order: `pair`, `sum-up`, `user`.
+            "era-a" => ["*vmlinux", "*lp_flagged", "*lp_too", "*pair", "*sum_up", "*user"],
+            _ => ["*vmlinux", "*pair", "*user", "*sum_up", "*lp_flagged", "*lp_too"],
+        };
+        assert_eq!(objects, expected, "{tree}");
+        assert_eq!(space.read("obj/modules.livepatch"), "samples/livepatch/lp-plain.ko\n");
+    }
+}
+
+#[test]
+fn the_map_is_made_between_compilation_and_modpost() {
+    for tree in ERAS {
+        let space = Space::configured(tree);
+        let steps = space.klpbuild(&["modules", "O=../obj"]).ok().steps();
+        let at = |wanted: &str| {
+            steps
+                .iter()
+                .position(|step| step.starts_with(wanted))
+                .unwrap_or_else(|| panic!("{wanted} in {steps:?}"))
+        };
+        let map = at("KLP Symbols.list");
+        assert_eq!(
+            steps.iter().rposition(|step| step == "LD vmlinux").unwrap() + 1,
+            map,
+            "{tree}: {steps:?}"
+        );
+        assert!(
+            steps.iter().rposition(|step| step.starts_with("CC") && !step.contains(".mod.o")) < Some(map)
+        );
+        let modpost = if tree == "era-c" { "MODPOST Module.symvers" } else { "MODPOST 6 modules" };
+        assert_eq!(at(modpost), map + 1, "{tree}: {steps:?}");
+    }
+}
+
+#[test]
+fn a_second_run_and_a_plain_make_build_nothing() {
+    for tree in TREES {
+        let space = Space::configured(tree);
+        space.klpbuild(&["modules", "O=../obj"]).ok();
+        let stamps = space.stamps("obj");
+        assert!(stamps.len() > 20, "{stamps:?}");
+        let built = |steps: Vec<String>| -> Vec<String> {
+            steps
+                .into_iter()
+                .filter(|step| !step.starts_with("MODPOST") && !step.starts_with("Building"))
+                .collect()
+        };
+        assert_eq!(
+            built(space.klpbuild(&["modules", "O=../obj"]).ok().steps()),
+            Vec::<String>::new(),
+            "{tree}"
+        );
+        assert_eq!(
+            built(space.make(&["O=../obj", "vmlinux", "modules"]).ok().steps()),
+            Vec::<String>::new(),
+            "{tree}"
+        );
+        assert_eq!(space.stamps("obj"), stamps, "{tree}");
+        // In trees whose modpost is under change detection, not even that runs.
+        if tree == "era-c" {
+            assert_eq!(space.klpbuild(&["modules", "O=../obj"]).ok().steps(), Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn there_is_one_descent() {
+    for tree in ERAS {
+        let space = Space::configured(tree);
+        let log = space.path("descents");
+        space.klpbuild(&["modules", "O=../obj", &format!("DESCENTS={}", log.display())]).ok();
+        let mut visited: Vec<String> = space.read("descents").lines().map(str::to_owned).collect();
+        visited.sort();
+        assert_eq!(
+            visited,
+            ["drivers", "drivers/one", "init", "lib", "samples", "samples/livepatch"],
+            "{tree}"
+        );
+    }
+}
+
+#[test]
+fn a_change_is_built_and_mapped() {
+    let space = Space::configured("era-c");
+    space.klpbuild(&["modules", "O=../obj"]).ok();
+    let source = space.path("src/lib/sum-up.c");
+    fs::write(&source, fs::read_to_string(&source).unwrap() + "int added_later;\n").unwrap();
+    let steps = space.klpbuild(&["modules", "O=../obj"]).ok().steps();
+    assert_eq!(
+        steps,
+        ["CC [M] lib/sum-up.o", "KLP Symbols.list", "MODPOST Module.symvers", "LD [M] lib/sum-up.ko"]
+    );
+    assert!(space.read("obj/Symbols.list").contains("\nadded_later\n"));
+}
+
+/// Twelve undefined symbols in an ordinary module: modpost prints ten of them, and the build fails.
+#[test]
+fn modpost_is_strict_with_ordinary_modules() {
+    for tree in TREES {
+        let space = Space::configured(tree);
+        let ran = space.klpbuild(&["modules", "O=../obj", "BAD=m"]).ends(2);
+        let ran =
+            ran.says(&["ERROR: modpost: \"nowhere_10\" [drivers/bad.ko] undefined!", "klpbuild: failed: "]);
+        assert!(ran.stderr.contains("suppressed 2 unresolved"), "{}", ran.stderr);
+        assert!(!space.path("obj/drivers/bad.ko").exists());
+        // Also when a livepatch makes modpost be told of exceptions.
+        let code = if tree == "odd" { 1 } else { 2 };
+        let ran = space.klpbuild(&["modules", "O=../obj", "BAD=m", "KNOWN=m"]).ends(code);
+        ran.says(&["ERROR: modpost: \"nowhere_10\" [drivers/bad.ko] undefined!"]);
+        // And nothing of it sticks.
+        space.klpbuild(&["modules", "O=../obj"]).ok();
+    }
+}
+
+#[test]
+fn a_livepatch_may_refer_to_what_the_map_defines() {
+    for tree in TREES {
+        let space = Space::configured(tree);
+        let ran = space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+        assert!(!ran.stderr.contains("ERROR"), "{}", ran.stderr);
+        let undefined = space.sh("nm -u ../obj/samples/livepatch/lp-known.ko").ok().stdout;
+        assert_eq!(
+            undefined.split_whitespace().collect::<Vec<_>>(),
+            ["U", "hidden_counter", "U", "saved_command_line"]
+        );
+        let symvers = space.read("obj/Module.symvers");
+        assert!(symvers.contains("\tklog\t") && !symvers.contains("hidden_counter"), "{tree}: {symvers}");
+        let stamps = space.stamps("obj");
+        space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+        assert_eq!(space.stamps("obj"), stamps, "{tree}");
+    }
+}
+
+/// What one livepatch may refer to, an ordinary module still may not.
+#[test]
+fn an_exception_for_a_livepatch_is_none_for_an_ordinary_module() {
+    for tree in TREES {
+        let space = Space::configured(tree);
+        let ran = space.klpbuild(&["modules", "O=../obj", "KNOWN=m", "SHARED=m"]);
+        assert!(matches!(ran.code, Some(1 | 2)), "{tree}: {ran:?}");
+        ran.says(&["ERROR: modpost: \"saved_command_line\" [drivers/shares.ko] undefined!"]);
+        assert!(!space.path("obj/drivers/shares.ko").exists(), "{tree}");
+    }
+}
+
+#[test]
+fn a_livepatch_that_refers_to_nothing_known_is_refused() {
+    for tree in TREES {
+        let space = Space::configured(tree);
+        space.klpbuild(&["modules", "O=../obj", "UNKNOWN=m"]).ends(1).says(&[
+            "klpbuild: error: samples/livepatch/lp-unknown.ko: undefined symbol saved_comand_line: ",
+            "the nearest names are saved_command_line (vmlinux)",
+        ]);
+        assert!(!space.path("obj/samples/livepatch/lp-unknown.ko").exists());
+        // The map is there all the same: it may be what helps to find the right name.
+        assert_eq!(space.read("obj/Symbols.list"), space.recipe("obj"), "{tree}");
+    }
+}
+
+#[test]
+fn livepatches_are_known_by_flags_and_markers() {
+    for tree in TREES {
+        let space = Space::configured(tree);
+        let ours = |ran: &str| ran.lines().map(str::to_owned).collect::<Vec<_>>();
+        space.klpbuild(&["modules", "O=../obj", "FLAGGED=y"]).ok();
+        let (flagged, plain, too) = (
+            "samples/livepatch/lp-flagged.ko",
+            "samples/livepatch/lp-plain.ko",
+            "samples/livepatch/lp_too.ko",
+        );
+        assert_eq!(ours(&space.read("obj/modules.livepatch")), [flagged, plain, too], "{tree}");
+        assert_eq!(space.read("obj/Symbols.list"), space.recipe("obj"), "{tree}");
+        space.klpbuild(&["modules", "O=../obj"]).ok();
+        assert_eq!(ours(&space.read("obj/modules.livepatch")), [plain], "{tree}");
+        fs::write(space.path("obj/drivers/one/user.livepatch"), "").unwrap();
+        space.klpbuild(&["modules", "O=../obj"]).ok();
+        assert_eq!(ours(&space.read("obj/modules.livepatch")).len(), 2, "{tree}");
+        assert!(!space.read("obj/Symbols.list").contains("*user\n"), "{tree}");
+    }
+}
+
+#[test]
+fn other_goals_are_built_in_the_same_run() {
+    let space = Space::configured("era-c");
+    let ran = space.klpbuild(&["modules", "vmlinux", "all", "O=../obj"]).ok();
+    assert_eq!(ran.steps().iter().filter(|step| *step == "LD vmlinux").count(), 1);
+    assert_eq!(space.make(&["O=../obj", "all"]).ok().steps(), Vec::<String>::new());
+    // Reached through vmlinux, whose flags the linker must get all the same.
+    let flags = space.sh("cat ../obj/.vmlinux.cmd").ok().stdout;
+    assert!(flags.contains("--build-id=none -e start -z noexecstack"), "{flags}");
+}
+
+#[test]
+fn without_livepatching_it_is_a_plain_build() {
+    let space = Space::configured("era-c");
+    fs::write(space.path("obj/.config"), "CONFIG_MODULES=y\n# CONFIG_LIVEPATCH is not set\n").unwrap();
+    let ran = space.klpbuild(&["modules", "O=../obj"]).ok();
+    let line = ran.stderr.lines().find(|line| line.contains("CONFIG_LIVEPATCH is not set")).unwrap();
+    assert!(line.contains("no Symbols.list is made"), "{line}");
+    assert!(!space.path("obj/Symbols.list").exists());
+    assert!(!space.path("obj/vmlinux").exists(), "built-in objects must not be forced");
+    assert_eq!(space.files("obj", ".ko").len(), 6);
+}
+
+#[test]
+fn makes_own_status_and_options_are_passed_on() {
+    let space = Space::configured("era-c");
+    let ran = space.klpbuild(&["modules", "O=../obj", "BROKEN=1", "-k"]).ends(2);
+    ran.says(&["error: ", "undeclared", "klpbuild: failed: drivers/one/user.o (Error 1)"]);
+    // -k: what can still be built is.
+    assert!(space.path("obj/samples/livepatch/lp_too.o").exists());
+    let ran = space.klpbuild(&["modules", "O=../obj", "--", "--debug=b", "--no-such-option"]).ends(2);
+    ran.says(&["unrecognized option '--no-such-option'"]);
+    space.klpbuild(&["modules", "--bogus"]).ends(2).says(&["--bogus"]);
+    space.klpbuild(&[]).ends(2).says(&["Usage: klpbuild"]);
+}

@@ -1,0 +1,45 @@
+//! Each third-party interface has one place in the sources.
+
+use std::fs;
+use std::path::Path;
+
+fn sources(directory: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+            let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+            found.push((name, fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn each_interface_has_one_place() {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    assert!(files.len() > 20);
+    for (words, place) in [
+        (&["indicatif::"][..], "progress/bar.rs"),
+        (&["duct::"], "make.rs"),
+        (&["clap::"], "cli.rs"),
+        (&["object::elf", "object::read", "object::write", "use object"], "elf.rs"),
+        (&["io::stdout()", "io::stderr()"], "terminal.rs"),
+        (&["println!", "print!(", "dbg!("], "nowhere"),
+        (&["strsim::"], "modpost.rs"),
+        (&["rustix::process"], "signal.rs"),
+    ] {
+        let users: Vec<&str> = files
+            .iter()
+            .filter(|(_, text)| {
+                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                code.into_iter().any(|line| words.iter().any(|word| line.contains(word)))
+            })
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let allowed: Vec<&str> = if place == "nowhere" { vec![] } else { vec![place] };
+        assert_eq!(users, allowed, "{words:?}");
+    }
+}

@@ -1,0 +1,17 @@
+//! End-to-end tests on kbuild trees in miniature: real make, gcc, ld and nm, and the klpbuild program.
+//!
+//! - [`space`]: a tree to work in, and what was run there
+//! - [`build`]: what `klpbuild modules` builds, in every era; strictness; exit statuses
+//! - [`start`]: where it can be started, how trees, variables and jobs are found, what is refused
+//! - [`map`]: Symbols.list against real nm, of all classes and byte orders; broken objects
+//! - [`screen`]: what is printed: on a terminal, in pipes, after failures
+//! - [`stop`]: signals, locks, cleaning
+//! - [`layers`]: each third-party interface has one place
+
+mod build;
+mod layers;
+mod map;
+mod screen;
+mod space;
+mod start;
+mod stop;

@@ -1,0 +1,167 @@
+//! Signals, locks, and cleaning.
+
+use std::fs;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::space::{ERAS, Space, TREES};
+
+/// A klpbuild whose make is in the middle of a step that takes ten minutes, in a process group of its own.
+fn slow(space: &Space) -> Child {
+    let mut command = space.command(Space::program());
+    command.args(["modules", "O=../obj", "SLOW=1", "-j2"]).process_group(0);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while sleepers(space) == 0 {
+        assert!(Instant::now() < deadline, "make never came to the slow step");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+/// How many of the slow step's processes there are.
+fn sleepers(space: &Space) -> usize {
+    let obj = space.path("obj");
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let command = fs::read(path.join("cmdline")).ok()?;
+            let here = fs::read_link(path.join("cwd")).ok()?;
+            (here == obj && command.starts_with(b"sleep\x00600")).then_some(())
+        })
+        .count()
+}
+
+fn signal(target: i64, signal: &str) {
+    let status = std::process::Command::new("kill").args(["-s", signal, "--", &target.to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+fn wait(mut child: Child) -> (ExitStatus, String) {
+    let begin = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "klpbuild does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn assert_stopped_and_resumable(space: &Space, child: Child, number: i32, name: &str) {
+    let (status, stderr) = wait(child);
+    assert_eq!(status.signal(), Some(number), "{status:?}\n{stderr}");
+    assert!(stderr.contains(&format!("klpbuild: stopped by {name}")), "{stderr}");
+    assert_eq!(sleepers(space), 0, "a child was left behind");
+    assert!(!space.path("obj/Symbols.list").exists());
+    assert!(!space.path("obj/.klpbuild/list.tmp").exists());
+    let ran = space.klpbuild(&["modules", "O=../obj"]).ok();
+    assert!(
+        !ran.steps().contains(&"CC lib/text.o".to_owned()),
+        "what was built is built again: {:?}",
+        ran.steps()
+    );
+    assert_eq!(space.read("obj/Symbols.list"), space.recipe("obj"));
+}
+
+#[test]
+fn signals_to_klpbuild_alone_stop_make_and_its_children() {
+    for (tree, name, number) in [("era-c", "TERM", 15), ("era-b", "HUP", 1), ("era-a", "INT", 2)] {
+        let space = Space::configured(tree);
+        let child = slow(&space);
+        signal(child.id().into(), name);
+        assert_stopped_and_resumable(&space, child, number, &format!("SIG{name}"));
+    }
+}
+
+/// As the terminal does it for Ctrl-C: to the whole foreground process group.
+#[test]
+fn ctrl_c_stops_everything() {
+    for tree in TREES {
+        let space = Space::configured(tree);
+        let child = slow(&space);
+        signal(-i64::from(child.id()), "INT");
+        assert_stopped_and_resumable(&space, child, 2, "SIGINT");
+    }
+}
+
+#[test]
+fn an_ignored_hangup_stays_ignored() {
+    let space = Space::configured("era-c");
+    let mut command = space.command("nohup");
+    command.arg(Space::program()).args(["modules", "O=../obj", "SLOW=1"]).process_group(0);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while sleepers(&space) == 0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal(child.id().into(), "HUP");
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(sleepers(&space), 1);
+    signal(child.id().into(), "TERM");
+    assert_stopped_and_resumable(&space, child, 15, "SIGTERM");
+}
+
+#[test]
+fn a_second_klpbuild_on_an_object_tree_is_refused() {
+    let space = Space::configured("era-c");
+    let child = slow(&space);
+    let holder =
+        format!("another klpbuild (process {}) is at work in {}", child.id(), space.path("obj").display());
+    for arguments in
+        [&["modules", "O=../obj"][..], &["clean", "O=../obj"], &["symbols", "--objtree", "../obj"]]
+    {
+        let begin = Instant::now();
+        space.klpbuild(arguments).ends(1).says(&[&holder, "wait for it to end, or stop it"]);
+        assert!(begin.elapsed() < Duration::from_secs(5));
+    }
+    signal(child.id().into(), "TERM");
+    wait(child);
+    space.klpbuild(&["klpclean", "O=../obj"]).ok();
+}
+
+const OURS: [&str; 3] = ["Symbols.list", "modules.livepatch", ".klpbuild"];
+
+#[test]
+fn cleaning_leaves_nothing_of_ours() {
+    for tree in ERAS {
+        for (goal, objects, config) in [
+            ("klpclean", true, true),
+            ("clean", false, true),
+            ("mrproper", false, false),
+            ("distclean", false, false),
+        ] {
+            let space = Space::configured(tree);
+            space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+            for name in OURS {
+                assert!(space.path("obj").join(name).exists(), "{name}");
+            }
+            let ran = space.klpbuild(&[goal, "O=../obj", "--dry-run"]).ok();
+            assert!(
+                ran.stdout.contains("rm -r ") && ran.stdout.contains("/obj/Symbols.list"),
+                "{}",
+                ran.stdout
+            );
+            assert!(space.path("obj/Symbols.list").exists());
+            space.klpbuild(&[goal, "O=../obj"]).ok();
+            for name in OURS {
+                assert!(!space.path("obj").join(name).exists(), "{tree}, {goal}: {name} is left");
+            }
+            assert_eq!(!space.files("obj", ".ko").is_empty(), objects, "{tree}, {goal}");
+            assert_eq!(space.path("obj/.config").exists(), config, "{tree}, {goal}");
+            // Again, with nothing there.
+            space.klpbuild(&[goal, "O=../obj"]).ok();
+            assert!(!space.path("obj/.klpbuild").exists());
+        }
+    }
+}
+
+#[test]
+fn a_make_clean_that_fails_keeps_its_log() {
+    let space = Space::configured("era-c");
+    fs::write(space.path("src/scripts/config.mk"), "clean: ; @echo no way; exit 1\n").unwrap();
+    let ran = space.klpbuild(&["clean", "O=../obj"]).ends(2).says(&["no way", "failed: clean (Error 1)"]);
+    let log = space.path("obj/.klpbuild/make.log");
+    assert!(ran.stderr.contains(&format!("the full output is in {}", log.display())), "{}", ran.stderr);
+    assert!(fs::read_to_string(log).unwrap().contains("no way\n"));
+}
