@@ -1,8 +1,10 @@
 //! The bar on a terminal; the only place that names indicatif.
 
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::progress::{Progress, history::Run};
 use crate::terminal;
@@ -12,6 +14,9 @@ const BAR_WIDTH: usize = 20;
 /// From this width of the terminal on there is room.
 const ROOMY: usize = 72;
 
+/// The shortest time between two drawings.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// One line that is drawn at most ten times a second. Text goes above it.
 #[derive(Debug)]
 pub struct Bar {
@@ -20,41 +25,78 @@ pub struct Bar {
     last: Option<Run>,
     steps: u64,
     step: String,
-    style: (bool, usize),
+    /// Whether the bar proper is in the line now.
+    has_bar: bool,
+    /// What indicatif puts beside the bar proper.
+    line: Arc<Mutex<String>>,
+    /// Lines to be put above the bar when it is drawn next.
+    text: Vec<String>,
+    drawn: Option<Instant>,
 }
 
 impl Bar {
     /// Draws on standard error, which is a terminal. `last` tells the end.
     pub fn new(last: Option<Run>) -> Bar {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        let step = "starting make".to_owned();
-        let mut bar = Bar { bar, begin: Instant::now(), last, steps: 0, step, style: (true, 0) };
+        let mut bar = Bar {
+            bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()),
+            begin: Instant::now(),
+            last,
+            steps: 0,
+            step: "starting make".to_owned(),
+            has_bar: false,
+            line: Arc::default(),
+            text: Vec::new(),
+            drawn: None,
+        };
+        bar.set_style();
         bar.draw();
         bar
     }
 
+    fn set_style(&self) {
+        let template =
+            if self.has_bar { format!("[{{bar:{BAR_WIDTH}}}] {{line}}") } else { "{line}".to_owned() };
+        let line = Arc::clone(&self.line);
+        let key = move |_: &ProgressState, out: &mut dyn Write| {
+            if let Ok(line) = line.lock() {
+                let _ = out.write_str(&line);
+            }
+        };
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            self.bar.set_style(style.progress_chars("=> ").with_key("line", key));
+        }
+    }
+
+    /// Draws all that has come since the last time, if that was long enough ago.
     fn draw(&mut self) {
+        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= PAUSE) {
+            self.draw_now();
+        }
+    }
+
+    fn draw_now(&mut self) {
+        self.drawn = Some(Instant::now());
         let columns = terminal::columns();
         let total = self.last.map(|run| run.steps).filter(|&total| self.steps <= total);
-        let bar = total.filter(|_| columns >= ROOMY);
-        let style = (bar.is_some(), columns);
-        if style != self.style {
-            self.style = style;
-            let template =
-                if bar.is_some() { format!("[{{bar:{BAR_WIDTH}}}] {{msg}}") } else { "{msg}".to_owned() };
-            if let Ok(style) = ProgressStyle::with_template(&template) {
-                self.bar.set_style(style.progress_chars("=> "));
-            }
-        }
-        if let Some(total) = bar {
-            self.bar.set_length(total);
-            self.bar.set_position(self.steps);
+        let has_bar = total.is_some() && columns >= ROOMY;
+        if has_bar != self.has_bar {
+            self.has_bar = has_bar;
+            self.set_style();
         }
         let elapsed = self.begin.elapsed();
         let left = self.last.and_then(|run| run.left(self.steps, elapsed));
         // The last column stays free: some terminals wrap when it is written.
-        let room = columns.saturating_sub(1 + if bar.is_some() { BAR_WIDTH + 3 } else { 0 });
-        self.bar.set_message(line(room, self.steps, total, elapsed, left, &self.step));
+        let room = columns.saturating_sub(1 + if has_bar { BAR_WIDTH + 3 } else { 0 });
+        if let Ok(mut text) = self.line.lock() {
+            *text = line(room, self.steps, total, elapsed, left, &self.step);
+        }
+        if !self.text.is_empty() {
+            self.bar.println(std::mem::take(&mut self.text).join("\n"));
+        }
+        self.bar.update(|state| {
+            state.set_len(total.unwrap_or(0));
+            state.set_pos(self.steps);
+        });
     }
 }
 
@@ -67,16 +109,19 @@ impl Progress for Bar {
 
     fn text(&mut self, line: &[u8]) {
         // What is above the bar must not contain what moves the cursor.
-        let text: String = String::from_utf8_lossy(line).replace('\t', "        ");
-        self.bar.println(text.chars().filter(|character| !character.is_control()).collect::<String>());
+        let text = String::from_utf8_lossy(line).replace('\t', "        ");
+        self.text.push(text.chars().filter(|character| !character.is_control()).collect());
+        self.draw();
     }
 
     fn tick(&mut self) {
         self.draw();
-        self.bar.tick();
     }
 
     fn close(&mut self) {
+        if !self.text.is_empty() {
+            self.draw_now();
+        }
         self.bar.finish_and_clear();
     }
 }

@@ -1,1 +1,191 @@
+//! What is printed: on a terminal of some width, in pipes, and after failures.
 
+use std::fs;
+use std::num::NonZero;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::space::Space;
+
+/// Runs klpbuild on a terminal (of script(1)) of a width, and gives what it wrote there.
+fn on_terminal(space: &Space, columns: usize, environment: &str, arguments: &str) -> String {
+    let script = format!("stty cols {columns} rows 24; {environment} {} {arguments}", Space::program());
+    let mut command = space.command("script");
+    command.args(["-qec", &script, "/dev/null"]).env("TERM", "xterm").stdin(Stdio::null());
+    String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+}
+
+/// What a terminal of that width shows after it got `text`, with what has scrolled off.
+fn shown(text: &str, columns: u16) -> Vec<String> {
+    let mut terminal = vt100::Parser::new(NonZero::new(500).unwrap(), NonZero::new(columns).unwrap(), 0);
+    terminal.process(text.as_bytes());
+    terminal
+        .screen()
+        .rows(0, columns)
+        .map(|row| row.trim_end().to_owned())
+        .filter(|row| !row.is_empty())
+        .collect()
+}
+
+/// The lines of the bar that were drawn, in their order.
+fn bars(text: &str) -> Vec<String> {
+    let pieces =
+        text.split(['\r', '\n', '\u{1b}']).map(|piece| piece.trim_start_matches("[2K").trim_end().to_owned());
+    let is_bar = regex::Regex::new(r"(\d steps|\d+/\d+)  \d+:\d\d").unwrap();
+    pieces.filter(|piece| is_bar.is_match(piece)).collect()
+}
+
+#[test]
+fn the_bar_fits_the_terminal_and_is_gone_at_the_end() {
+    for columns in [40, 79, 132] {
+        let space = Space::configured("era-c");
+        let text = on_terminal(&space, columns.into(), "", "modules O=../obj");
+        let screen = shown(&text, columns).join("\n");
+        // Without an earlier run, no end is invented.
+        let bars_of_first = bars(&text);
+        assert!(bars_of_first.iter().any(|bar| bar.contains(" steps  0:0")), "{text:?}");
+        assert!(
+            !bars_of_first.iter().any(|bar| bar.contains("eta") || bar.contains("[=") || bar.contains('%'))
+        );
+        // Steps are only in the bar, and the bar is gone; warnings are whole.
+        assert!(!screen.contains(" steps") && !screen.contains("CC"), "{screen}");
+        let unwrapped = screen.replace('\n', "");
+        assert!(unwrapped.contains("left.c:11:13: warning: unused variable"), "{screen}");
+        assert!(
+            screen.contains("\n   11 |         int unused_here;\n      |             ^~~~~~~~~~~\n"),
+            "{screen}"
+        );
+        let summary = "klpbuild: 5 modules, 1 livepatch; 19 names in Symbols.list; ";
+        assert!(unwrapped.find(summary) > unwrapped.find("^~~~"), "{screen}");
+
+        // Everything again: the last run tells the end.
+        let steps: u64 = space.read("obj/.klpbuild/last-run").split(' ').next().unwrap().parse().unwrap();
+        let text = on_terminal(&space, columns.into(), "", "modules O=../obj KCFLAGS=-g0");
+        assert!(bars(&text).iter().any(|bar| bar.contains(&format!("/{steps}  0:0"))), "{steps}: {text:?}");
+        assert_eq!(bars(&text).iter().any(|bar| bar.contains("[=")), columns >= 72, "{text:?}");
+        assert!(!shown(&text, columns).join("").contains(&format!("/{steps} ")), "{text:?}");
+        for bar in bars_of_first.iter().chain(&bars(&text)) {
+            // A piece may begin with the padded text above the bar.
+            let begin = bar.rfind("  0:").unwrap();
+            assert!(bar[begin..].chars().count() < columns.into(), "{columns}: {bar}");
+        }
+    }
+}
+
+#[test]
+fn the_bar_is_drawn_at_most_ten_times_a_second() {
+    let space = Space::configured("era-c");
+    let begin = Instant::now();
+    let text = on_terminal(&space, 80, "", "modules O=../obj -j2");
+    let limit = begin.elapsed().as_millis() / 100 + 3;
+    let count = bars(&text).len();
+    assert!(count as u128 <= limit, "{count} drawings, {limit} at most: {text:?}");
+}
+
+#[test]
+fn dumb_terminals_ci_and_pipes_get_plain_lines() {
+    for (environment, arguments) in
+        [("TERM=dumb", ""), ("CI=true", ""), ("", "--progress=plain"), ("", "-q"), ("", "--progress none")]
+    {
+        let space = Space::configured("era-c");
+        let text = on_terminal(&space, 80, environment, &format!("modules O=../obj {arguments}"));
+        assert!(!text.contains('\u{1b}'), "{environment} {arguments}: {text:?}");
+        let quiet = arguments == "-q";
+        let steps = !quiet && arguments != "--progress none";
+        assert_eq!(text.contains("  CC [M]  lib/sum-up.o\r\n"), steps, "{environment} {arguments}: {text:?}");
+        assert_eq!(text.contains("klpbuild: 5 modules"), !quiet, "{environment} {arguments}: {text:?}");
+        assert!(text.contains("warning: unused variable"), "{environment} {arguments}: {text:?}");
+    }
+    let space = Space::configured("era-c");
+    let ran = space.klpbuild(&["modules", "O=../obj"]).ok();
+    assert!(!ran.stdout.contains('\u{1b}') && !ran.stderr.contains('\u{1b}'));
+    assert!(
+        ran.stdout.contains("  CC [M]  lib/sum-up.o\n") && !ran.stdout.contains("warning"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stderr.contains("warning: unused variable") && !ran.stderr.contains("  CC"),
+        "{}",
+        ran.stderr
+    );
+    // A bar needs a terminal.
+    let ran = space.klpbuild(&["modules", "O=../obj", "--progress=bar"]).ok();
+    assert!(!ran.stderr.contains('\u{1b}'));
+}
+
+#[test]
+fn a_failure_is_the_last_thing_on_the_screen() {
+    let space = Space::configured("era-c");
+    let log = space.path("obj/.klpbuild/make.log");
+    for text in [
+        on_terminal(&space, 200, "", "modules O=../obj BROKEN=1 -k"),
+        space.klpbuild(&["modules", "O=../obj", "BROKEN=1", "-k"]).ends(2).stderr,
+    ] {
+        let lines = shown(&text.replace('\n', "\r\n"), 200);
+        let end: Vec<&str> = lines.iter().rev().take(2).map(String::as_str).collect();
+        assert_eq!(end[1], "klpbuild: failed: drivers/one/user.o (Error 1)", "{lines:?}");
+        assert_eq!(end[0], format!("klpbuild: the full output is in {}", log.display()), "{lines:?}");
+        let block = &lines[lines.len() - 8..lines.len() - 2];
+        assert!(block.iter().any(|line| line.contains("user.c:8:16: error: ")), "{block:?}");
+        assert!(block.last().unwrap().starts_with("make[3]: *** ["), "{block:?}");
+        assert!(!text.contains("Error 2"), "outer makes giving up are for the log: {text}");
+    }
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("  CC [M]  lib/sum-up.o\n") || log.contains("] Error 2\n"), "{log}");
+}
+
+#[test]
+fn the_log_has_everything_and_can_be_elsewhere() {
+    let space = Space::configured("era-c");
+    space.klpbuild(&["modules", "O=../obj", "-q", "--log", "../my.log"]).ok();
+    let log = space.read("my.log");
+    for line in
+        ["  CC [M]  lib/sum-up.o\n", "warning: unused variable", "  KLP     Symbols.list\n", "$ MAKEFILES="]
+    {
+        assert!(log.contains(line), "no {line:?} in {log}");
+    }
+    assert!(!space.path("obj/.klpbuild/make.log").exists());
+    space.klpbuild(&["modules", "O=../obj", "--log", "../my.log/below"]).ends(1).says(&["my.log"]);
+    // A full disk costs the log, not the build.
+    let ran = space.klpbuild(&["modules", "O=../obj", "--log", "/dev/full"]).ok();
+    ran.says(&["cannot write the log /dev/full any more: ", "No space left on device"]);
+}
+
+#[test]
+fn bytes_that_are_no_text_do_no_harm() {
+    let space = Space::configured("era-c");
+    let source = space.path("src/lib/sum-up.c");
+    let text = fs::read(&source).unwrap();
+    fs::write(&source, [&text[..], b"#warning \xff\xfe \x1b[2J here\n"].concat()).unwrap();
+    let mut command = space.command(Space::program());
+    let output = command.args(["modules", "O=../obj"]).output().unwrap();
+    assert!(output.status.success());
+    assert!(output.stderr.windows(2).any(|window| window == b"\xff\xfe"), "as gcc printed it");
+    fs::write(&source, [&text[..], b"#warning \xff\xfe \x1b[2J there\n"].concat()).unwrap();
+    let text = on_terminal(&space, 80, "", "modules O=../obj");
+    assert!(!text.contains("\u{1b}[2J") && text.contains("there"), "{text:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_stop_the_build() {
+    let space = Space::configured("era-c");
+    space.sh(&format!("{} modules O=../obj 2>&1 | head -n 1", Space::program())).ok();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while space.files("obj", ".ko").len() < 6 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn help_names_the_exit_statuses() {
+    let space = Space::new("era-c");
+    let help = space.klpbuild(&["--help"]).ok().stdout;
+    for line in ["  0  done", "  1  klpbuild found a problem", "  2  usage error", "make's own status"] {
+        assert!(help.contains(line), "{help}");
+    }
+    assert!(!help.contains("hook"), "{help}");
+    let version = space.klpbuild(&["--version"]).ok().stdout;
+    assert_eq!(version, format!("klpbuild {}\n", env!("CARGO_PKG_VERSION")));
+}
