@@ -86,9 +86,7 @@ impl<'a> Session<'a> {
                 looked = Instant::now();
                 view.tick();
                 self.log.flush();
-                if self.watch.advise() == Advice::Terminate {
-                    running.terminate();
-                }
+                heed(self.watch.advise(), &running);
             }
             if idle
                 && running.try_wait()?.is_some()
@@ -157,15 +155,21 @@ impl<'a> Session<'a> {
             if let Some(exit) = running.try_wait()? {
                 break exit;
             }
-            if self.watch.advise() == Advice::Terminate {
-                running.terminate();
-            }
+            heed(self.watch.advise(), running);
             std::thread::sleep(TICK / 10);
         };
         let Some(signal) = self.watch.received() else { return Ok(exit) };
         signal::end_descendants();
         self.plan.state.sweep();
         Ok(Exit::Signal(signal))
+    }
+}
+
+fn heed(advice: Advice, running: &Running) {
+    match advice {
+        Advice::GoOn => {}
+        Advice::Terminate => running.terminate(),
+        Advice::EndAll => signal::end_descendants(),
     }
 }
 

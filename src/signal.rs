@@ -14,13 +14,18 @@ use signal_hook::iterator::Signals;
 /// How long make may take to end by itself after Ctrl-C before it is told to.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long make may take to end once it was told to.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Watches for SIGINT, SIGTERM and SIGHUP. Those that were ignored when klpbuild was started (nohup, a
 /// script's background job) stay ignored.
 #[derive(Debug)]
 pub struct Watch {
     signals: Signals,
     first: Option<(i32, Instant)>,
-    told: bool,
+    /// Make does not get the signal by itself, or the user has lost patience.
+    urgent: bool,
+    told: Option<Instant>,
 }
 
 /// What is to be done about make now.
@@ -30,6 +35,8 @@ pub enum Advice {
     GoOn,
     /// Tell make to end.
     Terminate,
+    /// Make was told and has not ended: end it with all that is below it.
+    EndAll,
 }
 
 impl Watch {
@@ -42,32 +49,32 @@ impl Watch {
         let wanted =
             [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
         let signals = Signals::new(wanted).context("cannot watch for signals")?;
-        Ok(Watch { signals, first: None, told: false })
-    }
-
-    /// Looks whether a signal has come.
-    pub fn advise(&mut self) -> Advice {
-        for signal in self.signals.pending() {
-            let again = self.first.is_some();
-            self.first.get_or_insert((signal, Instant::now()));
-            if signal != SIGINT || again {
-                self.told = true;
-                return Advice::Terminate;
-            }
-        }
-        match self.first {
-            Some((_, since)) if !self.told && since.elapsed() > PATIENCE => {
-                self.told = true;
-                Advice::Terminate
-            }
-            _ => Advice::GoOn,
-        }
+        Ok(Watch { signals, first: None, urgent: false, told: None })
     }
 
     /// The first signal that came, if any has.
     pub fn received(&mut self) -> Option<i32> {
-        self.advise();
+        for signal in self.signals.pending() {
+            self.urgent |= signal != SIGINT || self.first.is_some();
+            self.first.get_or_insert((signal, Instant::now()));
+        }
         self.first.map(|(signal, _)| signal)
+    }
+
+    /// What is to be done about a make that has not ended yet; each step is advised once.
+    pub fn advise(&mut self) -> Advice {
+        self.received();
+        match (self.first, self.told) {
+            (Some((_, since)), None) if self.urgent || since.elapsed() > PATIENCE => {
+                self.told = Some(Instant::now());
+                Advice::Terminate
+            }
+            (_, Some(told)) if told.elapsed() > GRACE => {
+                self.told = Some(Instant::now());
+                Advice::EndAll
+            }
+            _ => Advice::GoOn,
+        }
     }
 }
 
@@ -137,4 +144,21 @@ fn ignored_signals() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asking whether a signal came must not use up the advice to act on it.
+    #[test]
+    fn advice_outlives_questions() {
+        let mut watch = Watch::begin().unwrap();
+        assert_eq!((watch.received(), watch.advise()), (None, Advice::GoOn));
+        signal_hook::low_level::raise(SIGTERM).unwrap();
+        assert_eq!(watch.received(), Some(SIGTERM));
+        assert_eq!(watch.received(), Some(SIGTERM));
+        assert_eq!(watch.advise(), Advice::Terminate);
+        assert_eq!(watch.advise(), Advice::GoOn);
+    }
 }

@@ -9,7 +9,9 @@ use crate::space::{ERAS, Space, TREES};
 
 /// A klpbuild whose make is in the middle of a step that takes ten minutes, in a process group of its own.
 fn slow(space: &Space) -> Child {
-    let mut command = space.command(Space::program());
+    // What runs the tests may have these ignored.
+    let mut command = space.command("env");
+    command.arg("--default-signal=INT,HUP,TERM").arg(Space::program());
     command.args(["modules", "O=../obj", "SLOW=1", "-j2"]).process_group(0);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# make demo [KDIR=/path]  builds klpbuild and runs it on a kernel
+# make test               unit tests, miniature trees, and Debian's 6.12 kernel
+# make test-kernels       likewise with Debian's 6.1, and KLPBUILD_TEST_KERNEL=/path
+# make bench              ratios against named rivals
+# make install            PREFIX=/usr/local DESTDIR=
+# What is missing on a Debian 12 machine is installed first (tests/packages); DEPS=no leaves that out.
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+KDIR ?=
+DEPS ?= yes
+KERNELS := $(CURDIR)/target/kernels
+
+.PHONY: all
+all: build
+
+.PHONY: build
+build:
+	$(CARGO) build --release --locked
+
+.PHONY: deps deps-bench
+deps:
+	@[ '$(DEPS)' = no ] || tests/packages build kernel $(if $(filter test test-kernels,$(MAKECMDGOALS)),test)
+deps-bench:
+	@[ '$(DEPS)' = no ] || tests/packages build kernel bench
+
+# Debian's kernel sources, unpacked once.
+$(KERNELS)/linux-source-%/Makefile: | deps
+	@[ -e /usr/src/linux-source-$*.tar.xz ] || tests/packages linux-source-$*
+	@mkdir -p $(KERNELS)
+	@echo "unpacking /usr/src/linux-source-$*.tar.xz to $(KERNELS)"
+	@tar -C $(KERNELS) -xf /usr/src/linux-source-$*.tar.xz
+	@touch $@
+
+.PHONY: demo
+demo: deps $(if $(KDIR),,$(KERNELS)/linux-source-6.12/Makefile)
+	@$(MAKE) --no-print-directory build
+	@KERNELS='$(KERNELS)' tests/demo '$(KDIR)'
+
+.PHONY: test
+test: deps $(KERNELS)/linux-source-6.12/Makefile
+	$(CARGO) test --locked
+	KLPBUILD_TEST_TREES='$(KERNELS)/linux-source-6.12' $(CARGO) test --locked --release --test kernels -- --ignored --nocapture
+
+.PHONY: test-kernels
+test-kernels: deps $(KERNELS)/linux-source-6.12/Makefile $(KERNELS)/linux-source-6.1/Makefile
+	$(CARGO) test --locked
+	KLPBUILD_TEST_TREES='$(KERNELS)/linux-source-6.12 $(KERNELS)/linux-source-6.1 $(KLPBUILD_TEST_KERNEL)' \
+		$(CARGO) test --locked --release --test kernels -- --ignored --nocapture
+
+.PHONY: bench
+bench: deps-bench $(KERNELS)/linux-source-6.12/Makefile
+	@$(MAKE) --no-print-directory build
+	@KERNELS='$(KERNELS)' tests/bench/run
+
+.PHONY: install
+install: build
+	install -D -m 755 target/release/klpbuild $(DESTDIR)$(PREFIX)/bin/klpbuild
+
+.PHONY: clean
+clean:
+	$(CARGO) clean
