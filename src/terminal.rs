@@ -4,7 +4,9 @@
 //! ignored.
 
 use std::fmt::Display;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write as _, stderr, stdout};
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
 
 /// What the outside is like, as far as it decides how to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +15,8 @@ pub struct Surroundings {
     pub stdout: bool,
     /// Standard error is a terminal.
     pub stderr: bool,
-    /// It can move its cursor: TERM is set and not `dumb`, and no CI runs this.
+    /// A line can be drawn again and again there: TERM is set and not `dumb`, no CI runs this, and klpbuild
+    /// is in the terminal's foreground.
     pub capable: bool,
 }
 
@@ -23,9 +26,9 @@ impl Surroundings {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
         Surroundings {
-            stdout: std::io::stdout().is_terminal(),
-            stderr: std::io::stderr().is_terminal(),
-            capable: set("TERM") && !dumb && !set("CI"),
+            stdout: stdout().is_terminal(),
+            stderr: stderr().is_terminal(),
+            capable: set("TERM") && !dumb && !set("CI") && is_foreground(),
         }
     }
 
@@ -35,9 +38,41 @@ impl Surroundings {
     }
 }
 
+/// Whether this process is in the foreground of the terminal at standard error.
+fn is_foreground() -> bool {
+    tcgetpgrp(stderr()).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+/// While this lives, the terminal does not echo `^C`, which would move the cursor off a line that is to be
+/// drawn again.
+#[derive(Debug)]
+pub struct NoControlEcho(Option<Termios>);
+
+impl NoControlEcho {
+    /// Tells the terminal at standard error; elsewhere, and in the background, this does nothing.
+    pub fn begin() -> NoControlEcho {
+        let before = if is_foreground() { tcgetattr(stderr()).ok() } else { None };
+        if let Some(before) = &before {
+            let mut now = before.clone();
+            now.local_modes.remove(LocalModes::ECHOCTL);
+            let _ = tcsetattr(stderr(), OptionalActions::Now, &now);
+        }
+        NoControlEcho(before)
+    }
+}
+
+impl Drop for NoControlEcho {
+    fn drop(&mut self) {
+        // From the background, this would stop the process.
+        if let Some(before) = self.0.take().filter(|_| is_foreground()) {
+            let _ = tcsetattr(stderr(), OptionalActions::Now, &before);
+        }
+    }
+}
+
 /// The width of the terminal in columns; 80 if it does not tell.
 pub fn columns() -> usize {
-    match rustix::termios::tcgetwinsize(std::io::stderr()) {
+    match tcgetwinsize(stderr()) {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
         _ => 80,
     }
@@ -45,13 +80,13 @@ pub fn columns() -> usize {
 
 /// Writes to standard output, as it is.
 pub fn out(text: impl AsRef<[u8]>) {
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = stdout().lock();
     let _ = stdout.write_all(text.as_ref()).and_then(|()| stdout.flush());
 }
 
 /// Writes to standard error, as it is.
 pub fn err(text: impl AsRef<[u8]>) {
-    let _ = std::io::stderr().lock().write_all(text.as_ref());
+    let _ = stderr().lock().write_all(text.as_ref());
 }
 
 /// A word from klpbuild itself, on standard error; each line of it with klpbuild's name.

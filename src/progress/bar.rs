@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::progress::{Progress, history::Run};
-use crate::terminal;
+use crate::terminal::{self, NoControlEcho};
 
 /// How wide the bar proper is, where there is room for it and an end is known.
 const BAR_WIDTH: usize = 20;
@@ -32,6 +32,7 @@ pub struct Bar {
     /// Lines to be put above the bar when it is drawn next.
     text: Vec<String>,
     drawn: Option<Instant>,
+    _echo: NoControlEcho,
 }
 
 impl Bar {
@@ -47,6 +48,7 @@ impl Bar {
             line: Arc::default(),
             text: Vec::new(),
             drawn: None,
+            _echo: NoControlEcho::begin(),
         };
         bar.set_style();
         bar.draw();
