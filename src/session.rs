@@ -160,6 +160,7 @@ impl<'a> Session<'a> {
         };
         let Some(signal) = self.watch.received() else { return Ok(exit) };
         signal::end_descendants();
+        signal::reap();
         self.plan.state.sweep();
         Ok(Exit::Signal(signal))
     }

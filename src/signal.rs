@@ -7,7 +7,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -108,6 +108,12 @@ pub fn end_descendants() {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Collects the descendants that have ended. Only for when make's own end is known: its status would be
+/// collected as well.
+pub fn reap() {
+    while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
 }
 
 /// Ends this process the way `signal` would have.
