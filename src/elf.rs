@@ -4,6 +4,7 @@
 //! the size of the file. Files are read, not mapped, because make may still be writing others.
 //! Nothing in a file is trusted: whatever does not fit is an error that names the file.
 
+use std::ffi::CStr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -119,7 +120,8 @@ where
         let start = symbol.st_name(endian);
         let length = strings
             .get(start as usize..)
-            .and_then(|rest| rest.iter().position(|&byte| byte == 0))
+            .and_then(|rest| CStr::from_bytes_until_nul(rest).ok())
+            .map(CStr::count_bytes)
             .ok_or_else(|| anyhow!("symbol {index} has its name outside of the string table"))?;
         let place = match (symbol.is_undefined(endian), symbol.is_weak()) {
             (false, _) => Place::Defined,

@@ -118,7 +118,8 @@ fn undefined(object: &Object) -> Vec<Vec<u8>> {
 }
 
 fn names(name: &str, object: &Object, path: &Path) -> Result<Part> {
-    let mut names: Vec<&[u8]> = Vec::new();
+    // Each with its first eight bytes as a number, which settles most comparisons.
+    let mut names: Vec<(u64, &[u8])> = Vec::new();
     let mut length = name.len() + 2;
     for (symbol, _) in object.symbols() {
         if object.is_mapping_symbol(symbol) {
@@ -128,7 +129,7 @@ fn names(name: &str, object: &Object, path: &Path) -> Result<Part> {
             let shown = String::from_utf8_lossy(symbol);
             bail!("{}: symbol {shown:?} has a line break in its name", path.display());
         }
-        names.push(symbol);
+        names.push((first_bytes(symbol), symbol));
         length += symbol.len() + 1;
     }
     names.sort_unstable();
@@ -136,10 +137,20 @@ fn names(name: &str, object: &Object, path: &Path) -> Result<Part> {
     text.push(b'*');
     text.extend_from_slice(name.as_bytes());
     text.push(b'\n');
-    for symbol in &names {
+    for (_, symbol) in &names {
         let end = symbol.iter().position(|&byte| byte == b' ').unwrap_or(symbol.len());
         text.extend_from_slice(symbol.get(..end).unwrap_or(symbol));
         text.push(b'\n');
     }
     Ok(Part::Names(text, names.len()))
+}
+
+/// The first eight bytes as a number that compares as they do.
+fn first_bytes(name: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let length = name.len().min(8);
+    if let (Some(to), Some(from)) = (bytes.get_mut(..length), name.get(..length)) {
+        to.copy_from_slice(from);
+    }
+    u64::from_be_bytes(bytes)
 }
