@@ -30,8 +30,10 @@ $(KERNELS)/linux-source-%/Makefile: | deps
 	@[ -e /usr/src/linux-source-$*.tar.xz ] || tests/packages linux-source-$*
 	@mkdir -p $(KERNELS)
 	@echo "unpacking /usr/src/linux-source-$*.tar.xz to $(KERNELS)"
-	@tar -C $(KERNELS) -xf /usr/src/linux-source-$*.tar.xz
-	@touch $@
+	@rm -rf $(KERNELS)/linux-source-$* $(KERNELS)/unpacking; mkdir $(KERNELS)/unpacking
+	@tar -C $(KERNELS)/unpacking -xf /usr/src/linux-source-$*.tar.xz
+	@touch $(KERNELS)/unpacking/linux-source-$*/Makefile
+	@mv $(KERNELS)/unpacking/linux-source-$* $(KERNELS)/ && rmdir $(KERNELS)/unpacking
 
 .PHONY: demo
 demo: deps $(if $(KDIR),,$(KERNELS)/linux-source-6.12/Makefile)

@@ -1,6 +1,6 @@
 //! `klpbuild modules`: compile, map, modpost.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::exit::Exit;
@@ -105,11 +105,6 @@ fn decide(plan: &Plan) -> Result<Main> {
     if options.livepatch {
         return Ok(Main::Mapped(Kbuild::detect(&plan.tree.srctree)?));
     }
-    if !plan.quiet {
-        terminal::say(format_args!(
-            "CONFIG_LIVEPATCH is not set in {config}: modules only, no Symbols.list is made"
-        ));
-    }
     Ok(Main::Plain)
 }
 
@@ -117,6 +112,9 @@ fn main_run(plan: &Plan, session: &mut Session<'_>) -> Result<Exit> {
     let goals = main_goals(plan);
     match decide(plan)? {
         Main::Plain => {
+            if plan.external.is_none() {
+                without_map(plan)?;
+            }
             let last = Run::read(&plan.state.last_run());
             let outcome = session.run(&plan.make(&goals), last)?;
             finish(plan, session, &outcome, None)
@@ -128,13 +126,27 @@ fn main_run(plan: &Plan, session: &mut Session<'_>) -> Result<Exit> {
     }
 }
 
+/// Says that there will be no map. One of an earlier configuration would only mislead.
+fn without_map(plan: &Plan) -> Result<()> {
+    let stale = plan.state.remove_lists()?;
+    if !plan.quiet {
+        let stale = if stale { "; the old one is removed" } else { "" };
+        let config = plan.config.display();
+        terminal::say(format_args!(
+            "CONFIG_LIVEPATCH is not set in {config}: modules only, no Symbols.list is made{stale}"
+        ));
+    }
+    Ok(())
+}
+
 /// One make run; the fragment makes the map a prerequisite of modpost.
 fn with_fragment(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals: &[String]) -> Result<Exit> {
     prepare(&plan.state)?;
     let last = Run::read(&plan.state.last_run());
     let outcome = session.run(&plan.make_with_map(kbuild.era, goals)?, last)?;
     let report = Report::read(&plan.state);
-    if outcome.exit == Exit::Done {
+    // Options like -n and --help have make do nothing, and end well.
+    if outcome.exit == Exit::Done && !plan.has_make_options() {
         ensure!(
             report.is_some(),
             "make is done, but it never came to make Symbols.list: this tree's makefiles are unlike any known \
@@ -201,7 +213,10 @@ fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<
         Exit::Make(_) if report.is_some_and(|report| report.failed) => return Ok(Exit::Problem),
         exit => return Ok(exit),
     }
-    outcome.run.write(&plan.state.last_run())?;
+    // V=1 and -s have no steps: that says nothing of the next run.
+    if outcome.run.steps > 0 {
+        outcome.run.write(&plan.state.last_run())?;
+    }
     if !plan.quiet {
         let time = clock(outcome.run.time);
         terminal::out(match report {
@@ -210,7 +225,7 @@ fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<
                 count(modules, "module"),
                 count(livepatches, "livepatch"),
             ),
-            None => format!("klpbuild: modules are built; {time}\n"),
+            None => format!("klpbuild: make is done; {time}\n"),
         });
     }
     Ok(Exit::Done)
@@ -238,8 +253,11 @@ fn dry_run(plan: &Plan) -> Result<Exit> {
     let mut commands: Vec<Command> = Vec::new();
     commands.extend(before(plan).map(|goals| plan.make(&goals)));
     let goals = main_goals(plan);
-    // A config goal of this very run may be what makes the configuration.
-    let main = if plan.config.is_file() || commands.is_empty() { decide(plan)? } else { undecided(plan)? };
+    let main = match plan.goals_of(Kind::Config).is_empty() || plan.external.is_some() {
+        true => decide(plan)?,
+        // What the configuration will be is not known before that goal has run.
+        false => Main::Mapped(Kbuild::detect(&plan.tree.srctree)?),
+    };
     match main {
         Main::Plain => commands.push(plan.make(&goals)),
         Main::Mapped(kbuild) => match &kbuild.method {
@@ -259,11 +277,4 @@ fn dry_run(plan: &Plan) -> Result<Exit> {
         terminal::out(format!("{command}\n"));
     }
     Ok(Exit::Done)
-}
-
-fn undecided(plan: &Plan) -> Result<Main> {
-    if plan.external.is_some() {
-        bail!("config goals and M= do not go together");
-    }
-    Ok(Main::Mapped(Kbuild::detect(&plan.tree.srctree)?))
 }

@@ -50,7 +50,7 @@ impl Object {
     /// The file cannot be read, is no ELF file, or is truncated or inconsistent; the message names the file
     /// and what is wrong with it.
     pub fn read(path: &Path) -> Result<Object> {
-        let file = File::open(path)?;
+        let file = File::open(path).context("an object is missing: build it first (klpbuild modules)")?;
         let data = ReadCache::new(file);
         let inner = || match FileKind::parse(&data) {
             Ok(FileKind::Elf32) => parse::<elf::FileHeader32<Endianness>>(&data),

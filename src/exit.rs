@@ -2,7 +2,8 @@
 
 use std::process::ExitStatus;
 
-/// How a run of klpbuild ended when no error has to be reported.
+/// How a run of klpbuild ended. A command line that makes no sense has ended the process before, with
+/// status 2 ([`crate::cli::parse`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// 0: everything asked for is done.
@@ -10,8 +11,6 @@ pub enum Exit {
     /// 1: klpbuild itself found a problem. Its message has been printed already, or is the error that
     /// accompanies this.
     Problem,
-    /// 2: the command line makes no sense.
-    Usage,
     /// make failed; klpbuild ends with make's own status (2 for an ordinary build error).
     Make(u8),
     /// A signal of this number arrived: klpbuild ends by the same signal, so that a shell sees what it
@@ -26,7 +25,6 @@ impl Exit {
         match self {
             Exit::Done => 0,
             Exit::Problem => 1,
-            Exit::Usage => 2,
             Exit::Make(code) => code,
             Exit::Signal(signal) => u8::try_from(128 + signal).unwrap_or(255),
         }

@@ -22,7 +22,7 @@ modules: klpbuild-begin
 klpbuild-begin: ; $(eval klpbuild-ldflags := $(LDFLAGS_vmlinux))@:
 
 # $(MAKE) of the recipe that runs modpost, with what the map says modpost has to accept.
-klpbuild-make = $(MAKE_COMMAND) $(shell cat .klpbuild/modpost.args)
+klpbuild-make = $(strip $(MAKE_COMMAND) $(shell cat .klpbuild/modpost.args))
 
 .PHONY: klpbuild-map
 ifeq ($(KLPBUILD_ERA),c)

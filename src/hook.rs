@@ -97,7 +97,7 @@ pub fn step(
     variables: &[String],
     state: &State,
 ) -> Result<(Report, Written)> {
-    let inputs = inputs(objtree, Some(srctree), Some(kbuild), variables, state)?;
+    let inputs = inputs(objtree, Some(srctree), Some(kbuild), variables)?;
     let map = Map::make(objtree, &inputs)?;
     let written = write(&map, objtree, state)?;
     let verdict = Verdict::of(&map, &inputs)?;
@@ -119,7 +119,6 @@ pub fn inputs(
     srctree: Option<&Path>,
     kbuild: Option<&Kbuild>,
     variables: &[String],
-    state: &State,
 ) -> Result<Inputs> {
     let vmlinux = objtree.join("vmlinux");
     if !vmlinux.is_file() {
@@ -132,9 +131,7 @@ pub fn inputs(
     };
     let list = modules::list(objtree, kind)?;
     let flagged = match srctree {
-        Some(srctree) => {
-            state.with_scratch(|scratch| flags::flagged(srctree, objtree, &list, variables, scratch))?
-        }
+        Some(srctree) => flags::flagged(srctree, objtree, &list, variables)?,
         None => Default::default(),
     };
     let prelink = kbuild.and_then(|kbuild| kbuild.prelink.as_deref());
@@ -163,39 +160,43 @@ fn prepare_modpost(
     verdict: &Verdict,
     state: &State,
 ) -> Result<()> {
-    let dump = verdict.dump();
-    let wrapper =
-        format!("#!/bin/sh\nexec scripts/mod/modpost -i {} \"$@\"\n", State::relative(&state.dump()));
-    let needed = !verdict.allowed.is_empty();
-    for name in &verdict.missing_elsewhere {
-        terminal::say(format_args!(
-            "an ordinary module lacks {} too: until that is mended, modpost refuses it to livepatches as well",
-            String::from_utf8_lossy(name)
-        ));
-    }
-    if needed && output::replace(&state.dump(), &state.temporary(), &[dump])? == Written::Changed {
-        // kbuild runs modpost again when the program it names is newer than its output.
-        fs::write(state.wrapper(), wrapper)?;
-        make_executable(&state.wrapper())?;
-    }
-    let arguments = verdict.modpost_variables(
-        kbuild.modpost,
-        &State::relative(&state.wrapper()),
-        &State::relative(&state.dump()),
-    );
-    fs::write(state.modpost_arguments(), arguments)?;
+    let (wrapper, dump) = (State::relative(&state.wrapper()), State::relative(&state.dump()));
     let mut strict = String::new();
-    if needed && kbuild.modpost == Modpost::WarnOnly {
-        if kbuild.method != Method::Fragment {
+    match (kbuild.modpost, &kbuild.method) {
+        _ if verdict.allowed.is_empty() => {}
+        (Modpost::Program | Modpost::InputDumps, _) => write_exceptions(verdict, state)?,
+        (Modpost::WarnOnly, Method::Fragment) => strict = strict_arguments(map, inputs, kbuild, state)?,
+        (Modpost::WarnOnly, Method::Phased { .. }) => {
             let errors = modpost::undefined_in_ordinary_modules(map, inputs)?;
             if !errors.is_empty() {
                 terminal::err(errors.join("\n") + "\n");
                 bail!("ordinary modules have undefined symbols ({} in all)", errors.len());
             }
         }
-        strict = strict_arguments(map, inputs, kbuild, state)?;
     }
+    fs::write(state.modpost_arguments(), verdict.modpost_variables(kbuild.modpost, &wrapper, &dump))?;
     Ok(fs::write(state.strict_arguments(), strict)?)
+}
+
+/// Writes the symbols that modpost has to accept, and the program that adds them to modpost's arguments.
+/// kbuild runs modpost again when the program it names is newer than its output: so the program has the
+/// symbols in it, as a comment, and changes when they do.
+fn write_exceptions(verdict: &Verdict, state: &State) -> Result<()> {
+    for name in &verdict.missing_elsewhere {
+        terminal::say(format_args!(
+            "an ordinary module lacks {} too: until that is mended, modpost refuses it to livepatches as well",
+            String::from_utf8_lossy(name)
+        ));
+    }
+    let dump = verdict.dump();
+    let comment: String = dump.lines().map(|line| format!("# {line}\n")).collect();
+    let program = format!(
+        "#!/bin/sh\nexec scripts/mod/modpost -i {} \"$@\"\n{comment}",
+        State::relative(&state.dump())
+    );
+    output::replace(&state.dump(), &state.temporary(), &[dump])?;
+    output::replace(&state.wrapper(), &state.temporary(), &[program])?;
+    make_executable(&state.wrapper())
 }
 
 /// Arguments of scripts/Makefile.modpost for a run over the ordinary modules alone.

@@ -5,7 +5,6 @@
 
 pub mod makeflags;
 
-use std::ffi::OsString;
 use std::fmt;
 use std::io::PipeReader;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,6 @@ use crate::exit::Exit;
 /// A make with its arguments and environment.
 #[derive(Debug, Clone)]
 pub struct Command {
-    program: OsString,
     directory: PathBuf,
     arguments: Vec<String>,
     /// Variables set (`Some`) and removed (`None`) for make, in order.
@@ -43,17 +41,13 @@ pub struct Running {
 }
 
 impl Command {
-    /// A `make` (or what the environment variable MAKE names) that runs in `directory`. Messages are in
-    /// the C locale, for they are read again.
+    /// A `make` that runs in `directory`. Messages are in the C locale, for they are read again. The
+    /// environment variable MAKE does not count: kbuild exports its own, with arguments.
     pub fn new(directory: &Path) -> Command {
         let program =
             std::env::var_os("MAKE").filter(|name| !name.is_empty()).unwrap_or_else(|| "make".into());
-        let mut command = Command {
-            program,
-            directory: directory.to_path_buf(),
-            arguments: Vec::new(),
-            environment: Vec::new(),
-        };
+        let directory = directory.to_path_buf();
+        let mut command = Command { directory, arguments: Vec::new(), environment: Vec::new() };
         // The top Makefile unexports LC_ALL: what its sub-makes say goes by LC_MESSAGES.
         command.env("LC_ALL", "C").env("LC_MESSAGES", "C");
         command
@@ -92,7 +86,7 @@ impl Command {
     }
 
     fn expression(&self) -> duct::Expression {
-        let mut expression = duct::cmd(&self.program, &self.arguments).dir(&self.directory).unchecked();
+        let mut expression = duct::cmd("make", &self.arguments).dir(&self.directory).unchecked();
         for (name, value) in &self.environment {
             expression = match value {
                 Some(value) => expression.env(name, value),
@@ -125,13 +119,13 @@ impl Command {
         Ok(self.described(self.expression().run())?.status.into())
     }
 
-    /// Runs a short make and collects what it prints.
+    /// Runs a short make that reads `input`, and collects what it prints.
     ///
     /// # Errors
     /// make cannot be started.
-    pub fn capture(&self) -> Result<Captured> {
+    pub fn capture(&self, input: &str) -> Result<Captured> {
         let output =
-            self.described(self.expression().stdin_null().stdout_capture().stderr_capture().run())?;
+            self.described(self.expression().stdin_bytes(input).stdout_capture().stderr_capture().run())?;
         Ok(Captured { stdout: output.stdout, stderr: output.stderr, success: output.status.success() })
     }
 }
@@ -150,7 +144,7 @@ impl fmt::Display for Command {
         for variable in variables {
             f.write_str(&variable)?;
         }
-        write!(f, "{}", quoted(&self.program.to_string_lossy()))?;
+        f.write_str("make")?;
         for argument in &self.arguments {
             // `NAME=value` has to keep its name bare.
             match argument.split_once('=') {
@@ -203,7 +197,6 @@ mod tests {
     #[test]
     fn prints_itself_for_a_shell() {
         let mut command = Command::new(Path::new("/"));
-        command.program = "make".into();
         command.args(["-C", "/a b", "KCFLAGS=-g -Wall", "V=", "modules"]).env("MAKEFILES", "/x/hook.mk");
         assert_eq!(command.to_string(), "MAKEFILES=/x/hook.mk make -C '/a b' KCFLAGS='-g -Wall' V= modules");
     }

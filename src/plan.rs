@@ -7,8 +7,7 @@ pub mod goals;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
-use fs_err as fs;
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::cli::Options;
 use crate::hook;
@@ -76,29 +75,37 @@ impl Plan {
         let start = start(options)?;
         let output = typed("O").or_else(|| anywhere("KBUILD_OUTPUT"));
         let tree = Tree::locate(&start, output.as_deref().map(Path::new))?;
-        let external = typed("M").or_else(|| anywhere("KBUILD_EXTMOD")).map(|module| start.join(module));
-        let place = match typed("MO").map(|output| start.join(output)) {
-            Some(output) if external.is_some() => output,
-            _ => external.clone().unwrap_or_else(|| tree.objtree.clone()),
+        // Up to 6.12 M= is relative to the object tree, where make is then; later to where make is started.
+        let base = if tree.external_has_output()? { &start } else { &tree.objtree };
+        let external = typed("M").or_else(|| anywhere("KBUILD_EXTMOD")).map(|module| base.join(module));
+        let output =
+            typed("MO").or_else(|| anywhere("KBUILD_EXTMOD_OUTPUT")).map(|output| start.join(output));
+        let place = match (&external, output) {
+            (None, _) => tree.objtree.clone(),
+            (Some(module), _) if !module.is_dir() => {
+                bail!("{}: no such directory (M= names an external module's directory)", module.display())
+            }
+            (Some(_), Some(output)) => output,
+            (Some(module), None) => module.clone(),
         };
-        if external.is_some() && !place.is_dir() {
-            bail!("{}: no such directory (M= names an external module's directory)", place.display());
-        }
+        // make is run in the source tree: what is relative to the place klpbuild is started in is not
+        // relative to that.
+        let rebased = |word: &String| match assignment(word) {
+            Some((name @ ("M" | "MO"), value)) if base == &start && !value.is_empty() => {
+                format!("{name}={}", start.join(value).display())
+            }
+            _ => word.clone(),
+        };
         let config = tree.objtree.join(anywhere("KCONFIG_CONFIG").unwrap_or_else(|| ".config".to_owned()));
         let state = State::at(&place);
         let log = match &options.log {
-            Some(log) => std::env::current_dir()?.join(log),
+            Some(log) => start.join(log),
             None => state.log(),
         };
         let jobs = match (options.jobs, inherited.jobserver) {
             (Some(jobs), _) => Some(jobs as usize),
             (None, Jobserver::Usable) => None,
-            _ if make_options
-                .iter()
-                .any(|option| option.starts_with("-j") || option.starts_with("--jobs")) =>
-            {
-                None
-            }
+            _ if inherited.has_jobs || make_options.iter().any(|option| gives_jobs(option)) => None,
             _ => Some(std::thread::available_parallelism().map_or(1, usize::from)),
         };
         Ok(Plan {
@@ -108,7 +115,7 @@ impl Plan {
                 .iter()
                 .chain(variables)
                 .filter(|word| !is_output(word))
-                .cloned()
+                .map(rebased)
                 .collect(),
             make_options: make_options.to_vec(),
             keep_going: options.keep_going,
@@ -116,7 +123,7 @@ impl Plan {
             quiet: options.quiet,
             verbose: options.verbose,
             dry_run: options.dry_run || inherited.dry_run,
-            tree,
+            tree: tree.clone(),
             external,
             jobs,
             inherited,
@@ -135,6 +142,11 @@ impl Plan {
     /// The goals of one kind, in the order typed.
     pub fn goals_of(&self, kind: Kind) -> Vec<String> {
         self.goals.iter().filter(|goal| Kind::of(goal) == kind).cloned().collect()
+    }
+
+    /// Whether make was given options that klpbuild does not look at.
+    pub fn has_make_options(&self) -> bool {
+        !self.make_options.is_empty()
     }
 
     /// Whether an outer make has a jobserver that cannot be reached, for want of a `+` in its recipe.
@@ -244,10 +256,20 @@ fn is_output(word: &str) -> bool {
     assignment(word).is_some_and(|(name, _)| name == "O" || name == "KBUILD_OUTPUT")
 }
 
+/// Whether an option for make is `-j`, alone or among other letters.
+fn gives_jobs(option: &str) -> bool {
+    option.starts_with("--jobs")
+        || (option.starts_with('-') && !option.starts_with("--") && option.contains('j'))
+}
+
 /// The directory to start in, absolute.
 fn start(options: &Options) -> Result<PathBuf> {
     let current = std::env::current_dir().context("cannot tell the current directory")?;
     let start = options.directory.as_ref().map_or(current.clone(), |directory| current.join(directory));
-    fs::metadata(&start).context("cannot enter the directory that -C names")?;
+    ensure!(
+        start.is_dir(),
+        "{}: no such directory: -C names a kernel source or object tree",
+        start.display()
+    );
     Ok(start)
 }

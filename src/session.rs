@@ -115,11 +115,6 @@ impl<'a> Session<'a> {
         Ok(self.watch.received().map_or(exit, Exit::Signal))
     }
 
-    /// The signal that came since the session began, if any.
-    pub fn interrupted(&mut self) -> Option<Exit> {
-        self.watch.received().map(Exit::Signal)
-    }
-
     /// Says what became of a make that did not end well: what the failing command printed (again, if other
     /// output came after it), what failed, and where the log is.
     pub fn sum_up(&self, outcome: &Outcome) {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::cli::{Options, SymbolsArgs};
@@ -27,25 +27,35 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
     let objtree = arguments.objtree.as_ref().map_or(start.clone(), |objtree| start.join(objtree));
     let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
     let state = State::at(&objtree);
+    let _lock = if arguments.output.is_none() && !options.dry_run { Some(state.lock()?) } else { None };
+    let srctree = tree::source_if_known(&objtree);
+    if srctree.is_none() && !options.quiet {
+        terminal::say(
+            "the kernel's source is not known: livepatches that only a makefile marks count as modules",
+        );
+    }
+    let kbuild = srctree.as_deref().map(Kbuild::detect).transpose()?;
+    let inputs = hook::inputs(&objtree, srctree.as_deref(), kbuild.as_ref(), &[])?;
+    let map = Map::make(&objtree, &inputs)?;
+    if options.dry_run {
+        return Ok(Exit::Done);
+    }
     // From here to the end a signal waits: nothing is left half written.
     let mut watch = Watch::begin()?;
-    let into_tree = arguments.output.is_none();
-    let _lock = if into_tree && !options.dry_run { Some(state.lock()?) } else { None };
-    let srctree = tree::source_if_known(&objtree);
-    let kbuild = srctree.as_deref().map(Kbuild::detect).transpose()?;
-    let inputs = hook::inputs(&objtree, srctree.as_deref(), kbuild.as_ref(), &[], &state)?;
-    let map = Map::make(&objtree, &inputs)?;
-    if let Some(signal) = watch.received() {
-        return Ok(Exit::Signal(signal));
-    }
     let target = match &arguments.output {
-        _ if options.dry_run => return Ok(Exit::Done),
         Some(path) if path.as_os_str() == "-" => {
             map.parts.iter().for_each(terminal::out);
             return Ok(Exit::Done);
         }
         Some(path) => {
-            let path = current.join(path);
+            let path = start.join(path);
+            // Behind a link lies what is meant.
+            let path = if path.exists() { fs::canonicalize(path)? } else { path };
+            ensure!(
+                !path.exists() || path.is_file(),
+                "{} is not a regular file: use `-o -` and a redirection to write there",
+                path.display()
+            );
             output::replace(&path, &beside(&path), &map.parts)?;
             path
         }

@@ -131,21 +131,17 @@ impl State {
         let _ = fs::remove_file(self.temporary());
     }
 
-    /// Gives `work` a directory to write in: the state if it is there, else a temporary one of the system,
-    /// which is removed afterwards (the object tree may be read-only).
+    /// Removes the lists; true if there were any.
     ///
     /// # Errors
-    /// Those of `work`, or no directory can be made.
-    pub fn with_scratch<T>(&self, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-        let own = self.objtree.join(DIRECTORY);
-        if own.is_dir() {
-            return work(&own);
+    /// One cannot be removed.
+    pub fn remove_lists(&self) -> Result<bool> {
+        let lists: Vec<PathBuf> =
+            LISTS.iter().map(|name| self.objtree.join(name)).filter(|p| p.exists()).collect();
+        for list in &lists {
+            fs::remove_file(list).context("cannot remove an old list")?;
         }
-        let directory = std::env::temp_dir().join(format!("klpbuild-{}", std::process::id()));
-        fs::create_dir(&directory)?;
-        let result = work(&directory);
-        fs::remove_dir_all(&directory)?;
-        result
+        Ok(!lists.is_empty())
     }
 
     /// Everything of klpbuild's that is in the object tree now.

@@ -33,6 +33,11 @@ impl Tree {
             Some(output) => absolute(&start.join(output))?,
             None => start,
         };
+        ensure!(
+            !objtree.exists() || objtree.is_dir(),
+            "{}: not a directory: O= names one for the objects",
+            objtree.display()
+        );
         for path in [&srctree, &objtree] {
             let text = path.to_str().with_context(|| format!("{} is not valid UTF-8", path.display()))?;
             ensure!(
@@ -46,6 +51,16 @@ impl Tree {
     /// Whether objects lie in the source tree itself.
     pub fn in_tree(&self) -> bool {
         self.srctree == self.objtree
+    }
+
+    /// Whether this kernel takes MO=, a directory of their own for an external module's objects (6.13 and
+    /// later, top Makefile), and with it has M= relative to the place make is started in.
+    ///
+    /// # Errors
+    /// The top Makefile cannot be read.
+    pub fn external_has_output(&self) -> Result<bool> {
+        let makefile = fs::read_to_string(self.srctree.join("Makefile"))?;
+        Ok(makefile.contains("KBUILD_EXTMOD_OUTPUT"))
     }
 
     /// kbuild refuses O= while the source tree has a configuration or generated headers in it

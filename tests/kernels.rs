@@ -227,7 +227,7 @@ impl Kernel {
             .arg("bzImage")
             .process_group(0)
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(fs::File::create(self.root.join("interrupted.err")).unwrap())
             .spawn()
             .unwrap();
         let log = self.root.join("ours/.klpbuild/make.log");
@@ -242,10 +242,8 @@ impl Kernel {
         assert!(Command::new("kill").args(["-s", "INT", "--", &group]).status().unwrap().success());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.signal(), Some(2), "{output:?}");
-        assert!(
-            String::from_utf8_lossy(&output.stderr).contains("klpbuild: stopped by SIGINT"),
-            "{output:?}"
-        );
+        let stderr = self.read("interrupted.err");
+        assert!(stderr.contains("klpbuild: stopped by SIGINT"), "{stderr}");
         let left = Command::new("pgrep").args(["-g", &group[1..]]).output().unwrap();
         assert!(left.stdout.is_empty(), "still running: {}", String::from_utf8_lossy(&left.stdout));
         assert!(!self.root.join("ours/Symbols.list").exists());

@@ -12,6 +12,8 @@ pub struct Inherited {
     pub assignments: Vec<String>,
     /// `-n`: nothing is to be run.
     pub dry_run: bool,
+    /// `-j` without a jobserver: the user's own, for the makes below.
+    pub has_jobs: bool,
     /// How jobs are shared.
     pub jobserver: Jobserver,
     /// MAKEFLAGS without what names a jobserver; only if that has to be taken out.
@@ -52,9 +54,11 @@ impl Inherited {
                 kept.push(raw);
                 break;
             }
-            let is_letters = !word.starts_with('-') && !word.contains('=');
-            inherited.dry_run |= first && is_letters && word.contains('n');
+            // make writes letters without a dash; a user may have written one.
+            let is_letters = !word.contains('=') && !word.starts_with("--");
+            inherited.dry_run |= is_letters && (first || word.starts_with('-')) && word.contains('n');
             first = false;
+            inherited.has_jobs |= word.starts_with("-j") || word.starts_with("--jobs");
             if let Some(auth) = jobserver_auth(&word) {
                 inherited.jobserver =
                     if is_usable(auth, &is_open) { Jobserver::Usable } else { Jobserver::Closed };
@@ -69,6 +73,7 @@ impl Inherited {
             inherited.assignments.push(word);
             kept.push(raw);
         }
+        inherited.has_jobs &= inherited.jobserver == Jobserver::None;
         // The flags' first word is taken for letters: it must not come to be a variable.
         let letters = if flags.starts_with(' ') { " " } else { "" };
         inherited.without_jobserver = format!("{letters}{}", kept.join(" "));
@@ -146,6 +151,9 @@ mod tests {
         assert_eq!(Inherited::parse("", |_| true), Inherited::default());
         assert_eq!(Inherited::parse(" -- V=1", |_| true).assignments, ["V=1"]);
         assert!(Inherited::parse("kn", |_| true).dry_run);
+        assert!(Inherited::parse("-n", |_| true).dry_run);
+        assert!(Inherited::parse("-j8", |_| true).has_jobs);
+        assert!(!Inherited::parse(" -j8 --jobserver-auth=3,4", |_| true).has_jobs);
         assert!(!Inherited::parse(" --no-print-directory", |_| true).dry_run);
     }
 }

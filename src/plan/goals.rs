@@ -40,7 +40,17 @@ impl Kind {
 
 /// Whether a config goal asks questions, and so needs the terminal.
 pub fn is_interactive(goal: &str) -> bool {
-    matches!(goal, "config" | "oldconfig" | "menuconfig" | "nconfig" | "xconfig" | "gconfig")
+    const ASKING: [&str; 8] = [
+        "config",
+        "oldconfig",
+        "menuconfig",
+        "nconfig",
+        "xconfig",
+        "gconfig",
+        "localmodconfig",
+        "localyesconfig",
+    ];
+    ASKING.contains(&goal)
 }
 
 /// The name and value of `NAME=VALUE`; also of `NAME:=VALUE` and `NAME+=VALUE`, which make takes.

@@ -1,6 +1,6 @@
-# Prints the LIVEPATCH_* flags that one kbuild makefile sets to y. Run in the object tree, with
-# srctree, obj, src and kbuild-file on the command line: what scripts/Makefile.build reads before
-# its own rules, and nothing more.
+# Prints the LIVEPATCH_* flags that one kbuild makefile sets to y, and the modules it builds in
+# directories below its own. Read from standard input in the object tree, with srctree, obj, src and
+# kbuild-file on the command line: what scripts/Makefile.build reads before its own rules, no more.
 .PHONY: klpbuild-flags
 klpbuild-flags: ; @:
 
@@ -8,4 +8,5 @@ klpbuild-flags: ; @:
 -include $(srctree)/scripts/Kbuild.include
 include $(kbuild-file)
 
+$(foreach module,$(foreach m,$(filter %.o,$(obj-m)),$(if $(findstring /,$m),$m)),$(info klpbuild-below $(module)))
 $(foreach flag,$(filter LIVEPATCH_%,$(.VARIABLES)),$(if $(filter y,$($(flag))),$(info klpbuild-flag $(flag))))

@@ -13,10 +13,18 @@ use regex::bytes::Regex;
 use crate::make;
 use crate::symbols::modules::Module;
 
+/// What make says of one kbuild makefile.
+#[derive(Debug, Default)]
+struct Marks {
+    /// `LIVEPATCH_*` variables that are `y`.
+    flags: BTreeSet<String>,
+    /// Stems of modules that it builds in directories below its own.
+    below: BTreeSet<String>,
+}
+
 /// The modules (by stem) that their kbuild makefile marks as livepatches.
 ///
-/// `variables` are the assignments the user gave to make, which a makefile may depend on. `scratch` is a
-/// directory for the evaluating makefile.
+/// `variables` are the assignments the user gave to make, which a makefile may depend on.
 ///
 /// # Errors
 /// A makefile that may set a flag cannot be read or evaluated; the message has make's own words.
@@ -25,44 +33,54 @@ pub fn flagged(
     objtree: &Path,
     modules: &[Module],
     variables: &[String],
-    scratch: &Path,
 ) -> Result<BTreeSet<String>> {
     let may_set = Regex::new(r"(?m)(?-u:(^|[^A-Za-z0-9_])LIVEPATCH_)|^[ \t]*[-s]?include[ \t]")?;
-    let mut directories: BTreeMap<(PathBuf, &str), Vec<&Module>> = BTreeMap::new();
-    for module in modules {
-        if let Some((directory, file)) = kbuild_file(srctree, module.directory()) {
-            directories.entry((file, directory)).or_default().push(module);
-        }
-    }
+    let mut marks: BTreeMap<&str, Option<Marks>> = BTreeMap::new();
     let mut flagged = BTreeSet::new();
-    for ((file, directory), members) in directories {
-        if !may_set.is_match(&fs::read(&file)?) {
-            continue;
+    for module in modules {
+        // The nearest makefile builds the module, unless one further up says that it does.
+        let mut nearest = true;
+        for directory in ancestors(module.directory()) {
+            let Some(file) = kbuild_file(srctree, directory) else { continue };
+            if !marks.contains_key(directory) {
+                let evaluated = if may_set.is_match(&fs::read(&file)?) {
+                    Some(evaluate(srctree, objtree, directory, &file, variables)?)
+                } else {
+                    None
+                };
+                marks.insert(directory, evaluated);
+            }
+            if let Some(Some(found)) = marks.get(directory)
+                && (nearest || found.below.contains(&module.stem))
+                && found.marks(module)
+            {
+                flagged.insert(module.stem.clone());
+            }
+            nearest = false;
         }
-        let flags = evaluate(srctree, objtree, directory, &file, variables, scratch)?;
-        let is_flagged = |module: &&&Module| {
-            let name = module.base();
-            flags.contains(&format!("LIVEPATCH_{name}.o")) || flags.contains(&format!("LIVEPATCH_{name}"))
-        };
-        flagged.extend(members.iter().filter(is_flagged).map(|module| module.stem.clone()));
     }
     Ok(flagged)
 }
 
-/// The kbuild makefile that a module in `directory` is built by: `Kbuild` or `Makefile` of that directory or
-/// of the nearest one above that has any (scripts/Makefile.build, `kbuild-file`).
-fn kbuild_file<'a>(srctree: &Path, directory: &'a str) -> Option<(&'a str, PathBuf)> {
-    let mut current = directory;
-    while !current.is_empty() {
-        for name in ["Kbuild", "Makefile"] {
-            let file = srctree.join(current).join(name);
-            if file.is_file() {
-                return Some((current, file));
-            }
-        }
-        current = current.rsplit_once('/').map_or("", |(parent, _)| parent);
+impl Marks {
+    fn marks(&self, module: &Module) -> bool {
+        let name = module.base();
+        self.flags.contains(&format!("LIVEPATCH_{name}.o"))
+            || self.flags.contains(&format!("LIVEPATCH_{name}"))
     }
-    None
+}
+
+/// A directory and those above it, without the root of the tree: its Makefile is no kbuild makefile.
+fn ancestors(directory: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(directory).filter(|directory| !directory.is_empty()), |directory| {
+        directory.rsplit_once('/').map(|(parent, _)| parent)
+    })
+}
+
+/// The kbuild makefile of a directory: `Kbuild`, or else `Makefile` (scripts/Makefile.build, `kbuild-file`).
+fn kbuild_file(srctree: &Path, directory: &str) -> Option<PathBuf> {
+    let files = ["Kbuild", "Makefile"].map(|name| srctree.join(directory).join(name));
+    files.into_iter().find(|file| file.is_file())
 }
 
 fn evaluate(
@@ -71,24 +89,21 @@ fn evaluate(
     directory: &str,
     file: &Path,
     variables: &[String],
-    scratch: &Path,
-) -> Result<BTreeSet<String>> {
-    let makefile = scratch.join("flags.mk");
-    fs::write(&makefile, include_str!("flags.mk"))?;
+) -> Result<Marks> {
     // `src` has been relative to the source tree and absolute (6.10 and later); the tree itself knows.
     let build = fs::read_to_string(srctree.join("scripts/Makefile.build")).unwrap_or_default();
     let src = build.lines().find_map(|line| line.strip_prefix("src := ")).unwrap_or("$(obj)");
     let in_tree = srctree == objtree;
     let root = if in_tree { ".".to_owned() } else { srctree.display().to_string() };
     let mut command = make::Command::new(objtree);
-    command.args(["-rR", "-s", "--no-print-directory", "-f"]).arg(makefile.display().to_string());
+    command.args(["-rR", "-s", "--no-print-directory", "-f", "-"]);
     command.args(variables.iter().cloned());
     command.args([format!("srctree={root}"), format!("srcroot={root}"), "objtree=.".to_owned()]);
     command.arg(format!("VPATH={}", if in_tree { "" } else { &root }));
     command.args([format!("obj={directory}"), format!("src={src}")]);
     command.arg(format!("kbuild-file={}", file.display())).arg("klpbuild-flags");
     command.detach_from_outer_make();
-    let output = command.capture()?;
+    let output = command.capture(include_str!("flags.mk"))?;
     ensure!(
         output.success,
         "cannot tell which livepatches {} marks: make says\n{}",
@@ -96,7 +111,17 @@ fn evaluate(
         String::from_utf8_lossy(&output.stderr).trim_end()
     );
     let text = String::from_utf8(output.stdout).context("make printed a flag that is not UTF-8")?;
-    Ok(text.lines().filter_map(|line| line.strip_prefix("klpbuild-flag ")).map(str::to_owned).collect())
+    let mut marks = Marks::default();
+    for line in text.lines() {
+        if let Some(flag) = line.strip_prefix("klpbuild-flag ") {
+            marks.flags.insert(flag.to_owned());
+        } else if let Some(object) =
+            line.strip_prefix("klpbuild-below ").and_then(|name| name.strip_suffix(".o"))
+        {
+            marks.below.insert(format!("{directory}/{object}"));
+        }
+    }
+    Ok(marks)
 }
 
 #[cfg(test)]
@@ -104,17 +129,24 @@ mod tests {
     use super::*;
 
     fn evaluate_tree(makefile: &str, variables: &[&str]) -> Result<BTreeSet<String>> {
+        evaluate_trees(makefile, "", variables)
+    }
+
+    fn evaluate_trees(makefile: &str, deep: &str, variables: &[&str]) -> Result<BTreeSet<String>> {
         let dir = tempfile::tempdir().unwrap();
         let src = dir.path();
         fs::create_dir_all(src.join("drivers/a/deep")).unwrap();
         fs::create_dir_all(src.join("scripts")).unwrap();
         fs::write(src.join("scripts/Makefile.build"), "src := $(if $(VPATH),$(VPATH)/)$(obj)\n").unwrap();
         fs::write(src.join("drivers/a/Makefile"), makefile).unwrap();
+        if !deep.is_empty() {
+            fs::write(src.join("drivers/a/deep/Makefile"), deep).unwrap();
+        }
         fs::write(src.join("drivers/a/more.mk"), "LIVEPATCH_included.o := y\n").unwrap();
         let modules = ["drivers/a/one", "drivers/a/two", "drivers/a/included", "drivers/a/deep/down"]
             .map(|stem| Module { stem: stem.to_owned() });
         let variables: Vec<String> = variables.iter().map(|&variable| variable.to_owned()).collect();
-        flagged(src, src, &modules, &variables, src)
+        flagged(src, src, &modules, &variables)
     }
 
     fn set(stems: &[&str]) -> BTreeSet<String> {
@@ -131,6 +163,20 @@ mod tests {
         let included = "include $(src)/more.mk\n";
         assert_eq!(evaluate_tree(included, &[]).unwrap(), set(&["drivers/a/included"]));
         assert_eq!(evaluate_tree("obj-$(CONFIG_LIVEPATCH) += one.o\n", &[]).unwrap(), set(&[]));
+    }
+
+    /// A parent that builds a module in a directory with a makefile of its own.
+    #[test]
+    fn a_makefile_further_up_may_build_the_module() {
+        let text = "obj-m += deep/down.o\nLIVEPATCH_down.o := y\nLIVEPATCH_two.o := y\n";
+        let own = |deep: &str| evaluate_trees(text, deep, &[]).unwrap();
+        assert_eq!(own("obj-y += other.o\n"), set(&["drivers/a/deep/down", "drivers/a/two"]));
+        let text = "LIVEPATCH_down.o := y\n";
+        assert_eq!(evaluate_trees(text, "obj-m += down.o\n", &[]).unwrap(), set(&[]));
+        assert_eq!(
+            evaluate_trees("", "obj-m += down.o\nLIVEPATCH_down := y\n", &[]).unwrap(),
+            set(&["drivers/a/deep/down"])
+        );
     }
 
     #[test]

@@ -27,4 +27,5 @@ CC = $(CROSS_COMPILE)gcc
 LD = $(CROSS_COMPILE)ld
 LDFLAGS_vmlinux :=
 LDFLAGS_vmlinux += --build-id=none -e start -z noexecstack
-export CC LD
+# As the kernel does; so what runs in a recipe finds these in its environment.
+export CC LD MAKE
