@@ -21,7 +21,7 @@
 //! - [`kbuild`]: what kbuild prints, line by line (regex)
 //! - [`progress`]: what is shown of a run (indicatif); [`terminal`]: everything else that is printed
 //! - [`state`]: klpbuild's own directory in the object tree, with its lock
-//! - [`signal`]: Ctrl-C, SIGTERM, SIGHUP; [`exit`]: the exit statuses
+//! - [`signal`]: Ctrl-C, SIGTERM, SIGHUP; [`processes`]: what runs below make; [`exit`]: the exit statuses
 //!
 //! Each phase borrows what the ones before have found. A line above is a file of that name in `src`.
 
@@ -35,6 +35,7 @@ pub mod kbuild;
 pub mod make;
 pub mod modpost;
 pub mod plan;
+pub mod processes;
 pub mod progress;
 pub mod session;
 pub mod signal;

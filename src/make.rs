@@ -44,8 +44,6 @@ impl Command {
     /// A `make` that runs in `directory`. Messages are in the C locale, for they are read again. The
     /// environment variable MAKE does not count: kbuild exports its own, with arguments.
     pub fn new(directory: &Path) -> Command {
-        let program =
-            std::env::var_os("MAKE").filter(|name| !name.is_empty()).unwrap_or_else(|| "make".into());
         let directory = directory.to_path_buf();
         let mut command = Command { directory, arguments: Vec::new(), environment: Vec::new() };
         // The top Makefile unexports LC_ALL: what its sub-makes say goes by LC_MESSAGES.

@@ -14,6 +14,7 @@ use crate::hook;
 use crate::kbuild::{Line, classify};
 use crate::make::{Command, Running};
 use crate::plan::Plan;
+use crate::processes;
 use crate::progress::{Progress, history::Run};
 use crate::signal::{self, Advice, Watch};
 use crate::terminal;
@@ -50,7 +51,7 @@ impl<'a> Session<'a> {
     /// The log cannot be made.
     pub fn begin(plan: &'a Plan) -> Result<Session<'a>> {
         let watch = Watch::begin()?;
-        signal::adopt_orphans();
+        processes::adopt_orphans();
         if plan.jobserver_is_closed() {
             terminal::say(
                 "the outer make's jobserver cannot be used: begin the recipe that runs klpbuild with +",
@@ -84,7 +85,7 @@ impl<'a> Session<'a> {
             };
             if looked.elapsed() >= TICK {
                 looked = Instant::now();
-                view.tick();
+                view.tick(&mut processes::running_step);
                 self.log.flush();
                 heed(self.watch.advise(), &running);
             }
@@ -154,8 +155,8 @@ impl<'a> Session<'a> {
             std::thread::sleep(TICK / 10);
         };
         let Some(signal) = self.watch.received() else { return Ok(exit) };
-        signal::end_descendants();
-        signal::reap();
+        processes::end_descendants();
+        processes::reap();
         self.plan.state.sweep();
         Ok(Exit::Signal(signal))
     }
@@ -165,7 +166,7 @@ fn heed(advice: Advice, running: &Running) {
     match advice {
         Advice::GoOn => {}
         Advice::Terminate => running.terminate(),
-        Advice::EndAll => signal::end_descendants(),
+        Advice::EndAll => processes::end_descendants(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Signals that end a build, and the processes a stopped make leaves behind.
+//! Signals that end a build.
 //!
 //! Ctrl-C reaches make by itself, for klpbuild stays in the terminal's process group; SIGTERM and SIGHUP may
 //! come to klpbuild alone and are handed on as SIGTERM, upon which make stops its children.
@@ -7,7 +7,6 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -83,66 +82,9 @@ pub fn name(signal: i32) -> &'static str {
     signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
 }
 
-/// Has processes whose parents ended handed over to this one, so that none escapes.
-pub fn adopt_orphans() {
-    let _ = set_child_subreaper(Some(getpid()));
-}
-
-/// Ends all descendants that are still there after make has ended: with SIGTERM, and a second later with
-/// SIGKILL.
-pub fn end_descendants() {
-    for (signal, patience) in [(Signal::TERM, Duration::from_secs(1)), (Signal::KILL, Duration::from_secs(1))]
-    {
-        let deadline = Instant::now() + patience;
-        loop {
-            let left = descendants();
-            for &pid in &left {
-                let _ = kill_process(pid, signal);
-            }
-            if left.is_empty() {
-                return;
-            }
-            if Instant::now() > deadline {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-/// Collects the descendants that have ended. Only for when make's own end is known: its status would be
-/// collected as well.
-pub fn reap() {
-    while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
-}
-
 /// Ends this process the way `signal` would have.
 pub fn die_by(signal: i32) {
     let _ = signal_hook::low_level::emulate_default_handler(signal);
-}
-
-/// All processes below this one that have not ended (proc(5), /proc/PID/stat).
-fn descendants() -> Vec<Pid> {
-    let parents: Vec<(i32, i32)> = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            // The command's name may hold anything; what follows its last parenthesis does not.
-            let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
-            let state = fields.next()?;
-            let parent = fields.next()?.parse().ok()?;
-            (state != "Z" && state != "X").then_some((pid, parent))
-        })
-        .collect();
-    let mut found = vec![getpid().as_raw_nonzero().get()];
-    let mut next = 0;
-    while let Some(&parent) = found.get(next) {
-        found.extend(parents.iter().filter(|&&(_, of)| of == parent).map(|&(pid, _)| pid));
-        next += 1;
-    }
-    found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
 }
 
 /// The mask of ignored signals (proc(5), SigIgn in /proc/PID/status).

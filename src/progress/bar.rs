@@ -14,6 +14,8 @@ const BAR_WIDTH: usize = 20;
 /// From this width of the terminal on there is room.
 const ROOMY: usize = 72;
 
+/// After this long without a step that ended, it is worth a look which one is running.
+const SILENCE: Duration = Duration::from_millis(500);
 /// The shortest time between two drawings.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -32,6 +34,8 @@ pub struct Bar {
     /// Lines to be put above the bar when it is drawn next.
     text: Vec<String>,
     drawn: Option<Instant>,
+    /// When a step was last heard of.
+    heard: Instant,
     _echo: NoControlEcho,
 }
 
@@ -48,6 +52,7 @@ impl Bar {
             line: Arc::default(),
             text: Vec::new(),
             drawn: None,
+            heard: Instant::now(),
             _echo: NoControlEcho::begin(),
         };
         bar.set_style();
@@ -89,8 +94,11 @@ impl Bar {
         let left = self.last.and_then(|run| run.left(self.steps, elapsed));
         // The last column stays free: some terminals wrap when it is written.
         let room = columns.saturating_sub(1 + if has_bar { BAR_WIDTH + 3 } else { 0 });
-        if let Ok(mut text) = self.line.lock() {
-            *text = line(room, self.steps, total, elapsed, left, &self.step);
+        let now = line(room, self.steps, total, elapsed, left, &self.step);
+        let changed =
+            self.line.lock().is_ok_and(|mut line| std::mem::replace(&mut *line, now.clone()) != now);
+        if !changed && self.text.is_empty() {
+            return;
         }
         if !self.text.is_empty() {
             self.bar.println(std::mem::take(&mut self.text).join("\n"));
@@ -105,6 +113,7 @@ impl Bar {
 impl Progress for Bar {
     fn step(&mut self, tag: &str, path: &str, _line: &[u8]) {
         self.steps += 1;
+        self.heard = Instant::now();
         self.step = format!("{tag} {path}");
         self.draw();
     }
@@ -116,7 +125,13 @@ impl Progress for Bar {
         self.draw();
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, running: &mut dyn FnMut() -> Option<(String, String)>) {
+        if self.heard.elapsed() >= SILENCE {
+            self.heard = Instant::now();
+            if let Some((tag, path)) = running() {
+                self.step = format!("{tag} {path}");
+            }
+        }
         self.draw();
     }
 

@@ -237,6 +237,42 @@ fn without_livepatching_it_is_a_plain_build() {
 }
 
 #[test]
+fn an_old_map_does_not_outlive_livepatching() {
+    let space = Space::configured("era-c");
+    space.klpbuild(&["modules", "O=../obj"]).ok();
+    fs::write(space.path("obj/.config"), "CONFIG_MODULES=y\n").unwrap();
+    space.klpbuild(&["modules", "O=../obj"]).ok().says(&["no Symbols.list is made; the old one is removed"]);
+    assert!(!space.path("obj/Symbols.list").exists() && !space.path("obj/modules.livepatch").exists());
+}
+
+/// What is lost or damaged of klpbuild's own files is made again.
+#[test]
+fn a_damaged_state_mends_itself() {
+    let space = Space::configured("era-c");
+    space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+    let names: Vec<_> =
+        fs::read_dir(space.path("obj/.klpbuild")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert!(names.len() > 8, "{names:?}");
+    for path in names {
+        fs::remove_file(&path).unwrap();
+        space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+        fs::write(&path, "").unwrap();
+        space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+    }
+}
+
+#[test]
+fn runs_without_steps_leave_the_last_runs_size_alone() {
+    let space = Space::configured("era-c");
+    space.klpbuild(&["modules", "O=../obj"]).ok();
+    let last = space.read("obj/.klpbuild/last-run");
+    space.klpbuild(&["modules", "O=../obj", "V=1"]).ok();
+    space.klpbuild(&["modules", "O=../obj", "--", "-n"]).ok();
+    space.klpbuild(&["modules", "O=../obj", "--", "--version"]).ok();
+    assert_eq!(space.read("obj/.klpbuild/last-run"), last);
+}
+
+#[test]
 fn makes_own_status_and_options_are_passed_on() {
     let space = Space::configured("era-c");
     let ran = space.klpbuild(&["modules", "O=../obj", "BROKEN=1", "-k"]).ends(2);

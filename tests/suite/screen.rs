@@ -72,6 +72,17 @@ fn the_bar_fits_the_terminal_and_is_gone_at_the_end() {
     }
 }
 
+/// make tells of a step when it is done; the bar shows the one that takes long while it does.
+#[test]
+fn the_bar_shows_the_step_that_is_running() {
+    let space = Space::configured("era-c");
+    let script = format!("timeout --foreground 4 {} modules O=../obj SLOW=1", Space::program());
+    let mut command = space.command("script");
+    command.args(["-qec", &script, "/dev/null"]).env("TERM", "xterm").stdin(Stdio::null());
+    let text = String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned();
+    assert!(bars(&text).last().unwrap().ends_with("SLOW drivers/one/left.o"), "{text:?}");
+}
+
 #[test]
 fn the_bar_is_drawn_at_most_ten_times_a_second() {
     let space = Space::configured("era-c");

@@ -1,0 +1,84 @@
+//! The processes below this one: what make is at, and what a stopped make leaves behind.
+
+use std::fs;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use regex::bytes::Regex;
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
+
+use crate::kbuild::{Line, classify};
+
+/// Has processes whose parents ended handed over to this one, so that none escapes.
+pub fn adopt_orphans() {
+    let _ = set_child_subreaper(Some(getpid()));
+}
+
+/// Ends all descendants that are still there after make has ended: with SIGTERM, and a second later with
+/// SIGKILL.
+pub fn end_descendants() {
+    for (signal, patience) in [(Signal::TERM, Duration::from_secs(1)), (Signal::KILL, Duration::from_secs(1))]
+    {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = descendants();
+            for &pid in &left {
+                let _ = kill_process(pid, signal);
+            }
+            if left.is_empty() {
+                return;
+            }
+            if Instant::now() > deadline {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Collects the descendants that have ended. Only for when make's own end is known: its status would be
+/// collected as well.
+pub fn reap() {
+    while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+}
+
+/// The step that some shell of a recipe below this process is at, as `CC` and `kernel/fork.o`. make keeps a
+/// target's output back until it is done (`-O`), but the shell's command line has the step's line in it, in
+/// an `echo` of its own (`cmd` in scripts/Kbuild.include).
+pub fn running_step() -> Option<(String, String)> {
+    static ECHO: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"echo '(  [A-Z][^']*)'").ok());
+    let echo = ECHO.as_ref()?;
+    descendants().into_iter().rev().find_map(|pid| {
+        let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+        let mut arguments = command.split(|&byte| byte == 0).skip(1);
+        let script = if arguments.next()? == b"-c" { arguments.next()? } else { return None };
+        match classify(echo.captures(script)?.get(1)?.as_bytes()) {
+            Line::Step { tag, path } => Some((tag.to_owned(), path.to_owned())),
+            _ => None,
+        }
+    })
+}
+
+/// All processes below this one that have not ended (proc(5), /proc/PID/stat).
+fn descendants() -> Vec<Pid> {
+    let parents: Vec<(i32, i32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // The command's name may hold anything; what follows its last parenthesis does not.
+            let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
+            let state = fields.next()?;
+            let parent = fields.next()?.parse().ok()?;
+            (state != "Z" && state != "X").then_some((pid, parent))
+        })
+        .collect();
+    let mut found = vec![getpid().as_raw_nonzero().get()];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        found.extend(parents.iter().filter(|&&(_, of)| of == parent).map(|&(pid, _)| pid));
+        next += 1;
+    }
+    found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
+}
