@@ -26,7 +26,7 @@ fn each_interface_has_one_place() {
         (&["duct::"], "make.rs"),
         (&["clap::"], "cli.rs"),
         (&["object::elf", "object::read", "object::write", "use object"], "elf.rs"),
-        (&["io::stdout", "io::stderr", "stdout()", "stderr()"], "terminal.rs"),
+        (&["io::stdout", "io::stderr", "IsTerminal", "stdout().lock", "stderr().lock"], "terminal.rs"),
         (&["println!", "print!(", "dbg!("], "nowhere"),
         (&["strsim::"], "modpost.rs"),
     ] {
