@@ -7,7 +7,7 @@ pub mod goals;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::cli::Options;
 use crate::hook;
@@ -53,6 +53,24 @@ pub struct Plan {
     pub dry_run: bool,
 }
 
+/// Variables for make: those of an outer make's command line, then those of this one. The last one counts.
+struct Variables<'a>(Vec<&'a String>);
+
+impl Variables<'_> {
+    /// The value given on a command line, if that is not empty.
+    fn typed(&self, name: &str) -> Option<String> {
+        let mut all = self.0.iter().rev().filter_map(|word| assignment(word));
+        let value = all.find(|(other, _)| *other == name)?.1;
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    /// Likewise, or of the environment. Inside of a kbuild recipe that speaks of another build.
+    fn anywhere(&self, name: &str) -> Option<String> {
+        let environment = || std::env::var(name).ok().filter(|value| !value.is_empty() && !inside_kbuild());
+        self.typed(name).or_else(environment)
+    }
+}
+
 impl Plan {
     /// Gives `words` (goals and variables) and `options` their meaning.
     ///
@@ -60,76 +78,42 @@ impl Plan {
     /// There is no kernel tree where one is named.
     pub fn resolve(options: &Options, words: &[String], make_options: &[String]) -> Result<Plan> {
         let inherited = Inherited::from_env();
-        let (variables, goals): (Vec<&String>, Vec<&String>) =
+        let (assignments, goals): (Vec<&String>, Vec<&String>) =
             words.iter().partition(|word| assignment(word).is_some());
-        // The last one counts, and those of this command line come after those of an outer make.
-        let typed = |name: &str| {
-            let all = inherited.assignments.iter().chain(variables.iter().copied()).rev();
-            let value = all.filter_map(|word| assignment(word)).find(|(n, _)| *n == name)?.1;
-            (!value.is_empty()).then(|| value.to_owned())
-        };
-        // Inside of a kbuild recipe the environment speaks of that build, not of ours.
-        let environment =
-            |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty() && !inside_kbuild());
-        let anywhere = |name: &str| typed(name).or_else(|| environment(name));
+        let variables = Variables(inherited.assignments.iter().chain(assignments).collect());
         let start = start(options)?;
-        let output = typed("O").or_else(|| anywhere("KBUILD_OUTPUT"));
+        let output = variables.typed("O").or_else(|| variables.anywhere("KBUILD_OUTPUT"));
         let tree = Tree::locate(&start, output.as_deref().map(Path::new))?;
-        // Up to 6.12 M= is relative to the object tree, where make is then; later to where make is started.
-        let base = if tree.external_has_output()? { &start } else { &tree.objtree };
-        let external = typed("M").or_else(|| anywhere("KBUILD_EXTMOD")).map(|module| base.join(module));
-        let output =
-            typed("MO").or_else(|| anywhere("KBUILD_EXTMOD_OUTPUT")).map(|output| start.join(output));
-        let place = match (&external, output) {
-            (None, _) => tree.objtree.clone(),
-            (Some(module), _) if !module.is_dir() => {
-                bail!("{}: no such directory (M= names an external module's directory)", module.display())
-            }
-            (Some(_), Some(output)) => output,
-            (Some(module), None) => module.clone(),
-        };
-        // make is run in the source tree: what is relative to the place klpbuild is started in is not
-        // relative to that.
-        let rebased = |word: &String| match assignment(word) {
-            Some((name @ ("M" | "MO"), value)) if base == &start && !value.is_empty() => {
+        // Up to 6.12, M= is relative to the object tree, where make is then. Later it is relative to where make
+        // is started, which is not where klpbuild is.
+        let from_start = tree.external_has_output()?;
+        let base = if from_start { start.clone() } else { tree.objtree.clone() };
+        let rebased = |word: &&String| match assignment(word) {
+            Some((name @ ("M" | "MO"), value)) if from_start && !value.is_empty() => {
                 format!("{name}={}", start.join(value).display())
             }
-            _ => word.clone(),
+            _ => (*word).clone(),
         };
-        let config = tree.objtree.join(anywhere("KCONFIG_CONFIG").unwrap_or_else(|| ".config".to_owned()));
-        let state = State::at(&place);
-        let log = match &options.log {
-            Some(log) => start.join(log),
-            None => state.log(),
-        };
-        let jobs = match (options.jobs, inherited.jobserver) {
-            (Some(jobs), _) => Some(jobs as usize),
-            (None, Jobserver::Usable) => None,
-            _ if inherited.has_jobs || make_options.iter().any(|option| gives_jobs(option)) => None,
-            _ => Some(std::thread::available_parallelism().map_or(1, usize::from)),
-        };
+        let external = variables.typed("M").or_else(|| variables.anywhere("KBUILD_EXTMOD"));
+        let external = external.map(|module| base.join(module));
+        let state = State::at(&place(&tree, external.as_deref(), &variables, &start)?);
+        let config = variables.anywhere("KCONFIG_CONFIG").unwrap_or_else(|| ".config".to_owned());
         Ok(Plan {
             goals: goals.into_iter().cloned().collect(),
-            variables: inherited
-                .assignments
-                .iter()
-                .chain(variables)
-                .filter(|word| !is_output(word))
-                .map(rebased)
-                .collect(),
+            variables: variables.0.iter().filter(|word| !is_output(word)).map(rebased).collect(),
             make_options: make_options.to_vec(),
             keep_going: options.keep_going,
             view: View::choose(options.progress, options.quiet, Surroundings::look()),
             quiet: options.quiet,
             verbose: options.verbose,
             dry_run: options.dry_run || inherited.dry_run,
-            tree: tree.clone(),
+            config: tree.objtree.join(config),
+            log: options.log.as_ref().map_or_else(|| state.log(), |log| start.join(log)),
+            jobs: jobs(options, &inherited, make_options),
+            tree,
             external,
-            jobs,
             inherited,
-            config,
             state,
-            log,
         })
     }
 
@@ -254,6 +238,31 @@ fn inside_kbuild() -> bool {
 /// Whether a variable names the object tree: klpbuild passes that on itself, absolute.
 fn is_output(word: &str) -> bool {
     assignment(word).is_some_and(|(name, _)| name == "O" || name == "KBUILD_OUTPUT")
+}
+
+/// The directory that klpbuild's state is kept in: the object tree, or where an external module is built.
+fn place(tree: &Tree, external: Option<&Path>, variables: &Variables<'_>, start: &Path) -> Result<PathBuf> {
+    let Some(module) = external else { return Ok(tree.objtree.clone()) };
+    ensure!(
+        module.is_dir(),
+        "{}: no such directory: M= names the directory of an external module",
+        module.display()
+    );
+    let output = variables.typed("MO").or_else(|| variables.anywhere("KBUILD_EXTMOD_OUTPUT"));
+    Ok(output.map_or_else(|| module.to_path_buf(), |output| start.join(output)))
+}
+
+/// The number of jobs for `-j`: as asked for, else what an outer make or an option for make tells (none), else
+/// one for each CPU.
+fn jobs(options: &Options, inherited: &Inherited, make_options: &[String]) -> Option<usize> {
+    let told = inherited.jobserver == Jobserver::Usable
+        || inherited.has_jobs
+        || make_options.iter().any(|option| gives_jobs(option));
+    match options.jobs {
+        Some(jobs) => Some(jobs as usize),
+        None if told => None,
+        None => Some(std::thread::available_parallelism().map_or(1, usize::from)),
+    }
 }
 
 /// Whether an option for make is `-j`, alone or among other letters.
