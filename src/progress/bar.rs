@@ -1,10 +1,12 @@
 //! The bar on a terminal; the only place that names indicatif.
 
 use std::fmt::Write;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
 use crate::progress::{Progress, history::Run};
 use crate::terminal::{self, NoControlEcho};
@@ -43,7 +45,10 @@ impl Bar {
     /// Draws on standard error, which is a terminal. `last` tells the end.
     pub fn new(last: Option<Run>) -> Bar {
         let mut bar = Bar {
-            bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()),
+            bar: ProgressBar::with_draw_target(
+                None,
+                ProgressDrawTarget::term_like(Box::new(Screen::default())),
+            ),
             begin: Instant::now(),
             last,
             steps: 0,
@@ -146,6 +151,75 @@ impl Progress for Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// The terminal as indicatif is to see it. indicatif fills each line up with blanks, so that what follows comes
+/// to stand on the next; a terminal that is made narrower breaks such a line in two, and the bar would be
+/// left behind. Here the blanks are left out, and a line break is made when something follows.
+#[derive(Debug, Default)]
+struct Screen {
+    /// A line was written: what is written next fills it up.
+    filling: AtomicBool,
+    /// A line is complete: what follows belongs on the next.
+    complete: AtomicBool,
+}
+
+impl Screen {
+    fn put(text: &str) -> io::Result<()> {
+        terminal::err(text);
+        Ok(())
+    }
+
+    /// Moves the cursor, if by anything, as the letter of an escape sequence says.
+    fn go(&self, count: usize, letter: char) -> io::Result<()> {
+        self.complete.store(false, Ordering::Relaxed);
+        if count == 0 { Ok(()) } else { Screen::put(&format!("\u{1b}[{count}{letter}")) }
+    }
+}
+
+impl TermLike for Screen {
+    fn width(&self) -> u16 {
+        u16::try_from(terminal::columns()).unwrap_or(u16::MAX)
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.go(n, 'A')
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.go(n, 'B')
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.go(n, 'C')
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.go(n, 'D')
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        Screen::put(&format!("{text}\r\n"))
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        if self.filling.fetch_xor(true, Ordering::Relaxed) {
+            self.complete.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        let next = if self.complete.swap(false, Ordering::Relaxed) { "\r\n" } else { "" };
+        Screen::put(&format!("{next}{text}"))
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.filling.store(false, Ordering::Relaxed);
+        self.complete.store(false, Ordering::Relaxed);
+        Screen::put("\r\u{1b}[2K")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
     }
 }
 
