@@ -26,9 +26,9 @@ pub trait Progress {
 pub enum View {
     /// [`bar::Bar`]
     Bar,
-    /// [`Lines`] with steps
+    /// Plain lines, with steps
     Steps,
-    /// [`Lines`] without steps
+    /// Plain lines, without steps
     Problems,
 }
 

@@ -147,6 +147,21 @@ mod tests {
     }
 
     #[test]
+    fn objects_linked_before_modpost_count_unless_they_are_stale() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let object = |prelink| Module { stem: "a".to_owned() }.object(dir.path(), prelink);
+        fs::write(at("a.o"), "").unwrap();
+        assert_eq!(object(Some(".lto")), at("a.o"));
+        fs::write(at("a.lto.o"), "").unwrap();
+        assert_eq!((object(Some(".lto")), object(None)), (at("a.lto.o"), at("a.o")));
+        assert_eq!(object(Some(".prelink")), at("a.o"));
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+        fs::File::options().append(true).open(at("a.o")).unwrap().set_modified(later).unwrap();
+        assert_eq!(object(Some(".lto")), at("a.o"));
+    }
+
+    #[test]
     fn a_line_that_is_no_module_is_named() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("modules.order"), "a.ko\nb.txt\n").unwrap();
