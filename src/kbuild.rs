@@ -39,7 +39,7 @@ static STOPPED: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 static NOISE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r"^(?:\S*make(?:\[\d+\])?: (?:\*\*\* Waiting for unfinished jobs|Entering directory|Leaving directory|Nothing to be done|Target .* not remade because of errors)|  Building modules, stage 2\.|\S*make(?:\[\d+\])?: '.*' is up to date)",
+        r"^(?:\S*make(?:\[\d+\])?: (?:\*\*\* Waiting for unfinished jobs|\*\*\* Deleting |Entering directory|Leaving directory|Nothing to be done|Target .* not remade because of errors)|  Building modules, stage 2\.|\S*make(?:\[\d+\])?: '.*' is up to date)",
     )
     .ok()
 });
@@ -131,6 +131,7 @@ mod tests {
             Line::Stopped("source directory cannot contain spaces or colons.".to_owned())
         );
         assert_eq!(classify(b"make[1]: *** Waiting for unfinished jobs...."), Line::Noise);
+        assert_eq!(classify(b"make[2]: *** Deleting file 'modules-only.symvers'"), Line::Noise);
         assert_eq!(classify(b"  Building modules, stage 2."), Line::Noise);
     }
 }
