@@ -272,7 +272,7 @@ fn gives_jobs(option: &str) -> bool {
 }
 
 /// The directory to start in, absolute.
-fn start(options: &Options) -> Result<PathBuf> {
+pub(crate) fn start(options: &Options) -> Result<PathBuf> {
     let current = std::env::current_dir().context("cannot tell the current directory")?;
     let start = options.directory.as_ref().map_or(current.clone(), |directory| current.join(directory));
     ensure!(

@@ -8,6 +8,7 @@ use fs_err as fs;
 use crate::cli::{Options, SymbolsArgs};
 use crate::exit::Exit;
 use crate::hook;
+use crate::plan;
 use crate::signal::Watch;
 use crate::state::State;
 use crate::symbols::map::Map;
@@ -22,8 +23,7 @@ use crate::tree::era::Kbuild;
 /// # Errors
 /// The object tree is not built, an object cannot be read, or the map cannot be written.
 pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
-    let current = std::env::current_dir().context("cannot tell the current directory")?;
-    let start = options.directory.as_ref().map_or(current.clone(), |directory| current.join(directory));
+    let start = plan::start(options)?;
     let objtree = arguments.objtree.as_ref().map_or(start.clone(), |objtree| start.join(objtree));
     let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
     let state = State::at(&objtree);
