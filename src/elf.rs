@@ -1,8 +1,16 @@
-//! Reading ELF objects; the only place that names the object crate.
+//! ELF objects; with the files below it, the only place that names the object crate.
 //!
-//! Only the headers, the symbol table with its strings, and `.modinfo` are read: memory does not grow with
-//! the size of the file. Files are read, not mapped, because make may still be writing others.
-//! Nothing in a file is trusted: whatever does not fit is an error that names the file.
+//! - here: names of the symbol table and `.modinfo`, for the map
+//! - [`definitions`]: where given names are defined in an object, with all that its symbol table says
+//! - [`image`]: a module as a whole, to be looked at and changed; [`mod@write`]: a file made of it again
+//!
+//! For the map and for definitions only the headers, the symbol table with its strings, and `.modinfo` are
+//! read: memory does not grow with the size of the file. Files are read, not mapped, because make may still
+//! be writing others. Nothing in a file is trusted: whatever does not fit is an error that names the file.
+
+pub mod definitions;
+pub mod image;
+pub mod write;
 
 use std::ffi::CStr;
 use std::path::Path;
@@ -23,6 +31,89 @@ pub enum Place {
     Undefined,
     /// `SHN_UNDEF` and weak: the object can do without it.
     UndefinedWeak,
+}
+
+/// What a symbol stands for (`STT_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `STT_FUNC`, or an indirect function.
+    Function,
+    /// `STT_OBJECT`, or a thread's or a common one.
+    Object,
+    /// `STT_NOTYPE`
+    None,
+    /// `STT_SECTION`
+    Section,
+    /// `STT_FILE`
+    File,
+}
+
+impl Kind {
+    fn of(kind: elf::SymbolType) -> Kind {
+        match kind {
+            elf::STT_FUNC | elf::STT_GNU_IFUNC => Kind::Function,
+            elf::STT_OBJECT | elf::STT_COMMON | elf::STT_TLS => Kind::Object,
+            elf::STT_SECTION => Kind::Section,
+            elf::STT_FILE => Kind::File,
+            _ => Kind::None,
+        }
+    }
+
+    /// As readelf writes it.
+    pub fn shown(self) -> &'static str {
+        match self {
+            Kind::Function => "FUNC",
+            Kind::Object => "OBJECT",
+            Kind::None => "NOTYPE",
+            Kind::Section => "SECTION",
+            Kind::File => "FILE",
+        }
+    }
+}
+
+/// How far a symbol can be seen (`STB_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// Only in its own object file.
+    Local,
+    /// Everywhere.
+    Global,
+    /// Everywhere, unless there is a global one.
+    Weak,
+}
+
+impl Binding {
+    fn of(binding: elf::SymbolBind) -> Binding {
+        match binding {
+            elf::STB_LOCAL => Binding::Local,
+            elf::STB_WEAK => Binding::Weak,
+            _ => Binding::Global,
+        }
+    }
+
+    /// As readelf writes it.
+    pub fn shown(self) -> &'static str {
+        match self {
+            Binding::Local => "LOCAL",
+            Binding::Global => "GLOBAL",
+            Binding::Weak => "WEAK",
+        }
+    }
+}
+
+/// The machine an object is for (`e_machine`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine(pub u16);
+
+impl Machine {
+    /// x86-64
+    pub const X86_64: Machine = Machine(elf::EM_X86_64.0);
+    /// 64-bit Arm
+    pub const AARCH64: Machine = Machine(elf::EM_AARCH64.0);
+    /// s390x
+    pub const S390: Machine = Machine(elf::EM_S390.0);
+    /// 64-bit PowerPC
+    pub const PPC64: Machine = Machine(elf::EM_PPC64.0);
 }
 
 /// One entry of a symbol table that names something of the program: neither the null entry nor

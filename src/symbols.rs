@@ -3,9 +3,14 @@
 //! - [`modules`]: which modules an object tree has, and where their objects lie
 //! - [`flags`]: which of them a kbuild makefile marks as livepatches
 //! - [`map`]: reads the objects, sorts out the livepatches, and makes the two lists
+//! - [`list`]: searches a Symbols.list; [`exports`]: reads Module.symvers
+//! - [`sources`]: where given symbols are defined, and at which position
 //! - [`output`]: writes a list so that it is never half there, and not at all if it has not changed
 
+pub mod exports;
 pub mod flags;
+pub mod list;
 pub mod map;
 pub mod modules;
 pub mod output;
+pub mod sources;

@@ -2,9 +2,11 @@
 //!
 //! - [`config`]: `.config` and what klpbuild needs of it
 //! - [`era`]: which kbuild the tree has, by features of its makefiles
+//! - [`kernel`]: what the livepatch core of the built kernel can do
 
 pub mod config;
 pub mod era;
+pub mod kernel;
 
 use std::path::{Path, PathBuf};
 

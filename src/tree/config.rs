@@ -1,17 +1,20 @@
 //! The kernel's configuration, as far as klpbuild has to know it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
-/// What `.config` says of the options that decide what klpbuild does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What `.config` says of the options that are on.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `CONFIG_MODULES=y`
     pub modules: bool,
     /// `CONFIG_LIVEPATCH=y`
     pub livepatch: bool,
+    /// All that are `y`, without `CONFIG_`.
+    set: BTreeSet<String>,
 }
 
 impl Config {
@@ -22,9 +25,15 @@ impl Config {
     pub fn read(path: &Path) -> Result<Config> {
         let text = fs::read(path).context("cannot read the kernel's configuration")?;
         let text = String::from_utf8_lossy(&text);
-        let is_set =
-            |option: &str| text.lines().any(|line| line.trim_end().strip_prefix(option) == Some("=y"));
-        Ok(Config { modules: is_set("CONFIG_MODULES"), livepatch: is_set("CONFIG_LIVEPATCH") })
+        let option =
+            |line: &str| Some(line.trim_end().strip_prefix("CONFIG_")?.strip_suffix("=y")?.to_owned());
+        let set: BTreeSet<String> = text.lines().filter_map(option).collect();
+        Ok(Config { modules: set.contains("MODULES"), livepatch: set.contains("LIVEPATCH"), set })
+    }
+
+    /// Whether the option `name` (without `CONFIG_`) is `y`.
+    pub fn has(&self, name: &str) -> bool {
+        self.set.contains(name)
     }
 }
 
@@ -37,9 +46,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".config");
         fs::write(&path, "# CONFIG_LIVEPATCH is not set\nCONFIG_MODULES=y\nCONFIG_LIVEPATCH_X=y\n").unwrap();
-        assert_eq!(Config::read(&path).unwrap(), Config { modules: true, livepatch: false });
+        let config = Config::read(&path).unwrap();
+        assert_eq!((config.modules, config.livepatch, config.has("LIVEPATCH_X")), (true, false, true));
         fs::write(&path, "CONFIG_MODULES_X=y\nCONFIG_LIVEPATCH=y\n").unwrap();
-        assert_eq!(Config::read(&path).unwrap(), Config { modules: false, livepatch: true });
+        let config = Config::read(&path).unwrap();
+        assert_eq!((config.modules, config.livepatch, config.has("LIVEPATCH_X")), (false, true, false));
         assert!(Config::read(&dir.path().join("none")).is_err());
     }
 }

@@ -1,0 +1,121 @@
+//! Where given names are defined in an object, with all that its symbol table says of each definition.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow};
+use fs_err::File;
+use memchr::memchr;
+use object::elf;
+use object::read::ReadCache;
+use object::read::elf::{FileHeader, SectionHeader as _, Sym as _};
+use object::{Endianness, FileKind};
+
+use crate::elf::{Binding, Kind, Machine, not_elf, truncated};
+
+/// A definition of a symbol, as a symbol table has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// The name, raw.
+    pub name: Vec<u8>,
+    /// `st_value`: an address in vmlinux, an offset into the section in a module.
+    pub value: u64,
+    /// `st_size`, in bytes.
+    pub size: u64,
+    /// What it stands for.
+    pub kind: Kind,
+    /// How far it can be seen.
+    pub binding: Binding,
+    /// The section it is in; none for an absolute or common symbol.
+    pub section: Option<String>,
+    /// The source file as the compiler named it (the `STT_FILE` symbol before a local one).
+    pub file: Option<String>,
+}
+
+impl Definition {
+    /// Whether it goes away once its object has come up: code and data marked `__init`.
+    pub fn is_init(&self) -> bool {
+        self.section.as_deref().is_some_and(|name| name.starts_with(".init"))
+    }
+}
+
+/// What was found in one object.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The definitions asked for, in the order of the symbol table.
+    pub definitions: Vec<Definition>,
+    /// The machine the object is for.
+    pub machine: Machine,
+}
+
+/// Finds the definitions in the object at `path` whose names are `wanted`. Symbols that are undefined, or
+/// name a section or file, are none.
+///
+/// # Errors
+/// The file cannot be read, is no ELF file, or is inconsistent; the message names it.
+pub fn find(path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Found> {
+    let file = File::open(path).context("an object is missing: build it first (klpbuild modules)")?;
+    let data = ReadCache::new(file);
+    let inner = || match FileKind::parse(&data) {
+        Ok(FileKind::Elf32) => find_in::<elf::FileHeader32<Endianness>>(&data, &wanted),
+        Ok(FileKind::Elf64) => find_in::<elf::FileHeader64<Endianness>>(&data, &wanted),
+        _ => Err(not_elf(&data)),
+    };
+    inner().with_context(|| format!("cannot read the symbols of {}", path.display()))
+}
+
+fn find_in<E>(data: &ReadCache<File>, wanted: &impl Fn(&[u8]) -> bool) -> Result<Found>
+where
+    E: FileHeader<Endian = Endianness>,
+{
+    let fault = |error| truncated(error, data);
+    let header = E::parse(data)?;
+    let endian = header.endian()?;
+    let machine = Machine(header.e_machine(endian).0);
+    let sections = header.sections(endian, data).map_err(fault)?;
+    let table = sections.symbols(endian, data, elf::SHT_SYMTAB).map_err(fault)?;
+    let mut found = Found { definitions: Vec::new(), machine };
+    if table.is_empty() {
+        return Ok(found);
+    }
+    let strings =
+        sections.section(table.string_section()).and_then(|s| s.data(endian, data)).map_err(fault)?;
+    let mut file: Option<&[u8]> = None;
+    for (index, symbol) in table.enumerate().skip(1) {
+        let kind = symbol.st_type();
+        if kind == elf::STT_SECTION || (symbol.is_undefined(endian) && kind != elf::STT_FILE) {
+            continue;
+        }
+        let name = strings
+            .get(symbol.st_name(endian) as usize..)
+            .and_then(|rest| rest.get(..memchr(0, rest)?))
+            .ok_or_else(|| anyhow!("symbol {} has its name outside of the string table", index.0))?;
+        if kind == elf::STT_FILE {
+            file = Some(name).filter(|name| !name.is_empty());
+            continue;
+        }
+        if !wanted(name) {
+            continue;
+        }
+        let section = table.symbol_section(endian, symbol, index).map_err(fault)?;
+        let section = match section {
+            Some(section) => {
+                let header = sections.section(section).map_err(fault)?;
+                let name = sections.section_name(endian, header).map_err(fault)?;
+                Some(String::from_utf8_lossy(name).into_owned())
+            }
+            None => None,
+        };
+        let binding = Binding::of(symbol.st_bind());
+        let file = file.filter(|_| binding == Binding::Local);
+        found.definitions.push(Definition {
+            name: name.to_vec(),
+            value: symbol.st_value(endian).into(),
+            size: symbol.st_size(endian).into(),
+            kind: Kind::of(kind),
+            binding,
+            section,
+            file: file.map(|file| String::from_utf8_lossy(file).into_owned()),
+        });
+    }
+    Ok(found)
+}

@@ -1,0 +1,165 @@
+//! How the kernel counts symbols of one name (sympos; rules S1 to S8): which of vmlinux's symbols kallsyms
+//! keeps, in which order, and under which name.
+
+use std::path::Path;
+
+use anyhow::Result;
+use fs_err as fs;
+use regex::bytes::Regex;
+
+use crate::elf::definitions::Definition;
+use crate::tree::config::Config;
+
+/// What the kernel makes of a name of vmlinux before it compares it (`cleanup_symbol_name` in
+/// kernel/kallsyms.c; S6). Names of modules are never changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelling {
+    /// Nothing.
+    Exact,
+    /// With CONFIG_LTO_CLANG, 6.2 to 6.4: cut at the first dot.
+    UpToDot,
+    /// With CONFIG_LTO_CLANG, 6.5 to 6.10: cut at `.llvm.`.
+    UpToLlvm,
+}
+
+impl Spelling {
+    /// How the kernel at `objtree` spells names. Its source tells; without one, its release.
+    pub fn detect(objtree: &Path, srctree: Option<&Path>, release: Option<(u32, u32)>) -> Spelling {
+        let is_lto = Config::read(&objtree.join(".config")).is_ok_and(|config| config.has("LTO_CLANG"));
+        if !is_lto {
+            return Spelling::Exact;
+        }
+        let source = srctree.and_then(|srctree| fs::read_to_string(srctree.join("kernel/kallsyms.c")).ok());
+        match (source, release) {
+            (Some(text), _) if !text.contains("kallsyms_on_each_match_symbol") => Spelling::Exact,
+            (Some(text), _) if !text.contains("cleanup_symbol_name") => Spelling::Exact,
+            (Some(text), _) if text.contains("\".llvm.\"") => Spelling::UpToLlvm,
+            (Some(_), _) => Spelling::UpToDot,
+            (None, Some((6, 2..=4))) => Spelling::UpToDot,
+            (None, Some((6, 5..=10))) => Spelling::UpToLlvm,
+            (None, _) => Spelling::Exact,
+        }
+    }
+
+    /// The name as the kernel compares it.
+    pub fn of(self, name: &[u8]) -> &[u8] {
+        let end = match self {
+            Spelling::Exact => None,
+            Spelling::UpToDot => memchr::memchr(b'.', name),
+            Spelling::UpToLlvm => memchr::memmem::find(name, b".llvm."),
+        };
+        end.and_then(|end| name.get(..end)).unwrap_or(name)
+    }
+}
+
+/// Whether kallsyms leaves out a symbol of vmlinux because of its name (scripts/mksysmap, and
+/// `is_ignored_symbol` in scripts/kallsyms.c up to 6.3; S3).
+pub fn is_dropped(name: &[u8]) -> bool {
+    const EXACT: [&[u8]; 3] = [b"L0", b"_SDA_BASE_", b"_SDA2_BASE_"];
+    const PREFIXES: [&[u8]; 13] = [
+        b"$",
+        b".L",
+        b"__efistub_",
+        b"__pi_$",
+        b"__pi_.L",
+        b"__pi___kcfi_typeid_",
+        b"__kvm_nvhe_$",
+        b"__kvm_nvhe_.L",
+        b"__kvm_nvhe___kcfi_typeid_",
+        b"__kcfi_typeid_",
+        b"__crc_",
+        b"__kstrtab_",
+        b"__kstrtabns_",
+    ];
+    const SUFFIXES: [&[u8]; 3] = [b"_from_arm", b"_from_thumb", b"_veneer"];
+    const PARTS: [&[u8]; 2] = [b".long_branch.", b".plt_branch."];
+    let is_thunk = || {
+        let rest = name.strip_prefix(b"__").unwrap_or_default();
+        let word = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        rest.get(..word).is_some_and(|word| word.ends_with(b"Thunk")) && rest.get(word) == Some(&b'_')
+    };
+    EXACT.contains(&name)
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+        || PARTS.iter().any(|part| memchr::memmem::find(name, part).is_some())
+        || is_thunk()
+}
+
+/// The lines of a System.map for given names: what kallsyms was made of, and so the best witness (S3).
+#[derive(Debug)]
+pub struct SystemMap {
+    /// Address and name, raw.
+    entries: Vec<(u64, Vec<u8>)>,
+}
+
+impl SystemMap {
+    /// Reads the lines of the file at `path` whose names are `wanted`; none if there is no such file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Option<SystemMap>> {
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let text = fs::read(path)?;
+        let mut entries = Vec::new();
+        let mut rest = text.as_slice();
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let (line, tail) = rest.split_at(end);
+            rest = tail.get(1..).unwrap_or_default();
+            // "ffffffff81000000 T name"
+            let Some(space) = memchr::memchr(b' ', line) else { continue };
+            let (address, name) = (line.get(..space), line.get(space + 3..).unwrap_or_default());
+            if wanted(name) {
+                let address = address.and_then(|text| std::str::from_utf8(text).ok());
+                if let Some(address) = address.and_then(|text| u64::from_str_radix(text, 16).ok()) {
+                    entries.push((address, name.to_vec()));
+                }
+            }
+        }
+        Ok(Some(SystemMap { entries }))
+    }
+
+    /// Whether kallsyms has this very symbol.
+    fn has(&self, definition: &Definition) -> bool {
+        self.entries.iter().any(|(address, name)| *address == definition.value && *name == definition.name)
+    }
+
+    /// Whether it was made of the vmlinux with these definitions: each of its lines is one of them.
+    pub fn fits(&self, definitions: &[Definition]) -> bool {
+        self.entries.iter().all(|(address, name)| {
+            definitions.iter().any(|definition| definition.value == *address && definition.name == *name)
+        })
+    }
+}
+
+/// The definitions in vmlinux that the kernel counts, in the order it counts them: by ascending address (S2),
+/// functions and data together. With `map`, those that stand in it; without, those that kallsyms would keep.
+pub fn counted<'a>(definitions: &'a [Definition], map: Option<&SystemMap>) -> Vec<&'a Definition> {
+    let kept = |definition: &&Definition| match map {
+        Some(map) => map.has(definition),
+        // Absolute local symbols ("a" of nm) are dropped, too.
+        None => {
+            let is_absolute =
+                definition.section.is_none() && definition.binding == crate::elf::Binding::Local;
+            !is_dropped(&definition.name) && !is_absolute
+        }
+    };
+    let mut counted: Vec<&Definition> = definitions.iter().filter(kept).collect();
+    counted.sort_by_key(|definition| definition.value);
+    counted
+}
+
+/// The names a compiler gives to what it made of the function or variable `name`: `.isra.0`, `.constprop.0`,
+/// `.part.0`, `.cold`, `.llvm.123`, and several of them.
+pub fn variants(name: &str) -> Regex {
+    let escaped = regex::escape(name);
+    Regex::new(&format!(r"^{escaped}(\.(isra|constprop|part|cold|llvm|lto_priv|__uniq)(\.[0-9]+)?)+$"))
+        .unwrap_or_else(|_| never())
+}
+
+fn never() -> Regex {
+    #[expect(clippy::unwrap_used, reason = "this expression is right")]
+    Regex::new("^[^\\s\\S]$").unwrap()
+}

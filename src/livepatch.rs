@@ -1,0 +1,14 @@
+//! What a livepatch module is made of, apart from its being an ELF object.
+//!
+//! - [`names`]: the names of livepatch sections and symbols
+//! - [`annotations`]: what the source says of symbols (KLP_MODULE_RELOC)
+//! - [`patch`]: which functions of which objects it replaces (`struct klp_patch`)
+//! - [`reach`]: which of those objects a relocation is there for; [`code`]: calls that need no relocation
+//! - [`special`]: sections and relocation types that the kernel treats in a way of their own
+
+pub mod annotations;
+pub mod code;
+pub mod names;
+pub mod patch;
+pub mod reach;
+pub mod special;

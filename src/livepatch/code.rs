@@ -1,0 +1,97 @@
+//! Calls and jumps inside of one section: the assembler resolves them, so that no relocation shows them.
+
+use iced_x86::{Decoder, DecoderOptions, OpKind};
+
+use crate::elf::Machine;
+
+/// The offsets that the code refers to, relative to its own position: where branches go, and on x86-64 also
+/// what instructions address. `code` begins `start` bytes into its section.
+///
+/// For machines other than x86-64, arm64, ppc64 and s390x there is nothing to tell: their assemblers leave
+/// relocations.
+pub fn targets(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<u64> {
+    match machine {
+        Machine::X86_64 => x86_64(code, start),
+        Machine::AARCH64 => words(code, start, little, |word| {
+            // B and BL: imm26, in words
+            (word & 0x7c00_0000 == 0x1400_0000).then(|| i64::from((word << 6) as i32 >> 6) * 4)
+        }),
+        Machine::PPC64 => words(code, start, little, |word| {
+            // b and bl: LI, with AA clear
+            (word >> 26 == 18 && word & 2 == 0).then(|| i64::from(((word & 0x03ff_fffc) << 6) as i32 >> 6))
+        }),
+        Machine::S390 => s390(code, start),
+        _ => Vec::new(),
+    }
+}
+
+fn x86_64(code: &[u8], start: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    for instruction in Decoder::with_ip(64, code, start, DecoderOptions::NONE) {
+        if instruction.is_ip_rel_memory_operand() {
+            found.push(instruction.ip_rel_memory_address());
+        }
+        if instruction.op_kinds().any(|kind| kind == OpKind::NearBranch64) {
+            found.push(instruction.near_branch64());
+        }
+    }
+    found
+}
+
+fn words(code: &[u8], start: u64, little: bool, distance: impl Fn(u32) -> Option<i64>) -> Vec<u64> {
+    let word = |bytes: &[u8]| {
+        let bytes = <[u8; 4]>::try_from(bytes).ok()?;
+        Some(if little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
+    };
+    let target = |(index, bytes): (usize, &[u8])| {
+        start.checked_add(index as u64 * 4)?.checked_add_signed(distance(word(bytes)?)?)
+    };
+    code.chunks_exact(4).enumerate().filter_map(target).collect()
+}
+
+/// BRASL, BRCL and LARL: opcode c0 with 5, 4 and 0 in its second nibble; the distance is in halfwords.
+fn s390(code: &[u8], start: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(&first) = code.get(at) {
+        if let (0xc0, Some([second, distance @ ..])) = (first, code.get(at + 1..at + 6))
+            && matches!(second & 0x0f, 0 | 4 | 5)
+            && let Ok(distance) = <[u8; 4]>::try_from(distance)
+        {
+            let distance = i64::from(i32::from_be_bytes(distance)) * 2;
+            found.extend(start.checked_add(at as u64).and_then(|here| here.checked_add_signed(distance)));
+        }
+        // The first two bits tell the length (z/Architecture, "Instruction Formats").
+        at += match first >> 6 {
+            0 => 2,
+            1 | 2 => 4,
+            _ => 6,
+        };
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn branches_of_each_machine() {
+        // nop; call +0x10 from its end; jmp short -2 (itself); lea 0x8(%rip),%rax
+        let code = [0x90, 0xe8, 0x10, 0, 0, 0, 0xeb, 0xfe, 0x48, 0x8d, 0x05, 8, 0, 0, 0];
+        assert_eq!(targets(Machine::X86_64, true, &code, 0x100), [0x116, 0x106, 0x117]);
+        // nop; bl +8; b -4
+        let code: Vec<u8> =
+            [0xd503_201f_u32, 0x9400_0002, 0x17ff_ffff].iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!(targets(Machine::AARCH64, true, &code, 0), [12, 4]);
+        // nop; bl +8; b -8; bctrl
+        let code: Vec<u8> = [0x6000_0000_u32, 0x4800_0009, 0x4bff_fff8, 0x4e80_0421]
+            .iter()
+            .flat_map(|w| w.to_le_bytes())
+            .collect();
+        assert_eq!(targets(Machine::PPC64, true, &code, 0), [12, 0]);
+        // nopr; brasl %r14,.+8; br %r14
+        let code = [0x07, 0x00, 0xc0, 0xe5, 0, 0, 0, 4, 0x07, 0xfe];
+        assert_eq!(targets(Machine::S390, false, &code, 0x40), [0x4a]);
+    }
+}

@@ -1,0 +1,158 @@
+//! The names by which the kernel recognises livepatch sections and symbols, and those that annotations have
+//! (Documentation/livepatch/module-elf-format.rst).
+
+use std::fmt;
+
+/// How the name of a livepatch relocation section begins (R1).
+pub const SECTION_PREFIX: &[u8] = b".klp.rela.";
+/// How the name of a livepatch symbol begins (R3).
+pub const SYMBOL_PREFIX: &[u8] = b".klp.sym.";
+/// How the name of an annotated symbol begins.
+pub const ANNOTATED_PREFIX: &[u8] = b".klp.sym.rela.";
+/// How the name of a section with annotations begins.
+pub const ANNOTATIONS_PREFIX: &[u8] = b".klp.module_relocs.";
+/// The longest name of an object, in bytes (`%55[^.]` in kernel/livepatch/core.c; R1).
+pub const OBJECT_LIMIT: usize = 55;
+
+/// What a livepatch symbol's name says (R3): `.klp.sym.<object>.<name>,<sympos>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KlpSymbol {
+    /// The object that defines the symbol.
+    pub object: String,
+    /// The symbol's name, raw.
+    pub name: Vec<u8>,
+    /// The position among those of this name in the object, from 1; 0 if there is only one (S1).
+    pub sympos: u64,
+}
+
+impl KlpSymbol {
+    /// Reads a name; none if it is not one of a livepatch symbol.
+    pub fn parse(name: &[u8]) -> Option<KlpSymbol> {
+        KlpSymbol::parse_rest(name.strip_prefix(SYMBOL_PREFIX)?)
+    }
+
+    fn parse_rest(rest: &[u8]) -> Option<KlpSymbol> {
+        let (object, rest) = split_once(rest, b'.')?;
+        let (name, sympos) = split_once(rest, b',')?;
+        let is_number = !sympos.is_empty() && sympos.iter().all(u8::is_ascii_digit);
+        let sympos = std::str::from_utf8(sympos).ok().filter(|_| is_number)?.parse().ok()?;
+        let object = std::str::from_utf8(object).ok().filter(|object| !object.is_empty())?.to_owned();
+        (!name.is_empty()).then(|| KlpSymbol { object, name: name.to_vec(), sympos })
+    }
+
+    /// The name as it stands in the string table.
+    pub fn to_name(&self) -> Vec<u8> {
+        let mut name = SYMBOL_PREFIX.to_vec();
+        name.extend_from_slice(self.object.as_bytes());
+        name.push(b'.');
+        name.extend_from_slice(&self.name);
+        name.extend_from_slice(format!(",{}", self.sympos).as_bytes());
+        name
+    }
+}
+
+/// For messages: `vmlinux's name,1`.
+impl fmt::Display for KlpSymbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{},{}", self.object, String::from_utf8_lossy(&self.name), self.sympos)
+    }
+}
+
+/// What the assembler name of an annotated declaration says:
+/// `.klp.sym.rela.<section object>.<symbol object>.<name>,<sympos>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotated {
+    /// The object whose loading has the relocation written (R2).
+    pub section_object: String,
+    /// The symbol.
+    pub symbol: KlpSymbol,
+}
+
+impl Annotated {
+    /// Reads a name; none if it is not an annotated one.
+    pub fn parse(name: &[u8]) -> Option<Annotated> {
+        let (object, rest) = split_once(name.strip_prefix(ANNOTATED_PREFIX)?, b'.')?;
+        let section_object = std::str::from_utf8(object).ok().filter(|object| !object.is_empty())?.to_owned();
+        Some(Annotated { section_object, symbol: KlpSymbol::parse_rest(rest)? })
+    }
+}
+
+/// The name of the livepatch relocation section for the code of `object` in the section `target` (R1).
+pub fn section_name(object: &str, target: &[u8]) -> Vec<u8> {
+    [SECTION_PREFIX, object.as_bytes(), b".", target].concat()
+}
+
+/// The object and the target section that the name of a livepatch relocation section tells; none if it is
+/// not such a name.
+pub fn parse_section_name(name: &[u8]) -> Option<(&str, &[u8])> {
+    let (object, target) = split_once(name.strip_prefix(SECTION_PREFIX)?, b'.')?;
+    Some((std::str::from_utf8(object).ok().filter(|object| !object.is_empty())?, target))
+}
+
+/// What is wrong with the name of an object, for it to be part of a livepatch name.
+pub fn fault_of_object(object: &str) -> Option<String> {
+    if object.len() > OBJECT_LIMIT {
+        return Some(format!(
+            "the object name {object} has {} characters: the kernel reads {OBJECT_LIMIT} (R1)",
+            object.len()
+        ));
+    }
+    if object.contains(['-', ',', '.']) {
+        let name = object.replace(['-', ','], "_");
+        return Some(format!(
+            "{object} is no object's run-time name: write {} (R2)",
+            name.trim_end_matches(".ko")
+        ));
+    }
+    None
+}
+
+fn split_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memchr(separator, text)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbol_names_are_read_and_written() {
+        let symbol = KlpSymbol::parse(b".klp.sym.vmlinux.do_work.isra.0,12").unwrap();
+        assert_eq!(
+            (symbol.object.as_str(), symbol.name.as_slice(), symbol.sympos),
+            ("vmlinux", &b"do_work.isra.0"[..], 12)
+        );
+        assert_eq!(symbol.to_name(), b".klp.sym.vmlinux.do_work.isra.0,12");
+        for bad in [
+            ".klp.sym.vmlinux",
+            ".klp.sym..a,0",
+            ".klp.sym.v.a",
+            ".klp.sym.v.a,",
+            ".klp.sym.v.a,-1",
+            ".klp.sym.v.,0",
+            "v.a,0",
+            ".klp.sym.v.a,+1",
+        ] {
+            assert_eq!(KlpSymbol::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn annotated_names_have_two_objects() {
+        let annotated = Annotated::parse(b".klp.sym.rela.kvm_intel.vmlinux.f.x,1").unwrap();
+        assert_eq!(annotated.section_object, "kvm_intel");
+        assert_eq!(annotated.symbol.to_name(), b".klp.sym.vmlinux.f.x,1");
+        assert_eq!(Annotated::parse(b".klp.sym.rela.vmlinux.f,1"), None);
+    }
+
+    #[test]
+    fn section_names() {
+        assert_eq!(section_name("m", b".text.unlikely"), b".klp.rela.m..text.unlikely");
+        assert_eq!(parse_section_name(b".klp.rela.m..text.unlikely"), Some(("m", &b".text.unlikely"[..])));
+        assert_eq!(parse_section_name(b".klp.rela.m"), None);
+        assert!(fault_of_object("kvm-intel").unwrap().contains("write kvm_intel"));
+        assert!(fault_of_object(&"x".repeat(56)).unwrap().contains("56 characters"));
+        assert_eq!(fault_of_object(&"x".repeat(55)), None);
+    }
+}

@@ -1,0 +1,163 @@
+//! Which patched object a reference is there for (R2): the one whose new functions come to execute it.
+//!
+//! The module is taken apart into functions and variables; what is not covered by a symbol (strings, jump
+//! tables) is cut where something refers to it. From each object's new functions and callbacks, references
+//! are followed: relocations, and branches inside of a section.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::elf::Kind;
+use crate::elf::image::{Home, Image, Relocation};
+use crate::livepatch::code;
+use crate::livepatch::patch::{self, Patch, Place};
+use crate::livepatch::special;
+
+/// For each part of a module, the objects whose new functions reach it.
+#[derive(Debug)]
+pub struct Reach {
+    /// Where the parts of each section begin, with what reaches them.
+    parts: BTreeMap<Place, BTreeSet<usize>>,
+}
+
+impl Reach {
+    /// Follows the references in `image` from the functions of `patch`.
+    pub fn follow(image: &Image, patch: &Patch) -> Reach {
+        let edges = Edges::collect(image);
+        let mut parts: BTreeMap<Place, BTreeSet<usize>> =
+            edges.starts.iter().map(|place| (*place, BTreeSet::new())).collect();
+        let structures: BTreeSet<Place> =
+            patch.structures.iter().filter_map(|place| edges.part_of(*place)).collect();
+        for (number, object) in patch.objects.iter().enumerate() {
+            let functions = object.functions.iter().map(|function| function.new);
+            let mut queue: Vec<Place> = functions
+                .chain(object.callbacks.iter().copied())
+                .filter_map(|place| edges.part_of(place))
+                .collect();
+            while let Some(part) = queue.pop() {
+                let is_new = parts.get_mut(&part).is_some_and(|reached| reached.insert(number));
+                if is_new && !structures.contains(&part) {
+                    queue.extend(edges.from.get(&part).into_iter().flatten().copied());
+                }
+            }
+        }
+        Reach { parts }
+    }
+
+    /// The objects, by their number in the patch, whose new functions reach what is at `place`.
+    pub fn objects(&self, place: Place) -> BTreeSet<usize> {
+        let part = self.parts.range(..=place).next_back().filter(|(start, _)| start.section == place.section);
+        part.map(|(_, objects)| objects.clone()).unwrap_or_default()
+    }
+}
+
+struct Edges {
+    /// Where parts begin.
+    starts: BTreeSet<Place>,
+    /// What a part refers to.
+    from: BTreeMap<Place, BTreeSet<Place>>,
+}
+
+impl Edges {
+    fn collect(image: &Image) -> Edges {
+        let mut starts = BTreeSet::new();
+        let mut covered: BTreeMap<Place, u64> = BTreeMap::new();
+        for (index, section) in image.enumerate() {
+            if section.is_alloc() {
+                starts.insert(Place { section: index, offset: 0 });
+            }
+        }
+        for symbol in &image.symbols {
+            let Home::Section(section) = symbol.home else { continue };
+            let is_part = matches!(symbol.kind(), Kind::Function | Kind::Object);
+            if is_part && symbol.size() > 0 {
+                let start = Place { section, offset: symbol.value() };
+                let end = symbol.value().saturating_add(symbol.size());
+                starts.extend([start, Place { section, offset: end }]);
+                let covers = covered.entry(start).or_default();
+                *covers = (*covers).max(end);
+            }
+        }
+        let references = references(image, &starts);
+        // Between symbols, what is referred to begins a part of its own.
+        for (_, to) in &references {
+            let inside = covered.range(..=*to).next_back();
+            if !inside.is_some_and(|(start, end)| start.section == to.section && to.offset < *end) {
+                starts.insert(*to);
+            }
+        }
+        let mut edges = Edges { starts, from: BTreeMap::new() };
+        for (from, to) in references {
+            if let (Some(from), Some(to)) = (edges.part_of(from), edges.part_of(to)) {
+                edges.from.entry(from).or_default().insert(to);
+            }
+        }
+        edges
+    }
+
+    fn part_of(&self, place: Place) -> Option<Place> {
+        self.starts.range(..=place).next_back().filter(|start| start.section == place.section).copied()
+    }
+}
+
+/// All references inside the module, from place to place.
+fn references(image: &Image, starts: &BTreeSet<Place>) -> Vec<(Place, Place)> {
+    let mut found = Vec::new();
+    for (_, entries, section) in image.relocated() {
+        let Some(from) = image.sections.get(section).filter(|section| section.is_alloc()) else { continue };
+        // Tables about code are no callers of it.
+        if special::is_metadata(&from.name) {
+            continue;
+        }
+        for relocation in &entries.relocations {
+            let place = Place { section, offset: relocation.offset };
+            if let Some(to) = destination(image, relocation, from.is_code(), starts) {
+                found.push((place, to));
+            }
+        }
+    }
+    for (index, section) in image.enumerate().filter(|(_, section)| section.is_alloc() && section.is_code()) {
+        let functions = image.symbols.iter().filter(|symbol| {
+            symbol.home == Home::Section(index) && symbol.kind() == Kind::Function && symbol.size() > 0
+        });
+        for function in functions {
+            let start = function.value();
+            let range =
+                usize::try_from(start).ok().zip(usize::try_from(start.saturating_add(function.size())).ok());
+            let Some(code) = range.and_then(|(start, end)| section.data.get(start..end)) else { continue };
+            let from = Place { section: index, offset: start };
+            let own = start..start.saturating_add(function.size());
+            let targets = code::targets(image.machine(), image.is_little_endian(), code, start);
+            let outside =
+                targets.into_iter().filter(|target| !own.contains(target) && *target < section.size());
+            found.extend(outside.map(|offset| (from, Place { section: index, offset })));
+        }
+    }
+    found
+}
+
+/// Where a relocation leads to. Against a section, x86 code counts from the end of the instruction, which is
+/// 4 bytes or, with a value that follows, up to 8 further: a part that begins there is what is meant.
+fn destination(
+    image: &Image,
+    relocation: &Relocation,
+    in_code: bool,
+    starts: &BTreeSet<Place>,
+) -> Option<Place> {
+    let to = patch::target(image, relocation);
+    let symbol = image.symbols.get(relocation.symbol)?;
+    if symbol.kind() != Kind::Section {
+        // An addend leads into the symbol, or, in code, counts from the end of the instruction.
+        let Home::Section(section) = symbol.home else { return None };
+        return Some(Place { section, offset: symbol.value() });
+    }
+    if !in_code || !special::is_relative(image.machine(), relocation.kind) {
+        return to;
+    }
+    let Home::Section(section) = symbol.home else { return None };
+    let at = |bytes: i64| {
+        let offset = symbol.value().checked_add_signed(relocation.addend.checked_add(bytes)?)?;
+        Some(Place { section, offset })
+    };
+    let exact = [4, 5, 6, 8].into_iter().filter_map(at).find(|place| starts.contains(place));
+    exact.or_else(|| at(4))
+}

@@ -1,0 +1,85 @@
+//! Sections and relocation types that the kernel treats in a way of their own.
+
+use crate::elf::Machine;
+
+/// x86-64's relocation types that livepatch relocations may have (`__write_relocate_add` in
+/// arch/x86/kernel/module.c).
+const X86_64_TYPES: [u32; 7] = [0, 1, 2, 4, 10, 11, 24];
+
+/// What the kernel does with a special section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Special {
+    /// It is looked at once, while the module is loaded: jump labels, static calls, alternatives, and the
+    /// like. What is written later is never seen.
+    AtLoad,
+    /// Code and data that go away once the module has come up.
+    Init,
+}
+
+/// What is special about the section of this name.
+pub fn special(name: &[u8]) -> Option<Special> {
+    const AT_LOAD: [&[u8]; 20] = [
+        b"__jump_table",
+        b".static_call_sites",
+        b".static_call_tramp_key",
+        b".altinstructions",
+        b".altinstr_replacement",
+        b".altinstr_aux",
+        b".parainstructions",
+        b".smp_locks",
+        b".retpoline_sites",
+        b".return_sites",
+        b".call_sites",
+        b".ibt_endbr_seal",
+        b".cfi_sites",
+        b".kcfi_traps",
+        b"__mcount_loc",
+        b"__patchable_function_entries",
+        b"__tracepoints_ptrs",
+        b"_ftrace_events",
+        b"__bug_table",
+        b"__ex_table",
+    ];
+    if AT_LOAD.contains(&name) {
+        return Some(Special::AtLoad);
+    }
+    name.starts_with(b".init").then_some(Special::Init)
+}
+
+/// Whether a section only tells about code that is elsewhere: it calls nothing.
+pub fn is_metadata(name: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 4] = [b".orc_", b".debug_", b".klp.", b".discard"];
+    (special(name) == Some(Special::AtLoad) && name != b".altinstr_replacement" && name != b".altinstr_aux")
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || name == b".gnu.linkonce.this_module"
+        || name.starts_with(b"__ksymtab")
+}
+
+/// Why a livepatch relocation cannot have this type; none if it can.
+pub fn fault_of_type(machine: Machine, kind: u32) -> Option<&'static str> {
+    let is_refused = machine == Machine::X86_64 && !X86_64_TYPES.contains(&kind);
+    is_refused.then_some(
+        "the kernel's module loader does not know this type: compile without -fPIC and -fPIE, and declare the \
+         symbol without attributes",
+    )
+}
+
+/// Whether the value of this type is a distance from where it stands.
+pub fn is_relative(machine: Machine, kind: u32) -> bool {
+    // R_X86_64_PC32, R_X86_64_PLT32, R_X86_64_PC64
+    machine == Machine::X86_64 && matches!(kind, 2 | 4 | 24)
+}
+
+/// Whether a name is the toolchain's own and stays a normal symbol, whoever defines it.
+pub fn is_toolchains(machine: Machine, name: &[u8]) -> bool {
+    match machine {
+        Machine::PPC64 => name == b".TOC.",
+        Machine::S390 => name.starts_with(b"__s390_indirect_jump_r"),
+        _ => name == b"_GLOBAL_OFFSET_TABLE_",
+    }
+}
+
+/// ppc64le's relocation type of a call to another module (R_PPC64_REL24), which goes through a stub.
+pub const R_PPC64_REL24: u32 = 10;
+/// ppc64le's no-operation, which has to follow such a call: the kernel puts the reload of the TOC there.
+pub const PPC64_NOP: u64 = 0x6000_0000;

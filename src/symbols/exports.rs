@@ -1,0 +1,100 @@
+//! Module.symvers: which object exports a symbol.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
+
+use crate::symbols::modules::Module;
+
+/// The exported symbols, each with the run-time name of the object that exports it.
+#[derive(Debug, Default)]
+pub struct Exports(HashMap<Vec<u8>, String>);
+
+impl Exports {
+    /// Reads a Module.symvers of any era (`write_dump` in scripts/mod/modpost.c): columns separated by tabs,
+    /// the CRC, the symbol, the object as a path without suffix, the kind of export; the namespace is
+    /// missing (up to 5.3), third (5.4 and 5.5), or last.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a line of it has other columns.
+    pub fn read(path: &Path) -> Result<Exports> {
+        let text = fs::read(path).context("the exported symbols are not known: build the modules first")?;
+        let mut exports = HashMap::new();
+        for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
+            if line.is_empty() {
+                continue;
+            }
+            let columns: Vec<&[u8]> = line.split(|&byte| byte == b'\t').collect();
+            let kind = columns.iter().position(|column| column.starts_with(b"EXPORT_"));
+            let object = match (kind, columns.len()) {
+                (Some(kind @ 3..=4), _) => columns.get(kind - 1),
+                // "(unknown)" of a symbol whose kind modpost does not know.
+                (None, 4..) => columns.get(2),
+                _ => None,
+            };
+            let entry =
+                columns.get(1).zip(object).filter(|(name, object)| !name.is_empty() && !object.is_empty());
+            ensure!(
+                entry.is_some() && columns.first().is_some_and(|crc| crc.starts_with(b"0x")),
+                "{}:{}: {:?}: not a line of Module.symvers (CRC, symbol, module, export type)",
+                path.display(),
+                number + 1,
+                String::from_utf8_lossy(line)
+            );
+            if let Some((name, object)) = entry {
+                let module = Module { stem: String::from_utf8_lossy(object).into_owned() };
+                exports.insert(name.to_vec(), module.name());
+            }
+        }
+        Ok(Exports(exports))
+    }
+
+    /// The run-time name of the object that exports `name`.
+    pub fn owner(&self, name: &[u8]) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Exports> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Module.symvers");
+        fs::write(&path, text).unwrap();
+        Exports::read(&path)
+    }
+
+    #[test]
+    fn columns_of_all_eras() {
+        let exports = read(concat!(
+            "0x12345678\told\tvmlinux\tEXPORT_SYMBOL\n",
+            "0x12345678\tthird\tUSB_STORAGE\tdrivers/usb/storage/usb-storage\tEXPORT_SYMBOL_GPL\n",
+            "0x00000000\tlast\tfs/fat/fat\tEXPORT_SYMBOL_GPL\tNS\n",
+            "0x00000000\tnone\tvmlinux\tEXPORT_SYMBOL_GPL\t\n",
+            "0x00000000\tthird_none\t\tlib/a,b\tEXPORT_SYMBOL\n",
+            "0x00000000\todd\tlib/c\t(unknown)\t\n",
+        ))
+        .unwrap();
+        for (name, owner) in [
+            ("old", "vmlinux"),
+            ("third", "usb_storage"),
+            ("last", "fat"),
+            ("none", "vmlinux"),
+            ("third_none", "a_b"),
+            ("odd", "c"),
+        ] {
+            assert_eq!(exports.owner(name.as_bytes()), Some(owner), "{name}");
+        }
+        assert_eq!(exports.owner(b"nowhere"), None);
+    }
+
+    #[test]
+    fn another_files_line_is_named() {
+        let error = read("0x0\ta\tvmlinux\tEXPORT_SYMBOL\nhello\n").unwrap_err().to_string();
+        assert!(error.contains("Module.symvers:2: \"hello\""), "{error}");
+    }
+}

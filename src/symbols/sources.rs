@@ -1,0 +1,296 @@
+//! Where symbols are defined, and at which position the kernel would find them: the map first, then the
+//! objects that it names.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use fs_err as fs;
+use rayon::prelude::*;
+
+use crate::elf::Machine;
+use crate::elf::definitions::{self, Definition};
+use crate::kallsyms::{self, Spelling, SystemMap};
+use crate::symbols::exports::Exports;
+use crate::symbols::list::{self, Wanted};
+use crate::symbols::modules::{self, ListKind, MODVERDIR};
+use crate::tree;
+use crate::tree::era::Kbuild;
+use crate::tree::kernel::{self, Kernel, TELLTALES};
+
+/// The object name of the kernel proper.
+pub const VMLINUX: &str = "vmlinux";
+
+/// What is at hand to tell where symbols are defined.
+#[derive(Debug)]
+pub struct Sources {
+    /// The object tree, if there is one.
+    pub objtree: Option<PathBuf>,
+    /// The source tree, if that is known.
+    pub srctree: Option<PathBuf>,
+    /// Symbols.list, if there is one.
+    pub list: Option<PathBuf>,
+    /// What is exported; none if there is no Module.symvers.
+    pub exports: Option<Exports>,
+    spelling: Spelling,
+}
+
+/// One definition of a symbol, or as much as is known of it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The run-time name of the object.
+    pub object: String,
+    /// What the object's symbol table says; none if only the map was there to ask.
+    pub definition: Option<Definition>,
+    /// Its position among those of this name in its object, counted from 1 as the kernel counts (S1); none
+    /// if the kernel does not see the symbol (S3), or only the map was there to ask.
+    pub position: Option<u64>,
+    /// How many of this name the kernel sees in the object, or the map has there.
+    pub total: u64,
+    /// In a module, the name occurs both in code or data that goes away after loading and in what stays (S5).
+    pub is_split: bool,
+}
+
+impl Known {
+    /// The position to write down: 0 for a name that is there once (S1).
+    pub fn sympos(&self) -> Option<u64> {
+        if self.total <= 1 { Some(0) } else { self.position }
+    }
+
+    /// Whether it goes away once its object has come up.
+    pub fn is_init(&self) -> bool {
+        self.definition.as_ref().is_some_and(Definition::is_init)
+    }
+}
+
+/// What was found out about some names.
+#[derive(Debug)]
+pub struct Found {
+    /// The definitions of each name, vmlinux's first, then in the order of the map.
+    pub names: BTreeMap<Vec<u8>, Vec<Known>>,
+    /// All objects there are.
+    pub objects: BTreeSet<String>,
+    /// The kernel's livepatch core.
+    pub kernel: Kernel,
+    /// The machine vmlinux is for, if that was read.
+    pub machine: Option<Machine>,
+}
+
+impl Found {
+    /// The definitions of `name`.
+    pub fn of(&self, name: &[u8]) -> &[Known] {
+        self.names.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Sources {
+    /// Looks at what is at hand: `list` if one is given, and what lies in the object tree.
+    ///
+    /// # Errors
+    /// There is neither a map nor a vmlinux, or Module.symvers cannot be read.
+    pub fn open(objtree: Option<&Path>, list: Option<&Path>) -> Result<Sources> {
+        let in_tree = |name: &str| objtree.map(|tree| tree.join(name)).filter(|path| path.is_file());
+        if let Some(list) = list {
+            ensure!(list.is_file(), "{}: no such file: --symbols names a Symbols.list", list.display());
+        }
+        let list = list.map(Path::to_path_buf).or_else(|| in_tree("Symbols.list"));
+        if list.is_none() && in_tree(VMLINUX).is_none() {
+            let place = objtree.map_or("here".to_owned(), |tree| format!("in {}", tree.display()));
+            bail!(
+                "there is neither a Symbols.list nor a vmlinux {place}: name the object tree of a kernel that \
+                 was built with `klpbuild modules` (--objtree DIR), or a list (--symbols FILE)"
+            );
+        }
+        let srctree = objtree.and_then(tree::source_if_known);
+        let release = objtree.and_then(kernel::release);
+        let version = release.as_deref().and_then(kernel::version);
+        Ok(Sources {
+            spelling: objtree
+                .map_or(Spelling::Exact, |tree| Spelling::detect(tree, srctree.as_deref(), version)),
+            exports: in_tree("Module.symvers").map(|path| Exports::read(&path)).transpose()?,
+            objtree: objtree.map(Path::to_path_buf),
+            srctree,
+            list,
+        })
+    }
+
+    /// The file of vmlinux, if it is there.
+    pub fn vmlinux(&self) -> Option<PathBuf> {
+        self.objtree.as_ref().map(|tree| tree.join(VMLINUX)).filter(|path| path.is_file())
+    }
+
+    /// The run-time name of the object that exports `name`. Without a Module.symvers, the markers that are in
+    /// the map have to do (`found` must have been asked for them).
+    pub fn exporter(&self, name: &[u8]) -> Option<&str> {
+        self.exports.as_ref().and_then(|exports| exports.owner(name))
+    }
+
+    /// Finds all definitions of the names that are wanted.
+    ///
+    /// # Errors
+    /// The map or an object cannot be read, or System.map is of another build than vmlinux.
+    pub fn find(&self, wanted: &Wanted) -> Result<Found> {
+        let telltales: HashSet<Vec<u8>> = TELLTALES.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let all = match wanted {
+            Wanted::Names(names) => Wanted::Names(names.union(&telltales).cloned().collect()),
+            Wanted::Patterns(_) => wanted.clone(),
+        };
+        let hits = self.list.as_deref().map(|list| list::search(list, &all, self.spelling)).transpose()?;
+        let files = self.files()?;
+        let mut objects: Vec<String> = match &hits {
+            Some(hits) => {
+                let named = hits.names.values().flatten().map(|(object, _)| object.clone());
+                named.collect::<BTreeSet<String>>().into_iter().collect()
+            }
+            None => std::iter::once(VMLINUX.to_owned()).chain(files.keys().cloned()).collect(),
+        };
+        objects.sort_by_key(|object| object != VMLINUX);
+        let read = objects
+            .into_par_iter()
+            .map(|object| {
+                let file = if object == VMLINUX { self.vmlinux() } else { files.get(&object).cloned() };
+                let found = file.map(|file| self.read(&object, &file, &all)).transpose()?;
+                Ok((object, found))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut names: BTreeMap<Vec<u8>, Vec<Known>> = BTreeMap::new();
+        let mut machine = None;
+        for (object, found) in read {
+            match found {
+                Some((known, of)) => {
+                    if object == VMLINUX {
+                        machine = Some(of);
+                    }
+                    for (name, known) in known {
+                        names.entry(name).or_default().push(known);
+                    }
+                }
+                None => self.from_map_alone(&object, hits.iter().flat_map(|hits| &hits.names), &mut names),
+            }
+        }
+        let has = |name: &str| {
+            names.get(name.as_bytes()).is_some_and(|known| known.iter().any(|k| k.object == VMLINUX))
+        };
+        let kernel = Kernel::tell(self.objtree.as_deref(), self.srctree.as_deref(), has);
+        names.retain(|name, _| wanted.has(name));
+        let listed = hits.map(|hits| hits.objects).unwrap_or_default();
+        let objects = listed.into_iter().chain(files.into_keys()).chain([VMLINUX.to_owned()]).collect();
+        Ok(Found { names, objects, kernel, machine })
+    }
+
+    /// The definitions in an object that is there to be read.
+    fn read(&self, object: &str, file: &Path, wanted: &Wanted) -> Result<(Vec<(Vec<u8>, Known)>, Machine)> {
+        let is_vmlinux = object == VMLINUX;
+        let spelling = if is_vmlinux { self.spelling } else { Spelling::Exact };
+        let found = definitions::find(file, |name| wanted.has(spelling.of(name)))?;
+        let map = if is_vmlinux {
+            let map =
+                SystemMap::read(&file.with_file_name("System.map"), |name| wanted.has(spelling.of(name)))?;
+            if let Some(map) = &map {
+                ensure!(
+                    map.fits(&found.definitions),
+                    "System.map and {} are of different builds: positions cannot be told; build again",
+                    file.display()
+                );
+            }
+            map
+        } else {
+            None
+        };
+        let mut by_name: BTreeMap<&[u8], Vec<Definition>> = BTreeMap::new();
+        for definition in &found.definitions {
+            by_name.entry(spelling.of(&definition.name)).or_default().push(definition.clone());
+        }
+        let mut all = Vec::new();
+        for (name, definitions) in by_name {
+            let counted: Vec<&Definition> = if is_vmlinux {
+                kallsyms::counted(&definitions, map.as_ref())
+            } else {
+                definitions.iter().collect()
+            };
+            let is_split = !is_vmlinux
+                && definitions.iter().any(Definition::is_init)
+                && !definitions.iter().all(Definition::is_init);
+            let total = counted.len() as u64;
+            let position = |definition: &Definition| {
+                counted
+                    .iter()
+                    .position(|other| std::ptr::eq(*other, definition))
+                    .map(|index| index as u64 + 1)
+            };
+            let mut known: Vec<Known> = definitions
+                .iter()
+                .map(|definition| Known {
+                    object: object.to_owned(),
+                    definition: Some(definition.clone()),
+                    position: position(definition),
+                    total,
+                    is_split,
+                })
+                .collect();
+            known.sort_by_key(|known| known.position.unwrap_or(u64::MAX));
+            all.extend(known.into_iter().map(|known| (name.to_vec(), known)));
+        }
+        Ok((all, found.machine))
+    }
+
+    /// What the map says of an object that is not there to be read. An object that only refers to what
+    /// another one exports has a line, too.
+    fn from_map_alone<'a>(
+        &self,
+        object: &str,
+        hits: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<(String, u64)>)>,
+        names: &mut BTreeMap<Vec<u8>, Vec<Known>>,
+    ) {
+        for (name, objects) in hits {
+            let Some((_, total)) = objects.iter().find(|(other, _)| other == object) else { continue };
+            if self.exporter(name).is_some_and(|owner| owner != object) {
+                continue;
+            }
+            names.entry(name.clone()).or_default().push(Known {
+                object: object.to_owned(),
+                definition: None,
+                position: None,
+                total: *total,
+                is_split: false,
+            });
+        }
+    }
+
+    /// The file with the symbols of each module that is no livepatch, by run-time name: the finished module,
+    /// whose order of symbols counts (S5), or else its object.
+    pub fn files(&self) -> Result<BTreeMap<String, PathBuf>> {
+        let Some(objtree) = &self.objtree else { return Ok(BTreeMap::new()) };
+        let kbuild = self.srctree.as_deref().and_then(|tree| Kbuild::detect(tree).ok());
+        let kind = match &kbuild {
+            Some(kbuild) => kbuild.era.modules(),
+            None if objtree.join(MODVERDIR).is_dir() => ListKind::ModverDir,
+            None => ListKind::ModulesOrder,
+        };
+        let is_listed = match kind {
+            ListKind::ModulesOrder => objtree.join("modules.order").is_file(),
+            ListKind::ModverDir => objtree.join(MODVERDIR).is_dir(),
+        };
+        if !is_listed {
+            return Ok(BTreeMap::new());
+        }
+        let livepatches = fs::read_to_string(objtree.join("modules.livepatch")).unwrap_or_default();
+        let livepatches: HashSet<&str> = livepatches.lines().collect();
+        let mut files = BTreeMap::new();
+        for module in modules::list(objtree, kind).context("the modules of the object tree are not known")? {
+            if livepatches.contains(module.ko().as_str()) {
+                continue;
+            }
+            let finished = objtree.join(module.ko());
+            let file = if finished.is_file() {
+                finished
+            } else {
+                module.object(objtree, kbuild.as_ref().and_then(|kbuild| kbuild.prelink.as_deref()))
+            };
+            if file.is_file() {
+                files.insert(module.name(), file);
+            }
+        }
+        Ok(files)
+    }
+}

@@ -1,0 +1,82 @@
+//! What the livepatch core of a built kernel can do, as far as it decides how a livepatch has to look. Told
+//! by features, since stable and vendor kernels backport; the release only helps out.
+
+use std::path::Path;
+
+use fs_err as fs;
+
+/// Functions of vmlinux that tell what the livepatch core can do.
+pub const TELLTALES: [&str; 3] = ["klp_apply_section_relocs", "clear_relocate_add", "klp_enable_patch"];
+
+/// A kernel's livepatch core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// The release, as in `6.12.38-amd64` (include/config/kernel.release).
+    pub release: Option<String>,
+    /// `.klp.rela.vmlinux.*` is applied while the module is loaded, before jump tables and alternatives are
+    /// looked at, and other sections must not name symbols of vmlinux (5.8 and later,
+    /// `klp_apply_section_relocs` in kernel/livepatch/core.c).
+    pub applies_early: bool,
+    /// A patched module can be unloaded and loaded again: its relocations are cleared (x86: 6.3 and later,
+    /// `clear_relocate_add` in arch/x86/kernel/module.c; other architectures need no such thing).
+    pub clears: bool,
+    /// The longest name of a symbol, in bytes (KSYM_NAME_LEN - 1: 127, or 511 from 6.1 on; R3).
+    pub name_limit: usize,
+}
+
+impl Kernel {
+    /// Tells from which of the [`TELLTALES`] vmlinux has, and from the kernel's source if that is known.
+    pub fn tell(objtree: Option<&Path>, srctree: Option<&Path>, has: impl Fn(&str) -> bool) -> Kernel {
+        let release = objtree.and_then(release);
+        let version = release.as_deref().and_then(version);
+        let header = srctree.and_then(|tree| fs::read_to_string(tree.join("include/linux/kallsyms.h")).ok());
+        let long = match &header {
+            Some(text) => {
+                text.lines().any(|line| line.split_whitespace().eq(["#define", "KSYM_NAME_LEN", "512"]))
+            }
+            None => version.is_some_and(|version| version >= (6, 1)),
+        };
+        // A map without any of them says nothing: then the release does, and a new kernel is assumed.
+        let known = TELLTALES.iter().any(|name| has(name));
+        let since = |first: (u32, u32)| version.is_none_or(|version| version >= first);
+        Kernel {
+            applies_early: if known { has("klp_apply_section_relocs") } else { since((5, 8)) },
+            clears: if known { has("clear_relocate_add") } else { since((6, 3)) },
+            name_limit: if long { 511 } else { 127 },
+            release,
+        }
+    }
+}
+
+/// The release of the kernel built in `objtree`.
+pub fn release(objtree: &Path) -> Option<String> {
+    let text = fs::read_to_string(objtree.join("include/config/kernel.release")).ok()?;
+    Some(text.trim().to_owned()).filter(|release| !release.is_empty())
+}
+
+/// The first two numbers of a release.
+pub fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_come_before_the_release() {
+        let dir = tempfile::tempdir().unwrap();
+        let objtree = dir.path();
+        fs::create_dir_all(objtree.join("include/config")).unwrap();
+        fs::create_dir_all(objtree.join("include/linux")).unwrap();
+        fs::write(objtree.join("include/config/kernel.release"), "5.4.0-vendor\n").unwrap();
+        let by_release = Kernel::tell(Some(objtree), None, |_| false);
+        assert_eq!((by_release.applies_early, by_release.clears, by_release.name_limit), (false, false, 127));
+        let backported = Kernel::tell(Some(objtree), None, |name| name != "clear_relocate_add");
+        assert!(backported.applies_early && !backported.clears);
+        fs::write(objtree.join("include/linux/kallsyms.h"), "#define KSYM_NAME_LEN\t512\n").unwrap();
+        assert_eq!(Kernel::tell(Some(objtree), Some(objtree), |_| false).name_limit, 511);
+        assert_eq!(version("6.12.38+deb13-amd64"), Some((6, 12)));
+    }
+}
