@@ -1,8 +1,9 @@
 //! `klpbuild modules`: compile, map, modpost.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
+use crate::convert;
 use crate::exit::Exit;
 use crate::hook::{self, Report};
 use crate::make::Command;
@@ -10,6 +11,7 @@ use crate::plan::Plan;
 use crate::plan::goals::{Kind, is_interactive};
 use crate::progress::history::Run;
 use crate::session::{Outcome, Session};
+use crate::signal::Watch;
 use crate::state::State;
 use crate::terminal;
 use crate::tree::config::Config;
@@ -213,6 +215,9 @@ fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<
         Exit::Make(_) if report.is_some_and(|report| report.failed) => return Ok(Exit::Problem),
         exit => return Ok(exit),
     }
+    if report.is_some() && !plan.conversion.is_off {
+        convert(plan)?;
+    }
     // V=1 and -s have no steps: that says nothing of the next run.
     if outcome.run.steps > 0 {
         outcome.run.write(&plan.state.last_run())?;
@@ -229,6 +234,21 @@ fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<
         });
     }
     Ok(Exit::Done)
+}
+
+/// Converts the livepatches that the map step found.
+fn convert(plan: &Plan) -> Result<()> {
+    let objtree = &plan.tree.objtree;
+    let list = fs::read_to_string(objtree.join("modules.livepatch"))?;
+    // With goals of its own, make may not have come to link all of them.
+    let built = |module: &&str| objtree.join(module).is_file();
+    let modules: Vec<String> = list.lines().filter(built).map(str::to_owned).collect();
+    let mut watch = Watch::begin()?;
+    let converted = convert::convert_tree(objtree, &modules, plan.conversion.keep_module_exports, plan.quiet);
+    match watch.received() {
+        Some(signal) => bail!("stopped by signal {signal} while livepatches were converted: run it again"),
+        None => converted,
+    }
 }
 
 pub(crate) fn count(number: usize, noun: &str) -> String {

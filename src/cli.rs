@@ -48,6 +48,14 @@ pub enum Command {
     Klpclean(CleanArgs),
     /// Make Symbols.list for an object tree that is built already, without running a build
     Symbols(SymbolsArgs),
+    /// Convert one livepatch: references to symbols that are not exported become livepatch relocations
+    ///
+    /// `klpbuild modules` does this for the livepatches it builds.
+    Convert(ConvertArgs),
+    /// Print where symbols are defined, at which position, and what to write in a livepatch
+    Lookup(LookupArgs),
+    /// Print the C header with the macros KLP_MODULE_RELOC, KLP_SYMPOS and KLP_RELOC_SYMBOL
+    Header(HeaderArgs),
     /// Run by the makefile fragment between compilation and modpost
     #[command(hide = true)]
     Hook,
@@ -102,6 +110,12 @@ pub struct ModulesArgs {
     /// Goals and variables for make
     #[arg(value_name = "GOAL|VAR=VALUE")]
     pub words: Vec<String>,
+    /// Leave the livepatches as they are linked, without livepatch relocations
+    #[arg(long)]
+    pub no_convert: bool,
+    /// Leave livepatches' references to what modules export as they are: they then depend on these modules
+    #[arg(long, conflicts_with = "no_convert")]
+    pub keep_module_exports: bool,
     /// Options for make, as they are
     #[arg(value_name = "MAKE-OPTION", last = true)]
     pub make_options: Vec<String>,
@@ -122,6 +136,64 @@ pub struct SymbolsArgs {
     #[arg(long, value_name = "DIR")]
     pub objtree: Option<PathBuf>,
     /// Write the map to FILE instead of Symbols.list in the object tree (`-` for standard output)
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Arguments of `klpbuild convert`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConvertArgs {
+    /// The livepatch
+    #[arg(value_name = "IN.ko")]
+    pub input: PathBuf,
+    /// Write the result to OUT.ko [default: in place]
+    #[arg(short, long, value_name = "OUT.ko")]
+    pub output: Option<PathBuf>,
+    /// The map of symbols [default: Symbols.list in the object tree]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
+    /// The object tree of the kernel [default: where the map lies, or the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub objtree: Option<PathBuf>,
+    /// Leave references to what modules export as they are: the livepatch then depends on these modules
+    #[arg(long)]
+    pub keep_module_exports: bool,
+}
+
+/// How something is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Arguments of `klpbuild lookup`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LookupArgs {
+    /// Names of symbols, or patterns with *, ? and [...]
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
+    /// The names are regular expressions
+    #[arg(long)]
+    pub regex: bool,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// The map of symbols [default: Symbols.list in the object tree]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
+    /// The object tree of the kernel [default: where the map lies, or the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub objtree: Option<PathBuf>,
+}
+
+/// Arguments of `klpbuild header`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct HeaderArgs {
+    /// Write the header to FILE [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }

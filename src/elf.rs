@@ -10,6 +10,7 @@
 
 pub mod definitions;
 pub mod image;
+pub mod lines;
 pub mod write;
 
 use std::ffi::CStr;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
+use crate::convert;
+use crate::elf::image::Image;
 use crate::make::makeflags;
 use crate::modpost::{self, Verdict};
 use crate::state::State;
@@ -23,6 +25,9 @@ pub const ERA: &str = "KLPBUILD_ERA";
 pub const FINAL: &str = "KLPBUILD_FINAL";
 /// The environment variable that names the source tree to `klpbuild hook`.
 pub const SRCTREE: &str = "KLPBUILD_SRCTREE";
+
+/// The environment variable that is set if livepatches are to stay as they are linked.
+pub const UNCONVERTED: &str = "KLPBUILD_UNCONVERTED";
 
 /// The makefile fragment, to be read through the variable MAKEFILES.
 pub const FRAGMENT: &str = include_str!("hook.mk");
@@ -105,6 +110,8 @@ pub fn step(
         bail!("{}", verdict.problems.join("\n"));
     }
     prepare_modpost(&map, &inputs, kbuild, &verdict, state)?;
+    let unconverted = std::env::var_os(UNCONVERTED).is_some_and(|value| !value.is_empty());
+    remove_outdated(objtree, &map, &inputs, unconverted)?;
     let report =
         Report { modules: map.modules, livepatches: map.livepatches.len(), names: map.names, failed: false };
     Ok((report, written))
@@ -149,6 +156,22 @@ pub fn inputs(
 pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
     output::replace(&objtree.join("modules.livepatch"), &state.temporary(), &[map.livepatch_list()])?;
     output::replace(&objtree.join("Symbols.list"), &state.temporary(), &map.parts)
+}
+
+/// Removes those converted livepatches that make has to link anew: some object they were resolved with is
+/// newer, or they are to be left unconverted this time. make itself sees no reason to.
+fn remove_outdated(objtree: &Path, map: &Map, inputs: &Inputs, unconverted: bool) -> Result<()> {
+    let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let objects = std::iter::once(&inputs.vmlinux).chain(inputs.modules.iter().map(|(_, object)| object));
+    let Some(newest) = objects.filter_map(|path| modified(path)).max() else { return Ok(()) };
+    for livepatch in &map.livepatches {
+        let path = objtree.join(livepatch.module.ko());
+        let is_outdated = modified(&path).is_some_and(|time| unconverted || time < newest);
+        if is_outdated && Image::read(&path).map_or(true, |image| convert::is_converted(&image)) {
+            fs::remove_file(&path).context("cannot remove a livepatch that has to be linked anew")?;
+        }
+    }
+    Ok(())
 }
 
 /// Leaves in `state` what the fragment hands to modpost: nothing at all if no livepatch needs it, so that

@@ -28,12 +28,15 @@
 pub mod build;
 pub mod clean;
 pub mod cli;
+pub mod convert;
 pub mod elf;
 pub mod exit;
+pub mod header;
 pub mod hook;
 pub mod kallsyms;
 pub mod kbuild;
 pub mod livepatch;
+pub mod lookup;
 pub mod make;
 pub mod modpost;
 pub mod plan;
@@ -51,7 +54,7 @@ use anyhow::Result;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
-use crate::plan::Plan;
+use crate::plan::{Conversion, Plan};
 
 /// Does what the command line asks for.
 ///
@@ -61,12 +64,20 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     let options = &cli.options;
     let plan = |words: &[String], make_options: &[String]| Plan::resolve(options, words, make_options);
     match &cli.command {
-        Command::Modules(args) => build::modules(&plan(&args.words, &args.make_options)?),
+        Command::Modules(args) => {
+            let mut plan = plan(&args.words, &args.make_options)?;
+            plan.conversion =
+                Conversion { is_off: args.no_convert, keep_module_exports: args.keep_module_exports };
+            build::modules(&plan)
+        }
         Command::Clean(args) => clean::clean(&plan(&args.words, &[])?, Some("clean")),
         Command::Mrproper(args) => clean::clean(&plan(&args.words, &[])?, Some("mrproper")),
         Command::Distclean(args) => clean::clean(&plan(&args.words, &[])?, Some("distclean")),
         Command::Klpclean(args) => clean::clean(&plan(&args.words, &[])?, None),
         Command::Symbols(args) => standalone::symbols(options, args),
+        Command::Convert(args) => convert::command(options, args),
+        Command::Lookup(args) => lookup::lookup(options, args),
+        Command::Header(args) => header::header(options, args),
         Command::Hook => hook::run().map(|()| Exit::Done),
     }
 }

@@ -12,6 +12,8 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use crate::elf::{Object, Place};
+use crate::livepatch::names::Annotated;
+use crate::lookup::near;
 use crate::symbols::map::{Inputs, Map};
 use crate::tree::era::Modpost;
 
@@ -43,12 +45,12 @@ impl Verdict {
     /// # Errors
     /// An object cannot be read.
     pub fn of(map: &Map, inputs: &Inputs) -> Result<Verdict> {
-        let wanted: HashSet<&[u8]> = map
+        let wanted: HashSet<Name> = map
             .livepatches
             .iter()
             .flat_map(|livepatch| &livepatch.undefined)
             .filter(|name| !is_resolved_by_modpost(name))
-            .map(Vec::as_slice)
+            .map(|name| meant(name))
             .collect();
         if wanted.is_empty() {
             return Ok(Verdict::default());
@@ -65,11 +67,12 @@ impl Verdict {
         let mut verdict = Verdict::default();
         let mut unknown: BTreeMap<&[u8], Vec<String>> = BTreeMap::new();
         for livepatch in &map.livepatches {
-            for name in livepatch.undefined.iter().filter(|name| wanted.contains(name.as_slice())) {
+            for name in livepatch.undefined.iter().filter(|name| wanted.contains(&meant(name))) {
+                // An annotated name is nobody's export.
                 if all.exported.contains(name) {
                     continue;
                 }
-                if all.defined.contains(name) {
+                if all.defined.contains(&meant(name)) {
                     verdict.allowed.insert(name.clone());
                 } else {
                     unknown.entry(name).or_default().push(livepatch.module.ko());
@@ -107,8 +110,13 @@ impl Verdict {
     }
 }
 
+/// The name of the symbol that an undefined one means: an annotation may be wrapped around it.
+fn meant(name: &[u8]) -> Name {
+    Annotated::parse(name).map_or_else(|| name.to_vec(), |annotated| annotated.symbol.name)
+}
+
 /// Names that modpost itself leaves alone (`ignore_undef_symbol` in scripts/mod/modpost.c).
-fn is_resolved_by_modpost(name: &[u8]) -> bool {
+pub(crate) fn is_resolved_by_modpost(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 8] = [
         b"_restgpr_",
         b"_savegpr_",
@@ -129,7 +137,7 @@ fn is_resolved_by_modpost(name: &[u8]) -> bool {
 fn scan(
     inputs: &Inputs,
     livepatches: &HashSet<&str>,
-    wanted: &HashSet<&[u8]>,
+    wanted: &HashSet<Name>,
 ) -> Result<Vec<(bool, Findings)>> {
     let vmlinux = std::iter::once((false, &inputs.vmlinux));
     let modules =
@@ -141,7 +149,7 @@ fn scan(
         .collect()
 }
 
-fn findings(object: &Object, wanted: &HashSet<&[u8]>) -> Findings {
+fn findings(object: &Object, wanted: &HashSet<Name>) -> Findings {
     let mut found = Findings::default();
     for (name, place) in object.symbols() {
         match place {
@@ -173,7 +181,8 @@ fn exported_name(marker: &[u8]) -> Option<&[u8]> {
 fn describe(unknown: &BTreeMap<&[u8], Vec<String>>, map: &Map) -> Vec<String> {
     let message = |(name, users): (&&[u8], &Vec<String>)| {
         let name = String::from_utf8_lossy(name);
-        let near = nearest(&name, map);
+        let parts: Vec<&[u8]> = map.parts.iter().skip(1).map(Vec::as_slice).collect();
+        let near = near::nearest(&name, &parts);
         let hint = if near.is_empty() {
             "no name in the map is like it".to_owned()
         } else {
@@ -185,42 +194,6 @@ fn describe(unknown: &BTreeMap<&[u8], Vec<String>>, map: &Map) -> Vec<String> {
         )
     };
     unknown.iter().map(message).collect()
-}
-
-/// Up to three names of the map like `name`, each with its object.
-fn nearest(name: &str, map: &Map) -> Vec<String> {
-    let limit = (name.len() / 4).max(2);
-    let mut near: Vec<(usize, String)> = map
-        .parts
-        .par_iter()
-        .skip(1)
-        .flat_map_iter(|part| {
-            let text = String::from_utf8_lossy(part);
-            let mut lines = text.lines();
-            let object = lines.next().unwrap_or_default().trim_start_matches('*').to_owned();
-            let candidates = lines.filter_map(|candidate| {
-                let distance = distance(name, candidate, limit)?;
-                Some((distance, format!("{candidate} ({object})")))
-            });
-            candidates.collect::<Vec<_>>()
-        })
-        .collect();
-    near.sort();
-    near.dedup();
-    near.into_iter().take(3).map(|(_, text)| text).collect()
-}
-
-/// How far two names are apart, if that is at most `limit`. What a compiler made of the same function
-/// (`foo.isra.0`, `foo.cold`) is nearest of all.
-fn distance(name: &str, candidate: &str, limit: usize) -> Option<usize> {
-    if candidate.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')) {
-        return Some(0);
-    }
-    if candidate == name || candidate.len().abs_diff(name.len()) > limit {
-        return None;
-    }
-    let distance = strsim::osa_distance(name, candidate);
-    (distance <= limit).then_some(distance)
 }
 
 /// What a strict look at the ordinary modules finds, in modpost's words: for trees whose modpost can only be
@@ -266,13 +239,6 @@ mod tests {
         assert_eq!(exported_name(b"__ksymtab_USB.usb_stor_probe"), Some(b"usb_stor_probe".as_slice()));
         assert_eq!(exported_name(b"__export_symbol_printk"), Some(b"printk".as_slice()));
         assert_eq!(exported_name(b"printk"), None);
-    }
-
-    #[test]
-    fn compiler_variants_are_nearest() {
-        assert_eq!(distance("cmdline_proc", "cmdline_proc.isra.0", 3), Some(0));
-        assert_eq!(distance("cmdline_proc", "cmdline_porc", 3), Some(1));
-        assert_eq!(distance("cmdline_proc", "something_else", 3), None);
     }
 
     #[test]

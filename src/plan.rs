@@ -37,6 +37,8 @@ pub struct Plan {
     jobs: Option<usize>,
     keep_going: bool,
     inherited: Inherited,
+    /// What is done with livepatches once they are linked.
+    pub conversion: Conversion,
     /// The configuration file.
     pub config: PathBuf,
     /// Where klpbuild keeps its state.
@@ -51,6 +53,15 @@ pub struct Plan {
     pub verbose: bool,
     /// Print what would be done, and do nothing.
     pub dry_run: bool,
+}
+
+/// How livepatches are converted after their final link.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Conversion {
+    /// They are left as they are linked.
+    pub is_off: bool,
+    /// Symbols that modules export stay normal ones.
+    pub keep_module_exports: bool,
 }
 
 /// Variables for make: those of an outer make's command line, then those of this one. The last one counts.
@@ -114,6 +125,7 @@ impl Plan {
             external,
             inherited,
             state,
+            conversion: Conversion::default(),
         })
     }
 
@@ -181,6 +193,7 @@ impl Plan {
             .env(hook::PROGRAM, program.display().to_string())
             .env(hook::ERA, era.letter())
             .env(hook::FINAL, if self.tree.in_tree() { "y" } else { "" })
+            .env(hook::UNCONVERTED, if self.conversion.is_off { "y" } else { "" })
             .env(hook::SRCTREE, self.tree.srctree.display().to_string());
         Ok(command)
     }

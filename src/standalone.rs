@@ -1,7 +1,5 @@
 //! `klpbuild symbols`: the map of an object tree that is built already.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
@@ -56,7 +54,7 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
                 "{} is not a regular file: use `-o -` and a redirection to write there",
                 path.display()
             );
-            output::replace(&path, &beside(&path), &map.parts)?;
+            output::replace(&path, &output::beside(&path), &map.parts)?;
             path
         }
         None => {
@@ -74,10 +72,4 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
         ));
     }
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
-}
-
-/// A temporary name on the same file system.
-fn beside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
 }

@@ -17,6 +17,8 @@ use object::{Endianness, FileKind};
 /// What kbuild appends to a signed module (`MODULE_SIG_STRING` in include/linux/module_signature.h).
 const SIGNATURE: &[u8] = b"~Module signature appended~\n";
 
+/// Section flag of what takes up memory in the kernel.
+pub const SHF_ALLOC: u64 = elf::SHF_ALLOC.0;
 /// Section flag of a livepatch relocation section (`SHF_RELA_LIVEPATCH`, include/uapi/linux/elf.h; R1).
 pub const SHF_RELA_LIVEPATCH: u64 = 0x0010_0000;
 /// Section index of a symbol that the kernel resolves for a livepatch (`SHN_LIVEPATCH`, likewise; R4).

@@ -1,7 +1,8 @@
 //! Writing lists: complete or not at all, and untouched if the content is the same.
 
 use std::io::{BufWriter, ErrorKind, Read as _, Write as _};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use fs_err::{self as fs, File};
@@ -23,11 +24,28 @@ pub enum Written {
 /// # Errors
 /// What the file system says, with the path; `path` is as it was then.
 pub fn replace(path: &Path, temporary: &Path, parts: &[impl AsRef<[u8]>]) -> Result<Written> {
+    replace_with_mode(path, temporary, parts, None)
+}
+
+/// Likewise; a file that is written gets the permissions `mode`.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_with_mode(
+    path: &Path,
+    temporary: &Path,
+    parts: &[impl AsRef<[u8]>],
+    mode: Option<u32>,
+) -> Result<Written> {
     if same(path, parts)? {
         return Ok(Written::Unchanged);
     }
     let write = || -> Result<()> {
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(temporary)?);
+        let file = File::create(temporary)?;
+        if let Some(mode) = mode {
+            fs::set_permissions(temporary, std::fs::Permissions::from_mode(mode))?;
+        }
+        let mut file = BufWriter::with_capacity(1 << 20, file);
         for part in parts {
             file.write_all(part.as_ref())?;
         }
@@ -39,6 +57,12 @@ pub fn replace(path: &Path, temporary: &Path, parts: &[impl AsRef<[u8]>]) -> Res
         .inspect_err(|_| drop(fs::remove_file(temporary)))
         .with_context(|| format!("cannot write {}: it is left as it was", path.display()))?;
     Ok(Written::Changed)
+}
+
+/// A temporary name on the same file system, for [`replace`].
+pub fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
 }
 
 fn same(path: &Path, parts: &[impl AsRef<[u8]>]) -> Result<bool> {

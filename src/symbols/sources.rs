@@ -125,6 +125,11 @@ impl Sources {
         self.exports.as_ref().and_then(|exports| exports.owner(name))
     }
 
+    /// Whether a definition is exported; none if there is no Module.symvers to tell.
+    pub fn is_exported(&self, name: &[u8], known: &Known) -> Option<bool> {
+        self.exports.as_ref().map(|exports| exports.owner(name) == Some(known.object.as_str()))
+    }
+
     /// Finds all definitions of the names that are wanted.
     ///
     /// # Errors

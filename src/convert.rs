@@ -1,0 +1,229 @@
+//! Conversion: references of a livepatch to symbols that are not exported become livepatch relocations.
+//!
+//! - [`decide`]: which definition each undefined symbol means
+//! - [`place`]: which relocation section each reference to it goes to
+//! - [`rewrite`]: the object with the sections and symbols that follow from it
+//! - [`problem`]: what is in the way, in words
+
+pub mod decide;
+pub mod place;
+pub mod problem;
+pub mod rewrite;
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use fs_err as fs;
+use rayon::prelude::*;
+
+use crate::cli::{ConvertArgs, Options};
+use crate::elf::image::{Home, Image};
+use crate::exit::Exit;
+use crate::livepatch::names::Annotated;
+use crate::livepatch::patch::Patch;
+use crate::plan;
+use crate::signal::Watch;
+use crate::symbols::output;
+use crate::symbols::sources::Sources;
+use crate::terminal;
+
+/// What may differ from one conversion to the next.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Choices {
+    /// Symbols that modules export stay normal ones, so that the livepatch depends on these modules (R10).
+    pub keep_module_exports: bool,
+    /// It is a livepatch even if it does not say so itself: its makefile does.
+    pub is_marked: bool,
+}
+
+/// What came of a conversion.
+#[derive(Debug)]
+pub enum Outcome {
+    /// There was nothing to convert.
+    Unchanged,
+    /// The new content of the file.
+    Converted {
+        /// The ELF file.
+        bytes: Vec<u8>,
+        /// How many references became livepatch relocations.
+        relocations: usize,
+        /// What whoever loads the livepatch has to know, a sentence each.
+        notes: BTreeSet<String>,
+    },
+}
+
+/// Converts one object.
+///
+/// # Errors
+/// It is no livepatch, or a reference in it cannot be resolved: the message names every one.
+pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<Outcome> {
+    ensure!(
+        !image.is_signed,
+        "it is signed, and a conversion would make the signature invalid: convert it before it is signed \
+         (the order is link, convert, sign, compress; R12)"
+    );
+    let has_mark = image.modinfo_value("livepatch") == Some(b"Y");
+    ensure!(
+        has_mark || choices.is_marked,
+        "it is no livepatch: add MODULE_INFO(livepatch, \"Y\"); to its source (R6)"
+    );
+    if is_converted(&image) {
+        ensure!(
+            !needs_conversion(&image),
+            "it is converted already, but refers to symbols that are not: link it again (delete the .ko, and \
+             build)"
+        );
+        return Ok(Outcome::Unchanged);
+    }
+    let decided = decide::decide(&image, sources, choices)?;
+    let patch = Patch::read(&image);
+    let placed = place::place(&image, &decided, patch.as_ref())?;
+    let relocations = placed.sections.values().map(Vec::len).sum();
+    let notes = placed.notes.clone();
+    if decided.is_empty() && has_mark {
+        return Ok(Outcome::Unchanged);
+    }
+    rewrite::rewrite(&mut image, &decided, placed, !has_mark)?;
+    Ok(Outcome::Converted { bytes: image.to_bytes()?, relocations, notes })
+}
+
+/// Whether an object has livepatch symbols already (R14).
+pub fn is_converted(image: &Image) -> bool {
+    image.symbols.iter().any(|symbol| symbol.home == Home::Livepatch)
+}
+
+/// Whether an object has annotations, which do not survive a conversion.
+fn needs_conversion(image: &Image) -> bool {
+    let has_sections = image
+        .enumerate()
+        .any(|(_, section)| section.name.starts_with(crate::livepatch::names::ANNOTATIONS_PREFIX));
+    has_sections
+        || image.symbols.iter().any(|s| s.home == Home::Undefined && Annotated::parse(&s.name).is_some())
+}
+
+/// What a command was told to look symbols up in: the object tree, a list, or both. A list that lies in an
+/// object tree stands for that as well; if nothing is said, `start` is the tree.
+///
+/// # Errors
+/// There is no such tree or list.
+pub fn sources(start: &Path, objtree: Option<&Path>, list: Option<&Path>) -> Result<Sources> {
+    let objtree = objtree.map(|tree| start.join(tree));
+    if let Some(objtree) = &objtree {
+        ensure!(objtree.is_dir(), "{}: no such directory: --objtree names an object tree", objtree.display());
+    }
+    let list = list.map(|list| start.join(list));
+    let beside =
+        list.as_deref().and_then(Path::parent).filter(|directory| directory.join("vmlinux").is_file());
+    let objtree = match (objtree, &list) {
+        (Some(objtree), _) => Some(objtree),
+        (None, Some(_)) => beside.map(Path::to_path_buf),
+        (None, None) => Some(start.to_path_buf()),
+    };
+    Sources::open(objtree.as_deref(), list.as_deref())
+}
+
+/// `klpbuild convert`: converts one file.
+///
+/// # Errors
+/// It cannot be converted; nothing is written then.
+pub fn command(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
+    let start = plan::start(options)?;
+    let sources = sources(&start, arguments.objtree.as_deref(), arguments.symbols.as_deref())?;
+    let choices = Choices { keep_module_exports: arguments.keep_module_exports, is_marked: false };
+    let input = start.join(&arguments.input);
+    let output = arguments.output.as_ref().map_or(input.clone(), |output| start.join(output));
+    ensure!(!output.is_dir(), "{}: a directory: -o names the file to write", output.display());
+    let image = Image::read(&input)?;
+    let outcome = convert(image, &sources, choices).with_context(|| cannot(&arguments.input))?;
+    if options.dry_run {
+        return Ok(Exit::Done);
+    }
+    let mut watch = Watch::begin()?;
+    match outcome {
+        Outcome::Unchanged => {
+            if output != input {
+                replace(&input, &output, &fs::read(&input)?)?;
+            }
+            if !options.quiet {
+                terminal::out(format!("klpbuild: {}: nothing to convert\n", arguments.input.display()));
+            }
+        }
+        Outcome::Converted { bytes, relocations, notes } => {
+            replace(&input, &output, &bytes)?;
+            if !options.quiet {
+                notes
+                    .iter()
+                    .for_each(|note| terminal::say(format_args!("{}: {note}", arguments.input.display())));
+                let count = crate::build::count(relocations, "livepatch relocation");
+                let shown = arguments.output.as_ref().unwrap_or(&arguments.input);
+                terminal::out(format!("klpbuild: {}: {count}\n", shown.display()));
+            }
+        }
+    }
+    Ok(watch.received().map_or(Exit::Done, Exit::Signal))
+}
+
+fn cannot(path: &Path) -> String {
+    format!("cannot convert {}", path.display())
+}
+
+/// Converts the livepatches of an object tree in place, all that can be: `modules` are paths of `.ko` files
+/// relative to it.
+///
+/// # Errors
+/// Some cannot be converted: the message has the reasons for each. They are as they were.
+pub fn convert_tree(
+    objtree: &Path,
+    modules: &[String],
+    keep_module_exports: bool,
+    quiet: bool,
+) -> Result<()> {
+    if modules.is_empty() {
+        return Ok(());
+    }
+    let sources = Sources::open(Some(objtree), None)?;
+    let choices = Choices { keep_module_exports, is_marked: true };
+    let outcomes: Vec<(&String, Result<Outcome>)> = modules
+        .par_iter()
+        .map(|module| {
+            let one = || {
+                let path = objtree.join(module);
+                let image = Image::read(&path)?;
+                let outcome = convert(image, &sources, choices)?;
+                if let Outcome::Converted { bytes, .. } = &outcome {
+                    replace(&path, &path, bytes)?;
+                }
+                Ok(outcome)
+            };
+            (module, one())
+        })
+        .collect();
+    let mut failures = Vec::new();
+    for (module, outcome) in outcomes {
+        match outcome {
+            Ok(Outcome::Unchanged) => {}
+            Ok(Outcome::Converted { notes, .. }) => {
+                if !quiet {
+                    terminal::out(format!("  KLP [M] {module}\n"));
+                    notes.iter().for_each(|note| terminal::say(format_args!("{module}: {note}")));
+                }
+            }
+            Err(error) => failures.push(format!("cannot convert {module}: {error:#}")),
+        }
+    }
+    if !failures.is_empty() {
+        bail!("{}", failures.join("\n"));
+    }
+    Ok(())
+}
+
+/// Gives `output` new content at once, and the permissions of `input`.
+fn replace(input: &Path, output: &Path, bytes: &[u8]) -> Result<()> {
+    // Behind a link lies what is meant.
+    let output = if output.exists() { fs::canonicalize(output)? } else { output.to_path_buf() };
+    let mode = fs::metadata(input)?.permissions().mode();
+    output::replace_with_mode(&output, &output::beside(&output), &[bytes], Some(mode))?;
+    Ok(())
+}

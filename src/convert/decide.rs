@@ -1,0 +1,299 @@
+//! Which definition each undefined symbol of a livepatch means: the one that an annotation names, or the only
+//! one there is. What is exported stays as it is.
+
+use std::collections::{BTreeMap, HashSet};
+
+use anyhow::Result;
+
+use crate::convert::Choices;
+use crate::convert::problem::{self, Problems};
+use crate::elf::Binding;
+use crate::elf::image::{Home, Image};
+use crate::livepatch::annotations::{Annotation, Annotations};
+use crate::livepatch::names::{self, Annotated, KlpSymbol};
+use crate::livepatch::special;
+use crate::lookup::near;
+use crate::symbols::list::Wanted;
+use crate::symbols::sources::{Found, Known, Sources, VMLINUX};
+use crate::tree::kernel::Kernel;
+
+/// What a symbol is to become.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// Its new name.
+    pub symbol: KlpSymbol,
+    /// The object whose loading has references to it written, if an annotation says so (R2).
+    pub section_object: Option<String>,
+    /// Whether it is exported by its object (R10).
+    pub is_exported: bool,
+}
+
+/// What is to be done with an object.
+#[derive(Debug)]
+pub struct Decided {
+    /// What each symbol is to become, by its index.
+    pub symbols: BTreeMap<usize, Decision>,
+    /// The annotations that were read.
+    pub annotations: Annotations,
+    /// The kernel's livepatch core.
+    pub kernel: Kernel,
+    /// The objects that export what stays a normal symbol.
+    pub kept: HashSet<String>,
+}
+
+impl Decided {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.symbols.is_empty() && self.annotations.sections.is_empty()
+    }
+}
+
+/// An undefined symbol, and what the source says of it.
+struct Reference<'a> {
+    index: usize,
+    /// The name of what is meant.
+    name: Vec<u8>,
+    annotated: Option<Annotated>,
+    annotation: Option<&'a Annotation>,
+    is_weak: bool,
+}
+
+/// Decides on every undefined symbol of `image`.
+///
+/// # Errors
+/// Some cannot be resolved: the message has a part for each, with where it is used and what to do.
+pub fn decide(image: &Image, sources: &Sources, choices: Choices) -> Result<Decided> {
+    let annotations = Annotations::read(image)?;
+    let references = references(image, &annotations);
+    // Markers tell what is exported where there is no Module.symvers.
+    let markers =
+        |name: &[u8]| [&b"__ksymtab_"[..], b"__export_symbol_"].map(|prefix| [prefix, name].concat());
+    let mut wanted: HashSet<Vec<u8>> = HashSet::new();
+    for reference in &references {
+        let is_plain = reference.annotation.is_none() && reference.annotated.is_none();
+        if is_plain && sources.exporter(&reference.name) == Some(VMLINUX) {
+            continue;
+        }
+        wanted.insert(reference.name.clone());
+        if sources.exports.is_none() {
+            wanted.extend(markers(&reference.name));
+        }
+    }
+    let mut decided = Decided {
+        symbols: BTreeMap::new(),
+        kernel: Kernel::tell(sources.objtree.as_deref(), sources.srctree.as_deref(), |_| false),
+        annotations: Annotations::default(),
+        kept: HashSet::new(),
+    };
+    if wanted.is_empty() {
+        decided.annotations = annotations;
+        return Ok(decided);
+    }
+    let found = sources.find(&Wanted::Names(wanted))?;
+    decided.kernel = found.kernel.clone();
+    let mut problems = Problems::default();
+    for reference in &references {
+        let exporter = match &sources.exports {
+            Some(_) => sources.exporter(&reference.name),
+            None => markers(&reference.name).iter().find_map(|m| Some(found.of(m).first()?.object.as_str())),
+        };
+        match one(image, sources, &found, reference, exporter, choices) {
+            Ok(Some(decision)) => drop(decided.symbols.insert(reference.index, decision)),
+            Ok(None) => decided.kept.extend(exporter.map(str::to_owned)),
+            Err(message) => problems.add(message + &problem::uses(image, reference.index)),
+        }
+    }
+    problems.end()?;
+    decided.annotations = annotations;
+    Ok(decided)
+}
+
+fn references<'a>(image: &Image, annotations: &'a Annotations) -> Vec<Reference<'a>> {
+    let undefined =
+        image.symbols.iter().enumerate().skip(1).filter(|(_, symbol)| symbol.home == Home::Undefined);
+    undefined
+        .filter(|(_, symbol)| {
+            !symbol.name.is_empty()
+                && !special::is_toolchains(image.machine(), &symbol.name)
+                && !crate::modpost::is_resolved_by_modpost(&symbol.name)
+        })
+        .map(|(index, symbol)| {
+            let annotated = Annotated::parse(&symbol.name);
+            Reference {
+                index,
+                name: annotated.as_ref().map_or_else(|| symbol.name.clone(), |a| a.symbol.name.clone()),
+                annotated,
+                annotation: annotations.symbols.get(&index),
+                is_weak: symbol.binding() == Binding::Weak,
+            }
+        })
+        .collect()
+}
+
+/// Decides on one symbol: what it becomes, nothing if it stays, or what is wrong with it.
+fn one(
+    image: &Image,
+    sources: &Sources,
+    found: &Found,
+    reference: &Reference<'_>,
+    exporter: Option<&str>,
+    choices: Choices,
+) -> Result<Option<Decision>, String> {
+    let name = String::from_utf8_lossy(&reference.name).into_owned();
+    let known = found.of(&reference.name);
+    let said = match (&reference.annotated, reference.annotation) {
+        (Some(_), Some(_)) => {
+            return Err(format!(
+                "Conflicting KLP_SYMPOS definition: {name} is annotated by its assembler name and by \
+                 KLP_MODULE_RELOC; leave one of them"
+            ));
+        }
+        (Some(annotated), None) => Some((annotated.symbol.object.as_str(), annotated.symbol.sympos)),
+        (None, Some(annotation)) => Some((annotation.object.as_str(), annotation.sympos)),
+        (None, None) => None,
+    };
+    let meant = match (said, exporter) {
+        // R10: what vmlinux exports stays a normal symbol.
+        (Some((VMLINUX, _)), Some(VMLINUX)) if reference.annotated.is_none() => return Ok(None),
+        (None, Some(VMLINUX)) => return Ok(None),
+        (None, Some(_)) if choices.keep_module_exports => return Ok(None),
+        (Some((object, sympos)), _) => annotated(sources, found, &name, known, object, sympos)?,
+        (None, Some(owner)) => {
+            let own: Vec<Known> = known.iter().filter(|known| known.object == owner).cloned().collect();
+            only(sources, &name, &own).map_err(|message| message.unwrap_or_else(|| {
+                format!("Unable to find missing symbol: {name} is exported by {owner}, which is not in the map")
+            }))?
+        }
+        (None, None) => match only(sources, &name, known) {
+            Ok(known) => known,
+            Err(None) if reference.is_weak => return Ok(None),
+            Err(None) => return Err(near::missing(&name, sources)),
+            Err(Some(message)) => return Err(message),
+        },
+    };
+    let sympos = said.map_or_else(|| meant.sympos().unwrap_or(0), |(_, sympos)| sympos);
+    let symbol = KlpSymbol { object: meant.object.clone(), name: reference.name.clone(), sympos };
+    check(image, found, &symbol, &meant)?;
+    Ok(Some(Decision {
+        symbol,
+        section_object: reference.annotated.as_ref().map(|annotated| annotated.section_object.clone()),
+        is_exported: exporter == Some(meant.object.as_str()),
+    }))
+}
+
+/// The only definition there is. Without one, the error has no message.
+fn only(sources: &Sources, name: &str, known: &[Known]) -> Result<Known, Option<String>> {
+    let objects: HashSet<&str> = known.iter().map(|known| known.object.as_str()).collect();
+    match known {
+        [] => Err(None),
+        [first, ..] if objects.len() == 1 && first.total <= 1 => {
+            // The kernel may see but one of several.
+            Ok(known.iter().find(|known| known.position.is_some()).unwrap_or(first).clone())
+        }
+        _ => {
+            let count = known.len().max(known.iter().map(|known| known.total as usize).max().unwrap_or(0));
+            Err(Some(format!(
+                "Define KLP_SYMPOS for the symbol: {name} is ambiguous, it is defined {count} times in {}{}",
+                crate::build::count(objects.len(), "object"),
+                problem::choices(name, known, sources)
+            )))
+        }
+    }
+}
+
+/// The definition that an annotation names.
+fn annotated(
+    sources: &Sources,
+    found: &Found,
+    name: &str,
+    known: &[Known],
+    object: &str,
+    sympos: u64,
+) -> Result<Known, String> {
+    if !found.objects.contains(object) {
+        return Err(format!(
+            "Provided KLP_SYMPOS does not match a symbol: {name} is said to be in {object}, but there is no \
+             such object: write vmlinux or the run-time name of a module{}",
+            near::objects(object, &found.objects)
+        ));
+    }
+    let own: Vec<&Known> = known.iter().filter(|known| known.object == object).collect();
+    let Some(first) = own.first() else {
+        let elsewhere =
+            if known.is_empty() { near::hint(name, sources) } else { problem::choices(name, known, sources) };
+        return Err(format!(
+            "Provided KLP_SYMPOS does not match a symbol: {object} does not define {name}{elsewhere}"
+        ));
+    };
+    if sympos == 0 && first.total > 1 {
+        return Err(format!(
+            "Define KLP_SYMPOS for the symbol: {name} is annotated with position 0, which means the only one, \
+             but {object} defines it {} times{}",
+            first.total,
+            problem::choices(name, known, sources)
+        ));
+    }
+    if sympos > first.total {
+        return Err(format!(
+            "Provided KLP_SYMPOS does not match a symbol: {name} is annotated with position {sympos}, but \
+             {object} defines it {} (positions count from 1){}",
+            times(first.total),
+            problem::choices(name, known, sources)
+        ));
+    }
+    let position = sympos.max(1);
+    let meant = own.iter().find(|known| known.position == Some(position)).or(own.first());
+    Ok(meant.map_or_else(|| (*first).clone(), |known| (*known).clone()))
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+/// Rules that the definition itself has to keep.
+fn check(image: &Image, found: &Found, symbol: &KlpSymbol, meant: &Known) -> Result<(), String> {
+    let name = String::from_utf8_lossy(&symbol.name).into_owned();
+    let object = &symbol.object;
+    if let Some(fault) = names::fault_of_object(object) {
+        return Err(format!("{name}: {fault}"));
+    }
+    if symbol.name.len() > found.kernel.name_limit {
+        return Err(format!(
+            "{name} has {} characters: this kernel reads {} (R3)",
+            symbol.name.len(),
+            found.kernel.name_limit
+        ));
+    }
+    if symbol.name.contains(&b',') {
+        return Err(format!("{name}: the kernel cannot find a symbol with a comma in its name (R3)"));
+    }
+    if let Some(machine) = found.machine.filter(|machine| *machine != image.machine()) {
+        return Err(format!(
+            "the livepatch is for another machine than vmlinux (ELF machine {} and {}): name its own object tree",
+            image.machine().0,
+            machine.0
+        ));
+    }
+    let Some(definition) = &meant.definition else { return Ok(()) };
+    if definition.is_init() {
+        return Err(format!(
+            "{name} is __init in {object}: its memory is freed when {object} has come up, long before a \
+             livepatch could use it (R9)"
+        ));
+    }
+    if meant.is_split {
+        return Err(format!(
+            "{name} is there both in an init section of {object} and elsewhere: which one the kernel finds \
+             changes while {object} is loaded (S5); rename one of them"
+        ));
+    }
+    if meant.object == VMLINUX && meant.position.is_none() {
+        return Err(format!("{name}: kallsyms leaves it out, so that the kernel cannot find it (S3)"));
+    }
+    if meant.object == VMLINUX && definition.value == 0 {
+        return Err(format!(
+            "{name} is at address 0 of the per-CPU area, which the kernel takes for not found (S8)"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Which relocation section each reference goes to: that of the object whose code it is (R2), where this
+//! kernel can apply it in time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+
+use crate::convert::decide::{Decided, Decision};
+use crate::convert::problem::{self, Problems};
+use crate::elf::Machine;
+use crate::elf::image::{Image, Relocation};
+use crate::livepatch::patch::{Patch, Place};
+use crate::livepatch::reach::Reach;
+use crate::livepatch::special::{self, Special};
+use crate::symbols::sources::VMLINUX;
+use crate::tree::kernel::Kernel;
+
+/// The references of a livepatch, sorted.
+#[derive(Debug, Default)]
+pub struct Placed {
+    /// By target section and object: the relocations, in the order they had.
+    pub sections: BTreeMap<(usize, String), Vec<Relocation>>,
+    /// What whoever loads the livepatch has to know.
+    pub notes: BTreeSet<String>,
+    /// Modules that have to be there before the livepatch is.
+    pub needed: BTreeSet<String>,
+}
+
+/// Sorts the references to the symbols that were decided on. Those in sections that are not loaded stay
+/// where they are (R9).
+///
+/// # Errors
+/// Some cannot work: the message has a part for each.
+pub fn place(image: &Image, decided: &Decided, patch: Option<&Patch>) -> Result<Placed> {
+    let mut placed = Placed::default();
+    if decided.symbols.is_empty() {
+        return Ok(placed);
+    }
+    let reach = patch.map(|patch| Reach::follow(image, patch));
+    let chooser = Chooser { image, kernel: &decided.kernel, patch, reach };
+    let lines = image.lines();
+    let mut problems = Problems::default();
+    for (index, entries, target) in image.relocated() {
+        let is_loaded = image.sections.get(target).is_some_and(|section| section.is_alloc());
+        if !is_loaded || decided.annotations.sections.contains(&index) {
+            continue;
+        }
+        for relocation in &entries.relocations {
+            let Some(decision) = decided.symbols.get(&relocation.symbol) else { continue };
+            match chooser.choose(target, relocation, decision) {
+                Ok(object) => {
+                    placed.note(&object, decision);
+                    placed.sections.entry((target, object)).or_default().push(*relocation);
+                }
+                Err(reason) => {
+                    let line = lines.as_ref().and_then(|lines| lines.at(target, relocation.offset));
+                    let at = problem::place(image, target, relocation, line);
+                    problems.add(format!("{}, used in {at}: {reason}", decision.symbol));
+                }
+            }
+        }
+    }
+    problems.end()?;
+    Ok(placed)
+}
+
+impl Placed {
+    fn note(&mut self, object: &str, decision: &Decision) {
+        let owner = &decision.symbol.object;
+        if owner == object || owner == VMLINUX {
+            return;
+        }
+        if object == VMLINUX {
+            self.needed.insert(owner.clone());
+            self.notes
+                .insert(format!("{owner} has to be loaded before this livepatch, which uses its symbols"));
+        } else {
+            self.notes
+                .insert(format!("{owner} has to be loaded before {object}, whose new code uses its symbols"));
+        }
+    }
+}
+
+struct Chooser<'a> {
+    image: &'a Image,
+    kernel: &'a Kernel,
+    patch: Option<&'a Patch>,
+    reach: Option<Reach>,
+}
+
+impl Chooser<'_> {
+    /// The object for one reference, or why there is none.
+    fn choose(&self, target: usize, relocation: &Relocation, decision: &Decision) -> Result<String, String> {
+        let image = self.image;
+        let section = image.sections.get(target).map(|section| section.name.as_slice()).unwrap_or_default();
+        if let Some(fault) = special::fault_of_type(image.machine(), relocation.kind) {
+            return Err(fault.to_owned());
+        }
+        if image.machine() == Machine::PPC64 && relocation.kind == special::R_PPC64_REL24 {
+            self.check_nop(target, relocation)?;
+        }
+        let is_vmlinux = decision.symbol.object == VMLINUX;
+        let place = Place { section: target, offset: relocation.offset };
+        let object = match (&decision.section_object, special::special(section)) {
+            (Some(object), _) => object.clone(),
+            (None, _) if is_vmlinux && self.kernel.applies_early => VMLINUX.to_owned(),
+            (None, Some(Special::Init)) => VMLINUX.to_owned(),
+            (None, Some(Special::AtLoad)) => decision.symbol.object.clone(),
+            (None, None) => self.reached(place, decision)?,
+        };
+        self.check(&object, section, decision)?;
+        Ok(object)
+    }
+
+    /// The object that the code at a place is there for.
+    fn reached(&self, place: Place, decision: &Decision) -> Result<String, String> {
+        let advice = || {
+            format!(
+                "declare the symbol with the object in its assembler name, \
+                 KLP_RELOC_SYMBOL(<object>, {}, {}, {})",
+                decision.symbol.object,
+                String::from_utf8_lossy(&decision.symbol.name),
+                decision.symbol.sympos
+            )
+        };
+        let (Some(patch), Some(reach)) = (self.patch, &self.reach) else {
+            return Err(format!(
+                "which patched object this code is for cannot be told, since there is no static struct \
+                 klp_patch to be seen (R2): {}",
+                advice()
+            ));
+        };
+        let numbers = reach.objects(place);
+        let mut names: Vec<&str> = numbers
+            .iter()
+            .filter_map(|&number| patch.objects.get(number))
+            .map(|object| object.name.as_str())
+            .collect();
+        names.dedup();
+        match (names.as_slice(), patch.objects.as_slice()) {
+            ([name], _) => Ok((*name).to_owned()),
+            ([], [object]) => Ok(object.name.clone()),
+            ([], _) => Err(format!(
+                "no new function of the patch comes to this code, so that which object it is for cannot be \
+                 told (R2): {}",
+                advice()
+            )),
+            // vmlinux's code runs first of all: it has to be ready by then.
+            (names, _) if names.contains(&VMLINUX) => Ok(VMLINUX.to_owned()),
+            (names, _) => Err(format!(
+                "new functions of several objects come to this code ({}), and either may be loaded first (R2): \
+                 give each a copy of it, or, if one is always there before the others, {}",
+                names.join(", "),
+                advice()
+            )),
+        }
+    }
+
+    /// Rules for the section that a reference would go to.
+    fn check(&self, object: &str, section: &[u8], decision: &Decision) -> Result<(), String> {
+        let early = self.kernel.applies_early;
+        if let Some(fault) = crate::livepatch::names::fault_of_object(object) {
+            return Err(fault);
+        }
+        let is_patched = self.patch.is_none_or(|patch| patch.has(object));
+        if !is_patched && !(object == VMLINUX && early) {
+            return Err(format!(
+                "it would be written when {object} is loaded, but the patch has no klp_object for {object}, so \
+                 that it never is (R11): add one, if only with an empty list of functions"
+            ));
+        }
+        if early && object != VMLINUX && decision.symbol.object == VMLINUX {
+            return Err(format!(
+                "this kernel refuses a symbol of vmlinux in a relocation section for {object} (5.8 and later): \
+                 name vmlinux as its section's object"
+            ));
+        }
+        let in_time = object == VMLINUX && early;
+        let shown = String::from_utf8_lossy(section);
+        match special::special(section) {
+            Some(Special::AtLoad) if !in_time => Err(format!(
+                "the kernel looks at {shown} while the livepatch is loaded, before this reference is written: \
+                 {}",
+                if section == b"__jump_table" {
+                    "test the static key with static_key_enabled() instead of static_branch_likely() and the like"
+                } else {
+                    "write the code without alternatives, static calls and tracepoints of other objects"
+                }
+            )),
+            Some(Special::Init) if !in_time => Err(format!(
+                "{shown} is gone, or has run, when references for {object} are written (R9): do not use the \
+                 symbol in __init code"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A call to another object needs room for the reload of the TOC after it.
+    fn check_nop(&self, target: usize, relocation: &Relocation) -> Result<(), String> {
+        let after = usize::try_from(relocation.offset).ok().and_then(|offset| offset.checked_add(4));
+        let bytes =
+            after.and_then(|from| self.image.sections.get(target)?.data.get(from..from.checked_add(4)?));
+        match bytes.map(|bytes| self.image.number(bytes)) {
+            Some(special::PPC64_NOP) => Ok(()),
+            _ => Err(
+                "no nop follows the call, into which the kernel would put the reload of r2: a call in tail \
+                      position cannot go to another object (compile with -fno-optimize-sibling-calls)"
+                    .to_owned(),
+            ),
+        }
+    }
+}

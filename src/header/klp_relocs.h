@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Says which symbol a livepatch means where a name alone does not tell. For any
+ * kernel that has livepatching; needs nothing of the kernel's own headers.
+ * Printed by `klpbuild header`; read by `klpbuild modules` and `klpbuild convert`.
+ */
+#ifndef KLP_RELOCS_H
+#define KLP_RELOCS_H
+
+/*
+ * The symbols named in such an array are those of one object: vmlinux, or a
+ * module by the name that lsmod shows.
+ *
+ *	extern int some_static;
+ *	static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = {
+ *		KLP_SYMPOS(some_static, 2),
+ *	};
+ *
+ * The position counts the symbols of this name in the object, from 1, as the
+ * kernel does (`klpbuild lookup some_static` prints it); 0 says that there is
+ * only one.
+ */
+struct klp_module_reloc {
+	const void *sym;
+	unsigned int sympos;
+} __attribute__((__packed__));
+
+#define KLP_MODULE_RELOC(object) \
+	const struct klp_module_reloc \
+	__attribute__((__used__, __section__(".klp.module_relocs." #object)))
+
+#define KLP_SYMPOS(symbol, position) \
+	{ .sym = (const void *)&symbol, .sympos = (position) }
+
+/*
+ * Likewise as a part of the declaration, which may then have a name of its own.
+ * The first object is the one that the code which uses the symbol patches: the
+ * reference is written when that is loaded. The second one defines the symbol.
+ *
+ *	extern int their_static KLP_RELOC_SYMBOL(vmlinux, vmlinux, some_static, 2);
+ */
+#define KLP_RELOC_SYMBOL(patched, object, symbol, position) \
+	__asm__("\".klp.sym.rela." #patched "." #object "." #symbol "," #position "\"")
+
+#endif

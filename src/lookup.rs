@@ -1,0 +1,180 @@
+//! `klpbuild lookup`: where symbols are defined, at which position, and what to write in a livepatch.
+//!
+//! - [`table`]: the table that people read, here and in the messages of conversion
+//! - [`near`]: names that are like one that is not there
+
+pub mod near;
+pub mod table;
+
+use std::collections::HashSet;
+
+use anyhow::{Context as _, Result};
+use regex::bytes::Regex;
+use serde::Serialize;
+
+use crate::cli::{Format, LookupArgs, Options};
+use crate::exit::Exit;
+use crate::plan;
+use crate::symbols::list::Wanted;
+use crate::symbols::sources::{Found, Known, Sources};
+use crate::terminal;
+
+/// A definition as `--format json` prints it. What is not known is null.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    object: &'a str,
+    file: Option<&'a str>,
+    r#type: Option<&'static str>,
+    binding: Option<&'static str>,
+    section: Option<&'a str>,
+    size: Option<u64>,
+    /// An address in vmlinux, an offset into the section in a module.
+    address: Option<u64>,
+    /// The position from 1; null if kallsyms leaves the symbol out.
+    position: Option<u64>,
+    /// How many there are of this name in the object.
+    count: u64,
+    /// What to write as position in KLP_SYMPOS, and as old_sympos in a klp_func.
+    sympos: Option<u64>,
+    exported: Option<bool>,
+    init: Option<bool>,
+    klp_sympos: Option<String>,
+}
+
+/// Prints the definitions of the names asked for.
+///
+/// # Errors
+/// There is no map and no vmlinux, or something cannot be read.
+pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
+    let start = plan::start(options)?;
+    let sources =
+        crate::convert::sources(&start, arguments.objtree.as_deref(), arguments.symbols.as_deref())?;
+    let wanted = wanted(arguments)?;
+    let found = sources.find(&wanted)?;
+    let missing: Vec<&String> = match &wanted {
+        Wanted::Names(_) => {
+            arguments.names.iter().filter(|name| found.of(name.as_bytes()).is_empty()).collect()
+        }
+        Wanted::Patterns(patterns) => {
+            let none = |pattern: &Regex| !found.names.keys().any(|name| pattern.is_match(name));
+            arguments
+                .names
+                .iter()
+                .zip(patterns)
+                .filter(|(_, pattern)| none(pattern))
+                .map(|(name, _)| name)
+                .collect()
+        }
+    };
+    match arguments.format {
+        Format::Json => terminal::out(serde_json::to_string_pretty(&rows(&found, &sources))? + "\n"),
+        Format::Text => print(&found, &sources),
+    }
+    for name in &missing {
+        let is_pattern = matches!(wanted, Wanted::Patterns(_)) && is_glob(name) || arguments.regex;
+        if is_pattern {
+            terminal::say(format_args!("no symbol matches {name}"));
+        } else {
+            terminal::say(near::missing(name, &sources));
+        }
+    }
+    if arguments.format == Format::Text && sources.vmlinux().is_none() {
+        terminal::say(
+            "only Symbols.list is at hand: whether a line is a definition, its source file, type, size, address \
+             and position are not known; name the object tree for these (--objtree DIR)",
+        );
+    }
+    Ok(if missing.is_empty() { Exit::Done } else { Exit::Problem })
+}
+
+/// Whether a name is a pattern, as shells have them.
+fn is_glob(name: &str) -> bool {
+    name.contains(['*', '?', '['])
+}
+
+fn wanted(arguments: &LookupArgs) -> Result<Wanted> {
+    if !arguments.regex && !arguments.names.iter().any(|name| is_glob(name)) {
+        let names: HashSet<Vec<u8>> = arguments.names.iter().map(|name| name.clone().into_bytes()).collect();
+        return Ok(Wanted::Names(names));
+    }
+    let pattern = |name: &String| {
+        let expression = if arguments.regex {
+            name.clone()
+        } else {
+            globset::Glob::new(name).with_context(|| format!("{name}: not a pattern"))?.regex().to_owned()
+        };
+        Regex::new(&expression).with_context(|| format!("{name}: not a regular expression"))
+    };
+    Ok(Wanted::Patterns(arguments.names.iter().map(pattern).collect::<Result<_>>()?))
+}
+
+fn rows<'a>(found: &'a Found, sources: &Sources) -> Vec<Row<'a>> {
+    let mut rows = Vec::new();
+    for (name, known) in &found.names {
+        let Ok(name) = std::str::from_utf8(name) else { continue };
+        for known in known {
+            let definition = known.definition.as_ref();
+            rows.push(Row {
+                name,
+                object: &known.object,
+                file: definition.and_then(|d| d.file.as_deref()),
+                r#type: definition.map(|d| d.kind.shown()),
+                binding: definition.map(|d| d.binding.shown()),
+                section: definition.and_then(|d| d.section.as_deref()),
+                size: definition.map(|d| d.size),
+                address: definition.map(|d| d.value),
+                position: known.position,
+                count: known.total,
+                sympos: known.sympos(),
+                exported: sources.is_exported(name.as_bytes(), known),
+                init: definition.map(crate::elf::definitions::Definition::is_init),
+                klp_sympos: table::paste(name, known),
+            });
+        }
+    }
+    rows
+}
+
+fn print(found: &Found, sources: &Sources) {
+    for (number, (name, known)) in found.names.iter().enumerate() {
+        let name = String::from_utf8_lossy(name);
+        let mut text = if number > 0 { "\n".to_owned() } else { String::new() };
+        text.push_str(&format!("{name}: {}\n", crate::build::count(known.len(), "definition")));
+        text.push_str(&table::render(known, sources));
+        for known in known {
+            text.push_str(&advice(&name, known, sources));
+        }
+        terminal::out(text);
+    }
+}
+
+/// What to write for a definition, or why nothing helps.
+fn advice(name: &str, known: &Known, sources: &Sources) -> String {
+    let object = &known.object;
+    if known.is_init() {
+        return format!("{object}: __init, freed when {object} has come up: no livepatch can use it\n");
+    }
+    if known.is_split {
+        return format!("{object}: in an init section and elsewhere: which one is found changes (S5)\n");
+    }
+    let Some(line) = table::paste(name, known) else {
+        return match known.definition {
+            Some(_) => format!("{object}: kallsyms leaves it out: no livepatch can use it\n"),
+            None => format!("{object}: there are {} lines for it: positions are not known\n", known.total),
+        };
+    };
+    let exported = match sources.is_exported(name.as_bytes(), known) {
+        Some(true) if known.object == crate::symbols::sources::VMLINUX => "exported: needs no annotation; ",
+        _ => "",
+    };
+    let sympos = known.sympos().unwrap_or(0);
+    format!("{exported}{line}\nin a klp_func: .old_name = \"{name}\", .old_sympos = {sympos}\n")
+}
+
+/// What the debugging information of vmlinux says of a name that has no symbol: a sentence that follows
+/// another, or nothing.
+pub fn fate(name: &str, sources: &Sources) -> String {
+    let _ = (name, sources);
+    String::new()
+}

@@ -1,0 +1,105 @@
+//! Names that are like one that is not there; the only place that names strsim.
+
+use std::collections::BTreeSet;
+
+use fs_err as fs;
+use rayon::prelude::*;
+
+use crate::kallsyms;
+use crate::symbols::sources::Sources;
+
+/// Up to five names like `name`, each with its object. `parts` are pieces of a Symbols.list, each beginning
+/// with an object's line. What a compiler made of the same function (`foo.isra.0`, `foo.cold`) is nearest of
+/// all.
+pub fn nearest(name: &str, parts: &[&[u8]]) -> Vec<String> {
+    let limit = (name.len() / 4).max(2);
+    let variants = kallsyms::variants(name);
+    let mut near: Vec<(usize, String)> = parts
+        .par_iter()
+        .flat_map_iter(|part| {
+            let text = String::from_utf8_lossy(part);
+            let mut lines = text.lines();
+            let object = lines.next().unwrap_or_default().trim_start_matches('*').to_owned();
+            let candidates = lines.filter_map(|line| {
+                let candidate = line.split(' ').next().unwrap_or(line);
+                let distance = match variants.is_match(candidate.as_bytes()) {
+                    true => Some(0),
+                    false => distance(name, candidate, limit),
+                };
+                Some((distance?, format!("{candidate} ({object})")))
+            });
+            candidates.collect::<Vec<_>>()
+        })
+        .collect();
+    near.sort();
+    near.dedup();
+    near.into_iter().take(5).map(|(_, text)| text).collect()
+}
+
+/// How far two names are apart, if that is at most `limit`.
+fn distance(name: &str, candidate: &str, limit: usize) -> Option<usize> {
+    if candidate == name || candidate.len().abs_diff(name.len()) > limit {
+        return None;
+    }
+    let distance = strsim::osa_distance(name, candidate);
+    (distance <= limit).then_some(distance)
+}
+
+/// What to say of names like `name`: a sentence that follows another.
+pub fn hint(name: &str, sources: &Sources) -> String {
+    let text = sources.list.as_ref().and_then(|list| fs::read(list).ok()).unwrap_or_default();
+    let near = nearest(name, &parts(&text));
+    match near.as_slice() {
+        [] => "; no name in the map is like it".to_owned(),
+        near => format!("; the nearest names are {}", near.join(", ")),
+    }
+}
+
+/// A list, object by object.
+fn parts(text: &[u8]) -> Vec<&[u8]> {
+    let mut starts: Vec<usize> = memchr::memmem::find_iter(text, b"\n*").map(|newline| newline + 1).collect();
+    starts.push(text.len());
+    starts.windows(2).filter_map(|pair| text.get(*pair.first()?..*pair.last()?)).collect()
+}
+
+/// The message for a symbol that nothing defines.
+pub fn missing(name: &str, sources: &Sources) -> String {
+    format!(
+        "Unable to find missing symbol: {name}: nothing exports it, and neither vmlinux nor any module defines \
+         it{}{}",
+        hint(name, sources),
+        crate::lookup::fate(name, sources)
+    )
+}
+
+/// What to say of objects named like `object`.
+pub fn objects(object: &str, all: &BTreeSet<String>) -> String {
+    let limit = (object.len() / 3).max(2);
+    let near: Vec<&str> = all
+        .iter()
+        .filter(|other| strsim::osa_distance(object, other) <= limit)
+        .map(String::as_str)
+        .take(3)
+        .collect();
+    if near.is_empty() { String::new() } else { format!("; the nearest are {}", near.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compiler_variants_are_nearest() {
+        let list = b"x\n*vmlinux\ncmdline_porc\ncmdline_proc.isra.0\ncmdline_proc_show\nother\n*m_x\ncmdline_proc.constprop.0.cold\ncmdline_proc.x\n";
+        assert_eq!(
+            nearest("cmdline_proc", &parts(list)),
+            [
+                "cmdline_proc.constprop.0.cold (m_x)",
+                "cmdline_proc.isra.0 (vmlinux)",
+                "cmdline_porc (vmlinux)",
+                "cmdline_proc.x (m_x)",
+            ]
+        );
+        assert!(nearest("something_else", &parts(list)).is_empty());
+    }
+}
