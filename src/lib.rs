@@ -17,6 +17,7 @@
 //!
 //! # What these stand on
 //! - [`elf`]: symbol tables and `.modinfo` of object files (object)
+//! - [`dwarf`]: their debug information (gimli)
 //! - [`make`]: the make to be run, as a value (duct)
 //! - [`kbuild`]: what kbuild prints, line by line (regex)
 //! - [`progress`]: what is shown of a run (indicatif); [`terminal`]: everything else that is printed
@@ -29,6 +30,7 @@ pub mod build;
 pub mod clean;
 pub mod cli;
 pub mod convert;
+pub mod dwarf;
 pub mod elf;
 pub mod exit;
 pub mod header;

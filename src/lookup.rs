@@ -13,6 +13,7 @@ use regex::bytes::Regex;
 use serde::Serialize;
 
 use crate::cli::{Format, LookupArgs, Options};
+use crate::dwarf::Fate;
 use crate::exit::Exit;
 use crate::plan;
 use crate::symbols::list::Wanted;
@@ -175,6 +176,22 @@ fn advice(name: &str, known: &Known, sources: &Sources) -> String {
 /// What the debugging information of vmlinux says of a name that has no symbol: a sentence that follows
 /// another, or nothing.
 pub fn fate(name: &str, sources: &Sources) -> String {
-    let _ = (name, sources);
-    String::new()
+    let Some(vmlinux) = sources.vmlinux() else { return String::new() };
+    match crate::elf::lines::fate(&vmlinux, name) {
+        Some(Fate::Inlined { file, line, callers }) => {
+            let callers = if callers.is_empty() {
+                String::new()
+            } else {
+                format!(", into {} among others", callers.join(", "))
+            };
+            format!(
+                "; in vmlinux, the function at {file}:{line} was inlined everywhere{callers}: patch the functions \
+                 that call it, and copy it"
+            )
+        }
+        Some(Fate::OptimizedAway { file, line }) => {
+            format!("; in vmlinux, what {file}:{line} defines by this name was optimized away")
+        }
+        None => String::new(),
+    }
 }

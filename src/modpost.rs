@@ -88,9 +88,11 @@ impl Verdict {
     }
 
     /// The allowed symbols as a symbol dump (Module.symvers) that modpost can read. Those that an ordinary
-    /// module lacks too are left out, so that modpost reports them.
+    /// module lacks too are left out, so that modpost reports them. modpost takes a dot off the beginning of
+    /// the names it looks for (`find_symbol` in scripts/mod/modpost.c).
     pub fn dump(&self) -> String {
         let line = |name: &Name| {
+            let name = name.strip_prefix(b".").unwrap_or(name);
             format!("0x00000000\t{}\tvmlinux\tEXPORT_SYMBOL\t\n", String::from_utf8_lossy(name))
         };
         self.allowed.difference(&self.missing_elsewhere).map(line).collect()

@@ -1,0 +1,244 @@
+//! Reading debug information (DWARF 2 to 5); this and the files below it are the only ones that name the
+//! gimli crate.
+//!
+//! - [`Lines`]: from an address to its source line
+//! - [`fate()`]: what became of a function or variable that has no symbol
+//!
+//! Sections come as bytes from the caller, decompressed and with their relocations applied. Nothing in them
+//! is trusted: what does not fit is left out, and the work to be done is linear in their size.
+
+mod entries;
+mod fate;
+mod lines;
+#[cfg(test)]
+mod tests;
+
+pub use fate::{Fate, fate};
+pub use lines::{Lines, Place};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use gimli::read::Section as _;
+use gimli::{
+    Abbreviations, AttributeValue, DebugAbbrev, DebugInfo, DebugInfoOffset, DebugLine, DebugLineOffset,
+    DebugStrOffsets, DebugStrOffsetsBase, DwAt, EndianSlice, EntriesRaw, IncompleteLineProgram,
+    LineProgramHeader, Reader as _, RunTimeEndian, UnitHeader,
+};
+use rayon::prelude::*;
+
+/// Line programs whose header takes more bytes are not read: gimli sets aside a multiple of that.
+const LARGEST_HEADER: usize = 4 << 20;
+/// Names and paths that are longer are not read (`PATH_MAX`, include/uapi/linux/limits.h).
+const LONGEST: usize = 4096;
+
+type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
+type Value<'a> = AttributeValue<Slice<'a>>;
+
+/// The sections of one object that are read here, those empty that it lacks.
+struct Sections {
+    endian: RunTimeEndian,
+    info: Vec<u8>,
+    abbreviations: Vec<u8>,
+    lines: Vec<u8>,
+    strings: Vec<u8>,
+    line_strings: Vec<u8>,
+    string_offsets: Vec<u8>,
+}
+
+/// One unit of `.debug_info`.
+struct Unit<'a> {
+    header: UnitHeader<Slice<'a>>,
+    /// Where it starts in `.debug_info`.
+    offset: usize,
+    abbreviations: Arc<Abbreviations>,
+    strings_base: DebugStrOffsetsBase<usize>,
+    name: Option<&'a [u8]>,
+    /// The directory that the compiler ran in.
+    directory: Option<&'a [u8]>,
+    /// Where its line program starts in `.debug_line`.
+    program: Option<usize>,
+}
+
+/// The units that can be read, in the order of `.debug_info`.
+struct Units<'a> {
+    sections: &'a Sections,
+    list: Vec<Unit<'a>>,
+    /// Where line programs start in `.debug_line`: sorted, each once.
+    programs: Vec<usize>,
+}
+
+impl Sections {
+    /// The sections, or none if the object has no debug information.
+    fn load(section: &dyn Fn(&str) -> Option<Vec<u8>>, little: bool) -> Option<Sections> {
+        let filled = |name| section(name).filter(|bytes| !bytes.is_empty());
+        Some(Sections {
+            endian: if little { RunTimeEndian::Little } else { RunTimeEndian::Big },
+            info: filled(".debug_info")?,
+            abbreviations: filled(".debug_abbrev")?,
+            lines: filled(".debug_line")?,
+            strings: filled(".debug_str").unwrap_or_default(),
+            line_strings: filled(".debug_line_str").unwrap_or_default(),
+            string_offsets: filled(".debug_str_offsets").unwrap_or_default(),
+        })
+    }
+
+    fn slice<'a>(&self, bytes: &'a [u8]) -> Slice<'a> {
+        EndianSlice::new(bytes, self.endian)
+    }
+
+    /// Reads the start of each unit.
+    ///
+    /// # Errors
+    /// There is none that can be read.
+    fn units(&self) -> Result<Units<'_>> {
+        let (headers, problem) = self.headers();
+        // A table of abbreviations ends where the next one starts: so none is read twice.
+        let mut tables: BTreeMap<usize, Vec<UnitHeader<Slice>>> = BTreeMap::new();
+        for header in headers {
+            tables.entry(header.debug_abbrev_offset().0).or_default().push(header);
+        }
+        let ends: Vec<usize> = tables.keys().skip(1).copied().chain([self.abbreviations.len()]).collect();
+        let tables: Vec<_> = tables.into_iter().zip(ends).collect();
+        let mut list: Vec<Unit> = tables
+            .into_par_iter()
+            .flat_map_iter(|((start, headers), end)| {
+                let bytes = self.abbreviations.get(start..end).unwrap_or_default();
+                let table = DebugAbbrev::from(self.slice(bytes)).abbreviations(gimli::DebugAbbrevOffset(0));
+                let table = table.ok().map(Arc::new);
+                let unit = move |header| self.unit(header, Arc::clone(table.as_ref()?));
+                headers.into_iter().filter_map(unit)
+            })
+            .collect();
+        list.sort_unstable_by_key(|unit| unit.offset);
+        if list.is_empty() {
+            return Err(problem.unwrap_or(gimli::Error::MissingUnitDie))
+                .context("the debug information cannot be read");
+        }
+        let mut programs: Vec<usize> = list.iter().filter_map(|unit| unit.program).collect();
+        programs.sort_unstable();
+        programs.dedup();
+        Ok(Units { sections: self, list, programs })
+    }
+
+    /// The headers of all units, and what is wrong with the last one that is left out.
+    fn headers(&self) -> (Vec<UnitHeader<Slice<'_>>>, Option<gimli::Error>) {
+        let info = DebugInfo::from(self.slice(&self.info));
+        let mut headers = Vec::new();
+        let mut problem = None;
+        let mut rest = *info.reader();
+        while !rest.is_empty() {
+            match info.header_from_offset(DebugInfoOffset(self.info.len() - rest.len())) {
+                Ok(header) => headers.push(header),
+                Err(e) => problem = Some(e),
+            }
+            let Ok((length, _)) = rest.read_initial_length() else { break };
+            if rest.skip(length).is_err() {
+                break;
+            }
+        }
+        (headers, problem)
+    }
+
+    /// Reads the first entry of a unit; none if that does not work.
+    fn unit<'a>(&'a self, header: UnitHeader<Slice<'a>>, table: Arc<Abbreviations>) -> Option<Unit<'a>> {
+        let root = header.entry(&table, header.root_offset()).ok()?;
+        let strings_base = match root.attr_value(gimli::DW_AT_str_offsets_base) {
+            Some(AttributeValue::DebugStrOffsetsBase(base)) => base,
+            _ => DebugStrOffsetsBase(0),
+        };
+        let program = match root.attr_value(gimli::DW_AT_stmt_list) {
+            Some(AttributeValue::DebugLineRef(offset)) => Some(offset.0),
+            _ => None,
+        };
+        let offset = header.debug_info_offset()?.0;
+        let (name, directory) = (None, None);
+        let mut unit = Unit { header, offset, abbreviations: table, strings_base, name, directory, program };
+        let string = |at: DwAt| root.attr_value(at).and_then(|value| self.string(&unit, value));
+        (unit.name, unit.directory) = (string(gimli::DW_AT_name), string(gimli::DW_AT_comp_dir));
+        Some(unit)
+    }
+
+    /// The string that an attribute of `unit` stands for.
+    fn string<'a>(&'a self, unit: &Unit, value: Value<'a>) -> Option<&'a [u8]> {
+        let (strings, offset) = match value {
+            AttributeValue::String(string) => return Some(string.slice()).filter(|s| s.len() <= LONGEST),
+            AttributeValue::DebugStrRef(offset) => (&self.strings, offset.0),
+            AttributeValue::DebugLineStrRef(offset) => (&self.line_strings, offset.0),
+            AttributeValue::DebugStrOffsetsIndex(index) => {
+                let offsets = DebugStrOffsets::from(self.slice(&self.string_offsets));
+                let format = unit.header.format();
+                (&self.strings, offsets.get_str_offset(format, unit.strings_base, index).ok()?.0)
+            }
+            _ => return None,
+        };
+        let rest = strings.get(offset..)?;
+        let length = rest.iter().take(LONGEST + 1).position(|&byte| byte == 0)?;
+        rest.get(..length)
+    }
+}
+
+impl<'a> Unit<'a> {
+    /// All entries, from the unit's own.
+    fn entries(&self) -> gimli::Result<EntriesRaw<'_, Slice<'a>>> {
+        self.header.entries_raw(&self.abbreviations, None)
+    }
+}
+
+impl<'a> Units<'a> {
+    /// The line program of `unit`, with its table of files. It ends where the next one starts: so none is
+    /// read twice.
+    fn program(&self, unit: &Unit<'a>) -> Option<IncompleteLineProgram<Slice<'a>>> {
+        let start = unit.program?;
+        let next = self.programs.get(self.programs.partition_point(|&other| other <= start));
+        let bytes = self.sections.lines.get(..next.copied().unwrap_or(self.sections.lines.len()))?;
+        let mut start_of_header = self.sections.slice(bytes.get(start..)?);
+        if header_length(&mut start_of_header).ok()? > LARGEST_HEADER {
+            return None;
+        }
+        DebugLine::from(self.sections.slice(bytes))
+            .program(DebugLineOffset(start), unit.header.address_size(), None, None)
+            .ok()
+    }
+
+    /// The path of file number `index`: below the directory that the compiler ran in if it can be written
+    /// like that.
+    fn path(&self, unit: &Unit<'a>, header: &LineProgramHeader<Slice<'a>>, index: u64) -> Option<String> {
+        let string = |value| self.sections.string(unit, value);
+        let file = header.file(index)?;
+        let name = string(file.path_name())?;
+        // Number 0 is the compiler's directory. Before version 5 it is not in the table.
+        let own = if header.version() >= 5 { header.directory(0).and_then(string) } else { unit.directory };
+        let directory = match file.directory(header) {
+            Some(value) => string(value)?,
+            None if file.directory_index() == 0 => own.unwrap_or_default(),
+            None => return None,
+        };
+        let mut path = Vec::new();
+        if !name.starts_with(b"/") && !directory.is_empty() {
+            path.extend_from_slice(directory);
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        let own = own.unwrap_or_default();
+        let mut short = match path.strip_prefix(own.strip_suffix(b"/").unwrap_or(own)) {
+            Some([b'/', rest @ ..]) if !own.is_empty() => rest,
+            _ => &path,
+        };
+        while let Some(rest) = short.strip_prefix(b"./") {
+            short = rest;
+        }
+        Some(String::from_utf8_lossy(short).into_owned()).filter(|path| path.len() <= LONGEST)
+    }
+}
+
+/// How long the header of the line program is that starts here, from after this field.
+fn header_length(rest: &mut Slice) -> gimli::Result<usize> {
+    let (_, format) = rest.read_initial_length()?;
+    if rest.read_u16()? >= 5 {
+        // Sizes of addresses and segment selectors.
+        rest.skip(2)?;
+    }
+    rest.read_length(format)
+}

@@ -1,0 +1,76 @@
+//! Single entries of `.debug_info`: what they refer to, what they are called and where they are defined.
+//!
+//! The number of an entry is where it starts in `.debug_info`.
+
+use gimli::{AttributeSpecification, AttributeValue, DebuggingInformationEntry, EntriesRaw, UnitOffset};
+
+use super::{Slice, Unit, Units};
+
+/// An entry with its attributes.
+pub(super) type Entry<'a> = DebuggingInformationEntry<Slice<'a>>;
+
+impl<'a> Unit<'a> {
+    /// The number of the entry at `offset`.
+    pub(super) fn number(&self, offset: UnitOffset) -> Option<usize> {
+        self.offset.checked_add(offset.0)
+    }
+
+    /// The number of the entry that this one is an instance or the definition of.
+    pub(super) fn origin(&self, entry: &Entry<'a>) -> Option<usize> {
+        let origin = entry.attr_value(gimli::DW_AT_abstract_origin);
+        match origin.or_else(|| entry.attr_value(gimli::DW_AT_specification))? {
+            AttributeValue::UnitRef(offset) => self.number(offset),
+            AttributeValue::DebugInfoRef(offset) => Some(offset.0),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Units<'a> {
+    /// The unit that has the entry of that number.
+    fn of(&self, number: usize) -> Option<&Unit<'a>> {
+        let after = self.list.partition_point(|unit| unit.offset <= number);
+        self.list.get(after.checked_sub(1)?)
+    }
+
+    /// The entry of that number.
+    fn entry(&self, number: usize) -> Option<(&Unit<'a>, Entry<'a>)> {
+        let unit = self.of(number)?;
+        let entry = unit.header.entry(&unit.abbreviations, UnitOffset(number - unit.offset)).ok()?;
+        Some((unit, entry))
+    }
+
+    /// The name of the function of that number, which may be with the entry that it is an instance of.
+    pub(super) fn name(&self, mut number: usize) -> Option<String> {
+        for _ in 0..4 {
+            let (unit, entry) = self.entry(number)?;
+            if let Some(value) = entry.attr_value(gimli::DW_AT_name) {
+                let name = self.sections.string(unit, value)?;
+                return Some(String::from_utf8_lossy(name).into_owned());
+            }
+            number = unit.origin(&entry)?;
+        }
+        None
+    }
+
+    /// Where the function or variable of that number is defined: file and line.
+    pub(super) fn place(&self, number: usize) -> Option<(String, u64)> {
+        let (unit, entry) = self.entry(number)?;
+        let number = |at| entry.attr(at).and_then(gimli::Attribute::udata_value);
+        let path = || self.path(unit, self.program(unit)?.header(), number(gimli::DW_AT_decl_file)?);
+        let own = || unit.name.map(|name| String::from_utf8_lossy(name).into_owned());
+        Some((path().or_else(own)?, number(gimli::DW_AT_decl_line).unwrap_or(0)))
+    }
+}
+
+/// Passes over attributes. gimli adds the sizes up until one has to be looked at, so that a huge block has to
+/// be the last of those it is given.
+pub(super) fn skip(
+    entries: &mut EntriesRaw<Slice>,
+    attributes: &[AttributeSpecification],
+) -> gimli::Result<()> {
+    let may_be_huge = |attribute: &AttributeSpecification| {
+        matches!(attribute.form(), gimli::DW_FORM_block | gimli::DW_FORM_exprloc | gimli::DW_FORM_indirect)
+    };
+    attributes.split_inclusive(may_be_huge).try_for_each(|some| entries.skip_attributes(some))
+}

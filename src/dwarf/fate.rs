@@ -1,0 +1,272 @@
+//! What became of a function or variable that the source has and the symbol table has not.
+//!
+//! All entries are passed over once, to find those of the name; only units that may refer to one of them are
+//! then looked at closely.
+
+use anyhow::Result;
+use gimli::{Abbreviations, AttributeValue, DwTag, Expression, Operation};
+use rayon::prelude::*;
+
+use super::entries::{Entry, skip};
+use super::{Sections, Unit, Units, Value};
+
+/// How many callers are named.
+const CALLERS: usize = 3;
+/// How many definitions of one name are told apart by their places.
+const DEFINITIONS: usize = 256;
+
+/// Why a function or variable has no symbol. `file` is a path, relative to the directory that the compiler
+/// ran in unless it lies elsewhere; `line` is from 1, or 0 if the debug information does not have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// A function that was inlined wherever it is called.
+    Inlined {
+        /// The source file of its definition.
+        file: String,
+        /// The line of its definition.
+        line: u64,
+        /// Up to three functions that have it inlined, in the order of the debug information.
+        callers: Vec<String>,
+    },
+    /// A variable or function of which nothing is left: unused, or replaced by its value.
+    OptimizedAway {
+        /// The source file of its definition.
+        file: String,
+        /// The line of its definition.
+        line: u64,
+    },
+}
+
+/// An entry that defines the name, or refers to one that does. Entries go by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// There is code or storage for it.
+    Exists,
+    /// The definition of a function that is inlined: its entry.
+    Inlined(usize),
+    /// A definition without code or storage: its entry.
+    Gone(usize),
+    /// The function `into` has the one of entry `target` inlined.
+    Caller { target: usize, into: usize },
+}
+
+impl Found {
+    fn caller(&self) -> Option<(usize, usize)> {
+        match self {
+            Found::Caller { target, into } => Some((*target, *into)),
+            _ => None,
+        }
+    }
+}
+
+/// What the debug information says of a function or variable of file scope called `name` that is in no
+/// symbol table. None if it does not know it, or if the compiler has given it another symbol
+/// (`name.isra.0`), or there is no debug information.
+///
+/// `section` gives the bytes of a section, decompressed and with relocations applied; `little` is the byte
+/// order.
+///
+/// # Errors
+/// No unit of `.debug_info` can be read.
+pub fn fate(section: &dyn Fn(&str) -> Option<Vec<u8>>, little: bool, name: &[u8]) -> Result<Option<Fate>> {
+    let Some(sections) = Sections::load(section, little) else { return Ok(None) };
+    let units = sections.units()?;
+    let targets: Vec<usize> = units.list.par_iter().flat_map_iter(|unit| named(&units, unit, name)).collect();
+    if targets.is_empty() {
+        return Ok(None);
+    }
+    let found: Vec<Found> = units
+        .list
+        .par_iter()
+        .filter(|unit| unit.has_any(&targets) || refers_to_others(&unit.abbreviations))
+        .flat_map_iter(|unit| uses(unit, &targets))
+        .collect();
+    if found.contains(&Found::Exists) {
+        return Ok(None);
+    }
+    Ok(inlined(&units, &found).or_else(|| {
+        let gone = found.iter().find_map(|found| match found {
+            Found::Gone(entry) => Some(*entry),
+            _ => None,
+        })?;
+        let (file, line) = units.place(gone)?;
+        Some(Fate::OptimizedAway { file, line })
+    }))
+}
+
+/// The first definition that was inlined, with callers of all that have the same place: a function of a
+/// header has a definition in each unit.
+fn inlined(units: &Units, found: &[Found]) -> Option<Fate> {
+    let mut place = None;
+    let mut callers: Vec<String> = Vec::new();
+    let mut targets: Vec<usize> = found.iter().filter_map(Found::caller).map(|(target, _)| target).collect();
+    targets.sort_unstable();
+    let definitions = found.iter().filter_map(|found| match found {
+        Found::Inlined(entry) => Some(*entry),
+        // gcc's LTO does not say of a function that it is inlined.
+        Found::Gone(entry) => targets.binary_search(entry).is_ok().then_some(*entry),
+        _ => None,
+    });
+    for definition in definitions.take(DEFINITIONS) {
+        let own = units.place(definition);
+        if place.is_none() {
+            place = own;
+        } else if place != own {
+            continue;
+        }
+        let callers_of_all = found.iter().filter_map(Found::caller);
+        for (_, into) in callers_of_all.filter(|&(target, _)| target == definition) {
+            if callers.len() == CALLERS {
+                break;
+            }
+            if let Some(name) = units.name(into).filter(|name| !callers.contains(name)) {
+                callers.push(name);
+            }
+        }
+    }
+    place.map(|(file, line)| Fate::Inlined { file, line, callers })
+}
+
+/// The entries of functions and variables of file scope in `unit` that are called `name`.
+fn named(units: &Units, unit: &Unit, name: &[u8]) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut search = || -> gimli::Result<()> {
+        let mut entries = unit.entries()?;
+        while !entries.is_empty() {
+            let (depth, offset) = (entries.next_depth(), entries.next_offset());
+            let Some(abbreviation) = entries.read_abbreviation()? else { continue };
+            let mut attributes = abbreviation.attributes();
+            if depth == 1
+                && is_symbol(abbreviation.tag())
+                && let Some(index) = attributes.iter().position(|a| a.name() == gimli::DW_AT_name)
+                && let Some((before, [at, after @ ..])) = attributes.split_at_checked(index)
+            {
+                skip(&mut entries, before)?;
+                let value = entries.read_attribute(*at)?.value();
+                if units.sections.string(unit, value) == Some(name) {
+                    found.extend(unit.number(offset));
+                }
+                attributes = after;
+            }
+            skip(&mut entries, attributes)?;
+        }
+        Ok(())
+    };
+    // What comes before the error is good.
+    let _ = search();
+    found
+}
+
+/// What `unit` has of the entries `targets`, which are sorted.
+fn uses(unit: &Unit, targets: &[usize]) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::new();
+    let mut search = || -> gimli::Result<()> {
+        let mut entries = unit.entries()?;
+        let mut entry = Entry::null();
+        // Subprograms around the current entry: their depth and number.
+        let mut around: Vec<(isize, usize)> = Vec::new();
+        while !entries.is_empty() {
+            let depth = entries.next_depth();
+            let mut ahead = entries.clone();
+            let Some(abbreviation) = ahead.read_abbreviation()? else {
+                entries = ahead;
+                continue;
+            };
+            let tag = abbreviation.tag();
+            if !(is_symbol(tag) || tag == gimli::DW_TAG_inlined_subroutine) {
+                skip(&mut ahead, abbreviation.attributes())?;
+                entries = ahead;
+                continue;
+            }
+            entries.read_entry(&mut entry)?;
+            while around.last().is_some_and(|&(outer, _)| outer >= depth) {
+                around.pop();
+            }
+            let Some(own) = unit.number(entry.offset()) else { continue };
+            let target = [Some(own), unit.origin(&entry)]
+                .into_iter()
+                .flatten()
+                .find(|number| targets.binary_search(number).is_ok());
+            if tag == gimli::DW_TAG_subprogram {
+                around.push((depth, own));
+            }
+            let Some(target) = target else { continue };
+            if tag == gimli::DW_TAG_inlined_subroutine {
+                let into = around.last().map(|&(_, into)| Found::Caller { target, into });
+                if into != found.last().copied() {
+                    found.extend(into);
+                }
+            } else if tag == gimli::DW_TAG_subprogram || depth == 1 {
+                found.extend(unit.definition(&entry, target));
+            }
+        }
+        Ok(())
+    };
+    // What comes before the error is good.
+    let _ = search();
+    found
+}
+
+impl<'a> Unit<'a> {
+    /// Whether one of the entries `targets`, which are sorted, is in this unit.
+    fn has_any(&self, targets: &[usize]) -> bool {
+        let next = targets.get(targets.partition_point(|&target| target < self.offset));
+        next.is_some_and(|target| target - self.offset < self.header.length_including_self())
+    }
+
+    /// What an entry says of the function or variable `target`; none if it is a mere declaration.
+    fn definition(&self, entry: &Entry<'a>, target: usize) -> Option<Found> {
+        if self.exists(entry) {
+            return Some(Found::Exists);
+        }
+        if entry.has_attr(gimli::DW_AT_declaration) {
+            return None;
+        }
+        match entry.attr_value(gimli::DW_AT_inline) {
+            Some(AttributeValue::Inline(gimli::DW_INL_inlined | gimli::DW_INL_declared_inlined)) => {
+                Some(Found::Inlined(target))
+            }
+            // Instances within other functions' instances have neither code nor a place of their own.
+            _ if entry.has_attr(gimli::DW_AT_abstract_origin) => None,
+            _ => Some(Found::Gone(target)),
+        }
+    }
+
+    /// Whether there is code or storage for what the entry describes. Code at 0, or at one of the highest
+    /// addresses, was removed by the linker.
+    fn exists(&self, entry: &Entry<'a>) -> bool {
+        let code = match entry.attr_value(gimli::DW_AT_low_pc) {
+            Some(AttributeValue::Addr(address)) => address != 0 && !self.header.is_tombstone_address(address),
+            other => other.is_some() || entry.has_attr(gimli::DW_AT_ranges),
+        };
+        code || entry.attr_value(gimli::DW_AT_location).is_some_and(|value| self.is_storage(value))
+    }
+
+    /// Whether a location is in memory, and not just a value.
+    fn is_storage(&self, location: Value<'a>) -> bool {
+        let AttributeValue::Exprloc(Expression(bytes)) = location else { return true };
+        let mut operations = Expression(bytes).operations(self.header.encoding());
+        loop {
+            match operations.next() {
+                Ok(Some(Operation::StackValue | Operation::ImplicitValue { .. })) | Ok(None) => return false,
+                Ok(Some(Operation::Address { .. } | Operation::AddressIndex { .. })) | Err(_) => return true,
+                Ok(Some(_)) => {}
+            }
+        }
+    }
+}
+
+fn is_symbol(tag: DwTag) -> bool {
+    matches!(tag, gimli::DW_TAG_subprogram | gimli::DW_TAG_variable)
+}
+
+/// Whether entries that go by these abbreviations may be instances of other units' entries.
+fn refers_to_others(abbreviations: &Abbreviations) -> bool {
+    let mut all = (1..).map_while(|code| abbreviations.get(code));
+    all.any(|abbreviation| {
+        abbreviation.attributes().iter().any(|attribute| {
+            attribute.form() == gimli::DW_FORM_ref_addr
+                && matches!(attribute.name(), gimli::DW_AT_abstract_origin | gimli::DW_AT_specification)
+        })
+    })
+}
