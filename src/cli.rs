@@ -54,6 +54,10 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Print where symbols are defined, at which position, and what to write in a livepatch
     Lookup(LookupArgs),
+    /// Check finished livepatches against the rules of the format and against the kernel they are for
+    ///
+    /// Exit status: 0 if all are correct, 1 if something was found, 2 if something could not be checked.
+    Verify(VerifyArgs),
     /// Print the C header with the macros KLP_MODULE_RELOC, KLP_SYMPOS and KLP_RELOC_SYMBOL
     Header(HeaderArgs),
     /// Run by the makefile fragment between compilation and modpost
@@ -179,6 +183,23 @@ pub struct LookupArgs {
     /// The names are regular expressions
     #[arg(long)]
     pub regex: bool,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// The map of symbols [default: Symbols.list in the object tree]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
+    /// The object tree of the kernel [default: where the map lies, or the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub objtree: Option<PathBuf>,
+}
+
+/// Arguments of `klpbuild verify`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct VerifyArgs {
+    /// The livepatches
+    #[arg(value_name = "LIVEPATCH.ko", required = true)]
+    pub livepatches: Vec<PathBuf>,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

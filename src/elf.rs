@@ -11,6 +11,7 @@
 pub mod definitions;
 pub mod image;
 pub mod lines;
+pub mod trace;
 pub mod write;
 
 use std::ffi::CStr;

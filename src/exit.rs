@@ -11,6 +11,8 @@ pub enum Exit {
     /// 1: klpbuild itself found a problem. Its message has been printed already, or is the error that
     /// accompanies this.
     Problem,
+    /// 2: `klpbuild verify` could not check what it was to check.
+    Unchecked,
     /// make failed; klpbuild ends with make's own status (2 for an ordinary build error).
     Make(u8),
     /// A signal of this number arrived: klpbuild ends by the same signal, so that a shell sees what it
@@ -25,6 +27,7 @@ impl Exit {
         match self {
             Exit::Done => 0,
             Exit::Problem => 1,
+            Exit::Unchecked => 2,
             Exit::Make(code) => code,
             Exit::Signal(signal) => u8::try_from(128 + signal).unwrap_or(255),
         }

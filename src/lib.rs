@@ -51,6 +51,7 @@ pub mod state;
 pub mod symbols;
 pub mod terminal;
 pub mod tree;
+pub mod verify;
 
 use anyhow::Result;
 
@@ -79,6 +80,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Symbols(args) => standalone::symbols(options, args),
         Command::Convert(args) => convert::command(options, args),
         Command::Lookup(args) => lookup::lookup(options, args),
+        Command::Verify(args) => verify::command(options, args),
         Command::Header(args) => header::header(options, args),
         Command::Hook => hook::run().map(|()| Exit::Done),
     }

@@ -8,7 +8,7 @@ use crate::convert::decide::Decided;
 use crate::convert::place::Placed;
 use crate::elf::Machine;
 use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH};
-use crate::livepatch::names;
+use crate::livepatch::{names, special};
 
 /// Applies what was decided to `image`. With `add_mark`, it gets `livepatch=Y` (R6).
 ///
@@ -57,12 +57,7 @@ fn take_out(image: &mut Image, decided: &Decided, gone: &mut BTreeSet<usize>) {
 
 /// On x86 the bytes that a relocation is written to have to be zero (R8).
 fn clear(image: &mut Image, target: usize, relocation: &Relocation) {
-    // R_X86_64_NONE, R_X86_64_64 and R_X86_64_PC64; the rest have 4 bytes.
-    let size = match relocation.kind {
-        0 => 0,
-        1 | 24 => 8,
-        _ => 4,
-    };
+    let size = special::size_of_type(image.machine(), relocation.kind);
     let start = usize::try_from(relocation.offset).unwrap_or(usize::MAX);
     let section = image.sections.get_mut(target);
     if let Some(bytes) = section.and_then(|section| section.data.get_mut(start..start.checked_add(size)?)) {

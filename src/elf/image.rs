@@ -184,6 +184,14 @@ impl Image {
         self.modinfo().find_map(|entry| entry.strip_prefix(tag.as_bytes())?.strip_prefix(b"="))
     }
 
+    /// What is wrong with the symbol table's order: local symbols come first, as many as it says (`sh_info`).
+    pub fn fault_of_locals(&self) -> Option<String> {
+        let said = self.sections.get(self.symtab).map_or(0, |section| section.header.sh_info as usize);
+        let is_local = |symbol: &Symbol| symbol.binding() == super::Binding::Local;
+        let right = self.symbols.iter().enumerate().all(|(index, symbol)| is_local(symbol) == (index < said));
+        (!right).then(|| format!("local and other symbols are mixed, or there are not {said} local ones (sh_info)"))
+    }
+
     /// The bytes of a string that ends with a zero byte, `offset` bytes into a section.
     pub fn string_at(&self, section: usize, offset: u64) -> Option<&[u8]> {
         let rest = self.sections.get(section)?.data.get(usize::try_from(offset).ok()?..)?;

@@ -64,6 +64,16 @@ pub fn fault_of_type(machine: Machine, kind: u32) -> Option<&'static str> {
     )
 }
 
+/// How many bytes an x86-64 relocation of this type writes; for other machines, at least one.
+pub fn size_of_type(machine: Machine, kind: u32) -> usize {
+    match (machine, kind) {
+        (_, 0) => 0,
+        (Machine::X86_64, 1 | 24) => 8,
+        (Machine::X86_64, _) => 4,
+        _ => 1,
+    }
+}
+
 /// Whether the value of this type is a distance from where it stands.
 pub fn is_relative(machine: Machine, kind: u32) -> bool {
     // R_X86_64_PC32, R_X86_64_PLT32, R_X86_64_PC64

@@ -1,0 +1,114 @@
+//! Where ftrace can step in: a livepatch can only replace functions that begin with such a place.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use fs_err::File;
+use object::elf;
+use object::read::elf::{FileHeader, SectionHeader as _};
+use object::read::{ReadCache, ReadRef as _};
+use object::{Endianness, FileKind};
+
+use crate::elf::definitions::{self, Definition};
+use crate::elf::image::Image;
+use crate::elf::Machine;
+use crate::livepatch::patch;
+
+/// Sections of a module that list the places (`__mcount_loc`, or `__patchable_function_entries`).
+const TABLES: [&[u8]; 2] = [b"__mcount_loc", b"__patchable_function_entries"];
+
+/// The places in one object.
+#[derive(Debug, Default)]
+pub struct Sites {
+    /// Section name (empty in vmlinux) and address, or offset into that section.
+    sites: Vec<(String, u64)>,
+    /// How far before a function its place may be.
+    slack: u64,
+}
+
+impl Sites {
+    /// The places in the vmlinux at `path`, between `__start_mcount_loc` and `__stop_mcount_loc`
+    /// (include/asm-generic/vmlinux.lds.h); none if the table cannot be read there, as when it is filled in
+    /// at boot.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn of_vmlinux(path: &Path) -> Result<Option<Sites>> {
+        let ends: [&[u8]; 2] = [b"__start_mcount_loc", b"__stop_mcount_loc"];
+        let found = definitions::find(path, |name| ends.contains(&name))?;
+        let value = |name: &[u8]| found.definitions.iter().find(|d| d.name == name).map(|d| d.value);
+        let (Some(start), Some(stop)) = (value(ends[0]), value(ends[1])) else { return Ok(None) };
+        let file = File::open(path)?;
+        let data = ReadCache::new(file);
+        let addresses = match FileKind::parse(&data) {
+            Ok(FileKind::Elf64) => addresses::<elf::FileHeader64<Endianness>>(&data, start, stop, 8),
+            _ => addresses::<elf::FileHeader32<Endianness>>(&data, start, stop, 4),
+        };
+        let addresses = addresses.with_context(|| format!("cannot read {}", path.display()))?;
+        let sites: Vec<(String, u64)> =
+            addresses.into_iter().filter(|&address| address != 0).map(|address| (String::new(), address)).collect();
+        Ok((!sites.is_empty()).then(|| Sites { sites, slack: slack(found.machine) }))
+    }
+
+    /// The places in a module; none if it has no table of them.
+    pub fn of_module(image: &Image) -> Option<Sites> {
+        let mut sites = Vec::new();
+        for (_, entries, target) in image.relocated() {
+            if !image.sections.get(target).is_some_and(|section| TABLES.contains(&section.name.as_slice())) {
+                continue;
+            }
+            for place in entries.relocations.iter().filter_map(|relocation| patch::target(image, relocation)) {
+                let section = image.sections.get(place.section).map(|section| section.shown()).unwrap_or_default();
+                sites.push((section, place.offset));
+            }
+        }
+        (!sites.is_empty()).then(|| Sites { sites, slack: slack(image.machine()) })
+    }
+
+    /// Whether a function begins with such a place.
+    pub fn has(&self, function: &Definition, is_vmlinux: bool) -> bool {
+        let section = if is_vmlinux { "" } else { function.section.as_deref().unwrap_or_default() };
+        let start = function.value.saturating_sub(self.slack);
+        let range = start..function.value.saturating_add(function.size.max(1));
+        self.sites.iter().any(|(other, address)| other == section && range.contains(address))
+    }
+}
+
+/// arm64 may have the table point to the no-operations before the function
+/// (CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS).
+fn slack(machine: Machine) -> u64 {
+    if machine == Machine::AARCH64 { 8 } else { 0 }
+}
+
+fn addresses<E>(data: &ReadCache<File>, start: u64, stop: u64, size: usize) -> Result<Vec<u64>>
+where
+    E: FileHeader<Endian = Endianness>,
+{
+    let header = E::parse(data)?;
+    let endian = header.endian()?;
+    for section in header.sections(endian, data)?.iter() {
+        let (address, length): (u64, u64) = (section.sh_addr(endian).into(), section.sh_size(endian).into());
+        let holds = section.sh_type(endian) == elf::SHT_PROGBITS
+            && address <= start
+            && start < stop
+            && stop <= address.saturating_add(length);
+        if !holds {
+            continue;
+        }
+        let offset: u64 = section.sh_offset(endian).into();
+        let from = offset.checked_add(start - address).context("a section lies outside of the file")?;
+        let bytes = data
+            .read_bytes_at(from, stop - start)
+            .map_err(|()| anyhow::anyhow!("the table of places for ftrace lies outside of the file"))?;
+        let number = |bytes: &[u8]| {
+            let append = |number: u64, byte: &u8| (number << 8) | u64::from(*byte);
+            if endian == Endianness::Little {
+                bytes.iter().rev().fold(0, append)
+            } else {
+                bytes.iter().fold(0, append)
+            }
+        };
+        return Ok(bytes.chunks_exact(size).map(number).collect());
+    }
+    Ok(Vec::new())
+}

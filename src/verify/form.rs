@@ -1,0 +1,226 @@
+//! What the file itself shows: R1 to R14.
+
+use crate::elf::Machine;
+use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section};
+use crate::livepatch::names::{self, ANNOTATIONS_PREFIX, Annotated, KlpSymbol, SECTION_PREFIX, SYMBOL_PREFIX};
+use crate::livepatch::patch::Patch;
+use crate::livepatch::special::{self, Special};
+use crate::symbols::sources::VMLINUX;
+use crate::tree::kernel::Kernel;
+use crate::verify::Findings;
+
+const CONVERT: &str = "link it again, and convert it (klpbuild modules)";
+
+/// How many relocations the kernel resolves for a livepatch.
+pub fn relocations(image: &Image) -> usize {
+    image.relocated().filter(|(_, entries, _)| entries.is_livepatch_rela()).map(|(_, e, _)| e.relocations.len()).sum()
+}
+
+/// Checks the sections, symbols and relocations.
+pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &mut Findings) {
+    if image.modinfo_value("livepatch") != Some(b"Y") {
+        findings.error(
+            "R6",
+            ".modinfo",
+            "it has no livepatch=Y, so that the kernel ignores its livepatch relocations",
+            "add MODULE_INFO(livepatch, \"Y\"); to the source",
+        );
+    }
+    if let Some(fault) = image.fault_of_locals() {
+        findings.error("R5", ".symtab", fault, "do not change the file with other tools after conversion");
+    }
+    leftovers(image, findings);
+    symbols(image, kernel, findings);
+    for (index, section) in image.enumerate() {
+        let is_named = section.name.starts_with(SECTION_PREFIX);
+        if is_named || section.is_livepatch_rela() {
+            let checked = Checked { image, index, section, patch, kernel };
+            checked.section(is_named, findings);
+        } else if section.is_rela() {
+            plain(image, section, findings);
+        }
+    }
+}
+
+/// Annotations do not survive conversion (R14).
+fn leftovers(image: &Image, findings: &mut Findings) {
+    for (_, section) in image.enumerate().filter(|(_, section)| section.name.starts_with(ANNOTATIONS_PREFIX)) {
+        findings.error("R14", section.shown(), "an annotation is left: it is not converted", CONVERT);
+    }
+    for symbol in image.symbols.iter().filter(|symbol| Annotated::parse(&symbol.name).is_some()) {
+        findings.error("R14", symbol.shown(), "an annotated name is left: it is not converted", CONVERT);
+    }
+}
+
+fn symbols(image: &Image, kernel: &Kernel, findings: &mut Findings) {
+    for symbol in &image.symbols {
+        let is_named = symbol.name.starts_with(SYMBOL_PREFIX);
+        if Annotated::parse(&symbol.name).is_some() || !(is_named || symbol.home == Home::Livepatch) {
+            continue;
+        }
+        let shown = symbol.shown();
+        if symbol.home != Home::Livepatch {
+            findings.error("R4", &*shown, "its section index is not SHN_LIVEPATCH (0xff20)", CONVERT);
+        }
+        match KlpSymbol::parse(&symbol.name) {
+            None => findings.error(
+                "R3",
+                &*shown,
+                "it is no livepatch symbol's name (.klp.sym.<object>.<name>,<sympos>)",
+                CONVERT,
+            ),
+            Some(parsed) => {
+                if let Some(fault) = names::fault_of_object(&parsed.object) {
+                    findings.error("R3", &*shown, fault, "name the object as lsmod shows it");
+                }
+                if parsed.name.len() > kernel.name_limit {
+                    let (length, limit) = (parsed.name.len(), kernel.name_limit);
+                    let message = format!("the name has {length} characters, of which this kernel reads {limit}");
+                    findings.error("R3", &*shown, message, "refer to another symbol");
+                }
+            }
+        }
+    }
+}
+
+/// A relocation section that is not for livepatching must not refer to livepatch symbols (R7).
+fn plain(image: &Image, section: &Section, findings: &mut Findings) {
+    let is_loaded = image.sections.get(section.target()).is_some_and(Section::is_alloc);
+    for relocation in section.relocations.iter().filter(|_| is_loaded) {
+        let symbol = image.symbols.get(relocation.symbol);
+        if let Some(symbol) = symbol.filter(|symbol| symbol.home == Home::Livepatch) {
+            findings.error(
+                "R7",
+                at(image, section, relocation),
+                format!("{} is also in the plain section {}", symbol.shown(), section.shown()),
+                CONVERT,
+            );
+        }
+    }
+}
+
+fn at(image: &Image, section: &Section, relocation: &Relocation) -> String {
+    crate::convert::problem::place(image, section.target(), relocation, None)
+}
+
+struct Checked<'a> {
+    image: &'a Image,
+    index: usize,
+    section: &'a Section,
+    patch: Option<&'a Patch>,
+    kernel: &'a Kernel,
+}
+
+impl Checked<'_> {
+    fn section(&self, is_named: bool, findings: &mut Findings) {
+        let (image, section) = (self.image, self.section);
+        let shown = section.shown();
+        let mut r1 = |message: String| findings.error("R1", &*shown, message, CONVERT);
+        if !is_named {
+            r1("it is marked as livepatch relocations, but has no name of such".to_owned());
+        }
+        if !section.is_rela() {
+            return r1("it is no SHT_RELA section".to_owned());
+        }
+        if section.flags() != SHF_ALLOC | SHF_RELA_LIVEPATCH {
+            r1(format!(
+                "its flags are {:#x}, not SHF_ALLOC and SHF_RELA_LIVEPATCH ({:#x})",
+                section.flags(),
+                SHF_ALLOC | SHF_RELA_LIVEPATCH
+            ));
+        }
+        let entsize = if image.address_size() == 8 { 24 } else { 12 };
+        if section.entsize() != entsize {
+            r1(format!("its entries have {} bytes, not {entsize}", section.entsize()));
+        }
+        let target = image.sections.get(section.target()).filter(|target| target.is_alloc());
+        let Some(target) = target.filter(|_| section.target() != self.index) else {
+            return r1("the section it applies to is not loaded (sh_info)".to_owned());
+        };
+        let parsed = names::parse_section_name(&section.name);
+        let Some((object, named)) = parsed else {
+            return r1("it is no livepatch section's name (.klp.rela.<object>.<section>)".to_owned());
+        };
+        if named != target.name {
+            r1(format!("it applies to {}, not to the section in its name", target.shown()));
+        }
+        if let Some(fault) = names::fault_of_object(object) {
+            findings.error("R2", &*shown, fault, "name the object as lsmod shows it");
+        }
+        self.object(object, target, findings);
+        for relocation in &section.relocations {
+            self.relocation(object, target, relocation, findings);
+        }
+    }
+
+    /// Whether the section is applied at all, and in time.
+    fn object(&self, object: &str, target: &Section, findings: &mut Findings) {
+        let shown = self.section.shown();
+        let is_patched = self.patch.is_none_or(|patch| patch.has(object));
+        let is_early = object == VMLINUX && self.kernel.applies_early;
+        if !(is_patched || is_early) {
+            findings.error(
+                "R11",
+                &*shown,
+                format!("the patch has no klp_object for {object}, so that it is never applied"),
+                "add one to the patch, if only with an empty list of functions",
+            );
+        }
+        match special::special(&target.name) {
+            Some(_) if is_early => {}
+            Some(Special::Init) => findings.error(
+                "R9",
+                &*shown,
+                format!("{} is gone, or has run, when it is applied", target.shown()),
+                "do not use the symbols in __init code",
+            ),
+            Some(Special::AtLoad) => findings.error(
+                "R9",
+                &*shown,
+                format!("the kernel has looked at {} when it is applied", target.shown()),
+                "write the code without static keys, static calls and alternatives of that object",
+            ),
+            None => {}
+        }
+        if object != VMLINUX && !self.kernel.clears && self.image.machine() == Machine::X86_64 {
+            findings.warning(
+                "R2",
+                &*shown,
+                format!("once {object} is unloaded, this kernel cannot load it again (before 6.3)"),
+                "unload the livepatch first",
+            );
+        }
+    }
+
+    fn relocation(&self, object: &str, target: &Section, relocation: &Relocation, findings: &mut Findings) {
+        let (image, section) = (self.image, self.section);
+        let place = || at(image, section, relocation);
+        let symbol = image.symbols.get(relocation.symbol);
+        let Some(symbol) = symbol.filter(|symbol| symbol.home == Home::Livepatch) else {
+            let name = symbol.map(|symbol| symbol.shown()).unwrap_or_default();
+            let message = format!("{name} is no livepatch symbol: the kernel refuses the module");
+            return findings.error("R4", place(), message, CONVERT);
+        };
+        if let Some(parsed) = KlpSymbol::parse(&symbol.name)
+            && parsed.object == VMLINUX
+            && object != VMLINUX
+            && self.kernel.applies_early
+        {
+            let message = format!("{parsed} belongs to vmlinux: this kernel refuses it in a section for {object}");
+            findings.error("R2", place(), message, CONVERT);
+        }
+        if let Some(fault) = special::fault_of_type(image.machine(), relocation.kind) {
+            findings.error("R1", place(), "it has a type that livepatch relocations cannot have", fault);
+        }
+        let size = special::size_of_type(image.machine(), relocation.kind);
+        let start = usize::try_from(relocation.offset).unwrap_or(usize::MAX);
+        let bytes = start.checked_add(size).and_then(|end| target.data.get(start..end));
+        match bytes {
+            None => findings.error("R1", place(), "it lies outside of its section", CONVERT),
+            Some(bytes) if image.machine() == Machine::X86_64 && bytes.iter().any(|&byte| byte != 0) => {
+                findings.error("R8", place(), "the bytes to be written are not zero: the kernel refuses that", CONVERT);
+            }
+            Some(_) => {}
+        }
+    }
+}
