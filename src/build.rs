@@ -6,9 +6,9 @@ use fs_err as fs;
 use crate::convert;
 use crate::exit::Exit;
 use crate::hook::{self, Report};
-use crate::make::Command;
 use crate::plan::Plan;
 use crate::plan::goals::{Kind, is_interactive};
+use crate::program::Program;
 use crate::progress::history::Run;
 use crate::session::{Outcome, Session};
 use crate::signal::Watch;
@@ -74,7 +74,7 @@ fn main_goals(plan: &Plan) -> Vec<String> {
     std::iter::once("modules".to_owned()).chain(rest).collect()
 }
 
-fn run(session: &mut Session<'_>, command: &Command) -> Result<Exit> {
+fn run(session: &mut Session<'_>, command: &Program) -> Result<Exit> {
     let outcome = session.run(command, None)?;
     session.sum_up(&outcome);
     Ok(outcome.exit)
@@ -198,7 +198,7 @@ fn in_phases(
 }
 
 /// The makes before the map: one for all objects, and one for vmlinux where that does not link it.
-fn phases(plan: &Plan, kbuild: &Kbuild, compile: &[&str]) -> (Command, Option<Command>) {
+fn phases(plan: &Plan, kbuild: &Kbuild, compile: &[&str]) -> (Program, Option<Program>) {
     let goals: Vec<String> = compile.iter().map(|&goal| goal.to_owned()).collect();
     let mut both = plan.make(&goals);
     both.arg("KBUILD_BUILTIN=y");
@@ -270,7 +270,7 @@ fn clock(time: std::time::Duration) -> String {
 
 /// Prints the makes that would be run.
 fn dry_run(plan: &Plan) -> Result<Exit> {
-    let mut commands: Vec<Command> = Vec::new();
+    let mut commands: Vec<Program> = Vec::new();
     commands.extend(before(plan).map(|goals| plan.make(&goals)));
     let goals = main_goals(plan);
     let main = match plan.goals_of(Kind::Config).is_empty() || plan.external.is_some() {

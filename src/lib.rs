@@ -19,6 +19,7 @@
 //! - [`elf`]: symbol tables and `.modinfo` of object files (object)
 //! - [`dwarf`]: their debug information (gimli)
 //! - [`make`]: the make to be run, as a value (duct)
+//! - [`program`]: a program to be run, as a value (duct); [`make`]: the make among them
 //! - [`kbuild`]: what kbuild prints, line by line (regex)
 //! - [`progress`]: what is shown of a run (indicatif); [`terminal`]: everything else that is printed
 //! - [`state`]: klpbuild's own directory in the object tree, with its lock
@@ -43,6 +44,7 @@ pub mod make;
 pub mod modpost;
 pub mod plan;
 pub mod processes;
+pub mod program;
 pub mod progress;
 pub mod session;
 pub mod signal;

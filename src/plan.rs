@@ -11,9 +11,10 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::cli::Options;
 use crate::hook;
-use crate::make::Command;
+use crate::make;
 use crate::make::makeflags::{Inherited, Jobserver};
 use crate::plan::goals::{Kind, assignment};
+use crate::program::Program;
 use crate::progress::View;
 use crate::state::State;
 use crate::terminal::Surroundings;
@@ -152,7 +153,7 @@ impl Plan {
 
     /// A make for `goals` on this plan's trees. Messages of each target stay together (`-O`), so that what a
     /// failing command printed can be told from what others did.
-    pub fn make(&self, goals: &[String]) -> Command {
+    pub fn make(&self, goals: &[String]) -> Program {
         let mut command = self.bare_make();
         command.arg("-Otarget");
         if self.keep_going {
@@ -168,7 +169,7 @@ impl Plan {
     }
 
     /// A make for config goals that ask questions: as little as possible stands between it and the terminal.
-    pub fn interactive_make(&self, goals: &[String]) -> Command {
+    pub fn interactive_make(&self, goals: &[String]) -> Program {
         let mut command = self.bare_make();
         command.args(self.variables.iter().cloned()).args(goals.iter().cloned());
         command
@@ -178,7 +179,7 @@ impl Plan {
     ///
     /// # Errors
     /// The running program's own path cannot be told.
-    pub fn make_with_map(&self, era: Era, goals: &[String]) -> Result<Command> {
+    pub fn make_with_map(&self, era: Era, goals: &[String]) -> Result<Program> {
         let mut command = self.make(&[]);
         // `y` in every era: none compares the value, but from 6.16 on `1` builds no linker script.
         command.arg("KBUILD_BUILTIN=y").args(goals.iter().cloned());
@@ -198,8 +199,8 @@ impl Plan {
         Ok(command)
     }
 
-    fn bare_make(&self) -> Command {
-        let mut command = Command::new(&self.tree.srctree);
+    fn bare_make(&self) -> Program {
+        let mut command = make::new(&self.tree.srctree);
         // Without it, kernels from 6.x on call themselves once more to set it.
         command.arg("--no-print-directory");
         command.args(["-C".to_owned(), self.tree.srctree.display().to_string()]);

@@ -1,9 +1,9 @@
 //! One run of make as the user sees it: its output is logged, understood and shown, signals are heeded, and a
 //! failure is summed up.
 
-use std::io::{BufRead as _, BufReader, BufWriter, PipeReader, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -12,9 +12,9 @@ use fs_err as fs;
 use crate::exit::Exit;
 use crate::hook;
 use crate::kbuild::{Line, classify};
-use crate::make::{Command, Running};
 use crate::plan::Plan;
 use crate::processes;
+use crate::program::{Program, Running, lines_of};
 use crate::progress::{Progress, history::Run};
 use crate::signal::{self, Advice, Watch};
 use crate::terminal;
@@ -64,7 +64,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// make cannot be run.
-    pub fn run(&mut self, command: &Command, last: Option<Run>) -> Result<Outcome> {
+    pub fn run(&mut self, command: &Program, last: Option<Run>) -> Result<Outcome> {
         self.announce(command);
         let begin = Instant::now();
         let (running, pipe) = command.start()?;
@@ -110,7 +110,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// make cannot be run.
-    pub fn interact(&mut self, command: &Command) -> Result<Exit> {
+    pub fn interact(&mut self, command: &Program) -> Result<Exit> {
         self.announce(command);
         let exit = command.interact()?;
         Ok(self.watch.received().map_or(exit, Exit::Signal))
@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn announce(&mut self, command: &Command) {
+    fn announce(&mut self, command: &Program) {
         self.log.write(format!("$ {command}").as_bytes());
         if self.plan.verbose {
             terminal::out(format!("{command}\n"));
@@ -168,28 +168,6 @@ fn heed(advice: Advice, running: &Running) {
         Advice::Terminate => running.terminate(),
         Advice::EndAll => processes::end_descendants(),
     }
-}
-
-/// The lines of a pipe, without line breaks, read by a thread of their own that ends with the pipe.
-fn lines_of(pipe: PipeReader) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = sync_channel(1024);
-    std::thread::spawn(move || {
-        let mut pipe = BufReader::with_capacity(1 << 16, pipe);
-        loop {
-            let mut line = Vec::new();
-            match pipe.read_until(b'\n', &mut line) {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
-            }
-            while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-                line.pop();
-            }
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }
 
 /// What has been understood of a make's output so far.

@@ -95,14 +95,14 @@ fn evaluate(
     let src = build.lines().find_map(|line| line.strip_prefix("src := ")).unwrap_or("$(obj)");
     let in_tree = srctree == objtree;
     let root = if in_tree { ".".to_owned() } else { srctree.display().to_string() };
-    let mut command = make::Command::new(objtree);
+    let mut command = make::new(objtree);
     command.args(["-rR", "-s", "--no-print-directory", "-f", "-"]);
     command.args(variables.iter().cloned());
     command.args([format!("srctree={root}"), format!("srcroot={root}"), "objtree=.".to_owned()]);
     command.arg(format!("VPATH={}", if in_tree { "" } else { &root }));
     command.args([format!("obj={directory}"), format!("src={src}")]);
     command.arg(format!("kbuild-file={}", file.display())).arg("klpbuild-flags");
-    command.detach_from_outer_make();
+    make::detach_from_outer(&mut command);
     let output = command.capture(include_str!("flags.mk"))?;
     ensure!(
         output.success,

@@ -23,7 +23,7 @@ fn each_interface_has_one_place() {
     assert!(files.len() > 20);
     for (words, place) in [
         (&["indicatif::"][..], "progress/bar.rs"),
-        (&["duct::"], "make.rs"),
+        (&["duct::"], "program.rs"),
         (&["clap::"], "cli.rs"),
         (&["gimli::"], "dwarf/"),
         (&["object::elf", "object::read", "object::write", "use object"], "elf.rs"),

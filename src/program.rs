@@ -1,0 +1,243 @@
+//! A program to be run: a value that prints itself as a shell would take it, and runs; the only place that
+//! names duct.
+
+use std::fmt;
+use std::io::{BufRead as _, BufReader, PipeReader};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use anyhow::{Context as _, Result};
+use duct::unix::HandleExt as _;
+
+use crate::exit::Exit;
+
+/// A program with its arguments and environment.
+#[derive(Debug, Clone)]
+pub struct Program {
+    name: String,
+    directory: PathBuf,
+    arguments: Vec<String>,
+    /// Variables set (`Some`) and removed (`None`) for the program, in order.
+    environment: Vec<(String, Option<String>)>,
+    /// What to look into if it cannot be started.
+    hint: &'static str,
+}
+
+/// What a short-lived program printed.
+#[derive(Debug)]
+pub struct Captured {
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
+    /// Whether it ended with status 0.
+    pub success: bool,
+}
+
+/// A program at work. Dropped, it is stopped.
+#[derive(Debug)]
+pub struct Running {
+    handle: duct::Handle,
+}
+
+impl Program {
+    /// A program that is found in PATH and runs in `directory`. Messages are in the C locale, for they are
+    /// read again. `hint` is for the case that it cannot be started.
+    pub fn new(name: &str, directory: &Path, hint: &'static str) -> Program {
+        let mut program = Program {
+            name: name.to_owned(),
+            directory: directory.to_path_buf(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            hint,
+        };
+        program.env("LC_ALL", "C");
+        program
+    }
+
+    /// Adds one argument.
+    pub fn arg(&mut self, argument: impl Into<String>) -> &mut Program {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args(&mut self, arguments: impl IntoIterator<Item = impl Into<String>>) -> &mut Program {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(&mut self, name: &str, value: impl Into<String>) -> &mut Program {
+        self.environment.push((name.to_owned(), Some(value.into())));
+        self
+    }
+
+    /// Removes an environment variable.
+    pub fn env_remove(&mut self, name: &str) -> &mut Program {
+        self.environment.push((name.to_owned(), None));
+        self
+    }
+
+    fn expression(&self) -> duct::Expression {
+        let mut expression = duct::cmd(&self.name, &self.arguments).dir(&self.directory).unchecked();
+        for (name, value) in &self.environment {
+            expression = match value {
+                Some(value) => expression.env(name, value),
+                None => expression.env_remove(name),
+            };
+        }
+        expression
+    }
+
+    fn described<T>(&self, result: std::io::Result<T>) -> Result<T> {
+        result.with_context(|| format!("cannot run {self}: {}", self.hint))
+    }
+
+    /// Starts the program without an input, and gives what it and its children print, in one stream.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn start(&self) -> Result<(Running, PipeReader)> {
+        let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
+        // The expression holds a copy of the pipe's writing end: it must be gone before reading begins.
+        let handle = self.expression().stdin_null().stderr_to_stdout().stdout_file(writer).start();
+        Ok((Running { handle: self.described(handle)? }, reader))
+    }
+
+    /// Runs the program on the terminal as it is.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn interact(&self) -> Result<Exit> {
+        Ok(self.described(self.expression().run())?.status.into())
+    }
+
+    /// Runs a short program that reads `input`, and collects what it prints.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn capture(&self, input: &str) -> Result<Captured> {
+        let output =
+            self.described(self.expression().stdin_bytes(input).stdout_capture().stderr_capture().run())?;
+        Ok(Captured { stdout: output.stdout, stderr: output.stderr, success: output.status.success() })
+    }
+}
+
+/// As it can be pasted into a shell.
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |word: &str| {
+            shlex::try_quote(word).map_or_else(|_| format!("{word:?}"), |text| text.into_owned())
+        };
+        let variables = self.environment.iter().filter_map(|(name, value)| {
+            let value = value.as_ref()?;
+            (name != "LC_ALL" && name != "LC_MESSAGES")
+                .then(|| format!("{name}={} ", if value.is_empty() { String::new() } else { quoted(value) }))
+        });
+        for variable in variables {
+            f.write_str(&variable)?;
+        }
+        f.write_str(&quoted(&self.name))?;
+        for argument in &self.arguments {
+            // `NAME=value` has to keep its name bare.
+            match argument.split_once('=') {
+                Some((name, value)) if shlex::try_quote(name).is_ok_and(|q| q == name) => {
+                    write!(f, " {name}={}", if value.is_empty() { String::new() } else { quoted(value) })?;
+                }
+                _ => write!(f, " {}", quoted(argument))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Running {
+    /// How the program ended, if it has.
+    ///
+    /// # Errors
+    /// The system cannot tell.
+    pub fn try_wait(&self) -> Result<Option<Exit>> {
+        Ok(self.handle.try_wait()?.map(|output| output.status.into()))
+    }
+
+    /// Waits until the program has ended.
+    ///
+    /// # Errors
+    /// The system cannot tell.
+    pub fn wait(&self) -> Result<Exit> {
+        Ok(self.handle.wait()?.status.into())
+    }
+
+    /// Asks the program to end. A make stops its children, removes targets that are half made, and ends.
+    pub fn terminate(&self) {
+        let _ = self.handle.send_signal(signal_hook::consts::SIGTERM);
+    }
+
+    /// Ends the program at once, whatever it is at.
+    pub fn kill(&self) {
+        let _ = self.handle.kill();
+        let _ = self.handle.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !matches!(self.handle.try_wait(), Ok(Some(_))) {
+            self.terminate();
+            let _ = self.handle.wait();
+        }
+    }
+}
+
+/// The lines of a pipe, without line breaks, read by a thread of their own that ends with the pipe.
+pub fn lines_of(pipe: PipeReader) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = sync_channel(1024);
+    std::thread::spawn(move || {
+        let mut pipe = BufReader::with_capacity(1 << 16, pipe);
+        loop {
+            let mut line = Vec::new();
+            match pipe.read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+                line.pop();
+            }
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_itself_for_a_shell() {
+        let mut program = Program::new("make", Path::new("/"), "");
+        program.args(["-C", "/a b", "KCFLAGS=-g -Wall", "V=", "modules"]).env("MAKEFILES", "/x/hook.mk");
+        assert_eq!(program.to_string(), "MAKEFILES=/x/hook.mk make -C '/a b' KCFLAGS='-g -Wall' V= modules");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named_with_what_to_do() {
+        let error = Program::new("no-such", Path::new("/"), "is it installed?").capture("").unwrap_err();
+        assert_eq!(error.to_string(), "cannot run no-such: is it installed?");
+    }
+
+    #[test]
+    fn a_program_that_heeds_no_signal_can_be_killed() {
+        let mut program = Program::new("sh", Path::new("/"), "");
+        let (running, pipe) = program.args(["-c", "trap '' TERM; echo up; exec sleep 60"]).start().unwrap();
+        let lines = lines_of(pipe);
+        assert_eq!(lines.recv().unwrap(), b"up");
+        running.terminate();
+        assert!(running.try_wait().unwrap().is_none());
+        running.kill();
+        assert_eq!(running.try_wait().unwrap(), Some(Exit::Signal(9)));
+    }
+}
