@@ -3,6 +3,7 @@
 //! - here: names of the symbol table and `.modinfo`, for the map
 //! - [`definitions`]: where given names are defined in an object, with all that its symbol table says
 //! - [`image`]: a module as a whole, to be looked at and changed; [`mod@write`]: a file made of it again
+//! - [`notes`]: build IDs, and whether a program is static
 //!
 //! For the map and for definitions only the headers, the symbol table with its strings, and `.modinfo` are
 //! read: memory does not grow with the size of the file. Files are read, not mapped, because make may still
@@ -12,6 +13,7 @@ pub mod definitions;
 pub mod image;
 pub mod lines;
 pub mod trace;
+pub mod notes;
 pub mod write;
 
 use std::ffi::CStr;
@@ -143,8 +145,7 @@ impl Object {
     /// The file cannot be read, is no ELF file, or is truncated or inconsistent; the message names the file
     /// and what is wrong with it.
     pub fn read(path: &Path) -> Result<Object> {
-        let file = File::open(path).context("an object is missing: build it first (klpbuild modules)")?;
-        let data = ReadCache::new(file);
+        let data = open(path)?;
         let inner = || match FileKind::parse(&data) {
             Ok(FileKind::Elf32) => parse::<elf::FileHeader32<Endianness>>(&data),
             Ok(FileKind::Elf64) => parse::<elf::FileHeader64<Endianness>>(&data),
@@ -182,6 +183,11 @@ impl Object {
     pub fn modinfo(&self) -> impl Iterator<Item = &[u8]> {
         self.modinfo.split(|&byte| byte == 0).filter(|entry| !entry.is_empty())
     }
+}
+
+fn open(path: &Path) -> Result<ReadCache<File>> {
+    let file = File::open(path).context("an object is missing: build it first (klpbuild modules)")?;
+    Ok(ReadCache::new(file))
 }
 
 fn parse<E>(data: &ReadCache<File>) -> Result<Object>
