@@ -259,7 +259,7 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     }
 }
 
-fn clock(time: std::time::Duration) -> String {
+pub(crate) fn clock(time: std::time::Duration) -> String {
     let seconds = time.as_secs();
     if seconds < 60 {
         format!("{:.1} s", time.as_secs_f64())

@@ -60,6 +60,16 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Print the C header with the macros KLP_MODULE_RELOC, KLP_SYMPOS and KLP_RELOC_SYMBOL
     Header(HeaderArgs),
+    /// Boot the object tree's kernel in QEMU, and try livepatches in it
+    ///
+    /// The guest has busybox and the modules named, nothing else. Stage by stage: boot, load the modules, load
+    /// each LIVEPATCH and wait for its transition, load the modules that come after it, unload the patched ones
+    /// and load them again, disable and unload everything. COMMAND is run before, while and after the livepatches
+    /// are enabled, and what it prints is compared.
+    ///
+    /// Each stage is shown with what the kernel logged in it. A panic, an oops, a warning, a hang, and a load
+    /// that the kernel refuses are failures, with exit status 1.
+    Try(TryArgs),
     /// Run by the makefile fragment between compilation and modpost
     #[command(hide = true)]
     Hook,
@@ -80,7 +90,7 @@ pub struct Options {
     /// Print problems only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Also print the make command, quoted so that it can be pasted
+    /// Also print the command that is run, quoted so that it can be pasted
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// How progress is shown
@@ -217,6 +227,50 @@ pub struct HeaderArgs {
     /// Write the header to FILE [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// Arguments of `klpbuild try`.
+#[derive(Debug, Clone, Args)]
+pub struct TryArgs {
+    /// Livepatches; several are loaded in this order, and unloaded in reverse
+    #[arg(value_name = "LIVEPATCH.ko", required = true)]
+    pub livepatches: Vec<PathBuf>,
+    /// Load a module before the livepatches (repeatable: in the order given)
+    #[arg(long, value_name = "MODULE.ko")]
+    pub load: Vec<PathBuf>,
+    /// Load a module after the livepatches (repeatable)
+    #[arg(long, value_name = "MODULE.ko")]
+    pub load_after: Vec<PathBuf>,
+    /// Run COMMAND in the guest's shell before, while and after the livepatches are enabled
+    #[arg(long, value_name = "COMMAND")]
+    pub run: Option<String>,
+    /// The object tree [default: the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub objtree: Option<PathBuf>,
+    /// The kernel to boot [default: arch/x86/boot/bzImage of the object tree]
+    #[arg(long, value_name = "IMAGE")]
+    pub kernel: Option<PathBuf>,
+    /// Give up after so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub timeout: u64,
+    /// The guest's memory [default: 512, and more for big modules]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(32..))]
+    pub memory: Option<u32>,
+    /// What runs the guest
+    #[arg(long, value_name = "ACCEL", value_enum, default_value_t)]
+    pub accel: AccelKind,
+}
+
+/// What runs the guest of `klpbuild try`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum AccelKind {
+    /// KVM if it works, else TCG
+    #[default]
+    Auto,
+    /// The processor
+    Kvm,
+    /// QEMU itself, which is slower
+    Tcg,
 }
 
 fn assignment(word: &str) -> Result<String, String> {

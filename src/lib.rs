@@ -13,7 +13,8 @@
 //! 5. [`symbols`]: the map: modules found, livepatches left out, names sorted, lists written
 //! 6. [`modpost`]: which undefined symbols of livepatches modpost has to accept, and how it is told
 //!
-//! Beside the build: [`clean`] (`clean`, `mrproper`, `distclean`, `klpclean`), [`standalone`] (`symbols`).
+//! Beside the build: [`clean`] (`clean`, `mrproper`, `distclean`, `klpclean`), [`standalone`] (`symbols`), and
+//! what was built put to the test, [`trial`] (`try`).
 //!
 //! # What these stand on
 //! - [`elf`]: symbol tables and `.modinfo` of object files (object)
@@ -54,6 +55,7 @@ pub mod symbols;
 pub mod terminal;
 pub mod tree;
 pub mod verify;
+pub mod trial;
 
 use anyhow::Result;
 
@@ -84,6 +86,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Lookup(args) => lookup::lookup(options, args),
         Command::Verify(args) => verify::command(options, args),
         Command::Header(args) => header::header(options, args),
+        Command::Try(args) => trial::run(options, args),
         Command::Hook => hook::run().map(|()| Exit::Done),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, PipeReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -190,6 +191,13 @@ impl Drop for Running {
     }
 }
 
+/// Where a program of this name is, as PATH has it.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let runs = |file: &PathBuf| file.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0);
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(runs)
+}
+
 /// The lines of a pipe, without line breaks, read by a thread of their own that ends with the pipe.
 pub fn lines_of(pipe: PipeReader) -> Receiver<Vec<u8>> {
     let (sender, receiver) = sync_channel(1024);
@@ -227,6 +235,12 @@ mod tests {
     fn a_program_that_is_not_there_is_named_with_what_to_do() {
         let error = Program::new("no-such", Path::new("/"), "is it installed?").capture("").unwrap_err();
         assert_eq!(error.to_string(), "cannot run no-such: is it installed?");
+    }
+
+    #[test]
+    fn programs_are_found_where_path_says() {
+        assert!(find("sh").is_some_and(|path| path.is_absolute() && path.ends_with("sh")));
+        assert_eq!(find("no-such-program"), None);
     }
 
     #[test]

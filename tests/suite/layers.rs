@@ -26,6 +26,7 @@ fn each_interface_has_one_place() {
         (&["duct::"], "program.rs"),
         (&["clap::"], "cli.rs"),
         (&["gimli::"], "dwarf/"),
+        (&["cpio::"], "trial/initramfs.rs"),
         (&["object::elf", "object::read", "object::write", "use object"], "elf.rs"),
         (&["io::stdout", "io::stderr", "IsTerminal", "stdout().lock", "stderr().lock"], "terminal.rs"),
         (&["println!", "print!(", "dbg!("], "nowhere"),

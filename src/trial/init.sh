@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Process 1 of the guest: busybox's sh runs this. What is to be done lies in /klpbuild (src/trial/initramfs.rs);
+# what is done is told to the host on the console, in lines that begin with the token of this run
+# (src/trial/protocol.rs). Between those there is only what the kernel prints when it panics.
+
+PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/ TERM=dumb
+export PATH HOME TERM
+here=/klpbuild
+patches=/sys/kernel/livepatch
+for what in proc:/proc sysfs:/sys; do /bin/busybox mount -t ${what%:*} ${what%:*} ${what#*:}; done
+/bin/busybox --install -s /bin
+dmesg -n 1
+# Of no harm if there is no such thing in this kernel; for COMMAND.
+mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
+mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
+# Some builds of busybox want it before they unload anything.
+mkdir -p "/lib/modules/$(uname -r)"
+read -r token <$here/token
+read -r limit <$here/limit
+read -r patience <$here/patience
+
+say() { printf '%s %s\n' "$token" "$*"; }
+
+# Each line of the input, as a word to the host; up to the token, if that comes.
+lines() {
+    awk -v word="$1" -v file=$here/token 'BEGIN { getline token < file }
+        { end = index($0, token); text = end ? substr($0, 1, end - 1) : $0 }
+        !end || text != "" { print token, word, text }
+        end { exit }'
+}
+
+begin() { say begin "$@"; }
+end() { dmesg -c | lines kernel; say end "$@"; }
+leave() {
+    say done
+    sleep 0.2
+    # Not poweroff: that needs ACPI. QEMU takes it for the end (-no-reboot).
+    reboot -f
+    while :; do sleep 60; done
+}
+stop() { end failed "$@"; leave; }
+uptime() { cut -d. -f1 /proc/uptime; }
+pause() { sleep 0.1 2>/dev/null || sleep 1; }
+content() { cat "$1" 2>/dev/null || echo 0; }
+name_of() { cat "$1/name"; }
+
+# The output goes to the host as it comes: what was printed before a panic is seen.
+ask() {
+    [ -e $here/command ] || return 0
+    begin command "$1"
+    {
+        cd / && sh $here/command 2>&1 </dev/null
+        echo $? >$here/status
+        # Ends the lines, although something that was left in the background may hold the pipe.
+        printf %s "$token"
+    } | lines output
+    read -r status <$here/status
+    case $status in
+    0) end ok ;;
+    126 | 127) stop "status $status: the guest has no commands but busybox's" ;;
+    *) end ok "status $status" ;;
+    esac
+}
+
+insert() {
+    for file in "$1"/*.ko; do insmod "$file" >$here/out 2>&1 && return 0; done
+    lines output <$here/out
+    return 1
+}
+
+load() {
+    for file in "$1"/*.ko; do begin load "${file##*/}"; done
+    insert "$1" || stop "the kernel refused it"
+    end ok
+}
+
+# The tasks that have not come to what "enabled" asks for, with their stacks.
+holders() {
+    for task in /proc/[0-9]*/task/[0-9]*; do
+        state=$(content "$task/patch_state")
+        [ "$state" = "-1" ] || [ "$state" = "$(content "$1/enabled")" ] && continue
+        echo "held up by $(content "$task/comm") (task ${task##*/})"
+        sed 's/^/  /' "$task/stack" 2>/dev/null
+    done
+}
+
+# Until the transition is over: "transition" is 0, or the patch is gone, as disabled ones are from 5.1 on.
+settle() {
+    deadline=$(($(uptime) + patience))
+    while [ "$(content "$1/transition")" != 0 ]; do
+        if [ "$(uptime)" -ge $deadline ]; then
+            holders "$1" | lines output
+            stop "not complete after $patience s"
+        fi
+        pause
+    done
+}
+
+apply() {
+    name=$(name_of "$1")
+    begin transition "$name"
+    [ -d "$patches/$name" ] || stop "there is no $patches/$name"
+    settle "$patches/$name"
+    end ok
+}
+
+is_patched() {
+    for object in $patches/*/"$1"; do [ -d "$object" ] && return 0; done
+    return 1
+}
+
+# A module is let go of a moment after what used it is gone.
+remove() {
+    deadline=$(($(uptime) + 10))
+    while [ "$(content "/sys/module/$1/refcnt")" != 0 ] && [ "$(uptime)" -lt $deadline ]; do pause; done
+    rmmod "$1" >$here/out 2>&1 && return 0
+    lines output <$here/out
+    stop "the kernel does not let go of it"
+}
+
+reload() {
+    name=$(name_of "$1")
+    is_patched "$name" || return 1
+    for file in "$1"/*.ko; do begin reload "${file##*/}"; done
+    if [ -e $here/no-reload ]; then
+        end skipped "$(cat $here/no-reload)"
+        return 1
+    elif [ "$(content "/sys/module/$name/refcnt")" != 0 ]; then
+        end skipped "something else uses it"
+        return 1
+    fi
+    remove "$name"
+    insert "$1" || stop "the kernel refused it the second time"
+    end ok
+}
+
+disable() {
+    name=$(name_of "$1")
+    begin disable "$name"
+    if [ ! -d "$patches/$name" ]; then
+        end skipped "a later one has replaced it"
+        return
+    fi
+    echo 0 2>$here/out >"$patches/$name/enabled" || stop "the kernel refused it"
+    settle "$patches/$name"
+    [ "$(content "$patches/$name/enabled")" = 0 ] || stop "it is still enabled"
+    end ok
+}
+
+unload() {
+    for file in "$1"/*.ko; do begin unload "${file##*/}"; done
+    if [ -e $here/no-unload ]; then
+        end skipped "$(cat $here/no-unload)"
+    else
+        remove "$(name_of "$1")"
+        end ok
+    fi
+}
+
+each() {
+    for directory in $2; do [ -d "$directory" ] && "$1" "$directory"; done
+}
+backwards() {
+    list=
+    for directory in "$@"; do list="$directory $list"; done
+    echo "$list"
+}
+
+# In time before the host gives up: what the kernel has to say. And should there be no host any more, the end.
+{
+    sleep $((limit > 10 ? limit - 5 - $(uptime) : limit + 5))
+    echo w >/proc/sysrq-trigger
+    dmesg -c | lines kernel
+    sleep 30
+    reboot -f
+} 2>/dev/null &
+
+[ -r /sys/kernel/notes ] && say notes "$(hexdump -v -e '1/1 "%02x"' /sys/kernel/notes)"
+dmesg -c >/dev/null
+say hello "$(uname -r)"
+
+before=$(echo $here/before/*) livepatches=$(echo $here/livepatches/*) after=$(echo $here/after/*)
+each load "$before"
+ask before
+for directory in $livepatches; do
+    load "$directory"
+    apply "$directory"
+done
+each load "$after"
+ask enabled
+reloaded=
+for directory in $before $after; do
+    [ -d "$directory" ] && reload "$directory" && reloaded=yes
+done
+[ -z "$reloaded" ] || ask reloaded
+each disable "$(backwards $livepatches)"
+ask after
+each unload "$(backwards $livepatches)"
+each unload "$(backwards $after) $(backwards $before)"
+begin end
+end ok
+leave

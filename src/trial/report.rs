@@ -1,0 +1,286 @@
+//! What the guest's words come to: each stage is shown when it ends, with what the kernel logged in it, and the
+//! whole is judged.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::build::clock;
+use crate::elf::notes;
+use crate::exit::Exit;
+use crate::terminal;
+use crate::trial::module::Module;
+use crate::trial::protocol::{Event, Stage, Verdict, When};
+use crate::trial::qemu::Accel;
+use crate::trial::request::Request;
+
+/// How many lines of the console are shown of a kernel that went down.
+const LAST: usize = 30;
+/// From how long on it is said how long a stage took.
+const LONG: Duration = Duration::from_millis(500);
+/// What the kernel logs when something is wrong with it.
+const ALARMS: [&str; 7] = [
+    "WARNING: ",
+    "BUG: ",
+    "kernel BUG at ",
+    "Oops: ",
+    "UBSAN: ",
+    "INFO: task ",
+    "Kernel panic - not syncing",
+];
+
+/// How the guest came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By itself, or because no more is to be heard.
+    Ended,
+    /// Not within the time it had.
+    Hung,
+}
+
+/// What was printed by the command, and how it ended.
+type Printed = (When, Vec<String>, String);
+
+/// The report of one guest.
+#[derive(Debug)]
+pub struct Report<'a> {
+    request: &'a Request,
+    accel: Accel,
+    quiet: bool,
+    begin: Instant,
+    /// The stage at hand, and when it began.
+    stage: Stage,
+    since: Instant,
+    /// What was printed and logged in it.
+    lines: Vec<String>,
+    alarm: bool,
+    printed: Vec<Printed>,
+    /// The last lines of the console.
+    console: VecDeque<String>,
+    panicked: bool,
+    notes: Vec<u8>,
+    up: bool,
+    done: Option<Instant>,
+    /// The first failure: where, and what it is.
+    failure: Option<String>,
+    /// The kernel that runs is not the one to be tried.
+    is_other: bool,
+}
+
+impl<'a> Report<'a> {
+    /// The report of a guest that is being started.
+    pub fn new(request: &'a Request, accel: Accel, quiet: bool) -> Report<'a> {
+        Report {
+            request,
+            accel,
+            quiet,
+            begin: Instant::now(),
+            stage: Stage::Boot,
+            since: Instant::now(),
+            lines: Vec::new(),
+            alarm: false,
+            printed: Vec::new(),
+            console: VecDeque::new(),
+            panicked: false,
+            notes: Vec::new(),
+            up: false,
+            done: None,
+            failure: None,
+            is_other: false,
+        }
+    }
+
+    /// How long all may take.
+    pub fn limit(&self) -> Duration {
+        Duration::from_secs(self.request.timeout)
+    }
+
+    /// Whether the guest has come to its first program.
+    pub fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// Whether nothing has been heard of the guest.
+    pub fn is_silent(&self) -> bool {
+        !self.up && self.console.is_empty()
+    }
+
+    /// Since when the guest has had no more to say.
+    pub fn done(&self) -> Option<Instant> {
+        self.done
+    }
+
+    /// Whether nothing that can still come matters.
+    pub fn is_decided(&self) -> bool {
+        self.is_other
+    }
+
+    /// Takes in what the guest says.
+    pub fn take(&mut self, event: Event) {
+        match event {
+            Event::Console(line) => {
+                self.panicked |= line.contains("Kernel panic - not syncing");
+                if !self.up && is_alarm(&line) {
+                    self.lines.push(format!("    {line}"));
+                }
+                if self.console.len() == LAST {
+                    self.console.pop_front();
+                }
+                self.console.push_back(line);
+            }
+            Event::Notes(notes) => self.notes = notes,
+            Event::Hello(release) => {
+                self.up = true;
+                self.booted(&release);
+            }
+            Event::Begin(stage) => {
+                self.stage = stage;
+                self.since = Instant::now();
+                self.lines.clear();
+                self.alarm = false;
+                if let Stage::Command(when) = self.stage {
+                    self.printed.push((when, Vec::new(), String::new()));
+                }
+            }
+            Event::Output(line) => {
+                if let (Stage::Command(_), Some((_, lines, _))) = (&self.stage, self.printed.last_mut()) {
+                    lines.push(line.clone());
+                }
+                self.lines.push(format!("  | {line}"));
+            }
+            Event::Kernel(line) => {
+                self.alarm |= is_alarm(&line);
+                self.lines.push(format!("    {line}"));
+            }
+            Event::End(verdict, why) => {
+                if let (Stage::Command(_), Some((_, _, status))) = (&self.stage, self.printed.last_mut()) {
+                    status.clone_from(&why);
+                }
+                match verdict {
+                    Verdict::Ok if self.alarm => self.fail("the kernel gave a warning"),
+                    Verdict::Failed => self.fail(&why),
+                    Verdict::Ok => self.show("ok", &why),
+                    Verdict::Skipped => self.show("skipped", &why),
+                }
+            }
+            Event::Done => self.done = Some(Instant::now()),
+        }
+    }
+
+    /// The kernel is up: is it the right one? What it warned of while it booted is no livepatch's fault.
+    fn booted(&mut self, release: &str) {
+        let running = notes::build_id_in_notes(&self.notes);
+        match (&self.request.build_id, running) {
+            (Some(built), Some(running)) if *built != running => {
+                self.is_other = true;
+                self.lines = vec![
+                    format!("    vmlinux has build ID {}", hex(built)),
+                    format!("    the guest has build ID {}", hex(&running)),
+                ];
+                self.fail("the kernel that booted is not this vmlinux: build the image again");
+            }
+            _ => self.show("ok", &format!("{release}, {}", self.accel)),
+        }
+    }
+
+    fn show(&self, how: &str, why: &str) {
+        if !self.quiet && (self.stage != Stage::End || !self.lines.is_empty()) {
+            terminal::out(self.block(how, why));
+        }
+    }
+
+    fn fail(&mut self, why: &str) {
+        terminal::err(self.block("failed", why));
+        self.failure.get_or_insert_with(|| format!("{}: {why}", self.stage));
+    }
+
+    fn block(&self, how: &str, why: &str) -> String {
+        let mut block = format!("{}: {how}", self.stage);
+        if !why.is_empty() {
+            block += &format!(", {why}");
+        }
+        if self.since.elapsed() >= LONG {
+            block += &format!(", {}", clock(self.since.elapsed()));
+        }
+        for line in &self.lines {
+            block += format!("\n{line}").trim_end_matches(' ');
+        }
+        block + "\n"
+    }
+
+    /// Judges the whole, with the closing line.
+    pub fn close(mut self, end: End) -> Exit {
+        let limit = self.request.timeout;
+        let broken = match end {
+            _ if self.panicked => Some("the kernel panicked".to_owned()),
+            End::Hung => Some(format!("it hangs: not over after {limit} s (--timeout SECONDS)")),
+            End::Ended if self.done.is_none() && !self.is_other => Some("QEMU ended too early".to_owned()),
+            End::Ended => None,
+        };
+        if let Some(why) = broken {
+            if self.done.is_some() {
+                self.stage = Stage::End;
+                self.lines.clear();
+            }
+            if !self.console.is_empty() {
+                // What the console has of the boot is all it has.
+                if !self.up {
+                    self.lines.clear();
+                }
+                self.lines.push("  the console's last lines:".to_owned());
+                self.lines.extend(self.console.drain(..).map(|line| format!("    {line}")));
+            }
+            self.fail(&why);
+        }
+        if let Some(failure) = self.failure {
+            terminal::say(format_args!("failed: {failure}"));
+            return Exit::Problem;
+        }
+        if !self.quiet {
+            if let Some(line) = comparison(&self.printed) {
+                terminal::out(format!("klpbuild: {line}\n"));
+            }
+            let summary = summary(&self.request.livepatches, self.request.no_unload.is_none());
+            terminal::out(format!("klpbuild: {summary}; {}\n", clock(self.begin.elapsed())));
+        }
+        Exit::Done
+    }
+}
+
+fn is_alarm(line: &str) -> bool {
+    ALARMS.iter().any(|alarm| line.contains(alarm))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn summary(livepatches: &[Module], unloads: bool) -> String {
+    let names: Vec<&str> = livepatches.iter().map(|module| module.file.as_str()).collect();
+    let s = if names.len() == 1 { "s" } else { "" };
+    let verbs = if unloads {
+        format!("load{s}, appl{}, revert{s} and unload{s}", if s.is_empty() { "y" } else { "ies" })
+    } else {
+        format!("load{s}, appl{} and revert{s}", if s.is_empty() { "y" } else { "ies" })
+    };
+    format!("{} {verbs}", names.join(", "))
+}
+
+/// What became of the command's output from stage to stage.
+fn comparison(printed: &[Printed]) -> Option<String> {
+    let at =
+        |when: When| printed.iter().find(|(at, ..)| *at == when).map(|(_, lines, status)| (lines, status));
+    let (before, enabled, after) = (at(When::Before)?, at(When::Enabled)?, at(When::After)?);
+    let mut text = match enabled == before {
+        true => "the command prints the same while enabled as before".to_owned(),
+        false => "the command prints something else while enabled".to_owned(),
+    };
+    if at(When::Reloaded).is_some_and(|reloaded| reloaded != enabled) {
+        text += ", again something else after the reload";
+    }
+    text += match after == before {
+        true if enabled == before => ", and after",
+        true => ", and after it the same as before",
+        false => ", and after it not the same as before",
+    };
+    Some(text)
+}
