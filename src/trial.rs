@@ -4,8 +4,9 @@
 //! - [`initramfs`]: the guest's files (cpio), with `init.sh`, which goes through the stages
 //! - [`qemu`]: the machine
 //! - [`protocol`]: what the guest says, line by line
-//! - [`report`]: what is made of that, and shown
+//! - [`report`]: what is made of that, and shown; [`console`]: the last words of a kernel that went down
 
+pub mod console;
 pub mod initramfs;
 pub mod module;
 pub mod protocol;
@@ -34,9 +35,17 @@ const TICK: Duration = Duration::from_millis(100);
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long the guest may take to shut down.
 const LINGER: Duration = Duration::from_secs(10);
-/// After how many seconds a transition is stuck. The kernel itself pushes those who hold it up every 15 s
+/// After how many seconds a transition is stuck, unless there is less time for all. The kernel itself pushes those who hold it up every 15 s
 /// (`SIGNALS_TIMEOUT` in kernel/livepatch/transition.c).
 const PATIENCE: u64 = 60;
+
+/// What became of a guest.
+enum Outcome {
+    /// It has been tried, or stopped.
+    Over(Exit),
+    /// It never came to its first program, for this reason.
+    NeverUp(String),
+}
 
 /// Boots the kernel, tries the livepatches in it, and reports.
 ///
@@ -66,9 +75,11 @@ pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
         let report = Report::new(&request, accel, options.quiet);
         let has_next = index + 1 < choices.len();
         match watch_guest(&machine, &protocol, report, &mut watch, has_next)? {
-            Some(exit) => return Ok(exit),
-            None if options.quiet => {}
-            None => terminal::say("KVM is there but does not run the guest: using TCG, which is slower"),
+            Outcome::Over(exit) => return Ok(exit),
+            Outcome::NeverUp(_) if options.quiet => {}
+            Outcome::NeverUp(why) => terminal::say(format_args!(
+                "{accel} is there but does not run the guest ({why}): using TCG, which is slower"
+            )),
         }
     }
     Ok(Exit::Problem)
@@ -79,7 +90,7 @@ fn content<'a>(request: &'a Request, token: &'a str) -> Content<'a> {
         busybox: &request.busybox,
         token,
         limit: request.timeout,
-        patience: PATIENCE,
+        patience: PATIENCE.min(request.timeout / 2),
         command: request.command.as_deref(),
         no_reload: request.no_reload.as_deref(),
         no_unload: request.no_unload.as_deref(),
@@ -89,20 +100,20 @@ fn content<'a>(request: &'a Request, token: &'a str) -> Content<'a> {
     }
 }
 
-/// Listens to a guest until its end; none if it never came up and something else `has_next` turn.
+/// Listens to a guest until its end. If it is KVM's fault that there is none, something else `has_next` turn.
 fn watch_guest(
     machine: &Machine,
     protocol: &Protocol,
     mut report: Report<'_>,
     watch: &mut Watch,
     has_next: bool,
-) -> Result<Option<Exit>> {
+) -> Result<Outcome> {
     let limit = report.limit();
     let end = loop {
         let word = machine.listen(TICK)?;
         if let Some(signal) = watch.received() {
             terminal::say(format_args!("stopped by {}", signal::name(signal)));
-            return Ok(Some(Exit::Signal(signal)));
+            return Ok(Outcome::Over(Exit::Signal(signal)));
         }
         match word {
             Word::Line(line) => {
@@ -111,11 +122,14 @@ fn watch_guest(
                 }
             }
             Word::Nothing => {}
-            Word::Ended if has_next && !report.is_up() => return Ok(None),
+            Word::Ended if has_next && !report.is_up() => {
+                let why = report.first_word().unwrap_or("QEMU ends at once");
+                return Ok(Outcome::NeverUp(why.to_owned()));
+            }
             Word::Ended => break End::Ended,
         }
         if has_next && report.is_silent() && machine.begin.elapsed() > SILENCE {
-            return Ok(None);
+            return Ok(Outcome::NeverUp(format!("no word within {} s", SILENCE.as_secs())));
         }
         if report.is_decided() || report.done().is_some_and(|since| since.elapsed() > LINGER) {
             break End::Ended;
@@ -124,5 +138,5 @@ fn watch_guest(
             break End::Hung;
         }
     };
-    Ok(Some(report.close(end)))
+    Ok(Outcome::Over(report.close(end)))
 }

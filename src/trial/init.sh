@@ -52,7 +52,7 @@ ask() {
         cd / && sh $here/command 2>&1 </dev/null
         echo $? >$here/status
         # Ends the lines, although something that was left in the background may hold the pipe.
-        printf %s "$token"
+        printf '%s\n' "$token"
     } | lines output
     read -r status <$here/status
     case $status in

@@ -1,33 +1,20 @@
 //! What the guest's words come to: each stage is shown when it ends, with what the kernel logged in it, and the
 //! whole is judged.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::build::clock;
 use crate::elf::notes;
 use crate::exit::Exit;
 use crate::terminal;
+use crate::trial::console::{Console, is_alarm};
 use crate::trial::module::Module;
 use crate::trial::protocol::{Event, Stage, Verdict, When};
 use crate::trial::qemu::Accel;
 use crate::trial::request::Request;
 
-/// How many lines of the console are shown of a kernel that went down.
-const LAST: usize = 30;
 /// From how long on it is said how long a stage took.
 const LONG: Duration = Duration::from_millis(500);
-/// What the kernel logs when something is wrong with it.
-const ALARMS: [&str; 7] = [
-    "WARNING: ",
-    "BUG: ",
-    "kernel BUG at ",
-    "Oops: ",
-    "UBSAN: ",
-    "INFO: task ",
-    "Kernel panic - not syncing",
-];
-
 /// How the guest came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -54,9 +41,7 @@ pub struct Report<'a> {
     lines: Vec<String>,
     alarm: bool,
     printed: Vec<Printed>,
-    /// The last lines of the console.
-    console: VecDeque<String>,
-    panicked: bool,
+    console: Console,
     notes: Vec<u8>,
     up: bool,
     done: Option<Instant>,
@@ -79,8 +64,7 @@ impl<'a> Report<'a> {
             lines: Vec::new(),
             alarm: false,
             printed: Vec::new(),
-            console: VecDeque::new(),
-            panicked: false,
+            console: Console::default(),
             notes: Vec::new(),
             up: false,
             done: None,
@@ -101,7 +85,12 @@ impl<'a> Report<'a> {
 
     /// Whether nothing has been heard of the guest.
     pub fn is_silent(&self) -> bool {
-        !self.up && self.console.is_empty()
+        !self.up && self.console.first().is_none()
+    }
+
+    /// What was heard first of a guest that never came up.
+    pub fn first_word(&self) -> Option<&str> {
+        self.console.first()
     }
 
     /// Since when the guest has had no more to say.
@@ -118,19 +107,17 @@ impl<'a> Report<'a> {
     pub fn take(&mut self, event: Event) {
         match event {
             Event::Console(line) => {
-                self.panicked |= line.contains("Kernel panic - not syncing");
                 if !self.up && is_alarm(&line) {
                     self.lines.push(format!("    {line}"));
                 }
-                if self.console.len() == LAST {
-                    self.console.pop_front();
-                }
-                self.console.push_back(line);
+                self.console.push(line);
             }
             Event::Notes(notes) => self.notes = notes,
             Event::Hello(release) => {
                 self.up = true;
                 self.booted(&release);
+                // What comes now is of a kernel in trouble.
+                self.console = Console::default();
             }
             Event::Begin(stage) => {
                 self.stage = stage;
@@ -211,7 +198,7 @@ impl<'a> Report<'a> {
     pub fn close(mut self, end: End) -> Exit {
         let limit = self.request.timeout;
         let broken = match end {
-            _ if self.panicked => Some("the kernel panicked".to_owned()),
+            _ if self.console.panicked() => Some("the kernel panicked".to_owned()),
             End::Hung => Some(format!("it hangs: not over after {limit} s (--timeout SECONDS)")),
             End::Ended if self.done.is_none() && !self.is_other => Some("QEMU ended too early".to_owned()),
             End::Ended => None,
@@ -221,13 +208,13 @@ impl<'a> Report<'a> {
                 self.stage = Stage::End;
                 self.lines.clear();
             }
-            if !self.console.is_empty() {
+            if self.console.first().is_some() {
                 // What the console has of the boot is all it has.
                 if !self.up {
                     self.lines.clear();
                 }
                 self.lines.push("  the console's last lines:".to_owned());
-                self.lines.extend(self.console.drain(..).map(|line| format!("    {line}")));
+                self.lines.extend(self.console.lines().map(|line| format!("    {line}")));
             }
             self.fail(&why);
         }
@@ -246,21 +233,17 @@ impl<'a> Report<'a> {
     }
 }
 
-fn is_alarm(line: &str) -> bool {
-    ALARMS.iter().any(|alarm| line.contains(alarm))
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn summary(livepatches: &[Module], unloads: bool) -> String {
     let names: Vec<&str> = livepatches.iter().map(|module| module.file.as_str()).collect();
-    let s = if names.len() == 1 { "s" } else { "" };
-    let verbs = if unloads {
-        format!("load{s}, appl{}, revert{s} and unload{s}", if s.is_empty() { "y" } else { "ies" })
-    } else {
-        format!("load{s}, appl{} and revert{s}", if s.is_empty() { "y" } else { "ies" })
+    let verbs = match (names.len(), unloads) {
+        (1, true) => "loads, applies, reverts and unloads",
+        (1, false) => "loads, applies and reverts",
+        (_, true) => "load, apply, revert and unload",
+        (_, false) => "load, apply and revert",
     };
     format!("{} {verbs}", names.join(", "))
 }
@@ -283,4 +266,49 @@ fn comparison(printed: &[Printed]) -> Option<String> {
         false => ", and after it not the same as before",
     };
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(texts: &[(When, &str, &str)]) -> Option<String> {
+        let printed =
+            texts.iter().map(|(when, text, status)| (*when, vec![(*text).to_owned()], (*status).to_owned()));
+        comparison(&printed.collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_the_command_prints_is_compared() {
+        use When::{After, Before, Enabled, Reloaded};
+        let same = printed(&[(Before, "a", ""), (Enabled, "a", ""), (After, "a", "")]);
+        assert_eq!(same.unwrap(), "the command prints the same while enabled as before, and after");
+        let good = printed(&[(Before, "a", ""), (Enabled, "b", ""), (Reloaded, "b", ""), (After, "a", "")]);
+        let expected = "the command prints something else while enabled, and after it the same as before";
+        assert_eq!(good.unwrap(), expected);
+        let status = printed(&[(Before, "a", "status 1"), (Enabled, "a", ""), (After, "a", "status 1")]);
+        assert_eq!(status.unwrap(), expected);
+        let bad = printed(&[(Before, "a", ""), (Enabled, "b", ""), (Reloaded, "a", ""), (After, "c", "")]);
+        let expected = "the command prints something else while enabled, again something else after the reload, \
+                        and after it not the same as before";
+        assert_eq!(bad.unwrap(), expected);
+        assert_eq!(printed(&[(Before, "a", "")]), None);
+    }
+
+    #[test]
+    fn the_summary_names_what_was_done() {
+        let module = |file: &str| Module {
+            path: file.into(),
+            file: file.to_owned(),
+            name: String::new(),
+            release: None,
+            livepatch: true,
+        };
+        assert_eq!(summary(&[module("a.ko")], true), "a.ko loads, applies, reverts and unloads");
+        assert_eq!(summary(&[module("a.ko")], false), "a.ko loads, applies and reverts");
+        assert_eq!(
+            summary(&[module("a.ko"), module("b.ko")], true),
+            "a.ko, b.ko load, apply, revert and unload"
+        );
+    }
 }
