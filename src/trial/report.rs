@@ -41,6 +41,8 @@ pub struct Report<'a> {
     lines: Vec<String>,
     alarm: bool,
     printed: Vec<Printed>,
+    /// How many livepatches came to their end.
+    disabled: usize,
     console: Console,
     notes: Vec<u8>,
     up: bool,
@@ -64,6 +66,7 @@ impl<'a> Report<'a> {
             lines: Vec::new(),
             alarm: false,
             printed: Vec::new(),
+            disabled: 0,
             console: Console::default(),
             notes: Vec::new(),
             up: false,
@@ -142,6 +145,7 @@ impl<'a> Report<'a> {
                 if let (Stage::Command(_), Some((_, _, status))) = (&self.stage, self.printed.last_mut()) {
                     status.clone_from(&why);
                 }
+                self.disabled += usize::from(matches!(self.stage, Stage::Disable(_)));
                 match verdict {
                     Verdict::Ok if self.alarm => self.fail("the kernel gave a warning"),
                     Verdict::Failed => self.fail(&why),
@@ -201,6 +205,9 @@ impl<'a> Report<'a> {
             _ if self.console.panicked() => Some("the kernel panicked".to_owned()),
             End::Hung => Some(format!("it hangs: not over after {limit} s (--timeout SECONDS)")),
             End::Ended if self.done.is_none() && !self.is_other => Some("QEMU ended too early".to_owned()),
+            End::Ended if self.failure.is_none() && self.disabled < self.request.livepatches.len() => {
+                Some("the guest left stages out".to_owned())
+            }
             End::Ended => None,
         };
         if let Some(why) = broken {

@@ -6,6 +6,7 @@
 //! - [`map`]: Symbols.list against real nm, of all classes and byte orders; broken objects
 //! - [`screen`]: what is printed: on a terminal, in pipes, after failures
 //! - [`stop`]: signals, locks, cleaning
+//! - [`trial`]: `klpbuild try`, with a guest that plays recorded consoles
 //! - [`layers`]: each third-party interface has one place
 
 #![allow(
@@ -23,3 +24,4 @@ mod screen;
 mod space;
 mod start;
 mod stop;
+mod trial;

@@ -1,0 +1,304 @@
+//! `klpbuild try`: what is refused before the boot, and what is made of a guest's words. The guest is a script
+//! that plays a recorded console; `@T` in a recording stands for the token of the run.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::space::{Ran, Space};
+
+/// What stands in for QEMU.
+const QEMU: &str = r#"#!/bin/sh
+PATH=/usr/bin:/bin
+echo "$*" >>../qemu.log
+echo $$ >../qemu.pid
+case "$*" in *'-accel kvm'*) echo 'error: failed to set MSR'; exit 1 ;; esac
+while [ "$1" != -initrd ]; do shift; done
+token=$(grep -ao '@klpbuild-[0-9a-f]*' "$2" | head -n 1)
+sed "s/@T/$token/g" ../console
+[ ! -e ../then ] || exec sleep 60
+"#;
+
+const CONFIG: &str = "X86_64 LIVEPATCH MODULES MODULE_UNLOAD BLK_DEV_INITRD BINFMT_ELF PRINTK TTY \
+                      SERIAL_8250_CONSOLE PROC_FS SYSFS";
+
+/// How a guest begins that does nothing wrong.
+const BOOT: &str = "early console\r\n[    0.1] Run /bin/busybox as init process\r\n@T hello 1.2.3\r\n";
+const LOAD: &str = "@T begin load lp.ko\r\n@T kernel livepatch: enabling patch 'lp'\r\n@T end ok\r\n";
+const DISABLE: &str = "@T begin disable lp\r\n@T end ok\r\n";
+
+/// An object tree `obj` with what a trial needs, and programs in `bin`.
+fn object_tree() -> Space {
+    let space = Space::new("era-c");
+    for directory in ["obj/include/config", "obj/arch/x86/boot", "bin", "tmp"] {
+        fs::create_dir_all(space.path(directory)).unwrap();
+    }
+    set_config(&space, CONFIG);
+    fs::write(space.path("obj/include/config/kernel.release"), "1.2.3\n").unwrap();
+    fs::write(
+        space.path("bin/qemu-system-x86_64"),
+        QEMU.replace("../", &format!("{}/", space.path("").display())),
+    )
+    .unwrap();
+    fs::set_permissions(space.path("bin/qemu-system-x86_64"), fs::Permissions::from_mode(0o755)).unwrap();
+    module(&space, "lp", "1.2.3", "livepatch=Y");
+    module(&space, "mod", "1.2.3", "author=me");
+    space
+        .sh("cd ..; echo 'int main(void) { return 0; }' >main.c
+             gcc -static -nostdlib -Wl,-emain main.c -o bin/busybox
+             gcc -Wl,--build-id=0xc0ffee main.c -o obj/vmlinux
+             touch obj/arch/x86/boot/bzImage")
+        .ok();
+    space
+}
+
+fn set_config(space: &Space, options: &str) {
+    let text: String = options.split_whitespace().map(|option| format!("CONFIG_{option}=y\n")).collect();
+    fs::write(space.path("obj/.config"), text).unwrap();
+}
+
+fn module(space: &Space, name: &str, release: &str, more: &str) {
+    let source = format!(
+        "__attribute__((section(\".modinfo\"))) const char a[] = \"vermagic={release} SMP mod_unload \", \
+         b[] = \"{more}\";"
+    );
+    fs::write(space.path(&format!("{name}.c")), source).unwrap();
+    space.sh(&format!("cd ..; gcc -c {name}.c -o obj/{name}.ko")).ok();
+}
+
+fn command(space: &Space, arguments: &[&str]) -> Command {
+    // What runs the tests may have these ignored.
+    let mut command = space.command("/usr/bin/env");
+    command.arg("--default-signal=INT,HUP,TERM").arg(Space::program());
+    command.args(["try", "--accel", "tcg"]).args(arguments);
+    command.current_dir(space.path("obj")).env("PATH", space.path("bin")).env("TMPDIR", space.path("tmp"));
+    command
+}
+
+fn attempt(space: &Space, arguments: &[&str]) -> Ran {
+    let ran = Ran::of(command(space, arguments).output().unwrap());
+    assert_eq!(fs::read_dir(space.path("tmp")).unwrap().count(), 0, "temporary files are left");
+    ran
+}
+
+/// What is made of a guest that says `console`.
+fn played(console: impl AsRef<[u8]>, arguments: &[&str]) -> Ran {
+    let space = object_tree();
+    fs::write(space.path("console"), console).unwrap();
+    attempt(&space, arguments)
+}
+
+#[test]
+fn each_stage_is_shown_with_what_was_logged_in_it() {
+    let console = format!(
+        "{BOOT}@T begin command before\r\n@T output a\r\n@T end ok status 1\r\n{LOAD}\
+         @T begin transition lp\r\n@T end ok\r\n@T begin command enabled\r\n@T output b\r\n@T output \r\n\
+         @T kernel [    1.0] printk\r\n@T end ok\r\n@T begin reload mod.ko\r\n@T end skipped why not\r\n\
+         @T begin disable lp\r\n@T end ok\r\n@T begin command after\r\n@T output a\r\n@T end ok status 1\r\n\
+         @T begin unload lp.ko\r\n@T end ok\r\n@T begin end\r\n@T end ok\r\n@T done\r\n\
+         [    2.0] reboot: Restarting system\r\n"
+    );
+    let ran = played(&console, &["lp.ko"]).ok();
+    let (stages, last) = ran.stdout.rsplit_once("; ").unwrap();
+    let expected = "\
+boot: ok, 1.2.3, TCG
+command before: ok, status 1
+  | a
+load lp.ko: ok
+    livepatch: enabling patch 'lp'
+transition to lp: ok
+command while enabled: ok
+  | b
+  |
+    [    1.0] printk
+reload mod.ko: skipped, why not
+disable lp: ok
+command after: ok, status 1
+  | a
+unload lp.ko: ok
+klpbuild: the command prints something else while enabled, and after it the same as before
+klpbuild: lp.ko loads, applies, reverts and unloads";
+    assert_eq!(stages, expected);
+    assert!(last.ends_with(" s\n") && ran.stderr.is_empty(), "{last:?} {}", ran.stderr);
+    let ran = played(&console, &["lp.ko", "-q"]).ok();
+    assert_eq!(ran.stdout + &ran.stderr, "");
+}
+
+#[test]
+fn a_panic_is_shown_from_its_beginning() {
+    let console = format!(
+        "{BOOT}@T begin load mod.ko\r\n@T output half a line[   1.0] BUG: kernel NULL pointer dereference\r\n\
+         [    1.0] BUG: unable to handle page fault\r\n[    1.0] RIP: 0010:crash\r\n\
+         [    1.1] Kernel panic - not syncing: Fatal exception\r\n"
+    );
+    let ran = played(&console, &["lp.ko"]).ends(1).says(&[
+        "load mod.ko: failed, the kernel panicked\n",
+        "  the console's last lines:\n    [    1.0] BUG: unable to handle page fault\n    [    1.0] RIP: 0010:crash\n",
+        "klpbuild: failed: load mod.ko: the kernel panicked\n",
+    ]);
+    assert!(!ran.stderr.contains("early console"), "{}", ran.stderr);
+    // One that comes only when all is said counts as well.
+    let console = format!("{BOOT}{LOAD}{DISABLE}@T done\r\n[    1.1] Kernel panic - not syncing: late\r\n");
+    played(&console, &["lp.ko"]).ends(1).says(&["klpbuild: failed: shut down: the kernel panicked\n"]);
+    let console = "[    0.1] VFS: nothing\r\n[    0.1] Kernel panic - not syncing: no init\r\n";
+    played(console, &["lp.ko"]).ends(1).says(&["VFS: nothing", "failed: boot: the kernel panicked"]);
+}
+
+#[test]
+fn a_hang_is_ended_and_located() {
+    let space = object_tree();
+    fs::write(space.path("console"), format!("{BOOT}{LOAD}@T begin transition lp\r\n@T output who\r\n"))
+        .unwrap();
+    fs::write(space.path("then"), "").unwrap();
+    let begin = Instant::now();
+    attempt(&space, &["lp.ko", "--timeout", "1"]).ends(1).says(&[
+        "transition to lp: failed, it hangs: not over after 1 s (--timeout SECONDS), 1.",
+        "\n  | who\n",
+        "klpbuild: failed: transition to lp: it hangs",
+    ]);
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    assert_is_gone(&space);
+}
+
+fn assert_is_gone(space: &Space) {
+    let pid = space.read("qemu.pid");
+    assert!(!fs::exists(format!("/proc/{}", pid.trim())).unwrap(), "QEMU is left behind");
+}
+
+#[test]
+fn a_signal_ends_klpbuild_and_the_guest() {
+    let space = object_tree();
+    fs::write(space.path("console"), BOOT).unwrap();
+    fs::write(space.path("then"), "").unwrap();
+    let mut child = command(&space, &["lp.ko"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while fs::read_to_string(space.path("qemu.pid")).unwrap_or_default().is_empty() {
+        assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.signal(), Some(15));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "klpbuild: stopped by SIGTERM\n");
+    assert_is_gone(&space);
+    assert_eq!(fs::read_dir(space.path("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_the_kernel_refuses_or_warns_of_is_a_failure() {
+    let console = format!(
+        "{BOOT}@T begin load lp.ko\r\n@T output insmod: Invalid argument\r\n\
+         @T kernel livepatch: symbol 'x' not found in symbol table\r\n@T end failed the kernel refused it\r\n@T done\r\n"
+    );
+    for arguments in [&["lp.ko"][..], &["lp.ko", "-q"]] {
+        played(&console, arguments).ends(1).says(&[
+            "load lp.ko: failed, the kernel refused it\n  | insmod: Invalid argument\n    livepatch: symbol 'x' not",
+            "klpbuild: failed: load lp.ko: the kernel refused it\n",
+        ]);
+    }
+    let warned = LOAD.replace("livepatch: ", "WARNING: CPU: 0 PID: 1 at livepatch: ");
+    let ran = played(format!("{BOOT}{warned}{DISABLE}@T done\r\n"), &["lp.ko"]);
+    let ran = ran
+        .ends(1)
+        .says(&["load lp.ko: failed, the kernel gave a warning\n    WARNING: CPU", "klpbuild: failed: "]);
+    assert!(
+        ran.stdout.contains("disable lp: ok\n") && !ran.stdout.contains("klpbuild: lp.ko"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn a_guest_that_makes_no_sense_is_a_failure() {
+    let garbage = [&b"\xff\xfe\x1b[2J\0 @T what\r\n@T begin \xff\r\n@klpbuild-0123456789abcdef done\r\n"[..];
+        20]
+        .concat();
+    let ran =
+        played(garbage, &["lp.ko"]).ends(1).says(&["boot: failed, QEMU ended too early\n", "@klpbuild-0123"]);
+    assert!(!ran.stderr.contains('\u{1b}') && !ran.stderr.contains('\0'), "{:?}", ran.stderr);
+    played(format!("{BOOT}{LOAD}@T done\r\n"), &["lp.ko"]).ends(1).says(&["the guest left stages out\n"]);
+    played("", &["lp.ko"]).ends(1).says(&["boot: failed, QEMU ended too early\nklpbuild: failed: boot"]);
+}
+
+#[test]
+fn another_kernel_than_the_one_built_is_a_failure() {
+    let notes = "0400000003000000030000004 74e5500".replace(' ', "");
+    let other = format!("@T notes {notes}c0ffef00\r\n{BOOT}{LOAD}{DISABLE}@T done\r\n");
+    let ran =
+        played(&other, &["lp.ko"]).ends(1).says(&["is not this vmlinux", "build ID c0ffee\n", "ID c0ffef\n"]);
+    assert!(ran.stdout.is_empty(), "{}", ran.stdout);
+    played(format!("@T notes {notes}c0ffee00\r\n{BOOT}{LOAD}{DISABLE}@T done\r\n"), &["lp.ko"]).ok();
+}
+
+#[test]
+fn kvm_that_does_not_work_is_given_up() {
+    let space = object_tree();
+    fs::write(space.path("console"), format!("{BOOT}{LOAD}{DISABLE}@T done\r\n")).unwrap();
+    let mut command = space.command(Space::program());
+    command.args(["try", "lp.ko"]).current_dir(space.path("obj")).env("PATH", space.path("bin"));
+    let ran = Ran::of(command.output().unwrap()).ok();
+    assert!(ran.stdout.starts_with("boot: ok, 1.2.3, TCG"), "{}", ran.stdout);
+    if space.read("qemu.log").contains("-accel kvm") {
+        ran.says(&["KVM is there but does not run the guest (error: failed to set MSR): using TCG"]);
+    }
+}
+
+#[test]
+fn dry_run_prints_what_would_be_run() {
+    let space = object_tree();
+    let ran = attempt(&space, &["lp.ko", "--dry-run", "--memory", "128"]).ok();
+    let image = space.path("obj/arch/x86/boot/bzImage");
+    assert!(ran.stdout.starts_with("qemu-system-x86_64 -nodefaults "), "{}", ran.stdout);
+    assert!(ran.stdout.contains(&format!(" -m 128 -kernel {} -initrd ", image.display())), "{}", ran.stdout);
+    assert!(ran.stdout.ends_with(" -- sh /klpbuild/init.sh'\n") && !space.path("qemu.log").exists());
+}
+
+#[test]
+fn what_cannot_work_is_refused_before_the_boot() {
+    let space = object_tree();
+    let refused = |arguments: &[&str], words: &[&str]| {
+        attempt(&space, arguments).ends(1).says(words);
+        assert!(!space.path("qemu.log").exists());
+    };
+    refused(&["mod.ko"], &["obj/mod.ko is not a livepatch", "name an ordinary module with --load"]);
+    refused(&["lp.ko", "--load", "lp.ko"], &["obj/lp.ko is a livepatch: name it without --load"]);
+    refused(&["none.ko"], &["obj/none.ko: no such module: build it first (klpbuild modules)"]);
+    refused(&[".config"], &["cannot read the symbols of", ".config: not an ELF file"]);
+    refused(&["lp.ko", "--objtree", "../src"], &["src is no object tree", "--objtree DIR"]);
+    refused(&["lp.ko", "--kernel", "none"], &["obj/none: no such kernel image (--kernel)"]);
+    module(&space, "old", "1.2.2", "livepatch=Y");
+    refused(&["old.ko"], &["obj/old.ko is for 1.2.2, and the kernel here is 1.2.3: build the module again"]);
+    set_config(&space, "X86_64 MODULES PRINTK TTY PROC_FS SYSFS BINFMT_ELF");
+    let names = "needs CONFIG_LIVEPATCH, CONFIG_BLK_DEV_INITRD, CONFIG_SERIAL_8250_CONSOLE; run: ";
+    refused(
+        &["lp.ko"],
+        &[names, "scripts/config --file ", " -e LIVEPATCH -e BLK_DEV_INITRD -e SERIAL_8250_CONSOLE,"],
+    );
+    set_config(&space, "ARM64");
+    refused(&["lp.ko"], &["CONFIG_X86_64 is not set: klpbuild try boots kernels for x86-64 only"]);
+    set_config(&space, CONFIG);
+    space.sh("touch -d '1 hour ago' ../obj/arch/x86/boot/bzImage").ok();
+    refused(&["lp.ko"], &["bzImage is older than vmlinux: build it again (klpbuild modules bzImage)"]);
+    fs::remove_file(space.path("obj/arch/x86/boot/bzImage")).unwrap();
+    refused(
+        &["lp.ko"],
+        &["bzImage: build it (klpbuild modules bzImage), or name a kernel with --kernel IMAGE"],
+    );
+}
+
+#[test]
+fn missing_programs_are_named_with_their_packages() {
+    let space = object_tree();
+    space.sh("cd ..; gcc main.c -o bin/busybox").ok();
+    attempt(&space, &["lp.ko"])
+        .ends(1)
+        .says(&["bin/busybox is not statically linked", "busybox-static; Fedora: busybox"]);
+    fs::remove_file(space.path("bin/busybox")).unwrap();
+    attempt(&space, &["lp.ko"]).ends(1).says(&["there is no busybox in PATH: install one (Debian"]);
+    fs::remove_file(space.path("bin/qemu-system-x86_64")).unwrap();
+    attempt(&space, &["lp.ko"])
+        .ends(1)
+        .says(&["there is no qemu-system-x86_64 in PATH", "Debian: qemu-system-x86;"]);
+}
