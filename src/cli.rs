@@ -68,7 +68,7 @@ pub enum Command {
     /// are enabled, and what it prints is compared.
     ///
     /// Each stage is shown with what the kernel logged in it. A panic, an oops, a warning, a hang, and a load
-    /// that the kernel refuses are failures, with exit status 1.
+    /// that the kernel refuses are failures, with exit status 1. --log FILE keeps the guest's whole console.
     Try(TryArgs),
     /// Run by the makefile fragment between compilation and modpost
     #[command(hide = true)]

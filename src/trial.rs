@@ -71,10 +71,10 @@ pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
         if options.verbose {
             terminal::out(format!("{command}\n"));
         }
-        let machine = Machine::start(&command)?;
+        let mut machine = Machine::start(&command, request.log.as_deref())?;
         let report = Report::new(&request, accel, options.quiet);
         let has_next = index + 1 < choices.len();
-        match watch_guest(&machine, &protocol, report, &mut watch, has_next)? {
+        match watch_guest(&mut machine, &protocol, report, &mut watch, has_next)? {
             Outcome::Over(exit) => return Ok(exit),
             Outcome::NeverUp(_) if options.quiet => {}
             Outcome::NeverUp(why) => terminal::say(format_args!(
@@ -102,7 +102,7 @@ fn content<'a>(request: &'a Request, token: &'a str) -> Content<'a> {
 
 /// Listens to a guest until its end. If it is KVM's fault that there is none, something else `has_next` turn.
 fn watch_guest(
-    machine: &Machine,
+    machine: &mut Machine,
     protocol: &Protocol,
     mut report: Report<'_>,
     watch: &mut Watch,

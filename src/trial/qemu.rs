@@ -1,11 +1,13 @@
 //! The machine that runs the guest.
 
 use std::fmt;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use fs_err::File;
 
 use crate::cli::AccelKind;
 use crate::program::{Program, Running, lines_of};
@@ -76,6 +78,7 @@ pub fn command(request: &Request, accel: Accel, initramfs: &Path) -> Program {
 pub struct Machine {
     running: Running,
     lines: Receiver<Vec<u8>>,
+    log: Option<File>,
     /// When it was started.
     pub begin: Instant,
 }
@@ -92,23 +95,33 @@ pub enum Word {
 }
 
 impl Machine {
-    /// Starts QEMU.
+    /// Starts QEMU. What it prints goes to `log` as well.
     ///
     /// # Errors
-    /// It cannot be started.
-    pub fn start(qemu: &Program) -> Result<Machine> {
+    /// It cannot be started, or the log cannot be made.
+    pub fn start(qemu: &Program, log: Option<&Path>) -> Result<Machine> {
+        let log = log.map(File::create).transpose();
+        let log = log.context("cannot make the log: name another place with --log FILE")?;
         let begin = Instant::now();
         let (running, pipe) = qemu.start()?;
-        Ok(Machine { running, lines: lines_of(pipe), begin })
+        Ok(Machine { running, lines: lines_of(pipe), log, begin })
     }
 
     /// Waits up to `patience` for a word.
     ///
     /// # Errors
     /// The system cannot tell whether QEMU has ended.
-    pub fn listen(&self, patience: Duration) -> Result<Word> {
+    pub fn listen(&mut self, patience: Duration) -> Result<Word> {
         Ok(match self.lines.recv_timeout(patience) {
-            Ok(line) => Word::Line(line),
+            Ok(line) => {
+                // A full disk costs the log, not the trial.
+                if let Some(log) = &mut self.log
+                    && log.write_all(&[&line, &b"\n"[..]].concat()).is_err()
+                {
+                    self.log = None;
+                }
+                Word::Line(line)
+            }
             Err(RecvTimeoutError::Disconnected) => Word::Ended,
             // Something may hold the pipe that QEMU has left.
             Err(RecvTimeoutError::Timeout) => match self.running.try_wait()? {

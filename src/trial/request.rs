@@ -57,6 +57,8 @@ pub struct Request {
     pub timeout: u64,
     /// What the guest runs on.
     pub accel: AccelKind,
+    /// Where the console is to be written.
+    pub log: Option<PathBuf>,
 }
 
 impl Request {
@@ -108,6 +110,7 @@ impl Request {
             memory: arguments.memory.map_or(memory, u64::from),
             timeout: arguments.timeout,
             accel: arguments.accel,
+            log: options.log.as_ref().map(|log| start.join(log)),
         })
     }
 }

@@ -122,7 +122,7 @@ klpbuild: the command prints something else while enabled, and after it the same
 klpbuild: lp.ko loads, applies, reverts and unloads";
     assert_eq!(stages, expected);
     assert!(last.ends_with(" s\n") && ran.stderr.is_empty(), "{last:?} {}", ran.stderr);
-    let ran = played(&console, &["lp.ko", "-q"]).ok();
+    let ran = played(&console, &["lp.ko", "-q", "--log", "/dev/full"]).ok();
     assert_eq!(ran.stdout + &ran.stderr, "");
 }
 
@@ -153,13 +153,14 @@ fn a_hang_is_ended_and_located() {
         .unwrap();
     fs::write(space.path("then"), "").unwrap();
     let begin = Instant::now();
-    attempt(&space, &["lp.ko", "--timeout", "1"]).ends(1).says(&[
+    attempt(&space, &["lp.ko", "--timeout", "1", "--log", "log"]).ends(1).says(&[
         "transition to lp: failed, it hangs: not over after 1 s (--timeout SECONDS), 1.",
         "\n  | who\n",
         "klpbuild: failed: transition to lp: it hangs",
     ]);
     assert!(begin.elapsed() < Duration::from_secs(10));
     assert_is_gone(&space);
+    assert!(space.read("obj/log").contains("[    0.1] Run /bin/busybox as init process\n"));
 }
 
 fn assert_is_gone(space: &Space) {
