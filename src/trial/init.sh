@@ -33,7 +33,8 @@ begin() { say begin "$@"; }
 end() { dmesg -c | lines kernel; say end "$@"; }
 leave() {
     say done
-    sleep 0.2
+    # What is said has to get out of the serial port.
+    pause; pause
     # Not poweroff: that needs ACPI. QEMU takes it for the end (-no-reboot).
     reboot -f
     while :; do sleep 60; done

@@ -189,3 +189,21 @@ fn busybox() -> Result<PathBuf> {
     );
     Ok(busybox)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_that_cannot_reload_are_told_by_what_they_lack() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(why_no_reload(dir.path()), None, "nothing is known of it");
+        fs::write(dir.path().join("System.map"), "ffffffff81000000 T _text\n").unwrap();
+        assert!(why_no_reload(dir.path()).unwrap().contains("clear_relocate_add of 6.3"));
+        fs::write(dir.path().join("Symbols.list"), "*vmlinux\n_text\nclear_relocate_add\n").unwrap();
+        assert_eq!(why_no_reload(dir.path()), None);
+        fs::remove_file(dir.path().join("Symbols.list")).unwrap();
+        fs::write(dir.path().join("System.map"), "ffffffff81000000 T clear_relocate_add\n").unwrap();
+        assert_eq!(why_no_reload(dir.path()), None);
+    }
+}
