@@ -4,8 +4,10 @@
 //! - [`initramfs`]: the guest's files (cpio), with `init.sh`, which goes through the stages
 //! - [`qemu`]: the machine
 //! - [`protocol`]: what the guest says, line by line
-//! - [`report`]: what is made of that, and shown; [`console`]: the last words of a kernel that went down
+//! - [`report`]: what is made of that, and shown; [`closing`]: what is said if all went well, [`console`]: the
+//!   last words of a kernel that went down
 
+pub mod closing;
 pub mod console;
 pub mod initramfs;
 pub mod module;

@@ -1,0 +1,84 @@
+//! What is said at the end of a trial that went well.
+
+use crate::trial::module::Module;
+use crate::trial::protocol::When;
+
+/// What was printed by the command, and how it ended.
+pub type Printed = (When, Vec<String>, String);
+
+/// What was done with the livepatches.
+pub fn summary(livepatches: &[Module], unloads: bool) -> String {
+    let names: Vec<&str> = livepatches.iter().map(|module| module.file.as_str()).collect();
+    let verbs = match (names.len(), unloads) {
+        (1, true) => "loads, applies, reverts and unloads",
+        (1, false) => "loads, applies and reverts",
+        (_, true) => "load, apply, revert and unload",
+        (_, false) => "load, apply and revert",
+    };
+    format!("{} {verbs}", names.join(", "))
+}
+
+/// What became of the command's output from stage to stage.
+pub fn comparison(printed: &[Printed]) -> Option<String> {
+    let at =
+        |when: When| printed.iter().find(|(at, ..)| *at == when).map(|(_, lines, status)| (lines, status));
+    let (before, enabled, after) = (at(When::Before)?, at(When::Enabled)?, at(When::After)?);
+    let mut text = match enabled == before {
+        true => "the command prints the same while enabled as before".to_owned(),
+        false => "the command prints something else while enabled".to_owned(),
+    };
+    if at(When::Reloaded).is_some_and(|reloaded| reloaded != enabled) {
+        text += ", again something else after the reload";
+    }
+    text += match after == before {
+        true if enabled == before => ", and after",
+        true => ", and after it the same as before",
+        false => ", and after it not the same as before",
+    };
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(texts: &[(When, &str, &str)]) -> Option<String> {
+        let printed =
+            texts.iter().map(|(when, text, status)| (*when, vec![(*text).to_owned()], (*status).to_owned()));
+        comparison(&printed.collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_the_command_prints_is_compared() {
+        use When::{After, Before, Enabled, Reloaded};
+        let same = printed(&[(Before, "a", ""), (Enabled, "a", ""), (After, "a", "")]);
+        assert_eq!(same.unwrap(), "the command prints the same while enabled as before, and after");
+        let good = printed(&[(Before, "a", ""), (Enabled, "b", ""), (Reloaded, "b", ""), (After, "a", "")]);
+        let expected = "the command prints something else while enabled, and after it the same as before";
+        assert_eq!(good.unwrap(), expected);
+        let status = printed(&[(Before, "a", "status 1"), (Enabled, "a", ""), (After, "a", "status 1")]);
+        assert_eq!(status.unwrap(), expected);
+        let bad = printed(&[(Before, "a", ""), (Enabled, "b", ""), (Reloaded, "a", ""), (After, "c", "")]);
+        let expected = "the command prints something else while enabled, again something else after the reload, \
+                        and after it not the same as before";
+        assert_eq!(bad.unwrap(), expected);
+        assert_eq!(printed(&[(Before, "a", "")]), None);
+    }
+
+    #[test]
+    fn the_summary_names_what_was_done() {
+        let module = |file: &str| Module {
+            path: file.into(),
+            file: file.to_owned(),
+            name: String::new(),
+            release: None,
+            livepatch: true,
+        };
+        assert_eq!(summary(&[module("a.ko")], true), "a.ko loads, applies, reverts and unloads");
+        assert_eq!(summary(&[module("a.ko")], false), "a.ko loads, applies and reverts");
+        assert_eq!(
+            summary(&[module("a.ko"), module("b.ko")], true),
+            "a.ko, b.ko load, apply, revert and unload"
+        );
+    }
+}
