@@ -12,8 +12,8 @@
 pub mod definitions;
 pub mod image;
 pub mod lines;
-pub mod trace;
 pub mod notes;
+pub mod trace;
 pub mod write;
 
 use std::ffi::CStr;

@@ -10,16 +10,20 @@
 //!    - [`session`]: one make, watched: its output logged, understood and shown, signals heeded
 //!    - inside of that make, [`hook`]: the fragment (`hook.mk`) has `klpbuild hook` run between compilation
 //!      and modpost
-//! 5. [`symbols`]: the map: modules found, livepatches left out, names sorted, lists written
+//! 5. [`symbols`]: the map: modules found, livepatches left out, names sorted, lists written; and, for what
+//!    follows, where a symbol is defined
 //! 6. [`modpost`]: which undefined symbols of livepatches modpost has to accept, and how it is told
+//! 7. [`mod@convert`]: references of the linked livepatches become livepatch relocations
 //!
-//! Beside the build: [`clean`] (`clean`, `mrproper`, `distclean`, `klpclean`), [`standalone`] (`symbols`), and
-//! what was built put to the test, [`trial`] (`try`).
+//! Beside the build: [`clean`] (`clean`, `mrproper`, `distclean`, `klpclean`), [`standalone`] (`symbols`),
+//! [`lookup`] (where a symbol is, and what to write in a livepatch), [`header`] (the macros for that),
+//! [`mod@verify`] (whether a finished livepatch keeps the rules), and [`trial`] (`try`: what was built, booted).
 //!
 //! # What these stand on
-//! - [`elf`]: symbol tables and `.modinfo` of object files (object)
+//! - [`elf`]: object files: their symbols, and modules as a whole (object)
+//! - [`livepatch`]: what a livepatch is made of: names, annotations, structures, what code is for which object
+//! - [`kallsyms`]: how the kernel counts symbols of one name
 //! - [`dwarf`]: their debug information (gimli)
-//! - [`make`]: the make to be run, as a value (duct)
 //! - [`program`]: a program to be run, as a value (duct); [`make`]: the make among them
 //! - [`kbuild`]: what kbuild prints, line by line (regex)
 //! - [`progress`]: what is shown of a run (indicatif); [`terminal`]: everything else that is printed
@@ -54,8 +58,8 @@ pub mod state;
 pub mod symbols;
 pub mod terminal;
 pub mod tree;
-pub mod verify;
 pub mod trial;
+pub mod verify;
 
 use anyhow::Result;
 

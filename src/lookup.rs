@@ -69,7 +69,7 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
         }
     };
     match arguments.format {
-        Format::Json => terminal::out(serde_json::to_string_pretty(&rows(&found, &sources))? + "\n"),
+        Format::Json => terminal::json(&rows(&found, &sources))?,
         Format::Text => print(&found, &sources),
     }
     for name in &missing {

@@ -6,7 +6,9 @@
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 
+use anyhow::Result;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
+use serde::Serialize;
 
 /// What the outside is like, as far as it decides how to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,15 @@ pub fn columns() -> usize {
 pub fn out(text: impl AsRef<[u8]>) {
     let mut stdout = stdout().lock();
     let _ = stdout.write_all(text.as_ref()).and_then(|()| stdout.flush());
+}
+
+/// Writes a value as JSON to standard output.
+///
+/// # Errors
+/// It has no such form.
+pub fn json(value: &impl Serialize) -> Result<()> {
+    out(serde_json::to_string_pretty(value)? + "\n");
+    Ok(())
 }
 
 /// Writes to standard error, as it is.

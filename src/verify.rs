@@ -123,25 +123,28 @@ pub fn verify(image: &Image, sources: &Sources) -> Result<Vec<Finding>> {
 /// There is nothing to check them against, or nothing can be printed.
 pub fn command(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
     let start = plan::start(options)?;
-    let sources = match crate::convert::sources(&start, arguments.objtree.as_deref(), arguments.symbols.as_deref()) {
-        Ok(sources) => sources,
-        Err(error) => {
-            terminal::error(&error);
-            return Ok(Exit::Unchecked);
-        }
-    };
-    let build_id = sources.vmlinux().and_then(|vmlinux| crate::elf::build_id(&vmlinux).ok().flatten());
+    let sources =
+        match crate::convert::sources(&start, arguments.objtree.as_deref(), arguments.symbols.as_deref()) {
+            Ok(sources) => sources,
+            Err(error) => {
+                terminal::error(&error);
+                return Ok(Exit::Unchecked);
+            }
+        };
+    let build_id = sources.vmlinux().and_then(|vmlinux| crate::elf::notes::build_id(&vmlinux).ok().flatten());
     let build_id = build_id.map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     let mut exit = Exit::Done;
     let mut reports = Vec::new();
     for file in &arguments.livepatches {
         let one = || -> Result<Report<'_>> {
             let image = Image::read(&start.join(file))?;
-            let findings = verify(&image, &sources).with_context(|| format!("cannot check {}", file.display()))?;
+            let findings =
+                verify(&image, &sources).with_context(|| format!("cannot check {}", file.display()))?;
             Ok(Report {
                 file,
                 relocations: form::relocations(&image),
-                functions: Patch::read(&image).map(|patch| patch.objects.iter().map(|o| o.functions.len()).sum()),
+                functions: Patch::read(&image)
+                    .map(|patch| patch.objects.iter().map(|o| o.functions.len()).sum()),
                 vmlinux_build_id: build_id.as_deref(),
                 findings,
             })
@@ -162,7 +165,7 @@ pub fn command(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
         }
     }
     if arguments.format == Format::Json {
-        terminal::out(serde_json::to_string_pretty(&reports)? + "\n");
+        terminal::json(&reports)?;
     }
     Ok(exit)
 }
@@ -187,7 +190,9 @@ fn print(report: &Report<'_>, quiet: bool) {
         (0, 0) => "correct".to_owned(),
         (0, _) => format!("correct, {}", crate::build::count(warnings, "warning")),
         (_, 0) => crate::build::count(errors, "error"),
-        _ => format!("{}, {}", crate::build::count(errors, "error"), crate::build::count(warnings, "warning")),
+        _ => {
+            format!("{}, {}", crate::build::count(errors, "error"), crate::build::count(warnings, "warning"))
+        }
     };
     terminal::out(format!("klpbuild: {file}: {verdict} ({relocations}; {functions}{against})\n"));
 }

@@ -163,7 +163,7 @@ impl Chooser<'_> {
             return Err(fault);
         }
         let is_patched = self.patch.is_none_or(|patch| patch.has(object));
-        if !is_patched && !(object == VMLINUX && early) {
+        if !(is_patched || object == VMLINUX && early) {
             return Err(format!(
                 "it would be written when {object} is loaded, but the patch has no klp_object for {object}, so \
                  that it never is (R11): add one, if only with an empty list of functions"

@@ -189,7 +189,9 @@ impl Image {
         let said = self.sections.get(self.symtab).map_or(0, |section| section.header.sh_info as usize);
         let is_local = |symbol: &Symbol| symbol.binding() == super::Binding::Local;
         let right = self.symbols.iter().enumerate().all(|(index, symbol)| is_local(symbol) == (index < said));
-        (!right).then(|| format!("local and other symbols are mixed, or there are not {said} local ones (sh_info)"))
+        (!right).then(|| {
+            format!("local and other symbols are mixed, or there are not {said} local ones (sh_info)")
+        })
     }
 
     /// The bytes of a string that ends with a zero byte, `offset` bytes into a section.

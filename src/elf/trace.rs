@@ -9,9 +9,9 @@ use object::read::elf::{FileHeader, SectionHeader as _};
 use object::read::{ReadCache, ReadRef as _};
 use object::{Endianness, FileKind};
 
+use crate::elf::Machine;
 use crate::elf::definitions::{self, Definition};
 use crate::elf::image::Image;
-use crate::elf::Machine;
 use crate::livepatch::patch;
 
 /// Sections of a module that list the places (`__mcount_loc`, or `__patchable_function_entries`).
@@ -45,8 +45,11 @@ impl Sites {
             _ => addresses::<elf::FileHeader32<Endianness>>(&data, start, stop, 4),
         };
         let addresses = addresses.with_context(|| format!("cannot read {}", path.display()))?;
-        let sites: Vec<(String, u64)> =
-            addresses.into_iter().filter(|&address| address != 0).map(|address| (String::new(), address)).collect();
+        let sites: Vec<(String, u64)> = addresses
+            .into_iter()
+            .filter(|&address| address != 0)
+            .map(|address| (String::new(), address))
+            .collect();
         Ok((!sites.is_empty()).then(|| Sites { sites, slack: slack(found.machine) }))
     }
 
@@ -57,8 +60,10 @@ impl Sites {
             if !image.sections.get(target).is_some_and(|section| TABLES.contains(&section.name.as_slice())) {
                 continue;
             }
-            for place in entries.relocations.iter().filter_map(|relocation| patch::target(image, relocation)) {
-                let section = image.sections.get(place.section).map(|section| section.shown()).unwrap_or_default();
+            for place in entries.relocations.iter().filter_map(|relocation| patch::target(image, relocation))
+            {
+                let section =
+                    image.sections.get(place.section).map(|section| section.shown()).unwrap_or_default();
                 sites.push((section, place.offset));
             }
         }

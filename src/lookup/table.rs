@@ -16,7 +16,8 @@ pub fn render(known: &[Known], sources: &Sources) -> String {
     for row in &rows {
         let cells: Vec<String> =
             row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-        text.push_str(&format!("  {}", cells.join("  ")).trim_end().to_owned());
+        let line = format!("  {}", cells.join("  "));
+        text.push_str(line.trim_end());
         text.push('\n');
     }
     text

@@ -175,7 +175,9 @@ mod tests {
         Wanted::Names(names.iter().map(|name| name.as_bytes().to_vec()).collect())
     }
 
-    fn hits(text: &str, wanted: &Wanted) -> Result<Vec<(String, Vec<(String, u64)>)>> {
+    type Objects = Vec<(String, u64)>;
+
+    fn hits(text: &str, wanted: &Wanted) -> Result<Vec<(String, Objects)>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("Symbols.list");
         std::fs::write(&path, text).unwrap();

@@ -63,6 +63,9 @@ impl Known {
     }
 }
 
+/// A name with one of its definitions.
+type Named = (Vec<u8>, Known);
+
 /// What was found out about some names.
 #[derive(Debug)]
 pub struct Found {
@@ -170,7 +173,7 @@ impl Sources {
                         names.entry(name).or_default().push(known);
                     }
                 }
-                None => self.from_map_alone(&object, hits.iter().flat_map(|hits| &hits.names), &mut names),
+                None => self.add_from_map(&object, hits.iter().flat_map(|hits| &hits.names), &mut names),
             }
         }
         let has = |name: &str| {
@@ -184,7 +187,7 @@ impl Sources {
     }
 
     /// The definitions in an object that is there to be read.
-    fn read(&self, object: &str, file: &Path, wanted: &Wanted) -> Result<(Vec<(Vec<u8>, Known)>, Machine)> {
+    fn read(&self, object: &str, file: &Path, wanted: &Wanted) -> Result<(Vec<Named>, Machine)> {
         let is_vmlinux = object == VMLINUX;
         let spelling = if is_vmlinux { self.spelling } else { Spelling::Exact };
         let found = definitions::find(file, |name| wanted.has(spelling.of(name)))?;
@@ -241,7 +244,7 @@ impl Sources {
 
     /// What the map says of an object that is not there to be read. An object that only refers to what
     /// another one exports has a line, too.
-    fn from_map_alone<'a>(
+    fn add_from_map<'a>(
         &self,
         object: &str,
         hits: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<(String, u64)>)>,

@@ -2,7 +2,9 @@
 
 use crate::elf::Machine;
 use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section};
-use crate::livepatch::names::{self, ANNOTATIONS_PREFIX, Annotated, KlpSymbol, SECTION_PREFIX, SYMBOL_PREFIX};
+use crate::livepatch::names::{
+    self, ANNOTATIONS_PREFIX, Annotated, KlpSymbol, SECTION_PREFIX, SYMBOL_PREFIX,
+};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::special::{self, Special};
 use crate::symbols::sources::VMLINUX;
@@ -13,7 +15,11 @@ const CONVERT: &str = "link it again, and convert it (klpbuild modules)";
 
 /// How many relocations the kernel resolves for a livepatch.
 pub fn relocations(image: &Image) -> usize {
-    image.relocated().filter(|(_, entries, _)| entries.is_livepatch_rela()).map(|(_, e, _)| e.relocations.len()).sum()
+    image
+        .relocated()
+        .filter(|(_, entries, _)| entries.is_livepatch_rela())
+        .map(|(_, e, _)| e.relocations.len())
+        .sum()
 }
 
 /// Checks the sections, symbols and relocations.
@@ -44,7 +50,8 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
 
 /// Annotations do not survive conversion (R14).
 fn leftovers(image: &Image, findings: &mut Findings) {
-    for (_, section) in image.enumerate().filter(|(_, section)| section.name.starts_with(ANNOTATIONS_PREFIX)) {
+    for (_, section) in image.enumerate().filter(|(_, section)| section.name.starts_with(ANNOTATIONS_PREFIX))
+    {
         findings.error("R14", section.shown(), "an annotation is left: it is not converted", CONVERT);
     }
     for symbol in image.symbols.iter().filter(|symbol| Annotated::parse(&symbol.name).is_some()) {
@@ -75,7 +82,8 @@ fn symbols(image: &Image, kernel: &Kernel, findings: &mut Findings) {
                 }
                 if parsed.name.len() > kernel.name_limit {
                     let (length, limit) = (parsed.name.len(), kernel.name_limit);
-                    let message = format!("the name has {length} characters, of which this kernel reads {limit}");
+                    let message =
+                        format!("the name has {length} characters, of which this kernel reads {limit}");
                     findings.error("R3", &*shown, message, "refer to another symbol");
                 }
             }
@@ -206,7 +214,8 @@ impl Checked<'_> {
             && object != VMLINUX
             && self.kernel.applies_early
         {
-            let message = format!("{parsed} belongs to vmlinux: this kernel refuses it in a section for {object}");
+            let message =
+                format!("{parsed} belongs to vmlinux: this kernel refuses it in a section for {object}");
             findings.error("R2", place(), message, CONVERT);
         }
         if let Some(fault) = special::fault_of_type(image.machine(), relocation.kind) {
@@ -218,7 +227,12 @@ impl Checked<'_> {
         match bytes {
             None => findings.error("R1", place(), "it lies outside of its section", CONVERT),
             Some(bytes) if image.machine() == Machine::X86_64 && bytes.iter().any(|&byte| byte != 0) => {
-                findings.error("R8", place(), "the bytes to be written are not zero: the kernel refuses that", CONVERT);
+                findings.error(
+                    "R8",
+                    place(),
+                    "the bytes to be written are not zero: the kernel refuses that",
+                    CONVERT,
+                );
             }
             Some(_) => {}
         }

@@ -2,10 +2,13 @@
 //! the R rules depends on them.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 
 use anyhow::Result;
+use fs_err as fs;
 
 use crate::elf::image::{Home, Image};
+use crate::elf::notes;
 use crate::elf::trace::Sites;
 use crate::elf::{Binding, Kind};
 use crate::livepatch::names::{Annotated, KlpSymbol};
@@ -20,7 +23,12 @@ use crate::verify::Findings;
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
-pub fn check(image: &Image, sources: &Sources, patch: Option<&Patch>, findings: &mut Findings) -> Result<Kernel> {
+pub fn check(
+    image: &Image,
+    sources: &Sources,
+    patch: Option<&Patch>,
+    findings: &mut Findings,
+) -> Result<Kernel> {
     let symbols: Vec<KlpSymbol> = image
         .symbols
         .iter()
@@ -28,8 +36,11 @@ pub fn check(image: &Image, sources: &Sources, patch: Option<&Patch>, findings: 
         .filter_map(|symbol| KlpSymbol::parse(&symbol.name))
         .collect();
     let functions = patch.iter().flat_map(|patch| &patch.objects).flat_map(|object| &object.functions);
-    let names: HashSet<Vec<u8>> =
-        symbols.iter().map(|symbol| symbol.name.clone()).chain(functions.map(|f| f.old_name.clone())).collect();
+    let names: HashSet<Vec<u8>> = symbols
+        .iter()
+        .map(|symbol| symbol.name.clone())
+        .chain(functions.map(|f| f.old_name.clone()))
+        .collect();
     let found = sources.find(&Wanted::Names(names))?;
     is_for_this_kernel(image, sources, &found, findings);
     for symbol in &symbols {
@@ -66,7 +77,7 @@ fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings:
         );
     }
     if let (Some(vmlinux), Some(release)) = (sources.vmlinux(), &release)
-        && crate::elf::running_kernel_differs(&vmlinux, release)
+        && running_kernel_differs(&vmlinux, release)
     {
         findings.warning(
             "S4",
@@ -77,11 +88,22 @@ fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings:
     }
 }
 
+/// Whether a kernel of this release is running that is not this vmlinux.
+fn running_kernel_differs(vmlinux: &Path, release: &str) -> bool {
+    let running = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let notes = fs::read("/sys/kernel/notes").ok().and_then(|notes| notes::build_id_in_notes(&notes));
+    let own = notes::build_id(vmlinux).ok().flatten();
+    running.trim() == release && notes.is_some() && own.is_some() && notes != own
+}
+
 /// S1, S3, S5, S8, and R9 and R10 for what the symbol turns out to be.
 fn check_symbol(symbol: &KlpSymbol, sources: &Sources, found: &Found, findings: &mut Findings) {
-    let place = format!(".klp.sym.{}.{},{}", symbol.object, String::from_utf8_lossy(&symbol.name), symbol.sympos);
+    let place =
+        format!(".klp.sym.{}.{},{}", symbol.object, String::from_utf8_lossy(&symbol.name), symbol.sympos);
     match meant(found, &symbol.object, &symbol.name, symbol.sympos) {
-        Err((rule, message)) => findings.error(rule, place, message, "convert it for this kernel (klpbuild lookup)"),
+        Err((rule, message)) => {
+            findings.error(rule, place, message, "convert it for this kernel (klpbuild lookup)");
+        }
         Ok(known) => {
             if let Some((rule, message)) = unusable(&known) {
                 findings.error(rule, &*place, message, "refer to another symbol");
@@ -105,14 +127,21 @@ fn meant(found: &Found, object: &str, name: &[u8], sympos: u64) -> Result<Known,
     let own: Vec<&Known> = found.of(name).iter().filter(|known| known.object == object).collect();
     let Some(first) = own.first() else { return Err(("S1", format!("{object} does not define it"))) };
     match sympos {
-        0 if first.total > 1 => {
-            Err(("S1", format!("position 0 means the only one, but {object} has {} of this name", first.total)))
-        }
-        0 => Ok(own.iter().find(|known| known.position.is_some()).map_or_else(|| (*first).clone(), |k| (*k).clone())),
+        0 if first.total > 1 => Err((
+            "S1",
+            format!("position 0 means the only one, but {object} has {} of this name", first.total),
+        )),
+        0 => Ok(own
+            .iter()
+            .find(|known| known.position.is_some())
+            .map_or_else(|| (*first).clone(), |k| (*k).clone())),
         _ if sympos > first.total => {
             Err(("S1", format!("position {sympos} is beyond the {} of this name in {object}", first.total)))
         }
-        _ => Ok(own.iter().find(|known| known.position == Some(sympos)).map_or_else(|| (*first).clone(), |k| (*k).clone())),
+        _ => Ok(own
+            .iter()
+            .find(|known| known.position == Some(sympos))
+            .map_or_else(|| (*first).clone(), |k| (*k).clone())),
     }
 }
 
