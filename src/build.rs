@@ -1,6 +1,6 @@
 //! `klpbuild modules`: compile, map, modpost.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::convert;
@@ -216,7 +216,10 @@ fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<
         exit => return Ok(exit),
     }
     if report.is_some() && !plan.conversion.is_off {
-        convert(plan)?;
+        let exit = convert(plan)?;
+        if exit != Exit::Done {
+            return Ok(exit);
+        }
     }
     // V=1 and -s have no steps: that says nothing of the next run.
     if outcome.run.steps > 0 {
@@ -237,18 +240,16 @@ fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<
 }
 
 /// Converts the livepatches that the map step found.
-fn convert(plan: &Plan) -> Result<()> {
+fn convert(plan: &Plan) -> Result<Exit> {
     let objtree = &plan.tree.objtree;
     let list = fs::read_to_string(objtree.join("modules.livepatch"))?;
     // With goals of its own, make may not have come to link all of them.
     let built = |module: &&str| objtree.join(module).is_file();
     let modules: Vec<String> = list.lines().filter(built).map(str::to_owned).collect();
     let mut watch = Watch::begin()?;
-    let converted = convert::convert_tree(objtree, &modules, plan.conversion.keep_module_exports, plan.quiet);
-    match watch.received() {
-        Some(signal) => bail!("stopped by signal {signal} while livepatches were converted: run it again"),
-        None => converted,
-    }
+    // Each is converted or as it was: a signal waits until all are.
+    convert::convert_tree(objtree, &modules, plan.conversion.keep_module_exports, plan.quiet)?;
+    Ok(watch.received().map_or(Exit::Done, Exit::Signal))
 }
 
 pub(crate) fn count(number: usize, noun: &str) -> String {

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::cli::{Format, LookupArgs, Options};
 use crate::dwarf::Fate;
+use crate::elf::Kind;
 use crate::exit::Exit;
 use crate::plan;
 use crate::symbols::list::Wanted;
@@ -170,7 +171,12 @@ fn advice(name: &str, known: &Known, sources: &Sources) -> String {
         _ => "",
     };
     let sympos = known.sympos().unwrap_or(0);
-    format!("{exported}{line}\nin a klp_func: .old_name = \"{name}\", .old_sympos = {sympos}\n")
+    let is_data = known.definition.as_ref().is_some_and(|definition| definition.kind == Kind::Object);
+    let function = match is_data {
+        true => String::new(),
+        false => format!("in a klp_func: .old_name = \"{name}\", .old_sympos = {sympos}\n"),
+    };
+    format!("{exported}{line}\n{function}")
 }
 
 /// What the debugging information of vmlinux says of a name that has no symbol: a sentence that follows

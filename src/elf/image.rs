@@ -388,6 +388,17 @@ impl Section {
         self.header.sh_flags.0
     }
 
+    /// Gives it another name.
+    pub fn rename(&mut self, name: Vec<u8>) {
+        self.name = name;
+        self.is_new = true;
+    }
+
+    /// Gives it other flags (`sh_flags`).
+    pub fn set_flags(&mut self, flags: u64) {
+        self.header.sh_flags = elf::SectionFlags(flags);
+    }
+
     /// The size of an entry (`sh_entsize`).
     pub fn entsize(&self) -> u64 {
         self.header.sh_entsize

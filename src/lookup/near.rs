@@ -36,8 +36,12 @@ pub fn nearest(name: &str, parts: &[&[u8]]) -> Vec<String> {
     near.into_iter().take(5).map(|(_, text)| text).collect()
 }
 
-/// How far two names are apart, if that is at most `limit`.
+/// How far two names are apart, if that is at most `limit`. A name that begins with the other comes after
+/// those that only look like it.
 fn distance(name: &str, candidate: &str, limit: usize) -> Option<usize> {
+    if name.len() >= 4 && candidate.strip_prefix(name).is_some_and(|rest| rest.starts_with('_')) {
+        return Some(limit + candidate.len() - name.len());
+    }
     if candidate == name || candidate.len().abs_diff(name.len()) > limit {
         return None;
     }
@@ -98,6 +102,7 @@ mod tests {
                 "cmdline_proc.isra.0 (vmlinux)",
                 "cmdline_porc (vmlinux)",
                 "cmdline_proc.x (m_x)",
+                "cmdline_proc_show (vmlinux)",
             ]
         );
         assert!(nearest("something_else", &parts(list)).is_empty());
