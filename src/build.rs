@@ -188,7 +188,14 @@ fn in_phases(
         }
     }
     let tree = &plan.tree;
-    let (report, _) = hook::step(&tree.objtree, &tree.srctree, kbuild, &plan.variables, &plan.state)?;
+    let (report, _) = hook::step(
+        &tree.objtree,
+        &tree.srctree,
+        kbuild,
+        &plan.variables,
+        &plan.state,
+        plan.conversion.is_off,
+    )?;
     let mut command = plan.make(goals);
     command.arg("KBUILD_BUILTIN=y");
     let modpost = fs::read_to_string(plan.state.modpost_arguments())?;
@@ -246,6 +253,11 @@ fn convert(plan: &Plan) -> Result<Exit> {
     // With goals of its own, make may not have come to link all of them.
     let built = |module: &&str| objtree.join(module).is_file();
     let modules: Vec<String> = list.lines().filter(built).map(str::to_owned).collect();
+    if !modules.is_empty() && plan.variable("INSTALL_MOD_STRIP").is_some_and(|value| !value.is_empty()) {
+        terminal::say(
+            "INSTALL_MOD_STRIP strips livepatches as well, and may spoil them: install them unstripped",
+        );
+    }
     let mut watch = Watch::begin()?;
     // Each is converted or as it was: a signal waits until all are.
     convert::convert_tree(objtree, &modules, plan.conversion.keep_module_exports, plan.quiet)?;

@@ -77,11 +77,12 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
         );
         return Ok(Outcome::Unchanged);
     }
-    let decided = decide::decide(&image, sources, choices)?;
+    let mut decided = decide::decide(&image, sources, choices)?;
     let patch = Patch::read(&image);
     let placed = place::place(&image, &decided, patch.as_ref())?;
     let relocations = placed.sections.values().map(Vec::len).sum();
     let notes = placed.notes.clone();
+    decided.keep(&placed.kept);
     if decided.is_empty() && has_mark {
         return Ok(Outcome::Unchanged);
     }

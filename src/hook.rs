@@ -76,8 +76,9 @@ pub fn run() -> Result<()> {
         srctree.context("`klpbuild hook` is for the makefile fragment of `klpbuild modules` alone")?;
     let state = State::at(&objtree);
     let variables = makeflags::Inherited::from_env().assignments;
-    let result =
-        Kbuild::detect(&srctree).and_then(|kbuild| step(&objtree, &srctree, &kbuild, &variables, &state));
+    let unconverted = std::env::var_os(UNCONVERTED).is_some_and(|value| !value.is_empty());
+    let result = Kbuild::detect(&srctree)
+        .and_then(|kbuild| step(&objtree, &srctree, &kbuild, &variables, &state, unconverted));
     match &result {
         Ok((report, written)) => {
             if *written == Written::Changed {
@@ -90,7 +91,8 @@ pub fn run() -> Result<()> {
     result.map(drop)
 }
 
-/// Makes the map of the object tree and gets modpost ready for it.
+/// Makes the map of the object tree and gets modpost ready for it. With `unconverted`, livepatches are to
+/// stay as they are linked.
 ///
 /// # Errors
 /// An object cannot be read, a list cannot be written, or a livepatch refers to a symbol that nothing
@@ -101,6 +103,7 @@ pub fn step(
     kbuild: &Kbuild,
     variables: &[String],
     state: &State,
+    unconverted: bool,
 ) -> Result<(Report, Written)> {
     let inputs = inputs(objtree, Some(srctree), Some(kbuild), variables)?;
     let map = Map::make(objtree, &inputs)?;
@@ -110,7 +113,6 @@ pub fn step(
         bail!("{}", verdict.problems.join("\n"));
     }
     prepare_modpost(&map, &inputs, kbuild, &verdict, state)?;
-    let unconverted = std::env::var_os(UNCONVERTED).is_some_and(|value| !value.is_empty());
     remove_outdated(objtree, &map, &inputs, unconverted)?;
     let report =
         Report { modules: map.modules, livepatches: map.livepatches.len(), names: map.names, failed: false };

@@ -7,6 +7,7 @@ pub mod near;
 pub mod table;
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use regex::bytes::Regex;
@@ -181,9 +182,8 @@ fn advice(name: &str, known: &Known, sources: &Sources) -> String {
 
 /// What the debugging information of vmlinux says of a name that has no symbol: a sentence that follows
 /// another, or nothing.
-pub fn fate(name: &str, sources: &Sources) -> String {
-    let Some(vmlinux) = sources.vmlinux() else { return String::new() };
-    match crate::elf::lines::fate(&vmlinux, name) {
+pub fn fate(name: &str, vmlinux: Option<&Path>) -> String {
+    match vmlinux.and_then(|vmlinux| crate::elf::lines::fate(vmlinux, name)) {
         Some(Fate::Inlined { file, line, callers }) => {
             let callers = if callers.is_empty() {
                 String::new()

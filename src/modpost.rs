@@ -11,10 +11,13 @@ use std::path::Path;
 use anyhow::Result;
 use rayon::prelude::*;
 
+use crate::convert::problem;
+use crate::elf::image::Image;
 use crate::elf::{Object, Place};
 use crate::livepatch::names::Annotated;
-use crate::lookup::near;
+use crate::lookup::{self, near};
 use crate::symbols::map::{Inputs, Map};
+use crate::symbols::modules::Module;
 use crate::tree::era::Modpost;
 
 /// A symbol's name, raw.
@@ -65,7 +68,7 @@ impl Verdict {
             }
         }
         let mut verdict = Verdict::default();
-        let mut unknown: BTreeMap<&[u8], Vec<String>> = BTreeMap::new();
+        let mut unknown: BTreeMap<&[u8], Vec<&Module>> = BTreeMap::new();
         for livepatch in &map.livepatches {
             for name in livepatch.undefined.iter().filter(|name| wanted.contains(&meant(name))) {
                 // An annotated name is nobody's export.
@@ -75,14 +78,14 @@ impl Verdict {
                 if all.defined.contains(&meant(name)) {
                     verdict.allowed.insert(name.clone());
                 } else {
-                    unknown.entry(name).or_default().push(livepatch.module.ko());
+                    unknown.entry(name).or_default().push(&livepatch.module);
                 }
             }
         }
         verdict.missing_elsewhere =
             verdict.allowed.intersection(&all.wanted.into_iter().collect()).cloned().collect();
         if !unknown.is_empty() {
-            verdict.problems = describe(&unknown, map);
+            verdict.problems = describe(&unknown, map, inputs);
         }
         Ok(verdict)
     }
@@ -179,23 +182,33 @@ fn exported_name(marker: &[u8]) -> Option<&[u8]> {
     Some(name.rsplit(|&byte| byte == b'.').next().unwrap_or(name))
 }
 
-/// A message for each unknown name, with the nearest ones of the map.
-fn describe(unknown: &BTreeMap<&[u8], Vec<String>>, map: &Map) -> Vec<String> {
-    let message = |(name, users): (&&[u8], &Vec<String>)| {
-        let name = String::from_utf8_lossy(name);
-        let parts: Vec<&[u8]> = map.parts.iter().skip(1).map(Vec::as_slice).collect();
-        let near = near::nearest(&name, &parts);
-        let hint = if near.is_empty() {
-            "no name in the map is like it".to_owned()
-        } else {
-            format!("the nearest names are {}", near.join(", "))
-        };
+/// A message for each unknown name: who refers to it and where, the nearest names of the map, and what
+/// vmlinux's debugging information knows of it.
+fn describe(unknown: &BTreeMap<&[u8], Vec<&Module>>, map: &Map, inputs: &Inputs) -> Vec<String> {
+    let parts: Vec<&[u8]> = map.parts.iter().skip(1).map(Vec::as_slice).collect();
+    let message = |(name, users): (&&[u8], &Vec<&Module>)| {
+        let shown = String::from_utf8_lossy(name);
+        let users_shown: Vec<String> = users.iter().map(|module| module.ko()).collect();
+        let uses: String = users.iter().map(|module| uses(module, name, inputs)).collect();
+        let plain = meant(name);
+        let plain = String::from_utf8_lossy(&plain);
         format!(
-            "{}: undefined symbol {name}: nothing exports it, and neither vmlinux nor any module defines it; {hint}",
-            users.join(", ")
+            "{}: Unable to find missing symbol: {shown}: nothing exports it, and neither vmlinux nor any module \
+             defines it{}{}{uses}",
+            users_shown.join(", "),
+            near::among(&near::nearest(&plain, &parts)),
+            lookup::fate(&plain, Some(&inputs.vmlinux)),
         )
     };
     unknown.iter().map(message).collect()
+}
+
+/// Where a livepatch's object refers to a symbol.
+fn uses(module: &Module, name: &[u8], inputs: &Inputs) -> String {
+    let object = inputs.modules.iter().find(|(other, _)| other == module);
+    let Some(image) = object.and_then(|(_, path)| Image::read(path).ok()) else { return String::new() };
+    let symbol = image.symbols.iter().position(|symbol| symbol.name == name);
+    symbol.map(|symbol| problem::uses(&image, symbol)).unwrap_or_default()
 }
 
 /// What a strict look at the ordinary modules finds, in modpost's words: for trees whose modpost can only be

@@ -1,7 +1,7 @@
 //! Which definition each undefined symbol of a livepatch means: the one that an annotation names, or the only
 //! one there is. What is exported stays as it is.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::Result;
 
@@ -42,6 +42,13 @@ pub struct Decided {
 }
 
 impl Decided {
+    /// Leaves symbols as they are after all.
+    pub fn keep(&mut self, symbols: &BTreeSet<usize>) {
+        for decision in symbols.iter().filter_map(|symbol| self.symbols.remove(symbol)) {
+            self.kept.insert(decision.symbol.object);
+        }
+    }
+
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
         self.symbols.is_empty() && self.annotations.sections.is_empty()

@@ -24,6 +24,9 @@ pub struct Placed {
     pub notes: BTreeSet<String>,
     /// Modules that have to be there before the livepatch is.
     pub needed: BTreeSet<String>,
+    /// Symbols that a module exports and that stay normal ones after all, by index: some reference to them
+    /// could not work otherwise.
+    pub kept: BTreeSet<usize>,
 }
 
 /// Sorts the references to the symbols that were decided on. Those in sections that are not loaded stay
@@ -48,10 +51,8 @@ pub fn place(image: &Image, decided: &Decided, patch: Option<&Patch>) -> Result<
         for relocation in &entries.relocations {
             let Some(decision) = decided.symbols.get(&relocation.symbol) else { continue };
             match chooser.choose(target, relocation, decision) {
-                Ok(object) => {
-                    placed.note(&object, decision);
-                    placed.sections.entry((target, object)).or_default().push(*relocation);
-                }
+                Ok(object) => placed.sections.entry((target, object)).or_default().push(*relocation),
+                Err(_) if decision.is_exported => drop(placed.kept.insert(relocation.symbol)),
                 Err(reason) => {
                     let line = lines.as_ref().and_then(|lines| lines.at(target, relocation.offset));
                     let at = problem::place(image, target, relocation, line);
@@ -61,10 +62,33 @@ pub fn place(image: &Image, decided: &Decided, patch: Option<&Patch>) -> Result<
         }
     }
     problems.end()?;
+    placed.finish(decided);
     Ok(placed)
 }
 
 impl Placed {
+    /// Takes out what is kept, and notes what has to be known of the rest.
+    fn finish(&mut self, decided: &Decided) {
+        let kept = &self.kept;
+        self.sections.values_mut().for_each(|entries| entries.retain(|entry| !kept.contains(&entry.symbol)));
+        self.sections.retain(|_, entries| !entries.is_empty());
+        let placed: BTreeSet<(String, usize)> = (self.sections.iter())
+            .flat_map(|((_, object), entries)| entries.iter().map(|entry| (object.clone(), entry.symbol)))
+            .collect();
+        for (object, symbol) in placed {
+            if let Some(decision) = decided.symbols.get(&symbol) {
+                self.note(&object, decision);
+            }
+        }
+        for decision in self.kept.iter().filter_map(|symbol| decided.symbols.get(symbol)) {
+            let (name, owner) = (String::from_utf8_lossy(&decision.symbol.name), &decision.symbol.object);
+            self.notes.insert(format!(
+                "it depends on {owner}, which exports {name}: which patched object the reference is there for \
+                 cannot be told (R10)"
+            ));
+        }
+    }
+
     fn note(&mut self, object: &str, decision: &Decision) {
         let owner = &decision.symbol.object;
         if owner == object || owner == VMLINUX {

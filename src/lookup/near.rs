@@ -52,8 +52,12 @@ fn distance(name: &str, candidate: &str, limit: usize) -> Option<usize> {
 /// What to say of names like `name`: a sentence that follows another.
 pub fn hint(name: &str, sources: &Sources) -> String {
     let text = sources.list.as_ref().and_then(|list| fs::read(list).ok()).unwrap_or_default();
-    let near = nearest(name, &parts(&text));
-    match near.as_slice() {
+    among(&nearest(name, &parts(&text)))
+}
+
+/// Names that are near, as a sentence that follows another.
+pub fn among(near: &[String]) -> String {
+    match near {
         [] => "; no name in the map is like it".to_owned(),
         near => format!("; the nearest names are {}", near.join(", ")),
     }
@@ -72,7 +76,7 @@ pub fn missing(name: &str, sources: &Sources) -> String {
         "Unable to find missing symbol: {name}: nothing exports it, and neither vmlinux nor any module defines \
          it{}{}",
         hint(name, sources),
-        crate::lookup::fate(name, sources)
+        crate::lookup::fate(name, sources.vmlinux().as_deref())
     )
 }
 

@@ -13,7 +13,7 @@ use crate::elf::definitions::{self, Definition};
 use crate::kallsyms::{self, Spelling, SystemMap};
 use crate::symbols::exports::Exports;
 use crate::symbols::list::{self, Wanted};
-use crate::symbols::modules::{self, ListKind, MODVERDIR};
+use crate::symbols::modules::{self, ListKind, MODVERDIR, Module};
 use crate::tree;
 use crate::tree::era::Kbuild;
 use crate::tree::kernel::{self, Kernel, TELLTALES};
@@ -144,19 +144,19 @@ impl Sources {
             Wanted::Patterns(_) => wanted.clone(),
         };
         let hits = self.list.as_deref().map(|list| list::search(list, &all, self.spelling)).transpose()?;
-        let files = self.files()?;
+        let modules = self.modules()?;
         let mut objects: Vec<String> = match &hits {
             Some(hits) => {
                 let named = hits.names.values().flatten().map(|(object, _)| object.clone());
                 named.collect::<BTreeSet<String>>().into_iter().collect()
             }
-            None => std::iter::once(VMLINUX.to_owned()).chain(files.keys().cloned()).collect(),
+            None => std::iter::once(VMLINUX.to_owned()).chain(modules.names().cloned()).collect(),
         };
         objects.sort_by_key(|object| object != VMLINUX);
         let read = objects
             .into_par_iter()
             .map(|object| {
-                let file = if object == VMLINUX { self.vmlinux() } else { files.get(&object).cloned() };
+                let file = if object == VMLINUX { self.vmlinux() } else { modules.file(&object) };
                 let found = file.map(|file| self.read(&object, &file, &all)).transpose()?;
                 Ok((object, found))
             })
@@ -182,7 +182,8 @@ impl Sources {
         let kernel = Kernel::tell(self.objtree.as_deref(), self.srctree.as_deref(), has);
         names.retain(|name, _| wanted.has(name));
         let listed = hits.map(|hits| hits.objects).unwrap_or_default();
-        let objects = listed.into_iter().chain(files.into_keys()).chain([VMLINUX.to_owned()]).collect();
+        let objects =
+            listed.into_iter().chain(modules.names().cloned()).chain([VMLINUX.to_owned()]).collect();
         Ok(Found { names, objects, kernel, machine })
     }
 
@@ -265,10 +266,13 @@ impl Sources {
         }
     }
 
-    /// The file with the symbols of each module that is no livepatch, by run-time name: the finished module,
-    /// whose order of symbols counts (S5), or else its object.
-    pub fn files(&self) -> Result<BTreeMap<String, PathBuf>> {
-        let Some(objtree) = &self.objtree else { return Ok(BTreeMap::new()) };
+    /// The modules of the object tree that are no livepatches.
+    ///
+    /// # Errors
+    /// The list of modules cannot be read.
+    pub fn modules(&self) -> Result<Modules> {
+        let mut modules = Modules { objtree: self.objtree.clone(), prelink: None, stems: BTreeMap::new() };
+        let Some(objtree) = &self.objtree else { return Ok(modules) };
         let kbuild = self.srctree.as_deref().and_then(|tree| Kbuild::detect(tree).ok());
         let kind = match &kbuild {
             Some(kbuild) => kbuild.era.modules(),
@@ -280,25 +284,40 @@ impl Sources {
             ListKind::ModverDir => objtree.join(MODVERDIR).is_dir(),
         };
         if !is_listed {
-            return Ok(BTreeMap::new());
+            return Ok(modules);
         }
         let livepatches = fs::read_to_string(objtree.join("modules.livepatch")).unwrap_or_default();
         let livepatches: HashSet<&str> = livepatches.lines().collect();
-        let mut files = BTreeMap::new();
-        for module in modules::list(objtree, kind).context("the modules of the object tree are not known")? {
-            if livepatches.contains(module.ko().as_str()) {
-                continue;
-            }
-            let finished = objtree.join(module.ko());
-            let file = if finished.is_file() {
-                finished
-            } else {
-                module.object(objtree, kbuild.as_ref().and_then(|kbuild| kbuild.prelink.as_deref()))
-            };
-            if file.is_file() {
-                files.insert(module.name(), file);
-            }
+        let all = modules::list(objtree, kind).context("the modules of the object tree are not known")?;
+        let ordinary = all.into_iter().filter(|module| !livepatches.contains(module.ko().as_str()));
+        modules.stems = ordinary.map(|module| (module.name(), module)).collect();
+        modules.prelink = kbuild.and_then(|kbuild| kbuild.prelink);
+        Ok(modules)
+    }
+}
+
+/// The modules of an object tree, by run-time name.
+#[derive(Debug)]
+pub struct Modules {
+    objtree: Option<PathBuf>,
+    prelink: Option<String>,
+    stems: BTreeMap<String, Module>,
+}
+
+impl Modules {
+    /// The run-time names.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.stems.keys()
+    }
+
+    /// The file with a module's symbols, if it is there: the finished module, whose order of symbols counts
+    /// (S5), or else its object.
+    pub fn file(&self, name: &str) -> Option<PathBuf> {
+        let (objtree, module) = (self.objtree.as_ref()?, self.stems.get(name)?);
+        let finished = objtree.join(module.ko());
+        if finished.is_file() {
+            return Some(finished);
         }
-        Ok(files)
+        Some(module.object(objtree, self.prelink.as_deref())).filter(|file| file.is_file())
     }
 }

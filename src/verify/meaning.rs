@@ -185,7 +185,7 @@ fn undefined(image: &Image, sources: &Sources, findings: &mut Findings) {
 
 /// S7: each old function is there, at its position, and can be traced.
 fn check_functions(patch: &Patch, sources: &Sources, found: &Found, findings: &mut Findings) -> Result<()> {
-    let files = sources.files()?;
+    let modules = sources.modules()?;
     let mut sites: BTreeMap<&str, Option<Sites>> = BTreeMap::new();
     for object in &patch.objects {
         for function in &object.functions {
@@ -212,9 +212,9 @@ fn check_functions(patch: &Patch, sources: &Sources, found: &Found, findings: &m
             }
             let is_vmlinux = object.name == VMLINUX;
             if !sites.contains_key(object.name.as_str()) {
-                let read = match (is_vmlinux, sources.vmlinux(), files.get(&object.name)) {
+                let read = match (is_vmlinux, sources.vmlinux(), modules.file(&object.name)) {
                     (true, Some(vmlinux), _) => Sites::of_vmlinux(&vmlinux)?,
-                    (false, _, Some(file)) => Image::read(file).ok().as_ref().and_then(Sites::of_module),
+                    (false, _, Some(file)) => Image::read(&file).ok().as_ref().and_then(Sites::of_module),
                     _ => None,
                 };
                 sites.insert(&object.name, read);

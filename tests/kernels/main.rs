@@ -98,7 +98,7 @@ fn check(source: &Path) {
     step("a livepatch that refers to nothing known is refused");
     let unknown = kernel.klpbuild(&["KLPBUILD_UNKNOWN=m"]).ends(1);
     for word in [
-        "klpbuild-unknown.ko: undefined symbol saved_comand_line",
+        "klpbuild-unknown.ko: Unable to find missing symbol: saved_comand_line",
         "nearest names are saved_command_line (vmlinux)",
     ] {
         assert!(unknown.stderr.contains(word), "{}", unknown.stderr);

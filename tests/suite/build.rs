@@ -150,7 +150,7 @@ fn modpost_is_strict_with_ordinary_modules() {
 fn a_livepatch_may_refer_to_what_the_map_defines() {
     for tree in TREES {
         let space = Space::configured(tree);
-        let ran = space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+        let ran = space.klpbuild(&["modules", "O=../obj", "KNOWN=m", "--no-convert"]).ok();
         assert!(!ran.stderr.contains("ERROR"), "{}", ran.stderr);
         let undefined = space.sh("nm -u ../obj/samples/livepatch/lp-known.ko").ok().stdout;
         assert_eq!(
@@ -159,9 +159,40 @@ fn a_livepatch_may_refer_to_what_the_map_defines() {
         );
         let symvers = space.read("obj/Module.symvers");
         assert!(symvers.contains("\tklog\t") && !symvers.contains("hidden_counter"), "{tree}: {symvers}");
+    }
+}
+
+/// Conversion after the final link, in each era: once, again only when it has to be, undone by --no-convert.
+#[test]
+fn livepatches_are_converted_when_they_are_linked() {
+    for tree in TREES {
+        let space = Space::configured(tree);
+        let ko = "../obj/samples/livepatch/lp-known.ko";
+        let symbols = |space: &Space| {
+            let text = space.sh(&format!("readelf -sW {ko}")).ok().stdout;
+            let names = text
+                .lines()
+                .filter_map(|line| line.split_once("OS [0xff20] "))
+                .map(|(_, name)| name.to_owned());
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        let converted = ["vmlinux.hidden_counter,0", "vmlinux.saved_command_line,0"];
+        let converted = converted.map(|name| format!(".klp.sym.{name}")).into();
+        let ran = space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+        assert!(ran.stdout.contains("\n  KLP [M] samples/livepatch/lp-known.ko\n"), "{tree}: {}", ran.stdout);
+        assert_eq!(symbols(&space), converted, "{tree}");
         let stamps = space.stamps("obj");
-        space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+        let again = space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+        assert!(!again.stdout.contains("KLP [M]"), "{tree}: {}", again.stdout);
         assert_eq!(space.stamps("obj"), stamps, "{tree}");
+        // What it was resolved with is newer: it is linked and converted anew.
+        space.sh("sleep 0.1; touch ../obj/vmlinux ../obj/vmlinux.o; touch -r ../obj/vmlinux ../obj/drivers/*.o").ok();
+        let ran = space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+        assert!(ran.stdout.contains("\n  KLP [M] samples/livepatch/lp-known.ko\n"), "{tree}: {}", ran.stdout);
+        space.klpbuild(&["modules", "O=../obj", "KNOWN=m", "--no-convert"]).ok();
+        assert_eq!(symbols(&space), [].into(), "{tree}");
+        space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+        assert_eq!(symbols(&space), converted, "{tree}");
     }
 }
 
@@ -182,7 +213,7 @@ fn a_livepatch_that_refers_to_nothing_known_is_refused() {
     for tree in TREES {
         let space = Space::configured(tree);
         space.klpbuild(&["modules", "O=../obj", "UNKNOWN=m"]).ends(1).says(&[
-            "klpbuild: error: samples/livepatch/lp-unknown.ko: undefined symbol saved_comand_line: ",
+            "klpbuild: error: samples/livepatch/lp-unknown.ko: Unable to find missing symbol: saved_comand_line: ",
             "the nearest names are saved_command_line (vmlinux)",
         ]);
         assert!(!space.path("obj/samples/livepatch/lp-unknown.ko").exists());

@@ -154,7 +154,7 @@ fn a_hang_is_ended_and_located() {
     fs::write(space.path("then"), "").unwrap();
     let begin = Instant::now();
     attempt(&space, &["lp.ko", "--timeout", "1", "--log", "log"]).ends(1).says(&[
-        "transition to lp: failed, it hangs: not over after 1 s (--timeout SECONDS), 1.",
+        "transition to lp: failed, it hangs: not over after 1 s (--timeout SECONDS), ",
         "\n  | who\n",
         "klpbuild: failed: transition to lp: it hangs",
     ]);
