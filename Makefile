@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# make demo [KDIR=/path]  builds klpbuild and runs it on a kernel
+# make demo [KDIR=/path]  builds klpbuild, runs it on a kernel, and boots that with a livepatch
 # make test               unit tests, miniature trees, and Debian's 6.12 kernel
 # make test-kernels       likewise with Debian's 6.1, and KLPBUILD_TEST_KERNEL=/path
 # make bench              ratios against named rivals
@@ -21,7 +21,8 @@ build:
 
 .PHONY: deps deps-bench
 deps:
-	@[ '$(DEPS)' = no ] || tests/packages build kernel $(if $(filter test test-kernels,$(MAKECMDGOALS)),test)
+	@[ '$(DEPS)' = no ] || tests/packages build kernel $(if $(KDIR),,boot) \
+		$(if $(filter test test-kernels,$(MAKECMDGOALS)),test)
 deps-bench:
 	@[ '$(DEPS)' = no ] || tests/packages build kernel bench
 
@@ -38,7 +39,7 @@ $(KERNELS)/linux-source-%/Makefile: | deps
 .PHONY: demo
 demo: deps $(if $(KDIR),,$(KERNELS)/linux-source-6.12/Makefile)
 	@$(MAKE) --no-print-directory build
-	@KERNELS='$(KERNELS)' tests/demo '$(KDIR)'
+	@KERNELS='$(KERNELS)' tests/demo/run '$(KDIR)'
 
 .PHONY: test
 test: deps $(KERNELS)/linux-source-6.12/Makefile
