@@ -1,6 +1,7 @@
 //! How the kernel counts symbols of one name (sympos; rules S1 to S8): which of vmlinux's symbols kallsyms
 //! keeps, in which order, and under which name.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use anyhow::Result;
@@ -101,22 +102,18 @@ impl SystemMap {
         if !path.is_file() {
             return Ok(None);
         }
-        let text = fs::read(path)?;
+        // Line by line, in a buffer that is used again and again.
+        let mut reader = BufReader::with_capacity(1 << 18, fs::File::open(path)?);
         let mut entries = Vec::new();
-        let mut rest = text.as_slice();
-        while !rest.is_empty() {
-            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-            let (line, tail) = rest.split_at(end);
-            rest = tail.get(1..).unwrap_or_default();
-            // "ffffffff81000000 T name"
-            let Some(space) = memchr::memchr(b' ', line) else { continue };
-            let (address, name) = (line.get(..space), line.get(space + 3..).unwrap_or_default());
-            if wanted(name) {
-                let address = address.and_then(|text| std::str::from_utf8(text).ok());
-                if let Some(address) = address.and_then(|text| u64::from_str_radix(text, 16).ok()) {
-                    entries.push((address, name.to_vec()));
-                }
-            }
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            entries.extend(entry(line.trim_ascii_end()).filter(|(_, name)| wanted(name)).and_then(
+                |(address, name)| {
+                    let address = u64::from_str_radix(std::str::from_utf8(address).ok()?, 16).ok()?;
+                    Some((address, name.to_vec()))
+                },
+            ));
+            line.clear();
         }
         Ok(Some(SystemMap { entries }))
     }
@@ -132,6 +129,12 @@ impl SystemMap {
             definitions.iter().any(|definition| definition.value == *address && definition.name == *name)
         })
     }
+}
+
+/// The address and the name in a line like `ffffffff81000000 T name`.
+fn entry(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = memchr::memchr(b' ', line)?;
+    Some((line.get(..space)?, line.get(space + 3..)?))
 }
 
 /// The definitions in vmlinux that the kernel counts, in the order it counts them: by ascending address (S2),

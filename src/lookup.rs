@@ -6,7 +6,6 @@
 pub mod near;
 pub mod table;
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -98,8 +97,7 @@ fn is_glob(name: &str) -> bool {
 
 fn wanted(arguments: &LookupArgs) -> Result<Wanted> {
     if !arguments.regex && !arguments.names.iter().any(|name| is_glob(name)) {
-        let names: HashSet<Vec<u8>> = arguments.names.iter().map(|name| name.clone().into_bytes()).collect();
-        return Ok(Wanted::Names(names));
+        return Ok(Wanted::names(arguments.names.iter().map(|name| name.clone().into_bytes())));
     }
     let pattern = |name: &String| {
         let expression = if arguments.regex {

@@ -96,7 +96,7 @@ pub fn decide(image: &Image, sources: &Sources, choices: Choices) -> Result<Deci
         decided.annotations = annotations;
         return Ok(decided);
     }
-    let found = sources.find(&Wanted::Names(wanted))?;
+    let found = sources.find(&Wanted::names(wanted))?;
     decided.kernel = found.kernel.clone();
     let mut problems = Problems::default();
     for reference in &references {

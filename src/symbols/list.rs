@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err::File;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 use rayon::prelude::*;
 use regex::bytes::Regex;
 
@@ -24,17 +24,71 @@ const LINE: usize = 1 << 16;
 #[derive(Debug, Clone)]
 pub enum Wanted {
     /// These very names.
-    Names(HashSet<Vec<u8>>),
+    Names(Names),
     /// All names that match one of these expressions.
     Patterns(Vec<Regex>),
 }
 
+/// A set of names, with a table of how they begin that tells most other names at a glance.
+#[derive(Debug, Clone)]
+pub struct Names {
+    names: HashSet<Vec<u8>>,
+    beginnings: Vec<bool>,
+}
+
+impl Names {
+    fn slot(first: u8, second: u8) -> usize {
+        usize::from(first) << 8 | usize::from(second)
+    }
+
+    /// Whether a line or name that begins like this may be one of them.
+    fn may_have(&self, line: &[u8]) -> bool {
+        let byte = |index: usize| line.get(index).copied().unwrap_or(0);
+        self.beginnings.get(Names::slot(byte(0), byte(1))).copied().unwrap_or(false)
+    }
+}
+
 impl Wanted {
+    /// These very names.
+    pub fn names(names: impl IntoIterator<Item = Vec<u8>>) -> Wanted {
+        let names: HashSet<Vec<u8>> = names.into_iter().collect();
+        let mut beginnings = vec![false; 1 << 16];
+        for name in &names {
+            let first = name.first().copied().unwrap_or(0);
+            // After a name of one letter comes its end, its type, or what the kernel cuts off.
+            let seconds = name.get(1).map_or(vec![0, b' ', b'.'], |&second| vec![second]);
+            for second in seconds {
+                if let Some(mark) = beginnings.get_mut(Names::slot(first, second)) {
+                    *mark = true;
+                }
+            }
+        }
+        Wanted::Names(Names { names, beginnings })
+    }
+
+    /// Likewise, with more of them.
+    pub fn with(&self, more: &[&str]) -> Wanted {
+        match self {
+            Wanted::Names(known) => {
+                let more = more.iter().map(|name| name.as_bytes().to_vec());
+                Wanted::names(known.names.iter().cloned().chain(more))
+            }
+            Wanted::Patterns(_) => self.clone(),
+        }
+    }
+
     /// Whether a name is looked for.
     pub fn has(&self, name: &[u8]) -> bool {
         match self {
-            Wanted::Names(names) => names.contains(name),
+            Wanted::Names(known) => known.may_have(name) && known.names.contains(name),
             Wanted::Patterns(patterns) => patterns.iter().any(|pattern| pattern.is_match(name)),
+        }
+    }
+
+    fn may_have(&self, line: &[u8]) -> bool {
+        match self {
+            Wanted::Names(known) => known.may_have(line),
+            Wanted::Patterns(_) => true,
         }
     }
 }
@@ -68,7 +122,6 @@ pub fn search(path: &Path, wanted: &Wanted, spelling: Spelling) -> Result<Hits> 
         "{}: Symbol list is in unknown format: its first line is not {FORMAT}; make it anew (klpbuild symbols)",
         path.display()
     );
-    let filter = Filter::of(wanted);
     let pieces: Vec<Range<u64>> =
         (0..length.div_ceil(PIECE)).map(|n| n * PIECE..((n + 1) * PIECE).min(length)).collect();
     let search = |buffer: &mut Vec<u8>, piece: Range<u64>| {
@@ -79,10 +132,11 @@ pub fn search(path: &Path, wanted: &Wanted, spelling: Spelling) -> Result<Hits> 
         file.read_exact_at(buffer, from)?;
         lines(buffer, (piece.end - from) as usize, from == 0, |line| match line {
             [b'*', object @ ..] => Some(Line::Object(String::from_utf8_lossy(object).into_owned())),
+            _ if !wanted.may_have(line) => None,
             _ => {
                 let name = memchr(b' ', line).and_then(|end| line.get(..end)).unwrap_or(line);
                 let name = spelling.of(name);
-                (filter.may_have(name) && wanted.has(name)).then(|| Line::Name(name.to_vec()))
+                wanted.has(name).then(|| Line::Name(name.to_vec()))
             }
         })
         .with_context(|| path.display().to_string())
@@ -131,40 +185,18 @@ fn lines(
 ) -> Result<Vec<Line>> {
     let mut found = Vec::new();
     let mut start = if is_start { 0 } else { memchr(b'\n', buffer).map_or(end, |newline| newline + 1) };
-    while start < end {
-        let rest = buffer.get(start..).unwrap_or_default();
-        let length = memchr(b'\n', rest).unwrap_or(rest.len());
-        ensure!(length < LINE, "a line is longer than {LINE} bytes: this is no list of symbols");
-        found.extend(take(rest.get(..length).unwrap_or_default()));
-        start += length + 1;
+    let rest = buffer.get(start..).unwrap_or_default();
+    let begin = start;
+    for newline in memchr_iter(b'\n', rest).map(|newline| begin + newline).chain([buffer.len()]) {
+        if start >= end {
+            break;
+        }
+        let line = buffer.get(start..newline).unwrap_or_default();
+        ensure!(line.len() < LINE, "a line is longer than {LINE} bytes: this is no list of symbols");
+        found.extend(take(line));
+        start = newline + 1;
     }
     Ok(found)
-}
-
-/// Tells most names that are not wanted by their length and two of their bytes.
-struct Filter(Option<Vec<bool>>);
-
-impl Filter {
-    fn of(wanted: &Wanted) -> Filter {
-        let Wanted::Names(names) = wanted else { return Filter(None) };
-        let mut marks = vec![false; 1 << 16];
-        for name in names {
-            if let Some(mark) = marks.get_mut(Filter::slot(name)) {
-                *mark = true;
-            }
-        }
-        Filter(Some(marks))
-    }
-
-    fn slot(name: &[u8]) -> usize {
-        let byte = |index: usize| usize::from(name.get(index).copied().unwrap_or(0));
-        let length = name.len();
-        (length ^ (byte(length / 2) << 4) ^ (byte(length.saturating_sub(1)) << 8)) & 0xffff
-    }
-
-    fn may_have(&self, name: &[u8]) -> bool {
-        self.0.as_ref().is_none_or(|marks| marks.get(Filter::slot(name)).copied().unwrap_or(false))
-    }
 }
 
 #[cfg(test)]
@@ -172,7 +204,7 @@ mod tests {
     use super::*;
 
     fn names(names: &[&str]) -> Wanted {
-        Wanted::Names(names.iter().map(|name| name.as_bytes().to_vec()).collect())
+        Wanted::names(names.iter().map(|name| name.as_bytes().to_vec()))
     }
 
     type Objects = Vec<(String, u64)>;

@@ -138,12 +138,12 @@ impl Sources {
     /// # Errors
     /// The map or an object cannot be read, or System.map is of another build than vmlinux.
     pub fn find(&self, wanted: &Wanted) -> Result<Found> {
-        let telltales: HashSet<Vec<u8>> = TELLTALES.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let all = match wanted {
-            Wanted::Names(names) => Wanted::Names(names.union(&telltales).cloned().collect()),
-            Wanted::Patterns(_) => wanted.clone(),
-        };
-        let hits = self.list.as_deref().map(|list| list::search(list, &all, self.spelling)).transpose()?;
+        let all = wanted.with(&TELLTALES);
+        // vmlinux nearly always has a part in it: it is read while the map is searched.
+        let search = || self.list.as_deref().map(|list| list::search(list, &all, self.spelling)).transpose();
+        let read = || self.vmlinux().map(|vmlinux| self.read(VMLINUX, &vmlinux, &all)).transpose();
+        let (hits, vmlinux) = rayon::join(search, read);
+        let (hits, mut vmlinux) = (hits?, vmlinux?);
         let modules = self.modules()?;
         let mut objects: Vec<String> = match &hits {
             Some(hits) => {
@@ -156,7 +156,7 @@ impl Sources {
         let read = objects
             .into_par_iter()
             .map(|object| {
-                let file = if object == VMLINUX { self.vmlinux() } else { modules.file(&object) };
+                let file = if object == VMLINUX { None } else { modules.file(&object) };
                 let found = file.map(|file| self.read(&object, &file, &all)).transpose()?;
                 Ok((object, found))
             })
@@ -164,7 +164,7 @@ impl Sources {
         let mut names: BTreeMap<Vec<u8>, Vec<Known>> = BTreeMap::new();
         let mut machine = None;
         for (object, found) in read {
-            match found {
+            match if object == VMLINUX { vmlinux.take() } else { found } {
                 Some((known, of)) => {
                     if object == VMLINUX {
                         machine = Some(of);

@@ -41,7 +41,7 @@ pub fn check(
         .map(|symbol| symbol.name.clone())
         .chain(functions.map(|f| f.old_name.clone()))
         .collect();
-    let found = sources.find(&Wanted::Names(names))?;
+    let found = sources.find(&Wanted::names(names))?;
     is_for_this_kernel(image, sources, &found, findings);
     for symbol in &symbols {
         check_symbol(symbol, sources, &found, findings);
