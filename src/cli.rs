@@ -154,6 +154,17 @@ pub struct SymbolsArgs {
     pub output: Option<PathBuf>,
 }
 
+/// What symbols are looked up in.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SourceArgs {
+    /// The map of symbols [default: Symbols.list in the object tree]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
+    /// The object tree of the kernel [default: where the map lies, or the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub objtree: Option<PathBuf>,
+}
+
 /// Arguments of `klpbuild convert`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConvertArgs {
@@ -163,12 +174,9 @@ pub struct ConvertArgs {
     /// Write the result to OUT.ko [default: in place]
     #[arg(short, long, value_name = "OUT.ko")]
     pub output: Option<PathBuf>,
-    /// The map of symbols [default: Symbols.list in the object tree]
-    #[arg(long, value_name = "FILE")]
-    pub symbols: Option<PathBuf>,
-    /// The object tree of the kernel [default: where the map lies, or the current directory]
-    #[arg(long, value_name = "DIR")]
-    pub objtree: Option<PathBuf>,
+    /// What symbols are looked up in.
+    #[command(flatten)]
+    pub sources: SourceArgs,
     /// Leave references to what modules export as they are: the livepatch then depends on these modules
     #[arg(long)]
     pub keep_module_exports: bool,
@@ -196,12 +204,9 @@ pub struct LookupArgs {
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// The map of symbols [default: Symbols.list in the object tree]
-    #[arg(long, value_name = "FILE")]
-    pub symbols: Option<PathBuf>,
-    /// The object tree of the kernel [default: where the map lies, or the current directory]
-    #[arg(long, value_name = "DIR")]
-    pub objtree: Option<PathBuf>,
+    /// What symbols are looked up in.
+    #[command(flatten)]
+    pub sources: SourceArgs,
 }
 
 /// Arguments of `klpbuild verify`.
@@ -213,12 +218,9 @@ pub struct VerifyArgs {
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// The map of symbols [default: Symbols.list in the object tree]
-    #[arg(long, value_name = "FILE")]
-    pub symbols: Option<PathBuf>,
-    /// The object tree of the kernel [default: where the map lies, or the current directory]
-    #[arg(long, value_name = "DIR")]
-    pub objtree: Option<PathBuf>,
+    /// What symbols are looked up in.
+    #[command(flatten)]
+    pub sources: SourceArgs,
 }
 
 /// Arguments of `klpbuild header`.

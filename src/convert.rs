@@ -104,34 +104,13 @@ fn needs_conversion(image: &Image) -> bool {
         || image.symbols.iter().any(|s| s.home == Home::Undefined && Annotated::parse(&s.name).is_some())
 }
 
-/// What a command was told to look symbols up in: the object tree, a list, or both. A list that lies in an
-/// object tree stands for that as well; if nothing is said, `start` is the tree.
-///
-/// # Errors
-/// There is no such tree or list.
-pub fn sources(start: &Path, objtree: Option<&Path>, list: Option<&Path>) -> Result<Sources> {
-    let objtree = objtree.map(|tree| start.join(tree));
-    if let Some(objtree) = &objtree {
-        ensure!(objtree.is_dir(), "{}: no such directory: --objtree names an object tree", objtree.display());
-    }
-    let list = list.map(|list| start.join(list));
-    let beside =
-        list.as_deref().and_then(Path::parent).filter(|directory| directory.join("vmlinux").is_file());
-    let objtree = match (objtree, &list) {
-        (Some(objtree), _) => Some(objtree),
-        (None, Some(_)) => beside.map(Path::to_path_buf),
-        (None, None) => Some(start.to_path_buf()),
-    };
-    Sources::open(objtree.as_deref(), list.as_deref())
-}
-
 /// `klpbuild convert`: converts one file.
 ///
 /// # Errors
 /// It cannot be converted; nothing is written then.
 pub fn command(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let start = plan::start(options)?;
-    let sources = sources(&start, arguments.objtree.as_deref(), arguments.symbols.as_deref())?;
+    let sources = Sources::named(&start, &arguments.sources)?;
     let choices = Choices { keep_module_exports: arguments.keep_module_exports, is_marked: false };
     let input = start.join(&arguments.input);
     let output = arguments.output.as_ref().map_or(input.clone(), |output| start.join(output));

@@ -50,8 +50,7 @@ struct Row<'a> {
 /// There is no map and no vmlinux, or something cannot be read.
 pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     let start = plan::start(options)?;
-    let sources =
-        crate::convert::sources(&start, arguments.objtree.as_deref(), arguments.symbols.as_deref())?;
+    let sources = Sources::named(&start, &arguments.sources)?;
     let wanted = wanted(arguments)?;
     let found = sources.find(&wanted)?;
     let missing: Vec<&String> = match &wanted {

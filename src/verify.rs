@@ -123,14 +123,13 @@ pub fn verify(image: &Image, sources: &Sources) -> Result<Vec<Finding>> {
 /// There is nothing to check them against, or nothing can be printed.
 pub fn command(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
     let start = plan::start(options)?;
-    let sources =
-        match crate::convert::sources(&start, arguments.objtree.as_deref(), arguments.symbols.as_deref()) {
-            Ok(sources) => sources,
-            Err(error) => {
-                terminal::error(&error);
-                return Ok(Exit::Unchecked);
-            }
-        };
+    let sources = match Sources::named(&start, &arguments.sources) {
+        Ok(sources) => sources,
+        Err(error) => {
+            terminal::error(&error);
+            return Ok(Exit::Unchecked);
+        }
+    };
     let build_id = sources.vmlinux().and_then(|vmlinux| crate::elf::notes::build_id(&vmlinux).ok().flatten());
     let build_id = build_id.map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     let mut exit = Exit::Done;

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 use rayon::prelude::*;
 
+use crate::cli::SourceArgs;
 use crate::elf::Machine;
 use crate::elf::definitions::{self, Definition};
 use crate::kallsyms::{self, Spelling, SystemMap};
@@ -115,6 +116,30 @@ impl Sources {
             srctree,
             list,
         })
+    }
+
+    /// Looks at what a command was told to: the object tree, a list, or both. A list that lies in an object tree
+    /// stands for that as well; if nothing is said, `start` is the tree.
+    ///
+    /// # Errors
+    /// There is no such tree or list, or as [`Sources::open`].
+    pub fn named(start: &Path, arguments: &SourceArgs) -> Result<Sources> {
+        let objtree = arguments.objtree.as_ref().map(|tree| start.join(tree));
+        if let Some(objtree) = &objtree {
+            ensure!(
+                objtree.is_dir(),
+                "{}: no such directory: --objtree names an object tree",
+                objtree.display()
+            );
+        }
+        let list = arguments.symbols.as_ref().map(|list| start.join(list));
+        let beside = list.as_deref().and_then(Path::parent).filter(|tree| tree.join(VMLINUX).is_file());
+        let objtree = match (objtree, &list) {
+            (Some(objtree), _) => Some(objtree),
+            (None, Some(_)) => beside.map(Path::to_path_buf),
+            (None, None) => Some(start.to_path_buf()),
+        };
+        Sources::open(objtree.as_deref(), list.as_deref())
     }
 
     /// The file of vmlinux, if it is there.

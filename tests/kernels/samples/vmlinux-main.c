@@ -4,8 +4,6 @@
  * vmlinux that are not exported, from code and data in several sections.
  */
 #include <linux/jump_label.h>
-#include <linux/livepatch.h>
-#include <linux/module.h>
 #include <linux/seq_file.h>
 #include "klp_relocs.h"
 
@@ -35,28 +33,5 @@ static int lp_cmdline_proc_show(struct seq_file *m, void *v)
 	return 0;
 }
 
-static struct klp_func funcs[] = {
-	{ .old_name = "cmdline_proc_show", .new_func = lp_cmdline_proc_show, },
-	{ }
-};
-
-static struct klp_object objs[] = {
-	{ .funcs = funcs, },
-	{ }
-};
-
-static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objs, };
-
-static int __init lp_init(void)
-{
-	return klp_enable_patch(&patch);
-}
-
-static void __exit lp_exit(void)
-{
-}
-
-module_init(lp_init);
-module_exit(lp_exit);
-MODULE_LICENSE("GPL");
-MODULE_INFO(livepatch, "Y");
+#define IS_MARKED 1
+#include "lp-cmdline.h"

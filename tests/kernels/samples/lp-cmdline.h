@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The rest of a livepatch that has lp_cmdline_proc_show() say what /proc/cmdline
+ * shows. IS_MARKED is 0 if only the Makefile says that it is a livepatch.
+ */
 #include <linux/livepatch.h>
 #include <linux/module.h>
-#include <linux/seq_file.h>
-
-static int lp_cmdline_proc_show(struct seq_file *m, void *v)
-{
-	seq_printf(m, "twin=%x\n", TWIN);
-	return 0;
-}
 
 static struct klp_func funcs[] = {
 	{ .old_name = "cmdline_proc_show", .new_func = lp_cmdline_proc_show, },
