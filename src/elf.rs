@@ -118,6 +118,8 @@ impl Machine {
     pub const S390: Machine = Machine(elf::EM_S390.0);
     /// 64-bit PowerPC
     pub const PPC64: Machine = Machine(elf::EM_PPC64.0);
+    /// 32-bit PowerPC
+    pub const PPC: Machine = Machine(elf::EM_PPC.0);
 }
 
 /// One entry of a symbol table that names something of the program: neither the null entry nor

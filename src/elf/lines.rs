@@ -83,14 +83,13 @@ impl Image {
 
 /// The size in bytes of what a relocation writes, if it is a plain address: what debugging information has.
 fn absolute_size(machine: Machine, kind: u32) -> Option<usize> {
-    const PPC: Machine = Machine(elf::EM_PPC.0);
     const LOONGARCH: Machine = Machine(elf::EM_LOONGARCH.0);
     let (eight, four): (&[u32], &[u32]) = match machine {
         Machine::X86_64 => (&[1], &[10, 11]),
         Machine::AARCH64 => (&[257], &[258]),
         Machine::S390 => (&[22], &[4]),
         Machine::PPC64 => (&[38, 43], &[1, 24]),
-        PPC => (&[], &[1, 24]),
+        Machine::PPC => (&[], &[1, 24]),
         LOONGARCH => (&[2], &[1]),
         _ => (&[], &[]),
     };

@@ -7,7 +7,7 @@ use crate::elf::Machine;
 /// The offsets that the code refers to, relative to its own position: where branches go, and on x86-64 also
 /// what instructions address. `code` begins `start` bytes into its section.
 ///
-/// For machines other than x86-64, arm64, ppc64 and s390x there is nothing to tell: their assemblers leave
+/// For machines other than x86-64, arm64, ppc64, ppc32 and s390x there is nothing to tell: their assemblers leave
 /// relocations.
 pub fn targets(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<u64> {
     match machine {
@@ -16,7 +16,7 @@ pub fn targets(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<u
             // B and BL: imm26, in words
             (word & 0x7c00_0000 == 0x1400_0000).then(|| i64::from((word << 6) as i32 >> 6) * 4)
         }),
-        Machine::PPC64 => words(code, start, little, |word| {
+        Machine::PPC64 | Machine::PPC => words(code, start, little, |word| {
             // b and bl: LI, with AA clear
             (word >> 26 == 18 && word & 2 == 0).then(|| i64::from(((word & 0x03ff_fffc) << 6) as i32 >> 6))
         }),
@@ -90,6 +90,8 @@ mod tests {
             .flat_map(|w| w.to_le_bytes())
             .collect();
         assert_eq!(targets(Machine::PPC64, true, &code, 0), [12, 0]);
+        let code: Vec<u8> = code.chunks(4).flat_map(|word| word.iter().rev().copied()).collect();
+        assert_eq!(targets(Machine::PPC, false, &code, 0), [12, 0]);
         // nopr; brasl %r14,.+8; br %r14
         let code = [0x07, 0x00, 0xc0, 0xe5, 0, 0, 0, 4, 0x07, 0xfe];
         assert_eq!(targets(Machine::S390, false, &code, 0x40), [0x4a]);
