@@ -135,29 +135,28 @@ fn references(image: &Image, starts: &BTreeSet<Place>) -> Vec<(Place, Place)> {
     found
 }
 
-/// Where a relocation leads to. Against a section, x86 code counts from the end of the instruction, which is
-/// 4 bytes or, with a value that follows, up to 8 further: a part that begins there is what is meant.
+/// Where a relocation leads to. Against a section, the addend of code counts from elsewhere: a part that begins
+/// at one of the places it can mean is what is meant.
 fn destination(
     image: &Image,
     relocation: &Relocation,
     in_code: bool,
     starts: &BTreeSet<Place>,
 ) -> Option<Place> {
-    let to = patch::target(image, relocation);
     let symbol = image.symbols.get(relocation.symbol)?;
+    let Home::Section(section) = symbol.home else { return None };
     if symbol.kind() != Kind::Section {
-        // An addend leads into the symbol, or, in code, counts from the end of the instruction.
-        let Home::Section(section) = symbol.home else { return None };
+        // An addend leads into the symbol, or, in code, counts from elsewhere.
         return Some(Place { section, offset: symbol.value() });
     }
-    if !in_code || !special::is_relative(image.machine(), relocation.kind) {
-        return to;
+    if !in_code {
+        return patch::target(image, relocation);
     }
-    let Home::Section(section) = symbol.home else { return None };
-    let at = |bytes: i64| {
-        let offset = symbol.value().checked_add_signed(relocation.addend.checked_add(bytes)?)?;
+    let at = |bytes: &i64| {
+        let offset = symbol.value().checked_add_signed(relocation.addend.checked_add(*bytes)?)?;
         Some(Place { section, offset })
     };
-    let exact = [4, 5, 6, 8].into_iter().filter_map(at).find(|place| starts.contains(place));
-    exact.or_else(|| at(4))
+    let distances = special::distances(image.machine(), relocation.kind);
+    let exact = distances.iter().filter_map(at).find(|place| starts.contains(place));
+    exact.or_else(|| at(distances.first()?))
 }

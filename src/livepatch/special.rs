@@ -74,10 +74,17 @@ pub fn size_of_type(machine: Machine, kind: u32) -> usize {
     }
 }
 
-/// Whether the value of this type is a distance from where it stands.
-pub fn is_relative(machine: Machine, kind: u32) -> bool {
-    // R_X86_64_PC32, R_X86_64_PLT32, R_X86_64_PC64
-    machine == Machine::X86_64 && matches!(kind, 2 | 4 | 24)
+/// How many bytes further than its addend says a reference of this type can lead, because the machine does not
+/// count from where the value stands: x86-64 counts from the end of the instruction (4 bytes, and a value that
+/// may follow), s390x from its start.
+pub fn distances(machine: Machine, kind: u32) -> &'static [i64] {
+    match (machine, kind) {
+        // R_X86_64_PC32, R_X86_64_PLT32, R_X86_64_PC64
+        (Machine::X86_64, 2 | 4 | 24) => &[4, 5, 6, 8],
+        // R_390_PC16DBL, R_390_PLT16DBL, R_390_PC32DBL, R_390_PLT32DBL, R_390_GOTENT
+        (Machine::S390, 17..=20 | 26) => &[-2],
+        _ => &[0],
+    }
 }
 
 /// Whether a name is the toolchain's own and stays a normal symbol, whoever defines it.
