@@ -7,6 +7,8 @@
 //! - [`screen`]: what is printed: on a terminal, in pipes, after failures
 //! - [`stop`]: signals, locks, cleaning
 //! - [`trial`]: `klpbuild try`, with a guest that plays recorded consoles
+//! - [`objtree`]: an object tree assembled for one of five architectures, with a livepatch
+//! - [`golden`]: converted livepatches, as readelf shows them
 //! - [`layers`]: each third-party interface has one place
 
 #![allow(
@@ -18,8 +20,10 @@
 )]
 
 mod build;
+mod golden;
 mod layers;
 mod map;
+mod objtree;
 mod screen;
 mod space;
 mod start;

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A module that is not patched. */
+    .file "lib/provider.c"
+    .text
+    .globl provider_export
+function provider_export
+endfunc provider_export
