@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::elf::image::{Home, Image};
+use crate::elf::Kind;
+use crate::elf::image::{Home, Image, Section};
 use crate::livepatch::names::{self, ANNOTATIONS_PREFIX};
 
 /// Where a symbol is, as the source says.
@@ -61,8 +62,9 @@ impl Annotations {
             }
             ensure!(
                 records == section.data.len() / record,
-                "section {shown} has {} records, of which {records} refer to a symbol",
-                section.data.len() / record
+                "section {shown} has {}, of which {records} refer to a symbol: it is not made by \
+                 KLP_MODULE_RELOC",
+                crate::build::count(section.data.len() / record, "record")
             );
         }
         Ok(found)
@@ -83,17 +85,26 @@ impl Annotations {
         let (Some(bytes), Some(symbol)) = (bytes, image.symbols.get(relocation.symbol)) else {
             bail!("section {shown} has a record that ends outside of it");
         };
-        ensure!(
-            at % record == 0 && relocation.addend == 0,
-            "section {shown} refers to {}{:+#x} at {at:#x}: only whole symbols can be annotated",
-            symbol.shown(),
-            relocation.addend
-        );
-        let name = symbol.shown();
+        let name = match (symbol.kind(), symbol.home) {
+            // What is static has no symbol of its own in a relocation.
+            (Kind::Section, Home::Section(section)) => {
+                let section = image.sections.get(section).map(Section::shown).unwrap_or_default();
+                format!(
+                    "what is {:#x} bytes into {section}",
+                    symbol.value().wrapping_add_signed(relocation.addend)
+                )
+            }
+            _ => symbol.shown(),
+        };
         ensure!(
             symbol.home == Home::Undefined,
             "{name} is annotated in section {shown}, but defined in this very module: declare it extern, and \
              do not define it"
+        );
+        ensure!(
+            at % record == 0 && relocation.addend == 0,
+            "section {shown} refers to {name}{:+#x} at {at:#x}: only whole symbols can be annotated",
+            relocation.addend
         );
         let annotation = Annotation { object: object.to_owned(), sympos: image.number(bytes) };
         match self.symbols.get(&relocation.symbol) {
