@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail, ensure};
 
 use crate::elf::Kind;
-use crate::elf::image::{Home, Image, Section};
+use crate::elf::image::{Home, Image, Relocation, Section};
 use crate::livepatch::names::{self, ANNOTATIONS_PREFIX};
 
 /// Where a symbol is, as the source says.
@@ -56,7 +56,7 @@ impl Annotations {
                 }
                 found.sections.insert(relocations);
                 for relocation in &entries.relocations {
-                    found.add(image, &shown, &object, record, relocation)?;
+                    found.add(image, section, &object, record, relocation)?;
                     records += 1;
                 }
             }
@@ -73,15 +73,15 @@ impl Annotations {
     fn add(
         &mut self,
         image: &Image,
-        shown: &str,
+        section: &Section,
         object: &str,
         record: usize,
-        relocation: &crate::elf::image::Relocation,
+        relocation: &Relocation,
     ) -> Result<()> {
+        let shown = section.shown();
         let at = usize::try_from(relocation.offset).unwrap_or(usize::MAX);
         let position = at.checked_add(image.address_size());
-        let data = image.enumerate().find(|(_, s)| s.shown() == shown).map(|(_, s)| s.data.as_slice());
-        let bytes = position.and_then(|from| data?.get(from..from.checked_add(4)?));
+        let bytes = position.and_then(|from| section.data.get(from..from.checked_add(4)?));
         let (Some(bytes), Some(symbol)) = (bytes, image.symbols.get(relocation.symbol)) else {
             bail!("section {shown} has a record that ends outside of it");
         };
