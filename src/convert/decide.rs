@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::convert::Choices;
 use crate::convert::problem::{self, Problems};
@@ -98,13 +98,20 @@ pub fn decide(image: &Image, sources: &Sources, choices: Choices) -> Result<Deci
     }
     let found = sources.find(&Wanted::names(wanted))?;
     decided.kernel = found.kernel.clone();
+    if let Some(machine) = found.machine.filter(|machine| *machine != image.machine()) {
+        bail!(
+            "the livepatch is for another machine than vmlinux (ELF machine {} and {}): name its own object tree",
+            image.machine().0,
+            machine.0
+        );
+    }
     let mut problems = Problems::default();
     for reference in &references {
         let exporter = match &sources.exports {
             Some(_) => sources.exporter(&reference.name),
             None => markers(&reference.name).iter().find_map(|m| Some(found.of(m).first()?.object.as_str())),
         };
-        match one(image, sources, &found, reference, exporter, choices) {
+        match one(sources, &found, reference, exporter, choices) {
             Ok(Some(decision)) => drop(decided.symbols.insert(reference.index, decision)),
             Ok(None) => decided.kept.extend(exporter.map(str::to_owned)),
             Err(message) => problems.add(message + &problem::uses(image, reference.index)),
@@ -139,7 +146,6 @@ fn references<'a>(image: &Image, annotations: &'a Annotations) -> Vec<Reference<
 
 /// Decides on one symbol: what it becomes, nothing if it stays, or what is wrong with it.
 fn one(
-    image: &Image,
     sources: &Sources,
     found: &Found,
     reference: &Reference<'_>,
@@ -180,7 +186,7 @@ fn one(
     };
     let sympos = said.map_or_else(|| meant.sympos().unwrap_or(0), |(_, sympos)| sympos);
     let symbol = KlpSymbol { object: meant.object.clone(), name: reference.name.clone(), sympos };
-    check(image, found, &symbol, &meant)?;
+    check(found, &symbol, &meant)?;
     Ok(Some(Decision {
         symbol,
         section_object: reference.annotated.as_ref().map(|annotated| annotated.section_object.clone()),
@@ -258,7 +264,7 @@ fn times(count: u64) -> String {
 }
 
 /// Rules that the definition itself has to keep.
-fn check(image: &Image, found: &Found, symbol: &KlpSymbol, meant: &Known) -> Result<(), String> {
+fn check(found: &Found, symbol: &KlpSymbol, meant: &Known) -> Result<(), String> {
     let name = String::from_utf8_lossy(&symbol.name).into_owned();
     let object = &symbol.object;
     if let Some(fault) = names::fault_of_object(object) {
@@ -273,13 +279,6 @@ fn check(image: &Image, found: &Found, symbol: &KlpSymbol, meant: &Known) -> Res
     }
     if symbol.name.contains(&b',') {
         return Err(format!("{name}: the kernel cannot find a symbol with a comma in its name (R3)"));
-    }
-    if let Some(machine) = found.machine.filter(|machine| *machine != image.machine()) {
-        return Err(format!(
-            "the livepatch is for another machine than vmlinux (ELF machine {} and {}): name its own object tree",
-            image.machine().0,
-            machine.0
-        ));
     }
     let Some(definition) = &meant.definition else { return Ok(()) };
     if definition.is_init() {
