@@ -203,6 +203,10 @@ fn only(sources: &Sources, name: &str, known: &[Known]) -> Result<Known, Option<
             // The kernel may see but one of several.
             Ok(known.iter().find(|known| known.position.is_some()).unwrap_or(first).clone())
         }
+        // No annotation could say which: what is wrong is told of the one that stays (S5).
+        [first, ..] if objects.len() == 1 && first.is_split => {
+            Ok(known.iter().find(|known| !known.is_init()).unwrap_or(first).clone())
+        }
         _ => {
             let count = known.len().max(known.iter().map(|known| known.total as usize).max().unwrap_or(0));
             Err(Some(format!(
