@@ -77,5 +77,10 @@ pub fn choices(name: &str, known: &[Known], sources: &Sources) -> String {
             let _ = writeln!(text, "  {line}");
         }
     }
+    if known.iter().any(|known| known.definition.is_none() && known.total > 1) {
+        text.push_str(
+            "positions are not told by the map alone: name the object tree that it was made of (--objtree DIR)",
+        );
+    }
     text.trim_end().to_owned()
 }
