@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use crate::cli::{ConvertArgs, Options};
 use crate::elf::image::{Home, Image};
 use crate::exit::Exit;
-use crate::livepatch::names::Annotated;
+use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::plan;
 use crate::signal::Watch;
@@ -77,6 +77,11 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
         );
         return Ok(Outcome::Unchanged);
     }
+    ensure!(
+        !was_converted(&image),
+        "it was converted, and then written anew by a tool that does not know livepatch symbols (ld -r, for \
+         example; R12): link it again, and convert what comes last"
+    );
     let mut decided = decide::decide(&image, sources, choices)?;
     let patch = Patch::read(&image);
     let placed = place::place(&image, &decided, patch.as_ref())?;
@@ -93,6 +98,15 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
 /// Whether an object has livepatch symbols already (R14).
 pub fn is_converted(image: &Image) -> bool {
     image.symbols.iter().any(|symbol| symbol.home == Home::Livepatch)
+}
+
+/// Whether an object had livepatch symbols: ld -r turns them to absolute ones, and puts their relocations back to
+/// the others.
+fn was_converted(image: &Image) -> bool {
+    image.enumerate().any(|(_, section)| section.is_livepatch_rela())
+        || image.symbols.iter().any(|symbol| {
+            matches!(symbol.home, Home::Reserved(_)) && KlpSymbol::parse(&symbol.name).is_some()
+        })
 }
 
 /// Whether an object has annotations, which do not survive a conversion.
