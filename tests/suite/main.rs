@@ -9,6 +9,9 @@
 //! - [`trial`]: `klpbuild try`, with a guest that plays recorded consoles
 //! - [`objtree`]: an object tree assembled for one of five architectures, with a livepatch
 //! - [`golden`]: converted livepatches, as readelf shows them
+//! - [`convert`]: what `klpbuild convert` refuses and says
+//! - [`header`]: annotations in C, and what debugging information adds to messages
+//! - [`lookup`]: what `klpbuild lookup` finds
 //! - [`layers`]: each third-party interface has one place
 
 #![allow(
@@ -20,8 +23,11 @@
 )]
 
 mod build;
+mod convert;
 mod golden;
+mod header;
 mod layers;
+mod lookup;
 mod map;
 mod objtree;
 mod screen;

@@ -38,6 +38,27 @@ const SYMVERS: &str = "\
 0x00000000\tprovider_export\tlib/provider\tEXPORT_SYMBOL_GPL\t
 ";
 
+/// What a small livepatch does, in the words of the macros in `golden`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Code<'a> {
+    /// In the function that is new in vmlinux.
+    pub patched: &'a str,
+    /// In the function that is new in target_mod.
+    pub target: &'a str,
+    /// In a function that both call.
+    pub shared: &'a str,
+    /// What follows.
+    pub rest: &'a str,
+    /// What is left out (`golden/minimal.s`).
+    pub flags: &'a [&'a str],
+}
+
+/// The path of a source file.
+fn source(name: &str) -> String {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/golden");
+    sources.join(format!("{name}.s")).display().to_string()
+}
+
 /// An object tree in a temporary directory.
 pub struct ObjTree {
     dir: tempfile::TempDir,
@@ -75,6 +96,44 @@ impl ObjTree {
         tree
     }
 
+    /// Likewise, with a livepatch of the code that stands in `code`.
+    pub fn with_code(target: Target, code: &Code<'_>) -> ObjTree {
+        let tree = ObjTree::new(target);
+        tree.livepatch(code);
+        tree
+    }
+
+    /// Makes `in.ko` of `code`.
+    #[track_caller]
+    pub fn livepatch(&self, code: &Code<'_>) {
+        let mut text = code.flags.iter().map(|flag| format!(".set {flag}, 1\n")).collect::<String>();
+        for (name, body) in
+            [("in_patched", code.patched), ("in_target", code.target), ("in_shared", code.shared)]
+        {
+            text.push_str(&format!(".macro {name}\n{body}\n.endm\n"));
+        }
+        self.write("head.s", text);
+        self.write("tail.s", format!("{}\n", code.rest));
+        let minimal = source("minimal");
+        self.tool("as", &[&source(self.target.name), "head.s", &minimal, "tail.s", "-o", "in.ko"]);
+    }
+
+    /// Assembles a text to an object of this name in the root of the tree.
+    #[track_caller]
+    pub fn assemble_text(&self, text: &str, name: &str) {
+        self.write(&format!("{name}.s"), format!("{text}\n"));
+        let (own, object) = (format!("{name}.s"), format!("{name}.o"));
+        self.tool("as", &[&source(self.target.name), &own, "-o", &object]);
+    }
+
+    /// Links vmlinux again, with a part that comes last, and makes Symbols.list anew.
+    #[track_caller]
+    pub fn add_to_vmlinux(&self, text: &str) {
+        self.assemble_text(text, "vmlinux-d");
+        self.link_vmlinux(&["vmlinux-a.o", "vmlinux-b.o", "vmlinux-c.o", "vmlinux-d.o"]);
+        self.make_list();
+    }
+
     /// A path in the tree.
     pub fn path(&self, name: &str) -> PathBuf {
         fs::canonicalize(self.dir.path()).unwrap().join(name)
@@ -108,12 +167,9 @@ impl ObjTree {
     /// Runs a program in the tree and gives its output; it has to succeed.
     #[track_caller]
     pub fn run(&self, program: &str, arguments: &[&str]) -> String {
-        let output =
-            Command::new(program).args(arguments).current_dir(self.dir.path()).env("LC_ALL", "C").output();
-        let output = output.unwrap_or_else(|error| panic!("{program}: {error} (`make deps` installs it)"));
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {arguments:?}: {stderr}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let ran = self.ran(program, arguments);
+        assert_eq!(ran.code, Some(0), "{program} {arguments:?}: {}", ran.stderr);
+        ran.stdout
     }
 
     /// Runs one of the target's binutils.
@@ -125,10 +181,6 @@ impl ObjTree {
     /// Assembles a file of `golden` to an object of its name in the root of the tree.
     #[track_caller]
     pub fn assemble(&self, name: &str) {
-        let source = |name: &str| {
-            let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/golden");
-            sources.join(format!("{name}.s")).display().to_string()
-        };
         self.tool("as", &[&source(self.target.name), &source(name), "-o", &format!("{name}.o")]);
     }
 
@@ -152,10 +204,15 @@ impl ObjTree {
         self.klpbuild(&["symbols", "-q"]).ok();
     }
 
+    /// Runs a program in the tree.
+    pub fn ran(&self, program: &str, arguments: &[&str]) -> Ran {
+        let mut command = Command::new(program);
+        Ran::of(command.args(arguments).current_dir(self.dir.path()).env("LC_ALL", "C").output().unwrap())
+    }
+
     /// Runs klpbuild in the tree.
     pub fn klpbuild(&self, arguments: &[&str]) -> Ran {
-        let mut command = Command::new(Space::program());
-        Ran::of(command.args(arguments).current_dir(self.dir.path()).output().unwrap())
+        self.ran(Space::program(), arguments)
     }
 
     /// Runs `klpbuild convert --objtree TREE`, with more arguments.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A part of a vmlinux. It is linked first, but .text.unlikely of the next part lies before its .text: the order
-   of the symbol table is not that of addresses (S2). */
+/* A part of a vmlinux. It is linked first and its addresses are lower, but its symbols come second, since ld
+   meets .text.unlikely of the next part before: the order of the symbol table is not that of addresses (S2). */
     .file "kernel/a.c"
     .text
     .globl exported, klp_apply_section_relocs, klp_enable_patch, clear_relocate_add

@@ -2,6 +2,10 @@
 /* A part of a vmlinux that is linked second. */
     .file "kernel/b.c"
     .section .text.unlikely, "ax"
+function cold
+endfunc cold
+
+    .text
 function twin
 endfunc twin
 function named_twin

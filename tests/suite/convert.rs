@@ -1,0 +1,677 @@
+//! What `klpbuild convert` refuses and says; and what it does beside converting.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use regex::Regex;
+
+use crate::objtree::{Code, ObjTree, TARGETS, X86_64};
+use crate::space::{Ran, Space};
+
+/// Statics of one name, annotated.
+const ANNOTATION: &str = ".section .klp.module_relocs";
+
+/// A livepatch whose new function in vmlinux has this code.
+fn patched(code: &str) -> ObjTree {
+    ObjTree::with_code(X86_64, &Code { patched: code, ..Code::default() })
+}
+
+/// One whose new function in vmlinux calls `name`, with annotations: object, symbol and position.
+fn annotated(name: &str, annotations: &[(&str, &str, u32)]) -> ObjTree {
+    let record = |(object, symbol, position): &(&str, &str, u32)| {
+        format!("{ANNOTATION}.{object}, \"a\"\npointer \"{symbol}\"\n.4byte {position}\n")
+    };
+    let rest: String = annotations.iter().map(record).collect();
+    let code = format!("call_to {name}");
+    ObjTree::with_code(X86_64, &Code { patched: &code, rest: &rest, ..Code::default() })
+}
+
+/// What is said on standard error, without what differs from run to run.
+pub fn said(tree: &ObjTree, ran: &Ran) -> String {
+    let text = ran.stderr.replace(tree.path("").to_str().unwrap(), "TREE/");
+    Regex::new(r"\.[0-9]+\.tmp").unwrap().replace_all(&text, ".PID.tmp").into_owned()
+}
+
+/// Asserts that the conversion of `in.ko` is refused and leaves no trace, and gives what is said.
+#[track_caller]
+fn refused_with(tree: &ObjTree, arguments: &[&str]) -> String {
+    let before = (tree.names(), tree.bytes("in.ko"), tree.stamp("in.ko"));
+    let ran = tree.convert(&[&["in.ko"], arguments].concat()).ends(1);
+    assert_eq!(ran.stdout, "");
+    assert!((tree.names(), tree.bytes("in.ko"), tree.stamp("in.ko")) == before, "{:?}", tree.names());
+    said(tree, &ran)
+}
+
+/// Likewise, to `out.ko`, which is there before, and in place.
+#[track_caller]
+fn refused(tree: &ObjTree) -> String {
+    tree.write("out.ko", "old");
+    let before = tree.stamp("out.ko");
+    let text = refused_with(tree, &["-o", "out.ko"]);
+    assert_eq!((tree.bytes("out.ko"), tree.stamp("out.ko")), (b"old".to_vec(), before));
+    assert_eq!(refused_with(tree, &[]), text);
+    text
+}
+
+/// Asserts that `in.ko` is converted, and gives its livepatch relocations: section, offset and symbol.
+#[track_caller]
+fn converted(tree: &ObjTree) -> Vec<String> {
+    tree.convert(&["in.ko", "-o", "out.ko"]).ok();
+    let mut section = String::new();
+    let mut found = Vec::new();
+    for line in tree.tool("readelf", &["-rW", "out.ko"]).lines() {
+        if let Some(rest) = line.strip_prefix("Relocation section '") {
+            section = rest.split('\'').next().unwrap().to_owned();
+        } else if let [offset, _, kind, _, symbol, ..] = line.split_whitespace().collect::<Vec<_>>()[..]
+            && kind.starts_with("R_")
+            && section.starts_with(".klp.")
+        {
+            let offset = u64::from_str_radix(offset, 16).unwrap();
+            found.push(format!("{section}+{offset:#x} {symbol}"));
+        }
+    }
+    found
+}
+
+#[test]
+fn signed() {
+    let tree = patched("call_to unique");
+    tree.write("in.ko", [tree.bytes("in.ko"), b"junk~Module signature appended~\n".to_vec()].concat());
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: it is signed, and a conversion would make the signature invalid: convert it before it is signed (the order is link, convert, sign, compress; R12)");
+}
+
+#[test]
+fn no_livepatch() {
+    let code = Code { patched: "call_to unique", flags: &["NO_MARK"], ..Code::default() };
+    insta::assert_snapshot!(refused(&ObjTree::with_code(X86_64, &code)), @r#"klpbuild: error: cannot convert in.ko: it is no livepatch: add MODULE_INFO(livepatch, "Y"); to its source (R6)"#);
+}
+
+#[test]
+fn compressed() {
+    let tree = patched("call_to unique");
+    tree.run("gzip", &["-n", "in.ko"]);
+    fs::rename(tree.path("in.ko.gz"), tree.path("in.ko")).unwrap();
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot read TREE/in.ko: it is compressed: unpack it first (gunzip, unxz or unzstd)");
+}
+
+#[test]
+fn truncated() {
+    let tree = patched("call_to unique");
+    tree.write("in.ko", &tree.bytes("in.ko")[..1000]);
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot read TREE/in.ko: Invalid ELF section header offset/size/alignment (the file has 1000 bytes: truncated or corrupt; delete it and build again)");
+    tree.write("in.ko", "");
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot read TREE/in.ko: the file is empty: delete it and build again");
+    tree.write("in.ko", "#!/bin/sh\n");
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot read TREE/in.ko: not an ELF file");
+}
+
+/// vmlinux is no relocatable object.
+#[test]
+fn linked_for_good() {
+    let tree = patched("call_to unique");
+    tree.write("in.ko", tree.bytes("vmlinux"));
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot read TREE/in.ko: not a relocatable object, as modules are");
+}
+
+#[test]
+fn missing_input() {
+    let tree = ObjTree::new(X86_64);
+    insta::assert_snapshot!(said(&tree, &tree.convert(&["in.ko"]).ends(1)), @"klpbuild: error: cannot read the module: failed to open file `TREE/in.ko`: No such file or directory (os error 2)");
+}
+
+#[test]
+fn unknown_symbol() {
+    let tree = patched("call_to uniqe\ncall_to nothing_like_it\nrefer_to uniqe");
+    insta::assert_snapshot!(refused(&tree), @"
+    klpbuild: error: cannot convert in.ko: Unable to find missing symbol: uniqe: nothing exports it, and neither vmlinux nor any module defines it; the nearest names are unique (vmlinux)
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    klpbuild:   used in .text+0x13 (R_X86_64_PC32)
+    klpbuild:   and in 2 more places
+    klpbuild: Unable to find missing symbol: nothing_like_it: nothing exports it, and neither vmlinux nor any module defines it; no name in the map is like it
+    klpbuild:   used in .text+0xc (R_X86_64_PLT32)
+    ");
+}
+
+#[test]
+fn unknown_symbol_with_compiler_variants() {
+    let tree = patched("call_to gone");
+    let function = |name: &str| format!(".type \"{name}\", %function\n\"{name}\": ret\n");
+    let names = ["gone.isra.0", "gone.constprop.0", "gone.cold", "gone.part.0.cold", "gong"];
+    tree.add_to_vmlinux(&names.map(function).concat());
+    insta::assert_snapshot!(refused(&tree), @"
+    klpbuild: error: cannot convert in.ko: Unable to find missing symbol: gone: nothing exports it, and neither vmlinux nor any module defines it; the nearest names are gone.cold (vmlinux), gone.constprop.0 (vmlinux), gone.isra.0 (vmlinux), gone.part.0.cold (vmlinux), gong (vmlinux)
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+}
+
+#[test]
+fn ambiguous_symbol() {
+    insta::assert_snapshot!(refused(&patched("call_to twin")), @"
+    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: twin is ambiguous, it is defined 3 times in 1 object
+    klpbuild: Valid KLP_SYMPOS for symbol twin:
+    klpbuild:   object   source file  type    binding  size  address           sympos  exported
+    klpbuild:   vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
+    klpbuild:   vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
+    klpbuild:   vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
+    klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 1) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 2) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 3) };
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+}
+
+/// In two objects, of which one is not there to be read.
+#[test]
+fn ambiguous_symbol_of_two_objects() {
+    let tree = patched("call_to unique");
+    let list = String::from_utf8(tree.bytes("Symbols.list")).unwrap();
+    tree.write("Symbols.list", list + "*elsewhere\nunique\n");
+    insta::assert_snapshot!(refused(&tree), @"
+    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: unique is ambiguous, it is defined 2 times in 2 objects
+    klpbuild: Valid KLP_SYMPOS for symbol unique:
+    klpbuild:   object     source file  type  binding  size  address           sympos  exported
+    klpbuild:   vmlinux    kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
+    klpbuild:   elsewhere  -            -     -        -     -                 ? of 1  no
+    klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
+    klpbuild:   static KLP_MODULE_RELOC(elsewhere) elsewhere_relocs[] = { KLP_SYMPOS(unique, 0) };
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+}
+
+#[test]
+fn annotation_for_an_unknown_object() {
+    insta::assert_snapshot!(refused(&annotated("twin", &[("target_mud", "twin", 1)])), @"
+    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: twin is said to be in target_mud, but there is no such object: write vmlinux or the run-time name of a module; the nearest are target_mod
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+}
+
+#[test]
+fn annotation_for_the_wrong_object() {
+    insta::assert_snapshot!(refused(&annotated("twin", &[("provider", "twin", 1)])), @"
+    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: provider does not define twin
+    klpbuild: Valid KLP_SYMPOS for symbol twin:
+    klpbuild:   object   source file  type    binding  size  address           sympos  exported
+    klpbuild:   vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
+    klpbuild:   vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
+    klpbuild:   vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
+    klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 1) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 2) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 3) };
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+    insta::assert_snapshot!(refused(&annotated("uniqe", &[("vmlinux", "uniqe", 0)])), @"
+    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: vmlinux does not define uniqe; the nearest names are unique (vmlinux)
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+}
+
+#[test]
+fn annotation_with_position_0_of_several() {
+    insta::assert_snapshot!(refused(&annotated("twin", &[("vmlinux", "twin", 0)])), @"
+    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: twin is annotated with position 0, which means the only one, but vmlinux defines it 3 times
+    klpbuild: Valid KLP_SYMPOS for symbol twin:
+    klpbuild:   object   source file  type    binding  size  address           sympos  exported
+    klpbuild:   vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
+    klpbuild:   vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
+    klpbuild:   vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
+    klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 1) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 2) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 3) };
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+}
+
+#[test]
+fn annotation_with_a_position_too_high() {
+    insta::assert_snapshot!(refused(&annotated("twin", &[("vmlinux", "twin", 4)])), @"
+    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: twin is annotated with position 4, but vmlinux defines it 3 times (positions count from 1)
+    klpbuild: Valid KLP_SYMPOS for symbol twin:
+    klpbuild:   object   source file  type    binding  size  address           sympos  exported
+    klpbuild:   vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
+    klpbuild:   vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
+    klpbuild:   vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
+    klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 1) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 2) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 3) };
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+    insta::assert_snapshot!(refused(&annotated("unique", &[("vmlinux", "unique", 2)])), @"
+    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: unique is annotated with position 2, but vmlinux defines it once (positions count from 1)
+    klpbuild: Valid KLP_SYMPOS for symbol unique:
+    klpbuild:   object   source file  type  binding  size  address           sympos  exported
+    klpbuild:   vmlinux  kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
+    klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+}
+
+#[test]
+fn conflicting_annotations() {
+    let tree = annotated("twin", &[("vmlinux", "twin", 1), ("vmlinux", "twin", 2)]);
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: Conflicting KLP_SYMPOS definition: twin is annotated both as vmlinux's at position 1 and as vmlinux's at position 2; leave one of them");
+    let tree = annotated("twin", &[("vmlinux", "twin", 1), ("target_mod", "twin", 1)]);
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: Conflicting KLP_SYMPOS definition: twin is annotated both as vmlinux's at position 1 and as target_mod's at position 1; leave one of them");
+    let name = ".klp.sym.rela.vmlinux.vmlinux.twin,1";
+    insta::assert_snapshot!(refused(&annotated(&format!("\"{name}\""), &[("vmlinux", name, 1)])), @"
+    klpbuild: error: cannot convert in.ko: Conflicting KLP_SYMPOS definition: twin is annotated by its assembler name and by KLP_MODULE_RELOC; leave one of them
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+}
+
+/// An annotation twice is no conflict.
+#[test]
+fn equal_annotations() {
+    let tree = annotated("twin", &[("vmlinux", "twin", 3), ("vmlinux", "twin", 3)]);
+    assert_eq!(converted(&tree), [".klp.rela.vmlinux..text+0x7 .klp.sym.vmlinux.twin,3"]);
+}
+
+#[test]
+fn malformed_annotations() {
+    let with = |rest: &str| {
+        let rest = format!("{ANNOTATION}.vmlinux, \"a\"\n{rest}");
+        refused(&ObjTree::with_code(
+            X86_64,
+            &Code { patched: "call_to twin", rest: &rest, ..Code::default() },
+        ))
+    };
+    insta::assert_snapshot!(with("pointer twin\n.8byte 1"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has 16 bytes, no multiple of 12: it is not made by KLP_MODULE_RELOC");
+    insta::assert_snapshot!(with("pointer twin 8\n.4byte 1"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux refers to twin+0x8 at 0x0: only whole symbols can be annotated");
+    insta::assert_snapshot!(with(".4byte 1\npointer twin"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has a record that ends outside of it");
+    insta::assert_snapshot!(with("pointer shared\n.4byte 1"), @"klpbuild: error: cannot convert in.ko: what is 0x0 bytes into .text is annotated in section .klp.module_relocs.vmlinux, but defined in this very module: declare it extern, and do not define it");
+    insta::assert_snapshot!(with(".8byte 0\n.4byte 1"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has 1 record, of which 0 refer to a symbol: it is not made by KLP_MODULE_RELOC");
+}
+
+/// R1: a run-time name has at most 55 characters, and neither `-` nor `.ko`.
+#[test]
+fn object_names() {
+    let long = "m".repeat(56);
+    insta::assert_snapshot!(refused(&annotated("twin", &[(&long, "twin", 1)])), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm: the object name mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm has 56 characters: the kernel reads 55 (R1)");
+    insta::assert_snapshot!(refused(&annotated("twin", &[("target-mod", "twin", 1)])), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.target-mod: target-mod is no object's run-time name: write target_mod (R2)");
+    insta::assert_snapshot!(refused(&annotated("twin", &[("target-mod.ko", "twin", 1)])), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.target-mod.ko: target-mod.ko is no object's run-time name: write target_mod (R2)");
+    let tree = patched(&format!("call_to \".klp.sym.rela.{long}.vmlinux.unique,0\""));
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .text+0x7 (R_X86_64_PLT32): the object name mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm has 56 characters: the kernel reads 55 (R1)");
+    let tree = patched("call_to \".klp.sym.rela.target-mod.vmlinux.unique,0\"");
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .text+0x7 (R_X86_64_PLT32): target-mod is no object's run-time name: write target_mod (R2)");
+}
+
+/// R3: 127 bytes up to 6.0, 511 later.
+#[test]
+fn long_symbol_names() {
+    let with = |length: usize, release: &str| {
+        let name = "n".repeat(length);
+        let tree = patched(&format!("call_to {name}"));
+        tree.add_to_vmlinux(&format!("function {name}\nendfunc {name}"));
+        fs::create_dir_all(tree.path("include/config")).unwrap();
+        tree.write("include/config/kernel.release", format!("{release}\n"));
+        (tree, name)
+    };
+    let shown = |(tree, name): (ObjTree, String)| refused(&tree).replace(&name, "NAME");
+    insta::assert_snapshot!(shown(with(128, "5.10.0-8-amd64")), @"
+    klpbuild: error: cannot convert in.ko: NAME has 128 characters: this kernel reads 127 (R3)
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+    insta::assert_snapshot!(shown(with(512, "6.12.0")), @"
+    klpbuild: error: cannot convert in.ko: NAME has 512 characters: this kernel reads 511 (R3)
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+    for (length, release) in [(127, "5.10.0-8-amd64"), (511, "6.12.0")] {
+        let (tree, name) = with(length, release);
+        assert_eq!(converted(&tree), [format!(".klp.rela.vmlinux..text+0x7 .klp.sym.vmlinux.{name},0")]);
+    }
+}
+
+#[test]
+fn init_symbol() {
+    insta::assert_snapshot!(refused(&patched("call_to start_up")), @"
+    klpbuild: error: cannot convert in.ko: start_up is __init in vmlinux: its memory is freed when vmlinux has come up, long before a livepatch could use it (R9)
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+}
+
+/// S5: in a module, which one is found changes while the module is loaded.
+#[test]
+fn in_init_and_core_of_a_module() {
+    let tree = ObjTree::with_code(X86_64, &Code { target: "call_to split", ..Code::default() });
+    tree.assemble_text("function split\nendfunc split", "core");
+    tree.assemble_text(".section .init.text, \"ax\"\nfunction split\nendfunc split", "init");
+    tree.link(&["target-a.o", "core.o", "init.o"], "drivers/target/target-mod.ko");
+    tree.link(&["target-a.o", "core.o", "init.o"], "drivers/target/target-mod.o");
+    tree.make_list();
+    insta::assert_snapshot!(refused(&tree), @"
+    klpbuild: error: cannot convert in.ko: split is there both in an init section of target_mod and elsewhere: which one the kernel finds changes while target_mod is loaded (S5); rename one of them
+    klpbuild:   used in .text+0xd (R_X86_64_PLT32)
+    ");
+    let rest = format!("{ANNOTATION}.target_mod, \"a\"\npointer split\n.4byte 1");
+    tree.livepatch(&Code { target: "call_to split", rest: &rest, ..Code::default() });
+    insta::assert_snapshot!(refused(&tree), @"
+    klpbuild: error: cannot convert in.ko: split is there both in an init section of target_mod and elsewhere: which one the kernel finds changes while target_mod is loaded (S5); rename one of them
+    klpbuild:   used in .text+0xd (R_X86_64_PLT32)
+    ");
+}
+
+/// S3, as System.map says or, without one, as its makers would.
+#[test]
+fn dropped_by_kallsyms() {
+    let tree = patched("call_to __kstrtab_thing");
+    tree.add_to_vmlinux("function __kstrtab_thing\nendfunc __kstrtab_thing");
+    let map = String::from_utf8(tree.bytes("System.map")).unwrap();
+    let kept = map.lines().filter(|line| !line.ends_with("__kstrtab_thing"));
+    tree.write("System.map", kept.map(|line| format!("{line}\n")).collect::<String>());
+    let text = refused(&tree);
+    insta::assert_snapshot!(text, @"
+    klpbuild: error: cannot convert in.ko: __kstrtab_thing: kallsyms leaves it out, so that the kernel cannot find it (S3)
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+    fs::remove_file(tree.path("System.map")).unwrap();
+    assert_eq!(refused(&tree), text);
+}
+
+/// S8: the first per-CPU variable of some x86 kernels.
+#[test]
+fn at_address_0() {
+    let tree = patched("call_to first_of_cpu");
+    tree.add_to_vmlinux(".section .percpu, \"aw\"\n.globl first_of_cpu\nfirst_of_cpu: .8byte 0");
+    let parts = ["vmlinux-a.o", "vmlinux-b.o", "vmlinux-c.o", "vmlinux-d.o"];
+    let options = ["-Ttext=0xffffffff81000000", "--section-start=.percpu=0", "-e", "0", "-o", "vmlinux"];
+    tree.tool("ld", &[&options[..], &parts].concat());
+    tree.write("System.map", tree.tool("nm", &["-n", "vmlinux"]));
+    insta::assert_snapshot!(refused(&tree), @"
+    klpbuild: error: cannot convert in.ko: first_of_cpu is at address 0 of the per-CPU area, which the kernel takes for not found (S8)
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+}
+
+/// R11
+#[test]
+fn no_such_object_in_the_patch() {
+    let tree = patched("call_to \".klp.sym.rela.provider.provider.provider_export,0\"");
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: provider:provider_export,0, used in .text+0x7 (R_X86_64_PLT32): it would be written when provider is loaded, but the patch has no klp_object for provider, so that it never is (R11): add one, if only with an empty list of functions");
+}
+
+/// R2: there is no struct klp_patch to tell whose code it is.
+#[test]
+fn no_static_patch() {
+    let code = Code { target: "call_to target_static", flags: &["NO_PATCH"], ..Code::default() };
+    insta::assert_snapshot!(refused(&ObjTree::with_code(X86_64, &code)), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in .text+0xd (R_X86_64_PLT32): which patched object this code is for cannot be told, since there is no static struct klp_patch to be seen (R2): declare the symbol with the object in its assembler name, KLP_RELOC_SYMBOL(<object>, target_mod, target_static, 0)");
+}
+
+/// R2: what vmlinux's code uses has to be there first, whoever else uses it.
+#[test]
+fn code_for_vmlinux_and_a_module() {
+    let code = Code { shared: "call_to target_static", ..Code::default() };
+    let tree = ObjTree::with_code(X86_64, &code);
+    assert_eq!(converted(&tree), [".klp.rela.vmlinux..text+0x1 .klp.sym.target_mod.target_static,0"]);
+    let ran = tree.convert(&["in.ko"]).ok();
+    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: in.ko: target_mod has to be loaded before this livepatch, which uses its symbols");
+}
+
+/// R2
+#[test]
+fn code_that_nothing_calls() {
+    let rest = ".text\nfunction alone\ncall_to target_static\nendfunc alone";
+    let tree = ObjTree::with_code(X86_64, &Code { rest, ..Code::default() });
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in .text+0xe (R_X86_64_PLT32): no new function of the patch comes to this code, so that which object it is for cannot be told (R2): declare the symbol with the object in its assembler name, KLP_RELOC_SYMBOL(<object>, target_mod, target_static, 0)");
+}
+
+/// R9
+#[test]
+fn special_sections_of_modules() {
+    let with = |section: &str| {
+        let rest = format!(".section {section}\npointer target_static");
+        refused(&ObjTree::with_code(X86_64, &Code { rest: &rest, ..Code::default() }))
+    };
+    insta::assert_snapshot!(with("__jump_table, \"aw\""), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in __jump_table+0x0 (R_X86_64_64): the kernel looks at __jump_table while the livepatch is loaded, before this reference is written: test the static key with static_key_enabled() instead of static_branch_likely() and the like");
+    insta::assert_snapshot!(with(".altinstructions, \"a\""), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in .altinstructions+0x0 (R_X86_64_64): the kernel looks at .altinstructions while the livepatch is loaded, before this reference is written: write the code without alternatives, static calls and tracepoints of other objects");
+    let rest = ".section .init.text, \"ax\"\n\
+                call_to \".klp.sym.rela.target_mod.target_mod.target_static,0\"";
+    let tree = ObjTree::with_code(X86_64, &Code { rest, ..Code::default() });
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in .init.text+0x1 (R_X86_64_PLT32): .init.text is gone, or has run, when references for target_mod are written (R9): do not use the symbol in __init code");
+}
+
+#[test]
+fn relocation_type_that_the_loader_does_not_know() {
+    insta::assert_snapshot!(refused(&patched("movq unique@GOTPCREL(%rip), %rax")), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .text+0x9 (R_X86_64_REX_GOTPCRELX): the kernel's module loader does not know this type: compile without -fPIC and -fPIE, and declare the symbol without attributes");
+}
+
+#[test]
+fn call_without_nop_on_ppc64le() {
+    let code = Code { patched: "bl unique\nblr\nb unique", ..Code::default() };
+    insta::assert_snapshot!(refused(&ObjTree::with_code(TARGETS[2], &code)), @"
+    klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .text+0x18 (R_PPC64_REL24): no nop follows the call, into which the kernel would put the reload of r2: a call in tail position cannot go to another object (compile with -fno-optimize-sibling-calls)
+    klpbuild: vmlinux:unique,0, used in .text+0x20 (R_PPC64_REL24): no nop follows the call, into which the kernel would put the reload of r2: a call in tail position cannot go to another object (compile with -fno-optimize-sibling-calls)
+    ");
+}
+
+/// 5.8 and later: a symbol of vmlinux is written while the livepatch is loaded.
+#[test]
+fn vmlinux_symbol_in_a_section_of_a_module() {
+    let tree = patched("call_to \".klp.sym.rela.target_mod.vmlinux.unique,0\"");
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .text+0x7 (R_X86_64_PLT32): this kernel refuses a symbol of vmlinux in a relocation section for target_mod (5.8 and later): name vmlinux as its section's object");
+}
+
+/// A vmlinux as before 5.8.
+fn old_kernel(code: &Code<'_>) -> ObjTree {
+    let tree = ObjTree::with_code(X86_64, code);
+    tree.assemble_text(
+        "function klp_enable_patch\nendfunc klp_enable_patch\nfunction unique\nendfunc unique",
+        "old",
+    );
+    tree.link_vmlinux(&["old.o"]);
+    tree.make_list();
+    tree
+}
+
+/// Up to 5.7 it matters whose code uses a symbol of vmlinux.
+#[test]
+fn old_kernel_goes_by_the_code() {
+    let tree = old_kernel(&Code { patched: "call_to unique", target: "call_to unique", ..Code::default() });
+    assert_eq!(
+        converted(&tree),
+        [
+            ".klp.rela.target_mod..text+0x12 .klp.sym.vmlinux.unique,0",
+            ".klp.rela.vmlinux..text+0x7 .klp.sym.vmlinux.unique,0",
+        ]
+    );
+}
+
+#[test]
+fn old_kernel_refuses_more() {
+    let with = |section: &str| {
+        let rest = format!(".section {section}\npointer unique");
+        refused(&old_kernel(&Code { rest: &rest, ..Code::default() }))
+    };
+    insta::assert_snapshot!(with("__jump_table, \"aw\""), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in __jump_table+0x0 (R_X86_64_64): the kernel looks at __jump_table while the livepatch is loaded, before this reference is written: test the static key with static_key_enabled() instead of static_branch_likely() and the like");
+    insta::assert_snapshot!(with(".init.data, \"aw\""), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .init.data+0x0 (R_X86_64_64): .init.data is gone, or has run, when references for vmlinux are written (R9): do not use the symbol in __init code");
+    insta::assert_snapshot!(with(".rodata, \"a\""), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .rodata+0x0 (R_X86_64_64): no new function of the patch comes to this code, so that which object it is for cannot be told (R2): declare the symbol with the object in its assembler name, KLP_RELOC_SYMBOL(<object>, vmlinux, unique, 0)");
+}
+
+#[test]
+fn nothing_to_look_symbols_up_in() {
+    let tree = patched("call_to unique");
+    fs::create_dir(tree.path("empty")).unwrap();
+    tree.write("empty/in.ko", tree.bytes("in.ko"));
+    let ran = tree.klpbuild(&["-C", "empty", "convert", "in.ko"]).ends(1);
+    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: error: there is neither a Symbols.list nor a vmlinux in TREE/empty: name the object tree of a kernel that was built with `klpbuild modules` (--objtree DIR), or a list (--symbols FILE)");
+    let ran = tree.klpbuild(&["convert", "in.ko", "--objtree", "nowhere"]).ends(1);
+    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: error: TREE/nowhere: no such directory: --objtree names an object tree");
+    let ran = tree.klpbuild(&["convert", "in.ko", "--symbols", "nowhere"]).ends(1);
+    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: error: TREE/nowhere: no such file: --symbols names a Symbols.list");
+    assert_eq!(tree.bytes("empty/in.ko"), tree.bytes("in.ko"));
+}
+
+#[test]
+fn list_in_unknown_format() {
+    let tree = patched("call_to unique");
+    tree.write("Symbols.list", "*vmlinux\nunique\n");
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: TREE/Symbols.list: Symbol list is in unknown format: its first line is not klp-convert-symbol-data.0.1; make it anew (klpbuild symbols)");
+}
+
+#[test]
+fn broken_symvers() {
+    let tree = patched("call_to unique");
+    tree.write("Module.symvers", "0x00000000\texported\tvmlinux\tEXPORT_SYMBOL\t\nunique\n");
+    insta::assert_snapshot!(refused(&tree), @r#"klpbuild: error: TREE/Module.symvers:2: "unique": not a line of Module.symvers (CRC, symbol, module, export type)"#);
+}
+
+#[test]
+fn vmlinux_of_another_machine() {
+    let tree = patched("call_to unique");
+    tree.write("in.ko", ObjTree::with_livepatch(TARGETS[1]).bytes("in.ko"));
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: the livepatch is for another machine than vmlinux (ELF machine 183 and 62): name its own object tree");
+}
+
+#[test]
+fn system_map_of_another_build() {
+    let tree = annotated("twin", &[("vmlinux", "twin", 1)]);
+    let map = String::from_utf8(tree.bytes("System.map")).unwrap();
+    tree.write("System.map", map.replace("ffffffff81", "ffffffff82"));
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: System.map and TREE/vmlinux are of different builds: positions cannot be told; build again");
+}
+
+/// R12: ld makes absolute symbols of livepatch symbols.
+#[test]
+fn linked_after_its_conversion() {
+    let tree = patched("call_to unique");
+    tree.convert(&["in.ko"]).ok();
+    tree.assemble_text("call_to twin", "more");
+    tree.link(&["in.ko", "more.o"], "both.ko");
+    fs::rename(tree.path("both.ko"), tree.path("in.ko")).unwrap();
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: it was converted, and then written anew by a tool that does not know livepatch symbols (ld -r, for example; R12): link it again, and convert what comes last");
+}
+
+/// The one way to come by this is an editor of bytes.
+#[test]
+fn converted_in_part() {
+    let annotated = ".klp.sym.rela.vmlinux.vmlinux.twin,1";
+    let plain = "e".repeat(annotated.len());
+    let tree = patched(&format!("call_to unique\ncall_to {plain}"));
+    tree.write("Module.symvers", format!("0x00000000\t{plain}\tvmlinux\tEXPORT_SYMBOL\t\n"));
+    tree.convert(&["in.ko"]).ok();
+    let mut bytes = tree.bytes("in.ko");
+    let at = bytes.windows(plain.len()).position(|window| window == plain.as_bytes()).unwrap();
+    bytes[at..at + plain.len()].copy_from_slice(annotated.as_bytes());
+    tree.write("in.ko", bytes);
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: it is converted already, but refers to symbols that are not: link it again (delete the .ko, and build)");
+}
+
+#[test]
+fn output_that_cannot_be_written() {
+    let tree = patched("call_to unique");
+    insta::assert_snapshot!(refused_with(&tree, &["-o", "lib"]), @"klpbuild: error: TREE/lib: a directory: -o names the file to write");
+    insta::assert_snapshot!(refused_with(&tree, &["-o", "nowhere/out.ko"]), @"klpbuild: error: cannot write TREE/nowhere/out.ko: it is left as it was: failed to create file `TREE/nowhere/.out.ko.PID.tmp`: No such file or directory (os error 2)");
+}
+
+/// As somebody who may not write everywhere.
+#[test]
+fn read_only_directory() {
+    let tree = patched("call_to unique");
+    let program = tree.path("klpbuild").display().to_string();
+    fs::copy(Space::program(), &program).unwrap();
+    fs::create_dir(tree.path("fixed")).unwrap();
+    for (name, mode) in [("", 0o755), ("fixed", 0o555)] {
+        fs::set_permissions(tree.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut command = vec![program.as_str(), "convert", "in.ko", "-o", "fixed/out.ko"];
+    if tree.run("id", &["-u"]) == "0\n" {
+        command.splice(0..0, ["setpriv", "--reuid=65534", "--clear-groups"]);
+    }
+    let ran = tree.ran(command[0], &command[1..]).ends(1);
+    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: error: cannot write TREE/fixed/out.ko: it is left as it was: failed to create file `TREE/fixed/.out.ko.PID.tmp`: Permission denied (os error 13)");
+    assert_eq!(fs::read_dir(tree.path("fixed")).unwrap().count(), 0);
+}
+
+/// A limit on the size of files stands in for a full disk.
+#[test]
+fn full_disk() {
+    let tree = patched("call_to unique");
+    let before = (tree.names(), tree.bytes("in.ko"));
+    let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" convert in.ko";
+    let ran = tree.ran("sh", &["-c", script, Space::program()]).ends(1);
+    assert!((tree.names(), tree.bytes("in.ko")) == before);
+    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: error: cannot write TREE/in.ko: it is left as it was: failed to write to file `TREE/.in.ko.PID.tmp`: File too large (os error 27)");
+}
+
+#[test]
+fn output_and_permissions() {
+    let tree = patched("call_to unique");
+    let mode = |name: &str| fs::metadata(tree.path(name)).unwrap().permissions().mode() & 0o777;
+    fs::set_permissions(tree.path("in.ko"), fs::Permissions::from_mode(0o640)).unwrap();
+    let before = (tree.bytes("in.ko"), tree.stamp("in.ko"));
+    let ran = tree.convert(&["in.ko", "-o", "out.ko"]).ok();
+    assert_eq!(
+        (ran.stdout.as_str(), ran.stderr.as_str()),
+        ("klpbuild: out.ko: 1 livepatch relocation\n", "")
+    );
+    assert_eq!((tree.bytes("in.ko"), tree.stamp("in.ko")), before);
+    assert_eq!((mode("in.ko"), mode("out.ko")), (0o640, 0o640));
+    tree.convert(&["in.ko"]).ok();
+    assert_eq!((mode("in.ko"), tree.bytes("in.ko")), (0o640, tree.bytes("out.ko")));
+}
+
+/// A link to a module stays one.
+#[test]
+fn links_are_followed() {
+    let tree = patched("call_to unique");
+    fs::rename(tree.path("in.ko"), tree.path("lib/real.ko")).unwrap();
+    std::os::unix::fs::symlink("lib/real.ko", tree.path("in.ko")).unwrap();
+    tree.convert(&["in.ko"]).ok();
+    assert!(tree.path("in.ko").is_symlink());
+    assert!(tree.tool("readelf", &["-SW", "lib/real.ko"]).contains(".klp.rela.vmlinux..text"));
+}
+
+#[test]
+fn dry_run_and_quiet() {
+    let tree = patched("call_to unique");
+    let before = (tree.bytes("in.ko"), tree.names());
+    tree.convert(&["in.ko", "-o", "out.ko", "--dry-run"]).ok();
+    assert!((tree.bytes("in.ko"), tree.names()) == before);
+    let ran = tree.convert(&["in.ko", "-q"]).ok();
+    assert_eq!((ran.stdout, ran.stderr), (String::new(), String::new()));
+    assert!(tree.bytes("in.ko") != before.0);
+}
+
+/// The list alone, without the objects that it was made of.
+#[test]
+fn list_alone() {
+    let tree = ObjTree::new(X86_64);
+    let rest = format!("{ANNOTATION}.vmlinux, \"a\"\npointer twin\n.4byte 2");
+    let code = "call_to unique\ncall_to exported\ncall_to twin";
+    tree.livepatch(&Code { patched: code, rest: &rest, ..Code::default() });
+    let other = ObjTree::new(X86_64);
+    // Such a marker comes with each exported symbol.
+    other.add_to_vmlinux(".section __ksymtab, \"a\"\n__ksymtab_exported: .8byte 0");
+    other.write("in.ko", tree.bytes("in.ko"));
+    for name in ["vmlinux", "System.map", "Module.symvers", "modules.order"] {
+        fs::remove_file(other.path(name)).unwrap();
+    }
+    other.klpbuild(&["convert", "--symbols", "Symbols.list", "in.ko"]).ok();
+    tree.convert(&["in.ko"]).ok();
+    assert!(tree.bytes("in.ko") == other.bytes("in.ko"));
+    other.livepatch(&Code { patched: "call_to twin", ..Code::default() });
+    let ran = other.klpbuild(&["convert", "--symbols", "Symbols.list", "in.ko"]).ends(1);
+    insta::assert_snapshot!(said(&other, &ran), @"
+    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: twin is ambiguous, it is defined 3 times in 1 object
+    klpbuild: Valid KLP_SYMPOS for symbol twin:
+    klpbuild:   object   source file  type  binding  size  address  sympos  exported
+    klpbuild:   vmlinux  -            -     -        -     -        ? of 3  -
+    klpbuild: positions are not told by the map alone: name the object tree that it was made of (--objtree DIR)
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+}
+
+/// A livepatch without references that need anything.
+#[test]
+fn nothing_to_convert() {
+    let tree = patched("call_to exported");
+    let before = (tree.bytes("in.ko"), tree.stamp("in.ko"));
+    let ran = tree.convert(&["in.ko"]).ok();
+    assert_eq!(ran.stdout, "klpbuild: in.ko: nothing to convert\n");
+    assert_eq!((tree.bytes("in.ko"), tree.stamp("in.ko")), before);
+}

@@ -1,0 +1,221 @@
+//! `klpbuild lookup`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::convert::said;
+use crate::objtree::{ObjTree, TARGETS, X86_64};
+
+/// Runs `klpbuild lookup` in the tree and gives what people see: standard output, then standard error.
+#[track_caller]
+fn lookup(tree: &ObjTree, arguments: &[&str], code: i32) -> String {
+    let ran = tree.klpbuild(&[&["lookup"], arguments].concat()).ends(code);
+    let errors = said(tree, &ran);
+    ran.stdout + &errors
+}
+
+#[track_caller]
+fn rows(tree: &ObjTree, arguments: &[&str]) -> Vec<Value> {
+    let ran = tree.klpbuild(&[&["lookup", "--format", "json"], arguments].concat()).ok();
+    assert_eq!(ran.stderr, "");
+    serde_json::from_str::<Value>(&ran.stdout).unwrap().as_array().unwrap().clone()
+}
+
+#[test]
+fn one_definition() {
+    let tree = ObjTree::new(X86_64);
+    insta::assert_snapshot!(lookup(&tree, &["unique"], 0), @r#"
+    unique: 1 definition
+      object   source file  type  binding  size  address           sympos  exported
+      vmlinux  kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
+    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
+    in a klp_func: .old_name = "unique", .old_sympos = 0
+    "#);
+    insta::assert_snapshot!(lookup(&tree, &["exported", "target_export"], 0), @r#"
+    exported: 1 definition
+      object   source file  type  binding  size  address           sympos  exported
+      vmlinux  -            FUNC  GLOBAL   1     ffffffff81000001  1 of 1  yes
+    exported: needs no annotation; static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(exported, 0) };
+    in a klp_func: .old_name = "exported", .old_sympos = 0
+
+    target_export: 1 definition
+      object      source file  type  binding  size  address    sympos  exported
+      target_mod  -            FUNC  GLOBAL   1     .text+0x0  1 of 1  yes
+    static KLP_MODULE_RELOC(target_mod) target_mod_relocs[] = { KLP_SYMPOS(target_export, 0) };
+    in a klp_func: .old_name = "target_export", .old_sympos = 0
+    "#);
+}
+
+#[test]
+fn several_definitions() {
+    insta::assert_snapshot!(lookup(&ObjTree::new(X86_64), &["twin"], 0), @r#"
+    twin: 3 definitions
+      object   source file  type    binding  size  address           sympos  exported
+      vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
+      vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
+      vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
+    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 1) };
+    in a klp_func: .old_name = "twin", .old_sympos = 1
+    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 2) };
+    in a klp_func: .old_name = "twin", .old_sympos = 2
+    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 3) };
+    in a klp_func: .old_name = "twin", .old_sympos = 3
+    "#);
+}
+
+#[test]
+fn what_no_livepatch_can_use() {
+    let tree = ObjTree::new(X86_64);
+    insta::assert_snapshot!(lookup(&tree, &["start_up"], 0), @"
+    start_up: 1 definition
+      object   source file  type  binding  size  address           sympos  exported
+      vmlinux  kernel/b.c   FUNC  LOCAL    1     ffffffff81000010  1 of 1  no        __init
+    vmlinux: __init, freed when vmlinux has come up: no livepatch can use it
+    ");
+    tree.assemble_text("function split\nendfunc split", "core");
+    tree.assemble_text(".section .init.text, \"ax\"\nfunction split\nendfunc split", "init");
+    tree.link(&["core.o", "init.o"], "lib/provider.ko");
+    fs::copy(tree.path("lib/provider.ko"), tree.path("lib/provider.o")).unwrap();
+    tree.add_to_vmlinux("function __kstrtab_thing\nendfunc __kstrtab_thing");
+    fs::remove_file(tree.path("System.map")).unwrap();
+    insta::assert_snapshot!(lookup(&tree, &["split", "__kstrtab_thing"], 0), @"
+    __kstrtab_thing: 1 definition
+      object   source file  type  binding  size  address           sympos  exported
+      vmlinux  vmlinux-d.o  FUNC  LOCAL    1     ffffffff81000010  none    no
+    vmlinux: kallsyms leaves it out: no livepatch can use it
+
+    split: 2 definitions
+      object    source file  type  binding  size  address         sympos  exported
+      provider  core.o       FUNC  LOCAL    1     .text+0x0       1 of 2  no
+      provider  init.o       FUNC  LOCAL    1     .init.text+0x0  2 of 2  no        __init
+    provider: in an init section and elsewhere: which one is found changes (S5)
+    provider: __init, freed when provider has come up: no livepatch can use it
+    ");
+}
+
+#[test]
+fn patterns() {
+    let tree = ObjTree::new(X86_64);
+    insta::assert_snapshot!(lookup(&tree, &["set*_twin", "uniqu[a-e]"], 0), @r#"
+    setting_twin: 2 definitions
+      object   source file  type    binding  size  address           sympos  exported
+      vmlinux  kernel/a.c   OBJECT  LOCAL    8     ffffffff81001008  1 of 2  no
+      vmlinux  kernel/b.c   OBJECT  LOCAL    8     ffffffff81001018  2 of 2  no
+    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(setting_twin, 1) };
+    in a klp_func: .old_name = "setting_twin", .old_sympos = 1
+    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(setting_twin, 2) };
+    in a klp_func: .old_name = "setting_twin", .old_sympos = 2
+
+    unique: 1 definition
+      object   source file  type  binding  size  address           sympos  exported
+      vmlinux  kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
+    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
+    in a klp_func: .old_name = "unique", .old_sympos = 0
+    "#);
+    assert_eq!(
+        lookup(&tree, &["--regex", "^set.*_twin$", "^uniqu[a-e]$"], 0),
+        lookup(&tree, &["set*_twin", "uniqu[a-e]"], 0)
+    );
+    insta::assert_snapshot!(lookup(&tree, &["no_such_*", "unique"], 1), @r#"
+    unique: 1 definition
+      object   source file  type  binding  size  address           sympos  exported
+      vmlinux  kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
+    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
+    in a klp_func: .old_name = "unique", .old_sympos = 0
+    klpbuild: no symbol matches no_such_*
+    "#);
+    insta::assert_snapshot!(lookup(&tree, &["--regex", "("], 1), @"
+    klpbuild: error: (: not a regular expression: regex parse error:
+    klpbuild:     (
+    klpbuild:     ^
+    klpbuild: error: unclosed group
+    ");
+    insta::assert_snapshot!(lookup(&tree, &["a[", "unique"], 1), @"klpbuild: error: a[: not a pattern: error parsing glob 'a[': unclosed character class; missing ']'");
+}
+
+#[test]
+fn unknown_name() {
+    let tree = ObjTree::new(X86_64);
+    insta::assert_snapshot!(lookup(&tree, &["uniqe", "unique"], 1), @r#"
+    unique: 1 definition
+      object   source file  type  binding  size  address           sympos  exported
+      vmlinux  kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
+    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
+    in a klp_func: .old_name = "unique", .old_sympos = 0
+    klpbuild: Unable to find missing symbol: uniqe: nothing exports it, and neither vmlinux nor any module defines it; the nearest names are unique (vmlinux)
+    "#);
+    let ran = tree.klpbuild(&["lookup", "--format", "json", "uniqe"]).ends(1);
+    assert_eq!(ran.stdout, "[]\n");
+}
+
+#[test]
+fn list_alone() {
+    let tree = ObjTree::new(X86_64);
+    for name in ["vmlinux", "System.map", "Module.symvers", "modules.order"] {
+        fs::remove_file(tree.path(name)).unwrap();
+    }
+    insta::assert_snapshot!(lookup(&tree, &["unique", "twin"], 0), @r#"
+    twin: 1 definition
+      object   source file  type  binding  size  address  sympos  exported
+      vmlinux  -            -     -        -     -        ? of 3  -
+    vmlinux: there are 3 lines for it: positions are not known
+
+    unique: 1 definition
+      object   source file  type  binding  size  address  sympos  exported
+      vmlinux  -            -     -        -     -        ? of 1  -
+    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
+    in a klp_func: .old_name = "unique", .old_sympos = 0
+    klpbuild: only Symbols.list is at hand: whether a line is a definition, its source file, type, size, address and position are not known; name the object tree for these (--objtree DIR)
+    "#);
+    let rows = rows(&tree, &["twin"]);
+    assert_eq!((rows.len(), &rows[0]["count"], &rows[0]["sympos"]), (1, &3.into(), &Value::Null));
+}
+
+#[test]
+fn for_programs() {
+    let tree = ObjTree::new(X86_64);
+    let rows = rows(&tree, &["setting_twin", "start_up", "target_export"]);
+    let of = |name: &str| rows.iter().filter(|row| row["name"] == name).cloned().collect::<Vec<_>>();
+    let twins = of("setting_twin");
+    assert_eq!((rows.len(), twins.len()), (4, 2));
+    let expected = serde_json::json!({
+        "name": "setting_twin", "object": "vmlinux", "file": "kernel/b.c", "type": "OBJECT", "binding": "LOCAL",
+        "section": ".data", "size": 8, "address": twins[1]["address"].as_u64().unwrap(), "position": 2, "count": 2,
+        "sympos": 2, "exported": false, "init": false,
+        "klp_sympos": "static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(setting_twin, 2) };",
+    });
+    assert_eq!(twins[1], expected);
+    assert_eq!((&of("start_up")[0]["init"], &of("start_up")[0]["klp_sympos"]), (&true.into(), &Value::Null));
+    let export = &of("target_export")[0];
+    assert_eq!((&export["object"], &export["exported"]), (&"target_mod".into(), &true.into()));
+    assert_eq!((&export["sympos"], &export["section"]), (&0.into(), &".text".into()));
+}
+
+/// S2: vmlinux's symbols count by address, as nm -n has them; S5: a module's by its symbol table.
+#[test]
+fn positions_are_the_kernels() {
+    for target in TARGETS {
+        let tree = ObjTree::new(target);
+        let defined = |arguments: &[&str], name: &str| {
+            let text = tree.tool("nm", arguments);
+            let lines = text.lines().filter(|line| line.ends_with(&format!(" {name}")));
+            let address = |line: &str| u64::from_str_radix(line.split(' ').next().unwrap(), 16).unwrap();
+            lines.map(address).collect::<Vec<u64>>()
+        };
+        let found = |name: &str| {
+            let rows = rows(&tree, &[name]);
+            let positions: Vec<u64> = rows.iter().map(|row| row["sympos"].as_u64().unwrap()).collect();
+            assert_eq!(positions, (1..=rows.len() as u64).collect::<Vec<_>>());
+            rows.iter().map(|row| row["address"].as_u64().unwrap()).collect::<Vec<u64>>()
+        };
+        assert_eq!(found("twin").len(), 3);
+        for name in ["twin", "named_twin", "setting_twin"] {
+            assert_eq!(found(name), defined(&["-n", "vmlinux"], name), "{}", target.name);
+        }
+        // The two orders differ, or this would show nothing.
+        assert_ne!(found("named_twin"), defined(&["-p", "vmlinux"], "named_twin"), "{}", target.name);
+        let module = defined(&["-p", "drivers/target/target-mod.ko"], "target_twin");
+        assert_eq!(found("target_twin"), module, "{}", target.name);
+    }
+}
