@@ -52,7 +52,10 @@ pub fn place(image: &Image, decided: &Decided, patch: Option<&Patch>) -> Result<
             let Some(decision) = decided.symbols.get(&relocation.symbol) else { continue };
             match chooser.choose(target, relocation, decision) {
                 Ok(object) => placed.sections.entry((target, object)).or_default().push(*relocation),
-                Err(_) if decision.is_exported => drop(placed.kept.insert(relocation.symbol)),
+                // By an annotated name, nothing but klpbuild would find it.
+                Err(_) if decision.is_exported && decision.section_object.is_none() => {
+                    placed.kept.insert(relocation.symbol);
+                }
                 Err(reason) => {
                     let line = lines.as_ref().and_then(|lines| lines.at(target, relocation.offset));
                     let at = problem::place(image, target, relocation, line);
