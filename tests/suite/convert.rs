@@ -395,6 +395,18 @@ fn no_such_object_in_the_patch() {
     insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: provider:provider_export,0, used in .text+0x7 (R_X86_64_PLT32): it would be written when provider is loaded, but the patch has no klp_object for provider, so that it never is (R11): add one, if only with an empty list of functions");
 }
 
+/// R10: what a module exports can stay where nothing else is possible, but not by a name that only klpbuild
+/// reads.
+#[test]
+fn export_of_a_module_that_has_to_stay() {
+    let rest = ".text\nfunction alone\ncall_to provider_export\nendfunc alone";
+    let tree = ObjTree::with_code(X86_64, &Code { patched: "call_to unique", rest, ..Code::default() });
+    let ran = tree.convert(&["in.ko"]).ok();
+    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: in.ko: it depends on provider, which exports provider_export: which patched object the reference is there for cannot be told (R10)");
+    let symbols = tree.tool("readelf", &["-sW", "in.ko"]);
+    assert!(symbols.contains("UND provider_export\n") && symbols.contains("] .klp.sym.vmlinux.unique,0\n"));
+}
+
 /// R2: there is no struct klp_patch to tell whose code it is.
 #[test]
 fn no_static_patch() {

@@ -60,7 +60,6 @@ fn several_definitions() {
     static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 2) };
     in a klp_func: .old_name = "twin", .old_sympos = 2
     static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 3) };
-    in a klp_func: .old_name = "twin", .old_sympos = 3
     "#);
 }
 
@@ -103,9 +102,7 @@ fn patterns() {
       vmlinux  kernel/a.c   OBJECT  LOCAL    8     ffffffff81001008  1 of 2  no
       vmlinux  kernel/b.c   OBJECT  LOCAL    8     ffffffff81001018  2 of 2  no
     static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(setting_twin, 1) };
-    in a klp_func: .old_name = "setting_twin", .old_sympos = 1
     static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(setting_twin, 2) };
-    in a klp_func: .old_name = "setting_twin", .old_sympos = 2
 
     unique: 1 definition
       object   source file  type  binding  size  address           sympos  exported
