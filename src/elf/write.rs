@@ -25,9 +25,13 @@ impl Image {
         );
         let encoder = raw::Encoder::new(self.endian, self.is_64, self.header.e_machine);
         let mut names = Strings::new(self.sections.get(self.shstrtab));
-        let mut strings = Strings::new(self.sections.get(self.strtab));
         let section_names: Vec<u32> =
             self.sections.iter().map(|s| names.offset(&s.name, s.is_new, s.header.sh_name)).collect();
+        // LLVM's assembler has one table for the names of sections and of symbols.
+        let mut strings = match self.strtab == self.shstrtab {
+            true => std::mem::take(&mut names),
+            false => Strings::new(self.sections.get(self.strtab)),
+        };
         let mut symtab = Vec::new();
         for (index, symbol) in self.symbols.iter().enumerate() {
             if index == 0 {
@@ -46,8 +50,9 @@ impl Image {
         }
         let mut bodies: Vec<Body<'_>> =
             self.sections.iter().map(|section| self.body(section, encoder)).collect();
+        // The last of two that are one is the whole.
         for (index, body) in
-            [(self.symtab, symtab), (self.strtab, strings.bytes), (self.shstrtab, names.bytes)]
+            [(self.symtab, symtab), (self.shstrtab, names.bytes), (self.strtab, strings.bytes)]
         {
             *bodies.get_mut(index).context("a string table is not there")? = Body::New(body);
         }
@@ -145,6 +150,7 @@ impl Body<'_> {
 }
 
 /// A string table that grows.
+#[derive(Default)]
 struct Strings {
     bytes: Vec<u8>,
     added: HashMap<Vec<u8>, u32>,
