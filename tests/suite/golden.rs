@@ -115,6 +115,8 @@ fn convert(tree: &ObjTree, arguments: &[&str]) -> String {
         expected = expected.replace(DIRTY, "00000000 00000000");
     }
     assert_eq!(contents(tree, "out.ko"), expected);
+    let verified = tree.klpbuild(&["verify", "out.ko"]).ok();
+    assert_eq!(verified.stderr, "");
     ran.stdout + &ran.stderr
 }
 
@@ -167,6 +169,40 @@ fn a_second_conversion_changes_nothing() {
         tree.convert(&["out.ko", "-o", "copy.ko"]).ok();
         assert_eq!(tree.bytes("copy.ko"), before.0);
     }
+}
+
+/// LLVM's assembler has one table for the names of sections and symbols.
+#[test]
+fn one_table_of_strings() {
+    let tree = ObjTree::with_livepatch(X86_64);
+    convert(&tree, &[]);
+    let expected = tree.tool("readelf", &["-srW", "out.ko"]);
+    let mut bytes = tree.bytes("in.ko");
+    let number = |bytes: &[u8], at: usize, width: usize| {
+        bytes[at..at + width].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    let (headers, count) = (number(&bytes, 0x28, 8), number(&bytes, 0x3c, 2));
+    let header = |index: usize| headers + index * 64;
+    // .symtab, .strtab and .shstrtab come last.
+    let table = |bytes: &[u8], index: usize| {
+        let start = number(bytes, header(index) + 0x18, 8);
+        bytes[start..start + number(bytes, header(index) + 0x20, 8)].to_vec()
+    };
+    let (strings, names) = (table(&bytes, count - 2), table(&bytes, count - 1));
+    for index in 1..count {
+        let name = number(&bytes, header(index), 4) + strings.len();
+        bytes[header(index)..][..4].copy_from_slice(&(name as u32).to_le_bytes());
+    }
+    let end = bytes.len() as u64;
+    bytes[header(count - 2) + 0x18..][..8].copy_from_slice(&end.to_le_bytes());
+    bytes[header(count - 2) + 0x20..][..8].copy_from_slice(&(strings.len() + names.len()).to_le_bytes());
+    bytes[0x3e..0x40].copy_from_slice(&(count as u16 - 2).to_le_bytes());
+    bytes.extend([strings, names].concat());
+    tree.write("in.ko", bytes);
+    convert(&tree, &[]);
+    let offset = Regex::new("offset 0x[0-9a-f]+").unwrap();
+    let shown = tree.tool("readelf", &["-srW", "out.ko"]);
+    assert_eq!(offset.replace_all(&shown, ""), offset.replace_all(&expected, ""));
 }
 
 /// What a makefile does: in place, and with nothing but the tree's own directory to go by.

@@ -12,6 +12,7 @@
 //! - [`convert`]: what `klpbuild convert` refuses and says
 //! - [`header`]: annotations in C, and what debugging information adds to messages
 //! - [`lookup`]: what `klpbuild lookup` finds
+//! - [`mutations`]: damaged livepatches, objects and lists
 //! - [`layers`]: each third-party interface has one place
 
 #![allow(
@@ -29,6 +30,7 @@ mod header;
 mod layers;
 mod lookup;
 mod map;
+mod mutations;
 mod objtree;
 mod screen;
 mod space;

@@ -51,6 +51,8 @@ pub struct Code<'a> {
     pub rest: &'a str,
     /// What is left out (`golden/minimal.s`).
     pub flags: &'a [&'a str],
+    /// Options for the assembler.
+    pub options: &'a [&'a str],
 }
 
 /// The path of a source file.
@@ -114,8 +116,9 @@ impl ObjTree {
         }
         self.write("head.s", text);
         self.write("tail.s", format!("{}\n", code.rest));
-        let minimal = source("minimal");
-        self.tool("as", &[&source(self.target.name), "head.s", &minimal, "tail.s", "-o", "in.ko"]);
+        let (instructions, minimal) = (source(self.target.name), source("minimal"));
+        let files = [&instructions, "head.s", &minimal, "tail.s", "-o", "in.ko"];
+        self.tool("as", &[code.options, &files].concat());
     }
 
     /// Assembles a text to an object of this name in the root of the tree.
