@@ -208,7 +208,7 @@ fn uses(module: &Module, name: &[u8], inputs: &Inputs) -> String {
     let object = inputs.modules.iter().find(|(other, _)| other == module);
     let Some(image) = object.and_then(|(_, path)| Image::read(path).ok()) else { return String::new() };
     let symbol = image.symbols.iter().position(|symbol| symbol.name == name);
-    symbol.map(|symbol| problem::uses(&image, symbol)).unwrap_or_default()
+    symbol.map(|symbol| problem::uses(&image, symbol, image.lines().as_ref())).unwrap_or_default()
 }
 
 /// What a strict look at the ordinary modules finds, in modpost's words: for trees whose modpost can only be

@@ -1,6 +1,7 @@
 //! Which definition each undefined symbol of a livepatch means: the one that an annotation names, or the only
 //! one there is. What is exported stays as it is.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::{Result, bail};
@@ -106,6 +107,7 @@ pub fn decide(image: &Image, sources: &Sources, choices: Choices) -> Result<Deci
         );
     }
     let mut problems = Problems::default();
+    let lines = LazyCell::new(|| image.lines());
     for reference in &references {
         let exporter = match &sources.exports {
             Some(_) => sources.exporter(&reference.name),
@@ -114,7 +116,7 @@ pub fn decide(image: &Image, sources: &Sources, choices: Choices) -> Result<Deci
         match one(sources, &found, reference, exporter, choices) {
             Ok(Some(decision)) => drop(decided.symbols.insert(reference.index, decision)),
             Ok(None) => decided.kept.extend(exporter.map(str::to_owned)),
-            Err(message) => problems.add(message + &problem::uses(image, reference.index)),
+            Err(message) => problems.add(message + &problem::uses(image, reference.index, lines.as_ref())),
         }
     }
     problems.end()?;

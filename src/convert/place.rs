@@ -1,6 +1,7 @@
 //! Which relocation section each reference goes to: that of the object whose code it is (R2), where this
 //! kernel can apply it in time.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
@@ -41,7 +42,7 @@ pub fn place(image: &Image, decided: &Decided, patch: Option<&Patch>) -> Result<
     }
     let reach = patch.map(|patch| Reach::follow(image, patch));
     let chooser = Chooser { image, kernel: &decided.kernel, patch, reach };
-    let lines = image.lines();
+    let lines = LazyCell::new(|| image.lines());
     let mut problems = Problems::default();
     for (index, entries, target) in image.relocated() {
         let is_loaded = image.sections.get(target).is_some_and(|section| section.is_alloc());

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::elf::image::{Image, Relocation};
+use crate::elf::lines::Lines;
 use crate::lookup::table;
 use crate::symbols::sources::{Known, Sources};
 
@@ -39,8 +40,7 @@ pub fn place(image: &Image, target: usize, relocation: &Relocation, line: Option
 }
 
 /// Where a symbol is used, a line each; a few of them.
-pub fn uses(image: &Image, symbol: usize) -> String {
-    let lines = image.lines();
+pub fn uses(image: &Image, symbol: usize, lines: Option<&Lines>) -> String {
     let mut text = String::new();
     let mut more = 0;
     for (_, entries, target) in image.relocated() {
@@ -53,7 +53,7 @@ pub fn uses(image: &Image, symbol: usize) -> String {
             entries.relocations.iter().filter(|r| r.symbol == symbol && is_shown && !is_annotation)
         {
             if text.lines().count() < USES {
-                let line = lines.as_ref().and_then(|lines| lines.at(target, relocation.offset));
+                let line = lines.and_then(|lines| lines.at(target, relocation.offset));
                 let _ = write!(text, "\n  used in {}", place(image, target, relocation, line));
             } else {
                 more += 1;
