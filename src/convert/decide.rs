@@ -172,6 +172,8 @@ fn one(
         (Some((VMLINUX, _)), Some(VMLINUX)) if reference.annotated.is_none() => return Ok(None),
         (None, Some(VMLINUX)) => return Ok(None),
         (None, Some(_)) if choices.keep_module_exports => return Ok(None),
+        // Another livepatch exports it, or a module that is not built here: it has to be there first.
+        (None, Some(owner)) if !found.objects.contains(owner) => return Ok(None),
         (Some((object, sympos)), _) => annotated(sources, found, &name, known, object, sympos)?,
         (None, Some(owner)) => {
             let own: Vec<Known> = known.iter().filter(|known| known.object == owner).cloned().collect();
