@@ -132,6 +132,9 @@ pub fn command(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let image = Image::read(&input)?;
     let outcome = convert(image, &sources, choices).with_context(|| cannot(&arguments.input))?;
     if options.dry_run {
+        let relocations = if let Outcome::Converted { relocations, .. } = outcome { relocations } else { 0 };
+        let count = crate::build::count(relocations, "livepatch relocation");
+        terminal::out(format!("klpbuild: {}: would have {count}\n", arguments.input.display()));
         return Ok(Exit::Done);
     }
     let mut watch = Watch::begin()?;

@@ -182,10 +182,10 @@ fn advice(name: &str, known: &Known, sources: &Sources) -> String {
 pub fn fate(name: &str, vmlinux: Option<&Path>) -> String {
     match vmlinux.and_then(|vmlinux| crate::elf::lines::fate(vmlinux, name)) {
         Some(Fate::Inlined { file, line, callers }) => {
-            let callers = if callers.is_empty() {
-                String::new()
-            } else {
-                format!(", into {} among others", callers.join(", "))
+            let others = if callers.len() < 3 { "" } else { " among others" };
+            let callers = match callers.is_empty() {
+                true => String::new(),
+                false => format!(", into {}{others}", callers.join(", ")),
             };
             format!(
                 "; in vmlinux, the function at {file}:{line} was inlined everywhere{callers}: patch the functions \

@@ -87,8 +87,8 @@ impl Placed {
         for decision in self.kept.iter().filter_map(|symbol| decided.symbols.get(symbol)) {
             let (name, owner) = (String::from_utf8_lossy(&decision.symbol.name), &decision.symbol.object);
             self.notes.insert(format!(
-                "it depends on {owner}, which exports {name}: which patched object the reference is there for \
-                 cannot be told (R10)"
+                "it depends on {owner}, which exports {name}: a livepatch relocation could not take the place of \
+                 every reference (R10)"
             ));
         }
     }

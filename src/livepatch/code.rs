@@ -25,6 +25,28 @@ pub fn targets(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<u
     }
 }
 
+/// For each place in x86-64 code that holds a distance: how far the end of its instruction is, from which the
+/// distance counts. Nothing for other machines.
+pub fn distances(machine: Machine, code: &[u8], start: u64) -> Vec<(u64, i64)> {
+    let mut found = Vec::new();
+    if machine != Machine::X86_64 {
+        return found;
+    }
+    let mut decoder = Decoder::with_ip(64, code, start, DecoderOptions::NONE);
+    while decoder.can_decode() {
+        let instruction = decoder.decode();
+        let offsets = decoder.get_constant_offsets(&instruction);
+        let fields = [
+            (instruction.is_ip_rel_memory_operand(), offsets.displacement_offset()),
+            (instruction.op_kinds().any(|kind| kind == OpKind::NearBranch64), offsets.immediate_offset()),
+        ];
+        for (_, offset) in fields.into_iter().filter(|(holds, _)| *holds) {
+            found.push((instruction.ip() + offset as u64, (instruction.len() - offset) as i64));
+        }
+    }
+    found
+}
+
 fn x86_64(code: &[u8], start: u64) -> Vec<u64> {
     let mut found = Vec::new();
     for instruction in Decoder::with_ip(64, code, start, DecoderOptions::NONE) {
@@ -80,6 +102,9 @@ mod tests {
         // nop; call +0x10 from its end; jmp short -2 (itself); lea 0x8(%rip),%rax
         let code = [0x90, 0xe8, 0x10, 0, 0, 0, 0xeb, 0xfe, 0x48, 0x8d, 0x05, 8, 0, 0, 0];
         assert_eq!(targets(Machine::X86_64, true, &code, 0x100), [0x116, 0x106, 0x117]);
+        // movq $0, 0(%rip) has its distance at 3 and ends at 11; call at 11 has it at 12.
+        let code = [0x48, 0xc7, 0x05, 0, 0, 0, 0, 0, 0, 0, 0, 0xe8, 0, 0, 0, 0];
+        assert_eq!(distances(Machine::X86_64, &code, 0x100), [(0x103, 8), (0x10c, 4)]);
         // nop; bl +8; b -4
         let code: Vec<u8> =
             [0xd503_201f_u32, 0x9400_0002, 0x17ff_ffff].iter().flat_map(|word| word.to_le_bytes()).collect();

@@ -102,6 +102,24 @@ impl Edges {
 /// All references inside the module, from place to place.
 fn references(image: &Image, starts: &BTreeSet<Place>) -> Vec<(Place, Place)> {
     let mut found = Vec::new();
+    let mut distances: BTreeMap<Place, i64> = BTreeMap::new();
+    for (section, bytes) in image.enumerate().filter(|(_, section)| section.is_alloc() && section.is_code()) {
+        let functions = image.symbols.iter().filter(|symbol| {
+            symbol.home == Home::Section(section) && symbol.kind() == Kind::Function && symbol.size() > 0
+        });
+        for function in functions {
+            let own = function.value()..function.value().saturating_add(function.size());
+            let range = usize::try_from(own.start).ok().zip(usize::try_from(own.end).ok());
+            let Some(code) = range.and_then(|(start, end)| bytes.data.get(start..end)) else { continue };
+            let place = |offset: u64| Place { section, offset };
+            let targets = code::targets(image.machine(), image.is_little_endian(), code, own.start);
+            let outside =
+                targets.into_iter().filter(|target| !own.contains(target) && *target < bytes.size());
+            found.extend(outside.map(|offset| (place(own.start), place(offset))));
+            let fields = code::distances(image.machine(), code, own.start);
+            distances.extend(fields.into_iter().map(|(offset, distance)| (place(offset), distance)));
+        }
+    }
     for (_, entries, section) in image.relocated() {
         let Some(from) = image.sections.get(section).filter(|section| section.is_alloc()) else { continue };
         // Tables about code are no callers of it.
@@ -110,37 +128,23 @@ fn references(image: &Image, starts: &BTreeSet<Place>) -> Vec<(Place, Place)> {
         }
         for relocation in &entries.relocations {
             let place = Place { section, offset: relocation.offset };
-            if let Some(to) = destination(image, relocation, from.is_code(), starts) {
+            let exact = distances.get(&place).copied();
+            if let Some(to) = destination(image, relocation, from.is_code(), exact, starts) {
                 found.push((place, to));
             }
-        }
-    }
-    for (index, section) in image.enumerate().filter(|(_, section)| section.is_alloc() && section.is_code()) {
-        let functions = image.symbols.iter().filter(|symbol| {
-            symbol.home == Home::Section(index) && symbol.kind() == Kind::Function && symbol.size() > 0
-        });
-        for function in functions {
-            let start = function.value();
-            let range =
-                usize::try_from(start).ok().zip(usize::try_from(start.saturating_add(function.size())).ok());
-            let Some(code) = range.and_then(|(start, end)| section.data.get(start..end)) else { continue };
-            let from = Place { section: index, offset: start };
-            let own = start..start.saturating_add(function.size());
-            let targets = code::targets(image.machine(), image.is_little_endian(), code, start);
-            let outside =
-                targets.into_iter().filter(|target| !own.contains(target) && *target < section.size());
-            found.extend(outside.map(|offset| (from, Place { section: index, offset })));
         }
     }
     found
 }
 
-/// Where a relocation leads to. Against a section, the addend of code counts from elsewhere: a part that begins
-/// at one of the places it can mean is what is meant.
+/// Where a relocation leads to. Against a section, the addend of code counts from elsewhere: `exact` bytes
+/// further, if the instruction could be read; else a part that begins at one of the places it can mean is what is
+/// meant.
 fn destination(
     image: &Image,
     relocation: &Relocation,
     in_code: bool,
+    exact: Option<i64>,
     starts: &BTreeSet<Place>,
 ) -> Option<Place> {
     let symbol = image.symbols.get(relocation.symbol)?;
@@ -152,11 +156,16 @@ fn destination(
     if !in_code {
         return patch::target(image, relocation);
     }
-    let at = |bytes: &i64| {
-        let offset = symbol.value().checked_add_signed(relocation.addend.checked_add(*bytes)?)?;
+    let at = |bytes: i64| {
+        let offset = symbol.value().checked_add_signed(relocation.addend.checked_add(bytes)?)?;
         Some(Place { section, offset })
     };
-    let distances = special::distances(image.machine(), relocation.kind);
-    let exact = distances.iter().filter_map(at).find(|place| starts.contains(place));
-    exact.or_else(|| at(distances.first()?))
+    let possible = special::distances(image.machine(), relocation.kind);
+    match exact {
+        Some(exact) if possible.len() > 1 => at(exact),
+        _ => {
+            let places = possible.iter().filter_map(|&bytes| at(bytes));
+            places.into_iter().find(|place| starts.contains(place)).or_else(|| at(*possible.first()?))
+        }
+    }
 }

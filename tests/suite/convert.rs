@@ -402,7 +402,7 @@ fn export_of_a_module_that_has_to_stay() {
     let rest = ".text\nfunction alone\ncall_to provider_export\nendfunc alone";
     let tree = ObjTree::with_code(X86_64, &Code { patched: "call_to unique", rest, ..Code::default() });
     let ran = tree.convert(&["in.ko"]).ok();
-    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: in.ko: it depends on provider, which exports provider_export: which patched object the reference is there for cannot be told (R10)");
+    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: in.ko: it depends on provider, which exports provider_export: a livepatch relocation could not take the place of every reference (R10)");
     let symbols = tree.tool("readelf", &["-sW", "in.ko"]);
     assert!(symbols.contains("UND provider_export\n") && symbols.contains("] .klp.sym.vmlinux.unique,0\n"));
 }

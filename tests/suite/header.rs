@@ -144,7 +144,7 @@ int caller(int value)
     tree.link_vmlinux(&["vmlinux-a.o", "fates.o"]);
     tree.make_list();
     insta::assert_snapshot!(said(&tree, &tree.convert(&["in.ko"]).ends(1)), @"
-    klpbuild: error: cannot convert in.ko: Unable to find missing symbol: inlined: nothing exports it, and neither vmlinux nor any module defines it; no name in the map is like it; in vmlinux, the function at fates.c:1 was inlined everywhere, into caller among others: patch the functions that call it, and copy it
+    klpbuild: error: cannot convert in.ko: Unable to find missing symbol: inlined: nothing exports it, and neither vmlinux nor any module defines it; no name in the map is like it; in vmlinux, the function at fates.c:1 was inlined everywhere, into caller: patch the functions that call it, and copy it
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     klpbuild: Unable to find missing symbol: dead: nothing exports it, and neither vmlinux nor any module defines it; the nearest names are _end (vmlinux)
     klpbuild:   used in .text+0xc (R_X86_64_PLT32)
