@@ -58,7 +58,7 @@ pub enum Command {
     ///
     /// Exit status: 0 if all are correct, 1 if something was found, 2 if something could not be checked.
     Verify(VerifyArgs),
-    /// Print the C header with the macros KLP_MODULE_RELOC, KLP_SYMPOS and KLP_RELOC_SYMBOL
+    /// Print the C header with the macros KLP_MODULE_RELOC, KLP_SYMPOS and KLP_RELOC_SYMBOL_POS
     Header(HeaderArgs),
     /// Boot the object tree's kernel in QEMU, and try livepatches in it
     ///

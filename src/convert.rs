@@ -82,8 +82,17 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
         "it was converted, and then written anew by a tool that does not know livepatch symbols (ld -r, for \
          example; R12): link it again, and convert what comes last"
     );
+    if let Some((_, section)) = image.enumerate().find(|(_, section)| section.is_rel()) {
+        bail!(
+            "section {} has relocations without addends, which no livepatch architecture has",
+            section.shown()
+        );
+    }
     let mut decided = decide::decide(&image, sources, choices)?;
     let patch = Patch::read(&image);
+    for (rule, place, what) in patch.iter().flat_map(|patch| patch.faults(&image)) {
+        bail!("{place}: {what} ({rule})");
+    }
     let placed = place::place(&image, &decided, patch.as_ref())?;
     let relocations = placed.sections.values().map(Vec::len).sum();
     let notes = placed.notes.clone();

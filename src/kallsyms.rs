@@ -1,6 +1,7 @@
 //! How the kernel counts symbols of one name (sympos; rules S1 to S8): which of vmlinux's symbols kallsyms
 //! keeps, in which order, and under which name.
 
+use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
@@ -90,7 +91,7 @@ pub fn is_dropped(name: &[u8]) -> bool {
 #[derive(Debug)]
 pub struct SystemMap {
     /// Address and name, raw.
-    entries: Vec<(u64, Vec<u8>)>,
+    entries: HashSet<(u64, Vec<u8>)>,
 }
 
 impl SystemMap {
@@ -104,7 +105,7 @@ impl SystemMap {
         }
         // Line by line, in a buffer that is used again and again.
         let mut reader = BufReader::with_capacity(1 << 18, fs::File::open(path)?);
-        let mut entries = Vec::new();
+        let mut entries = HashSet::new();
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line)? > 0 {
             entries.extend(entry(line.trim_ascii_end()).filter(|(_, name)| wanted(name)).and_then(
@@ -120,14 +121,14 @@ impl SystemMap {
 
     /// Whether kallsyms has this very symbol.
     fn has(&self, definition: &Definition) -> bool {
-        self.entries.iter().any(|(address, name)| *address == definition.value && *name == definition.name)
+        self.entries.contains(&(definition.value, definition.name.clone()))
     }
 
     /// Whether it was made of the vmlinux with these definitions: each of its lines is one of them.
     pub fn fits(&self, definitions: &[Definition]) -> bool {
-        self.entries.iter().all(|(address, name)| {
-            definitions.iter().any(|definition| definition.value == *address && definition.name == *name)
-        })
+        let defined: HashSet<(u64, &[u8])> =
+            definitions.iter().map(|definition| (definition.value, definition.name.as_slice())).collect();
+        self.entries.iter().all(|(address, name)| defined.contains(&(*address, name.as_slice())))
     }
 }
 

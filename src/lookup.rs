@@ -128,7 +128,7 @@ fn rows<'a>(found: &'a Found, sources: &Sources) -> Vec<Row<'a>> {
                 count: known.total,
                 sympos: known.sympos(),
                 exported: sources.is_exported(name.as_bytes(), known),
-                init: definition.map(crate::elf::definitions::Definition::is_init),
+                init: definition.map(|d| d.is_init),
                 klp_sympos: table::paste(name, known),
             });
         }

@@ -9,7 +9,7 @@ pub mod meaning;
 use std::fmt;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
 use crate::cli::{Format, Options, VerifyArgs};
@@ -117,13 +117,28 @@ pub fn verify(image: &Image, sources: &Sources) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// Sources that can tell whether a livepatch is correct.
+fn complete(sources: Sources) -> Result<Sources> {
+    let place =
+        sources.objtree.as_deref().map_or("the object tree".to_owned(), |tree| tree.display().to_string());
+    ensure!(
+        sources.vmlinux().is_some(),
+        "there is no vmlinux in {place}: positions cannot be checked against a list alone (--objtree DIR)"
+    );
+    ensure!(
+        sources.exports.is_some(),
+        "there is no Module.symvers in {place}: what is exported is not known; build the modules first"
+    );
+    Ok(sources)
+}
+
 /// Checks files, and prints what is found.
 ///
 /// # Errors
 /// There is nothing to check them against, or nothing can be printed.
 pub fn command(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
     let start = plan::start(options)?;
-    let sources = match Sources::named(&start, &arguments.sources) {
+    let sources = match Sources::named(&start, &arguments.sources).and_then(complete) {
         Ok(sources) => sources,
         Err(error) => {
             terminal::error(&error);

@@ -18,6 +18,9 @@ use crate::symbols::list::Wanted;
 use crate::symbols::sources::{Found, Known, Sources, VMLINUX};
 use crate::tree::kernel::Kernel;
 
+/// How many problems come with near names: for each the whole map is searched.
+const HINTS: usize = 5;
+
 /// What a symbol is to become.
 #[derive(Debug, Clone)]
 pub struct Decision {
@@ -113,7 +116,7 @@ pub fn decide(image: &Image, sources: &Sources, choices: Choices) -> Result<Deci
             Some(_) => sources.exporter(&reference.name),
             None => markers(&reference.name).iter().find_map(|m| Some(found.of(m).first()?.object.as_str())),
         };
-        match one(sources, &found, reference, exporter, choices) {
+        match one(sources, &found, reference, exporter, choices, problems.count() < HINTS) {
             Ok(Some(decision)) => drop(decided.symbols.insert(reference.index, decision)),
             Ok(None) => decided.kept.extend(exporter.map(str::to_owned)),
             Err(message) => problems.add(message + &problem::uses(image, reference.index, lines.as_ref())),
@@ -153,6 +156,7 @@ fn one(
     reference: &Reference<'_>,
     exporter: Option<&str>,
     choices: Choices,
+    with_hints: bool,
 ) -> Result<Option<Decision>, String> {
     let name = String::from_utf8_lossy(&reference.name).into_owned();
     let known = found.of(&reference.name);
@@ -168,10 +172,8 @@ fn one(
         (None, None) => None,
     };
     let meant = match (said, exporter) {
-        // R10: what vmlinux exports stays a normal symbol.
-        (Some((VMLINUX, _)), Some(VMLINUX)) if reference.annotated.is_none() => return Ok(None),
         (None, Some(VMLINUX)) => return Ok(None),
-        (None, Some(_)) if choices.keep_module_exports => return Ok(None),
+        (None, Some(_)) if choices.keep_module_exports || reference.is_weak => return Ok(None),
         // Another livepatch exports it, or a module that is not built here: it has to be there first.
         (None, Some(owner)) if !found.objects.contains(owner) => return Ok(None),
         (Some((object, sympos)), _) => annotated(sources, found, &name, known, object, sympos)?,
@@ -184,17 +186,24 @@ fn one(
         (None, None) => match only(sources, &name, known) {
             Ok(known) => known,
             Err(None) if reference.is_weak => return Ok(None),
-            Err(None) => return Err(near::missing(&name, sources)),
+            Err(None) if with_hints => return Err(near::missing(&name, sources)),
+            Err(None) => return Err(format!("Unable to find missing symbol: {name}: nothing defines it")),
             Err(Some(message)) => return Err(message),
         },
     };
+    let is_local = meant.definition.as_ref().is_some_and(|definition| definition.binding == Binding::Local);
+    let is_exported = !is_local && exporter == Some(meant.object.as_str());
+    // R10: what vmlinux exports stays a normal symbol, also if an annotation says where it is.
+    if is_exported && meant.object == VMLINUX && reference.annotated.is_none() {
+        return Ok(None);
+    }
     let sympos = said.map_or_else(|| meant.sympos().unwrap_or(0), |(_, sympos)| sympos);
     let symbol = KlpSymbol { object: meant.object.clone(), name: reference.name.clone(), sympos };
     check(found, &symbol, &meant)?;
     Ok(Some(Decision {
         symbol,
         section_object: reference.annotated.as_ref().map(|annotated| annotated.section_object.clone()),
-        is_exported: exporter == Some(meant.object.as_str()),
+        is_exported,
     }))
 }
 
@@ -289,7 +298,7 @@ fn check(found: &Found, symbol: &KlpSymbol, meant: &Known) -> Result<(), String>
         return Err(format!("{name}: the kernel cannot find a symbol with a comma in its name (R3)"));
     }
     let Some(definition) = &meant.definition else { return Ok(()) };
-    if definition.is_init() {
+    if definition.is_init {
         return Err(format!(
             "{name} is __init in {object}: its memory is freed when {object} has come up, long before a \
              livepatch could use it (R9)"

@@ -52,6 +52,12 @@ pub fn place(image: &Image, decided: &Decided, patch: Option<&Patch>) -> Result<
         for relocation in &entries.relocations {
             let Some(decision) = decided.symbols.get(&relocation.symbol) else { continue };
             match chooser.choose(target, relocation, decision) {
+                // It has to be there first in any case: as a normal symbol, it also has to stay.
+                Ok(object)
+                    if decision.is_exported && decision.section_object.is_none() && object == VMLINUX =>
+                {
+                    placed.kept.insert(relocation.symbol);
+                }
                 Ok(object) => placed.sections.entry((target, object)).or_default().push(*relocation),
                 // By an annotated name, nothing but klpbuild would find it.
                 Err(_) if decision.is_exported && decision.section_object.is_none() => {
@@ -87,8 +93,8 @@ impl Placed {
         for decision in self.kept.iter().filter_map(|symbol| decided.symbols.get(symbol)) {
             let (name, owner) = (String::from_utf8_lossy(&decision.symbol.name), &decision.symbol.object);
             self.notes.insert(format!(
-                "it depends on {owner}, which exports {name}: a livepatch relocation could not take the place of \
-                 every reference (R10)"
+                "it depends on {owner}, which exports {name}: some code that uses it has to be ready when the livepatch \
+                 is loaded, or is for an object that cannot be told (R10)"
             ));
         }
     }
@@ -98,14 +104,13 @@ impl Placed {
         if owner == object || owner == VMLINUX {
             return;
         }
-        if object == VMLINUX {
+        let before = if object == VMLINUX {
             self.needed.insert(owner.clone());
-            self.notes
-                .insert(format!("{owner} has to be loaded before this livepatch, which uses its symbols"));
+            format!("{owner} has to be loaded before this livepatch, which uses its symbols")
         } else {
-            self.notes
-                .insert(format!("{owner} has to be loaded before {object}, whose new code uses its symbols"));
-        }
+            format!("{owner} has to be loaded before {object}, whose new code uses its symbols")
+        };
+        self.notes.insert(format!("{before}, and has to stay: nothing keeps it from being unloaded"));
     }
 }
 
@@ -132,7 +137,7 @@ impl Chooser<'_> {
         let object = match (&decision.section_object, special::special(section)) {
             (Some(object), _) => object.clone(),
             (None, _) if is_vmlinux && self.kernel.applies_early => VMLINUX.to_owned(),
-            (None, Some(Special::Init)) => VMLINUX.to_owned(),
+            (None, Some(Special::Init | Special::PerCpu)) => VMLINUX.to_owned(),
             (None, Some(Special::AtLoad)) => decision.symbol.object.clone(),
             (None, None) => self.reached(place, decision)?,
         };
@@ -145,7 +150,7 @@ impl Chooser<'_> {
         let advice = || {
             format!(
                 "declare the symbol with the object in its assembler name, \
-                 KLP_RELOC_SYMBOL(<object>, {}, {}, {})",
+                 KLP_RELOC_SYMBOL_POS(<object>, {}, {}, {})",
                 decision.symbol.object,
                 String::from_utf8_lossy(&decision.symbol.name),
                 decision.symbol.sympos
@@ -159,10 +164,10 @@ impl Chooser<'_> {
             ));
         };
         let numbers = reach.objects(place);
+        // What the livepatch runs by itself has to be ready as early as what it runs for vmlinux.
         let mut names: Vec<&str> = numbers
             .iter()
-            .filter_map(|&number| patch.objects.get(number))
-            .map(|object| object.name.as_str())
+            .map(|&number| patch.objects.get(number).map_or(VMLINUX, |object| object.name.as_str()))
             .collect();
         names.dedup();
         match (names.as_slice(), patch.objects.as_slice()) {
@@ -206,6 +211,11 @@ impl Chooser<'_> {
         let in_time = object == VMLINUX && early;
         let shown = String::from_utf8_lossy(section);
         match special::special(section) {
+            Some(Special::PerCpu) => Err(
+                "per-CPU data is copied before references in it could be written (R9): set it in the init \
+                 function instead"
+                    .to_owned(),
+            ),
             Some(Special::AtLoad) if !in_time => Err(format!(
                 "the kernel looks at {shown} while the livepatch is loaded, before this reference is written: \
                  {}",

@@ -22,6 +22,11 @@ impl Problems {
         }
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// All of them as an error, if there are any.
     ///
     /// # Errors

@@ -27,15 +27,11 @@ pub struct Definition {
     pub binding: Binding,
     /// The section it is in; none for an absolute or common symbol.
     pub section: Option<String>,
+    /// Whether it goes away once its object has come up: code and data marked `__init`, and what lies beside
+    /// them.
+    pub is_init: bool,
     /// The source file as the compiler named it (the `STT_FILE` symbol before a local one).
     pub file: Option<String>,
-}
-
-impl Definition {
-    /// Whether it goes away once its object has come up: code and data marked `__init`.
-    pub fn is_init(&self) -> bool {
-        self.section.as_deref().is_some_and(|name| name.starts_with(".init"))
-    }
 }
 
 /// What was found in one object.
@@ -113,6 +109,7 @@ where
             size: symbol.st_size(endian).into(),
             kind: Kind::of(kind),
             binding,
+            is_init: section.as_deref().is_some_and(|name| name.starts_with(".init")),
             section,
             file: file.map(|file| String::from_utf8_lossy(file).into_owned()),
         });

@@ -477,6 +477,8 @@ where
     let (symtab, strtab) = (symbols.section().0, symbols.string_section().0);
     ensure!(!symbols.is_empty(), "it has no symbol table: was it stripped?");
     let mut sections = Vec::with_capacity(table.len());
+    // Sections of a real object do not overlap: together they are no larger than the file.
+    let mut room = data.len() as u64;
     for (index, section) in table.iter().enumerate() {
         let raw = raw::SectionHeader::from_raw(endian, section);
         let name = if index == 0 { &[][..] } else { table.section_name(endian, section).map_err(fault)? };
@@ -486,6 +488,11 @@ where
             "section {shown} is linked to section {}, which is not there",
             raw.sh_link
         );
+        if raw.sh_type != elf::SHT_NOBITS && index != 0 {
+            let rest = room.checked_sub(raw.sh_size);
+            room =
+                rest.with_context(|| format!("section {shown} overlaps another one: the file is corrupt"))?;
+        }
         let mut relocations = Vec::new();
         let mut bytes = Vec::new();
         match section.rela(endian, data).map_err(fault)? {

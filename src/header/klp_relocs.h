@@ -12,7 +12,7 @@
  * module by the name that lsmod shows.
  *
  *	extern int some_static;
- *	static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = {
+ *	static KLP_MODULE_RELOC(vmlinux) some_static_reloc[] = {
  *		KLP_SYMPOS(some_static, 2),
  *	};
  *
@@ -20,6 +20,7 @@
  * kernel does (`klpbuild lookup some_static` prints it); 0 says that there is
  * only one.
  */
+#ifndef KLP_MODULE_RELOC
 struct klp_module_reloc {
 	const void *sym;
 	unsigned int sympos;
@@ -31,15 +32,24 @@ struct klp_module_reloc {
 
 #define KLP_SYMPOS(symbol, position) \
 	{ .sym = (const void *)&symbol, .sympos = (position) }
+#endif
 
 /*
  * Likewise as a part of the declaration, which may then have a name of its own.
  * The first object is the one that the code which uses the symbol patches: the
  * reference is written when that is loaded. The second one defines the symbol.
  *
- *	extern int their_static KLP_RELOC_SYMBOL(vmlinux, vmlinux, some_static, 2);
+ *	extern int their_static KLP_RELOC_SYMBOL_POS(vmlinux, vmlinux, some_static, 2);
  */
-#define KLP_RELOC_SYMBOL(patched, object, symbol, position) \
+#ifndef KLP_RELOC_SYMBOL_POS
+#define KLP_RELOC_SYMBOL_POS(patched, object, symbol, position) \
 	__asm__("\".klp.sym.rela." #patched "." #object "." #symbol "," #position "\"")
+#endif
+
+/* Likewise for a symbol that is there only once. */
+#ifndef KLP_RELOC_SYMBOL
+#define KLP_RELOC_SYMBOL(patched, object, symbol) \
+	KLP_RELOC_SYMBOL_POS(patched, object, symbol, 0)
+#endif
 
 #endif

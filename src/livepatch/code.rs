@@ -1,6 +1,6 @@
 //! Calls and jumps inside of one section: the assembler resolves them, so that no relocation shows them.
 
-use iced_x86::{Decoder, DecoderOptions, OpKind};
+use iced_x86::{Decoder, DecoderOptions, OpKind, Register};
 
 use crate::elf::Machine;
 
@@ -25,9 +25,18 @@ pub fn targets(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<u
     }
 }
 
-/// For each place in x86-64 code that holds a distance: how far the end of its instruction is, from which the
-/// distance counts. Nothing for other machines.
-pub fn distances(machine: Machine, code: &[u8], start: u64) -> Vec<(u64, i64)> {
+/// A part of an instruction that holds a distance or an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Where it is, in its section.
+    pub offset: u64,
+    /// How far behind it the instruction ends, from which a distance counts; none for an address that an index
+    /// is added to.
+    pub distance: Option<i64>,
+}
+
+/// The fields of x86-64 code; nothing for other machines.
+pub fn fields(machine: Machine, code: &[u8], start: u64) -> Vec<Field> {
     let mut found = Vec::new();
     if machine != Machine::X86_64 {
         return found;
@@ -36,12 +45,16 @@ pub fn distances(machine: Machine, code: &[u8], start: u64) -> Vec<(u64, i64)> {
     while decoder.can_decode() {
         let instruction = decoder.decode();
         let offsets = decoder.get_constant_offsets(&instruction);
-        let fields = [
-            (instruction.is_ip_rel_memory_operand(), offsets.displacement_offset()),
-            (instruction.op_kinds().any(|kind| kind == OpKind::NearBranch64), offsets.immediate_offset()),
-        ];
-        for (_, offset) in fields.into_iter().filter(|(holds, _)| *holds) {
-            found.push((instruction.ip() + offset as u64, (instruction.len() - offset) as i64));
+        let behind = |offset: usize| Some((instruction.len() - offset) as i64);
+        let mut field = |offset: usize, distance| {
+            found.push(Field { offset: instruction.ip() + offset as u64, distance });
+        };
+        if instruction.is_ip_rel_memory_operand() {
+            field(offsets.displacement_offset(), behind(offsets.displacement_offset()));
+        } else if instruction.op_kinds().any(|kind| kind == OpKind::NearBranch64) {
+            field(offsets.immediate_offset(), behind(offsets.immediate_offset()));
+        } else if offsets.has_displacement() && instruction.memory_index() != Register::None {
+            field(offsets.displacement_offset(), None);
         }
     }
     found
@@ -104,7 +117,11 @@ mod tests {
         assert_eq!(targets(Machine::X86_64, true, &code, 0x100), [0x116, 0x106, 0x117]);
         // movq $0, 0(%rip) has its distance at 3 and ends at 11; call at 11 has it at 12.
         let code = [0x48, 0xc7, 0x05, 0, 0, 0, 0, 0, 0, 0, 0, 0xe8, 0, 0, 0, 0];
-        assert_eq!(distances(Machine::X86_64, &code, 0x100), [(0x103, 8), (0x10c, 4)]);
+        let field = |offset, distance| Field { offset, distance };
+        assert_eq!(fields(Machine::X86_64, &code, 0x100), [field(0x103, Some(8)), field(0x10c, Some(4))]);
+        // mov -8(,%rax,8),%rax: the address of an array, with an index
+        let code = [0x48, 0x8b, 0x04, 0xc5, 0xf8, 0xff, 0xff, 0xff];
+        assert_eq!(fields(Machine::X86_64, &code, 0), [field(4, None)]);
         // nop; bl +8; b -4
         let code: Vec<u8> =
             [0xd503_201f_u32, 0x9400_0002, 0x17ff_ffff].iter().flat_map(|word| word.to_le_bytes()).collect();

@@ -39,6 +39,9 @@ pub struct Object {
     pub functions: Vec<Function>,
     /// The callbacks' functions.
     pub callbacks: Vec<Place>,
+    /// Whether the name is written out. For vmlinux it must not be: the kernel would wait for a module of that
+    /// name.
+    pub is_named: bool,
 }
 
 /// What a livepatch replaces.
@@ -69,6 +72,30 @@ impl Patch {
             }
         }
         (!patch.objects.is_empty()).then_some(patch)
+    }
+
+    /// What is wrong with the patch itself: the rule, the place, and what to do.
+    pub fn faults(&self, image: &Image) -> Vec<(&'static str, String, String)> {
+        let mut faults = Vec::new();
+        for object in &self.objects {
+            let place = format!("klp_object {}", object.name);
+            if object.is_named && object.name == VMLINUX {
+                let what = "the kernel waits for a module of that name: leave .name NULL for vmlinux";
+                faults.push(("R2", place, what.to_owned()));
+            } else if let Some(fault) = super::names::fault_of_object(&object.name) {
+                faults.push(("R2", place, fault));
+            }
+            for function in &object.functions {
+                let section = image.sections.get(function.new.section);
+                if section.is_some_and(|section| section.name.starts_with(b".init")) {
+                    let name = String::from_utf8_lossy(&function.old_name);
+                    let what =
+                        "its new function is __init, and gone once the livepatch is loaded: take that away";
+                    faults.push(("R9", format!("klp_func {}:{name}", object.name), what.to_owned()));
+                }
+            }
+        }
+        faults
     }
 
     /// Whether `object` is patched.
@@ -145,6 +172,7 @@ fn objects(image: &Image, pointers: &Pointers, array: Place) -> Vec<Object> {
             true => (pointers.target(image, place), second),
             false => (None, place),
         };
+        let is_named = name.is_some();
         let name = match name {
             Some(name) => match image.string_at(name.section, name.offset) {
                 Some(name) => String::from_utf8_lossy(name).into_owned(),
@@ -156,6 +184,7 @@ fn objects(image: &Image, pointers: &Pointers, array: Place) -> Vec<Object> {
             (1..=4).filter_map(|word| pointers.target(image, pointers.after(functions, image, word)));
         found.push(Object {
             name,
+            is_named,
             functions: pointers
                 .target(image, functions)
                 .map(|array| self::functions(image, pointers, array))

@@ -2,7 +2,8 @@
 //!
 //! The module is taken apart into functions and variables; what is not covered by a symbol (strings, jump
 //! tables) is cut where something refers to it. From each object's new functions and callbacks, references
-//! are followed: relocations, and branches inside of a section.
+//! are followed: relocations, and branches inside of a section. What runs by itself, the livepatch's own init
+//! and exit functions and what its parameters and exports lead to, counts as if it were an object of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,12 +28,13 @@ impl Reach {
             edges.starts.iter().map(|place| (*place, BTreeSet::new())).collect();
         let structures: BTreeSet<Place> =
             patch.structures.iter().filter_map(|place| edges.part_of(*place)).collect();
-        for (number, object) in patch.objects.iter().enumerate() {
+        let objects = patch.objects.iter().map(|object| {
             let functions = object.functions.iter().map(|function| function.new);
-            let mut queue: Vec<Place> = functions
-                .chain(object.callbacks.iter().copied())
-                .filter_map(|place| edges.part_of(place))
-                .collect();
+            functions.chain(object.callbacks.iter().copied()).collect()
+        });
+        // The last number is that of what runs by itself.
+        for (number, roots) in objects.chain([edges.own_roots(image)]).enumerate() {
+            let mut queue: Vec<Place> = roots.into_iter().filter_map(|place| edges.part_of(place)).collect();
             while let Some(part) = queue.pop() {
                 let is_new = parts.get_mut(&part).is_some_and(|reached| reached.insert(number));
                 if is_new && !structures.contains(&part) {
@@ -43,7 +45,8 @@ impl Reach {
         Reach { parts }
     }
 
-    /// The objects, by their number in the patch, whose new functions reach what is at `place`.
+    /// The objects, by their number in the patch, whose new functions reach what is at `place`; the number
+    /// after the last one stands for what the livepatch runs by itself.
     pub fn objects(&self, place: Place) -> BTreeSet<usize> {
         let part = self.parts.range(..=place).next_back().filter(|(start, _)| start.section == place.section);
         part.map(|(_, objects)| objects.clone()).unwrap_or_default()
@@ -94,32 +97,71 @@ impl Edges {
         edges
     }
 
+    /// The parts of sections that the kernel comes to while the module is loaded or unloaded, and of those
+    /// that others can come to.
+    fn own_roots(&self, image: &Image) -> Vec<Place> {
+        let is_own =
+            |place: &&Place| image.sections.get(place.section).is_some_and(|s| special::is_root(&s.name));
+        self.starts.iter().filter(is_own).copied().collect()
+    }
+
     fn part_of(&self, place: Place) -> Option<Place> {
         self.starts.range(..=place).next_back().filter(|start| start.section == place.section).copied()
     }
 }
 
+/// What the code itself tells, without relocations.
+#[derive(Default)]
+struct Decoded {
+    /// References, from place to place.
+    references: Vec<(Place, Place)>,
+    /// From which distance a relocated field counts.
+    distances: BTreeMap<Place, i64>,
+    /// Fields that hold the address of an array, to which an index is added.
+    indexed: BTreeSet<Place>,
+}
+
+impl Decoded {
+    /// Reads each byte of code once, function by function.
+    fn read(image: &Image) -> Decoded {
+        let mut functions: BTreeMap<usize, BTreeSet<(u64, u64)>> = BTreeMap::new();
+        for symbol in image.symbols.iter().filter(|s| s.kind() == Kind::Function && s.size() > 0) {
+            if let Home::Section(section) = symbol.home {
+                let end = symbol.value().saturating_add(symbol.size());
+                functions.entry(section).or_default().insert((symbol.value(), end));
+            }
+        }
+        let mut decoded = Decoded::default();
+        for (section, functions) in functions {
+            let Some(bytes) = image.sections.get(section).filter(|s| s.is_alloc() && s.is_code()) else {
+                continue;
+            };
+            let mut done = 0;
+            for (start, end) in functions {
+                let start = start.max(done);
+                let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+                let Some(code) = range.and_then(|(start, end)| bytes.data.get(start..end)) else { continue };
+                done = end;
+                let place = |offset: u64| Place { section, offset };
+                let targets = code::targets(image.machine(), image.is_little_endian(), code, start);
+                let outside =
+                    targets.into_iter().filter(|to| !(start..end).contains(to) && *to < bytes.size());
+                decoded.references.extend(outside.map(|to| (place(start), place(to))));
+                for field in code::fields(image.machine(), code, start) {
+                    match field.distance {
+                        Some(distance) => drop(decoded.distances.insert(place(field.offset), distance)),
+                        None => drop(decoded.indexed.insert(place(field.offset))),
+                    }
+                }
+            }
+        }
+        decoded
+    }
+}
+
 /// All references inside the module, from place to place.
 fn references(image: &Image, starts: &BTreeSet<Place>) -> Vec<(Place, Place)> {
-    let mut found = Vec::new();
-    let mut distances: BTreeMap<Place, i64> = BTreeMap::new();
-    for (section, bytes) in image.enumerate().filter(|(_, section)| section.is_alloc() && section.is_code()) {
-        let functions = image.symbols.iter().filter(|symbol| {
-            symbol.home == Home::Section(section) && symbol.kind() == Kind::Function && symbol.size() > 0
-        });
-        for function in functions {
-            let own = function.value()..function.value().saturating_add(function.size());
-            let range = usize::try_from(own.start).ok().zip(usize::try_from(own.end).ok());
-            let Some(code) = range.and_then(|(start, end)| bytes.data.get(start..end)) else { continue };
-            let place = |offset: u64| Place { section, offset };
-            let targets = code::targets(image.machine(), image.is_little_endian(), code, own.start);
-            let outside =
-                targets.into_iter().filter(|target| !own.contains(target) && *target < bytes.size());
-            found.extend(outside.map(|offset| (place(own.start), place(offset))));
-            let fields = code::distances(image.machine(), code, own.start);
-            distances.extend(fields.into_iter().map(|(offset, distance)| (place(offset), distance)));
-        }
-    }
+    let Decoded { references: mut found, distances, indexed } = Decoded::read(image);
     for (_, entries, section) in image.relocated() {
         let Some(from) = image.sections.get(section).filter(|section| section.is_alloc()) else { continue };
         // Tables about code are no callers of it.
@@ -131,6 +173,9 @@ fn references(image: &Image, starts: &BTreeSet<Place>) -> Vec<(Place, Place)> {
             let exact = distances.get(&place).copied();
             if let Some(to) = destination(image, relocation, from.is_code(), exact, starts) {
                 found.push((place, to));
+                // An address that an index is added to may lie before its array: the next one may be meant.
+                let next = starts.range(to..).find(|next| **next > to && next.section == to.section);
+                found.extend(next.filter(|_| indexed.contains(&place)).map(|next| (place, *next)));
             }
         }
     }
@@ -157,7 +202,7 @@ fn destination(
         return patch::target(image, relocation);
     }
     let at = |bytes: i64| {
-        let offset = symbol.value().checked_add_signed(relocation.addend.checked_add(bytes)?)?;
+        let offset = symbol.value().saturating_add_signed(relocation.addend.checked_add(bytes)?);
         Some(Place { section, offset })
     };
     let possible = special::distances(image.machine(), relocation.kind);

@@ -14,6 +14,9 @@ pub enum Special {
     AtLoad,
     /// Code and data that go away once the module has come up.
     Init,
+    /// Per-CPU data: what is loaded is copied for each CPU, and has no SHF_ALLOC by the time relocations are
+    /// applied (`rewrite_section_headers` and `percpu_modcopy` in kernel/module/main.c).
+    PerCpu,
 }
 
 /// What is special about the section of this name.
@@ -43,6 +46,9 @@ pub fn special(name: &[u8]) -> Option<Special> {
     if AT_LOAD.contains(&name) {
         return Some(Special::AtLoad);
     }
+    if name.starts_with(b".data..percpu") {
+        return Some(Special::PerCpu);
+    }
     name.starts_with(b".init").then_some(Special::Init)
 }
 
@@ -51,8 +57,13 @@ pub fn is_metadata(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 4] = [b".orc_", b".debug_", b".klp.", b".discard"];
     (special(name) == Some(Special::AtLoad) && name != b".altinstr_replacement" && name != b".altinstr_aux")
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || name == b".gnu.linkonce.this_module"
-        || name.starts_with(b"__ksymtab")
+}
+
+/// Whether the kernel, or another module, comes to what such a section holds or refers to without a patched
+/// function having to be called: init and exit functions, parameters, exports.
+pub fn is_root(name: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 5] = [b".init", b".exit", b"__ksymtab", b"__param", b".ctors"];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || name == b".gnu.linkonce.this_module"
 }
 
 /// Why a livepatch relocation cannot have this type; none if it can.

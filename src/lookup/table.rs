@@ -65,5 +65,16 @@ pub fn paste(name: &str, known: &Known) -> Option<String> {
         _ => known.sympos()?,
     };
     let object = &known.object;
-    Some(format!("static KLP_MODULE_RELOC({object}) {object}_relocs[] = {{ KLP_SYMPOS({name}, {sympos}) }};"))
+    let is_identifier = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if is_identifier {
+        let line =
+            format!("static KLP_MODULE_RELOC({object}) {name}_reloc[] = {{ KLP_SYMPOS({name}, {sympos}) }};");
+        return Some(line);
+    }
+    // A compiler's name cannot be declared: the declaration gets it as assembler name.
+    let plain: String = name
+        .chars()
+        .map(|character| if character.is_ascii_alphanumeric() { character } else { '_' })
+        .collect();
+    Some(format!("extern <type> {plain} KLP_RELOC_SYMBOL_POS(<patched object>, {object}, {name}, {sympos});"))
 }

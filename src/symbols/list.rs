@@ -124,13 +124,14 @@ pub fn search(path: &Path, wanted: &Wanted, spelling: Spelling) -> Result<Hits> 
     );
     let pieces: Vec<Range<u64>> =
         (0..length.div_ceil(PIECE)).map(|n| n * PIECE..((n + 1) * PIECE).min(length)).collect();
+    let first_name = first.len() as u64;
     let search = |buffer: &mut Vec<u8>, piece: Range<u64>| {
         // A line belongs to the piece it starts in: the byte before the piece tells if one starts there.
-        let from = piece.start.saturating_sub(1);
+        let from = if piece.start == 0 { first_name } else { piece.start - 1 };
         let until = (piece.end + LINE as u64).min(length);
-        buffer.resize((until - from) as usize, 0);
+        buffer.resize(until.saturating_sub(from) as usize, 0);
         file.read_exact_at(buffer, from)?;
-        lines(buffer, (piece.end - from) as usize, from == 0, |line| match line {
+        lines(buffer, piece.end.saturating_sub(from) as usize, piece.start == 0, |line| match line {
             [b'*', object @ ..] => Some(Line::Object(String::from_utf8_lossy(object).into_owned())),
             _ if !wanted.may_have(line) => None,
             _ => {
@@ -175,8 +176,7 @@ fn no_list(path: &Path) -> String {
     )
 }
 
-/// Goes through the lines that start before `end`; the first line only counts if `is_start`. The list's own
-/// first line is no name that anyone looks for.
+/// Goes through the lines that start before `end`; the first line only counts if `is_start`.
 fn lines(
     buffer: &[u8],
     end: usize,
@@ -235,6 +235,12 @@ mod tests {
         );
         let pattern = Wanted::Patterns(vec![Regex::new("^[ac]$").unwrap()]);
         assert_eq!(hits(&text, &pattern).unwrap().len(), 2);
+        // The first line of the list is no name.
+        let all = Wanted::Patterns(vec![Regex::new("^").unwrap()]);
+        assert_eq!(
+            hits(&text, &all).unwrap().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            ["a", "b", "c"]
+        );
     }
 
     /// A list of several pieces, with lines on every boundary.

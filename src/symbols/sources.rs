@@ -9,8 +9,8 @@ use fs_err as fs;
 use rayon::prelude::*;
 
 use crate::cli::SourceArgs;
-use crate::elf::Machine;
 use crate::elf::definitions::{self, Definition};
+use crate::elf::{Binding, Machine};
 use crate::kallsyms::{self, Spelling, SystemMap};
 use crate::symbols::exports::Exports;
 use crate::symbols::list::{self, Wanted};
@@ -60,7 +60,7 @@ impl Known {
 
     /// Whether it goes away once its object has come up.
     pub fn is_init(&self) -> bool {
-        self.definition.as_ref().is_some_and(Definition::is_init)
+        self.definition.as_ref().is_some_and(|definition| definition.is_init)
     }
 }
 
@@ -155,7 +155,9 @@ impl Sources {
 
     /// Whether a definition is exported; none if there is no Module.symvers to tell.
     pub fn is_exported(&self, name: &[u8], known: &Known) -> Option<bool> {
-        self.exports.as_ref().map(|exports| exports.owner(name) == Some(known.object.as_str()))
+        let is_local =
+            known.definition.as_ref().is_some_and(|definition| definition.binding == Binding::Local);
+        self.exports.as_ref().map(|exports| !is_local && exports.owner(name) == Some(known.object.as_str()))
     }
 
     /// Finds all definitions of the names that are wanted.
@@ -216,7 +218,11 @@ impl Sources {
     fn read(&self, object: &str, file: &Path, wanted: &Wanted) -> Result<(Vec<Named>, Machine)> {
         let is_vmlinux = object == VMLINUX;
         let spelling = if is_vmlinux { self.spelling } else { Spelling::Exact };
-        let found = definitions::find(file, |name| wanted.has(spelling.of(name)))?;
+        let is_end = |name: &[u8]| is_vmlinux && INIT_ENDS.contains(&name);
+        let mut found = definitions::find(file, |name| wanted.has(spelling.of(name)) || is_end(name))?;
+        if is_vmlinux {
+            mark_init(&mut found.definitions, |name| wanted.has(name));
+        }
         let map = if is_vmlinux {
             let map =
                 SystemMap::read(&file.with_file_name("System.map"), |name| wanted.has(spelling.of(name)))?;
@@ -243,8 +249,8 @@ impl Sources {
                 definitions.iter().collect()
             };
             let is_split = !is_vmlinux
-                && definitions.iter().any(Definition::is_init)
-                && !definitions.iter().all(Definition::is_init);
+                && definitions.iter().any(|definition| definition.is_init)
+                && !definitions.iter().all(|definition| definition.is_init);
             let total = counted.len() as u64;
             let position = |definition: &Definition| {
                 counted
@@ -319,6 +325,25 @@ impl Sources {
         modules.prelink = kbuild.and_then(|kbuild| kbuild.prelink);
         Ok(modules)
     }
+}
+
+/// The memory that vmlinux frees when it has come up lies between these (include/asm-generic/sections.h): more
+/// than what is marked `__init`, as its exit functions.
+const INIT_ENDS: [&[u8]; 2] = [b"__init_begin", b"__init_end"];
+
+/// Marks the definitions in that memory, and takes its ends out again if nobody asked for them. Per-CPU data may
+/// lie there, but its symbols are used with each CPU's copy.
+fn mark_init(definitions: &mut Vec<Definition>, wanted: impl Fn(&[u8]) -> bool) {
+    let [begin, end] = INIT_ENDS.map(|name| definitions.iter().find(|d| d.name == name).map(|d| d.value));
+    if let (Some(begin), Some(end)) = (begin, end) {
+        for definition in definitions.iter_mut() {
+            let is_per_cpu =
+                definition.section.as_deref().is_some_and(|name| name.starts_with(".data..percpu"));
+            definition.is_init |= (begin..end).contains(&definition.value) && !is_per_cpu;
+        }
+    }
+    definitions
+        .retain(|definition| !INIT_ENDS.contains(&definition.name.as_slice()) || wanted(&definition.name));
 }
 
 /// The modules of an object tree, by run-time name.

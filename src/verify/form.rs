@@ -5,7 +5,8 @@ use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, 
 use crate::livepatch::names::{
     self, ANNOTATIONS_PREFIX, Annotated, KlpSymbol, SECTION_PREFIX, SYMBOL_PREFIX,
 };
-use crate::livepatch::patch::Patch;
+use crate::livepatch::patch::{Patch, Place};
+use crate::livepatch::reach::Reach;
 use crate::livepatch::special::{self, Special};
 use crate::symbols::sources::VMLINUX;
 use crate::tree::kernel::Kernel;
@@ -35,7 +36,13 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
     if let Some(fault) = image.fault_of_locals() {
         findings.error("R5", ".symtab", fault, "do not change the file with other tools after conversion");
     }
+    for (rule, place, what) in patch.iter().flat_map(|patch| patch.faults(image)) {
+        findings.error(rule, place, what, "change the source");
+    }
     leftovers(image, findings);
+    if let Some(patch) = patch {
+        objects(image, patch, findings);
+    }
     symbols(image, kernel, findings);
     for (index, section) in image.enumerate() {
         let is_named = section.name.starts_with(SECTION_PREFIX);
@@ -44,6 +51,53 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
             checked.section(is_named, findings);
         } else if section.is_rela() {
             plain(image, section, findings);
+        }
+    }
+}
+
+/// Whether each relocation is written when the object is loaded whose new functions come to use it (R2).
+fn objects(image: &Image, patch: &Patch, findings: &mut Findings) {
+    let reach = Reach::follow(image, patch);
+    for (_, section, target) in image.relocated().filter(|(_, section, _)| section.is_livepatch_rela()) {
+        let Some((object, _)) = names::parse_section_name(&section.name) else { continue };
+        for relocation in &section.relocations {
+            let name =
+                image.symbols.get(relocation.symbol).map(|symbol| symbol.name.as_slice()).unwrap_or_default();
+            let Some(symbol) = KlpSymbol::parse(name) else { continue };
+            let reached = reach.objects(Place { section: target, offset: relocation.offset });
+            let name_of =
+                |number: &usize| patch.objects.get(*number).map_or("the livepatch itself", |o| &o.name);
+            let users: Vec<&str> = reached.iter().map(name_of).collect();
+            let place = || at(image, section, relocation);
+            if object != VMLINUX && !users.is_empty() && !users.contains(&object) {
+                let message = format!(
+                    "it is written when {object} is loaded, but what uses it is the new code for {}",
+                    users.join(", ")
+                );
+                findings.error("R2", place(), message, "name that object, or convert it again");
+            } else if object != VMLINUX && users.iter().any(|user| *user != object) {
+                let message =
+                    format!("it is written when {object} is loaded, and also used for {}", users.join(", "));
+                findings.warning(
+                    "R2",
+                    place(),
+                    message,
+                    format!("see that {object} is always there before the others"),
+                );
+            }
+            if symbol.object != object && symbol.object != VMLINUX {
+                let owner = &symbol.object;
+                let first = if object == VMLINUX { "the livepatch" } else { object };
+                let message = format!(
+                    "{owner} has to be loaded before {first}, and nothing keeps it from being unloaded"
+                );
+                findings.warning(
+                    "R10",
+                    place(),
+                    message,
+                    format!("keep {owner} loaded as long as the livepatch is"),
+                );
+            }
         }
     }
 }
@@ -175,6 +229,12 @@ impl Checked<'_> {
             );
         }
         match special::special(&target.name) {
+            Some(Special::PerCpu) => findings.error(
+                "R9",
+                &*shown,
+                format!("{} is copied before it is applied", target.shown()),
+                "set per-CPU data in the init function",
+            ),
             Some(_) if is_early => {}
             Some(Special::Init) => findings.error(
                 "R9",

@@ -148,7 +148,7 @@ fn meant(found: &Found, object: &str, name: &[u8], sympos: u64) -> Result<Known,
 /// Why a definition cannot be used.
 fn unusable(known: &Known) -> Option<(&'static str, &'static str)> {
     let definition = known.definition.as_ref()?;
-    if definition.is_init() {
+    if definition.is_init {
         Some(("R9", "it is __init: its memory is freed when its object has come up"))
     } else if known.is_split {
         Some(("S5", "its name is both in an init section and elsewhere: which one is found changes"))

@@ -48,7 +48,7 @@ pub(crate) fn check(kernel: &Kernel) {
         "klpbuild-ambiguous.ko: Define KLP_SYMPOS for the symbol: klpbuild_twin is ambiguous, it is defined 2 times",
         "vmlinux  twin-two.c   FUNC    LOCAL ",
         "vmlinux  twin-one.c   OBJECT  LOCAL ",
-        "static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(klpbuild_twin, 2) };",
+        "static KLP_MODULE_RELOC(vmlinux) klpbuild_twin_reloc[] = { KLP_SYMPOS(klpbuild_twin, 2) };",
         "used in .init.text+0x",
     ] {
         assert!(ambiguous.stderr.contains(words), "{words}: {}", ambiguous.stderr);

@@ -154,9 +154,9 @@ fn ambiguous_symbol() {
     klpbuild:   vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
     klpbuild:   vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
     klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 1) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 2) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 3) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 1) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 2) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 3) };
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
 }
@@ -174,8 +174,8 @@ fn ambiguous_symbol_of_two_objects() {
     klpbuild:   vmlinux    kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
     klpbuild:   elsewhere  -            -     -        -     -                 ? of 1  no
     klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
-    klpbuild:   static KLP_MODULE_RELOC(elsewhere) elsewhere_relocs[] = { KLP_SYMPOS(unique, 0) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) unique_reloc[] = { KLP_SYMPOS(unique, 0) };
+    klpbuild:   static KLP_MODULE_RELOC(elsewhere) unique_reloc[] = { KLP_SYMPOS(unique, 0) };
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
 }
@@ -198,9 +198,9 @@ fn annotation_for_the_wrong_object() {
     klpbuild:   vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
     klpbuild:   vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
     klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 1) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 2) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 3) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 1) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 2) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 3) };
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
     insta::assert_snapshot!(refused(&annotated("uniqe", &[("vmlinux", "uniqe", 0)])), @"
@@ -219,9 +219,9 @@ fn annotation_with_position_0_of_several() {
     klpbuild:   vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
     klpbuild:   vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
     klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 1) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 2) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 3) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 1) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 2) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 3) };
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
 }
@@ -236,9 +236,9 @@ fn annotation_with_a_position_too_high() {
     klpbuild:   vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
     klpbuild:   vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
     klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 1) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 2) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 3) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 1) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 2) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 3) };
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
     insta::assert_snapshot!(refused(&annotated("unique", &[("vmlinux", "unique", 2)])), @"
@@ -247,7 +247,7 @@ fn annotation_with_a_position_too_high() {
     klpbuild:   object   source file  type  binding  size  address           sympos  exported
     klpbuild:   vmlinux  kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
     klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) unique_reloc[] = { KLP_SYMPOS(unique, 0) };
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
 }
@@ -402,7 +402,7 @@ fn export_of_a_module_that_has_to_stay() {
     let rest = ".text\nfunction alone\ncall_to provider_export\nendfunc alone";
     let tree = ObjTree::with_code(X86_64, &Code { patched: "call_to unique", rest, ..Code::default() });
     let ran = tree.convert(&["in.ko"]).ok();
-    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: in.ko: it depends on provider, which exports provider_export: a livepatch relocation could not take the place of every reference (R10)");
+    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: in.ko: it depends on provider, which exports provider_export: some code that uses it has to be ready when the livepatch is loaded, or is for an object that cannot be told (R10)");
     let symbols = tree.tool("readelf", &["-sW", "in.ko"]);
     assert!(symbols.contains("UND provider_export\n") && symbols.contains("] .klp.sym.vmlinux.unique,0\n"));
 }
@@ -411,7 +411,7 @@ fn export_of_a_module_that_has_to_stay() {
 #[test]
 fn no_static_patch() {
     let code = Code { target: "call_to target_static", flags: &["NO_PATCH"], ..Code::default() };
-    insta::assert_snapshot!(refused(&ObjTree::with_code(X86_64, &code)), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in .text+0xd (R_X86_64_PLT32): which patched object this code is for cannot be told, since there is no static struct klp_patch to be seen (R2): declare the symbol with the object in its assembler name, KLP_RELOC_SYMBOL(<object>, target_mod, target_static, 0)");
+    insta::assert_snapshot!(refused(&ObjTree::with_code(X86_64, &code)), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in .text+0xd (R_X86_64_PLT32): which patched object this code is for cannot be told, since there is no static struct klp_patch to be seen (R2): declare the symbol with the object in its assembler name, KLP_RELOC_SYMBOL_POS(<object>, target_mod, target_static, 0)");
 }
 
 /// R2: what vmlinux's code uses has to be there first, whoever else uses it.
@@ -421,7 +421,7 @@ fn code_for_vmlinux_and_a_module() {
     let tree = ObjTree::with_code(X86_64, &code);
     assert_eq!(converted(&tree), [".klp.rela.vmlinux..text+0x1 .klp.sym.target_mod.target_static,0"]);
     let ran = tree.convert(&["in.ko"]).ok();
-    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: in.ko: target_mod has to be loaded before this livepatch, which uses its symbols");
+    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: in.ko: target_mod has to be loaded before this livepatch, which uses its symbols, and has to stay: nothing keeps it from being unloaded");
 }
 
 /// R2
@@ -429,7 +429,7 @@ fn code_for_vmlinux_and_a_module() {
 fn code_that_nothing_calls() {
     let rest = ".text\nfunction alone\ncall_to target_static\nendfunc alone";
     let tree = ObjTree::with_code(X86_64, &Code { rest, ..Code::default() });
-    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in .text+0xe (R_X86_64_PLT32): no new function of the patch comes to this code, so that which object it is for cannot be told (R2): declare the symbol with the object in its assembler name, KLP_RELOC_SYMBOL(<object>, target_mod, target_static, 0)");
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in .text+0xe (R_X86_64_PLT32): no new function of the patch comes to this code, so that which object it is for cannot be told (R2): declare the symbol with the object in its assembler name, KLP_RELOC_SYMBOL_POS(<object>, target_mod, target_static, 0)");
 }
 
 /// R9
@@ -501,7 +501,7 @@ fn old_kernel_refuses_more() {
     };
     insta::assert_snapshot!(with("__jump_table, \"aw\""), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in __jump_table+0x0 (R_X86_64_64): the kernel looks at __jump_table while the livepatch is loaded, before this reference is written: test the static key with static_key_enabled() instead of static_branch_likely() and the like");
     insta::assert_snapshot!(with(".init.data, \"aw\""), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .init.data+0x0 (R_X86_64_64): .init.data is gone, or has run, when references for vmlinux are written (R9): do not use the symbol in __init code");
-    insta::assert_snapshot!(with(".rodata, \"a\""), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .rodata+0x0 (R_X86_64_64): no new function of the patch comes to this code, so that which object it is for cannot be told (R2): declare the symbol with the object in its assembler name, KLP_RELOC_SYMBOL(<object>, vmlinux, unique, 0)");
+    insta::assert_snapshot!(with(".rodata, \"a\""), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .rodata+0x0 (R_X86_64_64): no new function of the patch comes to this code, so that which object it is for cannot be told (R2): declare the symbol with the object in its assembler name, KLP_RELOC_SYMBOL_POS(<object>, vmlinux, unique, 0)");
 }
 
 #[test]

@@ -9,14 +9,14 @@ const SOURCE: &str = "\
 
 extern int twin(void);
 extern long setting_twin;
-extern int other_twin(void) KLP_RELOC_SYMBOL(vmlinux, vmlinux, named_twin, 2);
+extern int other_twin(void) KLP_RELOC_SYMBOL_POS(vmlinux, vmlinux, named_twin, 2);
 extern char text[];
 
 static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = {
 \tKLP_SYMPOS(twin, 3),
 \tKLP_SYMPOS(setting_twin, 2),
 };
-static KLP_MODULE_RELOC(target_mod) target_relocs[] = { KLP_SYMPOS(text, 0) };
+static KLP_MODULE_RELOC(target_mod) text_reloc[] = { KLP_SYMPOS(text, 0) };
 
 int in_c(void);
 int in_c(void)

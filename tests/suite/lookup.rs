@@ -29,20 +29,20 @@ fn one_definition() {
     unique: 1 definition
       object   source file  type  binding  size  address           sympos  exported
       vmlinux  kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
-    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
+    static KLP_MODULE_RELOC(vmlinux) unique_reloc[] = { KLP_SYMPOS(unique, 0) };
     in a klp_func: .old_name = "unique", .old_sympos = 0
     "#);
     insta::assert_snapshot!(lookup(&tree, &["exported", "target_export"], 0), @r#"
     exported: 1 definition
       object   source file  type  binding  size  address           sympos  exported
       vmlinux  -            FUNC  GLOBAL   1     ffffffff81000001  1 of 1  yes
-    exported: needs no annotation; static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(exported, 0) };
+    exported: needs no annotation; static KLP_MODULE_RELOC(vmlinux) exported_reloc[] = { KLP_SYMPOS(exported, 0) };
     in a klp_func: .old_name = "exported", .old_sympos = 0
 
     target_export: 1 definition
       object      source file  type  binding  size  address    sympos  exported
       target_mod  -            FUNC  GLOBAL   1     .text+0x0  1 of 1  yes
-    static KLP_MODULE_RELOC(target_mod) target_mod_relocs[] = { KLP_SYMPOS(target_export, 0) };
+    static KLP_MODULE_RELOC(target_mod) target_export_reloc[] = { KLP_SYMPOS(target_export, 0) };
     in a klp_func: .old_name = "target_export", .old_sympos = 0
     "#);
 }
@@ -55,11 +55,11 @@ fn several_definitions() {
       vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
       vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
       vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
-    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 1) };
+    static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 1) };
     in a klp_func: .old_name = "twin", .old_sympos = 1
-    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 2) };
+    static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 2) };
     in a klp_func: .old_name = "twin", .old_sympos = 2
-    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(twin, 3) };
+    static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 3) };
     "#);
 }
 
@@ -101,13 +101,13 @@ fn patterns() {
       object   source file  type    binding  size  address           sympos  exported
       vmlinux  kernel/a.c   OBJECT  LOCAL    8     ffffffff81001008  1 of 2  no
       vmlinux  kernel/b.c   OBJECT  LOCAL    8     ffffffff81001018  2 of 2  no
-    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(setting_twin, 1) };
-    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(setting_twin, 2) };
+    static KLP_MODULE_RELOC(vmlinux) setting_twin_reloc[] = { KLP_SYMPOS(setting_twin, 1) };
+    static KLP_MODULE_RELOC(vmlinux) setting_twin_reloc[] = { KLP_SYMPOS(setting_twin, 2) };
 
     unique: 1 definition
       object   source file  type  binding  size  address           sympos  exported
       vmlinux  kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
-    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
+    static KLP_MODULE_RELOC(vmlinux) unique_reloc[] = { KLP_SYMPOS(unique, 0) };
     in a klp_func: .old_name = "unique", .old_sympos = 0
     "#);
     assert_eq!(
@@ -118,7 +118,7 @@ fn patterns() {
     unique: 1 definition
       object   source file  type  binding  size  address           sympos  exported
       vmlinux  kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
-    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
+    static KLP_MODULE_RELOC(vmlinux) unique_reloc[] = { KLP_SYMPOS(unique, 0) };
     in a klp_func: .old_name = "unique", .old_sympos = 0
     klpbuild: no symbol matches no_such_*
     "#);
@@ -138,7 +138,7 @@ fn unknown_name() {
     unique: 1 definition
       object   source file  type  binding  size  address           sympos  exported
       vmlinux  kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
-    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
+    static KLP_MODULE_RELOC(vmlinux) unique_reloc[] = { KLP_SYMPOS(unique, 0) };
     in a klp_func: .old_name = "unique", .old_sympos = 0
     klpbuild: Unable to find missing symbol: uniqe: nothing exports it, and neither vmlinux nor any module defines it; the nearest names are unique (vmlinux)
     "#);
@@ -161,7 +161,7 @@ fn list_alone() {
     unique: 1 definition
       object   source file  type  binding  size  address  sympos  exported
       vmlinux  -            -     -        -     -        ? of 1  -
-    static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(unique, 0) };
+    static KLP_MODULE_RELOC(vmlinux) unique_reloc[] = { KLP_SYMPOS(unique, 0) };
     in a klp_func: .old_name = "unique", .old_sympos = 0
     klpbuild: only Symbols.list is at hand: whether a line is a definition, its source file, type, size, address and position are not known; name the object tree for these (--objtree DIR)
     "#);
@@ -180,7 +180,7 @@ fn for_programs() {
         "name": "setting_twin", "object": "vmlinux", "file": "kernel/b.c", "type": "OBJECT", "binding": "LOCAL",
         "section": ".data", "size": 8, "address": twins[1]["address"].as_u64().unwrap(), "position": 2, "count": 2,
         "sympos": 2, "exported": false, "init": false,
-        "klp_sympos": "static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = { KLP_SYMPOS(setting_twin, 2) };",
+        "klp_sympos": "static KLP_MODULE_RELOC(vmlinux) setting_twin_reloc[] = { KLP_SYMPOS(setting_twin, 2) };",
     });
     assert_eq!(twins[1], expected);
     assert_eq!((&of("start_up")[0]["init"], &of("start_up")[0]["klp_sympos"]), (&true.into(), &Value::Null));

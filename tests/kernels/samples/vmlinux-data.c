@@ -3,7 +3,7 @@
 
 extern char *saved_command_line;
 extern int nr_processes(void);
-extern int twin_function(void) KLP_RELOC_SYMBOL(vmlinux, vmlinux, klpbuild_twin, 1);
+extern int twin_function(void) KLP_RELOC_SYMBOL_POS(vmlinux, vmlinux, klpbuild_twin, 1);
 
 extern char **const lp_constant_pointer;
 extern int (*lp_table[])(void);

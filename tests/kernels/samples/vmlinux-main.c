@@ -10,8 +10,8 @@
 extern char *saved_command_line;
 extern int nr_processes(void);
 extern struct static_key_true klpbuild_key;
-extern int twin_function(void) KLP_RELOC_SYMBOL(vmlinux, vmlinux, klpbuild_twin, 1);
-extern const int twin_constant KLP_RELOC_SYMBOL(vmlinux, vmlinux, klpbuild_twin, 2);
+extern int twin_function(void) KLP_RELOC_SYMBOL_POS(vmlinux, vmlinux, klpbuild_twin, 1);
+extern const int twin_constant KLP_RELOC_SYMBOL_POS(vmlinux, vmlinux, klpbuild_twin, 2);
 
 /* vmlinux-data.c */
 extern char **const lp_constant_pointer;
