@@ -140,6 +140,26 @@ fn positions(kernel: &Kernel) {
         let expected: Vec<(u64, u64)> = (1..).zip(addresses).collect();
         assert_eq!(positions, expected, "{name}");
     }
+    // All of the memory that is freed counts as __init, also what lies beside it.
+    let ends = ["__init_begin", "__init_end"].map(|name| address_of(&map, name));
+    let freed: Vec<&str> = map
+        .lines()
+        .filter(|line| line.split(' ').nth(1) == Some("t") && line.contains("exit"))
+        .filter(|line| (ends[0]..ends[1]).contains(&u64::from_str_radix(&line[..16], 16).unwrap()))
+        .map(|line| line.rsplit(' ').next().unwrap())
+        .collect();
+    assert!(!freed.is_empty());
+    let found = kernel.tool(&[&["lookup", "--format", "json"][..], &freed].concat()).ok().stdout;
+    let rows: serde_json::Value = serde_json::from_str(&found).unwrap();
+    for row in rows.as_array().unwrap().iter().filter(|row| row["object"] == "vmlinux") {
+        let address = row["address"].as_u64().unwrap();
+        assert_eq!(row["init"], (ends[0]..ends[1]).contains(&address), "{row}");
+    }
+}
+
+fn address_of(map: &str, name: &str) -> u64 {
+    let line = map.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap();
+    u64::from_str_radix(line.split(' ').next().unwrap(), 16).unwrap()
 }
 
 /// Changes a converted livepatch, and sees that the right rule is named.

@@ -424,6 +424,69 @@ fn code_for_vmlinux_and_a_module() {
     insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: in.ko: target_mod has to be loaded before this livepatch, which uses its symbols, and has to stay: nothing keeps it from being unloaded");
 }
 
+/// R2: what the livepatch's own init function uses has to be there while it is loaded.
+#[test]
+fn code_that_init_comes_to() {
+    let rest = ".text\nfunction helper\ncall_to target_static\nendfunc helper\n\
+                .section .init.text, \"ax\"\nfunction init_module\ncall helper\nendfunc init_module";
+    let code = Code { target: "call_near helper", rest, ..Code::default() };
+    let found = converted(&ObjTree::with_code(X86_64, &code));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with(".klp.rela.vmlinux..text+"), "{found:?}");
+    let rest = rest.split(".section").next().unwrap();
+    let code = Code { target: "call_near helper", rest, ..Code::default() };
+    let found = converted(&ObjTree::with_code(X86_64, &code));
+    assert!(found[0].starts_with(".klp.rela.target_mod..text+"), "{found:?}");
+}
+
+/// R2: the address of an array may have its first index subtracted, and then lies in what comes before.
+#[test]
+fn array_that_is_indexed_from_1() {
+    let rest = ".data\n.balign 8\n.type before, %object\nbefore: .quad 0\n.size before, 8\n\
+                .type table, %object\ntable: .quad target_static\n.size table, 8\n";
+    let code = Code { target: "movq table-8(,%rax,8), %rax", rest, ..Code::default() };
+    let found = converted(&ObjTree::with_code(X86_64, &code));
+    assert!(found[0].starts_with(".klp.rela.target_mod..data+"), "{found:?}");
+}
+
+/// R10: an export that has to be there first in any case keeps its module loaded as a normal symbol.
+#[test]
+fn exports_that_code_for_vmlinux_uses() {
+    for code in ["call_to provider_export", ".weak provider_export\ncall_to provider_export"] {
+        let tree = patched(&format!("{code}\ncall_to unique"));
+        tree.convert(&["in.ko"]).ok();
+        let symbols = tree.tool("readelf", &["-sW", "in.ko"]);
+        assert!(symbols.contains("UND provider_export\n"), "{symbols}");
+        assert!(symbols.contains("] .klp.sym.vmlinux.unique,0\n"), "{symbols}");
+    }
+    let code = Code { target: ".weak target_export\ncall_to target_export", ..Code::default() };
+    let tree = ObjTree::with_code(X86_64, &code);
+    tree.convert(&["in.ko"]).ok();
+    assert!(tree.tool("readelf", &["-sW", "in.ko"]).contains("UND target_export\n"));
+}
+
+#[test]
+fn object_that_is_called_vmlinux() {
+    let code = Code { patched: "call_to unique", flags: &["NAMED_VMLINUX"], ..Code::default() };
+    insta::assert_snapshot!(refused(&ObjTree::with_code(X86_64, &code)), @"klpbuild: error: cannot convert in.ko: klp_object vmlinux: the kernel waits for a module of that name: leave .name NULL for vmlinux (R2)");
+}
+
+/// R9
+#[test]
+fn new_function_that_is_init() {
+    let rest = ".section .init.text, \"ax\"\nfunction init_new\ncall_to unique\nendfunc init_new";
+    let code = Code { rest, flags: &["INIT_FUNCTION"], ..Code::default() };
+    insta::assert_snapshot!(refused(&ObjTree::with_code(X86_64, &code)), @"klpbuild: error: cannot convert in.ko: klp_func vmlinux:patched: its new function is __init, and gone once the livepatch is loaded: take that away (R9)");
+}
+
+/// R9
+#[test]
+fn per_cpu_data() {
+    let rest = ".section .data..percpu, \"aw\"\npointer unique";
+    let tree = ObjTree::with_code(X86_64, &Code { rest, ..Code::default() });
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .data..percpu+0x0 (R_X86_64_64): per-CPU data is copied before references in it could be written (R9): set it in the init function instead");
+}
+
 /// R2
 #[test]
 fn code_that_nothing_calls() {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* A livepatch for vmlinux and a module whose code comes from the macros in_patched, in_target and in_shared.
-   NO_MARK, NO_PATCH: it is not said to be one; its struct klp_patch is not static. */
+   NO_MARK, NO_PATCH: it is not said to be one; its struct klp_patch is not static.
+   NAMED_VMLINUX: the module is called vmlinux. INIT_FUNCTION: the new function is init_new, of the test. */
     .file "minimal.c"
     .section .modinfo, "a"
     .asciz "license=GPL"
@@ -52,7 +53,11 @@ objects:
     .type vmlinux_functions, %object
 vmlinux_functions:
     pointer patched_name
+.ifdef INIT_FUNCTION
+    pointer init_new
+.else
     pointer new_patched
+.endif
     .rept 6
     number 0
     .endr
@@ -67,7 +72,11 @@ target_functions:
     .size target_functions, . - target_functions
     .section .rodata.str, "aMS", %progbits, 1
 target_name:
+.ifdef NAMED_VMLINUX
+    .asciz "vmlinux"
+.else
     .asciz "target_mod"
+.endif
 patched_name:
     .asciz "patched"
 target_static_name:
