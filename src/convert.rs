@@ -90,9 +90,9 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
     }
     let mut decided = decide::decide(&image, sources, choices)?;
     let patch = Patch::read(&image);
-    for (rule, place, what) in patch.iter().flat_map(|patch| patch.faults(&image)) {
-        bail!("{place}: {what} ({rule})");
-    }
+    let faults = patch.iter().flat_map(|patch| patch.faults(&image));
+    let faults: Vec<String> = faults.map(|(rule, place, what)| format!("{place}: {what} ({rule})")).collect();
+    ensure!(faults.is_empty(), "{}", faults.join("\n"));
     let placed = place::place(&image, &decided, patch.as_ref())?;
     let relocations = placed.sections.values().map(Vec::len).sum();
     let notes = placed.notes.clone();
