@@ -1,5 +1,7 @@
 //! What the file itself shows: R1 to R14.
 
+use std::collections::HashSet;
+
 use crate::elf::Machine;
 use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section};
 use crate::livepatch::names::{
@@ -44,13 +46,17 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
         objects(image, patch, findings);
     }
     symbols(image, kernel, findings);
+    let livepatch = image.relocated().filter(|(_, section, _)| section.is_livepatch_rela());
+    let written: HashSet<(usize, u64)> = livepatch
+        .flat_map(|(_, section, target)| section.relocations.iter().map(move |entry| (target, entry.offset)))
+        .collect();
     for (index, section) in image.enumerate() {
         let is_named = section.name.starts_with(SECTION_PREFIX);
         if is_named || section.is_livepatch_rela() {
             let checked = Checked { image, index, section, patch, kernel };
             checked.section(is_named, findings);
         } else if section.is_rela() {
-            plain(image, section, findings);
+            plain(image, section, &written, findings);
         }
     }
 }
@@ -93,7 +99,7 @@ fn objects(image: &Image, patch: &Patch, findings: &mut Findings) {
                 );
                 findings.warning(
                     "R10",
-                    place(),
+                    section.shown(),
                     message,
                     format!("keep {owner} loaded as long as the livepatch is"),
                 );
@@ -145,10 +151,15 @@ fn symbols(image: &Image, kernel: &Kernel, findings: &mut Findings) {
     }
 }
 
-/// A relocation section that is not for livepatching must not refer to livepatch symbols (R7).
-fn plain(image: &Image, section: &Section, findings: &mut Findings) {
+/// A relocation section that is not for livepatching must not refer to livepatch symbols, nor to places that
+/// livepatch relocations write (R7).
+fn plain(image: &Image, section: &Section, written: &HashSet<(usize, u64)>, findings: &mut Findings) {
     let is_loaded = image.sections.get(section.target()).is_some_and(Section::is_alloc);
     for relocation in section.relocations.iter().filter(|_| is_loaded) {
+        if written.contains(&(section.target(), relocation.offset)) {
+            let message = format!("{} and a livepatch relocation write the same place", section.shown());
+            findings.error("R7", at(image, section, relocation), message, CONVERT);
+        }
         let symbol = image.symbols.get(relocation.symbol);
         if let Some(symbol) = symbol.filter(|symbol| symbol.home == Home::Livepatch) {
             findings.error(

@@ -201,6 +201,13 @@ fn broken(kernel: &Kernel) {
     })
     .names("R7");
     target(&|image| {
+        let (own, to) = (section(image, OWN), section(image, ".rela.text"));
+        let mut relocation = image.sections[to].relocations[0];
+        relocation.offset = image.sections[own].relocations[0].offset;
+        image.sections[to].relocations.push(relocation);
+    })
+    .names("R7");
+    target(&|image| {
         let (own, text) = (section(image, OWN), section(image, ".text"));
         let offset = usize::try_from(image.sections[own].relocations[0].offset).unwrap();
         image.sections[text].data[offset] = 1;

@@ -12,6 +12,7 @@
 //! - [`convert`]: what `klpbuild convert` refuses and says
 //! - [`header`]: annotations in C, and what debugging information adds to messages
 //! - [`lookup`]: what `klpbuild lookup` finds
+//! - [`verify`]: what `klpbuild verify` finds in livepatches that are broken on purpose
 //! - [`mutations`]: damaged livepatches, objects and lists
 //! - [`layers`]: each third-party interface has one place
 
@@ -37,3 +38,4 @@ mod space;
 mod start;
 mod stop;
 mod trial;
+mod verify;

@@ -1,0 +1,162 @@
+//! What `klpbuild verify` finds in livepatches that are broken on purpose, and what it cannot check.
+
+use klpbuild::elf::image::{Home, Image, SHF_ALLOC, SHF_RELA_LIVEPATCH};
+
+use crate::objtree::{Code, ObjTree, TARGETS, Target};
+
+const X86_64: Target = TARGETS[0];
+const OWN: &[u8] = b".klp.rela.target_mod..text";
+const VMLINUX: &[u8] = b".klp.rela.vmlinux..text";
+
+/// A converted livepatch for vmlinux and a module.
+fn livepatch() -> ObjTree {
+    let code = Code {
+        patched: "call_to unique",
+        target: "call_to target_static\ncall_to unique",
+        ..Code::default()
+    };
+    let tree = ObjTree::with_code(X86_64, &code);
+    tree.convert(&["in.ko"]).ok();
+    tree
+}
+
+/// The findings in a livepatch after `change`: level and rule of each.
+#[track_caller]
+fn findings(change: impl Fn(&mut Image)) -> Vec<String> {
+    let tree = livepatch();
+    let mut image = Image::read(&tree.path("in.ko")).unwrap();
+    change(&mut image);
+    tree.write("in.ko", image.to_bytes().unwrap());
+    let ran = tree.klpbuild(&["verify", "in.ko", "--format", "json"]);
+    let reports: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+    let found = reports[0]["findings"].as_array().unwrap();
+    assert!(found.iter().all(|finding| !finding["advice"].as_str().unwrap().is_empty()));
+    let shown =
+        |finding: &serde_json::Value| format!("{} {}", finding["level"], finding["rule"]).replace('"', "");
+    let found: Vec<String> = found.iter().map(shown).collect();
+    let code = if found.iter().any(|finding| finding.starts_with("error")) { 1 } else { 0 };
+    assert_eq!(ran.code, Some(code), "{ran:?}");
+    found
+}
+
+fn section(image: &Image, name: &[u8]) -> usize {
+    image.section_named(name).unwrap().0
+}
+
+fn rename(image: &mut Image, part: &str, name: &str) {
+    let mut symbols = image.symbols.iter_mut().filter(|symbol| symbol.home == Home::Livepatch);
+    let symbol = symbols.find(|symbol| symbol.shown().contains(part)).unwrap();
+    symbol.become_livepatch(name.as_bytes().to_vec());
+}
+
+#[test]
+fn what_is_correct_has_no_findings() {
+    assert_eq!(findings(|_| {}), Vec::<String>::new());
+    let tree = livepatch();
+    let ran = tree.klpbuild(&["verify", "in.ko"]).ok();
+    assert!(
+        ran.stdout.starts_with("klpbuild: in.ko: correct (3 livepatch relocations; 2 functions"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn each_rule_is_named() {
+    let flags = |image: &mut Image| {
+        let index = section(image, OWN);
+        image.sections[index].set_flags(SHF_ALLOC);
+    };
+    assert_eq!(findings(flags), ["error R1"]);
+    let object = |image: &mut Image| {
+        let index = section(image, OWN);
+        image.sections[index].rename(b".klp.rela.elsewhere..text".to_vec());
+    };
+    assert!(findings(object).contains(&"error R11".to_owned()));
+    let position = |image: &mut Image| rename(image, "target_static", ".klp.sym.target_mod.target_static,2");
+    assert_eq!(findings(position), ["error S1"]);
+    let name = |image: &mut Image| rename(image, "target_static", ".klp.sym.target_mod.target_static");
+    assert!(findings(name).contains(&"error R3".to_owned()));
+    let owner = |image: &mut Image| rename(image, "target_static", ".klp.sym.vmlinux.unique,0");
+    assert!(findings(owner).contains(&"error R2".to_owned()));
+    let mark = |image: &mut Image| {
+        let index = section(image, b".modinfo");
+        let data = &mut image.sections[index].data;
+        let at = data.windows(11).position(|window| window == b"livepatch=Y").unwrap();
+        data[at + 10] = b'N';
+    };
+    assert_eq!(findings(mark), ["error R6"]);
+}
+
+/// R2: code for the one is written when the other is loaded.
+#[test]
+fn relocations_in_the_wrong_section() {
+    let swapped = |image: &mut Image| {
+        let (own, vmlinux) = (section(image, OWN), section(image, VMLINUX));
+        let relocation = image.sections[own].relocations.pop().unwrap();
+        image.sections[vmlinux].relocations.push(relocation);
+    };
+    assert_eq!(findings(swapped), ["warning R10"]);
+    let wrong = |image: &mut Image| {
+        let (own, vmlinux) = (section(image, OWN), section(image, VMLINUX));
+        let relocation = image.sections[vmlinux].relocations.remove(0);
+        image.sections[own].relocations.push(relocation);
+    };
+    assert!(findings(wrong).contains(&"error R2".to_owned()));
+}
+
+/// R7: one place, two relocations.
+#[test]
+fn relocations_that_are_there_twice() {
+    let twice = |image: &mut Image, symbol: usize| {
+        let own = section(image, OWN);
+        let mut relocation = image.sections[own].relocations[0];
+        if symbol > 0 {
+            relocation.symbol = symbol;
+        }
+        let target = image.sections[own].target();
+        let plain = (1..image.sections.len()).find(|&index| {
+            let other = &image.sections[index];
+            other.is_rela() && other.target() == target && !other.is_livepatch_rela()
+        });
+        match plain {
+            Some(index) => image.sections[index].relocations.push(relocation),
+            None => image.add_relocations(b".rela.text".to_vec(), 0, target, vec![relocation]),
+        }
+    };
+    assert!(findings(|image| twice(image, 0)).iter().all(|finding| finding == "error R7"));
+    assert_eq!(findings(|image| twice(image, 1)), ["error R7"]);
+}
+
+/// R9: per-CPU data is copied before livepatch relocations are applied.
+#[test]
+fn targets_that_are_never_written() {
+    let tree = livepatch();
+    let rest = ".section .data..percpu, \"aw\"\n.quad 0";
+    tree.livepatch(&Code { patched: "call_to unique", rest, ..Code::default() });
+    tree.convert(&["in.ko"]).ok();
+    let mut image = Image::read(&tree.path("in.ko")).unwrap();
+    let (vmlinux, target) = (section(&image, VMLINUX), section(&image, b".data..percpu"));
+    let relocation = klpbuild::elf::image::Relocation { offset: 0, ..image.sections[vmlinux].relocations[0] };
+    let name = b".klp.rela.vmlinux..data..percpu".to_vec();
+    image.add_relocations(name, SHF_ALLOC | SHF_RELA_LIVEPATCH, target, vec![relocation]);
+    tree.write("in.ko", image.to_bytes().unwrap());
+    let ran = tree.klpbuild(&["verify", "in.ko"]).ends(1);
+    assert!(ran.stdout.contains("error R9: .klp.rela.vmlinux..data..percpu: "), "{ran:?}");
+}
+
+/// Exit status 2: nothing was found, and nothing can be said.
+#[test]
+fn what_cannot_be_checked_is_not_correct() {
+    let tree = livepatch();
+    std::fs::rename(tree.path("Module.symvers"), tree.path("away")).unwrap();
+    let ran = tree.klpbuild(&["verify", "in.ko"]).ends(2);
+    assert!(ran.stderr.contains("there is no Module.symvers in ") && ran.stdout.is_empty(), "{ran:?}");
+    std::fs::rename(tree.path("away"), tree.path("Module.symvers")).unwrap();
+    std::fs::rename(tree.path("vmlinux"), tree.path("away")).unwrap();
+    let ran = tree.klpbuild(&["verify", "in.ko", "--symbols", "Symbols.list"]).ends(2);
+    assert!(ran.stderr.contains("positions cannot be checked against a list alone"), "{ran:?}");
+    std::fs::rename(tree.path("away"), tree.path("vmlinux")).unwrap();
+    tree.write("cut.ko", &tree.bytes("in.ko")[..100]);
+    let ran = tree.klpbuild(&["verify", "in.ko", "cut.ko"]).ends(2);
+    assert!(ran.stdout.contains("in.ko: correct") && ran.stderr.contains("cannot read "), "{ran:?}");
+}
