@@ -19,10 +19,12 @@ use fs_err as fs;
 use rayon::prelude::*;
 
 use crate::cli::{ConvertArgs, Options};
-use crate::elf::image::{Home, Image};
+use crate::elf::Binding;
+use crate::elf::image::{Home, Image, Symbol};
 use crate::exit::Exit;
-use crate::livepatch::names::{Annotated, KlpSymbol};
+use crate::livepatch::names::{self, Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
+use crate::livepatch::special;
 use crate::plan;
 use crate::signal::Watch;
 use crate::symbols::output;
@@ -71,7 +73,7 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
     );
     if is_converted(&image) {
         ensure!(
-            !needs_conversion(&image),
+            !needs_conversion(&image, sources),
             "it is converted already, but refers to symbols that are not: link it again (delete the .ko, and \
              build)"
         );
@@ -118,13 +120,20 @@ fn was_converted(image: &Image) -> bool {
         })
 }
 
-/// Whether an object has annotations, which do not survive a conversion.
-fn needs_conversion(image: &Image) -> bool {
-    let has_sections = image
-        .enumerate()
-        .any(|(_, section)| section.name.starts_with(crate::livepatch::names::ANNOTATIONS_PREFIX));
-    has_sections
-        || image.symbols.iter().any(|s| s.home == Home::Undefined && Annotated::parse(&s.name).is_some())
+/// Whether an object has annotations, which do not survive a conversion, or refers to what nothing exports.
+fn needs_conversion(image: &Image, sources: &Sources) -> bool {
+    let has_sections =
+        image.enumerate().any(|(_, section)| section.name.starts_with(names::ANNOTATIONS_PREFIX));
+    let is_open = |symbol: &Symbol| {
+        let is_wanted =
+            symbol.home == Home::Undefined && !symbol.name.is_empty() && symbol.binding() != Binding::Weak;
+        let is_known = special::is_toolchains(image.machine(), &symbol.name)
+            || crate::modpost::is_resolved_by_modpost(&symbol.name)
+            || sources.exports.is_none()
+            || sources.exporter(&symbol.name).is_some();
+        is_wanted && (Annotated::parse(&symbol.name).is_some() || !is_known)
+    };
+    has_sections || image.symbols.iter().skip(1).any(is_open)
 }
 
 /// `klpbuild convert`: converts one file.

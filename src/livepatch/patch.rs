@@ -165,6 +165,11 @@ fn objects(image: &Image, pointers: &Pointers, array: Place) -> Vec<Object> {
         if place.offset < next {
             continue;
         }
+        // Another structure begins here: no object has a pointer to the module.
+        let symbol = pointers.0.get(&place).and_then(|relocation| image.symbols.get(relocation.symbol));
+        if symbol.is_some_and(|symbol| symbol.name == b"__this_module") {
+            break;
+        }
         let second = pointers.after(place, image, 1);
         // After a name come the functions; after the functions comes code, or nothing.
         let is_name = pointers.0.contains_key(&second) && !is_code(image, pointers.target(image, second));

@@ -21,7 +21,9 @@ pub enum Special {
 
 /// What is special about the section of this name.
 pub fn special(name: &[u8]) -> Option<Special> {
-    const AT_LOAD: [&[u8]; 20] = [
+    const AT_LOAD: [&[u8]; 22] = [
+        b"__param",
+        b".ctors",
         b"__jump_table",
         b".static_call_sites",
         b".static_call_tramp_key",
@@ -55,7 +57,8 @@ pub fn special(name: &[u8]) -> Option<Special> {
 /// Whether a section only tells about code that is elsewhere: it calls nothing.
 pub fn is_metadata(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 4] = [b".orc_", b".debug_", b".klp.", b".discard"];
-    (special(name) == Some(Special::AtLoad) && name != b".altinstr_replacement" && name != b".altinstr_aux")
+    const CALLED: [&[u8]; 4] = [b".altinstr_replacement", b".altinstr_aux", b"__param", b".ctors"];
+    (special(name) == Some(Special::AtLoad) && !CALLED.contains(&name))
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 

@@ -629,6 +629,10 @@ fn converted_in_part() {
     let tree = patched(&format!("call_to unique\ncall_to {plain}"));
     tree.write("Module.symvers", format!("0x00000000\t{plain}\tvmlinux\tEXPORT_SYMBOL\t\n"));
     tree.convert(&["in.ko"]).ok();
+    let symvers = tree.bytes("Module.symvers");
+    tree.write("Module.symvers", "0x00000000\tother\tvmlinux\tEXPORT_SYMBOL\t\n");
+    assert!(refused(&tree).contains("it is converted already, but refers to symbols that are not"));
+    tree.write("Module.symvers", symvers);
     let mut bytes = tree.bytes("in.ko");
     let at = bytes.windows(plain.len()).position(|window| window == plain.as_bytes()).unwrap();
     bytes[at..at + plain.len()].copy_from_slice(annotated.as_bytes());
