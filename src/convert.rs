@@ -127,8 +127,7 @@ fn needs_conversion(image: &Image, sources: &Sources) -> bool {
     let is_open = |symbol: &Symbol| {
         let is_wanted =
             symbol.home == Home::Undefined && !symbol.name.is_empty() && symbol.binding() != Binding::Weak;
-        let is_known = special::is_toolchains(image.machine(), &symbol.name)
-            || crate::modpost::is_resolved_by_modpost(&symbol.name)
+        let is_known = special::is_left_alone(image.machine(), &symbol.name)
             || sources.exports.is_none()
             || sources.exporter(&symbol.name).is_some();
         is_wanted && (Annotated::parse(&symbol.name).is_some() || !is_known)

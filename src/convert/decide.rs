@@ -132,9 +132,7 @@ fn references<'a>(image: &Image, annotations: &'a Annotations) -> Vec<Reference<
         image.symbols.iter().enumerate().skip(1).filter(|(_, symbol)| symbol.home == Home::Undefined);
     undefined
         .filter(|(_, symbol)| {
-            !symbol.name.is_empty()
-                && !special::is_toolchains(image.machine(), &symbol.name)
-                && !crate::modpost::is_resolved_by_modpost(&symbol.name)
+            !symbol.name.is_empty() && !special::is_left_alone(image.machine(), &symbol.name)
         })
         .map(|(index, symbol)| {
             let annotated = Annotated::parse(&symbol.name);

@@ -101,8 +101,13 @@ pub fn distances(machine: Machine, kind: u32) -> &'static [i64] {
     }
 }
 
-/// Whether a name is the toolchain's own and stays a normal symbol, whoever defines it.
-pub fn is_toolchains(machine: Machine, name: &[u8]) -> bool {
+/// Whether a name is the toolchain's own, or one that modpost leaves alone: it stays a normal symbol, whoever
+/// defines it.
+pub fn is_left_alone(machine: Machine, name: &[u8]) -> bool {
+    is_toolchains(machine, name) || crate::modpost::is_resolved_by_modpost(name)
+}
+
+fn is_toolchains(machine: Machine, name: &[u8]) -> bool {
     match machine {
         Machine::PPC64 => name == b".TOC.",
         Machine::S390 => name.starts_with(b"__s390_indirect_jump_r"),

@@ -169,8 +169,7 @@ fn undefined(image: &Image, sources: &Sources, findings: &mut Findings) {
     for symbol in image.symbols.iter().skip(1).filter(|symbol| symbol.home == Home::Undefined) {
         let is_fine = symbol.name.is_empty()
             || symbol.binding() == Binding::Weak
-            || special::is_toolchains(image.machine(), &symbol.name)
-            || crate::modpost::is_resolved_by_modpost(&symbol.name)
+            || special::is_left_alone(image.machine(), &symbol.name)
             || Annotated::parse(&symbol.name).is_some();
         if !is_fine && sources.exporter(&symbol.name).is_none() {
             findings.error(
