@@ -18,7 +18,7 @@ use crate::symbols::map::FORMAT;
 /// The bytes of a list that are searched at once.
 const PIECE: u64 = 1 << 19;
 /// The longest line there can be. No symbol name comes near it.
-const LINE: usize = 1 << 16;
+const LINE: usize = 1 << 13;
 
 /// The names looked for.
 #[derive(Debug, Clone)]
@@ -29,22 +29,22 @@ pub enum Wanted {
     Patterns(Vec<Regex>),
 }
 
-/// A set of names, with a table of how they begin that tells most other names at a glance.
+/// A set of names, with a table that tells most other names by their length, how they begin and how they end.
 #[derive(Debug, Clone)]
 pub struct Names {
     names: HashSet<Vec<u8>>,
-    beginnings: Vec<bool>,
+    marks: Vec<bool>,
 }
 
 impl Names {
-    fn slot(first: u8, second: u8) -> usize {
-        usize::from(first) << 8 | usize::from(second)
+    fn slot(name: &[u8]) -> usize {
+        let byte = |index: usize| usize::from(name.get(index).copied().unwrap_or(0));
+        let last = byte(name.len().saturating_sub(1));
+        (byte(0) ^ (byte(1) << 8) ^ (name.len() << 3) ^ (last << 6)) & 0xffff
     }
 
-    /// Whether a line or name that begins like this may be one of them.
-    fn may_have(&self, line: &[u8]) -> bool {
-        let byte = |index: usize| line.get(index).copied().unwrap_or(0);
-        self.beginnings.get(Names::slot(byte(0), byte(1))).copied().unwrap_or(false)
+    fn may_have(&self, name: &[u8]) -> bool {
+        self.marks.get(Names::slot(name)).copied().unwrap_or(false)
     }
 }
 
@@ -52,18 +52,13 @@ impl Wanted {
     /// These very names.
     pub fn names(names: impl IntoIterator<Item = Vec<u8>>) -> Wanted {
         let names: HashSet<Vec<u8>> = names.into_iter().collect();
-        let mut beginnings = vec![false; 1 << 16];
+        let mut marks = vec![false; 1 << 16];
         for name in &names {
-            let first = name.first().copied().unwrap_or(0);
-            // After a name of one letter comes its end, its type, or what the kernel cuts off.
-            let seconds = name.get(1).map_or(vec![0, b' ', b'.'], |&second| vec![second]);
-            for second in seconds {
-                if let Some(mark) = beginnings.get_mut(Names::slot(first, second)) {
-                    *mark = true;
-                }
+            if let Some(mark) = marks.get_mut(Names::slot(name)) {
+                *mark = true;
             }
         }
-        Wanted::Names(Names { names, beginnings })
+        Wanted::Names(Names { names, marks })
     }
 
     /// Likewise, with more of them.
@@ -82,13 +77,6 @@ impl Wanted {
         match self {
             Wanted::Names(known) => known.may_have(name) && known.names.contains(name),
             Wanted::Patterns(patterns) => patterns.iter().any(|pattern| pattern.is_match(name)),
-        }
-    }
-
-    fn may_have(&self, line: &[u8]) -> bool {
-        match self {
-            Wanted::Names(known) => known.may_have(line),
-            Wanted::Patterns(_) => true,
         }
     }
 }
@@ -133,19 +121,23 @@ pub fn search(path: &Path, wanted: &Wanted, spelling: Spelling) -> Result<Hits> 
         file.read_exact_at(buffer, from)?;
         lines(buffer, piece.end.saturating_sub(from) as usize, piece.start == 0, |line| match line {
             [b'*', object @ ..] => Some(Line::Object(String::from_utf8_lossy(object).into_owned())),
-            _ if !wanted.may_have(line) => None,
-            _ => {
-                let name = memchr(b' ', line).and_then(|end| line.get(..end)).unwrap_or(line);
+            [name @ .., b' ', _] | name => {
                 let name = spelling.of(name);
                 wanted.has(name).then(|| Line::Name(name.to_vec()))
             }
         })
         .with_context(|| path.display().to_string())
     };
-    let found: Vec<Vec<Line>> = pieces.into_par_iter().map_init(Vec::new, search).collect::<Result<_>>()?;
+    // A few runs of pieces, each with a buffer of its own.
+    let run = pieces.len().div_ceil(4).max(1);
+    let search_run = |pieces: &[Range<u64>]| {
+        let mut buffer = Vec::new();
+        pieces.iter().map(|piece| search(&mut buffer, piece.clone())).collect::<Result<Vec<_>>>()
+    };
+    let found: Vec<Vec<Vec<Line>>> = pieces.par_chunks(run).map(search_run).collect::<Result<_>>()?;
     let mut hits = Hits::default();
     let mut object = None;
-    for line in found.into_iter().flatten() {
+    for line in found.into_iter().flatten().flatten() {
         match line {
             Line::Object(name) => {
                 hits.objects.insert(name.clone());
