@@ -187,6 +187,15 @@ impl Object {
     }
 }
 
+/// The unsigned number in `bytes`, in the byte order of its object.
+fn number(endian: Endianness, bytes: &[u8]) -> u64 {
+    let append = |number: u64, byte: &u8| (number << 8) | u64::from(*byte);
+    match endian {
+        Endianness::Little => bytes.iter().rev().fold(0, append),
+        Endianness::Big => bytes.iter().fold(0, append),
+    }
+}
+
 fn open(path: &Path) -> Result<ReadCache<File>> {
     let file = File::open(path).context("an object is missing: build it first (klpbuild modules)")?;
     Ok(ReadCache::new(file))

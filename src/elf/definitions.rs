@@ -10,7 +10,7 @@ use object::read::ReadCache;
 use object::read::elf::{FileHeader, SectionHeader as _, Sym as _};
 use object::{Endianness, FileKind};
 
-use crate::elf::{Binding, Kind, Machine, not_elf, truncated};
+use crate::elf::{Binding, Kind, Machine, not_elf, open, truncated};
 
 /// A definition of a symbol, as a symbol table has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +49,7 @@ pub struct Found {
 /// # Errors
 /// The file cannot be read, is no ELF file, or is inconsistent; the message names it.
 pub fn find(path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Found> {
-    let file = File::open(path).context("an object is missing: build it first (klpbuild modules)")?;
-    let data = ReadCache::new(file);
+    let data = open(path)?;
     let inner = || match FileKind::parse(&data) {
         Ok(FileKind::Elf32) => find_in::<elf::FileHeader32<Endianness>>(&data, &wanted),
         Ok(FileKind::Elf64) => find_in::<elf::FileHeader64<Endianness>>(&data, &wanted),

@@ -139,12 +139,7 @@ impl Image {
 
     /// The unsigned number in `bytes`, in this object's byte order.
     pub fn number(&self, bytes: &[u8]) -> u64 {
-        let append = |number: u64, byte: &u8| (number << 8) | u64::from(*byte);
-        if self.is_little_endian() {
-            bytes.iter().rev().fold(0, append)
-        } else {
-            bytes.iter().fold(0, append)
-        }
+        super::number(self.endian, bytes)
     }
 
     /// The name of a relocation type of this machine, as in `R_X86_64_PC32`.
@@ -376,11 +371,6 @@ impl Section {
     /// The section that a `SHT_RELA` section applies to (`sh_info`).
     pub fn target(&self) -> usize {
         self.header.sh_info as usize
-    }
-
-    /// The section's `sh_link`.
-    pub fn link(&self) -> usize {
-        self.header.sh_link as usize
     }
 
     /// The section's flags (`sh_flags`).

@@ -105,15 +105,7 @@ where
         let bytes = data
             .read_bytes_at(from, stop - start)
             .map_err(|()| anyhow::anyhow!("the table of places for ftrace lies outside of the file"))?;
-        let number = |bytes: &[u8]| {
-            let append = |number: u64, byte: &u8| (number << 8) | u64::from(*byte);
-            if endian == Endianness::Little {
-                bytes.iter().rev().fold(0, append)
-            } else {
-                bytes.iter().fold(0, append)
-            }
-        };
-        return Ok(bytes.chunks_exact(size).map(number).collect());
+        return Ok(bytes.chunks_exact(size).map(|bytes| super::number(endian, bytes)).collect());
     }
     Ok(Vec::new())
 }

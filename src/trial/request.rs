@@ -70,10 +70,12 @@ impl Request {
         let start = plan::start(options)?;
         let objtree = arguments.objtree.as_ref().map_or(start.clone(), |objtree| start.join(objtree));
         let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
-        let release = fs::read_to_string(objtree.join("include/config/kernel.release")).ok();
+        let release = tree::kernel::release(&objtree);
         let modules = |paths: &[PathBuf], livepatch: bool| -> Result<Vec<Module>> {
-            let release = release.as_deref().map(str::trim);
-            paths.iter().map(|path| Module::expect(&start.join(path), livepatch, release)).collect()
+            paths
+                .iter()
+                .map(|path| Module::expect(&start.join(path), livepatch, release.as_deref()))
+                .collect()
         };
         let livepatches = modules(&arguments.livepatches, true)?;
         let (before, after) = (modules(&arguments.load, false)?, modules(&arguments.load_after, false)?);
