@@ -15,7 +15,7 @@ use crate::livepatch::names::{self, Annotated, KlpSymbol};
 use crate::livepatch::special;
 use crate::lookup::near;
 use crate::symbols::list::Wanted;
-use crate::symbols::sources::{Found, Known, Sources, VMLINUX};
+use crate::symbols::sources::{Found, Known, Sources, Unusable, VMLINUX};
 use crate::tree::kernel::Kernel;
 
 /// How many problems come with near names: for each the whole map is searched.
@@ -295,26 +295,21 @@ fn check(found: &Found, symbol: &KlpSymbol, meant: &Known) -> Result<(), String>
     if symbol.name.contains(&b',') {
         return Err(format!("{name}: the kernel cannot find a symbol with a comma in its name (R3)"));
     }
-    let Some(definition) = &meant.definition else { return Ok(()) };
-    if definition.is_init {
-        return Err(format!(
+    match meant.unusable() {
+        None => Ok(()),
+        Some(Unusable::Init) => Err(format!(
             "{name} is __init in {object}: its memory is freed when {object} has come up, long before a \
              livepatch could use it (R9)"
-        ));
-    }
-    if meant.is_split {
-        return Err(format!(
+        )),
+        Some(Unusable::Split) => Err(format!(
             "{name} is there both in an init section of {object} and elsewhere: which one the kernel finds \
              changes while {object} is loaded (S5); rename one of them"
-        ));
-    }
-    if meant.object == VMLINUX && meant.position.is_none() {
-        return Err(format!("{name}: kallsyms leaves it out, so that the kernel cannot find it (S3)"));
-    }
-    if meant.object == VMLINUX && definition.value == 0 {
-        return Err(format!(
+        )),
+        Some(Unusable::Dropped) => {
+            Err(format!("{name}: kallsyms leaves it out, so that the kernel cannot find it (S3)"))
+        }
+        Some(Unusable::AtZero) => Err(format!(
             "{name} is at address 0 of the per-CPU area, which the kernel takes for not found (S8)"
-        ));
+        )),
     }
-    Ok(())
 }

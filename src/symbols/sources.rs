@@ -52,7 +52,36 @@ pub struct Known {
     pub is_split: bool,
 }
 
+/// Why no livepatch can use a definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// It goes away once its object has come up (R9).
+    Init,
+    /// Which of several the kernel finds changes while its module is loaded (S5).
+    Split,
+    /// kallsyms leaves it out (S3).
+    Dropped,
+    /// It is at address 0, which the kernel takes for not found (S8).
+    AtZero,
+}
+
 impl Known {
+    /// Why no livepatch can use it; none if one can, or if only the map was there to ask.
+    pub fn unusable(&self) -> Option<Unusable> {
+        let definition = self.definition.as_ref()?;
+        if definition.is_init {
+            Some(Unusable::Init)
+        } else if self.is_split {
+            Some(Unusable::Split)
+        } else if self.object == VMLINUX && self.position.is_none() {
+            Some(Unusable::Dropped)
+        } else if self.object == VMLINUX && definition.value == 0 {
+            Some(Unusable::AtZero)
+        } else {
+            None
+        }
+    }
+
     /// The position to write down: 0 for a name that is there once (S1).
     pub fn sympos(&self) -> Option<u64> {
         if self.total <= 1 { Some(0) } else { self.position }

@@ -15,7 +15,7 @@ use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::special;
 use crate::symbols::list::Wanted;
-use crate::symbols::sources::{Found, Known, Sources, VMLINUX};
+use crate::symbols::sources::{Found, Known, Sources, Unusable, VMLINUX};
 use crate::tree::kernel::{self, Kernel};
 use crate::verify::Findings;
 
@@ -147,18 +147,14 @@ fn meant(found: &Found, object: &str, name: &[u8], sympos: u64) -> Result<Known,
 
 /// Why a definition cannot be used.
 fn unusable(known: &Known) -> Option<(&'static str, &'static str)> {
-    let definition = known.definition.as_ref()?;
-    if definition.is_init {
-        Some(("R9", "it is __init: its memory is freed when its object has come up"))
-    } else if known.is_split {
-        Some(("S5", "its name is both in an init section and elsewhere: which one is found changes"))
-    } else if known.object == VMLINUX && known.position.is_none() {
-        Some(("S3", "kallsyms leaves it out"))
-    } else if known.object == VMLINUX && definition.value == 0 {
-        Some(("S8", "it is at address 0, which the kernel takes for not found"))
-    } else {
-        None
-    }
+    Some(match known.unusable()? {
+        Unusable::Init => ("R9", "it is __init: its memory is freed when its object has come up"),
+        Unusable::Split => {
+            ("S5", "its name is both in an init section and elsewhere: which one is found changes")
+        }
+        Unusable::Dropped => ("S3", "kallsyms leaves it out"),
+        Unusable::AtZero => ("S8", "it is at address 0, which the kernel takes for not found"),
+    })
 }
 
 /// What is neither exported nor a livepatch symbol is unknown to the kernel (R7).
