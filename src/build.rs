@@ -5,6 +5,7 @@ use fs_err as fs;
 
 use crate::convert;
 use crate::exit::Exit;
+use crate::external::context::Context;
 use crate::hook::{self, Report};
 use crate::plan::Plan;
 use crate::plan::goals::{Kind, is_interactive};
@@ -12,10 +13,12 @@ use crate::program::Program;
 use crate::progress::history::Run;
 use crate::session::{Outcome, Session};
 use crate::signal::Watch;
-use crate::state::State;
+use crate::symbols::flags::{self, Makefiles};
+use crate::symbols::origin::Origin;
 use crate::terminal;
 use crate::tree::config::Config;
 use crate::tree::era::{Era, Kbuild, Method};
+use crate::tree::kernel;
 
 /// Builds what the plan asks for.
 ///
@@ -82,17 +85,20 @@ fn run(session: &mut Session<'_>, command: &Program) -> Result<Exit> {
 
 /// What the main run is.
 enum Main {
-    /// With M=, or without CONFIG_LIVEPATCH: as make does it.
+    /// Without CONFIG_LIVEPATCH: as make does it.
     Plain,
     /// With the map in the middle.
     Mapped(Kbuild),
 }
 
 fn decide(plan: &Plan) -> Result<Main> {
-    if plan.external.is_some() {
-        return Ok(Main::Plain);
-    }
     let config = plan.config.display();
+    ensure!(
+        plan.config.is_file() || plan.external.is_none(),
+        "{} has no .config: it is neither a kernel that was built nor the headers of one; name one with -C DIR or \
+         KDIR=DIR, or build the kernel first (klpbuild modules)",
+        plan.tree.objtree.display()
+    );
     ensure!(
         plan.config.is_file(),
         "the kernel is not configured: there is no {config}; make one first, with a config goal \
@@ -114,17 +120,18 @@ fn main_run(plan: &Plan, session: &mut Session<'_>) -> Result<Exit> {
     let goals = main_goals(plan);
     match decide(plan)? {
         Main::Plain => {
-            if plan.external.is_none() {
-                without_map(plan)?;
-            }
+            without_map(plan)?;
             let last = Run::read(&plan.state.last_run());
             let outcome = session.run(&plan.make(&goals), last)?;
             finish(plan, session, &outcome, None)
         }
-        Main::Mapped(kbuild) => match &kbuild.method {
-            Method::Fragment => with_fragment(plan, session, &kbuild, &goals),
-            Method::Phased { compile } => in_phases(plan, session, &kbuild, compile, &goals),
-        },
+        Main::Mapped(kbuild) => {
+            prepare(plan, &kbuild)?;
+            match &kbuild.method {
+                Method::Fragment => with_fragment(plan, session, &kbuild, &goals),
+                Method::Phased { compile } => in_phases(plan, session, &kbuild, compile, &goals),
+            }
+        }
     }
 }
 
@@ -143,9 +150,8 @@ fn without_map(plan: &Plan) -> Result<()> {
 
 /// One make run; the fragment makes the map a prerequisite of modpost.
 fn with_fragment(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals: &[String]) -> Result<Exit> {
-    prepare(&plan.state)?;
     let last = Run::read(&plan.state.last_run());
-    let outcome = session.run(&plan.make_with_map(kbuild.era, goals)?, last)?;
+    let outcome = session.run(&plan.make_with_map(kbuild, goals)?, last)?;
     let report = Report::read(&plan.state);
     // Options like -n and --help have make do nothing, and end well.
     if outcome.exit == Exit::Done && !plan.has_make_options() {
@@ -159,8 +165,10 @@ fn with_fragment(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals:
     finish(plan, session, &outcome, report)
 }
 
-/// Writes the fragment, and empties what the last run left for make to read.
-fn prepare(state: &State) -> Result<()> {
+/// Writes the fragment and what the map step has to know, and empties what the last run left for make to read.
+fn prepare(plan: &Plan, kbuild: &Kbuild) -> Result<()> {
+    let state = &plan.state;
+    state.write_context(&context(plan, kbuild)?)?;
     fs::write(state.fragment(), hook::FRAGMENT)?;
     fs::write(state.modpost_arguments(), "")?;
     fs::write(state.strict_arguments(), "")?;
@@ -168,6 +176,45 @@ fn prepare(state: &State) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("cannot begin"),
         _ => Ok(()),
     }
+}
+
+/// What the map step has to know. The symbols of an installed kernel are read now, which takes a while the first time.
+fn context(plan: &Plan, kbuild: &Kbuild) -> Result<Context> {
+    let tree = &plan.tree;
+    let mut context = Context {
+        srctree: tree.srctree.clone(),
+        objtree: tree.objtree.clone(),
+        external: plan.external.clone(),
+        choice: plan.choice.clone(),
+        kernel_list: None,
+        problem: None,
+        unconverted: plan.conversion.is_off,
+    };
+    let Some(external) = &mut context.external else { return Ok(context) };
+    ensure!(
+        kbuild.method == Method::Fragment,
+        "this kernel's makefiles are unlike any known ones: external modules cannot be built for it with klpbuild"
+    );
+    let release = kernel::release(&tree.objtree).unwrap_or_default();
+    let makefiles = Makefiles::external(&tree.srctree, &tree.objtree, &external.source, &release);
+    external.extra_symbols = flags::extra_symbols(&makefiles, &plan.variables)?;
+    // Ordinary modules can do without the kernel's symbols.
+    let origin = Origin::of_kernel(&tree.objtree, &plan.choice).and_then(|mut origin| {
+        if origin.installed.is_some() {
+            origin.make_list(Some(&plan.state.directory()), plan.quiet)?;
+        }
+        Ok(origin)
+    });
+    match origin {
+        Ok(origin) => {
+            context.kernel_list = origin.list.clone();
+            if !plan.quiet {
+                origin.say_shortcomings();
+            }
+        }
+        Err(error) => context.problem = Some(format!("{error:#}")),
+    }
+    Ok(context)
 }
 
 /// Several make runs, for a tree without the targets that the fragment needs: everything is compiled and
@@ -179,7 +226,6 @@ fn in_phases(
     compile: &[&str],
     goals: &[String],
 ) -> Result<Exit> {
-    prepare(&plan.state)?;
     let (both, vmlinux) = phases(plan, kbuild, compile);
     for command in std::iter::once(both).chain(vmlinux) {
         let exit = run(session, &command)?;
@@ -187,15 +233,8 @@ fn in_phases(
             return Ok(exit);
         }
     }
-    let tree = &plan.tree;
-    let (report, _) = hook::step(
-        &tree.objtree,
-        &tree.srctree,
-        kbuild,
-        &plan.variables,
-        &plan.state,
-        plan.conversion.is_off,
-    )?;
+    let context = context(plan, kbuild)?;
+    let (report, _) = hook::step(&context, kbuild, &plan.variables, &plan.state)?;
     let mut command = plan.make(goals);
     command.arg("KBUILD_BUILTIN=y");
     let modpost = fs::read_to_string(plan.state.modpost_arguments())?;
@@ -222,7 +261,7 @@ fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<
         Exit::Make(_) if report.is_some_and(|report| report.failed) => return Ok(Exit::Problem),
         exit => return Ok(exit),
     }
-    if report.is_some() && !plan.conversion.is_off {
+    if report.is_some_and(|report| report.livepatches > 0) && !plan.conversion.is_off {
         let exit = convert(plan)?;
         if exit != Exit::Done {
             return Ok(exit);
@@ -235,6 +274,9 @@ fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<
     if !plan.quiet {
         let time = clock(outcome.run.time);
         terminal::out(match report {
+            Some(Report { modules, livepatches: 0, .. }) if plan.external.is_some() => {
+                format!("klpbuild: {}, no livepatch; {time}\n", count(modules, "module"))
+            }
             Some(Report { modules, livepatches, names, .. }) => format!(
                 "klpbuild: {}, {}; {names} names in Symbols.list; {time}\n",
                 count(modules, "module"),
@@ -248,10 +290,10 @@ fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<
 
 /// Converts the livepatches that the map step found.
 fn convert(plan: &Plan) -> Result<Exit> {
-    let objtree = &plan.tree.objtree;
-    let list = fs::read_to_string(objtree.join("modules.livepatch"))?;
+    let root = plan.external.as_ref().map_or(&plan.tree.objtree, |external| &external.output);
+    let list = fs::read_to_string(root.join("modules.livepatch"))?;
     // With goals of its own, make may not have come to link all of them.
-    let built = |module: &&str| objtree.join(module).is_file();
+    let built = |module: &&str| root.join(module).is_file();
     let modules: Vec<String> = list.lines().filter(built).map(str::to_owned).collect();
     if !modules.is_empty() && plan.variable("INSTALL_MOD_STRIP").is_some_and(|value| !value.is_empty()) {
         terminal::say(
@@ -260,7 +302,11 @@ fn convert(plan: &Plan) -> Result<Exit> {
     }
     let mut watch = Watch::begin()?;
     // Each is converted or as it was: a signal waits until all are.
-    convert::convert_tree(objtree, &modules, plan.conversion.keep_module_exports, plan.quiet)?;
+    let origin = match (&plan.external, plan.state.context()?) {
+        (Some(_), Some(context)) => Origin::of_external(&context)?,
+        _ => Origin::of_tree(root)?,
+    };
+    convert::convert_tree(root, &modules, &origin, plan.conversion.keep_module_exports, plan.quiet)?;
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
 }
 
@@ -294,7 +340,7 @@ fn dry_run(plan: &Plan) -> Result<Exit> {
     match main {
         Main::Plain => commands.push(plan.make(&goals)),
         Main::Mapped(kbuild) => match &kbuild.method {
-            Method::Fragment => commands.push(plan.make_with_map(kbuild.era, &goals)?),
+            Method::Fragment => commands.push(plan.make_with_map(&kbuild, &goals)?),
             Method::Phased { compile } => {
                 let (both, vmlinux) = phases(plan, &kbuild, compile);
                 commands.push(both);

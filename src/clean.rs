@@ -3,7 +3,9 @@
 
 use anyhow::Result;
 
+use crate::cli::Options;
 use crate::exit::Exit;
+use crate::installed::cache;
 use crate::plan::Plan;
 use crate::session::Session;
 use crate::terminal;
@@ -39,4 +41,21 @@ pub fn clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
         plan.state.remove()?;
     }
     Ok(outcome.exit)
+}
+
+/// Empties the cache of installed kernels' symbols.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn cache(options: &Options) -> Result<Exit> {
+    let directory = cache::directory();
+    let shown = directory.as_ref().map_or_else(|| "XDG_CACHE_HOME".to_owned(), |path| path.display().to_string());
+    if options.dry_run {
+        if directory.is_some_and(|directory| directory.exists()) {
+            terminal::out(format!("rm -r {shown}\n"));
+        }
+    } else if cache::empty()? && !options.quiet {
+        terminal::out(format!("klpbuild: {shown} is removed\n"));
+    }
+    Ok(Exit::Done)
 }

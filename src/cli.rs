@@ -45,7 +45,9 @@ pub enum Command {
     /// `make distclean`, then remove what klpbuild made
     Distclean(CleanArgs),
     /// Remove what klpbuild made, and nothing else
-    Klpclean(CleanArgs),
+    ///
+    /// With --cache, the maps of installed kernels' symbols (below XDG_CACHE_HOME), and nothing else.
+    Klpclean(KlpcleanArgs),
     /// Make Symbols.list for an object tree that is built already, without running a build
     Symbols(SymbolsArgs),
     /// Convert one livepatch: references to symbols that are not exported become livepatch relocations
@@ -127,6 +129,9 @@ pub struct ModulesArgs {
     /// Leave the livepatches as they are linked, without livepatch relocations
     #[arg(long)]
     pub no_convert: bool,
+    /// Where an external module's kernel has its symbols.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
     /// Leave livepatches' references to what modules export as they are: they then depend on these modules
     #[arg(long, conflicts_with = "no_convert")]
     pub keep_module_exports: bool,
@@ -143,6 +148,17 @@ pub struct CleanArgs {
     pub words: Vec<String>,
 }
 
+/// Arguments of `klpbuild klpclean`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct KlpcleanArgs {
+    /// Empty the cache of installed kernels' symbols instead
+    #[arg(long, conflicts_with = "words")]
+    pub cache: bool,
+    /// Variables for make
+    #[arg(value_name = "VAR=VALUE", value_parser = assignment)]
+    pub words: Vec<String>,
+}
+
 /// Arguments of `klpbuild symbols`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SymbolsArgs {
@@ -154,6 +170,27 @@ pub struct SymbolsArgs {
     pub output: Option<PathBuf>,
 }
 
+/// Where the symbols of a kernel are that someone else built.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "An installed kernel")]
+pub struct KernelArgs {
+    /// The vmlinux with symbols [default: where distributions put it]
+    #[arg(long, value_name = "FILE")]
+    pub vmlinux: Option<PathBuf>,
+    /// The System.map, if there is no such vmlinux [default: likewise, or /proc/kallsyms]
+    #[arg(long, value_name = "FILE", conflicts_with = "vmlinux")]
+    pub system_map: Option<PathBuf>,
+    /// The directory of the modules [default: /lib/modules/RELEASE]
+    #[arg(long, value_name = "DIR")]
+    pub modules_dir: Option<PathBuf>,
+    /// Look for all of these below DIR instead of /
+    #[arg(long, value_name = "DIR")]
+    pub sysroot: Option<PathBuf>,
+    /// Take files of another kernel than the headers', with a warning
+    #[arg(long)]
+    pub force: bool,
+}
+
 /// What symbols are looked up in.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SourceArgs {
@@ -163,6 +200,9 @@ pub struct SourceArgs {
     /// The object tree of the kernel [default: where the map lies, or the current directory]
     #[arg(long, value_name = "DIR")]
     pub objtree: Option<PathBuf>,
+    /// Where an installed kernel has its symbols.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
 }
 
 /// Arguments of `klpbuild convert`.

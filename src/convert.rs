@@ -28,7 +28,8 @@ use crate::livepatch::special;
 use crate::plan;
 use crate::signal::Watch;
 use crate::symbols::output;
-use crate::symbols::sources::Sources;
+use crate::symbols::origin::Origin;
+use crate::symbols::sources::{Sources, named as sources};
 use crate::terminal;
 
 /// What may differ from one conversion to the next.
@@ -141,12 +142,14 @@ fn needs_conversion(image: &Image, sources: &Sources) -> bool {
 /// It cannot be converted; nothing is written then.
 pub fn command(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let start = plan::start(options)?;
-    let sources = Sources::named(&start, &arguments.sources)?;
+    let sources = sources(&start, &arguments.sources)?;
     let choices = Choices { keep_module_exports: arguments.keep_module_exports, is_marked: false };
     let input = start.join(&arguments.input);
     let output = arguments.output.as_ref().map_or(input.clone(), |output| start.join(output));
     ensure!(!output.is_dir(), "{}: a directory: -o names the file to write", output.display());
-    let image = Image::read(&input)?;
+    // Not unpacked: what is compressed is finished (R12).
+    let image = Image::parse(&fs::read(&input).context("cannot read the module")?)
+        .with_context(|| format!("cannot read {}", input.display()))?;
     let outcome = convert(image, &sources, choices).with_context(|| cannot(&arguments.input))?;
     if options.dry_run {
         let relocations = if let Outcome::Converted { relocations, .. } = outcome { relocations } else { 0 };
@@ -183,27 +186,28 @@ fn cannot(path: &Path) -> String {
     format!("cannot convert {}", path.display())
 }
 
-/// Converts the livepatches of an object tree in place, all that can be: `modules` are paths of `.ko` files
-/// relative to it.
+/// Converts the livepatches of an object tree, or of external modules, in place, all that can be: `modules` are paths
+/// of `.ko` files relative to `root`.
 ///
 /// # Errors
 /// Some cannot be converted: the message has the reasons for each. They are as they were.
 pub fn convert_tree(
-    objtree: &Path,
+    root: &Path,
     modules: &[String],
+    kernel: &Origin,
     keep_module_exports: bool,
     quiet: bool,
 ) -> Result<()> {
     if modules.is_empty() {
         return Ok(());
     }
-    let sources = Sources::open(Some(objtree), None)?;
+    let sources = Sources::open(kernel, None)?;
     let choices = Choices { keep_module_exports, is_marked: true };
     let outcomes: Vec<(&String, Result<Outcome>)> = modules
         .par_iter()
         .map(|module| {
             let one = || {
-                let path = objtree.join(module);
+                let path = root.join(module);
                 let image = Image::read(&path)?;
                 let outcome = convert(image, &sources, choices)?;
                 if let Outcome::Converted { bytes, .. } = &outcome {

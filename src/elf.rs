@@ -3,7 +3,7 @@
 //! - here: names of the symbol table and `.modinfo`, for the map
 //! - [`definitions`]: where given names are defined in an object, with all that its symbol table says
 //! - [`image`]: a module as a whole, to be looked at and changed; [`mod@write`]: a file made of it again
-//! - [`notes`]: build IDs, and whether a program is static
+//! - [`notes`]: build IDs and banners, and what kind of program a file is; [`memory`]: bytes by their address
 //!
 //! For the map and for definitions only the headers, the symbol table with its strings, and `.modinfo` are
 //! read: memory does not grow with the size of the file. Files are read, not mapped, because make may still
@@ -12,6 +12,7 @@
 pub mod definitions;
 pub mod image;
 pub mod lines;
+pub mod memory;
 pub mod notes;
 pub mod trace;
 pub mod write;
@@ -20,11 +21,15 @@ use std::ffi::CStr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use fs_err::File;
 use object::elf;
 use object::read::elf::{FileHeader, SectionHeader as _, Sym as _};
 use object::read::{ReadCache, ReadRef as _};
 use object::{Endianness, FileKind};
+
+use crate::compressed;
+
+/// The bytes of an object, read as they are asked for.
+type Data = ReadCache<compressed::Source>;
 
 /// How a symbol stands in its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,12 +201,16 @@ fn number(endian: Endianness, bytes: &[u8]) -> u64 {
     }
 }
 
-fn open(path: &Path) -> Result<ReadCache<File>> {
-    let file = File::open(path).context("an object is missing: build it first (klpbuild modules)")?;
-    Ok(ReadCache::new(file))
+fn open(path: &Path) -> Result<Data> {
+    let missing = "an object is missing: build it first (klpbuild modules)";
+    match compressed::open(path) {
+        Ok(source) => Ok(ReadCache::new(source)),
+        Err(error) if !path.exists() => Err(error.context(missing)),
+        Err(error) => Err(error),
+    }
 }
 
-fn parse<E>(data: &ReadCache<File>) -> Result<Object>
+fn parse<E>(data: &Data) -> Result<Object>
 where
     E: FileHeader<Endian = Endianness>,
 {
@@ -245,12 +254,12 @@ where
 
 /// The object crate's messages name what does not fit; what lies behind is nearly always a file that was cut
 /// short.
-fn truncated(error: object::read::Error, data: &ReadCache<File>) -> anyhow::Error {
+fn truncated(error: object::read::Error, data: &Data) -> anyhow::Error {
     let length = data.len().unwrap_or(0);
     anyhow!("{error} (the file has {length} bytes: truncated or corrupt; delete it and build again)")
 }
 
-fn not_elf(data: &ReadCache<File>) -> anyhow::Error {
+fn not_elf(data: &Data) -> anyhow::Error {
     let inner = || -> Result<()> {
         let length = data.len().map_err(|()| anyhow!("cannot tell its size"))?;
         ensure!(length > 0, "the file is empty: delete it and build again");

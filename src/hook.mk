@@ -5,6 +5,8 @@
 #                  b: likewise, modules.order lists the modules (5.3 to 6.0)
 #                  c: the recipe of `modpost` runs modpost, before vmlinux is linked (6.1 and later)
 #   KLPBUILD_FINAL not empty if the first make is the one that builds (no O=)
+#   KLPBUILD_STATE klpbuild's directory
+#   KLPBUILD_COMPILED for external modules: the target that has them compiled
 
 # The top Makefile calls itself for O=: only the last call builds.
 ifneq ($(sub_make_done)$(KBUILD_SRC)$(KLPBUILD_FINAL),)
@@ -22,10 +24,18 @@ modules: klpbuild-begin
 klpbuild-begin: ; $(eval klpbuild-ldflags := $(LDFLAGS_vmlinux))@:
 
 # $(MAKE) of the recipe that runs modpost, with what the map says modpost has to accept.
-klpbuild-make = $(strip $(MAKE_COMMAND) $(shell cat .klpbuild/modpost.args))
+klpbuild-make = $(strip $(MAKE_COMMAND) $(shell cat $(KLPBUILD_STATE)/modpost.args))
 
 .PHONY: klpbuild-map
-ifeq ($(KLPBUILD_ERA),c)
+ifneq ($(KLPBUILD_COMPILED),)
+
+# External modules: no vmlinux is linked, and the kernel's tree is left alone.
+$(if $(filter c,$(KLPBUILD_ERA)),modpost,modules): klpbuild-map
+$(if $(filter c,$(KLPBUILD_ERA)),modpost,modules): private MAKE = $(klpbuild-make)
+klpbuild-map: $(KLPBUILD_COMPILED)
+	@"$$KLPBUILD" hook
+
+else ifeq ($(KLPBUILD_ERA),c)
 
 modpost: klpbuild-map
 modpost: private MAKE = $(klpbuild-make)
@@ -41,8 +51,8 @@ else
 modules: klpbuild-strict
 modules: private MAKE = $(klpbuild-make)
 klpbuild-strict: klpbuild-map
-	$(if $(shell cat .klpbuild/strict.args),$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.modpost \
-		KBUILD_MODPOST_NOFINAL=1 $(shell cat .klpbuild/strict.args),@:)
+	$(if $(shell cat $(KLPBUILD_STATE)/strict.args),$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.modpost \
+		KBUILD_MODPOST_NOFINAL=1 $(shell cat $(KLPBUILD_STATE)/strict.args),@:)
 klpbuild-map: vmlinux $(if $(filter b,$(KLPBUILD_ERA)),modules.order)
 	@"$$KLPBUILD" hook
 

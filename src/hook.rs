@@ -1,20 +1,25 @@
 //! The step between compilation and modpost: what `klpbuild hook` does, run by the makefile fragment
 //! (`hook.mk`) in the object tree when vmlinux is linked and every module is compiled.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
 use crate::convert;
 use crate::elf::image::Image;
+use crate::external::context::Context;
+use crate::external::{self, External};
 use crate::make::makeflags;
-use crate::modpost::{self, Verdict};
+use crate::modpost::{self, Beyond, Verdict};
 use crate::state::State;
 use crate::symbols::map::{Inputs, Map};
+use crate::symbols::flags::{self, Makefiles};
+use crate::symbols::modules;
+use crate::symbols::objects::Vmlinux;
 use crate::symbols::output::{self, Written};
-use crate::symbols::{flags, modules};
 use crate::terminal;
+use crate::tree::config::Config;
 use crate::tree::era::{Kbuild, Method, Modpost};
 
 /// The environment variable that names the klpbuild program to the fragment.
@@ -23,11 +28,11 @@ pub const PROGRAM: &str = "KLPBUILD";
 pub const ERA: &str = "KLPBUILD_ERA";
 /// The environment variable that is set if the first make is the one that builds.
 pub const FINAL: &str = "KLPBUILD_FINAL";
-/// The environment variable that names the source tree to `klpbuild hook`.
-pub const SRCTREE: &str = "KLPBUILD_SRCTREE";
-
-/// The environment variable that is set if livepatches are to stay as they are linked.
-pub const UNCONVERTED: &str = "KLPBUILD_UNCONVERTED";
+/// The environment variable that names klpbuild's directory: to the fragment, and to `klpbuild hook`, which finds
+/// there what it is for ([`crate::external::context`]).
+pub const STATE: &str = "KLPBUILD_STATE";
+/// The environment variable that tells the fragment, for external modules, which target has them compiled.
+pub const COMPILED: &str = "KLPBUILD_COMPILED";
 
 /// The makefile fragment, to be read through the variable MAKEFILES.
 pub const FRAGMENT: &str = include_str!("hook.mk");
@@ -49,6 +54,10 @@ pub struct Report {
 }
 
 impl Report {
+    fn of(map: &Map) -> Report {
+        Report { modules: map.modules, livepatches: map.livepatches.len(), names: map.names, failed: false }
+    }
+
     fn write(&self, state: &State) -> Result<()> {
         let Report { modules, livepatches, names, failed } = *self;
         let text = format!("{modules} {livepatches} {names} {}\n", u8::from(failed));
@@ -64,21 +73,21 @@ impl Report {
     }
 }
 
-/// Runs the step from within make: the current directory is the object tree, the environment is the
-/// recipe's.
+/// Runs the step from within make: the environment is the recipe's.
 ///
 /// # Errors
 /// What went wrong, after it was noted for the klpbuild that started make.
 pub fn run() -> Result<()> {
-    let objtree = std::env::current_dir().context("cannot tell the current directory")?;
-    let srctree = std::env::var_os(SRCTREE).map(PathBuf::from);
-    let srctree =
-        srctree.context("`klpbuild hook` is for the makefile fragment of `klpbuild modules` alone")?;
-    let state = State::at(&objtree);
+    const ALONE: &str = "`klpbuild hook` is for the makefile fragment of `klpbuild modules` alone";
+    let directory = std::env::var_os(STATE).context(ALONE)?;
+    let current = std::env::current_dir().context("cannot tell the current directory")?;
+    let state = State::of_directory(&current.join(directory)).context(ALONE)?;
+    let context = state.context()?.context(ALONE)?;
     let variables = makeflags::Inherited::from_env().assignments;
-    let unconverted = std::env::var_os(UNCONVERTED).is_some_and(|value| !value.is_empty());
-    let result = Kbuild::detect(&srctree)
-        .and_then(|kbuild| step(&objtree, &srctree, &kbuild, &variables, &state, unconverted));
+    let result = Kbuild::detect(&context.srctree).and_then(|kbuild| match &context.external {
+        None => step(&context, &kbuild, &variables, &state),
+        Some(external) => external_step(&context, external, &kbuild, &variables, &state),
+    });
     match &result {
         Ok((report, written)) => {
             if *written == Written::Changed {
@@ -91,32 +100,79 @@ pub fn run() -> Result<()> {
     result.map(drop)
 }
 
-/// Makes the map of the object tree and gets modpost ready for it. With `unconverted`, livepatches are to
-/// stay as they are linked.
+/// Makes the map of the object tree and gets modpost ready for it.
 ///
 /// # Errors
 /// An object cannot be read, a list cannot be written, or a livepatch refers to a symbol that nothing
 /// defines: then the map is there, but the build must not go on.
 pub fn step(
-    objtree: &Path,
-    srctree: &Path,
+    context: &Context,
     kbuild: &Kbuild,
     variables: &[String],
     state: &State,
-    unconverted: bool,
 ) -> Result<(Report, Written)> {
-    let inputs = inputs(objtree, Some(srctree), Some(kbuild), variables)?;
-    let map = Map::make(objtree, &inputs)?;
+    let objtree = &context.objtree;
+    let inputs = inputs(objtree, Some(&context.srctree), Some(kbuild), variables)?;
+    let map = Map::make(&inputs)?;
     let written = write(&map, objtree, state)?;
-    let verdict = Verdict::of(&map, &inputs)?;
+    let verdict = accepted(context, &map, &inputs, &Beyond::default())?;
+    prepare_modpost(&map, &inputs, kbuild, &verdict, state)?;
+    remove_outdated(objtree, &map, &inputs, context)?;
+    Ok((Report::of(&map), written))
+}
+
+/// Likewise for external modules. Only if some livepatch of theirs needs them do the kernel's symbols have to be
+/// known; without livepatches there is no map.
+///
+/// # Errors
+/// As [`step`]; or the kernel's symbols are needed, and not known.
+pub fn external_step(
+    context: &Context,
+    external: &External,
+    kbuild: &Kbuild,
+    variables: &[String],
+    state: &State,
+) -> Result<(Report, Written)> {
+    let mut prepared = external::map::prepare(context, external, kbuild, variables)?;
+    if prepared.map.livepatches.is_empty() {
+        state.remove_lists()?;
+        return Ok((Report::of(&prepared.map), Written::Unchanged));
+    }
+    let is_needed = modpost::needs_kernel(&prepared.map, &prepared.beyond.exports);
+    if is_needed || context.problem.is_none() {
+        prepared.add_kernel(context)?;
+    }
+    let map = &prepared.map;
+    let written = write(map, &external.output, state)?;
+    let verdict = accepted(context, map, &prepared.inputs, &prepared.beyond)?;
+    let mut arguments = String::new();
+    if !verdict.allowed.is_empty() {
+        say_missing_elsewhere(&verdict);
+        output::replace(&state.dump(), &state.temporary(), &[verdict.dump()])?;
+        let dump = state.dump().display().to_string();
+        // On make's command line, it stands in for what the modules' makefile says.
+        let dumps: Vec<&str> = external.extra_symbols.iter().map(String::as_str).chain([dump.as_str()]).collect();
+        arguments = format!("KBUILD_EXTRA_SYMBOLS='{}'", dumps.join(" "));
+    }
+    fs::write(state.modpost_arguments(), arguments)?;
+    remove_outdated(&external.output, map, &prepared.inputs, context)?;
+    Ok((Report::of(map), written))
+}
+
+/// What modpost has to accept.
+///
+/// # Errors
+/// A livepatch refers to a symbol that nothing defines, or that this kernel's modpost cannot take.
+fn accepted(context: &Context, map: &Map, inputs: &Inputs, beyond: &Beyond) -> Result<Verdict> {
+    let verdict = Verdict::of(map, inputs, beyond)?;
     if !verdict.problems.is_empty() {
         bail!("{}", verdict.problems.join("\n"));
     }
-    prepare_modpost(&map, &inputs, kbuild, &verdict, state)?;
-    remove_outdated(objtree, &map, &inputs, unconverted)?;
-    let report =
-        Report { modules: map.modules, livepatches: map.livepatches.len(), names: map.names, failed: false };
-    Ok((report, written))
+    let config = Config::read(&context.objtree.join(".config"))?;
+    if config.has("MODVERSIONS") && !config.has("EXTENDED_MODVERSIONS") {
+        verdict.check_lengths()?;
+    }
+    Ok(verdict)
 }
 
 /// Finds what there is to map in `objtree`. Without a source tree, no kbuild makefile can mark livepatches.
@@ -140,7 +196,7 @@ pub fn inputs(
     };
     let list = modules::list(objtree, kind)?;
     let flagged = match srctree {
-        Some(srctree) => flags::flagged(srctree, objtree, &list, variables)?,
+        Some(srctree) => flags::flagged(&Makefiles::in_tree(srctree, objtree), &list, variables)?,
         None => Default::default(),
     };
     let prelink = kbuild.and_then(|kbuild| kbuild.prelink.as_deref());
@@ -148,7 +204,14 @@ pub fn inputs(
         let object = module.object(objtree, prelink);
         (module, object)
     };
-    Ok(Inputs { vmlinux, modules: list.into_iter().map(with_object).collect(), flagged })
+    let vmlinux = Vmlinux::Image { file: vmlinux, system_map: None };
+    Ok(Inputs {
+        vmlinux: Some(vmlinux),
+        modules: list.into_iter().map(with_object).collect(),
+        flagged,
+        root: Some(objtree.to_path_buf()),
+        release: None,
+    })
 }
 
 /// Writes Symbols.list and modules.livepatch into the object tree.
@@ -161,14 +224,15 @@ pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
 }
 
 /// Removes those converted livepatches that make has to link anew: some object they were resolved with is
-/// newer, or they are to be left unconverted this time. make itself sees no reason to.
-fn remove_outdated(objtree: &Path, map: &Map, inputs: &Inputs, unconverted: bool) -> Result<()> {
+/// newer, or they are to be left unconverted this time. make itself sees no reason to. Livepatches are below `root`.
+fn remove_outdated(root: &Path, map: &Map, inputs: &Inputs, context: &Context) -> Result<()> {
     let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    let objects = std::iter::once(&inputs.vmlinux).chain(inputs.modules.iter().map(|(_, object)| object));
+    let kernel = ["vmlinux", "Module.symvers"].map(|name| context.objtree.join(name));
+    let objects = kernel.iter().chain(&context.kernel_list).chain(inputs.modules.iter().map(|(_, object)| object));
     let Some(newest) = objects.filter_map(|path| modified(path)).max() else { return Ok(()) };
     for livepatch in &map.livepatches {
-        let path = objtree.join(livepatch.module.ko());
-        let is_outdated = modified(&path).is_some_and(|time| unconverted || time < newest);
+        let path = root.join(livepatch.module.ko());
+        let is_outdated = modified(&path).is_some_and(|time| context.unconverted || time < newest);
         if is_outdated && Image::read(&path).map_or(true, |image| convert::is_converted(&image)) {
             fs::remove_file(&path).context("cannot remove a livepatch that has to be linked anew")?;
         }
@@ -207,12 +271,7 @@ fn prepare_modpost(
 /// kbuild runs modpost again when the program it names is newer than its output: so the program has the
 /// symbols in it, as a comment, and changes when they do.
 fn write_exceptions(verdict: &Verdict, state: &State) -> Result<()> {
-    for name in &verdict.missing_elsewhere {
-        terminal::say(format_args!(
-            "an ordinary module lacks {} too: until that is mended, modpost refuses it to livepatches as well",
-            String::from_utf8_lossy(name)
-        ));
-    }
+    say_missing_elsewhere(verdict);
     let dump = verdict.dump();
     let comment: String = dump.lines().map(|line| format!("# {line}\n")).collect();
     let program = format!(
@@ -222,6 +281,15 @@ fn write_exceptions(verdict: &Verdict, state: &State) -> Result<()> {
     output::replace(&state.dump(), &state.temporary(), &[dump])?;
     output::replace(&state.wrapper(), &state.temporary(), &[program])?;
     make_executable(&state.wrapper())
+}
+
+fn say_missing_elsewhere(verdict: &Verdict) {
+    for name in &verdict.missing_elsewhere {
+        terminal::say(format_args!(
+            "an ordinary module lacks {} too: until that is mended, modpost refuses it to livepatches as well",
+            String::from_utf8_lossy(name)
+        ));
+    }
 }
 
 /// Arguments of scripts/Makefile.modpost for a run over the ordinary modules alone.

@@ -9,6 +9,7 @@ use anyhow::Result;
 use fs_err as fs;
 use regex::bytes::Regex;
 
+use crate::elf::Binding;
 use crate::elf::definitions::Definition;
 use crate::tree::config::Config;
 
@@ -25,9 +26,9 @@ pub enum Spelling {
 }
 
 impl Spelling {
-    /// How the kernel at `objtree` spells names. Its source tells; without one, its release.
-    pub fn detect(objtree: &Path, srctree: Option<&Path>, release: Option<(u32, u32)>) -> Spelling {
-        let is_lto = Config::read(&objtree.join(".config")).is_ok_and(|config| config.has("LTO_CLANG"));
+    /// How the kernel with the configuration `config` spells names. Its source tells; without one, its release.
+    pub fn detect(config: &Path, srctree: Option<&Path>, release: Option<(u32, u32)>) -> Spelling {
+        let is_lto = Config::read(config).is_ok_and(|config| config.has("LTO_CLANG"));
         if !is_lto {
             return Spelling::Exact;
         }
@@ -103,19 +104,10 @@ impl SystemMap {
         if !path.is_file() {
             return Ok(None);
         }
-        // Line by line, in a buffer that is used again and again.
-        let mut reader = BufReader::with_capacity(1 << 18, fs::File::open(path)?);
         let mut entries = HashSet::new();
-        let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line)? > 0 {
-            entries.extend(entry(line.trim_ascii_end()).filter(|(_, name)| wanted(name)).and_then(
-                |(address, name)| {
-                    let address = u64::from_str_radix(std::str::from_utf8(address).ok()?, 16).ok()?;
-                    Some((address, name.to_vec()))
-                },
-            ));
-            line.clear();
-        }
+        each_line(path, wanted, |address, _, name| {
+            entries.insert((address, name.to_vec()));
+        })?;
         Ok(Some(SystemMap { entries }))
     }
 
@@ -132,10 +124,53 @@ impl SystemMap {
     }
 }
 
-/// The address and the name in a line like `ffffffff81000000 T name`.
-fn entry(line: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Goes through the lines of a list like System.map and /proc/kallsyms, `ffffffff81000000 T name`: address, type as
+/// nm has it, and name. Symbols of modules, with `[module]` after them, are left out.
+fn each_line(path: &Path, wanted: impl Fn(&[u8]) -> bool, mut take: impl FnMut(u64, u8, &[u8])) -> Result<()> {
+    // Line by line, in a buffer that is used again and again.
+    let mut reader = BufReader::with_capacity(1 << 18, fs::File::open(path)?);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        if let Some((address, kind, name)) = entry(line.trim_ascii_end())
+            && wanted(name)
+            && let Some(address) = std::str::from_utf8(address).ok().and_then(|a| u64::from_str_radix(a, 16).ok())
+        {
+            take(address, kind, name);
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+fn entry(line: &[u8]) -> Option<(&[u8], u8, &[u8])> {
     let space = memchr::memchr(b' ', line)?;
-    Some((line.get(..space)?, line.get(space + 3..)?))
+    let name = line.get(space + 3..).filter(|name| !name.is_empty() && !name.contains(&b'\t'))?;
+    Some((line.get(..space)?, *line.get(space + 1)?, name))
+}
+
+/// What such a list alone tells of the symbols whose names are `wanted`, in its order, which is the kernel's.
+///
+/// # Errors
+/// The list cannot be read.
+pub fn definitions_in(path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Definition>> {
+    let mut found = Vec::new();
+    each_line(path, wanted, |address, kind, name| {
+        found.push(Definition {
+            name: name.to_vec(),
+            value: address,
+            size: None,
+            kind: None,
+            binding: match kind {
+                b'w' | b'v' | b'W' | b'V' => Binding::Weak,
+                _ if kind.is_ascii_lowercase() => Binding::Local,
+                _ => Binding::Global,
+            },
+            section: None,
+            is_init: false,
+            file: None,
+        });
+    })?;
+    Ok(found)
 }
 
 /// The definitions in vmlinux that the kernel counts, in the order it counts them: by ascending address (S2),
@@ -146,7 +181,7 @@ pub fn counted<'a>(definitions: &'a [Definition], map: Option<&SystemMap>) -> Ve
         // Absolute local symbols ("a" of nm) are dropped, too.
         None => {
             let is_absolute =
-                definition.section.is_none() && definition.binding == crate::elf::Binding::Local;
+                definition.section.is_none() && definition.binding == Binding::Local;
             !is_dropped(&definition.name) && !is_absolute
         }
     };

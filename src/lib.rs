@@ -35,12 +35,15 @@
 pub mod build;
 pub mod clean;
 pub mod cli;
+pub mod compressed;
 pub mod convert;
 pub mod dwarf;
 pub mod elf;
 pub mod exit;
+pub mod external;
 pub mod header;
 pub mod hook;
+pub mod installed;
 pub mod kallsyms;
 pub mod kbuild;
 pub mod livepatch;
@@ -63,7 +66,7 @@ pub mod verify;
 
 use anyhow::Result;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, KernelArgs};
 use crate::exit::Exit;
 use crate::plan::{Conversion, Plan};
 
@@ -73,18 +76,20 @@ use crate::plan::{Conversion, Plan};
 /// klpbuild found a problem; nothing is left half done.
 pub fn run(cli: &Cli) -> Result<Exit> {
     let options = &cli.options;
-    let plan = |words: &[String], make_options: &[String]| Plan::resolve(options, words, make_options);
+    let plan =
+        |words: &[String]| Plan::resolve(options, words, &[], &KernelArgs::default());
     match &cli.command {
         Command::Modules(args) => {
-            let mut plan = plan(&args.words, &args.make_options)?;
+            let mut plan = Plan::resolve(options, &args.words, &args.make_options, &args.kernel)?;
             plan.conversion =
                 Conversion { is_off: args.no_convert, keep_module_exports: args.keep_module_exports };
             build::modules(&plan)
         }
-        Command::Clean(args) => clean::clean(&plan(&args.words, &[])?, Some("clean")),
-        Command::Mrproper(args) => clean::clean(&plan(&args.words, &[])?, Some("mrproper")),
-        Command::Distclean(args) => clean::clean(&plan(&args.words, &[])?, Some("distclean")),
-        Command::Klpclean(args) => clean::clean(&plan(&args.words, &[])?, None),
+        Command::Clean(args) => clean::clean(&plan(&args.words)?, Some("clean")),
+        Command::Mrproper(args) => clean::clean(&plan(&args.words)?, Some("mrproper")),
+        Command::Distclean(args) => clean::clean(&plan(&args.words)?, Some("distclean")),
+        Command::Klpclean(args) if args.cache => clean::cache(options),
+        Command::Klpclean(args) => clean::clean(&plan(&args.words)?, None),
         Command::Symbols(args) => standalone::symbols(options, args),
         Command::Convert(args) => convert::command(options, args),
         Command::Lookup(args) => lookup::lookup(options, args),

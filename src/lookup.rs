@@ -18,7 +18,7 @@ use crate::elf::Kind;
 use crate::exit::Exit;
 use crate::plan;
 use crate::symbols::list::Wanted;
-use crate::symbols::sources::{Found, Known, Sources};
+use crate::symbols::sources::{self, Found, Known, Sources};
 use crate::terminal;
 
 /// A definition as `--format json` prints it. What is not known is null.
@@ -50,7 +50,7 @@ struct Row<'a> {
 /// There is no map and no vmlinux, or something cannot be read.
 pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     let start = plan::start(options)?;
-    let sources = Sources::named(&start, &arguments.sources)?;
+    let sources = sources::named(&start, &arguments.sources)?;
     let wanted = wanted(arguments)?;
     let found = sources.find(&wanted)?;
     let missing: Vec<&String> = match &wanted {
@@ -80,7 +80,7 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
             terminal::say(near::missing(name, &sources));
         }
     }
-    if arguments.format == Format::Text && sources.vmlinux().is_none() {
+    if arguments.format == Format::Text && sources.objects.vmlinux.is_none() {
         terminal::say(
             "only Symbols.list is at hand: whether a line is a definition, its source file, type, size, address \
              and position are not known; name the object tree for these (--objtree DIR)",
@@ -119,10 +119,10 @@ fn rows<'a>(found: &'a Found, sources: &Sources) -> Vec<Row<'a>> {
                 name,
                 object: &known.object,
                 file: definition.and_then(|d| d.file.as_deref()),
-                r#type: definition.map(|d| d.kind.shown()),
+                r#type: definition.and_then(|d| d.kind).map(Kind::shown),
                 binding: definition.map(|d| d.binding.shown()),
                 section: definition.and_then(|d| d.section.as_deref()),
-                size: definition.map(|d| d.size),
+                size: definition.and_then(|d| d.size),
                 address: definition.map(|d| d.value),
                 position: known.position,
                 count: known.total,
@@ -165,11 +165,11 @@ fn advice(name: &str, known: &Known, sources: &Sources) -> String {
         };
     };
     let exported = match sources.is_exported(name.as_bytes(), known) {
-        Some(true) if known.object == crate::symbols::sources::VMLINUX => "exported: needs no annotation; ",
+        Some(true) if known.object == sources::VMLINUX => "exported: needs no annotation; ",
         _ => "",
     };
     let sympos = known.sympos().unwrap_or(0);
-    let is_data = known.definition.as_ref().is_some_and(|definition| definition.kind == Kind::Object);
+    let is_data = known.definition.as_ref().is_some_and(|definition| definition.kind == Some(Kind::Object));
     let function = match is_data {
         true => String::new(),
         false => format!("in a klp_func: .old_name = \"{name}\", .old_sympos = {sympos}\n"),

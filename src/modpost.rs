@@ -16,8 +16,10 @@ use crate::elf::image::Image;
 use crate::elf::{Object, Place};
 use crate::livepatch::names::Annotated;
 use crate::lookup::{self, near};
+use crate::symbols::exports::Exports;
 use crate::symbols::map::{Inputs, Map};
 use crate::symbols::modules::Module;
+use crate::symbols::objects::Vmlinux;
 use crate::tree::era::Modpost;
 
 /// A symbol's name, raw.
@@ -34,6 +36,29 @@ pub struct Verdict {
     pub problems: Vec<String>,
 }
 
+/// A kernel that is not among the objects: external modules are built for it.
+#[derive(Debug, Default)]
+pub struct Beyond {
+    /// The map of its symbols.
+    pub text: Vec<u8>,
+    /// What it exports, and modules that were built before.
+    pub exports: Exports,
+}
+
+impl Beyond {
+    /// Which of `wanted` it has, and exports. What a kernel's modules only refer to is exported by another of its
+    /// objects, or they would not have passed modpost.
+    fn findings(&self, wanted: &HashSet<Name>) -> Findings {
+        let lines = self.text.par_split(|&byte| byte == b'\n');
+        let names = lines.map(|line| line.split(|&byte| byte == b' ').next().unwrap_or(line));
+        Findings {
+            defined: names.filter(|name| wanted.contains(*name)).map(<[u8]>::to_vec).collect(),
+            exported: wanted.iter().filter(|name| self.exports.owner(name).is_some()).cloned().collect(),
+            wanted: HashSet::new(),
+        }
+    }
+}
+
 /// What one object has to do with the names that livepatches want.
 #[derive(Default)]
 struct Findings {
@@ -43,23 +68,17 @@ struct Findings {
 }
 
 impl Verdict {
-    /// Judges the undefined symbols of the map's livepatches.
+    /// Judges the undefined symbols of the map's livepatches; `beyond` is the kernel that external ones are for.
     ///
     /// # Errors
     /// An object cannot be read.
-    pub fn of(map: &Map, inputs: &Inputs) -> Result<Verdict> {
-        let wanted: HashSet<Name> = map
-            .livepatches
-            .iter()
-            .flat_map(|livepatch| &livepatch.undefined)
-            .filter(|name| !is_resolved_by_modpost(name))
-            .map(|name| meant(name))
-            .collect();
+    pub fn of(map: &Map, inputs: &Inputs, beyond: &Beyond) -> Result<Verdict> {
+        let wanted = wanted(map);
         if wanted.is_empty() {
             return Ok(Verdict::default());
         }
         let livepatches: HashSet<&str> = map.livepatches.iter().map(|l| l.module.stem.as_str()).collect();
-        let mut all = Findings::default();
+        let mut all = beyond.findings(&wanted);
         for (is_livepatch, found) in scan(inputs, &livepatches, &wanted)? {
             all.exported.extend(found.exported);
             if !is_livepatch {
@@ -90,6 +109,28 @@ impl Verdict {
         Ok(verdict)
     }
 
+    /// With CONFIG_MODVERSIONS, modpost writes down a version for each symbol, and has room for this long a name
+    /// (`MODULE_NAME_LEN` in include/linux/moduleparam.h, `add_versions` in scripts/mod/modpost.c).
+    ///
+    /// # Errors
+    /// A name is longer.
+    pub fn check_lengths(&self) -> Result<()> {
+        const ROOM: usize = 55;
+        let is_long = |name: &&Name| name.strip_prefix(b".").unwrap_or(name).len() > ROOM;
+        let long: Vec<String> = (self.allowed.iter().filter(is_long))
+            .map(|name| {
+                let meant = String::from_utf8_lossy(&meant(name)).into_owned();
+                let name = String::from_utf8_lossy(name);
+                format!(
+                    "{name} is too long for modpost of a kernel with CONFIG_MODVERSIONS, which takes {ROOM} characters: \
+                     say where {meant} is with KLP_MODULE_RELOC instead (klpbuild lookup {meant})"
+                )
+            })
+            .collect();
+        anyhow::ensure!(long.is_empty(), "{}", long.join("\n"));
+        Ok(())
+    }
+
     /// The allowed symbols as a symbol dump (Module.symvers) that modpost can read. Those that an ordinary
     /// module lacks too are left out, so that modpost reports them. modpost takes a dot off the beginning of
     /// the names it looks for (`find_symbol` in scripts/mod/modpost.c).
@@ -113,6 +154,21 @@ impl Verdict {
             Modpost::WarnOnly => "KBUILD_MODPOST_WARN=1".to_owned(),
         }
     }
+}
+
+/// What the map's livepatches refer to and do not define.
+fn wanted(map: &Map) -> HashSet<Name> {
+    map.livepatches
+        .iter()
+        .flat_map(|livepatch| &livepatch.undefined)
+        .filter(|name| !is_resolved_by_modpost(name))
+        .map(|name| meant(name))
+        .collect()
+}
+
+/// Whether some livepatch of the map refers to what `exports` does not have: then the kernel's own symbols are needed.
+pub fn needs_kernel(map: &Map, exports: &Exports) -> bool {
+    wanted(map).iter().any(|name| exports.owner(name).is_none())
 }
 
 /// The name of the symbol that an undefined one means: an annotation may be wrapped around it.
@@ -139,14 +195,20 @@ pub(crate) fn is_resolved_by_modpost(name: &[u8]) -> bool {
         || name.starts_with(b"__s390_indirect_jump_r")
 }
 
+fn vmlinux_image(inputs: &Inputs) -> Option<&Path> {
+    inputs.vmlinux.as_ref().and_then(Vmlinux::image)
+}
+
 fn scan(
     inputs: &Inputs,
     livepatches: &HashSet<&str>,
     wanted: &HashSet<Name>,
 ) -> Result<Vec<(bool, Findings)>> {
-    let vmlinux = std::iter::once((false, &inputs.vmlinux));
-    let modules =
-        inputs.modules.iter().map(|(module, path)| (livepatches.contains(module.stem.as_str()), path));
+    let vmlinux = vmlinux_image(inputs).into_iter().map(|vmlinux| (false, vmlinux));
+    let modules = inputs
+        .modules
+        .iter()
+        .map(|(module, path)| (livepatches.contains(module.stem.as_str()), path.as_path()));
     let objects: Vec<_> = vmlinux.chain(modules).collect();
     objects
         .into_par_iter()
@@ -185,7 +247,7 @@ fn exported_name(marker: &[u8]) -> Option<&[u8]> {
 /// A message for each unknown name: who refers to it and where, the nearest names of the map, and what
 /// vmlinux's debugging information knows of it.
 fn describe(unknown: &BTreeMap<&[u8], Vec<&Module>>, map: &Map, inputs: &Inputs) -> Vec<String> {
-    let parts: Vec<&[u8]> = map.parts.iter().skip(1).map(Vec::as_slice).collect();
+    let parts: Vec<&[u8]> = map.parts.iter().skip(1).flat_map(|part| near::parts(part)).collect();
     let message = |(name, users): (&&[u8], &Vec<&Module>)| {
         let shown = String::from_utf8_lossy(name);
         let users_shown: Vec<String> = users.iter().map(|module| module.ko()).collect();
@@ -197,7 +259,7 @@ fn describe(unknown: &BTreeMap<&[u8], Vec<&Module>>, map: &Map, inputs: &Inputs)
              defines it{}{}{uses}",
             users_shown.join(", "),
             near::among(&near::nearest(&plain, &parts)),
-            lookup::fate(&plain, Some(&inputs.vmlinux)),
+            lookup::fate(&plain, vmlinux_image(inputs)),
         )
     };
     unknown.iter().map(message).collect()
@@ -218,7 +280,8 @@ fn uses(module: &Module, name: &[u8], inputs: &Inputs) -> String {
 /// An object cannot be read.
 pub fn undefined_in_ordinary_modules(map: &Map, inputs: &Inputs) -> Result<Vec<String>> {
     let livepatches: HashSet<&str> = map.livepatches.iter().map(|l| l.module.stem.as_str()).collect();
-    let objects: Vec<&Path> = std::iter::once(inputs.vmlinux.as_path())
+    let objects: Vec<&Path> = vmlinux_image(inputs)
+        .into_iter()
         .chain(inputs.modules.iter().map(|(_, path)| path.as_path()))
         .collect();
     let exported: HashSet<Name> = objects

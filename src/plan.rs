@@ -9,25 +9,30 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::cli::Options;
+use crate::cli::{KernelArgs, Options};
+use crate::external::External;
 use crate::hook;
+use crate::installed::Choice;
+use crate::installed::places::Places;
 use crate::make;
 use crate::make::makeflags::{Inherited, Jobserver};
 use crate::plan::goals::{Kind, assignment};
 use crate::program::Program;
 use crate::progress::View;
-use crate::state::State;
+use crate::state::{self, State};
 use crate::terminal::Surroundings;
-use crate::tree::Tree;
-use crate::tree::era::Era;
+use crate::tree::era::Kbuild;
+use crate::tree::{self, Tree};
 
 /// What a command that drives make works on, and how.
 #[derive(Debug)]
 pub struct Plan {
     /// The trees.
     pub tree: Tree,
-    /// The directory of an external module, for a build with M=: absolute.
-    pub external: Option<PathBuf>,
+    /// The external modules, for a build with M=.
+    pub external: Option<External>,
+    /// Where external modules' kernel has its symbols.
+    pub choice: Choice,
     /// Goals beside those that the command itself stands for, as typed.
     pub goals: Vec<String>,
     /// `NAME=VALUE` for make: typed ones, and those of an outer make.
@@ -88,31 +93,30 @@ impl Plan {
     ///
     /// # Errors
     /// There is no kernel tree where one is named.
-    pub fn resolve(options: &Options, words: &[String], make_options: &[String]) -> Result<Plan> {
+    pub fn resolve(
+        options: &Options,
+        words: &[String],
+        make_options: &[String],
+        kernel: &KernelArgs,
+    ) -> Result<Plan> {
         let inherited = Inherited::from_env();
         let (assignments, goals): (Vec<&String>, Vec<&String>) =
             words.iter().partition(|word| assignment(word).is_some());
         let variables = Variables(inherited.assignments.iter().chain(assignments).collect());
         let start = start(options)?;
+        let choice = Choice::of(kernel, &start);
+        let module = variables.typed("M").or_else(|| variables.anywhere("KBUILD_EXTMOD"));
+        let (directory, module) = kernel_and_module(&start, module, &variables, &choice)?;
         let output = variables.typed("O").or_else(|| variables.anywhere("KBUILD_OUTPUT"));
-        let tree = Tree::locate(&start, output.as_deref().map(Path::new))?;
-        // Up to 6.12, M= is relative to the object tree, where make is then. Later it is relative to where make
-        // is started, which is not where klpbuild is.
-        let from_start = tree.external_has_output()?;
-        let base = if from_start { start.clone() } else { tree.objtree.clone() };
-        let rebased = |word: &&String| match assignment(word) {
-            Some((name @ ("M" | "MO"), value)) if from_start && !value.is_empty() => {
-                format!("{name}={}", start.join(value).display())
-            }
-            _ => (*word).clone(),
-        };
-        let external = variables.typed("M").or_else(|| variables.anywhere("KBUILD_EXTMOD"));
-        let external = external.map(|module| base.join(module));
-        let state = State::at(&place(&tree, external.as_deref(), &variables, &start)?);
+        let output = output.map(|output| start.join(output));
+        let tree = Tree::locate(&directory, output.as_deref())?;
+        let external =
+            module.map(|module| external(&tree, &module, &variables, &start, directory != start)).transpose()?;
+        let state = State::at(external.as_ref().map_or(&tree.objtree, |external| &external.output));
         let config = variables.anywhere("KCONFIG_CONFIG").unwrap_or_else(|| ".config".to_owned());
         Ok(Plan {
             goals: goals.into_iter().cloned().collect(),
-            variables: variables.0.iter().filter(|word| !is_output(word)).map(rebased).collect(),
+            variables: variables.0.iter().filter(|word| !is_place(word)).map(|word| (*word).clone()).collect(),
             make_options: make_options.to_vec(),
             keep_going: options.keep_going,
             view: View::choose(options.progress, options.quiet, Surroundings::look()),
@@ -124,6 +128,7 @@ impl Plan {
             jobs: jobs(options, &inherited, make_options),
             tree,
             external,
+            choice,
             inherited,
             state,
             conversion: Conversion::default(),
@@ -164,8 +169,18 @@ impl Plan {
             None => &mut command,
         };
         command.args(self.make_options.iter().cloned());
-        command.args(self.variables.iter().cloned()).args(goals.iter().cloned());
+        command.args(self.variables.iter().cloned()).args(self.external_words()).args(goals.iter().cloned());
         command
+    }
+
+    /// Where external modules are, for make.
+    fn external_words(&self) -> Vec<String> {
+        let Some(external) = &self.external else { return Vec::new() };
+        let mut words = vec![format!("M={}", external.argument)];
+        if external.output != external.source {
+            words.push(format!("MO={}", external.output.display()));
+        }
+        words
     }
 
     /// A make for config goals that ask questions: as little as possible stands between it and the terminal.
@@ -179,10 +194,13 @@ impl Plan {
     ///
     /// # Errors
     /// The running program's own path cannot be told.
-    pub fn make_with_map(&self, era: Era, goals: &[String]) -> Result<Program> {
+    pub fn make_with_map(&self, kbuild: &Kbuild, goals: &[String]) -> Result<Program> {
         let mut command = self.make(&[]);
-        // `y` in every era: none compares the value, but from 6.16 on `1` builds no linker script.
-        command.arg("KBUILD_BUILTIN=y").args(goals.iter().cloned());
+        if self.external.is_none() {
+            // `y` in every era: none compares the value, but from 6.16 on `1` builds no linker script.
+            command.arg("KBUILD_BUILTIN=y");
+        }
+        command.args(goals.iter().cloned());
         let program = std::env::current_exe().context("cannot tell the path of klpbuild itself")?;
         let fragment = self.state.fragment().display().to_string();
         let makefiles = match std::env::var("MAKEFILES") {
@@ -192,11 +210,27 @@ impl Plan {
         command
             .env("MAKEFILES", makefiles)
             .env(hook::PROGRAM, program.display().to_string())
-            .env(hook::ERA, era.letter())
-            .env(hook::FINAL, if self.tree.in_tree() { "y" } else { "" })
-            .env(hook::UNCONVERTED, if self.conversion.is_off { "y" } else { "" })
-            .env(hook::SRCTREE, self.tree.srctree.display().to_string());
+            .env(hook::ERA, kbuild.era.letter())
+            .env(hook::FINAL, if self.is_final() { "y" } else { "" })
+            .env(hook::STATE, self.state_for_make());
+        if let Some(external) = &self.external {
+            command.env(hook::COMPILED, kbuild.compiled.replace("$(M)", &external.argument));
+        }
         Ok(command)
+    }
+
+    /// Whether the first make is the one that builds, and does not call itself elsewhere.
+    fn is_final(&self) -> bool {
+        let is_elsewhere = self.external.as_ref().is_some_and(|external| external.root != self.tree.objtree);
+        self.tree.in_tree() && !is_elsewhere
+    }
+
+    /// klpbuild's directory as make has it: relative in an object tree, which may be moved.
+    fn state_for_make(&self) -> String {
+        match self.external {
+            Some(_) => self.state.directory().display().to_string(),
+            None => state::DIRECTORY.to_owned(),
+        }
     }
 
     fn bare_make(&self) -> Program {
@@ -204,7 +238,9 @@ impl Plan {
         // Without it, kernels from 6.x on call themselves once more to set it.
         command.arg("--no-print-directory");
         command.args(["-C".to_owned(), self.tree.srctree.display().to_string()]);
-        command.env_remove("KBUILD_OUTPUT");
+        for name in ["KBUILD_OUTPUT", "KBUILD_EXTMOD", "KBUILD_EXTMOD_OUTPUT"] {
+            command.env_remove(name);
+        }
         if !self.tree.in_tree() {
             command.arg(format!("O={}", self.tree.objtree.display()));
         }
@@ -249,21 +285,83 @@ fn inside_kbuild() -> bool {
     ["sub_make_done", "KBUILD_SRC"].iter().any(|name| std::env::var_os(name).is_some())
 }
 
-/// Whether a variable names the object tree: klpbuild passes that on itself, absolute.
-fn is_output(word: &str) -> bool {
-    assignment(word).is_some_and(|(name, _)| name == "O" || name == "KBUILD_OUTPUT")
+/// Whether a variable names the object tree or external modules: klpbuild passes that on itself.
+fn is_place(word: &str) -> bool {
+    const PLACES: [&str; 6] = ["O", "KBUILD_OUTPUT", "M", "KBUILD_EXTMOD", "MO", "KBUILD_EXTMOD_OUTPUT"];
+    assignment(word).is_some_and(|(name, _)| PLACES.contains(&name))
 }
 
-/// The directory that klpbuild's state is kept in: the object tree, or where an external module is built.
-fn place(tree: &Tree, external: Option<&Path>, variables: &Variables<'_>, start: &Path) -> Result<PathBuf> {
-    let Some(module) = external else { return Ok(tree.objtree.clone()) };
+/// What external modules are built with: what `typed` or else the environment variable KDIR names, or else what
+/// belongs to the kernel that is running, if that is there.
+pub(crate) fn kernel_directory(typed: Option<PathBuf>, places: &Places) -> Option<PathBuf> {
+    let environment = || std::env::var_os("KDIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+    typed.or_else(environment).or_else(|| Some(places.build(&places.running()?)).filter(|build| build.is_dir()))
+}
+
+/// The kernel's directory, and that of external modules as it was given: a klpbuild that is started in a kernel tree
+/// builds that kernel, or modules for it. Elsewhere it builds the modules that lie there, with KDIR or for the kernel
+/// that is running.
+fn kernel_and_module(
+    start: &Path,
+    module: Option<String>,
+    variables: &Variables<'_>,
+    choice: &Choice,
+) -> Result<(PathBuf, Option<String>)> {
+    if tree::is_kernel(start) || (module.is_none() && !External::is_one(start)) {
+        return Ok((start.to_path_buf(), module));
+    }
+    let places = choice.places();
+    let typed = variables.typed("KDIR").map(|directory| start.join(directory));
+    let directory = kernel_directory(typed, &places).with_context(|| {
+        let release = places.running().unwrap_or_default();
+        format!(
+            "{} is no kernel tree, and to build an external module there, the headers of a kernel are needed: the \
+             kernel that is running, {release}, has none in {}; install them (klpbuild doctor says how), or name a \
+             kernel tree (KDIR=DIR)",
+            start.display(),
+            places.build(&release).display()
+        )
+    })?;
+    ensure!(directory.is_dir(), "{}: no such directory: KDIR names a kernel tree", directory.display());
+    Ok((directory, Some(module.unwrap_or_else(|| start.display().to_string()))))
+}
+
+/// The external modules that M= and MO= name. Up to 6.12, M= is relative to the object tree, where make is then; later
+/// to where make is started. If klpbuild has found the kernel by itself, it is relative to where that was started.
+fn external(
+    tree: &Tree,
+    module: &str,
+    variables: &Variables<'_>,
+    start: &Path,
+    from_start: bool,
+) -> Result<External> {
+    let has_output = tree.external_has_output()?;
+    let base = if has_output || from_start { start } else { &tree.objtree };
+    let given = base.join(module);
     ensure!(
-        module.is_dir(),
+        given.is_dir(),
         "{}: no such directory: M= names the directory of an external module",
-        module.display()
+        given.display()
     );
+    let source = fs_err::canonicalize(&given)?;
     let output = variables.typed("MO").or_else(|| variables.anywhere("KBUILD_EXTMOD_OUTPUT"));
-    Ok(output.map_or_else(|| module.to_path_buf(), |output| start.join(output)))
+    ensure!(
+        output.is_none() || has_output,
+        "this kernel takes no MO=: it builds external modules where their sources are (up to 6.12)"
+    );
+    let output = match output {
+        Some(output) => tree::absolute(&start.join(output))?,
+        None => source.clone(),
+    };
+    External::check_path(&source)?;
+    External::check_path(&output)?;
+    // As it was typed, if that is how make finds it.
+    let is_relative = !has_output && !from_start;
+    let argument = if is_relative { module.trim_end_matches('/').to_owned() } else { given.display().to_string() };
+    let argument = if argument.is_empty() { "/".to_owned() } else { argument };
+    External::check_path(Path::new(&argument))?;
+    let root = if has_output { output.clone() } else { tree.objtree.clone() };
+    Ok(External { source, output, root, argument, extra_symbols: Vec::new() })
 }
 
 /// The number of jobs for `-j`: as asked for, else what an outer make or an option for make tells (none), else

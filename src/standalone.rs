@@ -34,7 +34,7 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
     }
     let kbuild = srctree.as_deref().map(Kbuild::detect).transpose()?;
     let inputs = hook::inputs(&objtree, srctree.as_deref(), kbuild.as_ref(), &[])?;
-    let map = Map::make(&objtree, &inputs)?;
+    let map = Map::make(&inputs)?;
     if options.dry_run {
         return Ok(Exit::Done);
     }

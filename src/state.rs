@@ -31,6 +31,11 @@ impl State {
         State { objtree: objtree.to_path_buf() }
     }
 
+    /// The state in a directory of klpbuild's own, as [`State::directory`] has it.
+    pub fn of_directory(directory: &Path) -> Option<State> {
+        directory.ends_with(DIRECTORY).then(|| directory.parent().map(State::at)).flatten()
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.objtree.join(DIRECTORY).join(name)
     }
@@ -54,6 +59,16 @@ impl State {
     /// How many steps the last successful run had, and how long it took.
     pub fn last_run(&self) -> PathBuf {
         self.file("last-run")
+    }
+
+    /// What is being built, and for which kernel ([`crate::external::context`]).
+    pub fn context_file(&self) -> PathBuf {
+        self.file("context.json")
+    }
+
+    /// The directory itself.
+    pub fn directory(&self) -> PathBuf {
+        self.objtree.join(DIRECTORY)
     }
 
     /// What the map step reports.

@@ -9,6 +9,7 @@ use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use anyhow::Result;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// What the outside is like, as far as it decides how to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,8 +92,24 @@ pub fn out(text: impl AsRef<[u8]>) {
 /// # Errors
 /// It has no such form.
 pub fn json(value: &impl Serialize) -> Result<()> {
-    out(serde_json::to_string_pretty(value)? + "\n");
+    out(to_json(value)?);
     Ok(())
+}
+
+/// A value as JSON.
+///
+/// # Errors
+/// It has no such form.
+pub fn to_json(value: &impl Serialize) -> Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// A value that was written as JSON.
+///
+/// # Errors
+/// It has another form.
+pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
+    Ok(serde_json::from_str(text)?)
 }
 
 /// Writes to standard error, as it is.

@@ -90,7 +90,10 @@ impl Tree {
 }
 
 /// The absolute path of a directory that need not exist; of what exists, links are resolved.
-fn absolute(path: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// A link or a directory on the way cannot be read.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
     if path.exists() {
         return Ok(fs::canonicalize(path)?);
     }
@@ -124,6 +127,12 @@ fn source_of(directory: &Path) -> Result<PathBuf> {
          object tree, or name one with -C DIR",
         directory.display()
     )
+}
+
+/// Whether a directory is a kernel's source or object tree, or has been one.
+pub fn is_kernel(directory: &Path) -> bool {
+    let marks = [".config", "include/config"];
+    source_of(directory).is_ok() || marks.iter().any(|mark| directory.join(mark).exists())
 }
 
 fn is_source(directory: &Path) -> bool {

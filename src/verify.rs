@@ -16,8 +16,10 @@ use crate::cli::{Format, Options, VerifyArgs};
 use crate::elf::image::Image;
 use crate::exit::Exit;
 use crate::livepatch::patch::Patch;
+use crate::installed::identity::hex;
 use crate::plan;
-use crate::symbols::sources::Sources;
+use crate::symbols::objects::Vmlinux;
+use crate::symbols::sources::{self, Sources};
 use crate::terminal;
 
 /// How bad a finding is.
@@ -119,15 +121,14 @@ pub fn verify(image: &Image, sources: &Sources) -> Result<Vec<Finding>> {
 
 /// Sources that can tell whether a livepatch is correct.
 fn complete(sources: Sources) -> Result<Sources> {
-    let place =
-        sources.objtree.as_deref().map_or("the object tree".to_owned(), |tree| tree.display().to_string());
+    let place = &sources.place;
     ensure!(
-        sources.vmlinux().is_some(),
-        "there is no vmlinux in {place}: positions cannot be checked against a list alone (--objtree DIR)"
+        sources.objects.vmlinux.is_some(),
+        "there is no vmlinux {place}: positions cannot be checked against a list alone (--objtree DIR)"
     );
     ensure!(
         sources.exports.is_some(),
-        "there is no Module.symvers in {place}: what is exported is not known; build the modules first"
+        "there is no Module.symvers {place}: what is exported is not known; build the modules first"
     );
     Ok(sources)
 }
@@ -138,15 +139,16 @@ fn complete(sources: Sources) -> Result<Sources> {
 /// There is nothing to check them against, or nothing can be printed.
 pub fn command(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
     let start = plan::start(options)?;
-    let sources = match Sources::named(&start, &arguments.sources).and_then(complete) {
+    let sources = match sources::named(&start, &arguments.sources).and_then(complete) {
         Ok(sources) => sources,
         Err(error) => {
             terminal::error(&error);
             return Ok(Exit::Unchecked);
         }
     };
-    let build_id = sources.vmlinux().and_then(|vmlinux| crate::elf::notes::build_id(&vmlinux).ok().flatten());
-    let build_id = build_id.map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let image = sources.objects.vmlinux.as_ref().and_then(Vmlinux::image);
+    let build_id = image.and_then(|vmlinux| crate::elf::notes::build_id(vmlinux).ok().flatten());
+    let build_id = build_id.map(|id| hex(&id));
     let mut exit = Exit::Done;
     let mut reports = Vec::new();
     for file in &arguments.livepatches {

@@ -92,7 +92,7 @@ pub fn decide(image: &Image, sources: &Sources, choices: Choices) -> Result<Deci
     }
     let mut decided = Decided {
         symbols: BTreeMap::new(),
-        kernel: Kernel::tell(sources.objtree.as_deref(), sources.srctree.as_deref(), |_| false),
+        kernel: Kernel::tell(sources.release.clone(), sources.srctree.as_deref(), |_| false),
         annotations: Annotations::default(),
         kept: HashSet::new(),
     };

@@ -3,14 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
-use fs_err::File;
 use memchr::memchr;
 use object::elf;
-use object::read::ReadCache;
 use object::read::elf::{FileHeader, SectionHeader as _, Sym as _};
 use object::{Endianness, FileKind};
 
-use crate::elf::{Binding, Kind, Machine, not_elf, open, truncated};
+use crate::elf::{Binding, Data, Kind, Machine, not_elf, open, truncated};
 
 /// A definition of a symbol, as a symbol table has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,10 +17,10 @@ pub struct Definition {
     pub name: Vec<u8>,
     /// `st_value`: an address in vmlinux, an offset into the section in a module.
     pub value: u64,
-    /// `st_size`, in bytes.
-    pub size: u64,
-    /// What it stands for.
-    pub kind: Kind,
+    /// `st_size`, in bytes; none if it comes from a list that has no sizes (System.map).
+    pub size: Option<u64>,
+    /// What it stands for; none if it comes from such a list.
+    pub kind: Option<Kind>,
     /// How far it can be seen.
     pub binding: Binding,
     /// The section it is in; none for an absolute or common symbol.
@@ -41,6 +39,9 @@ pub struct Found {
     pub definitions: Vec<Definition>,
     /// The machine the object is for.
     pub machine: Machine,
+    /// Whether its addresses have 64 bits.
+    pub(super) is_64: bool,
+    pub(super) endian: Endianness,
 }
 
 /// Finds the definitions in the object at `path` whose names are `wanted`. Symbols that are undefined, or
@@ -58,7 +59,7 @@ pub fn find(path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Found> {
     inner().with_context(|| format!("cannot read the symbols of {}", path.display()))
 }
 
-fn find_in<E>(data: &ReadCache<File>, wanted: &impl Fn(&[u8]) -> bool) -> Result<Found>
+fn find_in<E>(data: &Data, wanted: &impl Fn(&[u8]) -> bool) -> Result<Found>
 where
     E: FileHeader<Endian = Endianness>,
 {
@@ -68,7 +69,7 @@ where
     let machine = Machine(header.e_machine(endian).0);
     let sections = header.sections(endian, data).map_err(fault)?;
     let table = sections.symbols(endian, data, elf::SHT_SYMTAB).map_err(fault)?;
-    let mut found = Found { definitions: Vec::new(), machine };
+    let mut found = Found { definitions: Vec::new(), machine, is_64: header.is_type_64(), endian };
     if table.is_empty() {
         return Ok(found);
     }
@@ -105,8 +106,8 @@ where
         found.definitions.push(Definition {
             name: name.to_vec(),
             value: symbol.st_value(endian).into(),
-            size: symbol.st_size(endian).into(),
-            kind: Kind::of(kind),
+            size: Some(symbol.st_size(endian).into()),
+            kind: Some(Kind::of(kind)),
             binding,
             is_init: section.as_deref().is_some_and(|name| name.starts_with(".init")),
             section,

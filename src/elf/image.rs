@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use fs_err as fs;
 use object::elf;
 use object::read::elf::{FileHeader, Rela as _, SectionHeader as _};
 use object::write::elf as raw;
 use object::{Endianness, FileKind};
+
+use crate::compressed;
 
 /// What kbuild appends to a signed module (`MODULE_SIG_STRING` in include/linux/module_signature.h).
 const SIGNATURE: &[u8] = b"~Module signature appended~\n";
@@ -100,7 +101,7 @@ impl Image {
     /// The file cannot be read, is not a relocatable ELF object, or is inconsistent; the message names the
     /// file and what is wrong with it.
     pub fn read(path: &Path) -> Result<Image> {
-        let data = fs::read(path).context("cannot read the module")?;
+        let data = compressed::read(path).context("cannot read the module")?;
         Image::parse(&data).with_context(|| format!("cannot read {}", path.display()))
     }
 

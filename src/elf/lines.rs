@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use fs_err::File;
 use object::elf;
-use object::read::ReadCache;
 use object::read::elf::{FileHeader, SectionHeader as _};
 use object::{Endianness, FileKind};
 
 use crate::dwarf;
-use crate::elf::Machine;
+use crate::elf::{Data, Machine, open};
 use crate::elf::image::{Home, Image};
 
 /// The lines of C of a relocatable object.
@@ -103,7 +101,7 @@ fn absolute_size(machine: Machine, kind: u32) -> Option<usize> {
 /// What became of a function or variable that the linked object at `path` has no symbol for, if its debugging
 /// information tells.
 pub fn fate(path: &Path, name: &str) -> Option<dwarf::Fate> {
-    let data = ReadCache::new(File::open(path).ok()?);
+    let data = open(path).ok()?;
     match FileKind::parse(&data) {
         Ok(FileKind::Elf32) => fate_in::<elf::FileHeader32<Endianness>>(&data, name),
         Ok(FileKind::Elf64) => fate_in::<elf::FileHeader64<Endianness>>(&data, name),
@@ -111,7 +109,7 @@ pub fn fate(path: &Path, name: &str) -> Option<dwarf::Fate> {
     }
 }
 
-fn fate_in<E>(data: &ReadCache<File>, name: &str) -> Option<dwarf::Fate>
+fn fate_in<E>(data: &Data, name: &str) -> Option<dwarf::Fate>
 where
     E: FileHeader<Endian = Endianness>,
 {

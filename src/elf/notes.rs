@@ -3,13 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use fs_err::File;
 use object::elf;
-use object::read::ReadCache;
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader as _, SectionHeader as _};
 use object::{Endianness, FileKind};
 
-use crate::elf::{not_elf, open, truncated};
+use crate::elf::{Data, definitions, memory, not_elf, open, truncated};
 
 /// The build ID of a linked file (`NT_GNU_BUILD_ID`), which tells one build from another; none if it was
 /// linked without.
@@ -32,6 +30,49 @@ pub fn build_id_in_notes(notes: &[u8]) -> Option<Vec<u8>> {
     build_id_among::<elf::FileHeader64<Endianness>>(notes, Endianness::Little)
 }
 
+/// Whether a linked file has code and a symbol table: a vmlinux that has been stripped, or that only brings BTF
+/// along, has not.
+///
+/// # Errors
+/// The file cannot be read, or is no ELF file.
+pub fn has_code_and_symbols(path: &Path) -> Result<bool> {
+    let data = open(path)?;
+    let inner = || match FileKind::parse(&data) {
+        Ok(FileKind::Elf32) => has_code_and_symbols_in::<elf::FileHeader32<Endianness>>(&data),
+        Ok(FileKind::Elf64) => has_code_and_symbols_in::<elf::FileHeader64<Endianness>>(&data),
+        _ => Err(not_elf(&data)),
+    };
+    inner().with_context(|| format!("cannot read the sections of {}", path.display()))
+}
+
+fn has_code_and_symbols_in<E>(data: &Data) -> Result<bool>
+where
+    E: FileHeader<Endian = Endianness>,
+{
+    let header = E::parse(data)?;
+    let endian = header.endian()?;
+    let sections = header.sections(endian, data).map_err(|e| truncated(e, data))?;
+    let is_code = |section: &E::SectionHeader| {
+        let flags: u64 = section.sh_flags(endian).0.into();
+        flags & elf::SHF_EXECINSTR.0 != 0
+    };
+    Ok(sections.iter().any(is_code) && sections.iter().any(|s| s.sh_type(endian) == elf::SHT_SYMTAB))
+}
+
+/// What the kernel linked in the file at `path` says of itself (`linux_banner`, init/version.c: release, who
+/// built it and when, as in `/proc/version`); none if the file has no content for it.
+///
+/// # Errors
+/// The file cannot be read, or is no ELF file.
+pub fn banner(path: &Path) -> Result<Option<String>> {
+    const LONGEST: u64 = 1024;
+    let found = definitions::find(path, |name| name == b"linux_banner")?;
+    let Some(address) = found.definitions.first().map(|definition| definition.value) else { return Ok(None) };
+    let Some(bytes) = memory::read(path, address, LONGEST)? else { return Ok(None) };
+    let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    Ok(Some(String::from_utf8_lossy(text).trim_end().to_owned()).filter(|text| text.starts_with("Linux version ")))
+}
+
 /// Whether the file at `path` is a program that x86-64 runs without an interpreter: statically linked.
 ///
 /// # Errors
@@ -48,7 +89,7 @@ pub fn is_static_x86_64(path: &Path) -> Result<bool> {
     Ok(inner().unwrap_or(false))
 }
 
-fn build_id_of<E>(data: &ReadCache<File>) -> Result<Option<Vec<u8>>>
+fn build_id_of<E>(data: &Data) -> Result<Option<Vec<u8>>>
 where
     E: FileHeader<Endian = Endianness>,
 {

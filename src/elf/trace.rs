@@ -2,14 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use fs_err::File;
-use object::elf;
-use object::read::elf::{FileHeader, SectionHeader as _};
-use object::read::{ReadCache, ReadRef as _};
-use object::{Endianness, FileKind};
+use anyhow::Result;
 
-use crate::elf::Machine;
+use crate::elf::{Machine, memory};
 use crate::elf::definitions::{self, Definition};
 use crate::elf::image::Image;
 use crate::livepatch::patch;
@@ -38,15 +33,10 @@ impl Sites {
         let found = definitions::find(path, |name| ends.contains(&name))?;
         let value = |name: &[u8]| found.definitions.iter().find(|d| d.name == name).map(|d| d.value);
         let (Some(start), Some(stop)) = (value(ends[0]), value(ends[1])) else { return Ok(None) };
-        let file = File::open(path)?;
-        let data = ReadCache::new(file);
-        let addresses = match FileKind::parse(&data) {
-            Ok(FileKind::Elf64) => addresses::<elf::FileHeader64<Endianness>>(&data, start, stop, 8),
-            _ => addresses::<elf::FileHeader32<Endianness>>(&data, start, stop, 4),
-        };
-        let addresses = addresses.with_context(|| format!("cannot read {}", path.display()))?;
+        let size = if found.is_64 { 8 } else { 4 };
+        let bytes = memory::read(path, start, stop.saturating_sub(start))?.unwrap_or_default();
+        let addresses = bytes.chunks_exact(size).map(|bytes| super::number(found.endian, bytes));
         let sites: Vec<(String, u64)> = addresses
-            .into_iter()
             .filter(|&address| address != 0)
             .map(|address| (String::new(), address))
             .collect();
@@ -74,7 +64,7 @@ impl Sites {
     pub fn has(&self, function: &Definition, is_vmlinux: bool) -> bool {
         let section = if is_vmlinux { "" } else { function.section.as_deref().unwrap_or_default() };
         let start = function.value.saturating_sub(self.slack);
-        let range = start..function.value.saturating_add(function.size.max(1));
+        let range = start..function.value.saturating_add(function.size.unwrap_or(0).max(1));
         self.sites.iter().any(|(other, address)| other == section && range.contains(address))
     }
 }
@@ -83,29 +73,4 @@ impl Sites {
 /// (CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS).
 fn slack(machine: Machine) -> u64 {
     if machine == Machine::AARCH64 { 8 } else { 0 }
-}
-
-fn addresses<E>(data: &ReadCache<File>, start: u64, stop: u64, size: usize) -> Result<Vec<u64>>
-where
-    E: FileHeader<Endian = Endianness>,
-{
-    let header = E::parse(data)?;
-    let endian = header.endian()?;
-    for section in header.sections(endian, data)?.iter() {
-        let (address, length): (u64, u64) = (section.sh_addr(endian).into(), section.sh_size(endian).into());
-        let holds = section.sh_type(endian) == elf::SHT_PROGBITS
-            && address <= start
-            && start < stop
-            && stop <= address.saturating_add(length);
-        if !holds {
-            continue;
-        }
-        let offset: u64 = section.sh_offset(endian).into();
-        let from = offset.checked_add(start - address).context("a section lies outside of the file")?;
-        let bytes = data
-            .read_bytes_at(from, stop - start)
-            .map_err(|()| anyhow::anyhow!("the table of places for ftrace lies outside of the file"))?;
-        return Ok(bytes.chunks_exact(size).map(|bytes| super::number(endian, bytes)).collect());
-    }
-    Ok(Vec::new())
 }

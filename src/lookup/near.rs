@@ -6,6 +6,7 @@ use fs_err as fs;
 use rayon::prelude::*;
 
 use crate::kallsyms;
+use crate::symbols::objects::Vmlinux;
 use crate::symbols::sources::Sources;
 
 /// Up to five names like `name`, each with its object. `parts` are pieces of a Symbols.list, each beginning
@@ -63,9 +64,12 @@ pub fn among(near: &[String]) -> String {
     }
 }
 
-/// A list, object by object.
-fn parts(text: &[u8]) -> Vec<&[u8]> {
-    let mut starts: Vec<usize> = memchr::memmem::find_iter(text, b"\n*").map(|newline| newline + 1).collect();
+/// A list, with its first line or without, object by object.
+pub fn parts(text: &[u8]) -> Vec<&[u8]> {
+    let first = text.starts_with(b"*").then_some(0);
+    let mut starts: Vec<usize> = (first.into_iter())
+        .chain(memchr::memmem::find_iter(text, b"\n*").map(|newline| newline + 1))
+        .collect();
     starts.push(text.len());
     starts.windows(2).filter_map(|pair| text.get(*pair.first()?..*pair.last()?)).collect()
 }
@@ -76,7 +80,7 @@ pub fn missing(name: &str, sources: &Sources) -> String {
         "Unable to find missing symbol: {name}: nothing exports it, and neither vmlinux nor any module defines \
          it{}{}",
         hint(name, sources),
-        crate::lookup::fate(name, sources.vmlinux().as_deref())
+        crate::lookup::fate(name, sources.objects.vmlinux.as_ref().and_then(Vmlinux::image))
     )
 }
 

@@ -45,9 +45,9 @@ fn row(known: &Known, sources: &Sources) -> [String; 9] {
     [
         known.object.clone(),
         definition.and_then(|definition| definition.file.clone()).unwrap_or_else(unknown),
-        definition.map_or_else(unknown, |definition| definition.kind.shown().to_owned()),
+        definition.and_then(|d| d.kind).map_or_else(unknown, |kind| kind.shown().to_owned()),
         definition.map_or_else(unknown, |definition| definition.binding.shown().to_owned()),
-        definition.map_or_else(unknown, |definition| definition.size.to_string()),
+        definition.and_then(|d| d.size).map_or_else(unknown, |size| size.to_string()),
         place.unwrap_or_else(unknown),
         sympos,
         exported.to_owned(),

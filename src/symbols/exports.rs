@@ -20,8 +20,17 @@ impl Exports {
     /// # Errors
     /// The file cannot be read, or a line of it has other columns.
     pub fn read(path: &Path) -> Result<Exports> {
+        let mut exports = Exports::default();
+        exports.add(path)?;
+        Ok(exports)
+    }
+
+    /// Adds those of another file; of two objects that export a symbol, the last one counts.
+    ///
+    /// # Errors
+    /// As [`Exports::read`].
+    pub fn add(&mut self, path: &Path) -> Result<()> {
         let text = fs::read(path).context("the exported symbols are not known: build the modules first")?;
-        let mut exports = HashMap::new();
         for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
             if line.is_empty() {
                 continue;
@@ -45,10 +54,10 @@ impl Exports {
             );
             if let Some((name, object)) = entry {
                 let module = Module { stem: String::from_utf8_lossy(object).into_owned() };
-                exports.insert(name.to_vec(), module.name());
+                self.0.insert(name.to_vec(), module.name());
             }
         }
-        Ok(Exports(exports))
+        Ok(())
     }
 
     /// The run-time name of the object that exports `name`.

@@ -1,5 +1,5 @@
-# Prints the LIVEPATCH_* flags that one kbuild makefile sets to y, and the modules it builds in
-# directories below its own. Read from standard input in the object tree, with srctree, obj, src and
+# Prints the LIVEPATCH_* flags that one kbuild makefile sets to y, the modules it builds in directories below
+# its own, and KBUILD_EXTRA_SYMBOLS. Read from standard input in the object tree, with srctree, obj, src and
 # kbuild-file on the command line: what scripts/Makefile.build reads before its own rules, no more.
 .PHONY: klpbuild-flags
 klpbuild-flags: ; @:
@@ -10,3 +10,4 @@ include $(kbuild-file)
 
 $(foreach module,$(foreach m,$(filter %.o,$(obj-m)),$(if $(findstring /,$m),$m)),$(info klpbuild-below $(module)))
 $(foreach flag,$(filter LIVEPATCH_%,$(.VARIABLES)),$(if $(filter y,$($(flag))),$(info klpbuild-flag $(flag))))
+$(info klpbuild-extra $(KBUILD_EXTRA_SYMBOLS))

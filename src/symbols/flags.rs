@@ -13,6 +13,15 @@ use regex::bytes::Regex;
 use crate::make;
 use crate::symbols::modules::Module;
 
+/// Where kbuild makefiles lie, and what kbuild has set when it reads them.
+#[derive(Debug)]
+pub struct Makefiles {
+    srctree: PathBuf,
+    objtree: PathBuf,
+    /// For external modules: their directory, and the release of the kernel.
+    external: Option<(PathBuf, String)>,
+}
+
 /// What make says of one kbuild makefile.
 #[derive(Debug, Default)]
 struct Marks {
@@ -20,6 +29,8 @@ struct Marks {
     flags: BTreeSet<String>,
     /// Stems of modules that it builds in directories below its own.
     below: BTreeSet<String>,
+    /// Symbol dumps of other external modules (KBUILD_EXTRA_SYMBOLS).
+    extra_symbols: Vec<String>,
 }
 
 /// The modules (by stem) that their kbuild makefile marks as livepatches.
@@ -28,23 +39,18 @@ struct Marks {
 ///
 /// # Errors
 /// A makefile that may set a flag cannot be read or evaluated; the message has make's own words.
-pub fn flagged(
-    srctree: &Path,
-    objtree: &Path,
-    modules: &[Module],
-    variables: &[String],
-) -> Result<BTreeSet<String>> {
+pub fn flagged(makefiles: &Makefiles, modules: &[Module], variables: &[String]) -> Result<BTreeSet<String>> {
     let may_set = Regex::new(r"(?m)(?-u:(^|[^A-Za-z0-9_])LIVEPATCH_)|^[ \t]*[-s]?include[ \t]")?;
     let mut marks: BTreeMap<&str, Option<Marks>> = BTreeMap::new();
     let mut flagged = BTreeSet::new();
     for module in modules {
         // The nearest makefile builds the module, unless one further up says that it does.
         let mut nearest = true;
-        for directory in ancestors(module.directory()) {
-            let Some(file) = kbuild_file(srctree, directory) else { continue };
+        for directory in makefiles.ancestors(module.directory()) {
+            let Some(file) = makefiles.file(directory) else { continue };
             if !marks.contains_key(directory) {
                 let evaluated = if may_set.is_match(&fs::read(&file)?) {
-                    Some(evaluate(srctree, objtree, directory, &file, variables)?)
+                    Some(makefiles.evaluate(directory, &file, variables)?)
                 } else {
                     None
                 };
@@ -62,6 +68,18 @@ pub fn flagged(
     Ok(flagged)
 }
 
+/// The symbol dumps of other modules that external modules use: KBUILD_EXTRA_SYMBOLS, of the command line, of their
+/// makefile or of the environment, as make has it.
+///
+/// # Errors
+/// Their makefile cannot be evaluated.
+pub fn extra_symbols(makefiles: &Makefiles, variables: &[String]) -> Result<Vec<String>> {
+    match makefiles.file("") {
+        Some(file) => Ok(makefiles.evaluate("", &file, variables)?.extra_symbols),
+        None => Ok(Vec::new()),
+    }
+}
+
 impl Marks {
     fn marks(&self, module: &Module) -> bool {
         let name = module.base();
@@ -70,58 +88,93 @@ impl Marks {
     }
 }
 
-/// A directory and those above it, without the root of the tree: its Makefile is no kbuild makefile.
-fn ancestors(directory: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(directory).filter(|directory| !directory.is_empty()), |directory| {
-        directory.rsplit_once('/').map(|(parent, _)| parent)
-    })
-}
-
-/// The kbuild makefile of a directory: `Kbuild`, or else `Makefile` (scripts/Makefile.build, `kbuild-file`).
-fn kbuild_file(srctree: &Path, directory: &str) -> Option<PathBuf> {
-    let files = ["Kbuild", "Makefile"].map(|name| srctree.join(directory).join(name));
-    files.into_iter().find(|file| file.is_file())
-}
-
-fn evaluate(
-    srctree: &Path,
-    objtree: &Path,
-    directory: &str,
-    file: &Path,
-    variables: &[String],
-) -> Result<Marks> {
-    // `src` has been relative to the source tree and absolute (6.10 and later); the tree itself knows.
-    let build = fs::read_to_string(srctree.join("scripts/Makefile.build")).unwrap_or_default();
-    let src = build.lines().find_map(|line| line.strip_prefix("src := ")).unwrap_or("$(obj)");
-    let in_tree = srctree == objtree;
-    let root = if in_tree { ".".to_owned() } else { srctree.display().to_string() };
-    let mut command = make::new(objtree);
-    command.args(["-rR", "-s", "--no-print-directory", "-f", "-"]);
-    command.args(variables.iter().cloned());
-    command.args([format!("srctree={root}"), format!("srcroot={root}"), "objtree=.".to_owned()]);
-    command.arg(format!("VPATH={}", if in_tree { "" } else { &root }));
-    command.args([format!("obj={directory}"), format!("src={src}")]);
-    command.arg(format!("kbuild-file={}", file.display())).arg("klpbuild-flags");
-    make::detach_from_outer(&mut command);
-    let output = command.capture(include_str!("flags.mk"))?;
-    ensure!(
-        output.success,
-        "cannot tell which livepatches {} marks: make says\n{}",
-        file.display(),
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
-    let text = String::from_utf8(output.stdout).context("make printed a flag that is not UTF-8")?;
-    let mut marks = Marks::default();
-    for line in text.lines() {
-        if let Some(flag) = line.strip_prefix("klpbuild-flag ") {
-            marks.flags.insert(flag.to_owned());
-        } else if let Some(object) =
-            line.strip_prefix("klpbuild-below ").and_then(|name| name.strip_suffix(".o"))
-        {
-            marks.below.insert(format!("{directory}/{object}"));
-        }
+impl Makefiles {
+    /// Those of a kernel.
+    pub fn in_tree(srctree: &Path, objtree: &Path) -> Makefiles {
+        Makefiles { srctree: srctree.to_path_buf(), objtree: objtree.to_path_buf(), external: None }
     }
-    Ok(marks)
+
+    /// Those of the external modules in `source`, for the kernel `release`.
+    pub fn external(srctree: &Path, objtree: &Path, source: &Path, release: &str) -> Makefiles {
+        let external = Some((source.to_path_buf(), release.to_owned()));
+        Makefiles { external, ..Makefiles::in_tree(srctree, objtree) }
+    }
+
+    /// A directory and those above it. The kernel's root is left out: its Makefile is no kbuild makefile.
+    fn ancestors<'a>(&self, directory: &'a str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let root = self.external.is_some() && !Path::new(directory).is_absolute();
+        std::iter::successors(Some(directory).filter(|directory| !directory.is_empty()), |directory| {
+            directory.rsplit_once('/').map(|(parent, _)| parent)
+        })
+        .chain(root.then_some(""))
+    }
+
+    /// The kbuild makefile of a directory: `Kbuild`, or else `Makefile` (scripts/Makefile.build, `kbuild-file`).
+    fn file(&self, directory: &str) -> Option<PathBuf> {
+        let root = self.external.as_ref().map_or(&self.srctree, |(source, _)| source);
+        let files = ["Kbuild", "Makefile"].map(|name| root.join(directory).join(name));
+        files.into_iter().find(|file| file.is_file())
+    }
+
+    /// What kbuild has set when it reads the makefile of `directory`.
+    fn setting(&self, directory: &str) -> Vec<String> {
+        let in_tree = self.srctree == self.objtree;
+        let srctree = if in_tree { ".".to_owned() } else { self.srctree.display().to_string() };
+        if let Some((source, release)) = &self.external {
+            let place = source.join(directory).display().to_string();
+            let place = place.trim_end_matches('/');
+            return vec![
+                format!("srctree={srctree}"),
+                format!("srcroot={}", source.display()),
+                format!("objtree={}", self.objtree.display()),
+                format!("obj={place}"),
+                format!("src={place}"),
+                format!("KBUILD_EXTMOD={}", source.display()),
+                format!("KERNELRELEASE={release}"),
+            ];
+        }
+        // `src` has been relative to the source tree and absolute (6.10 and later); the tree itself knows.
+        let build = fs::read_to_string(self.srctree.join("scripts/Makefile.build")).unwrap_or_default();
+        let src = build.lines().find_map(|line| line.strip_prefix("src := ")).unwrap_or("$(obj)");
+        vec![
+            format!("srctree={srctree}"),
+            format!("srcroot={srctree}"),
+            "objtree=.".to_owned(),
+            format!("VPATH={}", if in_tree { "" } else { &srctree }),
+            format!("obj={directory}"),
+            format!("src={src}"),
+        ]
+    }
+
+    fn evaluate(&self, directory: &str, file: &Path, variables: &[String]) -> Result<Marks> {
+        let mut command = make::new(&self.objtree);
+        command.args(["-rR", "-s", "--no-print-directory", "-f", "-"]);
+        command.args(variables.iter().cloned()).args(self.setting(directory));
+        command.arg(format!("kbuild-file={}", file.display())).arg("klpbuild-flags");
+        make::detach_from_outer(&mut command);
+        let output = command.capture(include_str!("flags.mk"))?;
+        ensure!(
+            output.success,
+            "cannot tell which livepatches {} marks: make says\n{}",
+            file.display(),
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+        let text = String::from_utf8(output.stdout).context("make printed a flag that is not UTF-8")?;
+        let mut marks = Marks::default();
+        for line in text.lines() {
+            if let Some(flag) = line.strip_prefix("klpbuild-flag ") {
+                marks.flags.insert(flag.to_owned());
+            } else if let Some(object) =
+                line.strip_prefix("klpbuild-below ").and_then(|name| name.strip_suffix(".o"))
+            {
+                let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
+                marks.below.insert(format!("{prefix}{object}"));
+            } else if let Some(files) = line.strip_prefix("klpbuild-extra ") {
+                marks.extra_symbols = files.split_whitespace().map(str::to_owned).collect();
+            }
+        }
+        Ok(marks)
+    }
 }
 
 #[cfg(test)]
@@ -146,7 +199,7 @@ mod tests {
         let modules = ["drivers/a/one", "drivers/a/two", "drivers/a/included", "drivers/a/deep/down"]
             .map(|stem| Module { stem: stem.to_owned() });
         let variables: Vec<String> = variables.iter().map(|&variable| variable.to_owned()).collect();
-        flagged(src, src, &modules, &variables)
+        flagged(&Makefiles::in_tree(src, src), &modules, &variables)
     }
 
     fn set(stems: &[&str]) -> BTreeSet<String> {

@@ -11,20 +11,26 @@ use anyhow::{Result, bail};
 use rayon::prelude::*;
 
 use crate::elf::{Object, Place};
+use crate::kallsyms;
 use crate::symbols::modules::{MODVERDIR, Module};
+use crate::symbols::objects::Vmlinux;
 
 /// The first line of Symbols.list.
 pub const FORMAT: &str = "klp-convert-symbol-data.0.1";
 
-/// What an object tree has to be mapped.
-#[derive(Debug)]
+/// What there is to be mapped.
+#[derive(Debug, Default)]
 pub struct Inputs {
-    /// The final vmlinux.
-    pub vmlinux: PathBuf,
+    /// The final vmlinux; none if its part of the map comes from elsewhere.
+    pub vmlinux: Option<Vmlinux>,
     /// The modules with their objects as they are before modpost, in the order of the map.
     pub modules: Vec<(Module, PathBuf)>,
     /// Stems of the modules that a kbuild makefile marks as livepatches.
     pub flagged: BTreeSet<String>,
+    /// The directory that stems are relative to, where marker files may lie; none for installed modules.
+    pub root: Option<PathBuf>,
+    /// The release that modules have to be for, if that has to be seen.
+    pub release: Option<String>,
 }
 
 /// A module that is a livepatch, and so not in the map.
@@ -49,34 +55,53 @@ pub struct Map {
     pub names: usize,
 }
 
+/// An object that is to have a part in the map.
+enum Wanted<'a> {
+    Vmlinux(&'a Vmlinux),
+    Module(&'a Module, &'a Path),
+}
+
+impl Wanted<'_> {
+    fn part(self, inputs: &Inputs) -> Result<Part> {
+        match self {
+            Wanted::Vmlinux(Vmlinux::Image { file, .. }) => names("vmlinux", &Object::read(file)?, file),
+            Wanted::Vmlinux(Vmlinux::List(file)) => {
+                let definitions = kallsyms::definitions_in(file, |_| true)?;
+                part("vmlinux", definitions.iter().map(|definition| definition.name.as_slice()), file)
+            }
+            Wanted::Module(module, path) => {
+                let object = Object::read(path)?;
+                if let Some(release) = &inputs.release {
+                    check_release(&object, path, release)?;
+                }
+                if is_livepatch(inputs, module, &object) {
+                    let undefined = undefined(&object);
+                    return Ok(Part::Livepatch(Livepatch { module: module.clone(), undefined }));
+                }
+                names(&module.name(), &object, path)
+            }
+        }
+    }
+}
+
 enum Part {
     Names(Vec<u8>, usize),
     Livepatch(Livepatch),
 }
 
 impl Map {
-    /// Makes the map of `inputs`, found in `objtree`; objects are read in parallel.
+    /// Makes the map of `inputs`; objects are read in parallel.
     ///
     /// # Errors
-    /// An object cannot be read; the message names it.
-    pub fn make(objtree: &Path, inputs: &Inputs) -> Result<Map> {
-        let vmlinux = std::iter::once((None, &inputs.vmlinux));
-        let modules = inputs.modules.iter().map(|(module, path)| (Some(module), path));
+    /// An object cannot be read, or is for another kernel; the message names it.
+    pub fn make(inputs: &Inputs) -> Result<Map> {
+        let vmlinux = inputs.vmlinux.iter().map(Wanted::Vmlinux);
+        let modules = inputs.modules.iter().map(|(module, path)| Wanted::Module(module, path));
         let objects: Vec<_> = vmlinux.chain(modules).collect();
         let parts = objects
             .into_par_iter()
             .with_max_len(8)
-            .map(|(module, path)| {
-                let object = Object::read(path)?;
-                match module {
-                    Some(module) if is_livepatch(objtree, inputs, module, &object) => {
-                        let undefined = undefined(&object);
-                        Ok(Part::Livepatch(Livepatch { module: module.clone(), undefined }))
-                    }
-                    Some(module) => names(&module.name(), &object, path),
-                    None => names("vmlinux", &object, path),
-                }
-            })
+            .map(|object| object.part(inputs))
             .collect::<Result<Vec<Part>>>()?;
         let mut map = Map {
             parts: vec![format!("{FORMAT}\n").into_bytes()],
@@ -93,7 +118,7 @@ impl Map {
                 }
             }
         }
-        map.modules = map.parts.len() - 2;
+        map.modules = inputs.modules.len() - map.livepatches.len();
         Ok(map)
     }
 
@@ -105,11 +130,30 @@ impl Map {
 
 /// A module is a livepatch if its object says so (MODULE_INFO(livepatch, "Y"), rule R6), if its makefile
 /// does, or if a marker file lies beside it or in MODVERDIR.
-fn is_livepatch(objtree: &Path, inputs: &Inputs, module: &Module, object: &Object) -> bool {
+fn is_livepatch(inputs: &Inputs, module: &Module, object: &Object) -> bool {
+    let is_marked = |root: &PathBuf| {
+        root.join(format!("{}.livepatch", module.stem)).exists()
+            || root.join(MODVERDIR).join(format!("{}.livepatch", module.base())).exists()
+    };
     object.modinfo().any(|entry| entry == b"livepatch=Y")
         || inputs.flagged.contains(&module.stem)
-        || objtree.join(format!("{}.livepatch", module.stem)).exists()
-        || objtree.join(MODVERDIR).join(format!("{}.livepatch", module.base())).exists()
+        || inputs.root.as_ref().is_some_and(is_marked)
+}
+
+/// A module that says which kernel it is for (include/linux/vermagic.h: the release is the first word) has to be for
+/// `release`.
+fn check_release(object: &Object, path: &Path, release: &str) -> Result<()> {
+    let magic = object.modinfo().find_map(|entry| entry.strip_prefix(b"vermagic="));
+    let built_for = magic.and_then(|magic| magic.split(|&byte| byte == b' ').next());
+    match built_for {
+        Some(built_for) if built_for != release.as_bytes() => bail!(
+            "{} is for {}, and not for {release}: name the directory of that kernel's modules (--modules-dir DIR), or \
+             use --force if you know better",
+            path.display(),
+            String::from_utf8_lossy(built_for)
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn undefined(object: &Object) -> Vec<Vec<u8>> {
@@ -118,13 +162,16 @@ fn undefined(object: &Object) -> Vec<Vec<u8>> {
 }
 
 fn names(name: &str, object: &Object, path: &Path) -> Result<Part> {
+    let symbols = object.symbols().map(|(symbol, _)| symbol);
+    part(name, symbols.filter(|symbol| !object.is_mapping_symbol(symbol)), path)
+}
+
+/// The part of the object `name`, read from `path`.
+fn part<'a>(name: &str, symbols: impl Iterator<Item = &'a [u8]>, path: &Path) -> Result<Part> {
     // Each with its first eight bytes as a number, which settles most comparisons.
     let mut names: Vec<(u64, &[u8])> = Vec::new();
     let mut length = name.len() + 2;
-    for (symbol, _) in object.symbols() {
-        if object.is_mapping_symbol(symbol) {
-            continue;
-        }
+    for symbol in symbols {
         if symbol.contains(&b'\n') {
             let shown = String::from_utf8_lossy(symbol);
             bail!("{}: symbol {shown:?} has a line break in its name", path.display());

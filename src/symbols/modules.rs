@@ -14,6 +14,16 @@ pub enum ListKind {
     ModverDir,
 }
 
+impl ListKind {
+    /// Whether the list is there in `directory`.
+    pub fn is_there(self, directory: &Path) -> bool {
+        match self {
+            ListKind::ModulesOrder => directory.join("modules.order").is_file(),
+            ListKind::ModverDir => directory.join(MODVERDIR).is_dir(),
+        }
+    }
+}
+
 /// MODVERDIR of an in-tree build, relative to the object tree (top Makefile, up to 5.2).
 pub const MODVERDIR: &str = ".tmp_versions";
 
@@ -64,9 +74,34 @@ impl Module {
 /// # Errors
 /// The list is missing (nothing is built yet), or a line of it is no module's path.
 pub fn list(objtree: &Path, kind: ListKind) -> Result<Vec<Module>> {
+    listed(objtree, kind, objtree)
+}
+
+/// The modules of the external modules' directory `external`: stems are relative to it. `root` is where make
+/// stands when it writes the list: the kernel's object tree up to 6.12, later the directory itself.
+///
+/// # Errors
+/// As [`list`].
+pub fn list_external(external: &Path, kind: ListKind, root: &Path) -> Result<Vec<Module>> {
+    let beneath = |module: Module| {
+        let path = root.join(&module.stem);
+        let path = match (path.parent().map(fs::canonicalize), path.file_name()) {
+            (Some(Ok(directory)), Some(name)) => directory.join(name),
+            _ => path,
+        };
+        let stem = path.strip_prefix(external).unwrap_or(&path);
+        Module { stem: stem.to_string_lossy().into_owned() }
+    };
+    let mut modules: Vec<Module> = listed(external, kind, root)?.into_iter().map(beneath).collect();
+    modules.sort();
+    modules.dedup();
+    Ok(modules)
+}
+
+fn listed(directory: &Path, kind: ListKind, root: &Path) -> Result<Vec<Module>> {
     match kind {
-        ListKind::ModulesOrder => from_modules_order(&objtree.join("modules.order")),
-        ListKind::ModverDir => from_modverdir(objtree),
+        ListKind::ModulesOrder => from_modules_order(&directory.join("modules.order")),
+        ListKind::ModverDir => from_modverdir(&directory.join(MODVERDIR), root),
     }
 }
 
@@ -94,9 +129,8 @@ fn module_of(line: &str) -> Result<Module> {
     Ok(Module { stem: stem.to_owned() })
 }
 
-fn from_modverdir(objtree: &Path) -> Result<Vec<Module>> {
-    let directory = objtree.join(MODVERDIR);
-    let mut files = fs::read_dir(&directory)
+fn from_modverdir(directory: &Path, root: &Path) -> Result<Vec<Module>> {
+    let mut files = fs::read_dir(directory)
         .context("there is no list of modules: build the modules first (klpbuild modules)")?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<std::io::Result<Vec<PathBuf>>>()?;
@@ -109,7 +143,7 @@ fn from_modverdir(objtree: &Path) -> Result<Vec<Module>> {
         let module = module_of(line).with_context(|| format!("{}:1: {line:?}", path.display()))?;
         // Left behind by a module that is not built any more; kbuild skips it as well
         // (scripts/Makefile.modpost, up to 5.2).
-        if objtree.join(format!("{}.o", module.stem)).exists() {
+        if root.join(format!("{}.o", module.stem)).exists() {
             modules.push(module);
         }
     }

@@ -1,22 +1,21 @@
 //! Where symbols are defined, and at which position the kernel would find them: the map first, then the
 //! objects that it names.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use fs_err as fs;
+use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
 use crate::cli::SourceArgs;
 use crate::elf::definitions::{self, Definition};
-use crate::elf::{Binding, Machine};
+use crate::elf::{Binding, Machine, notes};
 use crate::kallsyms::{self, Spelling, SystemMap};
 use crate::symbols::exports::Exports;
 use crate::symbols::list::{self, Wanted};
-use crate::symbols::modules::{self, ListKind, MODVERDIR, Module};
+use crate::symbols::objects::{Objects, Vmlinux};
+use crate::symbols::origin::Origin;
 use crate::tree;
-use crate::tree::era::Kbuild;
 use crate::tree::kernel::{self, Kernel, TELLTALES};
 
 /// The object name of the kernel proper.
@@ -25,14 +24,18 @@ pub const VMLINUX: &str = "vmlinux";
 /// What is at hand to tell where symbols are defined.
 #[derive(Debug)]
 pub struct Sources {
-    /// The object tree, if there is one.
-    pub objtree: Option<PathBuf>,
+    /// The kernel's release, if that is known.
+    pub release: Option<String>,
     /// The source tree, if that is known.
     pub srctree: Option<PathBuf>,
     /// Symbols.list, if there is one.
     pub list: Option<PathBuf>,
     /// What is exported; none if there is no Module.symvers.
     pub exports: Option<Exports>,
+    /// The files that symbols are in.
+    pub objects: Objects,
+    /// Where the kernel's symbols were looked for, for messages.
+    pub place: String,
     spelling: Spelling,
 }
 
@@ -116,64 +119,51 @@ impl Found {
     }
 }
 
+/// What a command was told to look at ([`Origin::named`]).
+///
+/// # Errors
+/// As [`Origin::named`] and [`Sources::open`].
+pub fn named(start: &Path, arguments: &SourceArgs) -> Result<Sources> {
+    let list = arguments.symbols.as_ref().map(|list| start.join(list));
+    let origin = Origin::named(start, arguments)?;
+    origin.say_shortcomings();
+    Sources::open(&origin, list.as_deref())
+}
+
 impl Sources {
-    /// Looks at what is at hand: `list` if one is given, and what lies in the object tree.
+    /// Looks at what a kernel has, and at `list` if one is given.
     ///
     /// # Errors
     /// There is neither a map nor a vmlinux, or Module.symvers cannot be read.
-    pub fn open(objtree: Option<&Path>, list: Option<&Path>) -> Result<Sources> {
-        let in_tree = |name: &str| objtree.map(|tree| tree.join(name)).filter(|path| path.is_file());
+    pub fn open(kernel: &Origin, list: Option<&Path>) -> Result<Sources> {
         if let Some(list) = list {
             ensure!(list.is_file(), "{}: no such file: --symbols names a Symbols.list", list.display());
         }
-        let list = list.map(Path::to_path_buf).or_else(|| in_tree("Symbols.list"));
-        if list.is_none() && in_tree(VMLINUX).is_none() {
-            let place = objtree.map_or("here".to_owned(), |tree| format!("in {}", tree.display()));
+        let objtree = kernel.objtree.as_deref();
+        let list = list.or(kernel.list.as_deref()).map(Path::to_path_buf);
+        let place = objtree.map_or("here".to_owned(), |tree| format!("in {}", tree.display()));
+        if list.is_none() && kernel.objects.vmlinux.is_none() {
             bail!(
                 "there is neither a Symbols.list nor a vmlinux {place}: name the object tree of a kernel that \
                  was built with `klpbuild modules` (--objtree DIR), or a list (--symbols FILE)"
             );
         }
         let srctree = objtree.and_then(tree::source_if_known);
-        let release = objtree.and_then(kernel::release);
-        let version = release.as_deref().and_then(kernel::version);
+        let version = kernel.release.as_deref().and_then(kernel::version);
+        let mut exports = Exports::default();
+        for symvers in &kernel.symvers {
+            exports.add(symvers)?;
+        }
         Ok(Sources {
-            spelling: objtree
-                .map_or(Spelling::Exact, |tree| Spelling::detect(tree, srctree.as_deref(), version)),
-            exports: in_tree("Module.symvers").map(|path| Exports::read(&path)).transpose()?,
-            objtree: objtree.map(Path::to_path_buf),
+            spelling: (kernel.config.as_deref())
+                .map_or(Spelling::Exact, |config| Spelling::detect(config, srctree.as_deref(), version)),
+            exports: (!kernel.symvers.is_empty()).then_some(exports),
+            objects: kernel.objects.clone(),
+            release: kernel.release.clone(),
+            place,
             srctree,
             list,
         })
-    }
-
-    /// Looks at what a command was told to: the object tree, a list, or both. A list that lies in an object tree
-    /// stands for that as well; if nothing is said, `start` is the tree.
-    ///
-    /// # Errors
-    /// There is no such tree or list, or as [`Sources::open`].
-    pub fn named(start: &Path, arguments: &SourceArgs) -> Result<Sources> {
-        let objtree = arguments.objtree.as_ref().map(|tree| start.join(tree));
-        if let Some(objtree) = &objtree {
-            ensure!(
-                objtree.is_dir(),
-                "{}: no such directory: --objtree names an object tree",
-                objtree.display()
-            );
-        }
-        let list = arguments.symbols.as_ref().map(|list| start.join(list));
-        let beside = list.as_deref().and_then(Path::parent).filter(|tree| tree.join(VMLINUX).is_file());
-        let objtree = match (objtree, &list) {
-            (Some(objtree), _) => Some(objtree),
-            (None, Some(_)) => beside.map(Path::to_path_buf),
-            (None, None) => Some(start.to_path_buf()),
-        };
-        Sources::open(objtree.as_deref(), list.as_deref())
-    }
-
-    /// The file of vmlinux, if it is there.
-    pub fn vmlinux(&self) -> Option<PathBuf> {
-        self.objtree.as_ref().map(|tree| tree.join(VMLINUX)).filter(|path| path.is_file())
     }
 
     /// The run-time name of the object that exports `name`. Without a Module.symvers, the markers that are in
@@ -197,10 +187,10 @@ impl Sources {
         let all = wanted.with(&TELLTALES);
         // vmlinux nearly always has a part in it: it is read while the map is searched.
         let search = || self.list.as_deref().map(|list| list::search(list, &all, self.spelling)).transpose();
-        let read = || self.vmlinux().map(|vmlinux| self.read(VMLINUX, &vmlinux, &all)).transpose();
+        let read = || self.objects.vmlinux.as_ref().map(|vmlinux| self.read_vmlinux(vmlinux, &all)).transpose();
         let (hits, vmlinux) = rayon::join(search, read);
         let (hits, mut vmlinux) = (hits?, vmlinux?);
-        let modules = self.modules()?;
+        let modules = &self.objects;
         let mut objects: Vec<String> = match &hits {
             Some(hits) => {
                 let named = hits.names.values().flatten().map(|(object, _)| object.clone());
@@ -213,7 +203,7 @@ impl Sources {
             .into_par_iter()
             .map(|object| {
                 let file = if object == VMLINUX { None } else { modules.file(&object) };
-                let found = file.map(|file| self.read(&object, &file, &all)).transpose()?;
+                let found = file.map(|file| self.read_module(&object, &file, &all)).transpose()?;
                 Ok((object, found))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -223,7 +213,7 @@ impl Sources {
             match if object == VMLINUX { vmlinux.take() } else { found } {
                 Some((known, of)) => {
                     if object == VMLINUX {
-                        machine = Some(of);
+                        machine = of;
                     }
                     for (name, known) in known {
                         names.entry(name).or_default().push(known);
@@ -235,7 +225,7 @@ impl Sources {
         let has = |name: &str| {
             names.get(name.as_bytes()).is_some_and(|known| known.iter().any(|k| k.object == VMLINUX))
         };
-        let kernel = Kernel::tell(self.objtree.as_deref(), self.srctree.as_deref(), has);
+        let kernel = Kernel::tell(self.release.clone(), self.srctree.as_deref(), has);
         names.retain(|name, _| wanted.has(name));
         let listed = hits.map(|hits| hits.objects).unwrap_or_default();
         let objects =
@@ -243,64 +233,56 @@ impl Sources {
         Ok(Found { names, objects, kernel, machine })
     }
 
-    /// The definitions in an object that is there to be read.
-    fn read(&self, object: &str, file: &Path, wanted: &Wanted) -> Result<(Vec<Named>, Machine)> {
-        let is_vmlinux = object == VMLINUX;
-        let spelling = if is_vmlinux { self.spelling } else { Spelling::Exact };
-        let is_end = |name: &[u8]| is_vmlinux && INIT_ENDS.contains(&name);
-        let mut found = definitions::find(file, |name| wanted.has(spelling.of(name)) || is_end(name))?;
-        if is_vmlinux {
-            mark_init(&mut found.definitions, |name| wanted.has(name));
-        }
-        let map = if is_vmlinux {
-            let map =
-                SystemMap::read(&file.with_file_name("System.map"), |name| wanted.has(spelling.of(name)))?;
-            if let Some(map) = &map {
-                ensure!(
-                    map.fits(&found.definitions),
-                    "System.map and {} are of different builds: positions cannot be told; build again",
-                    file.display()
-                );
+    /// The definitions in vmlinux, with their positions (S2), and the machine it is for.
+    fn read_vmlinux(&self, vmlinux: &Vmlinux, wanted: &Wanted) -> Result<(Vec<Named>, Option<Machine>)> {
+        let spelling = self.spelling;
+        let is_asked_for = |name: &[u8]| wanted.has(spelling.of(name)) || INIT_ENDS.contains(&name);
+        let (mut definitions, machine, map) = match vmlinux {
+            Vmlinux::Image { file, system_map } => {
+                let found = definitions::find(file, is_asked_for)?;
+                let map = match system_map {
+                    Some(map) => SystemMap::read(map, |name| wanted.has(spelling.of(name)))?,
+                    None => None,
+                };
+                (found.definitions, Some(found.machine), map)
             }
-            map
-        } else {
-            None
+            Vmlinux::List(file) => (kallsyms::definitions_in(file, is_asked_for)?, None, None),
         };
-        let mut by_name: BTreeMap<&[u8], Vec<Definition>> = BTreeMap::new();
-        for definition in &found.definitions {
-            by_name.entry(spelling.of(&definition.name)).or_default().push(definition.clone());
+        mark_init(&mut definitions, |name| wanted.has(name));
+        if let Some(map) = &map {
+            ensure!(
+                map.fits(&definitions),
+                "System.map and {} are of different builds: positions cannot be told; build again",
+                vmlinux.file().display()
+            );
+        }
+        let is_list = matches!(vmlinux, Vmlinux::List(_));
+        let mut all = Vec::new();
+        for (name, definitions) in by_name(&definitions, |name| spelling.of(name)) {
+            let counted = match is_list {
+                // All that such a list has is counted, in its order.
+                true => definitions.iter().collect(),
+                false => kallsyms::counted(&definitions, map.as_ref()),
+            };
+            all.extend(known(VMLINUX, name, &definitions, &counted, false));
+        }
+        Ok((all, machine))
+    }
+
+    /// The definitions in a module, with their positions (S5), and the machine it is for.
+    fn read_module(&self, object: &str, file: &Path, wanted: &Wanted) -> Result<(Vec<Named>, Option<Machine>)> {
+        let mut found = definitions::find(file, |name| wanted.has(name))?;
+        if let Some(debug) = self.objects.debug_file(object) {
+            add_source_files(&mut found.definitions, file, debug, wanted)?;
         }
         let mut all = Vec::new();
-        for (name, definitions) in by_name {
-            let counted: Vec<&Definition> = if is_vmlinux {
-                kallsyms::counted(&definitions, map.as_ref())
-            } else {
-                definitions.iter().collect()
-            };
-            let is_split = !is_vmlinux
-                && definitions.iter().any(|definition| definition.is_init)
+        for (name, definitions) in by_name(&found.definitions, |name| name) {
+            let is_split = definitions.iter().any(|definition| definition.is_init)
                 && !definitions.iter().all(|definition| definition.is_init);
-            let total = counted.len() as u64;
-            let position = |definition: &Definition| {
-                counted
-                    .iter()
-                    .position(|other| std::ptr::eq(*other, definition))
-                    .map(|index| index as u64 + 1)
-            };
-            let mut known: Vec<Known> = definitions
-                .iter()
-                .map(|definition| Known {
-                    object: object.to_owned(),
-                    definition: Some(definition.clone()),
-                    position: position(definition),
-                    total,
-                    is_split,
-                })
-                .collect();
-            known.sort_by_key(|known| known.position.unwrap_or(u64::MAX));
-            all.extend(known.into_iter().map(|known| (name.to_vec(), known)));
+            let counted: Vec<&Definition> = definitions.iter().collect();
+            all.extend(known(object, name, &definitions, &counted, is_split));
         }
-        Ok((all, found.machine))
+        Ok((all, Some(found.machine)))
     }
 
     /// What the map says of an object that is not there to be read. An object that only refers to what
@@ -325,35 +307,65 @@ impl Sources {
             });
         }
     }
+}
 
-    /// The modules of the object tree that are no livepatches.
-    ///
-    /// # Errors
-    /// The list of modules cannot be read.
-    pub fn modules(&self) -> Result<Modules> {
-        let mut modules = Modules { objtree: self.objtree.clone(), prelink: None, stems: BTreeMap::new() };
-        let Some(objtree) = &self.objtree else { return Ok(modules) };
-        let kbuild = self.srctree.as_deref().and_then(|tree| Kbuild::detect(tree).ok());
-        let kind = match &kbuild {
-            Some(kbuild) => kbuild.era.modules(),
-            None if objtree.join(MODVERDIR).is_dir() => ListKind::ModverDir,
-            None => ListKind::ModulesOrder,
-        };
-        let is_listed = match kind {
-            ListKind::ModulesOrder => objtree.join("modules.order").is_file(),
-            ListKind::ModverDir => objtree.join(MODVERDIR).is_dir(),
-        };
-        if !is_listed {
-            return Ok(modules);
-        }
-        let livepatches = fs::read_to_string(objtree.join("modules.livepatch")).unwrap_or_default();
-        let livepatches: HashSet<&str> = livepatches.lines().collect();
-        let all = modules::list(objtree, kind).context("the modules of the object tree are not known")?;
-        let ordinary = all.into_iter().filter(|module| !livepatches.contains(module.ko().as_str()));
-        modules.stems = ordinary.map(|module| (module.name(), module)).collect();
-        modules.prelink = kbuild.and_then(|kbuild| kbuild.prelink);
-        Ok(modules)
+/// Definitions by the name that the kernel has for them.
+fn by_name<'a>(
+    definitions: &'a [Definition],
+    spelling: impl Fn(&'a [u8]) -> &'a [u8],
+) -> BTreeMap<&'a [u8], Vec<Definition>> {
+    let mut by_name: BTreeMap<&[u8], Vec<Definition>> = BTreeMap::new();
+    for definition in definitions {
+        by_name.entry(spelling(&definition.name)).or_default().push(definition.clone());
     }
+    by_name
+}
+
+/// What is known of the definitions of one name in one object; `counted` are those that the kernel counts, in its
+/// order.
+fn known(
+    object: &str,
+    name: &[u8],
+    definitions: &[Definition],
+    counted: &[&Definition],
+    is_split: bool,
+) -> Vec<Named> {
+    let position = |definition: &Definition| {
+        counted.iter().position(|other| std::ptr::eq(*other, definition)).map(|index| index as u64 + 1)
+    };
+    let mut known: Vec<Known> = definitions
+        .iter()
+        .map(|definition| Known {
+            object: object.to_owned(),
+            definition: Some(definition.clone()),
+            position: position(definition),
+            total: counted.len() as u64,
+            is_split,
+        })
+        .collect();
+    known.sort_by_key(|known| known.position.unwrap_or(u64::MAX));
+    known.into_iter().map(|known| (name.to_vec(), known)).collect()
+}
+
+/// Installed modules have lost their source files' names with their debugging information: the file that has it
+/// now tells them. What is of another build tells nothing.
+fn add_source_files(
+    definitions: &mut [Definition],
+    file: &Path,
+    debug: &Path,
+    wanted: &Wanted,
+) -> Result<()> {
+    if notes::build_id(file)? != notes::build_id(debug)? {
+        return Ok(());
+    }
+    let whole = definitions::find(debug, |name| wanted.has(name))?.definitions;
+    for definition in definitions.iter_mut().filter(|definition| definition.file.is_none()) {
+        let is_same = |other: &&Definition| {
+            other.name == definition.name && other.value == definition.value && other.section == definition.section
+        };
+        definition.file = whole.iter().find(is_same).and_then(|other| other.file.clone());
+    }
+    Ok(())
 }
 
 /// The memory that vmlinux frees when it has come up lies between these (include/asm-generic/sections.h): more
@@ -373,30 +385,4 @@ fn mark_init(definitions: &mut Vec<Definition>, wanted: impl Fn(&[u8]) -> bool) 
     }
     definitions
         .retain(|definition| !INIT_ENDS.contains(&definition.name.as_slice()) || wanted(&definition.name));
-}
-
-/// The modules of an object tree, by run-time name.
-#[derive(Debug)]
-pub struct Modules {
-    objtree: Option<PathBuf>,
-    prelink: Option<String>,
-    stems: BTreeMap<String, Module>,
-}
-
-impl Modules {
-    /// The run-time names.
-    pub fn names(&self) -> impl Iterator<Item = &String> {
-        self.stems.keys()
-    }
-
-    /// The file with a module's symbols, if it is there: the finished module, whose order of symbols counts
-    /// (S5), or else its object.
-    pub fn file(&self, name: &str) -> Option<PathBuf> {
-        let (objtree, module) = (self.objtree.as_ref()?, self.stems.get(name)?);
-        let finished = objtree.join(module.ko());
-        if finished.is_file() {
-            return Some(finished);
-        }
-        Some(module.object(objtree, self.prelink.as_deref())).filter(|file| file.is_file())
-    }
 }

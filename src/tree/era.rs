@@ -54,6 +54,8 @@ pub struct Kbuild {
     pub method: Method,
     /// How to make exceptions for livepatches.
     pub modpost: Modpost,
+    /// The target that has external modules compiled, and modules.order written; `$(M)` stands for what M= says.
+    pub compiled: &'static str,
     /// The suffix of module objects that are linked before modpost (`.lto`, `.prelink`: 5.15 to 5.18).
     pub prelink: Option<String>,
 }
@@ -121,7 +123,13 @@ impl Kbuild {
         } else {
             Modpost::WarnOnly
         };
-        Ok(Kbuild { era, method, modpost, prelink: prelink(srctree) })
+        // The descent of an external build: up to 5.3, from 5.4 to 6.0, later.
+        let compiled = match era {
+            Era::ModpostFirst => "modules_check",
+            _ if top.has("descend") => "descend",
+            _ => "_module_$(M)",
+        };
+        Ok(Kbuild { era, method, modpost, compiled, prelink: prelink(srctree) })
     }
 }
 

@@ -26,8 +26,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// Tells from which of the [`TELLTALES`] vmlinux has, and from the kernel's source if that is known.
-    pub fn tell(objtree: Option<&Path>, srctree: Option<&Path>, has: impl Fn(&str) -> bool) -> Kernel {
-        let release = objtree.and_then(release);
+    pub fn tell(release: Option<String>, srctree: Option<&Path>, has: impl Fn(&str) -> bool) -> Kernel {
         let version = release.as_deref().and_then(version);
         let header = srctree.and_then(|tree| fs::read_to_string(tree.join("include/linux/kallsyms.h")).ok());
         let long = match &header {
@@ -71,12 +70,12 @@ mod tests {
         fs::create_dir_all(objtree.join("include/config")).unwrap();
         fs::create_dir_all(objtree.join("include/linux")).unwrap();
         fs::write(objtree.join("include/config/kernel.release"), "5.4.0-vendor\n").unwrap();
-        let by_release = Kernel::tell(Some(objtree), None, |_| false);
+        let by_release = Kernel::tell(release(objtree), None, |_| false);
         assert_eq!((by_release.applies_early, by_release.clears, by_release.name_limit), (false, false, 127));
-        let backported = Kernel::tell(Some(objtree), None, |name| name != "clear_relocate_add");
+        let backported = Kernel::tell(release(objtree), None, |name| name != "clear_relocate_add");
         assert!(backported.applies_early && !backported.clears);
         fs::write(objtree.join("include/linux/kallsyms.h"), "#define KSYM_NAME_LEN\t512\n").unwrap();
-        assert_eq!(Kernel::tell(Some(objtree), Some(objtree), |_| false).name_limit, 511);
+        assert_eq!(Kernel::tell(release(objtree), Some(objtree), |_| false).name_limit, 511);
         assert_eq!(version("6.12.38+deb13-amd64"), Some((6, 12)));
     }
 }

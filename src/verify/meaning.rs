@@ -15,8 +15,9 @@ use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::special;
 use crate::symbols::list::Wanted;
+use crate::symbols::objects::Vmlinux;
 use crate::symbols::sources::{Found, Known, Sources, Unusable, VMLINUX};
-use crate::tree::kernel::{self, Kernel};
+use crate::tree::kernel::Kernel;
 use crate::verify::Findings;
 
 /// Checks the names, and tells what the kernel's livepatch core can do.
@@ -65,8 +66,8 @@ fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings:
     }
     let vermagic = image.modinfo_value("vermagic").map(String::from_utf8_lossy);
     let built_for = vermagic.as_deref().and_then(|text| text.split(' ').next());
-    let release = sources.objtree.as_deref().and_then(kernel::release);
-    if let (Some(built_for), Some(release)) = (built_for, &release)
+    let release = &sources.release;
+    if let (Some(built_for), Some(release)) = (built_for, release)
         && built_for != release
     {
         findings.error(
@@ -76,8 +77,8 @@ fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings:
             "name the object tree of the livepatch's own kernel (--objtree), or build it for this one",
         );
     }
-    if let (Some(vmlinux), Some(release)) = (sources.vmlinux(), &release)
-        && running_kernel_differs(&vmlinux, release)
+    if let (Some(vmlinux), Some(release)) = (sources.objects.vmlinux.as_ref().and_then(Vmlinux::image), release)
+        && running_kernel_differs(vmlinux, release)
     {
         findings.warning(
             "S4",
@@ -180,7 +181,8 @@ fn undefined(image: &Image, sources: &Sources, findings: &mut Findings) {
 
 /// S7: each old function is there, at its position, and can be traced.
 fn check_functions(patch: &Patch, sources: &Sources, found: &Found, findings: &mut Findings) -> Result<()> {
-    let modules = sources.modules()?;
+    let modules = &sources.objects;
+    let vmlinux = modules.vmlinux.as_ref().and_then(Vmlinux::image);
     let mut sites: BTreeMap<&str, Option<Sites>> = BTreeMap::new();
     for object in &patch.objects {
         for function in &object.functions {
@@ -200,15 +202,15 @@ fn check_functions(patch: &Patch, sources: &Sources, found: &Found, findings: &m
                 continue;
             }
             let Some(definition) = &known.definition else { continue };
-            if definition.kind != Kind::Function {
-                let message = format!("it is no function ({})", definition.kind.shown());
+            if let Some(kind) = definition.kind.filter(|kind| *kind != Kind::Function) {
+                let message = format!("it is no function ({})", kind.shown());
                 findings.error("S7", &*place, message, "ask klpbuild lookup for the position");
                 continue;
             }
             let is_vmlinux = object.name == VMLINUX;
             if !sites.contains_key(object.name.as_str()) {
-                let read = match (is_vmlinux, sources.vmlinux(), modules.file(&object.name)) {
-                    (true, Some(vmlinux), _) => Sites::of_vmlinux(&vmlinux)?,
+                let read = match (is_vmlinux, vmlinux, modules.file(&object.name)) {
+                    (true, Some(vmlinux), _) => Sites::of_vmlinux(vmlinux)?,
                     (false, _, Some(file)) => Image::read(&file).ok().as_ref().and_then(Sites::of_module),
                     _ => None,
                 };

@@ -10,6 +10,7 @@
 //! - [`objtree`]: an object tree assembled for one of five architectures, with a livepatch
 //! - [`golden`]: converted livepatches, as readelf shows them
 //! - [`convert`]: what `klpbuild convert` refuses and says
+//! - [`external`]: external modules (M=), in every era
 //! - [`header`]: annotations in C, and what debugging information adds to messages
 //! - [`lookup`]: what `klpbuild lookup` finds
 //! - [`verify`]: what `klpbuild verify` finds in livepatches that are broken on purpose
@@ -26,6 +27,7 @@
 
 mod build;
 mod convert;
+mod external;
 mod golden;
 mod header;
 mod layers;

@@ -16,6 +16,7 @@ use klpbuild::elf::image::Image;
 use klpbuild::kallsyms::{Spelling, SystemMap};
 use klpbuild::symbols::exports::Exports;
 use klpbuild::symbols::list::{self, Wanted};
+use klpbuild::symbols::origin::Origin;
 use klpbuild::symbols::sources::Sources;
 use klpbuild::verify::verify;
 
@@ -177,7 +178,7 @@ fn mutate(target: Target) {
         options: &["-g"],
         ..Code::default()
     });
-    let open = || Sources::open(Some(&tree.path("")), None).unwrap();
+    let open = || Sources::open(&Origin::of_tree(&tree.path("")).unwrap(), None).unwrap();
     for name in ["linked.ko", "converted.ko", "in.ko"] {
         let sources = open();
         let ends = all_survive(cut(&tree, name), move |bytes| survives(bytes, &sources));

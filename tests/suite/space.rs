@@ -8,6 +8,8 @@ use std::time::SystemTime;
 
 /// The trees that stand for an era of kbuild.
 pub const ERAS: [&str; 3] = ["era-a", "era-b", "era-c"];
+/// Those, and the one that builds external modules elsewhere.
+pub const EXTERNAL_ERAS: [&str; 4] = ["era-a", "era-b", "era-c", "era-d"];
 /// All trees: also the one that is built in phases.
 pub const TREES: [&str; 4] = ["era-a", "era-b", "era-c", "odd"];
 
@@ -70,7 +72,9 @@ impl Space {
     pub fn new(tree: &str) -> Space {
         let dir = tempfile::tempdir().unwrap();
         let trees = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees");
-        for layer in ["shared", tree] {
+        // The last era is like the one before it, but for what lies in its own folder.
+        let layers: &[&str] = if tree == "era-d" { &["shared", "era-c", tree] } else { &["shared", tree] };
+        for layer in layers {
             let status = Command::new("cp")
                 .arg("-r")
                 .arg(trees.join(layer).join("."))

@@ -13,9 +13,9 @@ scripts/mod/modpost: $(srctree)/scripts/mod/modpost.sh
 
 .PHONY: clean mrproper distclean prepare
 clean:
-	@find . \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name '.*.cmd' \
+	@find $(if $(srcroot),.,$(or $(KBUILD_EXTMOD),.)) \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name '.*.cmd' \
 		-o -name modules.order -o -name built-in.list -o -name '*.symvers' \) -exec rm -f {} +
-	@rm -rf vmlinux .tmp_versions
+	@rm -rf $(if $(KBUILD_EXTMOD),$(KBUILD_EXTMOD)/.tmp_versions,vmlinux .tmp_versions)
 mrproper distclean: clean
 	@rm -rf .config include/config scripts/mod/modpost source
 prepare: include/config/auto.conf scripts/mod/modpost

@@ -1,0 +1,62 @@
+//! External modules: a directory outside of the kernel tree that is built with M=.
+//!
+//! - [`context`]: what a build is for, written down for the map step and for later commands
+//! - [`map`]: the map of a kernel with external modules, and what modpost may accept of their livepatches
+
+pub mod context;
+pub mod map;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// The directory of external modules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct External {
+    /// Where their sources are: absolute, without symbolic links.
+    pub source: PathBuf,
+    /// Where their objects are: the same, or what MO= names (6.13 and later).
+    pub output: PathBuf,
+    /// Where make stands when it builds them: the kernel's object tree up to 6.12, later `output`.
+    pub root: PathBuf,
+    /// The directory as make is told (M=).
+    pub argument: String,
+    /// Symbol dumps of other external modules, as KBUILD_EXTRA_SYMBOLS has them.
+    pub extra_symbols: Vec<String>,
+}
+
+impl External {
+    /// The symbol dumps of other external modules, absolute.
+    pub fn extra_symvers(&self) -> impl Iterator<Item = PathBuf> {
+        self.extra_symbols.iter().map(|path| self.root.join(path))
+    }
+
+    /// The directories of those modules, each once.
+    pub fn extra_directories(&self) -> Vec<PathBuf> {
+        let directories = self.extra_symvers().filter_map(|path| fs_err::canonicalize(path.parent()?).ok());
+        let mut directories: Vec<PathBuf> = directories.filter(|directory| *directory != self.output).collect();
+        directories.sort();
+        directories.dedup();
+        directories
+    }
+
+    /// Whether `directory` has a kbuild makefile: `Kbuild`, or else `Makefile` (scripts/Makefile.build).
+    pub fn is_one(directory: &Path) -> bool {
+        ["Kbuild", "Makefile"].iter().any(|name| directory.join(name).is_file())
+    }
+
+    /// make takes blanks for the end of a name, and kbuild refuses `%` and `:`.
+    ///
+    /// # Errors
+    /// The path has such a character.
+    pub fn check_path(path: &Path) -> Result<()> {
+        let text = path.to_string_lossy();
+        ensure!(
+            path.to_str().is_some() && !text.contains([' ', '\t', ':', '\'', '"', '$', '#', '%']),
+            "{text}: make cannot build external modules in a directory with such a name; rename it (no blanks, colons \
+             or quotes)"
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! What a build is for: written by `klpbuild modules` for the map step, which make runs, and read later by commands
+//! that are started in the directory of an external module.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+
+use crate::external::External;
+use crate::installed::Choice;
+use crate::state::State;
+use crate::symbols::output;
+use crate::terminal;
+
+/// A kernel, and what is built for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    /// The kernel's source tree, or as much of it as headers have.
+    pub srctree: PathBuf,
+    /// Its object tree.
+    pub objtree: PathBuf,
+    /// The external modules, for a build with M=.
+    pub external: Option<External>,
+    /// Where the user has the kernel's symbols taken from.
+    pub choice: Choice,
+    /// The map of an installed kernel's symbols.
+    pub kernel_list: Option<PathBuf>,
+    /// Why the kernel's symbols are not known, if so.
+    pub problem: Option<String>,
+    /// Livepatches are left as they are linked.
+    pub unconverted: bool,
+}
+
+impl State {
+    /// Writes down what is being built.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_context(&self, context: &Context) -> Result<()> {
+        let path = self.context_file();
+        output::replace(&path, &output::beside(&path), &[terminal::to_json(context)?])?;
+        Ok(())
+    }
+
+    /// What was built here last, if that was an external module or is being built.
+    ///
+    /// # Errors
+    /// What was written down cannot be read.
+    pub fn context(&self) -> Result<Option<Context>> {
+        let path = self.context_file();
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let context = terminal::from_json(&fs::read_to_string(&path)?).with_context(|| {
+            format!("{}: not of this klpbuild: build again (klpbuild modules)", path.display())
+        })?;
+        Ok(Some(context))
+    }
+}

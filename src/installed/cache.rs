@@ -1,0 +1,118 @@
+//! The map of an installed kernel, made once and kept below XDG_CACHE_HOME, in a directory named by the kernel's
+//! build ID: a distribution's 4,000 packed modules take a while to read.
+//!
+//! Beside each map lies what it was made of, file by file with size and time: if that has changed, it is made anew.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
+
+use crate::installed::Kernel;
+use crate::installed::identity::hex;
+use crate::symbols::map::{Inputs, Map};
+use crate::symbols::modules::Module;
+use crate::symbols::objects::Objects;
+use crate::symbols::output;
+use crate::terminal;
+
+/// The first line of what a map was made of. Another one for another way to make maps.
+const MADE_OF: &str = "klpbuild-cache 1";
+
+/// Where maps are kept: XDG_CACHE_HOME, or `.cache` in the home directory. None if there is neither.
+pub fn directory() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(base.join("klpbuild"))
+}
+
+/// Removes all maps that are kept; true if there were any.
+///
+/// # Errors
+/// They cannot be removed.
+pub fn empty() -> Result<bool> {
+    let Some(directory) = directory().filter(|directory| directory.exists()) else { return Ok(false) };
+    fs::remove_dir_all(&directory).context("cannot empty the cache")?;
+    Ok(true)
+}
+
+impl Kernel {
+    /// The map of this kernel's symbols: from the cache, or made now. If it cannot be kept there, it is kept in the
+    /// directory `fallback`.
+    ///
+    /// # Errors
+    /// An object cannot be read, or is another kernel's, or the map can be written nowhere.
+    pub fn list(&self, objects: &Objects, fallback: Option<&Path>, quiet: bool) -> Result<PathBuf> {
+        let vmlinux = self.expect_vmlinux()?;
+        let made_of = self.made_of(vmlinux.file(), objects)?;
+        let key = self.build_id.as_deref().map_or_else(|| self.release.replace('/', "_"), hex);
+        let kept = directory().map(|directory| directory.join(key));
+        let places: Vec<&Path> = kept.as_deref().into_iter().chain(fallback).collect();
+        for place in &places {
+            let list = place.join("Symbols.list");
+            if list.is_file() && fs::read_to_string(place.join("made-of")).is_ok_and(|text| text == made_of) {
+                return Ok(list);
+            }
+        }
+        let count = objects.names().count();
+        if !quiet {
+            let place = kept.as_ref().map(|place| format!(" (once: kept in {})", place.display()));
+            terminal::say(format_args!(
+                "reading the symbols of {}, vmlinux and {}{}",
+                self.release,
+                crate::build::count(count, "module"),
+                place.unwrap_or_default()
+            ));
+        }
+        let map = self.make(objects)?;
+        let mut last = None;
+        for place in places {
+            match keep(place, &map, &made_of) {
+                Ok(list) => return Ok(list),
+                Err(error) => {
+                    terminal::say(format_args!("cannot keep the map of symbols in {}: {error:#}", place.display()));
+                    last = Some(error);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| anyhow::anyhow!("there is no place for the map of symbols: set XDG_CACHE_HOME")))
+    }
+
+    fn made_of(&self, vmlinux: &Path, objects: &Objects) -> Result<String> {
+        let mut text = format!("{MADE_OF}\nkernel {} {}\n", self.release, self.build_id.as_deref().map_or_else(String::new, hex));
+        for file in std::iter::once(vmlinux.to_path_buf()).chain(objects.files().map(|(_, file)| file)) {
+            let meta = fs::metadata(&file)?;
+            writeln!(text, "{} {} {}", meta.len(), meta.mtime(), file.display())?;
+        }
+        Ok(text)
+    }
+
+    fn make(&self, objects: &Objects) -> Result<Map> {
+        let modules = objects
+            .files()
+            .map(|(name, file)| (Module { stem: name.clone() }, file))
+            .collect();
+        let inputs = Inputs {
+            vmlinux: self.vmlinux.clone(),
+            modules,
+            release: (!self.takes_anything()).then(|| self.release.clone()),
+            ..Inputs::default()
+        };
+        Map::make(&inputs)
+    }
+}
+
+fn keep(place: &Path, map: &Map, made_of: &str) -> Result<PathBuf> {
+    fs::create_dir_all(place)?;
+    let (list, note) = (place.join("Symbols.list"), place.join("made-of"));
+    // While the map is written, the note must not vouch for it.
+    if note.exists() {
+        fs::remove_file(&note)?;
+    }
+    output::replace(&list, &output::beside(&list), &map.parts)?;
+    output::replace(&note, &output::beside(&note), &[made_of])?;
+    ensure!(list.is_file(), "{} is gone", list.display());
+    Ok(list)
+}

@@ -1,0 +1,210 @@
+//! Whose symbols: those of the kernel in an object tree, of an installed kernel that someone else built, or of
+//! either with external modules beside it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::cli::SourceArgs;
+use crate::external::context::Context;
+use crate::hook;
+use crate::installed::{self, Choice};
+use crate::state::State;
+use crate::symbols::map::Map;
+use crate::symbols::modules;
+use crate::symbols::objects::{Objects, Vmlinux};
+use crate::terminal;
+use crate::tree;
+use crate::tree::era::Kbuild;
+use crate::tree::kernel;
+
+/// The files that tell of one kernel.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// The object tree: where the kernel was built, or its headers. None if it is only known by its release.
+    pub objtree: Option<PathBuf>,
+    /// The release, if that is known.
+    pub release: Option<String>,
+    /// The configuration.
+    pub config: Option<PathBuf>,
+    /// The map of its symbols, if there is one.
+    pub list: Option<PathBuf>,
+    /// Symbol dumps (Module.symvers) that are there: the kernel's own, and those of external modules.
+    pub symvers: Vec<PathBuf>,
+    /// The files that its symbols are in.
+    pub objects: Objects,
+    /// The installed kernel, if it is one.
+    pub installed: Option<installed::Kernel>,
+}
+
+impl Origin {
+    /// The kernel that was built in `objtree`.
+    ///
+    /// # Errors
+    /// The list of modules cannot be read.
+    pub fn of_tree(objtree: &Path) -> Result<Origin> {
+        let there = |name: &str| Some(objtree.join(name)).filter(|path| path.is_file());
+        Ok(Origin {
+            release: kernel::release(objtree),
+            config: Some(objtree.join(".config")),
+            list: there("Symbols.list"),
+            symvers: there("Module.symvers").into_iter().collect(),
+            objects: Objects::of_tree(objtree, tree::source_if_known(objtree).as_deref())?,
+            objtree: Some(objtree.to_path_buf()),
+            installed: None,
+        })
+    }
+
+    /// The installed kernel `release`; `objtree` has its headers, if those are there.
+    ///
+    /// # Errors
+    /// What is found is of another kernel.
+    pub fn of_installed(release: &str, objtree: Option<&Path>, choice: &Choice) -> Result<Origin> {
+        let kernel = installed::Kernel::find(release, objtree, choice)?;
+        let there = |name: &str| Some(objtree?.join(name)).filter(|path| path.is_file());
+        let configs = choice.places().configs(release);
+        Ok(Origin {
+            release: Some(release.to_owned()),
+            config: there(".config").or_else(|| configs.into_iter().find(|path| path.is_file())),
+            list: None,
+            symvers: there("Module.symvers").into_iter().collect(),
+            objects: kernel.objects()?,
+            objtree: objtree.map(Path::to_path_buf),
+            installed: Some(kernel),
+        })
+    }
+
+    /// The kernel that modules are built for in `objtree`: built there, unless that has only the headers of an
+    /// installed one, or files of one are named.
+    ///
+    /// # Errors
+    /// As [`Origin::of_tree`] and [`Origin::of_installed`]; or nothing is built there, and its release is not known.
+    pub fn of_kernel(objtree: &Path, choice: &Choice) -> Result<Origin> {
+        let is_built = objtree.join("Symbols.list").is_file() || Vmlinux::of_tree(objtree).is_some();
+        if is_built && !choice.names_files() {
+            return Origin::of_tree(objtree);
+        }
+        let release = kernel::release(objtree).with_context(|| {
+            format!(
+                "{} has neither a vmlinux nor a release (include/config/kernel.release): build the kernel first \
+                 (klpbuild modules), or name the directory of an installed kernel's headers",
+                objtree.display()
+            )
+        })?;
+        Origin::of_installed(&release, Some(objtree), choice)
+    }
+
+    /// The kernel of external modules that were built with klpbuild, with these modules.
+    ///
+    /// # Errors
+    /// As [`Origin::of_kernel`]; or a list of modules cannot be read.
+    pub fn of_external(context: &Context) -> Result<Origin> {
+        let mut origin = Origin::of_kernel(&context.objtree, &context.choice)?;
+        let Some(external) = &context.external else { return Ok(origin) };
+        let kind = Kbuild::detect(&context.srctree)?.era.modules();
+        for directory in external.extra_directories() {
+            if kind.is_there(&directory) {
+                let all = modules::list_external(&directory, kind, &external.root)?;
+                origin.objects.add_built(&directory, all, None);
+            }
+        }
+        if kind.is_there(&external.output) {
+            let own = modules::list_external(&external.output, kind, &external.root)?;
+            origin.objects.add_built(&external.output, own, None);
+        }
+        let own = [external.output.join("Module.symvers")];
+        origin.symvers.extend(external.extra_symvers().chain(own).filter(|path| path.is_file()));
+        origin.list = Some(external.output.join("Symbols.list")).filter(|list| list.is_file());
+        Ok(origin)
+    }
+
+    /// What a command was told to look at: an object tree, a list that may lie in one, or both. If nothing is said,
+    /// what `start` is: an object tree or the directory of an external module; else the kernel that KDIR names, or
+    /// that is running.
+    ///
+    /// # Errors
+    /// There is no such tree, or none at all.
+    pub fn named(start: &Path, arguments: &SourceArgs) -> Result<Origin> {
+        let choice = Choice::of(&arguments.kernel, start);
+        let mut origin = match (&arguments.objtree, &arguments.symbols) {
+            (Some(objtree), _) => {
+                let objtree = start.join(objtree);
+                ensure!(
+                    objtree.is_dir(),
+                    "{}: no such directory: --objtree names an object tree",
+                    objtree.display()
+                );
+                if objtree.join("Symbols.list").is_file() || arguments.symbols.is_none() {
+                    Origin::of_kernel(&objtree, &choice)?
+                } else {
+                    Origin::of_tree(&objtree)?
+                }
+            }
+            (None, Some(list)) => match start.join(list).parent() {
+                Some(tree) if Vmlinux::of_tree(tree).is_some() => Origin::of_tree(tree)?,
+                _ => Origin::default(),
+            },
+            (None, None) => Origin::around(start, &choice)?,
+        };
+        if arguments.symbols.is_none() && origin.list.is_none() && origin.installed.is_some() {
+            origin.make_list(None, false)?;
+        }
+        Ok(origin)
+    }
+
+    /// The kernel of a command that was started in `start`, without a word on which.
+    fn around(start: &Path, choice: &Choice) -> Result<Origin> {
+        if let Some(context) = State::at(start).context()? {
+            let context = if choice.names_files() { Context { choice: choice.clone(), ..context } } else { context };
+            return Origin::of_external(&context);
+        }
+        let is_tree = ["Symbols.list", "vmlinux", ".config", "include/config/kernel.release"]
+            .iter()
+            .any(|name| start.join(name).exists());
+        if is_tree {
+            return Origin::of_kernel(start, choice);
+        }
+        let places = choice.places();
+        if let Some(objtree) = crate::plan::kernel_directory(None, &places) {
+            return Origin::of_kernel(&objtree, choice);
+        }
+        match places.running() {
+            Some(release) if choice.names_files() || places.modules(&release).is_some() => {
+                Origin::of_installed(&release, None, choice)
+            }
+            _ => Ok(Origin { objtree: Some(start.to_path_buf()), ..Origin::default() }),
+        }
+    }
+
+    /// Provides for a map of the kernel's symbols. That of an installed kernel is cached; `fallback` is a directory
+    /// for it if it cannot be.
+    ///
+    /// # Errors
+    /// There is nothing to make it of, or an object cannot be read.
+    pub fn make_list(&mut self, fallback: Option<&Path>, quiet: bool) -> Result<()> {
+        if let (None, Some(kernel)) = (&self.list, &self.installed) {
+            self.list = Some(kernel.list(&self.objects, fallback, quiet)?);
+        }
+        Ok(())
+    }
+
+    /// Says what cannot be known of this kernel's symbols.
+    pub fn say_shortcomings(&self) {
+        self.installed.iter().flat_map(installed::Kernel::shortcomings).for_each(terminal::say);
+    }
+
+    /// The text of the map of the kernel's symbols: as it lies there, or made now, without being kept.
+    ///
+    /// # Errors
+    /// There is nothing to make it of, or an object cannot be read.
+    pub fn map_text(&self) -> Result<Vec<u8>> {
+        if let Some(list) = &self.list {
+            return Ok(fs_err::read(list)?);
+        }
+        let Some(objtree) = &self.objtree else { bail!("there is no kernel whose symbols could be mapped") };
+        let srctree = tree::source_if_known(objtree);
+        let kbuild = srctree.as_deref().map(Kbuild::detect).transpose()?;
+        let inputs = hook::inputs(objtree, srctree.as_deref(), kbuild.as_ref(), &[])?;
+        Ok(Map::make(&inputs)?.parts.concat())
+    }
+}

@@ -1,0 +1,234 @@
+//! External modules (M=) in every era, started in every way.
+
+use std::fs;
+use std::process::Command;
+
+use crate::space::{EXTERNAL_ERAS, Ran, Space};
+
+const PLAIN: &str = r#"
+#include <linux/module.h>
+int klog(const char *text);
+static int plain_hidden = 3;
+int plain_next(void) { return plain_hidden++ + klog("plain"); }
+EXPORT_SYMBOL(plain_next);
+"#;
+/// Refers to a variable of vmlinux and to one of the module beside it, neither exported, and to what vmlinux exports.
+const LIVEPATCH: &str = r#"
+#include <linux/module.h>
+MODULE_INFO(livepatch, "Y");
+int klog(const char *text);
+extern int hidden_counter;
+int lp_ext(void) { return hidden_counter + klog("lp"); }
+"#;
+const BAD: &str = "extern int nowhere_at_all;\nint bad_ext(void) { return nowhere_at_all; }\n";
+const MAKEFILE: &str = "obj-m += plain.o lp-ext.o\nobj-$(BAD_EXT) += bad-ext.o\n";
+
+/// A built kernel with external modules at `ext`.
+pub(crate) fn space(tree: &str) -> Space {
+    let space = Space::configured(tree);
+    space.make(&["O=../obj", "vmlinux", "modules"]).ok();
+    directory(&space, "ext", &[("Makefile", MAKEFILE), ("plain.c", PLAIN), ("lp-ext.c", LIVEPATCH), ("bad-ext.c", BAD)]);
+    space
+}
+
+fn directory(space: &Space, name: &str, files: &[(&str, &str)]) {
+    fs::create_dir(space.path(name)).unwrap();
+    for (file, text) in files {
+        fs::write(space.path(name).join(file), text).unwrap();
+    }
+}
+
+/// klpbuild in a directory, with KDIR in its environment.
+pub(crate) fn klpbuild_in(space: &Space, directory: &str, kdir: &str, arguments: &[&str]) -> Ran {
+    let mut command = space.command(Space::program());
+    command.current_dir(space.path(directory)).env_remove("KDIR").args(arguments);
+    if !kdir.is_empty() {
+        command.env("KDIR", space.path(kdir));
+    }
+    Ran::of(command.output().unwrap())
+}
+
+fn nm(space: &Space, object: &str) -> String {
+    Ran::of(Command::new("nm").arg(space.path(object)).output().unwrap()).ok().stdout
+}
+
+fn names(space: &Space, object: &str) -> String {
+    let script = format!("LC_ALL=C; export LC_ALL; nm -f posix {} | cut -d' ' -f1", space.path(object).display());
+    space.sh(&script).ok().stdout
+}
+
+fn sources(space: &Space, directory: &str) -> Vec<String> {
+    space.files(directory, "").into_keys().collect()
+}
+
+#[test]
+fn livepatches_are_built_and_converted_and_the_kernel_is_left_alone() {
+    for tree in EXTERNAL_ERAS {
+        let space = space(tree);
+        let kernel = || (space.files("obj", ""), space.stamps("obj"), space.files("src", ""));
+        let before = kernel();
+        let built = klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
+        assert!(built.stdout.contains("  KLP     Symbols.list\n"), "{tree}: {}", built.stdout);
+        assert!(built.stdout.contains("  KLP [M] lp-ext.ko\n"), "{tree}: {}", built.stdout);
+        assert!(built.stdout.contains("klpbuild: 6 modules, 1 livepatch; "), "{tree}: {}", built.stdout);
+        assert!(kernel() == before, "{tree}: the kernel's trees were written to");
+        // The kernel's part is that of `klpbuild symbols`; then comes the module that is no livepatch.
+        space.klpbuild(&["symbols", "--objtree", "../obj", "-o", "../kernel.list"]).ok();
+        let map = format!("{}*plain\n{}", space.read("kernel.list"), names(&space, "ext/plain.o"));
+        assert_eq!(space.read("ext/Symbols.list"), map, "{tree}");
+        assert_eq!(space.read("ext/modules.livepatch"), "lp-ext.ko\n");
+        let symbols = nm(&space, "ext/lp-ext.ko");
+        assert!(symbols.contains(" .klp.sym.vmlinux.hidden_counter,0\n"), "{tree}: {symbols}");
+        assert!(symbols.contains(" U klog\n") && !symbols.contains("U hidden"), "{tree}: {symbols}");
+        assert!(!space.read("ext/Module.symvers").contains("hidden_counter"), "{tree}");
+
+        // Nothing is built a second time, and a plain make of the kernel sees nothing to do.
+        let stamps = space.stamps("ext");
+        let again = klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
+        assert!(!again.steps().iter().any(|step| step.starts_with("CC") || step.starts_with("LD")), "{tree}: {:?}", again.steps());
+        assert_eq!(space.stamps("ext"), stamps, "{tree}");
+
+        // clean leaves what was there before.
+        klpbuild_in(&space, "ext", "obj", &["clean"]).ok();
+        assert_eq!(sources(&space, "ext"), ["Makefile", "bad-ext.c", "lp-ext.c", "plain.c"], "{tree}");
+        assert!(!space.path("ext/.klpbuild").exists() && kernel() == before, "{tree}");
+    }
+}
+
+#[test]
+fn modpost_stays_strict() {
+    for tree in EXTERNAL_ERAS {
+        let space = space(tree);
+        let ran = klpbuild_in(&space, "ext", "obj", &["modules", "BAD_EXT=m"]);
+        let message = "modpost: \"nowhere_at_all\" [";
+        assert!(ran.stderr.contains(message) && !ran.stderr.contains("\"hidden_counter\""), "{tree}: {}", ran.stderr);
+        // Up to 5.2, make itself has modpost only warn with M=.
+        let (code, level) = if tree == "era-a" { (0, "WARNING: ") } else { (2, "ERROR: ") };
+        let ran = ran.ends(code).says(&[level]);
+        assert!(ran.stderr.contains("bad-ext.ko] undefined!"), "{tree}: {}", ran.stderr);
+        // A livepatch that refers to nothing is refused in every era.
+        fs::write(space.path("ext/lp-ext.c"), LIVEPATCH.replace("hidden_counter", "hiden_counter")).unwrap();
+        klpbuild_in(&space, "ext", "obj", &["modules"]).ends(1).says(&[
+            "lp-ext.ko: Unable to find missing symbol: hiden_counter",
+            "the nearest names are hidden_counter (vmlinux)",
+        ]);
+    }
+}
+
+#[test]
+fn it_starts_where_kernel_developers_expect() {
+    for tree in EXTERNAL_ERAS {
+        let space = space(tree);
+        let at = |name: &str| space.path(name).display().to_string();
+        let (m, o) = (format!("M={}", at("ext")), format!("O={}", at("obj")));
+        let kdir = format!("KDIR={}", at("obj"));
+        let built = |ran: Ran, how: &str| {
+            let ran = ran.ok();
+            assert!(ran.stdout.contains("1 livepatch; "), "{tree}, {how}: {}", ran.stdout);
+            assert!(nm(&space, "ext/lp-ext.ko").contains(".klp.sym.vmlinux.hidden_counter,0"), "{tree}, {how}");
+            klpbuild_in(&space, "ext", "obj", &["clean"]).ok();
+        };
+        built(space.klpbuild(&["-C", "../obj", "modules", &m]), "-C objects M=");
+        built(space.klpbuild(&["modules", &m, &o]), "in the sources, O= M=");
+        built(klpbuild_in(&space, "ext", "", &["modules", &kdir]), "KDIR= on the command line");
+        built(klpbuild_in(&space, "", "", &["-C", "ext", "modules", &kdir]), "-C module");
+        built(klpbuild_in(&space, "", "obj", &["modules", "M=ext"]), "M= relative to where it starts");
+        built(klpbuild_in(&space, "ext", "src", &["modules", "O=../obj"]), "KDIR= sources, O=");
+        let mut command = space.command(Space::program());
+        command.args(["modules", &o]).env("KBUILD_EXTMOD", at("ext"));
+        built(Ran::of(command.output().unwrap()), "KBUILD_EXTMOD");
+    }
+}
+
+#[test]
+fn what_cannot_be_started_is_refused_with_advice() {
+    let space = space("era-c");
+    let sysroot = space.path("root").display().to_string();
+    fs::create_dir_all(space.path("root/proc/sys/kernel")).unwrap();
+    fs::write(space.path("root/proc/sys/kernel/osrelease"), "1.2.3-distro\n").unwrap();
+    klpbuild_in(&space, "ext", "", &["modules", "--sysroot", &sysroot]).ends(1).says(&[
+        "the headers of a kernel are needed: the kernel that is running, 1.2.3-distro, has none in ",
+        "root/lib/modules/1.2.3-distro/build; install them (klpbuild doctor says how), or name a kernel tree (KDIR=DIR)",
+    ]);
+    klpbuild_in(&space, "ext", "none", &["modules"]).ends(1).says(&["none: no such directory: KDIR names a kernel tree"]);
+    klpbuild_in(&space, "ext", "obj", &["modules", "MO=../out"]).ends(1).says(&["takes no MO="]);
+    directory(&space, "with blank", &[("Makefile", MAKEFILE)]);
+    klpbuild_in(&space, "with blank", "obj", &["modules"]).ends(1).says(&["with blank: make cannot build external modules"]);
+    directory(&space, "bare", &[("Makefile", "VERSION := 6\ninclude ../src/Makefile\n")]);
+    klpbuild_in(&space, "ext", "bare", &["modules"]).ends(1).says(&["bare has no .config: "]);
+}
+
+#[test]
+fn objects_may_lie_elsewhere() {
+    let space = space("era-d");
+    let before = space.files("ext", "");
+    klpbuild_in(&space, "ext", "obj", &["modules", "MO=../out"]).ok();
+    assert_eq!(space.files("ext", ""), before);
+    assert!(nm(&space, "out/lp-ext.ko").contains(".klp.sym.vmlinux.hidden_counter,0"));
+    assert!(space.read("out/Symbols.list").contains("\n*plain\n"));
+    klpbuild_in(&space, "ext", "obj", &["clean", "MO=../out"]).ok();
+    assert_eq!(sources(&space, "out"), Vec::<String>::new());
+}
+
+const USER: &str = r#"
+#include <linux/module.h>
+MODULE_INFO(livepatch, "Y");
+extern int plain_hidden;
+int plain_next(void);
+int lp_user(void) { return plain_hidden + plain_next(); }
+"#;
+
+/// KBUILD_EXTRA_SYMBOLS: what others export stays a normal symbol or becomes one of theirs, what they hide is theirs.
+#[test]
+fn modules_of_other_directories_are_known() {
+    for tree in EXTERNAL_ERAS {
+        let space = space(tree);
+        klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
+        let dump = space.path("ext/Module.symvers").display().to_string();
+        for (name, makefile, word) in [
+            ("typed", "obj-m += lp-user.o\n".to_owned(), format!("KBUILD_EXTRA_SYMBOLS={dump}")),
+            ("written", format!("obj-m += lp-user.o\nKBUILD_EXTRA_SYMBOLS := {dump}\n"), "V=".to_owned()),
+        ] {
+            directory(&space, name, &[("Makefile", &makefile), ("lp-user.c", USER)]);
+            let refused = klpbuild_in(&space, name, "obj", &["modules", &word]).ends(1);
+            // There is no klp_patch in it that says which object the code is for.
+            assert!(refused.stderr.contains("plain:plain_hidden,0, used in .text+0x"), "{tree}: {}", refused.stderr);
+            assert!(space.read(&format!("{name}/Symbols.list")).ends_with(&format!("*plain\n{}", names(&space, "ext/plain.o"))));
+            let symbols = nm(&space, &format!("{name}/lp-user.ko"));
+            assert!(symbols.contains(" U plain_hidden\n") && symbols.contains(" U plain_next\n"), "{symbols}");
+            let unknown = klpbuild_in(&space, name, "obj", &["modules", "KBUILD_EXTRA_SYMBOLS="]).ends(1);
+            assert!(unknown.stderr.contains("Unable to find missing symbol: plain_hidden"), "{tree}: {}", unknown.stderr);
+        }
+    }
+}
+
+/// A makefile may mark livepatches, also of directories below its own; `Kbuild` comes before `Makefile`.
+#[test]
+fn livepatches_are_known_by_flags() {
+    for tree in EXTERNAL_ERAS {
+        let space = space(tree);
+        let unmarked = LIVEPATCH.replace("MODULE_INFO(livepatch, \"Y\");", "MODULE_INFO(license, \"GPL\");");
+        fs::write(space.path("ext/lp-ext.c"), unmarked).unwrap();
+        fs::write(space.path("ext/Kbuild"), "include $(src)/flags.mk\nobj-m += plain.o lp-ext.o\n").unwrap();
+        fs::write(space.path("ext/Makefile"), "$(error Kbuild is there)\n").unwrap();
+        fs::write(space.path("ext/flags.mk"), "LIVEPATCH_lp-ext.o := y\n").unwrap();
+        klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
+        assert_eq!(space.read("ext/modules.livepatch"), "lp-ext.ko\n", "{tree}");
+        let info = fs::read(space.path("ext/lp-ext.ko")).unwrap();
+        assert!(info.windows(12).any(|bytes| bytes == b"livepatch=Y\0"), "{tree}");
+    }
+}
+
+/// Commands that are started beside the modules know the kernel and the modules from the last build.
+#[test]
+fn later_commands_know_what_was_built() {
+    let space = space("era-c");
+    klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
+    let found = klpbuild_in(&space, "ext", "", &["lookup", "plain_hidden", "hidden_counter"]).ok().stdout;
+    assert!(found.contains("  plain   plain.c      OBJECT  LOCAL    4     .data+0x0  1 of 1  no\n"), "{found}");
+    assert!(found.contains("  vmlinux  -            OBJECT  GLOBAL   4 "), "{found}");
+    klpbuild_in(&space, "ext", "", &["modules", "--no-convert", &format!("KDIR={}", space.path("obj").display())]).ok();
+    assert!(nm(&space, "ext/lp-ext.ko").contains(" U hidden_counter\n"));
+    klpbuild_in(&space, "ext", "", &["convert", "lp-ext.ko"]).ok();
+    assert!(nm(&space, "ext/lp-ext.ko").contains(".klp.sym.vmlinux.hidden_counter,0"));
+}
