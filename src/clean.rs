@@ -49,7 +49,8 @@ pub fn clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
 /// Something cannot be removed.
 pub fn cache(options: &Options) -> Result<Exit> {
     let directory = cache::directory();
-    let shown = directory.as_ref().map_or_else(|| "XDG_CACHE_HOME".to_owned(), |path| path.display().to_string());
+    let shown =
+        directory.as_ref().map_or_else(|| "XDG_CACHE_HOME".to_owned(), |path| path.display().to_string());
     if options.dry_run {
         if directory.is_some_and(|directory| directory.exists()) {
             terminal::out(format!("rm -r {shown}\n"));

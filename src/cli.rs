@@ -72,6 +72,11 @@ pub enum Command {
     /// Each stage is shown with what the kernel logged in it. A panic, an oops, a warning, a hang, and a load
     /// that the kernel refuses are failures, with exit status 1. --log FILE keeps the guest's whole console.
     Try(TryArgs),
+    /// Print what is there and what is missing for building livepatches for a kernel
+    ///
+    /// Looks at the kernel's options, headers, compiler, symbols and at programs, and names the package or command that
+    /// supplies what is missing. Exit status: 1 if something needed is missing.
+    Doctor(DoctorArgs),
     /// Run by the makefile fragment between compilation and modpost
     #[command(hide = true)]
     Hook,
@@ -277,21 +282,26 @@ pub struct TryArgs {
     /// Livepatches; several are loaded in this order, and unloaded in reverse
     #[arg(value_name = "LIVEPATCH.ko", required = true)]
     pub livepatches: Vec<PathBuf>,
-    /// Load a module before the livepatches (repeatable: in the order given)
-    #[arg(long, value_name = "MODULE.ko")]
+    /// Load a module before the livepatches (repeatable: in the order given): a file, or the name of a module of the
+    /// kernel, which comes with those it depends on
+    #[arg(long, value_name = "MODULE")]
     pub load: Vec<PathBuf>,
     /// Load a module after the livepatches (repeatable)
-    #[arg(long, value_name = "MODULE.ko")]
+    #[arg(long, value_name = "MODULE")]
     pub load_after: Vec<PathBuf>,
     /// Run COMMAND in the guest's shell before, while and after the livepatches are enabled
     #[arg(long, value_name = "COMMAND")]
     pub run: Option<String>,
-    /// The object tree [default: the current directory]
+    /// The object tree, or the headers of an installed kernel [default: the current directory, or what the external
+    /// module there was built for]
     #[arg(long, value_name = "DIR")]
     pub objtree: Option<PathBuf>,
-    /// The kernel to boot [default: arch/x86/boot/bzImage of the object tree]
+    /// The kernel to boot [default: arch/x86/boot/bzImage of the object tree, or /boot/vmlinuz-RELEASE]
     #[arg(long, value_name = "IMAGE")]
     pub kernel: Option<PathBuf>,
+    /// Where an installed kernel has its symbols.
+    #[command(flatten)]
+    pub installed: KernelArgs,
     /// Give up after so long
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub timeout: u64,
@@ -301,6 +311,17 @@ pub struct TryArgs {
     /// What runs the guest
     #[arg(long, value_name = "ACCEL", value_enum, default_value_t)]
     pub accel: AccelKind,
+}
+
+/// Arguments of `klpbuild doctor`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DoctorArgs {
+    /// The kernel's headers or object tree [default: this directory, KDIR, or those of the kernel that is running]
+    #[arg(value_name = "KDIR")]
+    pub kdir: Option<PathBuf>,
+    /// Where an installed kernel has its symbols.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
 }
 
 /// What runs the guest of `klpbuild try`.

@@ -105,11 +105,8 @@ mod tests {
         (dir, path)
     }
 
-    const TOOLS: [(&str, &str); 3] = [
-        ("xz --check=crc32 --lzma2=dict=1MiB", ".xz"),
-        ("gzip -n", ".gz"),
-        ("zstd -q --rm -T0 -19", ".zst"),
-    ];
+    const TOOLS: [(&str, &str); 3] =
+        [("xz --check=crc32 --lzma2=dict=1MiB", ".xz"), ("gzip -n", ".gz"), ("zstd -q --rm -T0 -19", ".zst")];
 
     #[test]
     fn every_way_of_packing_is_undone() {

@@ -27,8 +27,8 @@ use crate::livepatch::patch::Patch;
 use crate::livepatch::special;
 use crate::plan;
 use crate::signal::Watch;
-use crate::symbols::output;
 use crate::symbols::origin::Origin;
+use crate::symbols::output;
 use crate::symbols::sources::{Sources, named as sources};
 use crate::terminal;
 

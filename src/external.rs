@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::symbols::modules::{self, ListKind, Module};
+
 /// The directory of external modules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct External {
@@ -35,10 +37,21 @@ impl External {
     /// The directories of those modules, each once.
     pub fn extra_directories(&self) -> Vec<PathBuf> {
         let directories = self.extra_symvers().filter_map(|path| fs_err::canonicalize(path.parent()?).ok());
-        let mut directories: Vec<PathBuf> = directories.filter(|directory| *directory != self.output).collect();
+        let mut directories: Vec<PathBuf> =
+            directories.filter(|directory| *directory != self.output).collect();
         directories.sort();
         directories.dedup();
         directories
+    }
+
+    /// The modules that were built in the directory of others.
+    ///
+    /// # Errors
+    /// As [`modules::list_external`].
+    pub fn list_extra(&self, directory: &Path, kind: ListKind) -> Result<Vec<Module>> {
+        // Where make stood when it wrote their list.
+        let root = if self.root == self.output { directory } else { &self.root };
+        if kind.is_there(directory) { modules::list_external(directory, kind, root) } else { Ok(Vec::new()) }
     }
 
     /// Whether `directory` has a kbuild makefile: `Kbuild`, or else `Makefile` (scripts/Makefile.build).

@@ -13,8 +13,8 @@ use crate::external::{self, External};
 use crate::make::makeflags;
 use crate::modpost::{self, Beyond, Verdict};
 use crate::state::State;
-use crate::symbols::map::{Inputs, Map};
 use crate::symbols::flags::{self, Makefiles};
+use crate::symbols::map::{Inputs, Map};
 use crate::symbols::modules;
 use crate::symbols::objects::Vmlinux;
 use crate::symbols::output::{self, Written};
@@ -151,7 +151,8 @@ pub fn external_step(
         output::replace(&state.dump(), &state.temporary(), &[verdict.dump()])?;
         let dump = state.dump().display().to_string();
         // On make's command line, it stands in for what the modules' makefile says.
-        let dumps: Vec<&str> = external.extra_symbols.iter().map(String::as_str).chain([dump.as_str()]).collect();
+        let dumps: Vec<&str> =
+            external.extra_symbols.iter().map(String::as_str).chain([dump.as_str()]).collect();
         arguments = format!("KBUILD_EXTRA_SYMBOLS='{}'", dumps.join(" "));
     }
     fs::write(state.modpost_arguments(), arguments)?;
@@ -228,7 +229,8 @@ pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
 fn remove_outdated(root: &Path, map: &Map, inputs: &Inputs, context: &Context) -> Result<()> {
     let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let kernel = ["vmlinux", "Module.symvers"].map(|name| context.objtree.join(name));
-    let objects = kernel.iter().chain(&context.kernel_list).chain(inputs.modules.iter().map(|(_, object)| object));
+    let objects =
+        kernel.iter().chain(&context.kernel_list).chain(inputs.modules.iter().map(|(_, object)| object));
     let Some(newest) = objects.filter_map(|path| modified(path)).max() else { return Ok(()) };
     for livepatch in &map.livepatches {
         let path = root.join(livepatch.module.ko());

@@ -106,11 +106,18 @@ impl Kernel {
         let Some(directory) = &self.modules else { return Ok(objects) };
         for file in places::modules_below(directory)? {
             let relative = file.strip_prefix(directory).unwrap_or(&file).to_string_lossy().into_owned();
-            let Some(stem) = unpacked_name(&relative).strip_suffix(".ko").map(str::to_owned) else { continue };
+            let Some(stem) = unpacked_name(&relative).strip_suffix(".ko").map(str::to_owned) else {
+                continue;
+            };
             let name = Module { stem: stem.clone() }.name();
             objects.add_installed(name, file, self.places.debug_of(&self.release, &stem));
         }
         Ok(objects)
+    }
+
+    /// Where its image may be, from which it is booted.
+    pub fn images(&self) -> Vec<PathBuf> {
+        self.places.images(&self.release)
     }
 
     /// What is not known of its symbols, for whoever gets to see less than with a vmlinux.
@@ -156,7 +163,7 @@ impl Kernel {
 /// Says that something does not fit; with `force`, that is only a warning.
 fn object(force: bool, message: &str) -> Result<()> {
     ensure!(force, "{message}; name the right one, or use --force if you know better");
-    terminal::say(format_args!("warning: {message}; used all the same (--force)"));
+    terminal::say_once(format_args!("warning: {message}; used all the same (--force)"));
     Ok(())
 }
 

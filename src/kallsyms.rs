@@ -126,14 +126,19 @@ impl SystemMap {
 
 /// Goes through the lines of a list like System.map and /proc/kallsyms, `ffffffff81000000 T name`: address, type as
 /// nm has it, and name. Symbols of modules, with `[module]` after them, are left out.
-fn each_line(path: &Path, wanted: impl Fn(&[u8]) -> bool, mut take: impl FnMut(u64, u8, &[u8])) -> Result<()> {
+fn each_line(
+    path: &Path,
+    wanted: impl Fn(&[u8]) -> bool,
+    mut take: impl FnMut(u64, u8, &[u8]),
+) -> Result<()> {
     // Line by line, in a buffer that is used again and again.
     let mut reader = BufReader::with_capacity(1 << 18, fs::File::open(path)?);
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line)? > 0 {
         if let Some((address, kind, name)) = entry(line.trim_ascii_end())
             && wanted(name)
-            && let Some(address) = std::str::from_utf8(address).ok().and_then(|a| u64::from_str_radix(a, 16).ok())
+            && let Some(address) =
+                std::str::from_utf8(address).ok().and_then(|a| u64::from_str_radix(a, 16).ok())
         {
             take(address, kind, name);
         }
@@ -180,8 +185,7 @@ pub fn counted<'a>(definitions: &'a [Definition], map: Option<&SystemMap>) -> Ve
         Some(map) => map.has(definition),
         // Absolute local symbols ("a" of nm) are dropped, too.
         None => {
-            let is_absolute =
-                definition.section.is_none() && definition.binding == Binding::Local;
+            let is_absolute = definition.section.is_none() && definition.binding == Binding::Local;
             !is_dropped(&definition.name) && !is_absolute
         }
     };

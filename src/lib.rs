@@ -37,6 +37,7 @@ pub mod clean;
 pub mod cli;
 pub mod compressed;
 pub mod convert;
+pub mod doctor;
 pub mod dwarf;
 pub mod elf;
 pub mod exit;
@@ -76,8 +77,7 @@ use crate::plan::{Conversion, Plan};
 /// klpbuild found a problem; nothing is left half done.
 pub fn run(cli: &Cli) -> Result<Exit> {
     let options = &cli.options;
-    let plan =
-        |words: &[String]| Plan::resolve(options, words, &[], &KernelArgs::default());
+    let plan = |words: &[String]| Plan::resolve(options, words, &[], &KernelArgs::default());
     match &cli.command {
         Command::Modules(args) => {
             let mut plan = Plan::resolve(options, &args.words, &args.make_options, &args.kernel)?;
@@ -96,6 +96,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Verify(args) => verify::command(options, args),
         Command::Header(args) => header::header(options, args),
         Command::Try(args) => trial::run(options, args),
+        Command::Doctor(args) => doctor::doctor(options, args),
         Command::Hook => hook::run().map(|()| Exit::Done),
     }
 }

@@ -110,13 +110,19 @@ impl Plan {
         let output = variables.typed("O").or_else(|| variables.anywhere("KBUILD_OUTPUT"));
         let output = output.map(|output| start.join(output));
         let tree = Tree::locate(&directory, output.as_deref())?;
-        let external =
-            module.map(|module| external(&tree, &module, &variables, &start, directory != start)).transpose()?;
+        let external = module
+            .map(|module| external(&tree, &module, &variables, &start, directory != start))
+            .transpose()?;
         let state = State::at(external.as_ref().map_or(&tree.objtree, |external| &external.output));
         let config = variables.anywhere("KCONFIG_CONFIG").unwrap_or_else(|| ".config".to_owned());
         Ok(Plan {
             goals: goals.into_iter().cloned().collect(),
-            variables: variables.0.iter().filter(|word| !is_place(word)).map(|word| (*word).clone()).collect(),
+            variables: variables
+                .0
+                .iter()
+                .filter(|word| !is_place(word))
+                .map(|word| (*word).clone())
+                .collect(),
             make_options: make_options.to_vec(),
             keep_going: options.keep_going,
             view: View::choose(options.progress, options.quiet, Surroundings::look()),
@@ -295,7 +301,9 @@ fn is_place(word: &str) -> bool {
 /// belongs to the kernel that is running, if that is there.
 pub(crate) fn kernel_directory(typed: Option<PathBuf>, places: &Places) -> Option<PathBuf> {
     let environment = || std::env::var_os("KDIR").filter(|value| !value.is_empty()).map(PathBuf::from);
-    typed.or_else(environment).or_else(|| Some(places.build(&places.running()?)).filter(|build| build.is_dir()))
+    typed
+        .or_else(environment)
+        .or_else(|| Some(places.build(&places.running()?)).filter(|build| build.is_dir()))
 }
 
 /// The kernel's directory, and that of external modules as it was given: a klpbuild that is started in a kernel tree
@@ -357,7 +365,8 @@ fn external(
     External::check_path(&output)?;
     // As it was typed, if that is how make finds it.
     let is_relative = !has_output && !from_start;
-    let argument = if is_relative { module.trim_end_matches('/').to_owned() } else { given.display().to_string() };
+    let argument =
+        if is_relative { module.trim_end_matches('/').to_owned() } else { given.display().to_string() };
     let argument = if argument.is_empty() { "/".to_owned() } else { argument };
     External::check_path(Path::new(&argument))?;
     let root = if has_output { output.clone() } else { tree.objtree.clone() };

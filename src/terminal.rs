@@ -3,8 +3,10 @@
 //! A reader that went away (`klpbuild modules | head`) is no reason to stop a build: errors of writing are
 //! ignored.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
+use std::sync::Mutex;
 
 use anyhow::Result;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
@@ -121,6 +123,16 @@ pub fn err(text: impl AsRef<[u8]>) {
 pub fn say(message: impl Display) {
     for line in message.to_string().lines() {
         err(format!("klpbuild: {line}\n"));
+    }
+}
+
+/// Likewise, but each word only once in a process: more than one step may come across its reason.
+pub fn say_once(message: impl Display) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let message = message.to_string();
+    let is_new = SAID.lock().map_or(true, |mut said| said.insert(message.clone()));
+    if is_new {
+        say(message);
     }
 }
 

@@ -7,8 +7,8 @@ use object::read::elf::{FileHeader, SectionHeader as _};
 use object::{Endianness, FileKind};
 
 use crate::dwarf;
-use crate::elf::{Data, Machine, open};
 use crate::elf::image::{Home, Image};
+use crate::elf::{Data, Machine, open};
 
 /// The lines of C of a relocatable object.
 #[derive(Debug)]

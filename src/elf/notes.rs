@@ -70,7 +70,8 @@ pub fn banner(path: &Path) -> Result<Option<String>> {
     let Some(address) = found.definitions.first().map(|definition| definition.value) else { return Ok(None) };
     let Some(bytes) = memory::read(path, address, LONGEST)? else { return Ok(None) };
     let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
-    Ok(Some(String::from_utf8_lossy(text).trim_end().to_owned()).filter(|text| text.starts_with("Linux version ")))
+    Ok(Some(String::from_utf8_lossy(text).trim_end().to_owned())
+        .filter(|text| text.starts_with("Linux version ")))
 }
 
 /// Whether the file at `path` is a program that x86-64 runs without an interpreter: statically linked.

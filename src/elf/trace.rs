@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::elf::{Machine, memory};
 use crate::elf::definitions::{self, Definition};
 use crate::elf::image::Image;
+use crate::elf::{Machine, memory};
 use crate::livepatch::patch;
 
 /// Sections of a module that list the places (`__mcount_loc`, or `__patchable_function_entries`).
@@ -36,10 +36,8 @@ impl Sites {
         let size = if found.is_64 { 8 } else { 4 };
         let bytes = memory::read(path, start, stop.saturating_sub(start))?.unwrap_or_default();
         let addresses = bytes.chunks_exact(size).map(|bytes| super::number(found.endian, bytes));
-        let sites: Vec<(String, u64)> = addresses
-            .filter(|&address| address != 0)
-            .map(|address| (String::new(), address))
-            .collect();
+        let sites: Vec<(String, u64)> =
+            addresses.filter(|&address| address != 0).map(|address| (String::new(), address)).collect();
         Ok((!sites.is_empty()).then(|| Sites { sites, slack: slack(found.machine) }))
     }
 

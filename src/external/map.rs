@@ -1,7 +1,7 @@
 //! The map of a kernel with external modules: the kernel's part as it lies there, then the modules' own objects,
 //! and those of modules that KBUILD_EXTRA_SYMBOLS names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use fs_err as fs;
@@ -32,7 +32,12 @@ pub struct Prepared {
 ///
 /// # Errors
 /// A list of modules or an object cannot be read, or a makefile cannot be evaluated.
-pub fn prepare(context: &Context, external: &External, kbuild: &Kbuild, variables: &[String]) -> Result<Prepared> {
+pub fn prepare(
+    context: &Context,
+    external: &External,
+    kbuild: &Kbuild,
+    variables: &[String],
+) -> Result<Prepared> {
     let kind = kbuild.era.modules();
     let own = modules::list_external(&external.output, kind, &external.root)?;
     let release = kernel::release(&context.objtree).unwrap_or_default();
@@ -62,17 +67,10 @@ pub fn prepare(context: &Context, external: &External, kbuild: &Kbuild, variable
 }
 
 /// Modules that others have built, with absolute stems; of livepatches among them there is nothing to be had.
-fn others(
-    directory: &std::path::Path,
-    kind: modules::ListKind,
-    external: &External,
-) -> Result<Vec<(Module, PathBuf)>> {
-    if !kind.is_there(directory) {
-        return Ok(Vec::new());
-    }
+fn others(directory: &Path, kind: modules::ListKind, external: &External) -> Result<Vec<(Module, PathBuf)>> {
     let livepatches = fs::read_to_string(directory.join("modules.livepatch")).unwrap_or_default();
     let mut found = Vec::new();
-    for module in modules::list_external(directory, kind, &external.root)? {
+    for module in external.list_extra(directory, kind)? {
         let object = directory.join(format!("{}.o", module.stem));
         if object.is_file() && !livepatches.lines().any(|line| line == module.ko()) {
             let stem = directory.join(&module.stem).to_string_lossy().into_owned();
@@ -102,8 +100,15 @@ impl Prepared {
                 context.objtree.display()
             );
         };
-        self.map.names += objects.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"*")).count();
-        self.map.modules += objects.split(|&byte| byte == b'\n').filter(|line| line.starts_with(b"*")).count().saturating_sub(1);
+        self.map.names += objects
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty() && !line.starts_with(b"*"))
+            .count();
+        self.map.modules += objects
+            .split(|&byte| byte == b'\n')
+            .filter(|line| line.starts_with(b"*"))
+            .count()
+            .saturating_sub(1);
         self.map.parts.insert(1, objects.to_vec());
         self.beyond.text = text;
         Ok(())

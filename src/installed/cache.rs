@@ -72,16 +72,25 @@ impl Kernel {
             match keep(place, &map, &made_of) {
                 Ok(list) => return Ok(list),
                 Err(error) => {
-                    terminal::say(format_args!("cannot keep the map of symbols in {}: {error:#}", place.display()));
+                    terminal::say(format_args!(
+                        "cannot keep the map of symbols in {}: {error:#}",
+                        place.display()
+                    ));
                     last = Some(error);
                 }
             }
         }
-        Err(last.unwrap_or_else(|| anyhow::anyhow!("there is no place for the map of symbols: set XDG_CACHE_HOME")))
+        Err(last.unwrap_or_else(|| {
+            anyhow::anyhow!("there is no place for the map of symbols: set XDG_CACHE_HOME")
+        }))
     }
 
     fn made_of(&self, vmlinux: &Path, objects: &Objects) -> Result<String> {
-        let mut text = format!("{MADE_OF}\nkernel {} {}\n", self.release, self.build_id.as_deref().map_or_else(String::new, hex));
+        let mut text = format!(
+            "{MADE_OF}\nkernel {} {}\n",
+            self.release,
+            self.build_id.as_deref().map_or_else(String::new, hex)
+        );
         for file in std::iter::once(vmlinux.to_path_buf()).chain(objects.files().map(|(_, file)| file)) {
             let meta = fs::metadata(&file)?;
             writeln!(text, "{} {} {}", meta.len(), meta.mtime(), file.display())?;
@@ -90,10 +99,7 @@ impl Kernel {
     }
 
     fn make(&self, objects: &Objects) -> Result<Map> {
-        let modules = objects
-            .files()
-            .map(|(name, file)| (Module { stem: name.clone() }, file))
-            .collect();
+        let modules = objects.files().map(|(name, file)| (Module { stem: name.clone() }, file)).collect();
         let inputs = Inputs {
             vmlinux: self.vmlinux.clone(),
             modules,

@@ -42,7 +42,8 @@ impl Identity {
             if release != self.release {
                 return Ok(Some(format!("{shown} is {release}'s, and not {}'s", self.release)));
             }
-            if let Some(version) = self.version.as_ref().filter(|version| !banner.ends_with(version.as_str())) {
+            if let Some(version) = self.version.as_ref().filter(|version| !banner.ends_with(version.as_str()))
+            {
                 return Ok(Some(format!(
                     "{shown} is another build of {release}: the headers are of {version:?}, and it says {banner:?}"
                 )));

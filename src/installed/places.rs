@@ -72,7 +72,9 @@ impl Places {
     pub fn modules(&self, release: &str) -> Option<PathBuf> {
         let directories = ["lib/modules", "usr/lib/modules"].map(|place| self.at(place).join(release));
         // A directory with the link `build` alone is what headers leave.
-        directories.into_iter().find(|directory| ["kernel", "updates", "extra"].iter().any(|d| directory.join(d).is_dir()))
+        directories
+            .into_iter()
+            .find(|directory| ["kernel", "updates", "extra"].iter().any(|d| directory.join(d).is_dir()))
     }
 
     /// Where the debugging information of the module `stem` (a path below the modules' directory, without suffix)
@@ -98,10 +100,10 @@ impl Places {
 
     /// Where its configuration may be, beside that of the headers.
     pub fn configs(&self, release: &str) -> Vec<PathBuf> {
-        [format!("boot/config-{release}"), format!("lib/modules/{release}/config")]
-            .iter()
-            .map(|path| self.at(path))
-            .collect()
+        let installed = [format!("boot/config-{release}"), format!("lib/modules/{release}/config")];
+        // CONFIG_IKCONFIG_PROC
+        let running = (self.running().as_deref() == Some(release)).then(|| self.at("proc/config.gz"));
+        installed.iter().map(|path| self.at(path)).chain(running).collect()
     }
 
     /// The link to what modules are built with.
@@ -183,7 +185,8 @@ pub fn modules_below(directory: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     // depmod.d(5): `updates` comes before what is built in, whatever else there is.
-    let is_update = |path: &PathBuf| path.strip_prefix(directory).is_ok_and(|rest| rest.starts_with("updates"));
+    let is_update =
+        |path: &PathBuf| path.strip_prefix(directory).is_ok_and(|rest| rest.starts_with("updates"));
     found.sort_by_cached_key(|path| (is_update(path), path.clone()));
     Ok(found)
 }

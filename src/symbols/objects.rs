@@ -56,11 +56,7 @@ impl Vmlinux {
 #[derive(Debug, Clone)]
 enum Files {
     /// In an object tree, or in the directory of an external module.
-    Built {
-        root: PathBuf,
-        module: Module,
-        prelink: Option<String>,
-    },
+    Built { root: PathBuf, module: Module, prelink: Option<String> },
     /// Where modules are installed, maybe packed; `debug` is where its debugging information may be.
     Installed { file: PathBuf, debug: Vec<PathBuf> },
 }
@@ -98,8 +94,11 @@ impl Objects {
         let livepatches = fs::read_to_string(root.join("modules.livepatch")).unwrap_or_default();
         let livepatches: HashSet<&str> = livepatches.lines().collect();
         for module in modules.into_iter().filter(|module| !livepatches.contains(module.ko().as_str())) {
-            let files =
-                Files::Built { root: root.to_path_buf(), prelink: prelink.map(str::to_owned), module: module.clone() };
+            let files = Files::Built {
+                root: root.to_path_buf(),
+                prelink: prelink.map(str::to_owned),
+                module: module.clone(),
+            };
             self.modules.insert(module.name(), files);
         }
     }

@@ -103,10 +103,8 @@ impl Origin {
         let Some(external) = &context.external else { return Ok(origin) };
         let kind = Kbuild::detect(&context.srctree)?.era.modules();
         for directory in external.extra_directories() {
-            if kind.is_there(&directory) {
-                let all = modules::list_external(&directory, kind, &external.root)?;
-                origin.objects.add_built(&directory, all, None);
-            }
+            let all = external.list_extra(&directory, kind)?;
+            origin.objects.add_built(&directory, all, None);
         }
         if kind.is_there(&external.output) {
             let own = modules::list_external(&external.output, kind, &external.root)?;
@@ -155,7 +153,8 @@ impl Origin {
     /// The kernel of a command that was started in `start`, without a word on which.
     fn around(start: &Path, choice: &Choice) -> Result<Origin> {
         if let Some(context) = State::at(start).context()? {
-            let context = if choice.names_files() { Context { choice: choice.clone(), ..context } } else { context };
+            let context =
+                if choice.names_files() { Context { choice: choice.clone(), ..context } } else { context };
             return Origin::of_external(&context);
         }
         let is_tree = ["Symbols.list", "vmlinux", ".config", "include/config/kernel.release"]
@@ -176,6 +175,20 @@ impl Origin {
         }
     }
 
+    /// The kernel to be booted: that of the object tree `objtree`, or the one that a command started in `start` is
+    /// about.
+    ///
+    /// # Errors
+    /// There is no such directory, or what is found is of another kernel.
+    pub fn to_boot(start: &Path, objtree: Option<&Path>, choice: &Choice) -> Result<Origin> {
+        let Some(objtree) = objtree else { return Origin::around(start, choice) };
+        let objtree = fs_err::canonicalize(start.join(objtree)).context("cannot enter the object tree")?;
+        match kernel::release(&objtree) {
+            Some(_) => Origin::of_kernel(&objtree, choice),
+            None => Origin::of_tree(&objtree),
+        }
+    }
+
     /// Provides for a map of the kernel's symbols. That of an installed kernel is cached; `fallback` is a directory
     /// for it if it cannot be.
     ///
@@ -190,7 +203,7 @@ impl Origin {
 
     /// Says what cannot be known of this kernel's symbols.
     pub fn say_shortcomings(&self) {
-        self.installed.iter().flat_map(installed::Kernel::shortcomings).for_each(terminal::say);
+        self.installed.iter().flat_map(installed::Kernel::shortcomings).for_each(terminal::say_once);
     }
 
     /// The text of the map of the kernel's symbols: as it lies there, or made now, without being kept.

@@ -187,7 +187,8 @@ impl Sources {
         let all = wanted.with(&TELLTALES);
         // vmlinux nearly always has a part in it: it is read while the map is searched.
         let search = || self.list.as_deref().map(|list| list::search(list, &all, self.spelling)).transpose();
-        let read = || self.objects.vmlinux.as_ref().map(|vmlinux| self.read_vmlinux(vmlinux, &all)).transpose();
+        let read =
+            || self.objects.vmlinux.as_ref().map(|vmlinux| self.read_vmlinux(vmlinux, &all)).transpose();
         let (hits, vmlinux) = rayon::join(search, read);
         let (hits, mut vmlinux) = (hits?, vmlinux?);
         let modules = &self.objects;
@@ -270,7 +271,12 @@ impl Sources {
     }
 
     /// The definitions in a module, with their positions (S5), and the machine it is for.
-    fn read_module(&self, object: &str, file: &Path, wanted: &Wanted) -> Result<(Vec<Named>, Option<Machine>)> {
+    fn read_module(
+        &self,
+        object: &str,
+        file: &Path,
+        wanted: &Wanted,
+    ) -> Result<(Vec<Named>, Option<Machine>)> {
         let mut found = definitions::find(file, |name| wanted.has(name))?;
         if let Some(debug) = self.objects.debug_file(object) {
             add_source_files(&mut found.definitions, file, debug, wanted)?;
@@ -361,7 +367,9 @@ fn add_source_files(
     let whole = definitions::find(debug, |name| wanted.has(name))?.definitions;
     for definition in definitions.iter_mut().filter(|definition| definition.file.is_none()) {
         let is_same = |other: &&Definition| {
-            other.name == definition.name && other.value == definition.value && other.section == definition.section
+            other.name == definition.name
+                && other.value == definition.value
+                && other.section == definition.section
         };
         definition.file = whole.iter().find(is_same).and_then(|other| other.file.clone());
     }

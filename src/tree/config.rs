@@ -1,10 +1,11 @@
 //! The kernel's configuration, as far as klpbuild has to know it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use fs_err as fs;
+
+use crate::compressed;
 
 /// What `.config` says of the options that are on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Config {
     pub livepatch: bool,
     /// All that are `y`, without `CONFIG_`.
     set: BTreeSet<String>,
+    /// All that are texts.
+    texts: BTreeMap<String, String>,
 }
 
 impl Config {
@@ -23,12 +26,27 @@ impl Config {
     /// # Errors
     /// The file cannot be read.
     pub fn read(path: &Path) -> Result<Config> {
-        let text = fs::read(path).context("cannot read the kernel's configuration")?;
+        let text = compressed::read(path).context("cannot read the kernel's configuration")?;
         let text = String::from_utf8_lossy(&text);
         let option =
             |line: &str| Some(line.trim_end().strip_prefix("CONFIG_")?.strip_suffix("=y")?.to_owned());
         let set: BTreeSet<String> = text.lines().filter_map(option).collect();
-        Ok(Config { modules: set.contains("MODULES"), livepatch: set.contains("LIVEPATCH"), set })
+        let text_of = |line: &str| {
+            let (name, value) = line.trim_end().strip_prefix("CONFIG_")?.split_once('=')?;
+            let value = value.strip_prefix('"')?.strip_suffix('"')?;
+            Some((name.to_owned(), value.replace("\\\"", "\"").replace("\\\\", "\\")))
+        };
+        let mut texts: BTreeMap<String, String> = text.lines().filter_map(text_of).collect();
+        // Before there was CONFIG_CC_VERSION_TEXT, a comment told the compiler.
+        if let Some(compiler) = text.lines().find_map(|line| line.strip_prefix("# Compiler: ")) {
+            texts.entry("CC_VERSION_TEXT".to_owned()).or_insert_with(|| compiler.to_owned());
+        }
+        Ok(Config { modules: set.contains("MODULES"), livepatch: set.contains("LIVEPATCH"), set, texts })
+    }
+
+    /// The value of the option `name` (without `CONFIG_`), if that is a text.
+    pub fn string(&self, name: &str) -> Option<String> {
+        self.texts.get(name).cloned()
     }
 
     /// Whether the option `name` (without `CONFIG_`) is `y`.
@@ -40,6 +58,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fs_err as fs;
 
     #[test]
     fn only_whole_names_that_are_set_count() {

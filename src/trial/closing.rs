@@ -73,6 +73,7 @@ mod tests {
             name: String::new(),
             release: None,
             livepatch: true,
+            depends: Vec::new(),
         };
         assert_eq!(summary(&[module("a.ko")], true), "a.ko loads, applies, reverts and unloads");
         assert_eq!(summary(&[module("a.ko")], false), "a.ko loads, applies and reverts");

@@ -95,7 +95,7 @@ impl Content<'_> {
                 let place = format!("{HERE}/{group}/{index:04}");
                 archive.directory(&place)?;
                 archive.file(&format!("{place}/name"), 0o644, format!("{}\n", module.name).as_bytes())?;
-                archive.file(&format!("{place}/{}", module.file), 0o644, &fs::read(&module.path)?)?;
+                archive.file(&format!("{place}/{}", module.file), 0o644, &module.bytes()?)?;
             }
         }
         cpio::newc::trailer(&mut archive.out)?.flush()?;
@@ -147,8 +147,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, file) = (dir.path().join("a 'b.ko"), "a 'b.ko".to_owned());
         fs::write(&path, "abc").unwrap();
-        let module =
-            Module { path: path.clone(), file, name: "a_b".to_owned(), release: None, livepatch: true };
+        let module = Module {
+            path: path.clone(),
+            file,
+            name: "a_b".to_owned(),
+            release: None,
+            livepatch: true,
+            depends: Vec::new(),
+        };
         let archive = dir.path().join("i.cpio");
         let content = Content {
             busybox: &path,

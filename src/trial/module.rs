@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::compressed::{self, unpacked_name};
 use crate::elf::Object;
 
 /// A module file.
@@ -19,6 +20,8 @@ pub struct Module {
     pub release: Option<String>,
     /// Whether it is a livepatch.
     pub livepatch: bool,
+    /// The modules that have to be loaded before it, by run-time name.
+    pub depends: Vec<String>,
 }
 
 impl Module {
@@ -36,8 +39,9 @@ impl Module {
                 .map(|value| String::from_utf8_lossy(value).into_owned())
         };
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = unpacked_name(&file).to_owned();
         let Some(stem) = file.strip_suffix(".ko") else {
-            bail!("{shown} is not named like a module: a file that ends in .ko is wanted");
+            bail!("{shown} is not named like a module: a file that ends in .ko is wanted, packed or not");
         };
         ensure!(
             object.modinfo().next().is_some(),
@@ -49,6 +53,9 @@ impl Module {
             // include/linux/vermagic.h: the release is the first word.
             release: value("vermagic").and_then(|magic| magic.split(' ').next().map(str::to_owned)),
             livepatch: value("livepatch").as_deref() == Some("Y"),
+            depends: value("depends").map_or_else(Vec::new, |names| {
+                names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
+            }),
             file,
         })
     }
@@ -76,11 +83,11 @@ impl Module {
         Ok(module)
     }
 
-    /// How many bytes the file has.
+    /// The module's bytes, unpacked.
     ///
     /// # Errors
-    /// The file is gone.
-    pub fn size(&self) -> Result<u64> {
-        Ok(fs_err::metadata(&self.path).context("a module is gone")?.len())
+    /// The file is gone, or damaged.
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        compressed::read(&self.path).context("a module is gone")
     }
 }

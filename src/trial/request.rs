@@ -7,9 +7,16 @@ use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
 use crate::cli::{AccelKind, Options, TryArgs};
+use crate::elf::image::Image;
 use crate::elf::notes;
+use crate::installed::Choice;
+use crate::livepatch::patch::Patch;
 use crate::plan;
 use crate::program;
+use crate::symbols::objects::{Objects, Vmlinux};
+use crate::symbols::origin::Origin;
+use crate::symbols::sources::VMLINUX;
+use crate::terminal;
 use crate::tree;
 use crate::tree::config::Config;
 use crate::trial::module::Module;
@@ -68,28 +75,32 @@ impl Request {
     /// Something is missing, or does not fit the kernel at hand.
     pub fn resolve(options: &Options, arguments: &TryArgs) -> Result<Request> {
         let start = plan::start(options)?;
-        let objtree = arguments.objtree.as_ref().map_or(start.clone(), |objtree| start.join(objtree));
-        let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
-        let release = tree::kernel::release(&objtree);
-        let modules = |paths: &[PathBuf], livepatch: bool| -> Result<Vec<Module>> {
-            paths
-                .iter()
-                .map(|path| Module::expect(&start.join(path), livepatch, release.as_deref()))
-                .collect()
-        };
-        let livepatches = modules(&arguments.livepatches, true)?;
-        let (before, after) = (modules(&arguments.load, false)?, modules(&arguments.load_after, false)?);
-        let config = configuration(&objtree, arguments.kernel.is_some())?;
-        let vmlinux = objtree.join("vmlinux");
+        let origin =
+            Origin::to_boot(&start, arguments.objtree.as_deref(), &Choice::of(&arguments.installed, &start))?;
+        let release = origin.release.as_deref();
+        let livepatches = (arguments.livepatches.iter())
+            .map(|path| Module::expect(&start.join(path), true, release))
+            .collect::<Result<Vec<Module>>>()?;
+        let found = Found { start: &start, objects: &origin.objects, release };
+        let mut before = Vec::new();
+        found.add(&arguments.load, &mut before)?;
+        let mut after = Vec::new();
+        found.add(&arguments.load_after, &mut after)?;
+        // What was needed by one that comes later may be there already.
+        after.retain(|module| !before.contains(module));
+        let config = configuration(&origin, arguments.kernel.is_some())?;
         let kernel = match &arguments.kernel {
             Some(kernel) => start.join(kernel),
-            None => image(&objtree, &vmlinux)?,
+            None => image(&origin)?,
         };
         ensure!(kernel.is_file(), "{}: no such kernel image (--kernel)", kernel.display());
         let mut memory = MEMORY;
         for module in livepatches.iter().chain(&before).chain(&after) {
             // In the archive, unpacked, and loaded.
-            memory += 4 * module.size()?.div_ceil(1 << 20);
+            memory += 4 * (module.bytes()?.len() as u64).div_ceil(1 << 20);
+        }
+        if !options.quiet {
+            say_untried(&livepatches, before.iter().chain(&after));
         }
         ensure!(
             program::find(qemu::NAME).is_some(),
@@ -101,12 +112,15 @@ impl Request {
         let no_unload = (!unloads).then(|| "CONFIG_MODULE_UNLOAD is not set".to_owned());
         Ok(Request {
             kernel,
-            build_id: if vmlinux.is_file() { notes::build_id(&vmlinux)? } else { None },
+            build_id: match origin.objects.vmlinux.as_ref().and_then(Vmlinux::image) {
+                Some(vmlinux) => notes::build_id(vmlinux)?,
+                None => None,
+            },
             livepatches,
             before,
             after,
             command: arguments.run.clone(),
-            no_reload: no_unload.clone().or_else(|| why_no_reload(&objtree)),
+            no_reload: no_unload.clone().or_else(|| why_no_reload(&lists(&origin))),
             no_unload,
             busybox: busybox()?,
             memory: arguments.memory.map_or(memory, u64::from),
@@ -117,18 +131,74 @@ impl Request {
     }
 }
 
-/// Reads the object tree's configuration, and sees that the guest can run with it. Without one, that is left to
+/// Where modules that are to be loaded are looked for.
+struct Found<'a> {
+    start: &'a Path,
+    objects: &'a Objects,
+    release: Option<&'a str>,
+}
+
+impl Found<'_> {
+    /// Adds modules, each named by its file, or by its name if it is one of the kernel's: then with those that it
+    /// depends on before it.
+    fn add(&self, named: &[PathBuf], modules: &mut Vec<Module>) -> Result<()> {
+        for path in named {
+            let file = self.start.join(path);
+            let name = path.to_string_lossy().replace('-', "_");
+            match self.objects.file(&name).filter(|_| !file.exists()) {
+                Some(_) => self.add_by_name(&name, modules)?,
+                None => modules.push(Module::expect(&file, false, self.release)?),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_by_name(&self, name: &str, modules: &mut Vec<Module>) -> Result<()> {
+        if modules.iter().any(|module| module.name == name) {
+            return Ok(());
+        }
+        let file =
+            self.objects.file(name).with_context(|| format!("there is no module {name} of this kernel"))?;
+        let module = Module::expect(&file, false, self.release)?;
+        ensure!(modules.len() < 1000, "the modules that {name} depends on have no end");
+        for dependency in &module.depends {
+            if dependency != name {
+                self.add_by_name(dependency, modules)?;
+            }
+        }
+        modules.push(module);
+        Ok(())
+    }
+}
+
+/// Says which of the patched modules will not be there: what is patched in them is not tried.
+fn say_untried<'a>(livepatches: &[Module], loaded: impl Iterator<Item = &'a Module> + Clone) {
+    for livepatch in livepatches {
+        let patch = Image::read(&livepatch.path).ok().and_then(|image| Patch::read(&image));
+        let objects = patch.iter().flat_map(|patch| &patch.objects).map(|object| object.name.as_str());
+        for object in objects.filter(|name| *name != VMLINUX) {
+            if !loaded.clone().any(|module| module.name == object) {
+                terminal::say(format_args!(
+                    "{} patches {object}, which will not be loaded: that part is not tried (--load {object})",
+                    livepatch.file
+                ));
+            }
+        }
+    }
+}
+
+/// Reads the kernel's configuration, and sees that the guest can run with it. Without one, that is left to
 /// the trial, if the kernel is none of the object tree's.
-fn configuration(objtree: &Path, is_foreign: bool) -> Result<Option<Config>> {
-    let path = objtree.join(".config");
-    if !path.exists() {
+fn configuration(origin: &Origin, is_foreign: bool) -> Result<Option<Config>> {
+    let objtree = origin.objtree.as_deref().unwrap_or(Path::new("."));
+    let Some(path) = origin.config.clone().filter(|path| path.is_file()) else {
         ensure!(
             is_foreign,
             "{} is no object tree (it has no .config): start klpbuild in one, or name one with --objtree DIR",
             objtree.display()
         );
         return Ok(None);
-    }
+    };
     let config = Config::read(&path)?;
     ensure!(
         config.has("X86_64"),
@@ -136,6 +206,13 @@ fn configuration(objtree: &Path, is_foreign: bool) -> Result<Option<Config>> {
         path.display()
     );
     let missing: Vec<&str> = NEEDED.into_iter().filter(|option| !config.has(option)).collect();
+    if !missing.is_empty() && origin.installed.is_some() {
+        bail!(
+            "{}: klpbuild try needs CONFIG_{}, which this kernel lacks",
+            path.display(),
+            missing.join(", CONFIG_")
+        );
+    }
     if !missing.is_empty() {
         let source = tree::source_if_known(objtree);
         let source = source.map(|source| format!("{}/", source.display())).unwrap_or_default();
@@ -150,9 +227,21 @@ fn configuration(objtree: &Path, is_foreign: bool) -> Result<Option<Config>> {
     Ok(Some(config))
 }
 
-/// The object tree's own kernel image.
-fn image(objtree: &Path, vmlinux: &Path) -> Result<PathBuf> {
-    let image = objtree.join("arch/x86/boot/bzImage");
+/// The kernel's image: the object tree's own, or where it is installed.
+fn image(origin: &Origin) -> Result<PathBuf> {
+    if let (Some(kernel), Some(release)) = (&origin.installed, &origin.release) {
+        let images = kernel.images();
+        let found = images.iter().find(|image| image.is_file()).cloned();
+        return found.with_context(|| {
+            let places: Vec<String> = images.iter().map(|image| image.display().to_string()).collect();
+            format!(
+                "{release} is not installed: there is no {}; name a kernel with --kernel IMAGE",
+                places.join(", nor ")
+            )
+        });
+    }
+    let objtree = origin.objtree.clone().unwrap_or_default();
+    let (image, vmlinux) = (objtree.join("arch/x86/boot/bzImage"), objtree.join("vmlinux"));
     let shown = image.display();
     let Ok(built) = image.metadata().and_then(|image| image.modified()) else {
         bail!(
@@ -167,11 +256,22 @@ fn image(objtree: &Path, vmlinux: &Path) -> Result<PathBuf> {
     Ok(image)
 }
 
+/// The lists of vmlinux's symbols that there are.
+fn lists(origin: &Origin) -> Vec<PathBuf> {
+    let own =
+        origin.objtree.iter().flat_map(|tree| ["System.map", "Symbols.list"].map(|name| tree.join(name)));
+    let vmlinux = match &origin.objects.vmlinux {
+        Some(Vmlinux::Image { system_map, .. }) => system_map.clone(),
+        Some(Vmlinux::List(list)) => Some(list.clone()),
+        None => None,
+    };
+    own.chain(vmlinux).chain(origin.list.clone()).collect()
+}
+
 /// Up to 6.2, a patched module on x86 cannot be loaded a second time: nothing clears the relocations that were
 /// applied to the livepatch for the first one (`clear_relocate_add`, arch/x86/kernel/module.c).
-fn why_no_reload(objtree: &Path) -> Option<String> {
-    let lists = ["System.map", "Symbols.list"].map(|name| fs::read_to_string(objtree.join(name)));
-    let mut lists = lists.into_iter().filter_map(Result::ok).peekable();
+fn why_no_reload(lists: &[PathBuf]) -> Option<String> {
+    let mut lists = lists.iter().filter_map(|list| fs::read_to_string(list).ok()).peekable();
     lists.peek()?;
     let has = lists.any(|list| list.lines().any(|line| line.ends_with("clear_relocate_add")));
     (!has).then(|| {
@@ -199,13 +299,14 @@ mod tests {
     #[test]
     fn kernels_that_cannot_reload_are_told_by_what_they_lack() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(why_no_reload(dir.path()), None, "nothing is known of it");
+        let lists = ["System.map", "Symbols.list"].map(|name| dir.path().join(name));
+        assert_eq!(why_no_reload(&lists), None, "nothing is known of it");
         fs::write(dir.path().join("System.map"), "ffffffff81000000 T _text\n").unwrap();
-        assert!(why_no_reload(dir.path()).unwrap().contains("clear_relocate_add of 6.3"));
+        assert!(why_no_reload(&lists).unwrap().contains("clear_relocate_add of 6.3"));
         fs::write(dir.path().join("Symbols.list"), "*vmlinux\n_text\nclear_relocate_add\n").unwrap();
-        assert_eq!(why_no_reload(dir.path()), None);
+        assert_eq!(why_no_reload(&lists), None);
         fs::remove_file(dir.path().join("Symbols.list")).unwrap();
         fs::write(dir.path().join("System.map"), "ffffffff81000000 T clear_relocate_add\n").unwrap();
-        assert_eq!(why_no_reload(dir.path()), None);
+        assert_eq!(why_no_reload(&lists), None);
     }
 }

@@ -77,7 +77,8 @@ fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings:
             "name the object tree of the livepatch's own kernel (--objtree), or build it for this one",
         );
     }
-    if let (Some(vmlinux), Some(release)) = (sources.objects.vmlinux.as_ref().and_then(Vmlinux::image), release)
+    if let (Some(vmlinux), Some(release)) =
+        (sources.objects.vmlinux.as_ref().and_then(Vmlinux::image), release)
         && running_kernel_differs(vmlinux, release)
     {
         findings.warning(

@@ -27,7 +27,11 @@ const MAKEFILE: &str = "obj-m += plain.o lp-ext.o\nobj-$(BAD_EXT) += bad-ext.o\n
 pub(crate) fn space(tree: &str) -> Space {
     let space = Space::configured(tree);
     space.make(&["O=../obj", "vmlinux", "modules"]).ok();
-    directory(&space, "ext", &[("Makefile", MAKEFILE), ("plain.c", PLAIN), ("lp-ext.c", LIVEPATCH), ("bad-ext.c", BAD)]);
+    directory(
+        &space,
+        "ext",
+        &[("Makefile", MAKEFILE), ("plain.c", PLAIN), ("lp-ext.c", LIVEPATCH), ("bad-ext.c", BAD)],
+    );
     space
 }
 
@@ -53,7 +57,8 @@ fn nm(space: &Space, object: &str) -> String {
 }
 
 fn names(space: &Space, object: &str) -> String {
-    let script = format!("LC_ALL=C; export LC_ALL; nm -f posix {} | cut -d' ' -f1", space.path(object).display());
+    let script =
+        format!("LC_ALL=C; export LC_ALL; nm -f posix {} | cut -d' ' -f1", space.path(object).display());
     space.sh(&script).ok().stdout
 }
 
@@ -85,7 +90,11 @@ fn livepatches_are_built_and_converted_and_the_kernel_is_left_alone() {
         // Nothing is built a second time, and a plain make of the kernel sees nothing to do.
         let stamps = space.stamps("ext");
         let again = klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
-        assert!(!again.steps().iter().any(|step| step.starts_with("CC") || step.starts_with("LD")), "{tree}: {:?}", again.steps());
+        assert!(
+            !again.steps().iter().any(|step| step.starts_with("CC") || step.starts_with("LD")),
+            "{tree}: {:?}",
+            again.steps()
+        );
         assert_eq!(space.stamps("ext"), stamps, "{tree}");
 
         // clean leaves what was there before.
@@ -101,7 +110,11 @@ fn modpost_stays_strict() {
         let space = space(tree);
         let ran = klpbuild_in(&space, "ext", "obj", &["modules", "BAD_EXT=m"]);
         let message = "modpost: \"nowhere_at_all\" [";
-        assert!(ran.stderr.contains(message) && !ran.stderr.contains("\"hidden_counter\""), "{tree}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains(message) && !ran.stderr.contains("\"hidden_counter\""),
+            "{tree}: {}",
+            ran.stderr
+        );
         // Up to 5.2, make itself has modpost only warn with M=.
         let (code, level) = if tree == "era-a" { (0, "WARNING: ") } else { (2, "ERROR: ") };
         let ran = ran.ends(code).says(&[level]);
@@ -125,7 +138,10 @@ fn it_starts_where_kernel_developers_expect() {
         let built = |ran: Ran, how: &str| {
             let ran = ran.ok();
             assert!(ran.stdout.contains("1 livepatch; "), "{tree}, {how}: {}", ran.stdout);
-            assert!(nm(&space, "ext/lp-ext.ko").contains(".klp.sym.vmlinux.hidden_counter,0"), "{tree}, {how}");
+            assert!(
+                nm(&space, "ext/lp-ext.ko").contains(".klp.sym.vmlinux.hidden_counter,0"),
+                "{tree}, {how}"
+            );
             klpbuild_in(&space, "ext", "obj", &["clean"]).ok();
         };
         built(space.klpbuild(&["-C", "../obj", "modules", &m]), "-C objects M=");
@@ -150,10 +166,14 @@ fn what_cannot_be_started_is_refused_with_advice() {
         "the headers of a kernel are needed: the kernel that is running, 1.2.3-distro, has none in ",
         "root/lib/modules/1.2.3-distro/build; install them (klpbuild doctor says how), or name a kernel tree (KDIR=DIR)",
     ]);
-    klpbuild_in(&space, "ext", "none", &["modules"]).ends(1).says(&["none: no such directory: KDIR names a kernel tree"]);
+    klpbuild_in(&space, "ext", "none", &["modules"])
+        .ends(1)
+        .says(&["none: no such directory: KDIR names a kernel tree"]);
     klpbuild_in(&space, "ext", "obj", &["modules", "MO=../out"]).ends(1).says(&["takes no MO="]);
     directory(&space, "with blank", &[("Makefile", MAKEFILE)]);
-    klpbuild_in(&space, "with blank", "obj", &["modules"]).ends(1).says(&["with blank: make cannot build external modules"]);
+    klpbuild_in(&space, "with blank", "obj", &["modules"])
+        .ends(1)
+        .says(&["with blank: make cannot build external modules"]);
     directory(&space, "bare", &[("Makefile", "VERSION := 6\ninclude ../src/Makefile\n")]);
     klpbuild_in(&space, "ext", "bare", &["modules"]).ends(1).says(&["bare has no .config: "]);
 }
@@ -192,12 +212,27 @@ fn modules_of_other_directories_are_known() {
             directory(&space, name, &[("Makefile", &makefile), ("lp-user.c", USER)]);
             let refused = klpbuild_in(&space, name, "obj", &["modules", &word]).ends(1);
             // There is no klp_patch in it that says which object the code is for.
-            assert!(refused.stderr.contains("plain:plain_hidden,0, used in .text+0x"), "{tree}: {}", refused.stderr);
-            assert!(space.read(&format!("{name}/Symbols.list")).ends_with(&format!("*plain\n{}", names(&space, "ext/plain.o"))));
+            assert!(
+                refused.stderr.contains("plain:plain_hidden,0, used in .text+0x"),
+                "{tree}: {}",
+                refused.stderr
+            );
+            assert!(
+                space
+                    .read(&format!("{name}/Symbols.list"))
+                    .ends_with(&format!("*plain\n{}", names(&space, "ext/plain.o")))
+            );
             let symbols = nm(&space, &format!("{name}/lp-user.ko"));
-            assert!(symbols.contains(" U plain_hidden\n") && symbols.contains(" U plain_next\n"), "{symbols}");
+            assert!(
+                symbols.contains(" U plain_hidden\n") && symbols.contains(" U plain_next\n"),
+                "{symbols}"
+            );
             let unknown = klpbuild_in(&space, name, "obj", &["modules", "KBUILD_EXTRA_SYMBOLS="]).ends(1);
-            assert!(unknown.stderr.contains("Unable to find missing symbol: plain_hidden"), "{tree}: {}", unknown.stderr);
+            assert!(
+                unknown.stderr.contains("Unable to find missing symbol: plain_hidden"),
+                "{tree}: {}",
+                unknown.stderr
+            );
         }
     }
 }
@@ -225,9 +260,18 @@ fn later_commands_know_what_was_built() {
     let space = space("era-c");
     klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
     let found = klpbuild_in(&space, "ext", "", &["lookup", "plain_hidden", "hidden_counter"]).ok().stdout;
-    assert!(found.contains("  plain   plain.c      OBJECT  LOCAL    4     .data+0x0  1 of 1  no\n"), "{found}");
+    assert!(
+        found.contains("  plain   plain.c      OBJECT  LOCAL    4     .data+0x0  1 of 1  no\n"),
+        "{found}"
+    );
     assert!(found.contains("  vmlinux  -            OBJECT  GLOBAL   4 "), "{found}");
-    klpbuild_in(&space, "ext", "", &["modules", "--no-convert", &format!("KDIR={}", space.path("obj").display())]).ok();
+    klpbuild_in(
+        &space,
+        "ext",
+        "",
+        &["modules", "--no-convert", &format!("KDIR={}", space.path("obj").display())],
+    )
+    .ok();
     assert!(nm(&space, "ext/lp-ext.ko").contains(" U hidden_counter\n"));
     klpbuild_in(&space, "ext", "", &["convert", "lp-ext.ko"]).ok();
     assert!(nm(&space, "ext/lp-ext.ko").contains(".klp.sym.vmlinux.hidden_counter,0"));

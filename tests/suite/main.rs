@@ -15,6 +15,7 @@
 //! - [`lookup`]: what `klpbuild lookup` finds
 //! - [`verify`]: what `klpbuild verify` finds in livepatches that are broken on purpose
 //! - [`mutations`]: damaged livepatches, objects and lists
+//! - [`installed`]: kernels that someone else built
 //! - [`layers`]: each third-party interface has one place
 
 #![allow(
@@ -30,6 +31,7 @@ mod convert;
 mod external;
 mod golden;
 mod header;
+mod installed;
 mod layers;
 mod lookup;
 mod map;

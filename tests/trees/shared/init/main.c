@@ -3,7 +3,7 @@
 
 char saved_command_line[64] = "quiet";
 int hidden_counter;
-const char linux_banner[] = "Linux version 0.0-mini (klpbuild@tests) (gcc) #1 SMP";
+const char linux_banner[] = "Linux version 9.0-mini (klpbuild@tests) (gcc) #1 SMP";
 
 int klog(const char *text)
 {

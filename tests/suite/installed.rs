@@ -1,0 +1,294 @@
+//! Kernels that someone else built: headers, symbols and packed modules as distributions install them, below a
+//! directory that stands in for the root of the file system.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::external;
+use crate::space::{Ran, Space};
+
+const RELEASE: &str = "9.0-mini";
+const MODULES: &str = "root/lib/modules/9.0-mini/kernel";
+const DEBUG: &str = "root/usr/lib/debug/boot/vmlinux-9.0-mini";
+
+/// A kernel of the last era, taken apart: `headers` has what modules are built with, `root` what is installed.
+struct Distribution {
+    space: Space,
+}
+
+impl Distribution {
+    fn install() -> Distribution {
+        let space = external::space("era-c");
+        // A module that is defined by two source files, and one whose symbols nobody exports.
+        space
+            .sh(&format!(
+                "set -e; cd ..
+                mkdir -p {MODULES}/one {MODULES}/lib root/usr/lib/debug/boot root/boot root/etc root/proc/sys/kernel
+                ld --build-id=0xc0ffee01 -e start -z noexecstack -o {DEBUG} obj/vmlinux.o
+                for ko in obj/drivers/one/*.ko; do cp $ko {MODULES}/one; done
+                cp obj/drivers/shares.ko {MODULES} 2>/dev/null || :
+                for ko in obj/lib/*.ko; do cp $ko {MODULES}/lib; done
+                cp obj/samples/livepatch/lp-plain.ko {MODULES}
+                xz --check=crc32 {MODULES}/one/pair.ko; gzip -n {MODULES}/one/user.ko; zstd -q --rm {MODULES}/lib/*.ko
+                nm -n {DEBUG} | grep -v ' [aUw] ' > root/boot/System.map-{RELEASE}
+                echo ID=debian > root/etc/os-release
+                mkdir headers; cp -r obj/.config obj/include obj/scripts obj/source obj/Module.symvers headers
+                echo {RELEASE} > headers/include/config/kernel.release
+                ln -s ../src headers/source 2>/dev/null || :"
+            ))
+            .ok();
+        fs::write(
+            space.path("headers/Makefile"),
+            format!("include {}/Makefile\n", space.path("src").display()),
+        )
+        .unwrap();
+        Distribution { space }
+    }
+
+    /// klpbuild in the module's directory, with a cache of its own.
+    fn klpbuild(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.space.command(Space::program());
+        command.current_dir(self.space.path("ext")).env("KDIR", self.space.path("headers"));
+        command.env("XDG_CACHE_HOME", self.space.path("cache")).args(arguments);
+        Ran::of(command.arg("--sysroot").arg(self.space.path("root")).output().unwrap())
+    }
+
+    fn cached(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.space.path("cache/klpbuild")) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    fn converted(&self) -> bool {
+        let nm = Command::new("nm").arg(self.space.path("ext/lp-ext.ko")).output().unwrap();
+        String::from_utf8_lossy(&nm.stdout).contains(" .klp.sym.vmlinux.hidden_counter,0\n")
+    }
+}
+
+#[test]
+fn livepatches_are_built_with_debug_symbols_and_packed_modules() {
+    let distribution = Distribution::install();
+    let space = &distribution.space;
+    let headers = space.files("headers", "");
+    let built = distribution.klpbuild(&["modules"]).ok().says(&[
+        "klpbuild: reading the symbols of 9.0-mini, vmlinux and 4 modules (once: kept in ",
+        "/cache/klpbuild/c0ffee01)",
+    ]);
+    assert!(built.stdout.contains("  KLP [M] lp-ext.ko\n"), "{}", built.stdout);
+    assert!(distribution.converted() && space.files("headers", "") == headers);
+    // The map is nm's: vmlinux, the modules by name without the livepatch, then the external one.
+    let nm = "LC_ALL=C; export LC_ALL; cd ..; names() { nm -f posix \"$1\" | cut -d' ' -f1; }";
+    let expected = space.sh(&format!(
+        "{nm}; echo klp-convert-symbol-data.0.1; echo '*vmlinux'; names {DEBUG}
+        for ko in $(find obj -name '*.ko' | grep -v samples | sort -t / -k 4); do
+            echo $ko
+        done | sed 's|.*/||' | sort | while read ko; do
+            echo \"*$(basename $ko .ko | tr -- -, __)\"; names $(find obj -name $ko)
+        done; echo '*plain'; names ext/plain.o"
+    ));
+    assert_eq!(space.read("ext/Symbols.list"), expected.ok().stdout);
+
+    // The second build reads what is kept, unless a module has changed.
+    let again = distribution.klpbuild(&["modules"]).ok();
+    assert!(!again.stderr.contains("reading"), "{}", again.stderr);
+    assert_eq!(distribution.cached(), [space.path("cache/klpbuild/c0ffee01")]);
+    space.sh(&format!("cd ..; xz -d {MODULES}/one/pair.ko.xz")).ok();
+    distribution.klpbuild(&["modules"]).ok().says(&["reading the symbols"]);
+    let emptied = distribution.klpbuild(&["lookup", "hidden_counter"]).ok();
+    assert!(emptied.stdout.contains("  vmlinux  "), "{}", emptied.stdout);
+    let mut clean = space.command(Space::program());
+    let clean = Ran::of(
+        clean.args(["klpclean", "--cache"]).env("XDG_CACHE_HOME", space.path("cache")).output().unwrap(),
+    );
+    assert!(clean.ok().stdout.ends_with("/cache/klpbuild is removed\n") && distribution.cached().is_empty());
+}
+
+#[test]
+fn definitions_are_looked_up_in_packed_modules() {
+    let distribution = Distribution::install();
+    let found = distribution.klpbuild(&["lookup", "left", "right", "hidden_counter"]).ok().stdout;
+    for line in [
+        "  pair    -            FUNC  GLOBAL   ",
+        "static KLP_MODULE_RELOC(pair) right_reloc[] = { KLP_SYMPOS(right, 0) };",
+        "  vmlinux  -            OBJECT  GLOBAL   4 ",
+    ] {
+        assert!(found.contains(line), "{line}: {found}");
+    }
+    // Without the directory of an external module, KDIR says which kernel.
+    let space = &distribution.space;
+    let damaged = space.path(MODULES).join("one/pair.ko.xz");
+    let bytes = fs::read(&damaged).unwrap();
+    fs::write(&damaged, &bytes[..bytes.len() / 2]).unwrap();
+    distribution.klpbuild(&["modules"]).ends(1).says(&["one/pair.ko.xz: it is damaged or cut short"]);
+}
+
+/// What is of another kernel is refused, and used with --force alone.
+#[test]
+fn another_kernels_files_are_refused() {
+    let distribution = Distribution::install();
+    let space = &distribution.space;
+    let refused = |words: &[&str]| {
+        distribution.klpbuild(&["modules"]).ends(1).says(words).says(&["use --force if you know better"]);
+        distribution
+            .klpbuild(&["modules", "--force"])
+            .ok()
+            .says(&["klpbuild: warning: ", "used all the same (--force)"]);
+        space.sh("rm -rf ../cache").ok();
+    };
+    // By release.
+    fs::write(space.path("headers/include/config/kernel.release"), "9.1-mini\n").unwrap();
+    space
+        .sh(&format!(
+            "cd ../root; mv usr/lib/debug/boot/vmlinux-{RELEASE} usr/lib/debug/boot/vmlinux-9.1-mini"
+        ))
+        .ok();
+    refused(&["vmlinux-9.1-mini is 9.0-mini's, and not 9.1-mini's"]);
+    fs::write(space.path("headers/include/config/kernel.release"), "9.0-mini\n").unwrap();
+    space
+        .sh(&format!(
+            "cd ../root; mv usr/lib/debug/boot/vmlinux-9.1-mini usr/lib/debug/boot/vmlinux-{RELEASE}"
+        ))
+        .ok();
+    // By version, which the headers know.
+    fs::create_dir_all(space.path("headers/include/generated")).unwrap();
+    fs::write(space.path("headers/include/generated/utsversion.h"), "#define UTS_VERSION \"#2 SMP\"\n")
+        .unwrap();
+    refused(&[
+        "another build of 9.0-mini: the headers are of \"#2 SMP\", and it says \"Linux version 9.0-mini ",
+    ]);
+    fs::write(space.path("headers/include/generated/utsversion.h"), "#define UTS_VERSION \"#1 SMP\"\n")
+        .unwrap();
+    // By build ID, while it runs.
+    fs::write(space.path("root/proc/sys/kernel/osrelease"), "9.0-mini\n").unwrap();
+    fs::create_dir_all(space.path("root/sys/kernel")).unwrap();
+    fs::write(space.path("root/sys/kernel/notes"), b"\x04\0\0\0\x04\0\0\0\x03\0\0\0GNU\0\xc0\xff\xee\x02")
+        .unwrap();
+    refused(&["its build ID is c0ffee01, that of the kernel which is running c0ffee02"]);
+    fs::write(space.path("root/sys/kernel/notes"), b"\x04\0\0\0\x04\0\0\0\x03\0\0\0GNU\0\xc0\xff\xee\x01")
+        .unwrap();
+    distribution.klpbuild(&["modules"]).ok();
+    // Modules say for which kernel they are.
+    fs::write(
+        space.path("ext/other.s"),
+        ".section .modinfo,\"a\"\n.string \"vermagic=9.9-other SMP\"\n.data\nx: .long 1\n",
+    )
+    .unwrap();
+    space.sh(&format!("cd ../ext && as other.s -o ../{MODULES}/other.ko && rm other.s")).ok();
+    distribution.klpbuild(&["modules"]).ends(1).says(&["other.ko is for 9.9-other, and not for 9.0-mini"]);
+    distribution.klpbuild(&["modules", "--force"]).ok();
+}
+
+/// System.map tells positions and nothing else; its stub tells nothing; /proc/kallsyms is for the running kernel.
+#[test]
+fn without_a_vmlinux_lists_have_to_do() {
+    let distribution = Distribution::install();
+    let space = &distribution.space;
+    let map = space.path("root/boot/System.map-9.0-mini");
+    let text = fs::read_to_string(&map).unwrap();
+    fs::remove_file(space.path(DEBUG)).unwrap();
+    let built = distribution.klpbuild(&["modules"]).ok().says(&[
+        "vmlinux's symbols are read from ",
+        "boot/System.map-9.0-mini: their types, sizes and source files are not known",
+    ]);
+    assert!(built.stdout.contains("  KLP [M] lp-ext.ko\n") && distribution.converted());
+    let found = distribution.klpbuild(&["lookup", "hidden_counter"]).ok().stdout;
+    assert!(found.contains("  vmlinux  -            -     GLOBAL   -     00000000004"), "{found}");
+    assert!(distribution.cached()[0].ends_with(RELEASE), "{:?}", distribution.cached());
+
+    fs::write(&map, "ffffffffffffffff B The real System.map is elsewhere\n").unwrap();
+    distribution
+        .klpbuild(&["modules"])
+        .ends(1)
+        .says(&["nothing tells the symbols of 9.0-mini's vmlinux", "doctor"]);
+    let stub = map.display().to_string();
+    distribution
+        .klpbuild(&["modules", "--system-map", &stub])
+        .ends(1)
+        .says(&["it has no symbols: some distributions"]);
+    let other = space.path("real.map");
+    fs::write(&other, &text).unwrap();
+    distribution.klpbuild(&["modules", "--system-map", &other.display().to_string()]).ok();
+
+    // As root while it runs: addresses are those of this boot, and modules' symbols stand behind.
+    let kallsyms = space.path("root/proc/kallsyms");
+    fs::write(&kallsyms, format!("{text}ffffffffc0000000 t hidden_counter\t[some_module]\n")).unwrap();
+    distribution.klpbuild(&["modules"]).ends(1);
+    fs::write(space.path("root/proc/sys/kernel/osrelease"), "9.0-mini\n").unwrap();
+    distribution.klpbuild(&["modules"]).ok().says(&["read from ", "/proc/kallsyms"]);
+    assert!(distribution.converted());
+    let hidden: String = text.lines().map(|line| format!("{:016x}{}\n", 0, &line[16..])).collect();
+    fs::write(&kallsyms, hidden).unwrap();
+    distribution.klpbuild(&["modules"]).ends(1).says(&["nothing tells the symbols"]);
+}
+
+/// Ordinary modules need no symbols of the kernel.
+#[test]
+fn modules_without_livepatches_are_built_without_symbols() {
+    let distribution = Distribution::install();
+    let space = &distribution.space;
+    fs::remove_dir_all(space.path("root/usr")).unwrap();
+    fs::remove_dir_all(space.path("root/boot")).unwrap();
+    fs::write(space.path("ext/Makefile"), "obj-m += plain.o\n").unwrap();
+    let built = distribution.klpbuild(&["modules"]).ok();
+    assert!(built.stdout.contains("klpbuild: 1 module, no livepatch; "), "{}", built.stdout);
+    assert!(!space.path("ext/Symbols.list").exists());
+}
+
+/// Where the cache cannot be written, the map is kept beside the module.
+#[test]
+fn a_cache_that_cannot_be_written_stops_nothing() {
+    let distribution = Distribution::install();
+    fs::write(distribution.space.path("cache"), "a file").unwrap();
+    distribution.klpbuild(&["modules"]).ok().says(&["cannot keep the map of symbols in "]);
+    assert!(distribution.converted());
+    let again = distribution.klpbuild(&["modules"]).ok();
+    assert!(!again.stderr.contains("reading"), "{}", again.stderr);
+}
+
+#[test]
+fn doctor_says_what_is_there_and_what_is_missing() {
+    let distribution = Distribution::install();
+    let space = &distribution.space;
+    let run = |what: &str| {
+        let ran = distribution.klpbuild(&["doctor"]);
+        let text = format!("exit {}\n{}{}", ran.code.unwrap(), ran.stdout, ran.stderr);
+        let text = text.replace(&space.path("").display().to_string(), "TREE/");
+        // What this machine has is not the kernel's.
+        let own = |line: &&str| {
+            !["make ", "binutils ", "QEMU ", "busybox ", "pahole "].iter().any(|word| line.contains(word))
+        };
+        let lines: Vec<&str> = text.lines().filter(own).collect();
+        format!("{what}: {}\n", lines.join("\n"))
+    };
+    let version = Command::new("gcc").arg("--version").output().unwrap();
+    let version = String::from_utf8_lossy(&version.stdout).lines().next().unwrap().to_owned();
+    let config = |more: &str| {
+        let text = format!(
+            "CONFIG_MODULES=y\nCONFIG_LIVEPATCH=y\nCONFIG_KALLSYMS_ALL=y\nCONFIG_DYNAMIC_FTRACE_WITH_ARGS=y\n{more}"
+        );
+        fs::write(space.path("headers/.config"), text).unwrap();
+    };
+    for name in ["generated/autoconf.h", "config/auto.conf"] {
+        fs::create_dir_all(space.path("headers/include").join(name).parent().unwrap()).unwrap();
+        fs::write(space.path("headers/include").join(name), "").unwrap();
+    }
+    config(&format!("CONFIG_CC_VERSION_TEXT=\"{version}\"\n"));
+    let fine = run("all is there");
+    assert!(fine.contains(", as the kernel's\n") && fine.starts_with("all is there: exit 0\n"), "{fine}");
+    assert!(
+        fine.contains(
+            "  ok       vmlinux        TREE/root/usr/lib/debug/boot/vmlinux-9.0-mini, build ID c0ffee01\n"
+        ),
+        "{fine}"
+    );
+    config(
+        "CONFIG_TRIM_UNUSED_KSYMS=y\nCONFIG_MODULE_SIG_FORCE=y\nCONFIG_CC_VERSION_TEXT=\"gcc (GCC) 3.4.6\"\n",
+    );
+    fs::remove_file(space.path(DEBUG)).unwrap();
+    fs::write(space.path("root/boot/System.map-9.0-mini"), "one line\n").unwrap();
+    fs::remove_file(space.path("headers/Module.symvers")).unwrap();
+    fs::remove_dir_all(space.path("root/lib")).unwrap();
+    let bad = run("much is missing").replace(&version, "GCC");
+    let own = regex::Regex::new(r"gcc is [0-9.]+,").unwrap().replace(&bad, "gcc is VERSION,").into_owned();
+    insta::assert_snapshot!(own);
+}
