@@ -60,6 +60,7 @@ bench: deps-bench $(KERNELS)/linux-source-6.12/Makefile
 .PHONY: install
 install: build
 	install -D -m 755 target/release/klpbuild $(DESTDIR)$(PREFIX)/bin/klpbuild
+	install -D -m 644 Makefile.snippet $(DESTDIR)$(PREFIX)/share/klpbuild/Makefile.snippet
 
 .PHONY: clean
 clean:

@@ -72,6 +72,10 @@ pub enum Command {
     /// Each stage is shown with what the kernel logged in it. A panic, an oops, a warning, a hang, and a load
     /// that the kernel refuses are failures, with exit status 1. --log FILE keeps the guest's whole console.
     Try(TryArgs),
+    /// Print Makefile.snippet, which has plain `make` build through klpbuild
+    ///
+    /// A module's Makefile includes it, as a file of its own or where it is installed.
+    Snippet(HeaderArgs),
     /// Print what is there and what is missing for building livepatches for a kernel
     ///
     /// Looks at the kernel's options, headers, compiler, symbols and at programs, and names the package or command that
@@ -268,10 +272,10 @@ pub struct VerifyArgs {
     pub sources: SourceArgs,
 }
 
-/// Arguments of `klpbuild header`.
+/// Arguments of `klpbuild header` and `klpbuild snippet`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct HeaderArgs {
-    /// Write the header to FILE [default: standard output]
+    /// Write it to FILE [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `klpbuild header`: the C header for annotations, which a livepatch carries in its own directory.
+//! `klpbuild header` and `klpbuild snippet`: files that a livepatch carries in its own directory.
 
 use anyhow::Result;
 
@@ -8,21 +8,24 @@ use crate::plan;
 use crate::symbols::output;
 use crate::terminal;
 
-/// The header.
+/// The C header with the macros for annotations.
 pub const TEXT: &str = include_str!("header/klp_relocs.h");
 
-/// Prints the header, or writes it to a file.
+/// What a module's Makefile includes.
+pub const SNIPPET: &str = include_str!("../Makefile.snippet");
+
+/// Prints one of them, or writes it to a file.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn header(options: &Options, arguments: &HeaderArgs) -> Result<Exit> {
+pub fn print(options: &Options, arguments: &HeaderArgs, text: &str) -> Result<Exit> {
     let start = plan::start(options)?;
     match &arguments.output {
         Some(path) if path.as_os_str() != "-" => {
             let path = start.join(path);
-            output::replace(&path, &output::beside(&path), &[TEXT])?;
+            output::replace(&path, &output::beside(&path), &[text])?;
         }
-        _ => terminal::out(TEXT),
+        _ => terminal::out(text),
     }
     Ok(Exit::Done)
 }

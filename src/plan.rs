@@ -244,6 +244,10 @@ impl Plan {
         // Without it, kernels from 6.x on call themselves once more to set it.
         command.arg("--no-print-directory");
         command.args(["-C".to_owned(), self.tree.srctree.display().to_string()]);
+        // One that includes Makefile.snippet would come back here.
+        if self.tree.srctree.join("GNUmakefile").exists() {
+            command.args(["-f", "Makefile"]);
+        }
         for name in ["KBUILD_OUTPUT", "KBUILD_EXTMOD", "KBUILD_EXTMOD_OUTPUT"] {
             command.env_remove(name);
         }

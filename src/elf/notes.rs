@@ -53,8 +53,7 @@ where
     let endian = header.endian()?;
     let sections = header.sections(endian, data).map_err(|e| truncated(e, data))?;
     let is_code = |section: &E::SectionHeader| {
-        let flags: u64 = section.sh_flags(endian).0.into();
-        flags & elf::SHF_EXECINSTR.0 != 0
+        section.sh_flags(endian).0 & elf::SHF_EXECINSTR.0 != 0
     };
     Ok(sections.iter().any(is_code) && sections.iter().any(|s| s.sh_type(endian) == elf::SHT_SYMTAB))
 }
