@@ -72,6 +72,11 @@ pub enum Command {
     /// Each stage is shown with what the kernel logged in it. A panic, an oops, a warning, a hang, and a load
     /// that the kernel refuses are failures, with exit status 1. --log FILE keeps the guest's whole console.
     Try(TryArgs),
+    /// Write the skeleton of a livepatch that replaces one function: C file, Makefile and what they include
+    ///
+    /// It builds, converts and can be tried as it is: until its body is written, the new function goes on to the old
+    /// one where that can be done, and does nothing elsewhere.
+    New(NewArgs),
     /// Print Makefile.snippet, which has plain `make` build through klpbuild
     ///
     /// A module's Makefile includes it, as a file of its own or where it is installed.
@@ -315,6 +320,26 @@ pub struct TryArgs {
     /// What runs the guest
     #[arg(long, value_name = "ACCEL", value_enum, default_value_t)]
     pub accel: AccelKind,
+}
+
+/// Arguments of `klpbuild new`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NewArgs {
+    /// The directory to make; its name is the livepatch's
+    #[arg(value_name = "NAME")]
+    pub name: PathBuf,
+    /// The function to replace
+    #[arg(long, value_name = "OLD")]
+    pub function: String,
+    /// The module that has it [default: vmlinux, or the only object that does]
+    #[arg(long, value_name = "MODULE")]
+    pub object: Option<String>,
+    /// Which of several functions of that name there, from 1 (klpbuild lookup tells)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub sympos: Option<u64>,
+    /// What symbols are looked up in.
+    #[command(flatten)]
+    pub sources: SourceArgs,
 }
 
 /// Arguments of `klpbuild doctor`.

@@ -2,6 +2,7 @@
 //! gimli crate.
 //!
 //! - [`Lines`]: from an address to its source line
+//! - [`prototype()`]: the type of a function
 //! - [`fate()`]: what became of a function or variable that has no symbol
 //!
 //! Sections come as bytes from the caller, decompressed and with their relocations applied. Nothing in them
@@ -10,11 +11,13 @@
 mod entries;
 mod fate;
 mod lines;
+mod prototype;
 #[cfg(test)]
 mod tests;
 
 pub use fate::{Fate, fate};
 pub use lines::{Lines, Place};
+pub use prototype::prototype;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -32,6 +32,7 @@
 //!
 //! Each phase borrows what the ones before have found. A line above is a file of that name in `src`.
 
+pub mod btf;
 pub mod build;
 pub mod clean;
 pub mod cli;
@@ -55,8 +56,10 @@ pub mod plan;
 pub mod processes;
 pub mod program;
 pub mod progress;
+pub mod prototype;
 pub mod session;
 pub mod signal;
+pub mod skeleton;
 pub mod standalone;
 pub mod state;
 pub mod symbols;
@@ -95,6 +98,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Lookup(args) => lookup::lookup(options, args),
         Command::Verify(args) => verify::command(options, args),
         Command::Header(args) => header::print(options, args, header::TEXT),
+        Command::New(args) => skeleton::new(options, args),
         Command::Snippet(args) => header::print(options, args, header::SNIPPET),
         Command::Try(args) => trial::run(options, args),
         Command::Doctor(args) => doctor::doctor(options, args),

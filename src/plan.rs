@@ -305,9 +305,9 @@ fn is_place(word: &str) -> bool {
 /// belongs to the kernel that is running, if that is there.
 pub(crate) fn kernel_directory(typed: Option<PathBuf>, places: &Places) -> Option<PathBuf> {
     let environment = || std::env::var_os("KDIR").filter(|value| !value.is_empty()).map(PathBuf::from);
-    typed
-        .or_else(environment)
-        .or_else(|| Some(places.build(&places.running()?)).filter(|build| build.is_dir()))
+    let installed = || Some(places.build(&places.running()?)).filter(|build| build.is_dir());
+    let found = typed.or_else(environment).or_else(installed)?;
+    Some(std::path::absolute(&found).unwrap_or(found))
 }
 
 /// The kernel's directory, and that of external modules as it was given: a klpbuild that is started in a kernel tree

@@ -34,7 +34,7 @@ impl<'a> Units<'a> {
     }
 
     /// The entry of that number.
-    fn entry(&self, number: usize) -> Option<(&Unit<'a>, Entry<'a>)> {
+    pub(super) fn entry(&self, number: usize) -> Option<(&Unit<'a>, Entry<'a>)> {
         let unit = self.of(number)?;
         let entry = unit.header.entry(&unit.abbreviations, UnitOffset(number - unit.offset)).ok()?;
         Some((unit, entry))

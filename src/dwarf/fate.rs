@@ -128,7 +128,7 @@ fn inlined(units: &Units, found: &[Found]) -> Option<Fate> {
 }
 
 /// The entries of functions and variables of file scope in `unit` that are called `name`.
-fn named(units: &Units, unit: &Unit, name: &[u8]) -> Vec<usize> {
+pub(super) fn named(units: &Units, unit: &Unit, name: &[u8]) -> Vec<usize> {
     let mut found = Vec::new();
     let mut search = || -> gimli::Result<()> {
         let mut entries = unit.entries()?;

@@ -1,14 +1,15 @@
 //! Debugging information of objects: the bytes that [`crate::dwarf`] reads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use object::elf;
-use object::read::elf::{FileHeader, SectionHeader as _};
+use object::read::elf::FileHeader;
 use object::{Endianness, FileKind};
 
 use crate::dwarf;
 use crate::elf::image::{Home, Image};
-use crate::elf::{Data, Machine, open};
+use crate::elf::{Data, Machine, memory, open};
+use crate::prototype::Prototype;
 
 /// The lines of C of a relocatable object.
 #[derive(Debug)]
@@ -101,25 +102,52 @@ fn absolute_size(machine: Machine, kind: u32) -> Option<usize> {
 /// What became of a function or variable that the linked object at `path` has no symbol for, if its debugging
 /// information tells.
 pub fn fate(path: &Path, name: &str) -> Option<dwarf::Fate> {
-    let data = open(path).ok()?;
-    match FileKind::parse(&data) {
-        Ok(FileKind::Elf32) => fate_in::<elf::FileHeader32<Endianness>>(&data, name),
-        Ok(FileKind::Elf64) => fate_in::<elf::FileHeader64<Endianness>>(&data, name),
-        _ => None,
+    let linked = Linked::open(path)?;
+    dwarf::fate(&|section| linked.section(section), linked.is_little_endian, name.as_bytes()).ok()?
+}
+
+/// The prototype of the function `name`, which is at `address` in the object at `path`: linked, or a module with
+/// debugging information.
+pub fn prototype(path: &Path, name: &str, address: u64) -> Option<Prototype> {
+    if let Some(linked) = Linked::open(path) {
+        let section = |section: &str| linked.section(section);
+        return dwarf::prototype(&section, linked.is_little_endian, name.as_bytes(), address).ok()?;
+    }
+    let image = Image::read(path).ok()?;
+    let bases = image.bases();
+    let section = |name: &str| image.relocated_bytes(name, &bases);
+    // Addresses were given to sections here: of several functions, none can be told.
+    dwarf::prototype(&section, image.is_little_endian(), name.as_bytes(), u64::MAX).ok()?
+}
+
+/// A linked object, whose sections need no relocations.
+struct Linked {
+    path: PathBuf,
+    is_little_endian: bool,
+}
+
+impl Linked {
+    fn open(path: &Path) -> Option<Linked> {
+        let data = open(path).ok()?;
+        let (endian, kind) = match FileKind::parse(&data).ok()? {
+            FileKind::Elf32 => kind_of::<elf::FileHeader32<Endianness>>(&data)?,
+            FileKind::Elf64 => kind_of::<elf::FileHeader64<Endianness>>(&data)?,
+            _ => return None,
+        };
+        let is_little_endian = endian == Endianness::Little;
+        (kind != elf::ET_REL).then(|| Linked { path: path.to_path_buf(), is_little_endian })
+    }
+
+    fn section(&self, name: &str) -> Option<Vec<u8>> {
+        memory::section(&self.path, name).ok()?
     }
 }
 
-fn fate_in<E>(data: &Data, name: &str) -> Option<dwarf::Fate>
+fn kind_of<E>(data: &Data) -> Option<(Endianness, elf::FileType)>
 where
     E: FileHeader<Endian = Endianness>,
 {
     let header = E::parse(data).ok()?;
     let endian = header.endian().ok()?;
-    let sections = header.sections(endian, data).ok()?;
-    let section = |wanted: &str| {
-        let (_, section) = sections.section_by_name(endian, wanted.as_bytes())?;
-        let is_compressed = section.sh_flags(endian).0 & elf::SHF_COMPRESSED.0 != 0;
-        if is_compressed { None } else { section.data(endian, data).ok().map(<[u8]>::to_vec) }
-    };
-    dwarf::fate(&section, endian == Endianness::Little, name.as_bytes()).ok()?
+    Some((endian, header.e_type(endian)))
 }

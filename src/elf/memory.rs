@@ -1,4 +1,4 @@
-//! The content of a linked file's memory, by address.
+//! The content of a file: its memory by address, its sections by name.
 
 use std::path::Path;
 
@@ -44,4 +44,30 @@ where
         return Ok(Some(bytes.to_vec()));
     }
     Ok(None)
+}
+
+/// The bytes of the section `name` in the file at `path`; none if there is none, or its bytes are compressed.
+///
+/// # Errors
+/// The file cannot be read, or is inconsistent.
+pub fn section(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
+    let data = open(path)?;
+    let bytes = match FileKind::parse(&data) {
+        Ok(FileKind::Elf64) => section_in::<elf::FileHeader64<Endianness>>(&data, name),
+        _ => section_in::<elf::FileHeader32<Endianness>>(&data, name),
+    };
+    bytes.with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn section_in<E>(data: &Data, name: &str) -> Result<Option<Vec<u8>>>
+where
+    E: FileHeader<Endian = Endianness>,
+{
+    let header = E::parse(data)?;
+    let endian = header.endian()?;
+    let sections = header.sections(endian, data)?;
+    let Some((_, section)) = sections.section_by_name(endian, name.as_bytes()) else { return Ok(None) };
+    let is_compressed = section.sh_flags(endian).0 & elf::SHF_COMPRESSED.0 != 0;
+    let has_bytes = section.sh_type(endian) != elf::SHT_NOBITS && !is_compressed;
+    if has_bytes { Ok(Some(section.data(endian, data)?.to_vec())) } else { Ok(None) }
 }

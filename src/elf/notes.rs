@@ -52,9 +52,7 @@ where
     let header = E::parse(data)?;
     let endian = header.endian()?;
     let sections = header.sections(endian, data).map_err(|e| truncated(e, data))?;
-    let is_code = |section: &E::SectionHeader| {
-        section.sh_flags(endian).0 & elf::SHF_EXECINSTR.0 != 0
-    };
+    let is_code = |section: &E::SectionHeader| section.sh_flags(endian).0 & elf::SHF_EXECINSTR.0 != 0;
     Ok(sections.iter().any(is_code) && sections.iter().any(|s| s.sh_type(endian) == elf::SHT_SYMTAB))
 }
 

@@ -8,6 +8,8 @@ use crate::elf::definitions::{self, Definition};
 use crate::elf::image::Image;
 use crate::elf::{Machine, memory};
 use crate::livepatch::patch;
+use crate::symbols::objects::{Objects, Vmlinux};
+use crate::symbols::sources::VMLINUX;
 
 /// Sections of a module that list the places (`__mcount_loc`, or `__patchable_function_entries`).
 const TABLES: [&[u8]; 2] = [b"__mcount_loc", b"__patchable_function_entries"];
@@ -60,10 +62,28 @@ impl Sites {
 
     /// Whether a function begins with such a place.
     pub fn has(&self, function: &Definition, is_vmlinux: bool) -> bool {
+        self.of(function, is_vmlinux).is_some()
+    }
+
+    /// The place in a function, in bytes from its beginning, where a machine has it before that from 0.
+    pub fn of(&self, function: &Definition, is_vmlinux: bool) -> Option<u64> {
         let section = if is_vmlinux { "" } else { function.section.as_deref().unwrap_or_default() };
         let start = function.value.saturating_sub(self.slack);
         let range = start..function.value.saturating_add(function.size.unwrap_or(0).max(1));
-        self.sites.iter().any(|(other, address)| other == section && range.contains(address))
+        let found = self.sites.iter().find(|(other, address)| other == section && range.contains(address));
+        found.map(|(_, address)| address.saturating_sub(function.value))
+    }
+
+    /// The places in the object `name` of a kernel; none if that has no table of them that could be read.
+    ///
+    /// # Errors
+    /// The object cannot be read.
+    pub fn of_object(objects: &Objects, name: &str) -> Result<Option<Sites>> {
+        match (name, objects.vmlinux.as_ref().and_then(Vmlinux::image), objects.file(name)) {
+            (VMLINUX, Some(vmlinux), _) => Sites::of_vmlinux(vmlinux),
+            (VMLINUX, None, _) | (_, _, None) => Ok(None),
+            (_, _, Some(file)) => Ok(Image::read(&file).ok().as_ref().and_then(Sites::of_module)),
+        }
     }
 }
 

@@ -52,7 +52,7 @@ fn distance(name: &str, candidate: &str, limit: usize) -> Option<usize> {
 
 /// What to say of names like `name`: a sentence that follows another.
 pub fn hint(name: &str, sources: &Sources) -> String {
-    let text = sources.list.as_ref().and_then(|list| fs::read(list).ok()).unwrap_or_default();
+    let Some(text) = sources.list.as_ref().and_then(|list| fs::read(list).ok()) else { return String::new() };
     among(&nearest(name, &parts(&text)))
 }
 

@@ -182,8 +182,6 @@ fn undefined(image: &Image, sources: &Sources, findings: &mut Findings) {
 
 /// S7: each old function is there, at its position, and can be traced.
 fn check_functions(patch: &Patch, sources: &Sources, found: &Found, findings: &mut Findings) -> Result<()> {
-    let modules = &sources.objects;
-    let vmlinux = modules.vmlinux.as_ref().and_then(Vmlinux::image);
     let mut sites: BTreeMap<&str, Option<Sites>> = BTreeMap::new();
     for object in &patch.objects {
         for function in &object.functions {
@@ -210,12 +208,7 @@ fn check_functions(patch: &Patch, sources: &Sources, found: &Found, findings: &m
             }
             let is_vmlinux = object.name == VMLINUX;
             if !sites.contains_key(object.name.as_str()) {
-                let read = match (is_vmlinux, vmlinux, modules.file(&object.name)) {
-                    (true, Some(vmlinux), _) => Sites::of_vmlinux(vmlinux)?,
-                    (false, _, Some(file)) => Image::read(&file).ok().as_ref().and_then(Sites::of_module),
-                    _ => None,
-                };
-                sites.insert(&object.name, read);
+                sites.insert(&object.name, Sites::of_object(&sources.objects, &object.name)?);
             }
             if let Some(Some(sites)) = sites.get(object.name.as_str())
                 && !sites.has(definition, is_vmlinux)

@@ -13,6 +13,7 @@
 //! - [`external`]: external modules (M=), in every era
 //! - [`header`]: annotations in C, and what debugging information adds to messages
 //! - [`lookup`]: what `klpbuild lookup` finds
+//! - [`snippet`]: Makefile.snippet; [`skeleton`]: `klpbuild new`
 //! - [`verify`]: what `klpbuild verify` finds in livepatches that are broken on purpose
 //! - [`mutations`]: damaged livepatches, objects and lists
 //! - [`installed`]: kernels that someone else built
@@ -38,6 +39,8 @@ mod map;
 mod mutations;
 mod objtree;
 mod screen;
+mod skeleton;
+mod snippet;
 mod space;
 mod start;
 mod stop;

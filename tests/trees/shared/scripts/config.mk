@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Configuration and cleaning, the same in every tree.
+# Configuration and cleaning, the same in every tree. External modules' makefiles go by KERNELRELEASE.
+export KERNELRELEASE := 9.0-mini
+
 .PHONY: defconfig olddefconfig
 defconfig olddefconfig:
 	@{ echo CONFIG_MODULES=y; echo CONFIG_LIVEPATCH=y; } > .config

@@ -1,0 +1,133 @@
+//! The types of functions.
+
+use anyhow::Result;
+use gimli::{AttributeValue, UnitOffset};
+use rayon::prelude::*;
+
+use super::entries::Entry;
+use super::fate::named;
+use super::{Sections, Unit, Units};
+use crate::prototype::{Prototype, Type};
+
+/// How many types may stand in each other.
+const DEEPEST: usize = 32;
+
+/// The prototype of the function of file scope that is called `name`; of several with code, the one at `address`. None
+/// if the debug information does not have it.
+///
+/// `section` and `little` are as for [`super::fate()`].
+///
+/// # Errors
+/// No unit of `.debug_info` can be read.
+pub fn prototype(
+    section: &dyn Fn(&str) -> Option<Vec<u8>>,
+    little: bool,
+    name: &[u8],
+    address: u64,
+) -> Result<Option<Prototype>> {
+    let Some(sections) = Sections::load(section, little) else { return Ok(None) };
+    let units = sections.units()?;
+    let all: Vec<usize> = units.list.par_iter().flat_map_iter(|unit| named(&units, unit, name)).collect();
+    let is_function = |number: &usize| {
+        units
+            .entry(*number)
+            .is_some_and(|(_, entry)| entry.tag() == gimli::DW_TAG_subprogram && has_code(&entry))
+    };
+    let functions: Vec<usize> = all.into_iter().filter(is_function).collect();
+    let at =
+        |number: &&usize| units.entry(**number).is_some_and(|(_, entry)| low_pc(&entry) == Some(address));
+    let chosen = functions.iter().find(at).or(match functions.as_slice() {
+        [only] => Some(only),
+        _ => None,
+    });
+    Ok(chosen.and_then(|number| units.prototype(*number, 0)))
+}
+
+fn low_pc(entry: &Entry<'_>) -> Option<u64> {
+    match entry.attr_value(gimli::DW_AT_low_pc)? {
+        AttributeValue::Addr(address) => Some(address),
+        _ => None,
+    }
+}
+
+fn has_code(entry: &Entry<'_>) -> bool {
+    !entry.has_attr(gimli::DW_AT_declaration)
+        && (entry.has_attr(gimli::DW_AT_low_pc) || entry.has_attr(gimli::DW_AT_ranges))
+}
+
+impl<'a> Units<'a> {
+    fn prototype(&self, number: usize, depth: usize) -> Option<Prototype> {
+        let (unit, entry) = self.entry(number)?;
+        let mut prototype = Prototype {
+            result: self.type_of(unit, &entry, depth)?,
+            parameters: Vec::new(),
+            is_variadic: false,
+        };
+        let start = UnitOffset(number - unit.offset);
+        let mut entries = unit.header.entries_raw(&unit.abbreviations, Some(start)).ok()?;
+        let mut child = Entry::null();
+        while !entries.is_empty() {
+            let level = entries.next_depth();
+            if !entries.read_entry(&mut child).ok()? {
+                // The end of the children of someone.
+                if level <= 1 {
+                    break;
+                }
+                continue;
+            }
+            match (level, child.tag()) {
+                (0, _) if child.offset() != start => break,
+                (1, gimli::DW_TAG_formal_parameter) => {
+                    let name = child
+                        .attr_value(gimli::DW_AT_name)
+                        .and_then(|value| self.sections.string(unit, value));
+                    let name = name.map(|name| String::from_utf8_lossy(name).into_owned());
+                    prototype.parameters.push((self.type_of(unit, &child, depth)?, name));
+                }
+                (1, gimli::DW_TAG_unspecified_parameters) => prototype.is_variadic = true,
+                _ => {}
+            }
+            if level == 0 && !child.has_children() {
+                break;
+            }
+        }
+        Some(prototype)
+    }
+
+    /// The type that an entry names; none stands for void.
+    fn type_of(&self, unit: &Unit<'a>, entry: &Entry<'a>, depth: usize) -> Option<Type> {
+        let number = match entry.attr_value(gimli::DW_AT_type) {
+            None => return Some(Type::Void),
+            Some(AttributeValue::UnitRef(offset)) => unit.number(offset)?,
+            Some(AttributeValue::DebugInfoRef(offset)) => offset.0,
+            Some(_) => return None,
+        };
+        if depth > DEEPEST {
+            return Some(Type::Aggregate("struct", None));
+        }
+        let (unit, entry) = self.entry(number)?;
+        let name = entry.attr_value(gimli::DW_AT_name).and_then(|value| self.sections.string(unit, value));
+        let name = name.map(|name| String::from_utf8_lossy(name).into_owned());
+        let target = || self.type_of(unit, &entry, depth + 1).map(Box::new);
+        Some(match entry.tag() {
+            gimli::DW_TAG_base_type => Type::Base(name?),
+            gimli::DW_TAG_pointer_type => Type::Pointer(target()?),
+            gimli::DW_TAG_array_type => Type::Array(target()?),
+            gimli::DW_TAG_structure_type => Type::Aggregate("struct", name),
+            gimli::DW_TAG_union_type => Type::Aggregate("union", name),
+            gimli::DW_TAG_enumeration_type => {
+                let encoding = match entry.attr_value(gimli::DW_AT_encoding) {
+                    Some(AttributeValue::Encoding(encoding)) => encoding,
+                    _ => gimli::DW_ATE_unsigned,
+                };
+                Type::Enum(name, encoding == gimli::DW_ATE_signed)
+            }
+            gimli::DW_TAG_typedef => Type::Typedef(name?, target()?),
+            gimli::DW_TAG_const_type => Type::Qualified("const", target()?),
+            gimli::DW_TAG_volatile_type => Type::Qualified("volatile", target()?),
+            gimli::DW_TAG_restrict_type | gimli::DW_TAG_atomic_type => *target()?,
+            gimli::DW_TAG_subroutine_type => Type::Function(Box::new(self.prototype(number, depth + 1)?)),
+            _ => return None,
+        })
+    }
+}

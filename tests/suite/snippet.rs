@@ -1,0 +1,126 @@
+//! Makefile.snippet: plain make in the directory of an external module, and in a kernel tree.
+
+use std::fs;
+use std::process::Command;
+
+use crate::external;
+use crate::space::{ERAS, EXTERNAL_ERAS, Ran, Space};
+
+const SNIPPET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Makefile.snippet");
+
+/// make in a directory, with klpbuild as KLPBUILD.
+fn make(space: &Space, directory: &str, arguments: &[&str]) -> Ran {
+    let mut command = space.command("make");
+    command.current_dir(space.path(directory)).env("KLPBUILD", Space::program()).env_remove("KDIR");
+    Ran::of(command.args(arguments).output().unwrap())
+}
+
+/// External modules whose Makefile has three lines.
+fn space(tree: &str) -> Space {
+    let space = external::space(tree);
+    let kdir = space.path("obj").display().to_string();
+    let makefile = format!("obj-m += plain.o lp-ext.o\nKDIR ?= {kdir}\ninclude {SNIPPET}\n");
+    fs::write(space.path("ext/Makefile"), makefile).unwrap();
+    space
+}
+
+fn is_converted(space: &Space) -> bool {
+    let nm = Command::new("nm").arg(space.path("ext/lp-ext.ko")).output().unwrap();
+    String::from_utf8_lossy(&nm.stdout).contains(" .klp.sym.vmlinux.hidden_counter,0\n")
+}
+
+#[test]
+fn plain_make_builds_external_modules() {
+    for tree in EXTERNAL_ERAS {
+        let space = space(tree);
+        let before: Vec<String> = space.files("ext", "").into_keys().collect();
+        let log = || space.read("ext/.klpbuild/make.log");
+        let cleaned = |arguments: &[&str]| {
+            make(&space, "ext", arguments).ok();
+            assert_eq!(space.files("ext", "").into_keys().collect::<Vec<_>>(), before, "{tree}");
+        };
+        let ran = make(&space, "ext", &[]).ok();
+        assert!(
+            ran.stdout.contains("  KLP [M] lp-ext.ko\n") && is_converted(&space),
+            "{tree}: {}",
+            ran.stdout
+        );
+        assert!(log().lines().next().unwrap().contains(" -j"), "{tree}");
+        cleaned(&["clean"]);
+
+        // The jobserver goes along: klpbuild passes no -j of its own, and nobody complains.
+        let ran = make(&space, "ext", &["-j2", "KCFLAGS=-DFROM_THE_USER", "V=1"]).ok();
+        assert!(is_converted(&space) && !ran.stderr.contains("jobserver"), "{tree}: {}", ran.stderr);
+        assert!(!log().lines().next().unwrap().contains(" -j"), "{tree}: {}", log());
+        assert!(space.read("ext/.plain.o.cmd").contains(" -DFROM_THE_USER -DMODULE"), "{tree}");
+        cleaned(&["-j2", "clean"]);
+
+        // Another kernel's tree, on the command line; relative to the module, as it is typed there.
+        let src = format!("KDIR={}", space.path("src").display());
+        make(&space, "ext", &["O=../obj", &src, "modules"]).ok();
+        assert!(is_converted(&space), "{tree}");
+        make(&space, "ext", &["klpclean"]).ok();
+        assert!(!space.path("ext/Symbols.list").exists() && space.path("ext/lp-ext.ko").exists(), "{tree}");
+        cleaned(&["clean"]);
+
+        let flags = make(&space, "ext", &["KLPBUILD_FLAGS=--no-convert"]).ok();
+        assert!(!is_converted(&space), "{tree}: {}", flags.stdout);
+    }
+}
+
+#[test]
+fn an_error_ends_make() {
+    let space = space("era-c");
+    fs::write(space.path("ext/plain.c"), "#error broken\n").unwrap();
+    let ran = make(&space, "ext", &[]).ends(2);
+    assert!(
+        ran.stderr.contains("#error broken") && ran.stderr.contains("[") && ran.stderr.contains("Error 2"),
+        "{}",
+        ran.stderr
+    );
+    let mut command = space.command("make");
+    let missing =
+        Ran::of(command.current_dir(space.path("ext")).env("KLPBUILD", "no-such-klpbuild").output().unwrap());
+    assert!(missing.ends(2).stderr.contains("no-such-klpbuild"));
+}
+
+/// A GNUmakefile beside the kernel's Makefile.
+#[test]
+fn plain_make_builds_a_kernel_tree() {
+    for tree in ERAS {
+        let space = Space::new(tree);
+        fs::write(space.path("src/GNUmakefile"), format!("include {SNIPPET}\n")).unwrap();
+        make(&space, "src", &["defconfig"]).ok();
+        assert!(space.path("src/.config").exists(), "{tree}");
+        let ran = make(&space, "src", &["-j2", "modules", "vmlinux"]).ok();
+        assert!(
+            ran.stdout.contains("  KLP     Symbols.list\n") && !ran.stderr.contains("jobserver"),
+            "{tree}: {}",
+            ran.stderr
+        );
+        assert!(ran.stdout.contains("klpbuild: 5 modules, 1 livepatch; "), "{tree}: {}", ran.stdout);
+        assert!(space.path("src/Symbols.list").exists() && space.path("src/vmlinux").exists(), "{tree}");
+        make(&space, "src", &["klpclean"]).ok();
+        assert!(!space.path("src/Symbols.list").exists() && space.path("src/vmlinux").exists(), "{tree}");
+        let all = make(&space, "src", &[]).ok();
+        assert!(all.stdout.contains("  KLP     Symbols.list\n"), "{tree}: {}", all.stdout);
+        make(&space, "src", &["clean"]).ok();
+        assert!(!space.path("src/Symbols.list").exists() && !space.path("src/vmlinux").exists(), "{tree}");
+        assert!(space.path("src/.config").exists(), "{tree}");
+        make(&space, "src", &["mrproper"]).ok();
+        assert!(!space.path("src/.config").exists() && !space.path("src/.klpbuild").exists(), "{tree}");
+        // Objects elsewhere.
+        make(&space, "src", &["O=../obj", "defconfig"]).ok();
+        make(&space, "src", &["O=../obj", "modules"]).ok();
+        assert!(space.path("obj/Symbols.list").exists(), "{tree}");
+    }
+}
+
+#[test]
+fn it_is_printed_and_installed() {
+    let space = Space::new("era-c");
+    let text = fs::read_to_string(SNIPPET).unwrap();
+    assert_eq!(space.klpbuild(&["snippet"]).ok().stdout, text);
+    space.klpbuild(&["snippet", "-o", "../snippet.mk"]).ok();
+    assert_eq!(space.read("snippet.mk"), text);
+}
