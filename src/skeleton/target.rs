@@ -43,6 +43,8 @@ pub struct Target {
     pub needs_annotation: bool,
     /// A livepatch of this kernel is registered before it is enabled (up to 5.0).
     pub is_registered: bool,
+    /// The namespace that it is exported to.
+    pub namespace: Option<String>,
     /// The module to be loaded for a trial.
     pub load: Option<String>,
     /// All objects of the kernel.
@@ -100,6 +102,9 @@ impl Target {
             entry: site.filter(|_| can_enter).map(|site| site + FTRACE_SITE),
             needs_annotation: all.len() > 1,
             is_registered: header.contains("klp_register_patch"),
+            namespace: (sources.exports.as_ref())
+                .and_then(|exports| exports.namespace(name.as_bytes()))
+                .map(str::to_owned),
             load: (!is_vmlinux).then(|| known.object.clone()),
             object: known.object,
             objects: found.objects,

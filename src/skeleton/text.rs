@@ -155,10 +155,13 @@ fn ends(name: &str, target: &Target) -> String {
             "\tklp_unregister_patch(&patch);\n",
         ),
     };
+    let namespace = (target.namespace.iter())
+        .map(|namespace| format!("MODULE_INFO(import_ns, \"{namespace}\");\n"))
+        .collect::<String>();
     format!(
         "\nstatic int __init {own}_init(void)\n{{\n{enable}}}\n\nstatic void __exit {own}_exit(void)\n{{\n{leave}}}\n\n\
          module_init({own}_init);\nmodule_exit({own}_exit);\n\
-         MODULE_DESCRIPTION(\"Livepatch of {}\");\nMODULE_LICENSE(\"GPL\");\nMODULE_INFO(livepatch, \"Y\");\n",
+         MODULE_DESCRIPTION(\"Livepatch of {}\");\nMODULE_LICENSE(\"GPL\");\nMODULE_INFO(livepatch, \"Y\");\n{namespace}",
         target.name
     )
 }

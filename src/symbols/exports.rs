@@ -10,7 +10,10 @@ use crate::symbols::modules::Module;
 
 /// The exported symbols, each with the run-time name of the object that exports it.
 #[derive(Debug, Default)]
-pub struct Exports(HashMap<Vec<u8>, String>);
+pub struct Exports {
+    owners: HashMap<Vec<u8>, String>,
+    namespaces: HashMap<Vec<u8>, String>,
+}
 
 impl Exports {
     /// Reads a Module.symvers of any era (`write_dump` in scripts/mod/modpost.c): columns separated by tabs,
@@ -54,7 +57,15 @@ impl Exports {
             );
             if let Some((name, object)) = entry {
                 let module = Module { stem: String::from_utf8_lossy(object).into_owned() };
-                self.0.insert(name.to_vec(), module.name());
+                self.owners.insert(name.to_vec(), module.name());
+                let namespace = match kind {
+                    Some(3) => columns.get(4),
+                    Some(4) => columns.get(2),
+                    _ => None,
+                };
+                if let Some(namespace) = namespace.filter(|namespace| !namespace.is_empty()) {
+                    self.namespaces.insert(name.to_vec(), String::from_utf8_lossy(namespace).into_owned());
+                }
             }
         }
         Ok(())
@@ -62,7 +73,12 @@ impl Exports {
 
     /// The run-time name of the object that exports `name`.
     pub fn owner(&self, name: &[u8]) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.owners.get(name).map(String::as_str)
+    }
+
+    /// The namespace that `name` is exported to, which its users have to import.
+    pub fn namespace(&self, name: &[u8]) -> Option<&str> {
+        self.namespaces.get(name).map(String::as_str)
     }
 }
 
@@ -99,6 +115,11 @@ mod tests {
             assert_eq!(exports.owner(name.as_bytes()), Some(owner), "{name}");
         }
         assert_eq!(exports.owner(b"nowhere"), None);
+        for (name, namespace) in
+            [("third", Some("USB_STORAGE")), ("last", Some("NS")), ("none", None), ("old", None)]
+        {
+            assert_eq!(exports.namespace(name.as_bytes()), namespace, "{name}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! klpbuild on real kernels, against plain make: `make test` and `make test-kernels` run this.
+//! `distribution_kernel`, which only the latter runs, is about the one that Debian builds.
 //!
 //! Takes the source trees that KLPBUILD_TEST_TREES names. Each is linked to a copy under
 //! `target/kernels/test`, with `tests/kernels/samples` among its samples, and built twice: with plain make, and
@@ -12,6 +13,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod distribution;
+mod external;
 mod kernel;
 mod livepatches;
 
@@ -94,6 +97,7 @@ fn check(source: &Path) {
     assert!(kernel.read("ours/Symbols.list") == kernel.recipe());
 
     livepatches::check(&kernel);
+    external::check(&kernel);
 
     step("a livepatch that refers to nothing known is refused");
     let unknown = kernel.klpbuild(&["KLPBUILD_UNKNOWN=m"]).ends(1);
@@ -123,6 +127,12 @@ fn check(source: &Path) {
     let left = |objtree| kernel.files(objtree, |_| true).into_keys().collect::<BTreeSet<_>>();
     let (plain, ours) = (left("plain"), left("ours"));
     assert_eq!(ours.difference(&plain).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+#[ignore = "needs Debian's kernel with its debug symbols: run by `make test-kernels`"]
+fn distribution_kernel() {
+    distribution::check();
 }
 
 #[test]

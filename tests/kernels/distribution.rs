@@ -1,0 +1,254 @@
+//! Debian's own 6.12 kernel, as its packages install it: linux-headers, the image with its modules, and the -dbg
+//! package. `make test-kernels` installs them and runs this.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::external::{names, plain_make, run, state};
+use crate::step;
+
+const KLPBUILD: &str = env!("CARGO_BIN_EXE_klpbuild");
+const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The newest 6.12 that is installed with headers and debug symbols.
+fn release() -> String {
+    let mut found: Vec<(Vec<u32>, String)> = fs::read_dir("/usr/lib/debug/boot")
+        .expect("linux-image-6.12.*-amd64-dbg is not installed: make test-kernels does that")
+        .filter_map(|entry| {
+            entry.unwrap().file_name().into_string().ok()?.strip_prefix("vmlinux-").map(str::to_owned)
+        })
+        .filter(|release| {
+            release.starts_with("6.12.") && Path::new("/lib/modules").join(release).join("build").exists()
+        })
+        .map(|release| {
+            let numbers = release.split(|character: char| !character.is_ascii_digit());
+            (numbers.filter_map(|number| number.parse().ok()).collect(), release)
+        })
+        .collect();
+    found.sort();
+    found.pop().expect("no 6.12 kernel is installed with headers and debug symbols").1
+}
+
+fn fresh(name: &str) -> PathBuf {
+    let directory = Path::new(REPOSITORY).join("target/kernels/test").join(name);
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+pub(crate) fn check() {
+    let release = release();
+    println!("Debian's {release}");
+    let root = fresh("distribution");
+    let kdir = PathBuf::from(format!("/lib/modules/{release}/build"));
+    let cache = root.join("cache");
+    let environment: &[(&str, &Path)] = &[("KDIR", &kdir), ("XDG_CACHE_HOME", &cache)];
+    let klpbuild = |directory: &Path, arguments: &[&str]| run(directory, KLPBUILD, arguments, environment);
+
+    step("doctor finds all that is needed");
+    let doctor = klpbuild(&root, &["doctor"]).ok();
+    assert!(
+        doctor.stdout.ends_with(&format!("klpbuild: livepatches can be built for {release}\n")),
+        "{}",
+        doctor.stdout
+    );
+    for subject in ["options", "headers", "compiler", "vmlinux", "modules", "debug files", "kernel image"] {
+        assert!(doctor.stdout.contains(&format!("  ok       {subject} ")), "{subject}: {}", doctor.stdout);
+    }
+
+    step(
+        "livepatches of vmlinux and of a module, each with hidden symbols of both; the headers are only read",
+    );
+    let directory = root.join("livepatches");
+    fs::create_dir(&directory).unwrap();
+    for file in fs::read_dir(Path::new(REPOSITORY).join("tests/kernels/distribution")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), directory.join(file.file_name())).unwrap();
+    }
+    let headers = fs::canonicalize(&kdir).unwrap();
+    let before = state(&headers);
+    let built = klpbuild(&directory, &["modules"]).ok();
+    assert!(
+        built.stderr.contains(&format!("reading the symbols of {release}, vmlinux and ")),
+        "{}",
+        built.stderr
+    );
+    assert!(
+        built.stdout.contains("  KLP [M] lp-cmdline.ko\n") && built.stdout.contains("  KLP [M] lp-vlan.ko\n")
+    );
+    assert!(
+        built.stderr.contains("lp-cmdline.ko: 8021q has to be loaded before this livepatch"),
+        "{}",
+        built.stderr
+    );
+    let again = klpbuild(&directory, &["modules"]).ok();
+    assert!(
+        !again.stderr.contains("reading") && !again.stdout.contains("  LD [M]"),
+        "{}{}",
+        again.stdout,
+        again.stderr
+    );
+    for (livepatch, symbols) in [
+        (
+            "lp-cmdline.ko",
+            [
+                "'.klp.rela.vmlinux..text'",
+                ".klp.sym.vmlinux.saved_command_line,0",
+                ".klp.sym.8021q.vlan_name_type_str,0",
+            ],
+        ),
+        (
+            "lp-vlan.ko",
+            [
+                "'.klp.rela.8021q..text'",
+                ".klp.sym.vmlinux.saved_command_line,0",
+                ".klp.sym.8021q.vlan_name_type_str,0",
+            ],
+        ),
+    ] {
+        let relocations = run(&directory, "readelf", &["-rW", livepatch], &[]).ok().stdout;
+        assert!(symbols.iter().all(|symbol| relocations.contains(symbol)), "{livepatch}: {relocations}");
+        klpbuild(&directory, &["verify", livepatch]).ok();
+    }
+
+    step("the map is nm's, of packed modules as of vmlinux");
+    let list = fs::read_to_string(directory.join("Symbols.list")).unwrap();
+    for (object, file) in [
+        ("vmlinux", format!("/usr/lib/debug/boot/vmlinux-{release}")),
+        ("8021q", format!("/lib/modules/{release}/kernel/net/8021q/8021q.ko.xz")),
+        ("snd_hda_intel", format!("/lib/modules/{release}/kernel/sound/pci/hda/snd-hda-intel.ko.xz")),
+    ] {
+        let script = "export LC_ALL=C; case $1 in *.xz) xz -dc $1 > object ;; *) ln -sf $1 object ;; esac
+            nm -f posix object | cut -d' ' -f1; rm object";
+        let expected = run(&root, "sh", &["-c", script, "sh", &file], &[]).ok().stdout;
+        let part = list.split(&format!("\n*{object}\n")).nth(1).unwrap().split("\n*").next().unwrap();
+        assert!(part.trim_end() == expected.trim_end(), "{object}");
+    }
+
+    step("positions are those of System.map, with and without vmlinux");
+    let map = format!("/usr/lib/debug/boot/System.map-{release}");
+    klpbuild(&directory, &["modules", "--no-convert"]).ok();
+    for livepatch in ["lp-cmdline.ko", "lp-vlan.ko"] {
+        klpbuild(&directory, &["convert", livepatch, "-o", "../with-vmlinux.ko"]).ok();
+        klpbuild(&directory, &["convert", livepatch, "-o", "../with-map.ko", "--system-map", &map]).ok();
+        assert!(
+            fs::read(root.join("with-vmlinux.ko")).unwrap() == fs::read(root.join("with-map.ko")).unwrap()
+        );
+    }
+    klpbuild(&directory, &["modules", "--system-map", &format!("/boot/System.map-{release}")]).ends(1);
+    klpbuild(&directory, &["modules"]).ok();
+    assert!(state(&headers) == before, "the headers were written to");
+
+    step("they work on Debian's image with its modules");
+    let command = "cat /proc/cmdline /proc/net/vlan/config";
+    for (livepatch, line) in [
+        ("lp-cmdline.ko", " names: VLAN_NAME_TYPE_PLUS_VID\n"),
+        ("lp-vlan.ko", " names: VLAN_NAME_TYPE_RAW_PLUS_VID\n"),
+    ] {
+        let tried =
+            klpbuild(&directory, &["try", livepatch, "--load", "8021q", "--run", command]).ok().stdout;
+        assert!(
+            tried.contains(&format!("boot: ok, {release}, ")) && tried.contains("load 8021q.ko: ok"),
+            "{tried}"
+        );
+        assert!(
+            tried.contains(line) && tried.contains("while enabled, and after it the same as before"),
+            "{tried}"
+        );
+    }
+    klpbuild(&directory, &["clean"]).ok();
+    assert_eq!(names(&directory), ["Makefile", "common.h", "lp-cmdline.c", "lp-vlan.c"]);
+    plain_make(&directory, environment, &[&format!("KDIR={}", kdir.display())], "lp-vlan.ko");
+
+    step("skeletons build and load as they are");
+    for (name, arguments) in [
+        ("lp-new", &["--function", "vfs_read"][..]),
+        ("lp-new-module", &["--function", "vlan_seq_show", "--object", "8021q"]),
+    ] {
+        klpbuild(&root, &[&["new", name][..], arguments].concat()).ok();
+        let text = fs::read_to_string(root.join(name).join(format!("{name}.c"))).unwrap();
+        let prototype = match name {
+            "lp-new" => {
+                "\nstatic ssize_t new_vfs_read(struct file *file, char *buf, size_t count, loff_t *pos)\n{\n"
+            }
+            _ => "\nstatic int new_vlan_seq_show(struct seq_file *seq, void *v)\n{\n",
+        };
+        assert!(text.contains(prototype), "{text}");
+        run(&root.join(name), "make", &[], environment).ok();
+        let module = format!("{name}.ko");
+        let load: &[&str] = if name == "lp-new" { &[] } else { &["--load", "8021q"] };
+        let tried =
+            klpbuild(&root.join(name), &[&["try", &module, "--run", "cat /proc/version"][..], load].concat())
+                .ok();
+        assert!(
+            tried.stdout.contains("the command prints the same while enabled as before"),
+            "{}",
+            tried.stdout
+        );
+    }
+
+    step("the README's five minutes");
+    readme(&root, &release, environment);
+    klpbuild(&root, &["klpclean", "--cache"]).ok();
+    assert!(!cache.join("klpbuild").exists());
+}
+
+/// Runs the commands of the README's section in its order, and puts its C into the file that it speaks of.
+fn readme(root: &Path, release: &str, environment: &[(&str, &Path)]) {
+    let text = fs::read_to_string(Path::new(REPOSITORY).join("README.md")).unwrap();
+    let section = text.split("\n## Livepatch your distribution's kernel in five minutes\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let place = root.join("five-minutes");
+    let bin = root.join("bin");
+    fs::create_dir_all(&place).unwrap();
+    fs::create_dir_all(&bin).unwrap();
+    // What the machine at hand does not have: that kernel running, and maybe sudo.
+    for (name, script) in [
+        ("uname", format!("echo {release}")),
+        ("sudo", "DEBIAN_FRONTEND=noninteractive exec \"$@\"".to_owned()),
+        ("klpbuild", format!("exec {KLPBUILD} \"$@\"")),
+    ] {
+        fs::write(bin.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let klpbuild = PathBuf::from("klpbuild");
+    let environment = [environment, &[("PATH", Path::new(&path)), ("KLPBUILD", &klpbuild)]].concat();
+    let source = place.join("lp-cmdline/lp-cmdline.c");
+    let mut commands = 0;
+    let mut code = String::new();
+    let mut last = String::new();
+    for line in section.lines() {
+        match line.strip_prefix("    ") {
+            Some(command) if command.starts_with("$ ") => {
+                last = run(&place, "sh", &["-c", &command[2..]], &environment).ok().stdout;
+                commands += 1;
+            }
+            Some(printed)
+                if !code.is_empty()
+                    || printed.starts_with('\t')
+                    || printed.starts_with("static ")
+                    || printed.starts_with("extern ") =>
+            {
+                code.push_str(&format!("{printed}\n"));
+            }
+            Some(printed) => assert!(last.contains(printed), "{printed}: {last}"),
+            None if line.is_empty() => {
+                if !code.is_empty() {
+                    code.push('\n');
+                }
+            }
+            None if !code.is_empty() => {
+                let text = fs::read_to_string(&source).unwrap();
+                let begin = text.find("/* FILL IN").unwrap();
+                let end = begin + text[begin..].find("\n}\n").unwrap() + 3;
+                fs::write(&source, format!("{}{code}{}", &text[..begin], &text[end..])).unwrap();
+                code.clear();
+            }
+            None => {}
+        }
+    }
+    assert!(commands >= 6, "{commands} commands");
+    assert!(fs::read_to_string(&source).unwrap().contains("saved_command_line"));
+}
