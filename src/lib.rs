@@ -15,15 +15,21 @@
 //! 6. [`modpost`]: which undefined symbols of livepatches modpost has to accept, and how it is told
 //! 7. [`mod@convert`]: references of the linked livepatches become livepatch relocations
 //!
+//! External modules (M=) go the same way: [`external`] is what is different for them. Their kernel may be one
+//! that someone else built: [`installed`] finds its symbols where distributions put them.
+//!
 //! Beside the build: [`clean`] (`clean`, `mrproper`, `distclean`, `klpclean`), [`standalone`] (`symbols`),
-//! [`lookup`] (where a symbol is, and what to write in a livepatch), [`header`] (the macros for that),
+//! [`lookup`] (where a symbol is, and what to write in a livepatch), [`header`] (the macros for that, and
+//! Makefile.snippet), [`skeleton`] (`new`: a livepatch to begin with), [`mod@doctor`] (what is missing),
 //! [`mod@verify`] (whether a finished livepatch keeps the rules), and [`trial`] (`try`: what was built, booted).
 //!
 //! # What these stand on
 //! - [`elf`]: object files: their symbols, and modules as a whole (object)
 //! - [`livepatch`]: what a livepatch is made of: names, annotations, structures, what code is for which object
 //! - [`kallsyms`]: how the kernel counts symbols of one name
-//! - [`dwarf`]: their debug information (gimli)
+//! - [`compressed`]: files that may be packed (liblzma, zstd, flate2)
+//! - [`dwarf`]: their debug information (gimli); [`btf`]: the kernel's own type information (btf_rs);
+//!   [`prototype`]: functions as C declares them, read from either
 //! - [`program`]: a program to be run, as a value (duct); [`make`]: the make among them
 //! - [`kbuild`]: what kbuild prints, line by line (regex)
 //! - [`progress`]: what is shown of a run (indicatif); [`terminal`]: everything else that is printed

@@ -234,11 +234,8 @@ fn readme(root: &Path, release: &str, environment: &[(&str, &Path)]) {
                 code.push_str(&format!("{printed}\n"));
             }
             Some(printed) => assert!(last.contains(printed), "{printed}: {last}"),
-            None if line.is_empty() => {
-                if !code.is_empty() {
-                    code.push('\n');
-                }
-            }
+            None if line.is_empty() && code.is_empty() => {}
+            None if line.is_empty() => code.push('\n'),
             None if !code.is_empty() => {
                 let text = fs::read_to_string(&source).unwrap();
                 let begin = text.find("/* FILL IN").unwrap();

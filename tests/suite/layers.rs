@@ -27,6 +27,8 @@ fn each_interface_has_one_place() {
         (&["clap::"], "cli.rs"),
         (&["gimli::"], "dwarf/"),
         (&["cpio::"], "trial/initramfs.rs"),
+        (&["btf_rs::"], "btf.rs"),
+        (&["liblzma::", "zstd::", "flate2::"], "compressed.rs"),
         (&["object::elf", "object::read", "object::write", "use object"], "elf/"),
         (&["io::stdout", "io::stderr", "IsTerminal", "stdout().lock", "stderr().lock"], "terminal.rs"),
         (&["println!", "print!(", "dbg!("], "nowhere"),
