@@ -8,6 +8,7 @@
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
+PROGRAM := target/release/klpbuild
 KDIR ?=
 DEPS ?= yes
 KERNELS := $(CURDIR)/target/kernels
@@ -60,7 +61,7 @@ bench: deps-bench $(KERNELS)/linux-source-6.12/Makefile
 
 .PHONY: install
 install: build
-	install -D -m 755 target/release/klpbuild $(DESTDIR)$(PREFIX)/bin/klpbuild
+	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/klpbuild
 	install -D -m 644 Makefile.snippet $(DESTDIR)$(PREFIX)/share/klpbuild/Makefile.snippet
 
 .PHONY: clean

@@ -129,10 +129,27 @@ fn main_run(plan: &Plan, session: &mut Session<'_>) -> Result<Exit> {
             prepare(plan, &kbuild)?;
             match &kbuild.method {
                 Method::Fragment => with_fragment(plan, session, &kbuild, &goals),
+                Method::Patched => with_patches(plan, session, &kbuild, &goals),
                 Method::Phased { compile } => in_phases(plan, session, &kbuild, compile, &goals),
             }
         }
     }
+}
+
+/// One make run of a tree that carries the series of `kbuild-patches`: it makes the map and converts by itself, with this
+/// program. For external modules it does not.
+fn with_patches(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals: &[String]) -> Result<Exit> {
+    if plan.external.is_some() {
+        return with_fragment(plan, session, kbuild, goals);
+    }
+    let last = Run::read(&plan.state.last_run());
+    let outcome = session.run(&plan.make_of_patched_tree(goals)?, last)?;
+    // Where nothing has changed, make has not come to the map.
+    let report = match Report::read(&plan.state) {
+        None if outcome.exit == Exit::Done => Some(Report::of_lists(&plan.tree.objtree)?),
+        report => report,
+    };
+    finish(plan, session, &outcome, report)
 }
 
 /// Says that there will be no map. One of an earlier configuration would only mislead.
@@ -182,17 +199,15 @@ fn prepare(plan: &Plan, kbuild: &Kbuild) -> Result<()> {
 fn context(plan: &Plan, kbuild: &Kbuild) -> Result<Context> {
     let tree = &plan.tree;
     let mut context = Context {
-        srctree: tree.srctree.clone(),
-        objtree: tree.objtree.clone(),
         external: plan.external.clone(),
         choice: plan.choice.clone(),
-        kernel_list: None,
-        problem: None,
         unconverted: plan.conversion.is_off,
+        keep_module_exports: plan.conversion.keep_module_exports,
+        ..Context::of_tree(&tree.srctree, &tree.objtree)
     };
     let Some(external) = &mut context.external else { return Ok(context) };
     ensure!(
-        kbuild.method == Method::Fragment,
+        !matches!(kbuild.method, Method::Phased { .. }),
         "this kernel's makefiles are unlike any known ones: external modules cannot be built for it with klpbuild"
     );
     let release = kernel::release(&tree.objtree).unwrap_or_default();
@@ -261,7 +276,7 @@ fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<
         Exit::Make(_) if report.is_some_and(|report| report.failed) => return Ok(Exit::Problem),
         exit => return Ok(exit),
     }
-    if report.is_some_and(|report| report.livepatches > 0) && !plan.conversion.is_off {
+    if report.is_some_and(|report| report.livepatches > 0) && !plan.conversion.is_off && !is_patched(plan)? {
         let exit = convert(plan)?;
         if exit != Exit::Done {
             return Ok(exit);
@@ -286,6 +301,11 @@ fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<
         });
     }
     Ok(Exit::Done)
+}
+
+/// Whether the kernel's own makefiles have converted its livepatches.
+fn is_patched(plan: &Plan) -> Result<bool> {
+    Ok(plan.external.is_none() && Kbuild::detect(&plan.tree.srctree)?.method == Method::Patched)
 }
 
 /// Converts the livepatches that the map step found.
@@ -340,7 +360,8 @@ fn dry_run(plan: &Plan) -> Result<Exit> {
     match main {
         Main::Plain => commands.push(plan.make(&goals)),
         Main::Mapped(kbuild) => match &kbuild.method {
-            Method::Fragment => commands.push(plan.make_with_map(&kbuild, &goals)?),
+            Method::Patched if plan.external.is_none() => commands.push(plan.make_of_patched_tree(&goals)?),
+            Method::Fragment | Method::Patched => commands.push(plan.make_with_map(&kbuild, &goals)?),
             Method::Phased { compile } => {
                 let (both, vmlinux) = phases(plan, &kbuild, compile);
                 commands.push(both);

@@ -86,6 +86,15 @@ pub enum Command {
     /// Looks at the kernel's options, headers, compiler, symbols and at programs, and names the package or command that
     /// supplies what is missing. Exit status: 1 if something needed is missing.
     Doctor(DoctorArgs),
+    /// The same within a kernel's own makefiles: the patch series for that
+    ///
+    /// In a source tree (-C TREE): plain `make modules` then makes Symbols.list and converts livepatches by itself, with
+    /// the klpbuild that KLPBUILD names.
+    Patches {
+        /// What to do.
+        #[command(subcommand)]
+        command: PatchesCommand,
+    },
     /// Run by the makefile fragment between compilation and modpost
     #[command(hide = true)]
     Hook,
@@ -182,6 +191,9 @@ pub struct SymbolsArgs {
     /// Write the map to FILE instead of Symbols.list in the object tree (`-` for standard output)
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Within a build: also refuse livepatches that refer to unknown symbols, and remove those to be linked anew
+    #[arg(long, conflicts_with = "output")]
+    pub in_build: bool,
 }
 
 /// Where the symbols of a kernel are that someone else built.
@@ -223,8 +235,11 @@ pub struct SourceArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConvertArgs {
     /// The livepatch
-    #[arg(value_name = "IN.ko")]
-    pub input: PathBuf,
+    #[arg(value_name = "IN.ko", required_unless_present = "livepatches")]
+    pub input: Option<PathBuf>,
+    /// Convert all that modules.livepatch of the object tree has, in place
+    #[arg(long, conflicts_with_all = ["input", "output"])]
+    pub livepatches: bool,
     /// Write the result to OUT.ko [default: in place]
     #[arg(short, long, value_name = "OUT.ko")]
     pub output: Option<PathBuf>,
@@ -340,6 +355,25 @@ pub struct NewArgs {
     /// What symbols are looked up in.
     #[command(flatten)]
     pub sources: SourceArgs,
+}
+
+/// What `klpbuild patches` is asked to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum PatchesCommand {
+    /// List the series, and which one fits the tree or is applied to it
+    List,
+    /// Print a series, for `git am`
+    Show {
+        /// The series [default: the one that fits the tree]
+        #[arg(value_name = "SERIES")]
+        series: Option<String>,
+    },
+    /// Say which series fits the tree or is applied to it, and change nothing
+    Check,
+    /// Apply the series that fits, all of it or nothing
+    Apply,
+    /// Take back the series that is applied
+    Revert,
 }
 
 /// Arguments of `klpbuild doctor`.

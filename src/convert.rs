@@ -27,6 +27,7 @@ use crate::livepatch::patch::Patch;
 use crate::livepatch::special;
 use crate::plan;
 use crate::signal::Watch;
+use crate::state::State;
 use crate::symbols::origin::Origin;
 use crate::symbols::output;
 use crate::symbols::sources::{Sources, named as sources};
@@ -136,25 +137,49 @@ fn needs_conversion(image: &Image, sources: &Sources) -> bool {
     has_sections || image.symbols.iter().skip(1).any(is_open)
 }
 
+/// `klpbuild convert --livepatches`: converts what an object tree lists, as a part of its build or on its own.
+fn listed(options: &Options, arguments: &ConvertArgs, start: &Path) -> Result<Exit> {
+    let objtree =
+        arguments.sources.objtree.as_ref().map_or(start.to_path_buf(), |objtree| start.join(objtree));
+    let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
+    let above = State::at(&objtree).context_above()?;
+    if above.as_ref().is_some_and(|context| context.unconverted) {
+        return Ok(Exit::Done);
+    }
+    let keep = arguments.keep_module_exports || above.is_some_and(|context| context.keep_module_exports);
+    let list = fs::read_to_string(objtree.join("modules.livepatch"))
+        .context("there is no list of livepatches: make it first (klpbuild symbols)")?;
+    let modules: Vec<String> =
+        list.lines().filter(|ko| objtree.join(ko).is_file()).map(str::to_owned).collect();
+    if options.dry_run {
+        modules.iter().for_each(|module| terminal::out(format!("{module}\n")));
+        return Ok(Exit::Done);
+    }
+    let mut watch = Watch::begin()?;
+    convert_tree(&objtree, &modules, &Origin::of_tree(&objtree)?, keep, options.quiet)?;
+    Ok(watch.received().map_or(Exit::Done, Exit::Signal))
+}
+
 /// `klpbuild convert`: converts one file.
 ///
 /// # Errors
 /// It cannot be converted; nothing is written then.
 pub fn command(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let start = plan::start(options)?;
+    let Some(given) = &arguments.input else { return listed(options, arguments, &start) };
     let sources = sources(&start, &arguments.sources)?;
     let choices = Choices { keep_module_exports: arguments.keep_module_exports, is_marked: false };
-    let input = start.join(&arguments.input);
+    let input = start.join(given);
     let output = arguments.output.as_ref().map_or(input.clone(), |output| start.join(output));
     ensure!(!output.is_dir(), "{}: a directory: -o names the file to write", output.display());
     // Not unpacked: what is compressed is finished (R12).
     let image = Image::parse(&fs::read(&input).context("cannot read the module")?)
         .with_context(|| format!("cannot read {}", input.display()))?;
-    let outcome = convert(image, &sources, choices).with_context(|| cannot(&arguments.input))?;
+    let outcome = convert(image, &sources, choices).with_context(|| cannot(given))?;
     if options.dry_run {
         let relocations = if let Outcome::Converted { relocations, .. } = outcome { relocations } else { 0 };
         let count = crate::build::count(relocations, "livepatch relocation");
-        terminal::out(format!("klpbuild: {}: would have {count}\n", arguments.input.display()));
+        terminal::out(format!("klpbuild: {}: would have {count}\n", given.display()));
         return Ok(Exit::Done);
     }
     let mut watch = Watch::begin()?;
@@ -164,17 +189,15 @@ pub fn command(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
                 replace(&input, &output, &fs::read(&input)?)?;
             }
             if !options.quiet {
-                terminal::out(format!("klpbuild: {}: nothing to convert\n", arguments.input.display()));
+                terminal::out(format!("klpbuild: {}: nothing to convert\n", given.display()));
             }
         }
         Outcome::Converted { bytes, relocations, notes } => {
             replace(&input, &output, &bytes)?;
             if !options.quiet {
-                notes
-                    .iter()
-                    .for_each(|note| terminal::say(format_args!("{}: {note}", arguments.input.display())));
+                notes.iter().for_each(|note| terminal::say(format_args!("{}: {note}", given.display())));
                 let count = crate::build::count(relocations, "livepatch relocation");
-                let shown = arguments.output.as_ref().unwrap_or(&arguments.input);
+                let shown = arguments.output.as_ref().unwrap_or(given);
                 terminal::out(format!("klpbuild: {}: {count}\n", shown.display()));
             }
         }

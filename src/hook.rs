@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
 use crate::convert;
@@ -54,14 +54,32 @@ pub struct Report {
 }
 
 impl Report {
-    fn of(map: &Map) -> Report {
+    /// What a map comes to.
+    pub fn of(map: &Map) -> Report {
         Report { modules: map.modules, livepatches: map.livepatches.len(), names: map.names, failed: false }
     }
 
-    fn write(&self, state: &State) -> Result<()> {
+    /// Leaves it in `state`.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, state: &State) -> Result<()> {
         let Report { modules, livepatches, names, failed } = *self;
         let text = format!("{modules} {livepatches} {names} {}\n", u8::from(failed));
         Ok(fs::write(state.report(), text)?)
+    }
+
+    /// What the lists in an object tree come to.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn of_lists(objtree: &Path) -> Result<Report> {
+        let list = fs::read(objtree.join("Symbols.list"))?;
+        let livepatches = fs::read_to_string(objtree.join("modules.livepatch"))?.lines().count();
+        let lines = || list.split(|&byte| byte == b'\n').skip(1).filter(|line| !line.is_empty());
+        let objects = lines().filter(|line| line.starts_with(b"*")).count();
+        let names = lines().count() - objects;
+        Ok(Report { modules: objects.saturating_sub(1), livepatches, names, failed: false })
     }
 
     /// What the last map step left in `state`; none if there was none since the report was removed.
@@ -98,6 +116,25 @@ pub fn run() -> Result<()> {
         Err(_) => Report { modules: 0, livepatches: 0, names: 0, failed: true }.write(&state)?,
     }
     result.map(drop)
+}
+
+/// Likewise for a tree that carries the series of `kbuild-patches`, whose modpost knows livepatches.
+///
+/// # Errors
+/// As [`step`].
+pub fn step_of_patched_tree(
+    context: &Context,
+    kbuild: &Kbuild,
+    variables: &[String],
+    state: &State,
+) -> Result<Report> {
+    let inputs = inputs(&context.objtree, Some(&context.srctree), Some(kbuild), variables)?;
+    let map = Map::make(&inputs)?;
+    write(&map, &context.objtree, state)?;
+    let verdict = Verdict::of(&map, &inputs, &Beyond::default())?;
+    ensure!(verdict.problems.is_empty(), "{}", verdict.problems.join("\n"));
+    remove_outdated(&context.objtree, &map, &inputs, context)?;
+    Ok(Report::of(&map))
 }
 
 /// Makes the map of the object tree and gets modpost ready for it.
@@ -229,6 +266,8 @@ pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
 fn remove_outdated(root: &Path, map: &Map, inputs: &Inputs, context: &Context) -> Result<()> {
     let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let kernel = ["vmlinux", "Module.symvers"].map(|name| context.objtree.join(name));
+    // In a kernel's own build, modpost has yet to write Module.symvers.
+    let kernel = if context.external.is_some() { &kernel[..] } else { &kernel[..1] };
     let objects =
         kernel.iter().chain(&context.kernel_list).chain(inputs.modules.iter().map(|(_, object)| object));
     let Some(newest) = objects.filter_map(|path| modified(path)).max() else { return Ok(()) };
@@ -256,7 +295,9 @@ fn prepare_modpost(
     match (kbuild.modpost, &kbuild.method) {
         _ if verdict.allowed.is_empty() => {}
         (Modpost::Program | Modpost::InputDumps, _) => write_exceptions(verdict, state)?,
-        (Modpost::WarnOnly, Method::Fragment) => strict = strict_arguments(map, inputs, kbuild, state)?,
+        (Modpost::WarnOnly, Method::Fragment | Method::Patched) => {
+            strict = strict_arguments(map, inputs, kbuild, state)?;
+        }
         (Modpost::WarnOnly, Method::Phased { .. }) => {
             let errors = modpost::undefined_in_ordinary_modules(map, inputs)?;
             if !errors.is_empty() {

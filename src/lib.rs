@@ -21,6 +21,7 @@
 //! Beside the build: [`clean`] (`clean`, `mrproper`, `distclean`, `klpclean`), [`standalone`] (`symbols`),
 //! [`lookup`] (where a symbol is, and what to write in a livepatch), [`header`] (the macros for that, and
 //! Makefile.snippet), [`skeleton`] (`new`: a livepatch to begin with), [`mod@doctor`] (what is missing),
+//! [`mod@patches`] (the series of `kbuild-patches`, with which a kernel's makefiles do it themselves: diffy),
 //! [`mod@verify`] (whether a finished livepatch keeps the rules), and [`trial`] (`try`: what was built, booted).
 //!
 //! # What these stand on
@@ -58,6 +59,7 @@ pub mod livepatch;
 pub mod lookup;
 pub mod make;
 pub mod modpost;
+pub mod patches;
 pub mod plan;
 pub mod processes;
 pub mod program;
@@ -108,6 +110,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Snippet(args) => header::print(options, args, header::SNIPPET),
         Command::Try(args) => trial::run(options, args),
         Command::Doctor(args) => doctor::doctor(options, args),
+        Command::Patches { command } => patches::patches(options, command),
         Command::Hook => hook::run().map(|()| Exit::Done),
     }
 }

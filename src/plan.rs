@@ -225,6 +225,21 @@ impl Plan {
         Ok(command)
     }
 
+    /// The main run in a tree that carries the series of `kbuild-patches`: its makefiles call this program.
+    ///
+    /// # Errors
+    /// The running program's own path cannot be told.
+    pub fn make_of_patched_tree(&self, goals: &[String]) -> Result<Program> {
+        let mut command = self.make(&[]);
+        let program = std::env::current_exe().context("cannot tell the path of klpbuild itself")?;
+        if self.variable(hook::PROGRAM).is_none() {
+            command.arg(format!("{}={}", hook::PROGRAM, program.display()));
+        }
+        command.args(goals.iter().cloned());
+        command.env(hook::STATE, self.state.directory().display().to_string());
+        Ok(command)
+    }
+
     /// Whether the first make is the one that builds, and does not call itself elsewhere.
     fn is_final(&self) -> bool {
         let is_elsewhere = self.external.as_ref().is_some_and(|external| external.root != self.tree.objtree);

@@ -5,7 +5,9 @@ use fs_err as fs;
 
 use crate::cli::{Options, SymbolsArgs};
 use crate::exit::Exit;
+use crate::external::context::Context;
 use crate::hook;
+use crate::make::makeflags::Inherited;
 use crate::plan;
 use crate::signal::Watch;
 use crate::state::State;
@@ -25,7 +27,9 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
     let objtree = arguments.objtree.as_ref().map_or(start.clone(), |objtree| start.join(objtree));
     let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
     let state = State::at(&objtree);
-    let _lock = if arguments.output.is_none() && !options.dry_run { Some(state.lock()?) } else { None };
+    let above = state.context_above()?;
+    let is_locked = arguments.output.is_none() && !options.dry_run && above.is_none();
+    let _lock = is_locked.then(|| state.lock()).transpose()?;
     let srctree = tree::source_if_known(&objtree);
     if srctree.is_none() && !options.quiet {
         terminal::say(
@@ -33,7 +37,14 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
         );
     }
     let kbuild = srctree.as_deref().map(Kbuild::detect).transpose()?;
-    let inputs = hook::inputs(&objtree, srctree.as_deref(), kbuild.as_ref(), &[])?;
+    let variables = Inherited::from_env().assignments;
+    if let (true, Some(srctree), Some(kbuild)) = (arguments.in_build, &srctree, &kbuild) {
+        let context = above.unwrap_or_else(|| Context::of_tree(srctree, &objtree));
+        let report = hook::step_of_patched_tree(&context, kbuild, &variables, &state)?;
+        report.write(&state)?;
+        return Ok(Exit::Done);
+    }
+    let inputs = hook::inputs(&objtree, srctree.as_deref(), kbuild.as_ref(), &variables)?;
     let map = Map::make(&inputs)?;
     if options.dry_run {
         return Ok(Exit::Done);

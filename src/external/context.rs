@@ -1,13 +1,14 @@
 //! What a build is for: written by `klpbuild modules` for the map step, which make runs, and read later by commands
 //! that are started in the directory of an external module.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use crate::external::External;
+use crate::hook;
 use crate::installed::Choice;
 use crate::state::State;
 use crate::symbols::output;
@@ -30,9 +31,40 @@ pub struct Context {
     pub problem: Option<String>,
     /// Livepatches are left as they are linked.
     pub unconverted: bool,
+    /// Symbols that modules export stay normal ones.
+    pub keep_module_exports: bool,
+}
+
+impl Context {
+    /// That of a kernel's own build, with nothing out of the ordinary.
+    pub fn of_tree(srctree: &Path, objtree: &Path) -> Context {
+        Context {
+            srctree: srctree.to_path_buf(),
+            objtree: objtree.to_path_buf(),
+            external: None,
+            choice: Choice::default(),
+            kernel_list: None,
+            problem: None,
+            unconverted: false,
+            keep_module_exports: false,
+        }
+    }
 }
 
 impl State {
+    /// What the klpbuild is at that runs the make which has started this one, if there is one and it is at work on this
+    /// directory: it holds the lock.
+    ///
+    /// # Errors
+    /// As [`State::context`].
+    pub fn context_above(&self) -> Result<Option<Context>> {
+        let above = std::env::var_os(hook::STATE).map(PathBuf::from);
+        match above.is_some_and(|above| self.directory() == above) {
+            true => self.context(),
+            false => Ok(None),
+        }
+    }
+
     /// Writes down what is being built.
     ///
     /// # Errors

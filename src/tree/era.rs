@@ -37,6 +37,8 @@ pub enum Modpost {
 pub enum Method {
     /// In one make run, by a makefile fragment that adds a prerequisite (`hook.mk`).
     Fragment,
+    /// Not at all: the tree carries the series of `kbuild-patches`, and does it by itself.
+    Patched,
     /// In phases, for a tree without the targets that the fragment needs: make with these goals, then the
     /// map, then `make modules`.
     Phased {
@@ -59,6 +61,9 @@ pub struct Kbuild {
     /// The suffix of module objects that are linked before modpost (`.lto`, `.prelink`: 5.15 to 5.18).
     pub prelink: Option<String>,
 }
+
+/// The makefile that a series of `kbuild-patches` adds to a tree.
+pub const PATCHED: &str = "scripts/Makefile.klp";
 
 impl Era {
     /// Where the list of modules is.
@@ -105,7 +110,9 @@ impl Kbuild {
         let linker = srctree.join("scripts/Makefile.vmlinux");
         let complete =
             expected.iter().all(|target| top.has(target)) && (era != Era::ModpostFirst || linker.is_file());
-        let method = if complete {
+        let method = if srctree.join(PATCHED).is_file() {
+            Method::Patched
+        } else if complete {
             Method::Fragment
         } else {
             let mut goals = vec!["modules_check", "modules.order", "modules_prepare"];
@@ -114,7 +121,7 @@ impl Kbuild {
             let compile = goals.into_iter().filter(|goal| top.has(goal)).collect();
             Method::Phased { compile }
         };
-        let modpost = if method != Method::Fragment {
+        let modpost = if matches!(method, Method::Phased { .. }) {
             Modpost::WarnOnly
         } else if era == Era::ModpostFirst {
             Modpost::Program

@@ -50,9 +50,12 @@ pub(crate) fn ran(output: Output) -> Ran {
 impl Kernel {
     /// Links the source tree at `source` to a fresh copy, with our samples.
     pub(crate) fn lay_out(source: &Path) -> Kernel {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("target/kernels/test")
-            .join(source.file_name().unwrap());
+        Kernel::lay_out_as(source, &source.file_name().unwrap().to_string_lossy())
+    }
+
+    /// Likewise, under a name of its own.
+    pub(crate) fn lay_out_as(source: &Path, name: &str) -> Kernel {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/kernels/test").join(name);
         let _ = fs::remove_dir_all(&root);
         fs::create_dir_all(root.join("ext")).unwrap();
         let linked =
@@ -104,8 +107,21 @@ impl Kernel {
             // What runs the tests may have SIGINT ignored.
             command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_klpbuild")]);
         }
-        command.args(arguments).arg(format!("O={}", self.root.join(objtree).display()));
+        command.args(arguments);
+        if objtree != "src" {
+            command.arg(format!("O={}", self.root.join(objtree).display()));
+        }
         command
+    }
+
+    /// make in the source tree, without O=.
+    pub(crate) fn make_in_tree(&self, arguments: &[&str]) -> Ran {
+        self.make("src", arguments)
+    }
+
+    /// klpbuild in the source tree, without O=.
+    pub(crate) fn klpbuild_in_tree(&self, arguments: &[&str]) -> Ran {
+        ran(self.command(env!("CARGO_BIN_EXE_klpbuild"), "src").args(arguments).output().unwrap())
     }
 
     pub(crate) fn make(&self, objtree: &str, arguments: &[&str]) -> Ran {

@@ -17,6 +17,7 @@ mod distribution;
 mod external;
 mod kernel;
 mod livepatches;
+mod patches;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -119,7 +120,10 @@ fn check(source: &Path) {
     kernel.klpbuild(&[&m]).ok();
     assert!(fs::read(ext.join("outside.ko")).unwrap() == expected);
 
+    patches::check(&kernel);
+
     step("clean leaves nothing of ours");
+    kernel.klpbuild(&[]).ok();
     let mut clean = Command::new(env!("CARGO_BIN_EXE_klpbuild"));
     clean.args(["clean", "-C"]).arg(kernel.root.join("ours")).env_remove("MAKEFLAGS");
     ran(clean.output().unwrap()).ok();
@@ -127,6 +131,13 @@ fn check(source: &Path) {
     let left = |objtree| kernel.files(objtree, |_| true).into_keys().collect::<BTreeSet<_>>();
     let (plain, ours) = (left("plain"), left("ours"));
     assert_eq!(ours.difference(&plain).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+#[ignore = "builds a whole kernel: run by `make test-kernels`"]
+fn patched_source_tree() {
+    let trees = std::env::var("KLPBUILD_TEST_TREES").expect("KLPBUILD_TEST_TREES names kernel source trees");
+    patches::check_in_tree(Path::new(trees.split_whitespace().next().expect("there is one")));
 }
 
 #[test]

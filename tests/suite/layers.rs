@@ -28,6 +28,7 @@ fn each_interface_has_one_place() {
         (&["gimli::"], "dwarf/"),
         (&["cpio::"], "trial/initramfs.rs"),
         (&["btf_rs::"], "btf.rs"),
+        (&["diffy::"], "patches.rs"),
         (&["liblzma::", "zstd::", "flate2::"], "compressed.rs"),
         (&["object::elf", "object::read", "object::write", "use object"], "elf/"),
         (&["io::stdout", "io::stderr", "IsTerminal", "stdout().lock", "stderr().lock"], "terminal.rs"),

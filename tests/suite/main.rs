@@ -13,6 +13,7 @@
 //! - [`external`]: external modules (M=), in every era
 //! - [`header`]: annotations in C, and what debugging information adds to messages
 //! - [`lookup`]: what `klpbuild lookup` finds
+//! - [`patches`]: `klpbuild patches`, and trees that carry a series of kbuild-patches
 //! - [`snippet`]: Makefile.snippet; [`skeleton`]: `klpbuild new`
 //! - [`verify`]: what `klpbuild verify` finds in livepatches that are broken on purpose
 //! - [`mutations`]: damaged livepatches, objects and lists
@@ -38,6 +39,7 @@ mod lookup;
 mod map;
 mod mutations;
 mod objtree;
+mod patches;
 mod screen;
 mod skeleton;
 mod snippet;

@@ -123,4 +123,13 @@ fn it_is_printed_and_installed() {
     assert_eq!(space.klpbuild(&["snippet"]).ok().stdout, text);
     space.klpbuild(&["snippet", "-o", "../snippet.mk"]).ok();
     assert_eq!(space.read("snippet.mk"), text);
+    // Installed for real, with the program of this test.
+    let root = space.path("root");
+    let mut install = Command::new("make");
+    install.current_dir(env!("CARGO_MANIFEST_DIR")).args(["install", "CARGO=true", "PREFIX=/usr"]);
+    install.arg(format!("PROGRAM={}", Space::program())).arg(format!("DESTDIR={}", root.display()));
+    Ran::of(install.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").output().unwrap()).ok();
+    assert_eq!(space.read("root/usr/share/klpbuild/Makefile.snippet"), text);
+    let installed = Ran::of(Command::new(root.join("usr/bin/klpbuild")).arg("snippet").output().unwrap());
+    assert_eq!(installed.ok().stdout, text);
 }

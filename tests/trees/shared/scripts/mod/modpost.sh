@@ -22,6 +22,9 @@ for object in "$@" $modules; do
 done > "$work/exports"
 cat "$work/exports" $dumps | cut -f2 | sort -u > "$work/known"
 for object in $modules; do
+	# With the series of kbuild-patches, livepatches are left to klpbuild.
+	[ "${KLP_MODPOST:-}" ] && { grep -q livepatch=Y "$object" || [ -e "${object%.o}.livepatch" ] ||
+		[ -e ".tmp_versions/$(basename "$object" .o).livepatch" ]; } && continue
 	nm -u "$object" | sed 's/^ *[Uw] //' | sort -u | comm -23 - "$work/known" | sed "s|.*|\"&\" [${object%.o}.ko] undefined!|"
 done > "$work/undefined"
 if [ -s "$work/undefined" ]; then

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# In a tree with scripts/Makefile.klp of kbuild-patches: what the series adds to the top Makefile.
+ifneq ($(wildcard $(srctree)/scripts/Makefile.klp),)
+ifeq ($(KBUILD_EXTMOD),)
+KBUILD_BUILTIN := y
+export KLP_MODPOST := y
+klp-convert = $(Q)$(MAKE) -f $(srctree)/scripts/Makefile.klp klp_convert
+
+.PHONY: klp_symbols klpclean
+ifeq ($(era),c)
+ifneq ($(KBUILD_MODULES),)
+modpost: klp_symbols
+endif
+klp_symbols: private _LDFLAGS_vmlinux := $(LDFLAGS_vmlinux)
+klp_symbols: export LDFLAGS_vmlinux = $(_LDFLAGS_vmlinux)
+klp_symbols: vmlinux_o modules_check
+	$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.modpost KBUILD_MODULES=
+	$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.vmlinux
+	$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.klp
+else
+modules: klp_symbols
+klp_symbols: vmlinux $(if $(filter b,$(era)),modules.order)
+	$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.klp
+endif
+clean: klpclean
+klpclean:
+	@rm -rf Symbols.list .Symbols.list.cmd modules.livepatch .klpbuild
+endif
+endif
