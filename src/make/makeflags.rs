@@ -54,9 +54,10 @@ impl Inherited {
                 kept.push(raw);
                 break;
             }
-            // make writes letters without a dash; a user may have written one.
-            let is_letters = !word.contains('=') && !word.starts_with("--");
-            inherited.dry_run |= is_letters && (first || word.starts_with('-')) && word.contains('n');
+            // make writes letters without a dash; a user may have written one. Others take words: `-Onone`.
+            let letters = word.strip_prefix('-').unwrap_or(&word);
+            let is_letters = first && letters.bytes().all(|letter| b"abBdeEikLmnpqrRsStvw".contains(&letter));
+            inherited.dry_run |= is_letters && letters.contains('n');
             first = false;
             inherited.has_jobs |= word.starts_with("-j") || word.starts_with("--jobs");
             if let Some(auth) = jobserver_auth(&word) {
@@ -155,5 +156,8 @@ mod tests {
         assert!(Inherited::parse("-j8", |_| true).has_jobs);
         assert!(!Inherited::parse(" -j8 --jobserver-auth=3,4", |_| true).has_jobs);
         assert!(!Inherited::parse(" --no-print-directory", |_| true).dry_run);
+        for flags in [" -Oline -j2 --jobserver-auth=3,4", "-Onone", " -I include", "k -Oline", "-linefeed"] {
+            assert!(!Inherited::parse(flags, |_| true).dry_run, "{flags}");
+        }
     }
 }
