@@ -15,6 +15,8 @@ pub const SUFFIXES: [&str; 3] = [".xz", ".zst", ".gz"];
 
 /// What a file may unpack to, in bytes: no vmlinux with all its debugging information comes near it.
 const LIMIT: u64 = 4 << 30;
+/// Likewise for a module, of which many are read at once.
+const LIMIT_OF_MODULE: u64 = 512 << 20;
 
 /// The content of a file: on disk, or in memory if it had to be unpacked.
 #[derive(Debug)]
@@ -46,16 +48,20 @@ impl Seek for Source {
 /// Opens the file at `path`, and unpacks it if it is packed.
 ///
 /// # Errors
-/// The file cannot be read, or unpacked: it is damaged, or unpacks to more than 4 GiB.
+/// The file cannot be read, or unpacked: it is damaged, or unpacks to more than 4 GiB, a module to more than 512 MiB.
 pub fn open(path: &Path) -> Result<Source> {
     let mut file = File::open(path)?;
     let mut magic = Vec::new();
     Read::by_ref(&mut file).take(6).read_to_end(&mut magic)?;
     file.rewind()?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let limit = if unpacked_name(&name).ends_with(".ko") { LIMIT_OF_MODULE } else { LIMIT };
     let unpacked = match magic.as_slice() {
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => unpack(liblzma::read::XzDecoder::new_multi_decoder(file)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd::Decoder::new(file).map_err(Into::into).and_then(unpack),
-        [0x1f, 0x8b, ..] => unpack(flate2::read::MultiGzDecoder::new(file)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => unpack(liblzma::read::XzDecoder::new_multi_decoder(file), limit),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            zstd::Decoder::new(file).map_err(Into::into).and_then(|packed| unpack(packed, limit))
+        }
+        [0x1f, 0x8b, ..] => unpack(flate2::read::MultiGzDecoder::new(file), limit),
         _ => return Ok(Source::File(file)),
     };
     let unpacked =
@@ -76,10 +82,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unpack(packed: impl Read) -> Result<Vec<u8>> {
+fn unpack(packed: impl Read, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    packed.take(LIMIT + 1).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() as u64 <= LIMIT, "it unpacks to more than {} GiB", LIMIT >> 30);
+    packed.take(limit + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= limit, "it unpacks to more than {} MiB", limit >> 20);
     Ok(bytes)
 }
 

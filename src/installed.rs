@@ -19,6 +19,7 @@ use crate::compressed::unpacked_name;
 use crate::elf::notes;
 use crate::installed::identity::Identity;
 use crate::installed::places::Places;
+use crate::program;
 use crate::symbols::modules::Module;
 use crate::symbols::objects::{Objects, Vmlinux};
 use crate::terminal;
@@ -37,7 +38,8 @@ pub struct Choice {
 impl Choice {
     /// What the options say; paths are relative to `start`.
     pub fn of(arguments: &KernelArgs, start: &Path) -> Choice {
-        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| start.join(path));
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| absolute(start.join(path)));
         Choice {
             vmlinux: path(&arguments.vmlinux),
             system_map: path(&arguments.system_map),
@@ -50,6 +52,24 @@ impl Choice {
     /// Whether files are named that are to be used in place of an object tree's own.
     pub fn names_files(&self) -> bool {
         self.vmlinux.is_some() || self.system_map.is_some() || self.modules_dir.is_some()
+    }
+
+    /// As options for klpbuild, quoted for a shell.
+    pub fn to_flags(&self) -> String {
+        let paths = [
+            ("--vmlinux", &self.vmlinux),
+            ("--system-map", &self.system_map),
+            ("--modules-dir", &self.modules_dir),
+            ("--sysroot", &self.sysroot),
+        ];
+        let mut flags: Vec<String> = paths
+            .into_iter()
+            .filter_map(|(option, path)| {
+                Some(format!("{option} {}", program::quoted(&path.as_ref()?.to_string_lossy())))
+            })
+            .collect();
+        flags.extend(self.force.then(|| "--force".to_owned()));
+        flags.join(" ")
     }
 
     /// Where things are looked for.
@@ -71,6 +91,8 @@ pub struct Kernel {
     pub modules: Option<PathBuf>,
     places: Places,
     force: bool,
+    /// Some of its files are not where distributions put them.
+    is_chosen: bool,
 }
 
 impl Kernel {
@@ -86,6 +108,7 @@ impl Kernel {
             Some(Vmlinux::Image { file, .. }) => notes::build_id(file)?,
             _ => wanted.build_id.clone(),
         };
+        let is_chosen = choice.names_files() || choice.sysroot.is_some();
         let modules = match &choice.modules_dir {
             Some(directory) => {
                 ensure!(directory.is_dir(), "{}: no such directory (--modules-dir)", directory.display());
@@ -93,7 +116,15 @@ impl Kernel {
             }
             None => places.modules(release),
         };
-        Ok(Kernel { release: release.to_owned(), vmlinux, build_id, modules, places, force: choice.force })
+        Ok(Kernel {
+            release: release.to_owned(),
+            vmlinux,
+            build_id,
+            modules,
+            places,
+            force: choice.force,
+            is_chosen,
+        })
     }
 
     /// The files in which its symbols are looked up.
@@ -198,6 +229,9 @@ fn vmlinux(
              the debug symbols (--system-map)",
             file.display()
         );
+        if let Some(difference) = wanted.difference_of_list(file)? {
+            object(choice.force, &difference)?;
+        }
         return Ok(Some(Vmlinux::List(file.clone())));
     }
     let own = objtree.map(|objtree| objtree.join("vmlinux"));
@@ -217,5 +251,9 @@ fn vmlinux(
     }
     let map = places.system_maps(release).into_iter().find(|map| places::is_full_map(map));
     let running = || (places.running().as_deref() == Some(release)).then(|| places.kallsyms()).flatten();
-    Ok(map.or_else(running).map(Vmlinux::List))
+    let Some(list) = map.or_else(running) else { return Ok(None) };
+    if let Some(difference) = wanted.difference_of_list(&list)? {
+        object(choice.force, &difference)?;
+    }
+    Ok(Some(Vmlinux::List(list)))
 }

@@ -147,6 +147,16 @@ fn each_line(
     Ok(())
 }
 
+/// Whether this could be a line of such a list.
+pub fn is_line(line: &[u8]) -> bool {
+    entry(line.trim_ascii_end()).is_some_and(|(address, kind, name)| {
+        (8..=16).contains(&address.len())
+            && address.iter().all(u8::is_ascii_hexdigit)
+            && kind.is_ascii_alphabetic()
+            && !name.contains(&b' ')
+    })
+}
+
 fn entry(line: &[u8]) -> Option<(&[u8], u8, &[u8])> {
     let space = memchr::memchr(b' ', line)?;
     let name = line.get(space + 3..).filter(|name| !name.is_empty() && !name.contains(&b'\t'))?;
@@ -171,6 +181,7 @@ pub fn definitions_in(path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec
                 _ => Binding::Global,
             },
             section: None,
+            is_data: matches!(kind.to_ascii_lowercase(), b'd' | b'b' | b'r'),
             is_init: false,
             file: None,
         });

@@ -125,12 +125,14 @@ impl Program {
     }
 }
 
+/// A word as a shell takes it.
+pub fn quoted(word: &str) -> String {
+    shlex::try_quote(word).map_or_else(|_| format!("{word:?}"), |text| text.into_owned())
+}
+
 /// As it can be pasted into a shell.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quoted = |word: &str| {
-            shlex::try_quote(word).map_or_else(|_| format!("{word:?}"), |text| text.into_owned())
-        };
         let variables = self.environment.iter().filter_map(|(name, value)| {
             let value = value.as_ref()?;
             (name != "LC_ALL" && name != "LC_MESSAGES")

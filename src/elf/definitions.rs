@@ -25,6 +25,8 @@ pub struct Definition {
     pub binding: Binding,
     /// The section it is in; none for an absolute or common symbol.
     pub section: Option<String>,
+    /// Whether it is known to lie among data, and so to be no function.
+    pub is_data: bool,
     /// Whether it goes away once its object has come up: code and data marked `__init`, and what lies beside
     /// them.
     pub is_init: bool,
@@ -108,6 +110,7 @@ where
             value: symbol.st_value(endian).into(),
             size: Some(symbol.st_size(endian).into()),
             kind: Some(Kind::of(kind)),
+            is_data: kind == elf::STT_OBJECT,
             binding,
             is_init: section.as_deref().is_some_and(|name| name.starts_with(".init")),
             section,

@@ -3,7 +3,9 @@
 //!
 //! Beside each map lies what it was made of, file by file with size and time: if that has changed, it is made anew.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,7 @@ use crate::installed::Kernel;
 use crate::installed::identity::hex;
 use crate::symbols::map::{Inputs, Map};
 use crate::symbols::modules::Module;
-use crate::symbols::objects::Objects;
+use crate::symbols::objects::{Objects, Vmlinux};
 use crate::symbols::output;
 use crate::terminal;
 
@@ -46,12 +48,12 @@ impl Kernel {
     /// An object cannot be read, or is another kernel's, or the map can be written nowhere.
     pub fn list(&self, objects: &Objects, fallback: Option<&Path>, quiet: bool) -> Result<PathBuf> {
         let vmlinux = self.expect_vmlinux()?;
-        let made_of = self.made_of(vmlinux.file(), objects)?;
-        let key = self.build_id.as_deref().map_or_else(|| self.release.replace('/', "_"), hex);
-        let kept = directory().map(|directory| directory.join(key));
+        let kept = directory().map(|directory| directory.join(self.key()));
         let places: Vec<&Path> = kept.as_deref().into_iter().chain(fallback).collect();
         for place in &places {
             let list = place.join("Symbols.list");
+            let livepatches = fs::read_to_string(place.join("modules.livepatch")).unwrap_or_default();
+            let made_of = self.made_of(vmlinux.file(), objects, &livepatches)?;
             if list.is_file() && fs::read_to_string(place.join("made-of")).is_ok_and(|text| text == made_of) {
                 return Ok(list);
             }
@@ -67,6 +69,7 @@ impl Kernel {
             ));
         }
         let map = self.make(objects)?;
+        let made_of = self.made_of(vmlinux.file(), objects, &map.livepatch_list())?;
         let mut last = None;
         for place in places {
             match keep(place, &map, &made_of) {
@@ -85,15 +88,33 @@ impl Kernel {
         }))
     }
 
-    fn made_of(&self, vmlinux: &Path, objects: &Objects) -> Result<String> {
+    /// The name of the directory for this kernel's map: its build ID, and what tells apart files that were named.
+    fn key(&self) -> String {
+        let name = self.build_id.as_deref().map_or_else(|| self.release.replace('/', "_"), hex);
+        if !self.is_chosen {
+            return name;
+        }
+        let mut hasher = DefaultHasher::new();
+        (self.vmlinux.as_ref().map(Vmlinux::file), &self.modules).hash(&mut hasher);
+        format!("{name}-{:08x}", hasher.finish() & 0xffff_ffff)
+    }
+
+    /// What the map is made of. Livepatches have no part in it, and may come and go.
+    fn made_of(&self, vmlinux: &Path, objects: &Objects, livepatches: &str) -> Result<String> {
+        let livepatches: HashSet<&str> =
+            livepatches.lines().filter_map(|line| line.strip_suffix(".ko")).collect();
         let mut text = format!(
             "{MADE_OF}\nkernel {} {}\n",
             self.release,
             self.build_id.as_deref().map_or_else(String::new, hex)
         );
-        for file in std::iter::once(vmlinux.to_path_buf()).chain(objects.files().map(|(_, file)| file)) {
+        writeln!(text, "of any kernel: {}", self.takes_anything())?;
+        let modules = objects.files().filter(|(name, _)| !livepatches.contains(name.as_str()));
+        for file in std::iter::once(vmlinux.to_path_buf()).chain(modules.map(|(_, file)| file)) {
             let meta = fs::metadata(&file)?;
-            writeln!(text, "{} {} {}", meta.len(), meta.mtime(), file.display())?;
+            // Files of /proc have no time of their own.
+            let time = if meta.len() == 0 { 0 } else { meta.mtime() };
+            writeln!(text, "{} {time} {}", meta.len(), file.display())?;
         }
         Ok(text)
     }
@@ -118,6 +139,8 @@ fn keep(place: &Path, map: &Map, made_of: &str) -> Result<PathBuf> {
         fs::remove_file(&note)?;
     }
     output::replace(&list, &output::beside(&list), &map.parts)?;
+    let livepatches = place.join("modules.livepatch");
+    output::replace(&livepatches, &output::beside(&livepatches), &[map.livepatch_list()])?;
     output::replace(&note, &output::beside(&note), &[made_of])?;
     ensure!(list.is_file(), "{} is gone", list.display());
     Ok(list)

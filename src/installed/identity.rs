@@ -1,13 +1,17 @@
 //! What a kernel is recognised by: its release; with headers at hand, its version (`uname -v`), which tells builds
 //! of one release apart; and, while it runs, its build ID.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use fs_err as fs;
 
-use crate::elf::notes;
+use crate::elf::{definitions, notes};
 use crate::installed::places::Places;
+use crate::kallsyms;
+use crate::symbols::exports::Exports;
+use crate::symbols::sources::VMLINUX;
 
 /// What is known of a kernel beforehand.
 #[derive(Debug, Clone)]
@@ -17,6 +21,8 @@ pub struct Identity {
     version: Option<String>,
     /// Its build ID, if it is running.
     pub build_id: Option<Vec<u8>>,
+    /// What its vmlinux exports, as its headers have it (Module.symvers).
+    symvers: Option<PathBuf>,
 }
 
 impl Identity {
@@ -27,6 +33,7 @@ impl Identity {
         Identity {
             release: release.to_owned(),
             version: objtree.and_then(version),
+            symvers: objtree.map(|objtree| objtree.join("Module.symvers")).filter(|path| path.is_file()),
             build_id: notes.and_then(|notes| notes::build_id_in_notes(&notes)),
         }
     }
@@ -48,6 +55,13 @@ impl Identity {
                     "{shown} is another build of {release}: the headers are of {version:?}, and it says {banner:?}"
                 )));
             }
+        } else {
+            // Its content is elsewhere, as in openSUSE's vmlinux.debug.
+            let found = definitions::find(file, |_| true)?;
+            let names = found.definitions.iter().map(|definition| definition.name.as_slice());
+            if let Some(lack) = self.lack(names.collect())? {
+                return Ok(Some(format!("{shown} {lack}")));
+            }
         }
         if let (Some(running), Some(own)) = (&self.build_id, notes::build_id(file)?)
             && *running != own
@@ -60,6 +74,34 @@ impl Identity {
             )));
         }
         Ok(None)
+    }
+}
+
+impl Identity {
+    /// Likewise for the list of symbols at `file`, which says nothing of itself.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn difference_of_list(&self, file: &Path) -> Result<Option<String>> {
+        let found = kallsyms::definitions_in(file, |_| true)?;
+        let names = found.iter().map(|definition| definition.name.as_slice()).collect();
+        Ok(self.lack(names)?.map(|lack| format!("{} {lack}", file.display())))
+    }
+
+    /// What symbols with these names lack of what the kernel's vmlinux exports.
+    fn lack(&self, names: HashSet<&[u8]>) -> Result<Option<String>> {
+        let Some(symvers) = &self.symvers else { return Ok(None) };
+        let exports = Exports::read(symvers)?;
+        let mut missing: Vec<&[u8]> = exports.of(VMLINUX).filter(|name| !names.contains(name)).collect();
+        missing.sort_unstable();
+        Ok(missing.first().map(|first| {
+            format!(
+                "is another kernel's than {}: it lacks {} that vmlinux exports, {} among them",
+                self.release,
+                crate::build::count(missing.len(), "symbol"),
+                String::from_utf8_lossy(first)
+            )
+        }))
     }
 }
 

@@ -7,6 +7,7 @@
 //! | modules' debug files | `/usr/lib/debug/lib/modules/R/....ko` | `/usr/lib/debug/lib/modules/R/....ko.debug` | `/usr/lib/debug/usr/lib/modules/R/....ko.debug` |
 //! | kernel image | `/boot/vmlinuz-R` | `/lib/modules/R/vmlinuz` | `/boot/vmlinuz-R` |
 
+use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -161,7 +162,8 @@ fn has_an_address(kallsyms: &Path) -> bool {
 /// Whether a System.map is one: some distributions install a line of text in its place.
 pub fn is_full_map(path: &Path) -> bool {
     let Ok(file) = fs::File::open(path) else { return false };
-    BufReader::new(file).lines().map_while(Result::ok).take(3).count() == 3
+    let lines = BufReader::new(file).lines().map_while(Result::ok).take(3);
+    lines.filter(|line| crate::kallsyms::is_line(line.as_bytes())).count() == 3
 }
 
 /// The module files below `directory`, packed or not, sorted; of those with one name, the one that modprobe takes
@@ -178,15 +180,24 @@ pub fn modules_below(directory: &Path) -> Result<Vec<PathBuf>> {
             let kind = entry.file_type()?;
             let path = entry.path();
             if kind.is_dir() {
-                directories.push(path);
+                // What is linked there was built for other kernels, with the same interfaces.
+                if entry.file_name() != "weak-updates" {
+                    directories.push(path);
+                }
             } else if unpacked_name(&entry.file_name().to_string_lossy()).ends_with(".ko") && path.is_file() {
                 found.push(path);
             }
         }
     }
-    // depmod.d(5): `updates` comes before what is built in, whatever else there is.
-    let is_update =
-        |path: &PathBuf| path.strip_prefix(directory).is_ok_and(|rest| rest.starts_with("updates"));
-    found.sort_by_cached_key(|path| (is_update(path), path.clone()));
+    // What depmod has chosen counts; without it, its usual order (depmod.d(5)).
+    let chosen = fs::read_to_string(directory.join("modules.dep")).unwrap_or_default();
+    let chosen: HashSet<&str> = chosen.lines().filter_map(|line| Some(line.split_once(':')?.0)).collect();
+    let rank = |path: &PathBuf| {
+        let rest = path.strip_prefix(directory).unwrap_or(path);
+        let place =
+            ["extra", "updates"].iter().position(|place| rest.starts_with(place)).map_or(0, |n| n + 1);
+        (rest.to_str().is_some_and(|rest| chosen.contains(rest)), place)
+    };
+    found.sort_by_cached_key(|path| (rank(path), path.clone()));
     Ok(found)
 }

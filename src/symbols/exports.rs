@@ -76,6 +76,11 @@ impl Exports {
         self.owners.get(name).map(String::as_str)
     }
 
+    /// What `object` exports.
+    pub fn of<'a>(&'a self, object: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.owners.iter().filter(move |(_, owner)| *owner == object).map(|(name, _)| name.as_slice())
+    }
+
     /// The namespace that `name` is exported to, which its users have to import.
     pub fn namespace(&self, name: &[u8]) -> Option<&str> {
         self.namespaces.get(name).map(String::as_str)

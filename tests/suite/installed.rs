@@ -72,7 +72,7 @@ fn livepatches_are_built_with_debug_symbols_and_packed_modules() {
     let headers = space.files("headers", "");
     let built = distribution.klpbuild(&["modules"]).ok().says(&[
         "klpbuild: reading the symbols of 9.0-mini, vmlinux and 4 modules (once: kept in ",
-        "/cache/klpbuild/c0ffee01)",
+        "/cache/klpbuild/c0ffee01-",
     ]);
     assert!(built.stdout.contains("  KLP [M] lp-ext.ko\n"), "{}", built.stdout);
     assert!(distribution.converted() && space.files("headers", "") == headers);
@@ -91,7 +91,7 @@ fn livepatches_are_built_with_debug_symbols_and_packed_modules() {
     // The second build reads what is kept, unless a module has changed.
     let again = distribution.klpbuild(&["modules"]).ok();
     assert!(!again.stderr.contains("reading"), "{}", again.stderr);
-    assert_eq!(distribution.cached(), [space.path("cache/klpbuild/c0ffee01")]);
+    assert_eq!(distribution.cached().len(), 1, "{:?}", distribution.cached());
     space.sh(&format!("cd ..; xz -d {MODULES}/one/pair.ko.xz")).ok();
     distribution.klpbuild(&["modules"]).ok().says(&["reading the symbols"]);
     let emptied = distribution.klpbuild(&["lookup", "hidden_counter"]).ok();
@@ -174,8 +174,43 @@ fn another_kernels_files_are_refused() {
     )
     .unwrap();
     space.sh(&format!("cd ../ext && as other.s -o ../{MODULES}/other.ko && rm other.s")).ok();
-    distribution.klpbuild(&["modules"]).ends(1).says(&["other.ko is for 9.9-other, and not for 9.0-mini"]);
+    let other = ["other.ko is for 9.9-other, and not for 9.0-mini"];
+    distribution.klpbuild(&["modules"]).ends(1).says(&other);
     distribution.klpbuild(&["modules", "--force"]).ok();
+    // The map that was made in spite of it is kept, and not used without --force.
+    distribution.klpbuild(&["modules"]).ends(1).says(&other);
+    fs::remove_file(space.path(MODULES).join("other.ko")).unwrap();
+    distribution.klpbuild(&["modules"]).ok();
+    // A list of symbols says nothing of itself, but it has to have what vmlinux exports.
+    let text = space.read(&format!("root/boot/System.map-{RELEASE}"));
+    let lines = text.lines().filter(|line| !line.ends_with(" klog"));
+    fs::write(space.path("foreign.map"), lines.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let foreign = space.path("foreign.map").display().to_string();
+    let ran = distribution.klpbuild(&["modules", "--system-map", &foreign]).ends(1);
+    ran.says(&["foreign.map is another kernel's than 9.0-mini: it lacks 1 symbol that vmlinux exports, klog among them"]);
+    distribution.klpbuild(&["modules", "--system-map", &foreign, "--force"]).ok().says(&["(--force)"]);
+}
+
+/// Of two modules with one name, the one that modprobe takes counts (depmod.d(5)).
+#[test]
+fn updates_take_the_place_of_what_came_with_the_kernel() {
+    let distribution = Distribution::install();
+    let space = &distribution.space;
+    let place = |name: &str| space.path("root/lib/modules/9.0-mini").join(name);
+    for (directory, symbol) in [("updates", "newer"), ("extra", "older"), ("weak-updates", "foreign")] {
+        fs::create_dir_all(place(directory)).unwrap();
+        fs::write(place("user.s"), format!(".data\n.globl {symbol}\n{symbol}: .long 1\n")).unwrap();
+        let files =
+            [place("user.s"), place(directory).join("user.ko")].map(|path| path.display().to_string());
+        space.sh(&format!("as {} -o {}", files[0], files[1])).ok();
+    }
+    let found = |symbol: &str| {
+        let ran = distribution.klpbuild(&["lookup", symbol]);
+        ran.code == Some(0) && ran.stdout.contains("  user ")
+    };
+    assert!(found("newer") && !found("older") && !found("foreign") && !found("user"));
+    fs::write(place("modules.dep"), "extra/user.ko:\nkernel/one/pair.ko.xz:\n").unwrap();
+    assert!(found("older") && !found("newer"));
 }
 
 /// System.map tells positions and nothing else; its stub tells nothing; /proc/kallsyms is for the running kernel.
@@ -193,7 +228,8 @@ fn without_a_vmlinux_lists_have_to_do() {
     assert!(built.stdout.contains("  KLP [M] lp-ext.ko\n") && distribution.converted());
     let found = distribution.klpbuild(&["lookup", "hidden_counter"]).ok().stdout;
     assert!(found.contains("  vmlinux  -            -     GLOBAL   -     00000000004"), "{found}");
-    assert!(distribution.cached()[0].ends_with(RELEASE), "{:?}", distribution.cached());
+    let cached = distribution.cached();
+    assert!(cached[0].to_string_lossy().contains(&format!("/{RELEASE}-")), "{cached:?}");
 
     fs::write(&map, "ffffffffffffffff B The real System.map is elsewhere\n").unwrap();
     distribution
