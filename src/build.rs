@@ -32,6 +32,11 @@ pub fn modules(plan: &Plan) -> Result<Exit> {
         return dry_run(plan);
     }
     let _lock = plan.state.lock()?;
+    // Reading an installed kernel's symbols takes a while, and can be stopped at any time: not yet under a session.
+    let external = match (&plan.external, decide(plan)) {
+        (Some(_), Ok(Main::Mapped(kbuild))) => Some(context(plan, &kbuild)?),
+        _ => None,
+    };
     let mut session = Session::begin(plan)?;
     for goals in before(plan) {
         let interactive =
@@ -45,7 +50,7 @@ pub fn modules(plan: &Plan) -> Result<Exit> {
             return Ok(exit);
         }
     }
-    let exit = main_run(plan, &mut session)?;
+    let exit = main_run(plan, &mut session, external)?;
     if exit != Exit::Done {
         return Ok(exit);
     }
@@ -116,7 +121,7 @@ fn decide(plan: &Plan) -> Result<Main> {
     Ok(Main::Plain)
 }
 
-fn main_run(plan: &Plan, session: &mut Session<'_>) -> Result<Exit> {
+fn main_run(plan: &Plan, session: &mut Session<'_>, external: Option<Context>) -> Result<Exit> {
     let goals = main_goals(plan);
     match decide(plan)? {
         Main::Plain => {
@@ -126,7 +131,7 @@ fn main_run(plan: &Plan, session: &mut Session<'_>) -> Result<Exit> {
             finish(plan, session, &outcome, None)
         }
         Main::Mapped(kbuild) => {
-            prepare(plan, &kbuild)?;
+            prepare(plan, &kbuild, external)?;
             match &kbuild.method {
                 Method::Fragment => with_fragment(plan, session, &kbuild, &goals),
                 Method::Patched => with_patches(plan, session, &kbuild, &goals),
@@ -183,9 +188,10 @@ fn with_fragment(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals:
 }
 
 /// Writes the fragment and what the map step has to know, and empties what the last run left for make to read.
-fn prepare(plan: &Plan, kbuild: &Kbuild) -> Result<()> {
+fn prepare(plan: &Plan, kbuild: &Kbuild, external: Option<Context>) -> Result<()> {
     let state = &plan.state;
-    state.write_context(&context(plan, kbuild)?)?;
+    let context = external.map_or_else(|| context(plan, kbuild), Ok)?;
+    state.write_context(&context)?;
     fs::write(state.fragment(), hook::FRAGMENT)?;
     fs::write(state.modpost_arguments(), "")?;
     fs::write(state.strict_arguments(), "")?;
@@ -211,13 +217,12 @@ fn context(plan: &Plan, kbuild: &Kbuild) -> Result<Context> {
         "this kernel's makefiles are unlike any known ones: external modules cannot be built for it with klpbuild"
     );
     let release = kernel::release(&tree.objtree).unwrap_or_default();
-    let makefiles = Makefiles::external(&tree.srctree, &tree.objtree, &external.source, &release);
+    let makefiles = Makefiles::external(&tree.srctree, &tree.objtree, external, &release);
     external.extra_symbols = flags::extra_symbols(&makefiles, &plan.variables)?;
     // Ordinary modules can do without the kernel's symbols.
     let origin = Origin::of_kernel(&tree.objtree, &plan.choice).and_then(|mut origin| {
-        if origin.installed.is_some() {
-            origin.make_list(Some(&plan.state.directory()), plan.quiet)?;
-        }
+        origin.drop_stale_list(plan.quiet);
+        origin.make_list(Some(&plan.state.directory()), plan.quiet)?;
         Ok(origin)
     });
     match origin {

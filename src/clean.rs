@@ -6,8 +6,9 @@ use anyhow::Result;
 use crate::cli::Options;
 use crate::exit::Exit;
 use crate::installed::cache;
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::session::Session;
+use crate::state::State;
 use crate::terminal;
 
 /// Runs make's `goal`, if one is given, and removes what is klpbuild's. If make fails, its log stays.
@@ -16,22 +17,11 @@ use crate::terminal;
 /// Another klpbuild is at work on the object tree, or something cannot be removed.
 pub fn clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
     let command = goal.map(|goal| plan.make(&[goal.to_owned()]));
+    let Some(command) = command else { return remove(&plan.state, plan.dry_run) };
     if plan.dry_run {
-        if let Some(command) = &command {
-            terminal::out(format!("{command}\n"));
-        }
-        for path in plan.state.present() {
-            terminal::out(format!("rm -r {}\n", path.display()));
-        }
-        return Ok(Exit::Done);
+        terminal::out(format!("{command}\n"));
+        return remove(&plan.state, true);
     }
-    let Some(command) = command else {
-        if !plan.state.present().is_empty() {
-            let _lock = plan.state.lock()?;
-            plan.state.remove()?;
-        }
-        return Ok(Exit::Done);
-    };
     let _lock = plan.state.lock()?;
     let mut session = Session::begin(plan)?;
     let outcome = session.run(&command, None)?;
@@ -41,6 +31,32 @@ pub fn clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
         plan.state.remove()?;
     }
     Ok(outcome.exit)
+}
+
+/// Whether what klpbuild made lies where it was started: then no kernel has to be known to remove it.
+///
+/// # Errors
+/// There is no such directory.
+pub fn is_ours(options: &Options) -> Result<bool> {
+    Ok(!State::at(&plan::start(options)?).present().is_empty())
+}
+
+/// Removes what klpbuild made in the directory where it was started.
+///
+/// # Errors
+/// Another klpbuild is at work there, or something cannot be removed.
+pub fn here(options: &Options) -> Result<Exit> {
+    remove(&State::at(&plan::start(options)?), options.dry_run)
+}
+
+fn remove(state: &State, dry_run: bool) -> Result<Exit> {
+    if dry_run {
+        state.present().iter().for_each(|path| terminal::out(format!("rm -r {}\n", path.display())));
+    } else if !state.present().is_empty() {
+        let _lock = state.lock()?;
+        state.remove()?;
+    }
+    Ok(Exit::Done)
 }
 
 /// Empties the cache of installed kernels' symbols.

@@ -167,7 +167,7 @@ fn listed(options: &Options, arguments: &ConvertArgs, start: &Path) -> Result<Ex
 pub fn command(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let start = plan::start(options)?;
     let Some(given) = &arguments.input else { return listed(options, arguments, &start) };
-    let sources = sources(&start, &arguments.sources)?;
+    let sources = sources(&start, &arguments.sources, Some(&start.join(given)))?;
     let choices = Choices { keep_module_exports: arguments.keep_module_exports, is_marked: false };
     let input = start.join(given);
     let output = arguments.output.as_ref().map_or(input.clone(), |output| start.join(output));

@@ -54,9 +54,13 @@ impl External {
         if kind.is_there(directory) { modules::list_external(directory, kind, root) } else { Ok(Vec::new()) }
     }
 
-    /// Whether `directory` has a kbuild makefile: `Kbuild`, or else `Makefile` (scripts/Makefile.build).
+    /// Whether `directory` has a kbuild makefile: `Kbuild`, or else a `Makefile` that speaks of modules or of what
+    /// builds them (scripts/Makefile.build).
     pub fn is_one(directory: &Path) -> bool {
-        ["Kbuild", "Makefile"].iter().any(|name| directory.join(name).is_file())
+        const WORDS: [&str; 3] = ["obj-", "Makefile.snippet", "KERNELRELEASE"];
+        let makefile = fs_err::read(directory.join("Makefile")).unwrap_or_default();
+        let makefile = String::from_utf8_lossy(&makefile);
+        directory.join("Kbuild").is_file() || WORDS.iter().any(|word| makefile.contains(word))
     }
 
     /// make takes blanks for the end of a name, and kbuild refuses `%` and `:`.

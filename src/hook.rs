@@ -1,6 +1,7 @@
 //! The step between compilation and modpost: what `klpbuild hook` does, run by the makefile fragment
 //! (`hook.mk`) in the object tree when vmlinux is linked and every module is compiled.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -17,6 +18,7 @@ use crate::symbols::flags::{self, Makefiles};
 use crate::symbols::map::{Inputs, Map};
 use crate::symbols::modules;
 use crate::symbols::objects::Vmlinux;
+use crate::symbols::origin::Origin;
 use crate::symbols::output::{self, Written};
 use crate::terminal;
 use crate::tree::config::Config;
@@ -133,7 +135,7 @@ pub fn step_of_patched_tree(
     write(&map, &context.objtree, state)?;
     let verdict = Verdict::of(&map, &inputs, &Beyond::default())?;
     ensure!(verdict.problems.is_empty(), "{}", verdict.problems.join("\n"));
-    remove_outdated(&context.objtree, &map, &inputs, context)?;
+    remove_outdated(&context.objtree, &map, &inputs, context, false)?;
     Ok(Report::of(&map))
 }
 
@@ -154,7 +156,7 @@ pub fn step(
     let written = write(&map, objtree, state)?;
     let verdict = accepted(context, &map, &inputs, &Beyond::default())?;
     prepare_modpost(&map, &inputs, kbuild, &verdict, state)?;
-    remove_outdated(objtree, &map, &inputs, context)?;
+    remove_outdated(objtree, &map, &inputs, context, false)?;
     Ok((Report::of(&map), written))
 }
 
@@ -193,7 +195,11 @@ pub fn external_step(
         arguments = format!("KBUILD_EXTRA_SYMBOLS='{}'", dumps.join(" "));
     }
     fs::write(state.modpost_arguments(), arguments)?;
-    remove_outdated(&external.output, map, &prepared.inputs, context)?;
+    let resolved_with = resolved_with(context)?;
+    let is_other = fs::read_to_string(state.resolved_with()).is_ok_and(|last| last != resolved_with);
+    // Positions may have changed where no file here is newer.
+    remove_outdated(&external.output, map, &prepared.inputs, context, is_other)?;
+    fs::write(state.resolved_with(), resolved_with)?;
     Ok((Report::of(map), written))
 }
 
@@ -261,9 +267,31 @@ pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
     output::replace(&objtree.join("Symbols.list"), &state.temporary(), &map.parts)
 }
 
+/// What external livepatches are resolved with, in words that change when it does: the kernel, and the files that have
+/// its symbols.
+fn resolved_with(context: &Context) -> Result<String> {
+    let mut text = format!("{}\n", context.objtree.display());
+    let mut add = |path: &Path| {
+        if let Ok(meta) = fs::metadata(path) {
+            text.push_str(&format!("{} {} {}\n", meta.len(), meta.mtime(), path.display()));
+        }
+    };
+    match &context.kernel_list {
+        // The map of an installed kernel is made anew when one of its files changes.
+        Some(list) => add(list),
+        None if context.problem.is_none() => {
+            let origin = Origin::of_kernel(&context.objtree, &context.choice)?;
+            origin.objects.vmlinux.iter().for_each(|vmlinux| add(vmlinux.file()));
+            origin.objects.files().for_each(|(_, file)| add(&file));
+        }
+        None => {}
+    }
+    Ok(text)
+}
+
 /// Removes those converted livepatches that make has to link anew: some object they were resolved with is
 /// newer, or they are to be left unconverted this time. make itself sees no reason to. Livepatches are below `root`.
-fn remove_outdated(root: &Path, map: &Map, inputs: &Inputs, context: &Context) -> Result<()> {
+fn remove_outdated(root: &Path, map: &Map, inputs: &Inputs, context: &Context, is_other: bool) -> Result<()> {
     let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let kernel = ["vmlinux", "Module.symvers"].map(|name| context.objtree.join(name));
     // In a kernel's own build, modpost has yet to write Module.symvers.
@@ -273,7 +301,8 @@ fn remove_outdated(root: &Path, map: &Map, inputs: &Inputs, context: &Context) -
     let Some(newest) = objects.filter_map(|path| modified(path)).max() else { return Ok(()) };
     for livepatch in &map.livepatches {
         let path = root.join(livepatch.module.ko());
-        let is_outdated = modified(&path).is_some_and(|time| context.unconverted || time < newest);
+        let is_outdated =
+            modified(&path).is_some_and(|time| context.unconverted || is_other || time < newest);
         if is_outdated && Image::read(&path).map_or(true, |image| convert::is_converted(&image)) {
             fs::remove_file(&path).context("cannot remove a livepatch that has to be linked anew")?;
         }

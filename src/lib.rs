@@ -78,7 +78,7 @@ pub mod verify;
 
 use anyhow::Result;
 
-use crate::cli::{Cli, Command, KernelArgs};
+use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::plan::{Conversion, Plan};
 
@@ -88,10 +88,10 @@ use crate::plan::{Conversion, Plan};
 /// klpbuild found a problem; nothing is left half done.
 pub fn run(cli: &Cli) -> Result<Exit> {
     let options = &cli.options;
-    let plan = |words: &[String]| Plan::resolve(options, words, &[], &KernelArgs::default());
+    let plan = |words: &[String]| Plan::resolve(options, words, &[], None);
     match &cli.command {
         Command::Modules(args) => {
-            let mut plan = Plan::resolve(options, &args.words, &args.make_options, &args.kernel)?;
+            let mut plan = Plan::resolve(options, &args.words, &args.make_options, Some(&args.kernel))?;
             plan.conversion =
                 Conversion { is_off: args.no_convert, keep_module_exports: args.keep_module_exports };
             build::modules(&plan)
@@ -100,6 +100,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Mrproper(args) => clean::clean(&plan(&args.words)?, Some("mrproper")),
         Command::Distclean(args) => clean::clean(&plan(&args.words)?, Some("distclean")),
         Command::Klpclean(args) if args.cache => clean::cache(options),
+        Command::Klpclean(args) if args.words.is_empty() && clean::is_ours(options)? => clean::here(options),
         Command::Klpclean(args) => clean::clean(&plan(&args.words)?, None),
         Command::Symbols(args) => standalone::symbols(options, args),
         Command::Convert(args) => convert::command(options, args),

@@ -50,7 +50,7 @@ struct Row<'a> {
 /// There is no map and no vmlinux, or something cannot be read.
 pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     let start = plan::start(options)?;
-    let sources = sources::named(&start, &arguments.sources)?;
+    let sources = sources::named(&start, &arguments.sources, None)?;
     let wanted = wanted(arguments)?;
     let found = sources.find(&wanted)?;
     let missing: Vec<&String> = match &wanted {

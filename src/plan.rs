@@ -7,7 +7,7 @@ pub mod goals;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::cli::{KernelArgs, Options};
 use crate::external::External;
@@ -89,7 +89,8 @@ impl Variables<'_> {
 }
 
 impl Plan {
-    /// Gives `words` (goals and variables) and `options` their meaning.
+    /// Gives `words` (goals and variables) and `options` their meaning. What builds says where a `kernel` has its
+    /// symbols; what cleans does not.
     ///
     /// # Errors
     /// There is no kernel tree where one is named.
@@ -97,16 +98,16 @@ impl Plan {
         options: &Options,
         words: &[String],
         make_options: &[String],
-        kernel: &KernelArgs,
+        kernel: Option<&KernelArgs>,
     ) -> Result<Plan> {
         let inherited = Inherited::from_env();
         let (assignments, goals): (Vec<&String>, Vec<&String>) =
             words.iter().partition(|word| assignment(word).is_some());
         let variables = Variables(inherited.assignments.iter().chain(assignments).collect());
         let start = start(options)?;
-        let choice = Choice::of(kernel, &start);
+        let choice = kernel.map_or_else(Choice::default, |kernel| Choice::of(kernel, &start));
         let module = variables.typed("M").or_else(|| variables.anywhere("KBUILD_EXTMOD"));
-        let (directory, module) = kernel_and_module(&start, module, &variables, &choice)?;
+        let (directory, module) = kernel_and_module(&start, module, &variables, &choice, kernel.is_some())?;
         let output = variables.typed("O").or_else(|| variables.anywhere("KBUILD_OUTPUT"));
         let output = output.map(|output| start.join(output));
         let tree = Tree::locate(&directory, output.as_deref())?;
@@ -327,18 +328,41 @@ pub(crate) fn kernel_directory(typed: Option<PathBuf>, places: &Places) -> Optio
 
 /// The kernel's directory, and that of external modules as it was given: a klpbuild that is started in a kernel tree
 /// builds that kernel, or modules for it. Elsewhere it builds the modules that lie there, with KDIR or for the kernel
-/// that is running.
+/// that is running. What does not build goes by the last build.
 fn kernel_and_module(
     start: &Path,
     module: Option<String>,
     variables: &Variables<'_>,
     choice: &Choice,
+    is_build: bool,
 ) -> Result<(PathBuf, Option<String>)> {
-    if tree::is_kernel(start) || (module.is_none() && !External::is_one(start)) {
+    let typed = variables.typed("KDIR").map(|directory| start.join(directory));
+    // A typed KDIR says that this is none, whatever lies here.
+    let is_kernel = if typed.is_some() { tree::is_source(start) } else { tree::is_kernel(start) };
+    if is_kernel || (module.is_none() && typed.is_none() && !External::is_one(start)) {
         return Ok((start.to_path_buf(), module));
     }
+    ensure!(
+        module.is_some() || External::is_one(start),
+        "{} has no Kbuild and no Makefile with obj-m: there is no external module to build (klpbuild new makes one)",
+        start.display()
+    );
+    let kernel = start.ancestors().skip(1).find(|directory| tree::is_source(directory));
+    if let (None, Some(kernel)) = (&module, kernel) {
+        bail!(
+            "{} is a part of the kernel tree {}: start klpbuild there, or, if it is to be built as an external module, \
+             say so with M=",
+            start.display(),
+            kernel.display()
+        );
+    }
     let places = choice.places();
-    let typed = variables.typed("KDIR").map(|directory| start.join(directory));
+    let typed = typed.or_else(|| {
+        let module = module.as_ref().map_or(start.to_path_buf(), |module| start.join(module));
+        let built_for = || State::at(&module).context().ok().flatten().map(|context| context.objtree);
+        let is_named = std::env::var_os("KDIR").is_some_and(|value| !value.is_empty());
+        if is_build || is_named { None } else { built_for() }
+    });
     let directory = kernel_directory(typed, &places).with_context(|| {
         let release = places.running().unwrap_or_default();
         format!(
@@ -350,6 +374,13 @@ fn kernel_and_module(
         )
     })?;
     ensure!(directory.is_dir(), "{}: no such directory: KDIR names a kernel tree", directory.display());
+    let beneath = directory.join("build");
+    ensure!(
+        tree::is_kernel(&directory) || !tree::is_kernel(&beneath),
+        "{} is no kernel tree, but {} is: KDIR names that",
+        directory.display(),
+        beneath.display()
+    );
     Ok((directory, Some(module.unwrap_or_else(|| start.display().to_string()))))
 }
 

@@ -14,6 +14,7 @@ use fs_err as fs;
 use crate::cli::{NewArgs, Options};
 use crate::exit::Exit;
 use crate::header;
+use crate::installed::Choice;
 use crate::plan;
 use crate::skeleton::target::Target;
 use crate::symbols::origin::Origin;
@@ -44,7 +45,7 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         !directory.exists() || fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_none());
     ensure!(is_free, "{} is there already: name another directory, or remove it", directory.display());
 
-    let origin = Origin::named(&start, &arguments.sources)?;
+    let origin = Origin::named(&start, &arguments.sources, None)?;
     if !options.quiet {
         origin.say_shortcomings();
     }
@@ -55,9 +56,10 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         !target.objects.contains(&name.replace('-', "_")),
         "the kernel has a module {name}: give the livepatch another name"
     );
+    let flags = Choice::of(&arguments.sources.kernel, &start).to_flags();
     let mut files = vec![
         (format!("{name}.c"), text::source(&name, &target)),
-        ("Makefile".to_owned(), text::makefile(&name, origin.objtree.as_deref())),
+        ("Makefile".to_owned(), text::makefile(&name, origin.objtree.as_deref(), &flags)),
         ("Makefile.snippet".to_owned(), header::SNIPPET.to_owned()),
     ];
     if target.needs_annotation {
@@ -73,10 +75,13 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         if let Some(why) = &target.why_no_prototype {
             terminal::say(format_args!("{shown}/{name}.c: fill in the signature of {}: {why}", target.name));
         }
-        terminal::out(format!(
-            "klpbuild: next: make -C {shown}; klpbuild -C {shown} try {name}.ko{}\n",
-            target.load.as_ref().map(|module| format!(" --load {module}")).unwrap_or_default()
-        ));
+        if target.entry.is_none() {
+            terminal::say(format_args!(
+                "the new function does nothing until its body is written: whether the old one can be gone on to is not \
+                 known here, or it cannot"
+            ));
+        }
+        terminal::out(format!("klpbuild: next: make -C {shown}; klpbuild -C {shown} try {name}.ko\n"));
     }
     Ok(Exit::Done)
 }

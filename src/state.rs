@@ -66,6 +66,11 @@ impl State {
         self.file("context.json")
     }
 
+    /// What external livepatches were resolved with last.
+    pub fn resolved_with(&self) -> PathBuf {
+        self.file("resolved-with")
+    }
+
     /// The directory itself.
     pub fn directory(&self) -> PathBuf {
         self.objtree.join(DIRECTORY)

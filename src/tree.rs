@@ -131,11 +131,11 @@ fn source_of(directory: &Path) -> Result<PathBuf> {
 
 /// Whether a directory is a kernel's source or object tree, or has been one.
 pub fn is_kernel(directory: &Path) -> bool {
-    let marks = [".config", "include/config"];
-    source_of(directory).is_ok() || marks.iter().any(|mark| directory.join(mark).exists())
+    source_of(directory).is_ok() || directory.join("include/config").exists()
 }
 
-fn is_source(directory: &Path) -> bool {
+/// Whether a directory is a kernel's source tree.
+pub fn is_source(directory: &Path) -> bool {
     ["Makefile", "Kconfig", "scripts/Makefile.build"].iter().all(|file| directory.join(file).is_file())
 }
 

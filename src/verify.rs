@@ -139,7 +139,8 @@ fn complete(sources: Sources) -> Result<Sources> {
 /// There is nothing to check them against, or nothing can be printed.
 pub fn command(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
     let start = plan::start(options)?;
-    let sources = match sources::named(&start, &arguments.sources).and_then(complete) {
+    let first = arguments.livepatches.first().map(|file| start.join(file));
+    let sources = match sources::named(&start, &arguments.sources, first.as_deref()).and_then(complete) {
         Ok(sources) => sources,
         Err(error) => {
             terminal::error(&error);

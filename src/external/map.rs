@@ -41,7 +41,7 @@ pub fn prepare(
     let kind = kbuild.era.modules();
     let own = modules::list_external(&external.output, kind, &external.root)?;
     let release = kernel::release(&context.objtree).unwrap_or_default();
-    let makefiles = Makefiles::external(&context.srctree, &context.objtree, &external.source, &release);
+    let makefiles = Makefiles::external(&context.srctree, &context.objtree, external, &release);
     let flagged = flags::flagged(&makefiles, &own, variables)?;
     let prelink = kbuild.prelink.as_deref();
     let object = |module: Module| {

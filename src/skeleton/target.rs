@@ -45,8 +45,6 @@ pub struct Target {
     pub is_registered: bool,
     /// The namespace that it is exported to.
     pub namespace: Option<String>,
-    /// The module to be loaded for a trial.
-    pub load: Option<String>,
     /// All objects of the kernel.
     pub objects: BTreeSet<String>,
 }
@@ -82,8 +80,8 @@ impl Target {
         };
         let all = found.of(name.as_bytes());
         let clang = origin.config.as_deref().and_then(|config| Config::read(config).ok());
-        let is_clang = clang.is_some_and(|config| config.has("CC_IS_CLANG"));
-        let can_enter = found.machine.is_none_or(|machine| machine == Machine::X86_64) && !is_clang;
+        let has = |option: &str| clang.as_ref().is_some_and(|config| config.has(option));
+        let can_enter = found.machine == Some(Machine::X86_64) && !has("CC_IS_CLANG");
         let (prototype, why_no_prototype) = match prototype(origin, &known, name) {
             Some(prototype) if prototype.declaration(name).is_some() => (Some(prototype), None),
             Some(_) => {
@@ -91,6 +89,8 @@ impl Target {
             }
             None => (None, Some("neither BTF nor debug information has it".to_owned())),
         };
+        // With frame pointers, the compiler calls where it would jump: what is on the stack is not handed on.
+        let can_enter = can_enter && (prototype.is_some() || !has("FRAME_POINTER"));
         let header = sources.srctree.as_ref().map(|srctree| srctree.join("include/linux/livepatch.h"));
         let header = header.and_then(|header| fs_err::read_to_string(header).ok()).unwrap_or_default();
         Ok(Target {
@@ -105,7 +105,6 @@ impl Target {
             namespace: (sources.exports.as_ref())
                 .and_then(|exports| exports.namespace(name.as_bytes()))
                 .map(str::to_owned),
-            load: (!is_vmlinux).then(|| known.object.clone()),
             object: known.object,
             objects: found.objects,
         })
@@ -164,8 +163,10 @@ fn check(known: &Known, name: &str) -> Result<()> {
             bail!("{name}: the kernel cannot find it by its name (S3)")
         }
     }
-    match known.definition.as_ref().and_then(|definition| definition.kind) {
+    let Some(definition) = &known.definition else { return Ok(()) };
+    match definition.kind {
         Some(kind) if kind != Kind::Function => bail!("{name} is no function ({})", kind.shown()),
+        None if definition.is_data => bail!("{name} is no function: it lies among data"),
         _ => Ok(()),
     }
 }

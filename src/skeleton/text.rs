@@ -17,10 +17,11 @@ const HEADERS: [&str; 6] = [
 ];
 
 /// The Makefile; `kdir` is the kernel's directory, if it is not the running one's.
-pub fn makefile(name: &str, kdir: Option<&Path>) -> String {
+pub fn makefile(name: &str, kdir: Option<&Path>, flags: &str) -> String {
     let kdir = kdir.map(|kdir| format!("KDIR ?= {}\n", kdir.display())).unwrap_or_default();
+    let flags = if flags.is_empty() { String::new() } else { format!("KLPBUILD_FLAGS ?= {flags}\n") };
     format!(
-        "# SPDX-License-Identifier: GPL-2.0\nobj-m += {name}.o\n{kdir}\
+        "# SPDX-License-Identifier: GPL-2.0\nobj-m += {name}.o\n{kdir}{flags}\
          include $(dir $(lastword $(MAKEFILE_LIST)))Makefile.snippet\n"
     )
 }

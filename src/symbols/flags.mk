@@ -1,10 +1,10 @@
 # Prints the LIVEPATCH_* flags that one kbuild makefile sets to y, the modules it builds in directories below
-# its own, and KBUILD_EXTRA_SYMBOLS. Read from standard input in the object tree, with srctree, obj, src and
-# kbuild-file on the command line: what scripts/Makefile.build reads before its own rules, no more.
+# its own, and KBUILD_EXTRA_SYMBOLS. Read from standard input where kbuild reads it, with srctree, obj, src,
+# auto-conf and kbuild-file on the command line: what scripts/Makefile.build reads before its own rules, no more.
 .PHONY: klpbuild-flags
 klpbuild-flags: ; @:
 
--include include/config/auto.conf
+-include $(auto-conf)
 -include $(srctree)/scripts/Kbuild.include
 include $(kbuild-file)
 

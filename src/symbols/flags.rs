@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 use regex::bytes::Regex;
 
+use crate::external::External;
 use crate::make;
 use crate::symbols::modules::Module;
 
@@ -18,8 +19,8 @@ use crate::symbols::modules::Module;
 pub struct Makefiles {
     srctree: PathBuf,
     objtree: PathBuf,
-    /// For external modules: their directory, and the release of the kernel.
-    external: Option<(PathBuf, String)>,
+    /// For external modules: where they are, and the release of the kernel.
+    external: Option<(External, String)>,
 }
 
 /// What make says of one kbuild makefile.
@@ -95,8 +96,8 @@ impl Makefiles {
     }
 
     /// Those of the external modules in `source`, for the kernel `release`.
-    pub fn external(srctree: &Path, objtree: &Path, source: &Path, release: &str) -> Makefiles {
-        let external = Some((source.to_path_buf(), release.to_owned()));
+    pub fn external(srctree: &Path, objtree: &Path, external: &External, release: &str) -> Makefiles {
+        let external = Some((external.clone(), release.to_owned()));
         Makefiles { external, ..Makefiles::in_tree(srctree, objtree) }
     }
 
@@ -111,7 +112,7 @@ impl Makefiles {
 
     /// The kbuild makefile of a directory: `Kbuild`, or else `Makefile` (scripts/Makefile.build, `kbuild-file`).
     fn file(&self, directory: &str) -> Option<PathBuf> {
-        let root = self.external.as_ref().map_or(&self.srctree, |(source, _)| source);
+        let root = self.external.as_ref().map_or(&self.srctree, |(external, _)| &external.source);
         let files = ["Kbuild", "Makefile"].map(|name| root.join(directory).join(name));
         files.into_iter().find(|file| file.is_file())
     }
@@ -120,18 +121,23 @@ impl Makefiles {
     fn setting(&self, directory: &str) -> Vec<String> {
         let in_tree = self.srctree == self.objtree;
         let srctree = if in_tree { ".".to_owned() } else { self.srctree.display().to_string() };
-        if let Some((source, release)) = &self.external {
+        if let Some((external, release)) = &self.external {
+            let source = &external.source;
             let place = source.join(directory).display().to_string();
             let place = place.trim_end_matches('/');
-            return vec![
+            return [
                 format!("srctree={srctree}"),
                 format!("srcroot={}", source.display()),
                 format!("objtree={}", self.objtree.display()),
                 format!("obj={place}"),
                 format!("src={place}"),
-                format!("KBUILD_EXTMOD={}", source.display()),
+                format!("M={}", external.argument),
+                format!("KBUILD_EXTMOD={}", external.argument),
                 format!("KERNELRELEASE={release}"),
-            ];
+            ]
+            .into_iter()
+            .chain(self.versions())
+            .collect();
         }
         // `src` has been relative to the source tree and absolute (6.10 and later); the tree itself knows.
         let build = fs::read_to_string(self.srctree.join("scripts/Makefile.build")).unwrap_or_default();
@@ -146,8 +152,27 @@ impl Makefiles {
         ]
     }
 
+    /// The numbers that the top Makefile begins with, and that makefiles go by.
+    fn versions(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.srctree.join("Makefile")).unwrap_or_default();
+        let number = |name: &str| {
+            let value =
+                text.lines().take(20).find_map(|line| line.strip_prefix(name)?.trim().strip_prefix('='))?;
+            Some(format!("{name}={}", value.trim()))
+        };
+        ["VERSION", "PATCHLEVEL", "SUBLEVEL"].into_iter().filter_map(number).collect()
+    }
+
     fn evaluate(&self, directory: &str, file: &Path, variables: &[String]) -> Result<Marks> {
-        let mut command = make::new(&self.objtree);
+        // Where make stands when it reads it; what MO= names may not be there yet.
+        let root = self.external.as_ref().map_or(&self.objtree, |(external, _)| &external.root);
+        let root = match &self.external {
+            Some((external, _)) if !root.is_dir() => &external.source,
+            _ => root,
+        };
+        let mut command = make::new(root);
+        let config = self.objtree.join("include/config/auto.conf");
+        command.arg(format!("auto-conf={}", config.display()));
         command.args(["-rR", "-s", "--no-print-directory", "-f", "-"]);
         command.args(variables.iter().cloned()).args(self.setting(directory));
         command.arg(format!("kbuild-file={}", file.display())).arg("klpbuild-flags");

@@ -11,7 +11,7 @@ use crate::hook;
 use crate::installed::{self, Choice};
 use crate::state::State;
 use crate::symbols::map::Map;
-use crate::symbols::modules;
+use crate::symbols::modules::{self, ListKind};
 use crate::symbols::objects::{Objects, Vmlinux};
 use crate::terminal;
 use crate::tree;
@@ -80,7 +80,12 @@ impl Origin {
     /// # Errors
     /// As [`Origin::of_tree`] and [`Origin::of_installed`]; or nothing is built there, and its release is not known.
     pub fn of_kernel(objtree: &Path, choice: &Choice) -> Result<Origin> {
-        let is_built = objtree.join("Symbols.list").is_file() || Vmlinux::of_tree(objtree).is_some();
+        let vmlinux = Vmlinux::of_tree(objtree).is_some();
+        let modules = [ListKind::ModulesOrder, ListKind::ModverDir].iter().any(|kind| kind.is_there(objtree));
+        // Headers may come with a vmlinux, and then the modules are installed.
+        let is_installed =
+            || kernel::release(objtree).is_some_and(|release| choice.places().modules(&release).is_some());
+        let is_built = objtree.join("Symbols.list").is_file() || vmlinux && (modules || !is_installed());
         if is_built && !choice.names_files() {
             return Origin::of_tree(objtree);
         }
@@ -100,6 +105,7 @@ impl Origin {
     /// As [`Origin::of_kernel`]; or a list of modules cannot be read.
     pub fn of_external(context: &Context) -> Result<Origin> {
         let mut origin = Origin::of_kernel(&context.objtree, &context.choice)?;
+        origin.drop_stale_list(true);
         let Some(external) = &context.external else { return Ok(origin) };
         let kind = Kbuild::detect(&context.srctree)?.era.modules();
         for directory in external.extra_directories() {
@@ -117,12 +123,12 @@ impl Origin {
     }
 
     /// What a command was told to look at: an object tree, a list that may lie in one, or both. If nothing is said,
-    /// what `start` is: an object tree or the directory of an external module; else the kernel that KDIR names, or
-    /// that is running.
+    /// what `start` is: an object tree or the directory of an external module; or where the module `file` was built,
+    /// that the command is about; else the kernel that KDIR names, or that is running.
     ///
     /// # Errors
     /// There is no such tree, or none at all.
-    pub fn named(start: &Path, arguments: &SourceArgs) -> Result<Origin> {
+    pub fn named(start: &Path, arguments: &SourceArgs, file: Option<&Path>) -> Result<Origin> {
         let choice = Choice::of(&arguments.kernel, start);
         let mut origin = match (&arguments.objtree, &arguments.symbols) {
             (Some(objtree), _) => {
@@ -142,26 +148,38 @@ impl Origin {
                 Some(tree) if Vmlinux::of_tree(tree).is_some() => Origin::of_tree(tree)?,
                 _ => Origin::default(),
             },
-            (None, None) => Origin::around(start, &choice)?,
+            (None, None) => Origin::around(start, &choice, file)?,
         };
-        if arguments.symbols.is_none() && origin.list.is_none() && origin.installed.is_some() {
-            origin.make_list(None, false)?;
+        if arguments.symbols.is_none()
+            && let Err(error) = origin.make_list(None, false)
+        {
+            // Then the modules are looked into one by one.
+            origin.expect_symbols().map_err(|_| error)?;
         }
         Ok(origin)
     }
 
     /// The kernel of a command that was started in `start`, without a word on which.
-    fn around(start: &Path, choice: &Choice) -> Result<Origin> {
-        if let Some(context) = State::at(start).context()? {
-            let context =
-                if choice.names_files() { Context { choice: choice.clone(), ..context } } else { context };
-            return Origin::of_external(&context);
+    fn around(start: &Path, choice: &Choice, file: Option<&Path>) -> Result<Origin> {
+        let built_at = |directory: &Path| -> Result<Option<Origin>> {
+            let Some(context) = State::at(directory).context()? else { return Ok(None) };
+            let is_chosen = *choice != Choice::default();
+            let choice = if is_chosen { choice.clone() } else { context.choice.clone() };
+            Ok(Some(Origin::of_external(&Context { choice, ..context })?))
+        };
+        if let Some(origin) = built_at(start)? {
+            return Ok(origin);
         }
         let is_tree = ["Symbols.list", "vmlinux", ".config", "include/config/kernel.release"]
             .iter()
             .any(|name| start.join(name).exists());
         if is_tree {
             return Origin::of_kernel(start, choice);
+        }
+        for directory in file.iter().flat_map(|file| file.ancestors().skip(1)) {
+            if let Some(origin) = built_at(directory)? {
+                return Ok(origin);
+            }
         }
         let places = choice.places();
         if let Some(objtree) = crate::plan::kernel_directory(None, &places) {
@@ -180,8 +198,13 @@ impl Origin {
     ///
     /// # Errors
     /// There is no such directory, or what is found is of another kernel.
-    pub fn to_boot(start: &Path, objtree: Option<&Path>, choice: &Choice) -> Result<Origin> {
-        let Some(objtree) = objtree else { return Origin::around(start, choice) };
+    pub fn to_boot(
+        start: &Path,
+        objtree: Option<&Path>,
+        choice: &Choice,
+        livepatch: Option<&Path>,
+    ) -> Result<Origin> {
+        let Some(objtree) = objtree else { return Origin::around(start, choice, livepatch) };
         let objtree = fs_err::canonicalize(start.join(objtree)).context("cannot enter the object tree")?;
         match kernel::release(&objtree) {
             Some(_) => Origin::of_kernel(&objtree, choice),
@@ -196,9 +219,24 @@ impl Origin {
     /// There is nothing to make it of, or an object cannot be read.
     pub fn make_list(&mut self, fallback: Option<&Path>, quiet: bool) -> Result<()> {
         if let (None, Some(kernel)) = (&self.list, &self.installed) {
-            self.list = Some(kernel.list(&self.objects, fallback, quiet)?);
+            // Not with what external modules have added to them.
+            self.list = Some(kernel.list(&kernel.objects()?, fallback, quiet)?);
         }
         Ok(())
+    }
+
+    /// Leaves a map out that is older than the vmlinux beside it, which a plain make may have linked since.
+    pub fn drop_stale_list(&mut self, quiet: bool) {
+        let modified = |path: &Path| fs_err::metadata(path).and_then(|meta| meta.modified()).ok();
+        let vmlinux = self.objects.vmlinux.as_ref().map(Vmlinux::file).and_then(modified);
+        if self.list.as_deref().and_then(modified) < vmlinux && self.list.take().is_some() && !quiet {
+            terminal::say("the kernel's Symbols.list is older than its vmlinux: its symbols are read anew");
+        }
+    }
+
+    /// Sees that there is something to tell the kernel's symbols.
+    fn expect_symbols(&self) -> Result<()> {
+        self.installed.iter().try_for_each(|kernel| kernel.expect_vmlinux().map(drop))
     }
 
     /// Says what cannot be known of this kernel's symbols.

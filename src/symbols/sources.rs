@@ -123,9 +123,9 @@ impl Found {
 ///
 /// # Errors
 /// As [`Origin::named`] and [`Sources::open`].
-pub fn named(start: &Path, arguments: &SourceArgs) -> Result<Sources> {
+pub fn named(start: &Path, arguments: &SourceArgs, file: Option<&Path>) -> Result<Sources> {
     let list = arguments.symbols.as_ref().map(|list| start.join(list));
-    let origin = Origin::named(start, arguments)?;
+    let origin = Origin::named(start, arguments, file)?;
     origin.say_shortcomings();
     Sources::open(&origin, list.as_deref())
 }
@@ -145,7 +145,8 @@ impl Sources {
         if list.is_none() && kernel.objects.vmlinux.is_none() {
             bail!(
                 "there is neither a Symbols.list nor a vmlinux {place}: name the object tree of a kernel that \
-                 was built with `klpbuild modules` (--objtree DIR), or a list (--symbols FILE)"
+                 was built with `klpbuild modules` (--objtree DIR), a list (--symbols FILE), or the headers of an \
+                 installed kernel (KDIR in the environment; klpbuild doctor)"
             );
         }
         let srctree = objtree.and_then(tree::source_if_known);

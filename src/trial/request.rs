@@ -11,6 +11,7 @@ use crate::elf::image::Image;
 use crate::elf::notes;
 use crate::installed::Choice;
 use crate::livepatch::patch::Patch;
+use crate::lookup::near;
 use crate::plan;
 use crate::program;
 use crate::symbols::objects::{Objects, Vmlinux};
@@ -75,8 +76,12 @@ impl Request {
     /// Something is missing, or does not fit the kernel at hand.
     pub fn resolve(options: &Options, arguments: &TryArgs) -> Result<Request> {
         let start = plan::start(options)?;
-        let origin =
-            Origin::to_boot(&start, arguments.objtree.as_deref(), &Choice::of(&arguments.installed, &start))?;
+        let origin = Origin::to_boot(
+            &start,
+            arguments.objtree.as_deref(),
+            &Choice::of(&arguments.installed, &start),
+            arguments.livepatches.first().map(|file| start.join(file)).as_deref(),
+        )?;
         let release = origin.release.as_deref();
         let livepatches = (arguments.livepatches.iter())
             .map(|path| Module::expect(&start.join(path), true, release))
@@ -86,6 +91,7 @@ impl Request {
         found.add(&arguments.load, &mut before)?;
         let mut after = Vec::new();
         found.add(&arguments.load_after, &mut after)?;
+        add_patched(&livepatches, &found, &mut before, &after)?;
         // What was needed by one that comes later may be there already.
         after.retain(|module| !before.contains(module));
         let config = configuration(&origin, arguments.kernel.is_some())?;
@@ -98,9 +104,6 @@ impl Request {
         for module in livepatches.iter().chain(&before).chain(&after) {
             // In the archive, unpacked, and loaded.
             memory += 4 * (module.bytes()?.len() as u64).div_ceil(1 << 20);
-        }
-        if !options.quiet {
-            say_untried(&livepatches, before.iter().chain(&after));
         }
         ensure!(
             program::find(qemu::NAME).is_some(),
@@ -145,8 +148,16 @@ impl Found<'_> {
         for path in named {
             let file = self.start.join(path);
             let name = path.to_string_lossy().replace('-', "_");
-            match self.objects.file(&name).filter(|_| !file.exists()) {
+            let is_name = !file.is_file() && !path.to_string_lossy().contains(['/', '.']);
+            match self.objects.file(&name).filter(|_| is_name) {
                 Some(_) => self.add_by_name(&name, modules)?,
+                None if is_name => {
+                    let all = self.objects.names().cloned().collect();
+                    let near = near::objects(&name, &all);
+                    bail!(
+                        "{name}: this is neither a file nor a module of the kernel (it may be built in){near}"
+                    )
+                }
                 None => modules.push(Module::expect(&file, false, self.release)?),
             }
         }
@@ -171,20 +182,31 @@ impl Found<'_> {
     }
 }
 
-/// Says which of the patched modules will not be there: what is patched in them is not tried.
-fn say_untried<'a>(livepatches: &[Module], loaded: impl Iterator<Item = &'a Module> + Clone) {
+/// Adds the modules that the livepatches patch, where the kernel has them: without them, there would be nothing to try.
+fn add_patched(
+    livepatches: &[Module],
+    found: &Found<'_>,
+    before: &mut Vec<Module>,
+    after: &[Module],
+) -> Result<()> {
     for livepatch in livepatches {
         let patch = Image::read(&livepatch.path).ok().and_then(|image| Patch::read(&image));
         let objects = patch.iter().flat_map(|patch| &patch.objects).map(|object| object.name.as_str());
         for object in objects.filter(|name| *name != VMLINUX) {
-            if !loaded.clone().any(|module| module.name == object) {
+            if before.iter().chain(after).any(|module| module.name == object) {
+                continue;
+            }
+            if found.objects.file(object).is_some() {
+                found.add_by_name(object, before)?;
+            } else {
                 terminal::say(format_args!(
-                    "{} patches {object}, which will not be loaded: that part is not tried (--load {object})",
+                    "{} patches {object}, which is not there: that part is not tried (--load FILE)",
                     livepatch.file
                 ));
             }
         }
     }
+    Ok(())
 }
 
 /// Reads the kernel's configuration, and sees that the guest can run with it. Without one, that is left to

@@ -176,6 +176,47 @@ fn what_cannot_be_started_is_refused_with_advice() {
         .says(&["with blank: make cannot build external modules"]);
     directory(&space, "bare", &[("Makefile", "VERSION := 6\ninclude ../src/Makefile\n")]);
     klpbuild_in(&space, "ext", "bare", &["modules"]).ends(1).says(&["bare has no .config: "]);
+    fs::create_dir(space.path("9.0-mini")).unwrap();
+    std::os::unix::fs::symlink("../obj", space.path("9.0-mini/build")).unwrap();
+    klpbuild_in(&space, "ext", "9.0-mini", &["modules"])
+        .ends(1)
+        .says(&["9.0-mini is no kernel tree, but ", "9.0-mini/build is: KDIR names that"]);
+    // What lies in a kernel tree is no external module, unless M= says so.
+    let inside = klpbuild_in(&space, "src/drivers/one", "obj", &["modules"]).ends(1);
+    inside.says(&["src/drivers/one is a part of the kernel tree ", "say so with M="]);
+    fs::create_dir(space.path("empty")).unwrap();
+    let kdir = format!("KDIR={}", space.path("obj").display());
+    klpbuild_in(&space, "empty", "", &["modules", &kdir])
+        .ends(1)
+        .says(&["empty has no Kbuild and no Makefile with obj-m: there is no external module to build"]);
+}
+
+/// Positions are those of one kernel: what is built for another one is converted anew.
+#[test]
+fn another_kernel_makes_other_livepatches() {
+    let space = space("era-c");
+    space.sh("cp -a ../obj ../twin").ok();
+    let converts = |kdir: &str| {
+        klpbuild_in(&space, "ext", kdir, &["modules"]).ok().stdout.contains("  KLP [M] lp-ext.ko\n")
+    };
+    assert!(converts("obj") && !converts("obj"));
+    assert!(converts("twin") && !converts("twin"));
+    assert!(converts("obj"));
+}
+
+/// Cleaning goes by the last build, and klpclean needs no kernel at all.
+#[test]
+fn cleaning_needs_no_kdir() {
+    let space = space("era-c");
+    klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
+    klpbuild_in(&space, "ext", "", &["clean"]).ok();
+    assert_eq!(sources(&space, "ext"), ["Makefile", "bad-ext.c", "lp-ext.c", "plain.c"]);
+    klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
+    fs::rename(space.path("obj"), space.path("gone")).unwrap();
+    klpbuild_in(&space, "ext", "", &["klpclean"]).ok();
+    let left = sources(&space, "ext");
+    assert!(left.contains(&"lp-ext.ko".to_owned()) && !left.contains(&"Symbols.list".to_owned()), "{left:?}");
+    assert!(!space.path("ext/.klpbuild").exists());
 }
 
 #[test]
@@ -208,6 +249,11 @@ fn modules_of_other_directories_are_known() {
         for (name, makefile, word) in [
             ("typed", "obj-m += lp-user.o\n".to_owned(), format!("KBUILD_EXTRA_SYMBOLS={dump}")),
             ("written", format!("obj-m += lp-user.o\nKBUILD_EXTRA_SYMBOLS := {dump}\n"), "V=".to_owned()),
+            (
+                "by-m",
+                "obj-m += lp-user.o\nKBUILD_EXTRA_SYMBOLS := $(M)/../ext/Module.symvers\n".to_owned(),
+                "V=".to_owned(),
+            ),
         ] {
             directory(&space, name, &[("Makefile", &makefile), ("lp-user.c", USER)]);
             let refused = klpbuild_in(&space, name, "obj", &["modules", &word]).ends(1);

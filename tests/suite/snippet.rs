@@ -113,6 +113,14 @@ fn plain_make_builds_a_kernel_tree() {
         make(&space, "src", &["O=../obj", "defconfig"]).ok();
         make(&space, "src", &["O=../obj", "modules"]).ok();
         assert!(space.path("obj/Symbols.list").exists(), "{tree}");
+        // External modules, from there.
+        fs::create_dir(space.path("ext")).unwrap();
+        fs::write(space.path("ext/Makefile"), "obj-m += plain.o\n").unwrap();
+        fs::write(space.path("ext/plain.c"), "int plain_one(void) { return 1; }\n").unwrap();
+        let m = format!("M={}", space.path("ext").display());
+        let ran = make(&space, "src", &["O=../obj", &m]).ok();
+        assert!(ran.stdout.contains("klpbuild: 1 module, no livepatch; "), "{tree}: {}", ran.stdout);
+        assert!(space.path("ext/plain.ko").exists(), "{tree}");
     }
 }
 

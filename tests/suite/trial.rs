@@ -265,6 +265,7 @@ fn what_cannot_work_is_refused_before_the_boot() {
     };
     refused(&["mod.ko"], &["obj/mod.ko is not a livepatch", "name an ordinary module with --load"]);
     refused(&["lp.ko", "--load", "lp.ko"], &["obj/lp.ko is a livepatch: name it without --load"]);
+    refused(&["lp.ko", "--load", "nowhere"], &["nowhere: this is neither a file nor a module of the kernel"]);
     refused(&["none.ko"], &["obj/none.ko: no such module: build it first (klpbuild modules)"]);
     refused(&[".config"], &["cannot read the symbols of", ".config: not an ELF file"]);
     refused(&["lp.ko", "--objtree", "../src"], &["src is no object tree", "--objtree DIR"]);
