@@ -132,6 +132,7 @@ pub fn step_of_patched_tree(
 ) -> Result<Report> {
     let inputs = inputs(&context.objtree, Some(&context.srctree), Some(kbuild), variables)?;
     let map = Map::make(&inputs)?;
+    remove_demoted(&map, &inputs, &context.objtree)?;
     write(&map, &context.objtree, state)?;
     let verdict = Verdict::of(&map, &inputs, &Beyond::default())?;
     ensure!(verdict.problems.is_empty(), "{}", verdict.problems.join("\n"));
@@ -153,6 +154,7 @@ pub fn step(
     let objtree = &context.objtree;
     let inputs = inputs(objtree, Some(&context.srctree), Some(kbuild), variables)?;
     let map = Map::make(&inputs)?;
+    remove_demoted(&map, &inputs, objtree)?;
     let written = write(&map, objtree, state)?;
     let verdict = accepted(context, &map, &inputs, &Beyond::default())?;
     prepare_modpost(&map, &inputs, kbuild, &verdict, state)?;
@@ -174,6 +176,7 @@ pub fn external_step(
 ) -> Result<(Report, Written)> {
     let mut prepared = external::map::prepare(context, external, kbuild, variables)?;
     if prepared.map.livepatches.is_empty() {
+        remove_demoted(&prepared.map, &prepared.inputs, &external.output)?;
         state.remove_lists()?;
         return Ok((Report::of(&prepared.map), Written::Unchanged));
     }
@@ -182,6 +185,7 @@ pub fn external_step(
         prepared.add_kernel(context)?;
     }
     let map = &prepared.map;
+    remove_demoted(map, &prepared.inputs, &external.output)?;
     let written = write(map, &external.output, state)?;
     let verdict = accepted(context, map, &prepared.inputs, &prepared.beyond)?;
     let mut arguments = String::new();
@@ -265,6 +269,21 @@ pub fn inputs(
 pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
     output::replace(&objtree.join("modules.livepatch"), &state.temporary(), &[map.livepatch_list()])?;
     output::replace(&objtree.join("Symbols.list"), &state.temporary(), &map.parts)
+}
+
+/// Removes those modules that were livepatches in the last run and are none now: make has to link them anew, and sees
+/// no reason to.
+fn remove_demoted(map: &Map, inputs: &Inputs, root: &Path) -> Result<()> {
+    let last = fs::read_to_string(root.join("modules.livepatch")).unwrap_or_default();
+    let livepatches = map.livepatch_list();
+    let is_in = |list: &str, name: &str| list.lines().any(|line| line == name);
+    for name in inputs.modules.iter().map(|(module, _)| module.ko()) {
+        let path = root.join(&name);
+        if is_in(&last, &name) && !is_in(&livepatches, &name) && path.exists() {
+            fs::remove_file(&path).context("cannot remove a module that has to be linked anew")?;
+        }
+    }
+    Ok(())
 }
 
 /// What external livepatches are resolved with, in words that change when it does: the kernel, and the files that have

@@ -203,7 +203,7 @@ fn plain_make_in_a_patched_tree_does_what_klpbuild_does() {
     for tree in ERAS {
         let space = patched(tree);
         let klp = space.path("src/scripts/Makefile.klp");
-        let words = ["modules", "KNOWN=m", "FLAGGED=y"];
+        let words = vec!["modules", "KNOWN=m", "FLAGGED=y"];
         // First without the series.
         fs::rename(&klp, space.path("klp")).unwrap();
         space.klpbuild(&[&words[..], &["O=../obj"]].concat()).ok();
@@ -245,9 +245,20 @@ fn plain_make_in_a_patched_tree_does_what_klpbuild_does() {
         };
         let place = if tree == "era-a" { ".tmp_versions" } else { "samples/livepatch" };
         assert_eq!(marks(), [format!("{place}/lp-flagged.livepatch")], "{tree}");
-        make(&space, &["modules"]).ok();
+        let is_livepatch = || {
+            let bytes = fs::read(space.path("obj/samples/livepatch/lp-flagged.ko")).unwrap();
+            bytes.windows(12).any(|window| window == b"livepatch=Y\0")
+        };
+        assert!(is_livepatch(), "{tree}");
+        let unflagged: Vec<&str> = words.iter().copied().filter(|word| *word != "FLAGGED=y").collect();
+        make(&space, &unflagged).ok();
         assert_eq!(marks(), Vec::<String>::new(), "{tree}");
-        assert!(!space.read("obj/modules.livepatch").contains("lp-flagged"), "{tree}");
+        let list = space.read("obj/modules.livepatch");
+        assert!(!list.contains("lp-flagged") && !is_livepatch(), "{tree}: {list}");
+        // And one with it.
+        make(&space, &words).ok();
+        assert!(space.read("obj/modules.livepatch").contains("lp-flagged") && is_livepatch(), "{tree}");
+        assert!(results(&space) == expected, "{tree}");
 
         make(&space, &["clean"]).ok();
         let left = space.files("obj", "");
@@ -255,6 +266,13 @@ fn plain_make_in_a_patched_tree_does_what_klpbuild_does() {
             name.contains("klp") || name.contains("Symbols.list") || name.ends_with("livepatch")
         };
         assert_eq!(left.keys().find(ours), None, "{tree}");
+
+        // klpbuild does as well, on a tree that carries no series.
+        fs::rename(&klp, space.path("klp")).unwrap();
+        for (words, is_one) in [(&words, true), (&unflagged, false), (&words, true)] {
+            space.klpbuild(&[&words[..], &["O=../obj"]].concat()).ok();
+            assert_eq!(is_livepatch(), is_one, "{tree}");
+        }
     }
 }
 

@@ -25,5 +25,6 @@ endif
 clean: klpclean
 klpclean:
 	@rm -rf Symbols.list .Symbols.list.cmd modules.livepatch .klpbuild
+	$(if $(filter clean,$(MAKECMDGOALS)),@find . -name '*.livepatch' -exec rm -f {} +)
 endif
 endif
