@@ -1,14 +1,16 @@
 //! `klpbuild doctor`: what there is, and what is missing, for building livepatches for a kernel.
 //!
 //! - [`checks`]: what is looked at
+//! - [`compiler`]: whether the kernel's compiler is there, and how kbuild comes to take it
 //! - [`remedy`]: which package or command supplies something, by distribution
 
 pub mod checks;
+pub mod compiler;
 pub mod remedy;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 
 use crate::cli::{DoctorArgs, Options};
 use crate::exit::Exit;
@@ -92,18 +94,16 @@ impl Patient {
         let start = plan::start(options)?;
         let choice = Choice::of(&arguments.kernel, &start);
         let places = choice.places();
-        let named = arguments.kdir.as_ref().map(|kdir| start.join(kdir));
-        if let Some(kdir) = &named {
-            ensure!(
-                kdir.is_dir(),
-                "{}: no such directory: a kernel's headers or object tree are wanted",
-                kdir.display()
-            );
-        }
+        let named = arguments.kdir.as_ref().map(|kdir| {
+            // As it is written for klpbuild modules.
+            let kdir = kdir.to_string_lossy();
+            start.join(kdir.strip_prefix("KDIR=").unwrap_or(&kdir))
+        });
         let objtree = match named {
             None if tree::is_kernel(&start) => Some(start),
             named => plan::kernel_directory(named, &places),
         };
+        objtree.as_deref().map_or(Ok(()), plan::expect_kernel)?;
         let objtree = objtree.map(fs_err::canonicalize).transpose()?;
         let running = places.running();
         let release = match &objtree {

@@ -326,6 +326,22 @@ pub(crate) fn kernel_directory(typed: Option<PathBuf>, places: &Places) -> Optio
     Some(std::path::absolute(&found).unwrap_or(found))
 }
 
+/// Sees that what KDIR names, or what belongs to the kernel that is running, is a kernel tree.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn expect_kernel(directory: &Path) -> Result<()> {
+    ensure!(directory.is_dir(), "{}: no such directory: KDIR names a kernel tree", directory.display());
+    let beneath = directory.join("build");
+    ensure!(
+        tree::is_kernel(directory) || !tree::is_kernel(&beneath),
+        "{} is no kernel tree, but {} is: KDIR names that",
+        directory.display(),
+        beneath.display()
+    );
+    Ok(())
+}
+
 /// The kernel's directory, and that of external modules as it was given: a klpbuild that is started in a kernel tree
 /// builds that kernel, or modules for it. Elsewhere it builds the modules that lie there, with KDIR or for the kernel
 /// that is running. What does not build goes by the last build.
@@ -373,14 +389,7 @@ fn kernel_and_module(
             places.build(&release).display()
         )
     })?;
-    ensure!(directory.is_dir(), "{}: no such directory: KDIR names a kernel tree", directory.display());
-    let beneath = directory.join("build");
-    ensure!(
-        tree::is_kernel(&directory) || !tree::is_kernel(&beneath),
-        "{} is no kernel tree, but {} is: KDIR names that",
-        directory.display(),
-        beneath.display()
-    );
+    expect_kernel(&directory)?;
     Ok((directory, Some(module.unwrap_or_else(|| start.display().to_string()))))
 }
 

@@ -1,15 +1,12 @@
 //! What is looked at: the kernel's options, the headers, the compiler, the symbols, and programs.
 
-use std::path::Path;
-
 use anyhow::Result;
 use fs_err as fs;
-use regex::Regex;
 
 use crate::doctor::remedy::{self, Need};
-use crate::doctor::{Finding, Level, Patient};
+use crate::doctor::{Finding, Level, Patient, compiler};
 use crate::elf::notes;
-use crate::program::{self, Program};
+use crate::program;
 use crate::symbols::objects::Vmlinux;
 use crate::symbols::origin::Origin;
 use crate::tree;
@@ -24,7 +21,7 @@ pub fn all(patient: &Patient) -> Result<Vec<Finding>> {
     let mut findings = options(patient);
     findings.extend(signatures(patient));
     findings.push(headers(patient));
-    findings.push(compiler(patient));
+    findings.push(compiler::check(patient));
     findings.extend(symbols(patient));
     findings.extend(programs(patient));
     Ok(findings)
@@ -133,7 +130,14 @@ fn headers(patient: &Patient) -> Finding {
     let Some(objtree) = &patient.objtree else {
         let place = patient.places.build(&patient.release);
         let what = format!("not installed: there is no {}", place.display());
-        return Finding::not(Level::Missing, "headers", what, patient.remedy(Need::Headers));
+        let mut remedies = patient.remedy(Need::Headers);
+        remedies.extend(patient.places.all_builds().iter().map(|build| {
+            format!(
+                "or look at another kernel, whose headers are installed: klpbuild doctor {}",
+                build.display()
+            )
+        }));
+        return Finding::not(Level::Missing, "headers", what, remedies);
     };
     let srctree = tree::source_if_known(objtree);
     let mut missing: Vec<&str> =
@@ -159,59 +163,6 @@ fn headers(patient: &Patient) -> Finding {
             Finding::not(Level::Missing, "headers", what, remedies)
         }
     }
-}
-
-/// The compiler has to be the kernel's: what it makes of structures and inline functions has to agree.
-fn compiler(patient: &Patient) -> Finding {
-    let Some(wanted) = patient.config.as_ref().and_then(|config| config.string("CC_VERSION_TEXT")) else {
-        return Finding::not(
-            Level::Note,
-            "compiler",
-            "which one built the kernel is not known (no CONFIG_CC_VERSION_TEXT)",
-            Vec::new(),
-        );
-    };
-    let wanted_version = version(&wanted);
-    let major = wanted_version.split('.').next().unwrap_or_default().to_owned();
-    let remedies = || remedy::for_need(Need::Compiler, &patient.places, &patient.release, &major);
-    // The text begins with the name the compiler was called by.
-    let name = wanted.split(' ').next().unwrap_or("gcc").to_owned();
-    let candidates = [name.clone(), format!("gcc-{major}"), "gcc".to_owned()];
-    let Some(found) = candidates.iter().find(|name| program::find(name).is_some()) else {
-        return Finding::not(
-            Level::Missing,
-            "compiler",
-            format!("there is no {name} in PATH; the kernel's: {wanted}"),
-            remedies(),
-        );
-    };
-    let mut command = Program::new(found, Path::new("/"), "is it installed?");
-    let text = command
-        .arg("--version")
-        .capture("")
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let own = text.unwrap_or_default().lines().next().unwrap_or_default().to_owned();
-    let own_version = version(&own);
-    if own_version == wanted_version {
-        return Finding::fine("compiler", format!("{found} {own_version}, as the kernel's"));
-    }
-    let level =
-        if own_version.split('.').next() == Some(major.as_str()) { Level::Note } else { Level::Missing };
-    Finding::not(
-        level,
-        "compiler",
-        format!("{found} is {own_version}, and the kernel was built with {wanted_version} ({wanted})"),
-        remedies(),
-    )
-}
-
-/// The version in what `--version` prints: the last number with dots in the first line, before a date.
-fn version(text: &str) -> String {
-    let Ok(number) = Regex::new(r"\b[0-9]+(\.[0-9]+)+\b") else { return String::new() };
-    // In parentheses, distributions name their packages.
-    let outside =
-        Regex::new(r"\([^)]*\)").map_or_else(|_| text.into(), |package| package.replace_all(text, ""));
-    number.find(&outside).map_or_else(String::new, |found| found.as_str().to_owned())
 }
 
 fn symbols(patient: &Patient) -> Vec<Finding> {
@@ -346,23 +297,4 @@ fn programs(patient: &Patient) -> Vec<Finding> {
         });
     }
     findings
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_of_compilers() {
-        for (text, expected) in [
-            ("x86_64-linux-gnu-gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0", "12.2.0"),
-            ("gcc (GCC) 13.2.1 20230728 (Red Hat 13.2.1-1)", "13.2.1"),
-            ("gcc (SUSE Linux) 7.5.0", "7.5.0"),
-            ("Debian clang version 14.0.6", "14.0.6"),
-            ("clang version 18.1.8 (Fedora 18.1.8-1.fc40)", "18.1.8"),
-            ("none", ""),
-        ] {
-            assert_eq!(version(text), expected, "{text}");
-        }
-    }
 }

@@ -14,6 +14,8 @@ pub enum Need {
     Kernel,
     /// The compiler, of the given major version if it is gcc.
     Compiler,
+    /// clang and lld, of the given major version.
+    Clang,
     /// GNU make.
     Make,
     /// ld and the like.
@@ -73,6 +75,7 @@ impl Family {
                     Need::Kernel => format!("linux-image-{release}"),
                     Need::Compiler if major.is_empty() => "gcc".to_owned(),
                     Need::Compiler => format!("gcc-{major}"),
+                    Need::Clang => format!("clang-{major} lld-{major} llvm-{major}"),
                     Need::Make => "make".to_owned(),
                     Need::Binutils => "binutils".to_owned(),
                     Need::Pahole => "pahole".to_owned(),
@@ -87,6 +90,7 @@ impl Family {
                     format!("dnf install kernel-modules-{release} kernel-modules-extra-{release}")
                 }
                 Need::Compiler => "dnf install gcc".to_owned(),
+                Need::Clang => "dnf install clang lld llvm".to_owned(),
                 Need::Make => "dnf install make".to_owned(),
                 Need::Binutils => "dnf install binutils".to_owned(),
                 Need::Pahole => "dnf install dwarves".to_owned(),
@@ -101,6 +105,7 @@ impl Family {
                 Need::Kernel => format!("zypper install kernel-{flavour}"),
                 Need::Compiler if major.is_empty() => "zypper install gcc".to_owned(),
                 Need::Compiler => format!("zypper install gcc{major}"),
+                Need::Clang => format!("zypper install clang{major} lld{major} llvm{major}"),
                 Need::Make => "zypper install make".to_owned(),
                 Need::Binutils => "zypper install binutils".to_owned(),
                 Need::Pahole => "zypper install dwarves".to_owned(),

@@ -112,6 +112,15 @@ impl Places {
         self.at("lib/modules").join(release).join("build")
     }
 
+    /// Those links of all kernels that are installed, sorted.
+    pub fn all_builds(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.at("lib/modules")).into_iter().flatten().flatten();
+        let mut builds: Vec<PathBuf> =
+            entries.map(|entry| entry.path().join("build")).filter(|build| build.is_dir()).collect();
+        builds.sort_unstable();
+        builds
+    }
+
     /// The release of the kernel that is running.
     pub fn running(&self) -> Option<String> {
         let text = fs::read_to_string(self.at("proc/sys/kernel/osrelease")).ok()?;

@@ -2,6 +2,7 @@
 //! directory that stands in for the root of the file system.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -50,7 +51,8 @@ impl Distribution {
     fn klpbuild(&self, arguments: &[&str]) -> Ran {
         let mut command = self.space.command(Space::program());
         command.current_dir(self.space.path("ext")).env("KDIR", self.space.path("headers"));
-        command.env("XDG_CACHE_HOME", self.space.path("cache")).args(arguments);
+        let path = format!("{}:{}", self.space.path("bin").display(), std::env::var("PATH").unwrap());
+        command.env("XDG_CACHE_HOME", self.space.path("cache")).env("PATH", path).args(arguments);
         Ran::of(command.arg("--sysroot").arg(self.space.path("root")).output().unwrap())
     }
 
@@ -317,6 +319,26 @@ fn doctor_says_what_is_there_and_what_is_missing() {
         ),
         "{fine}"
     );
+    // A compiler has to be named where kbuild would take another one.
+    let gcc = |text: &str| {
+        let fake = space.path("bin/gcc-3");
+        fs::create_dir_all(space.path("bin")).unwrap();
+        fs::write(&fake, "#!/bin/sh\necho 'gcc-3 (Distro 3.4.6-1) 3.4.6'\n").unwrap();
+        fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+        config(&format!("CONFIG_CC_VERSION_TEXT=\"{text}\"\n"));
+        run("named")
+    };
+    let asked = gcc("gcc-3 (Distro 3.4.6-1) 3.4.6");
+    assert!(asked.contains("  note     compiler       gcc-3 3.4.6, as the kernel's\n"), "{asked}");
+    assert!(asked.contains("  give klpbuild, or make, CC=gcc-3\n"), "{asked}");
+    fs::write(space.path("headers/.kernelvariables"), "CC = $(CROSS_COMPILE)gcc-3\n").unwrap();
+    let taken = gcc("gcc-3 (Distro 3.4.6-1) 3.4.6");
+    assert!(taken.contains("  ok       compiler       gcc-3 3.4.6, as the kernel's\n"), "{taken}");
+    fs::remove_file(space.path("headers/.kernelvariables")).unwrap();
+    fs::remove_dir_all(space.path("bin")).unwrap();
+    config("CONFIG_CC_VERSION_TEXT=\"clang version 3.4.6\"\n");
+    assert!(run("clang").contains("apt install clang-3 lld-3 llvm-3\n"));
+
     config(
         "CONFIG_TRIM_UNUSED_KSYMS=y\nCONFIG_MODULE_SIG_FORCE=y\nCONFIG_CC_VERSION_TEXT=\"gcc (GCC) 3.4.6\"\n",
     );
@@ -324,6 +346,22 @@ fn doctor_says_what_is_there_and_what_is_missing() {
     fs::write(space.path("root/boot/System.map-9.0-mini"), "one line\n").unwrap();
     fs::remove_file(space.path("headers/Module.symvers")).unwrap();
     fs::remove_dir_all(space.path("root/lib")).unwrap();
+    // No headers: other kernels have some.
+    fs::create_dir_all(space.path("root/lib/modules/8.9-other/build")).unwrap();
+    fs::create_dir_all(space.path("root/proc/sys/kernel")).unwrap();
+    fs::write(space.path("root/proc/sys/kernel/osrelease"), "9.0-mini\n").unwrap();
+    let mut command = space.command(Space::program());
+    command.current_dir(space.path("ext")).env_remove("KDIR").args(["doctor", "--sysroot"]);
+    let bare = Ran::of(command.arg(space.path("root")).output().unwrap()).ends(1).stdout;
+    assert!(bare.contains("klpbuild doctor ") && bare.contains("/modules/8.9-other/build\n"), "{bare}");
+    distribution
+        .klpbuild(&["doctor", "KDIR=nowhere"])
+        .ends(1)
+        .says(&["nowhere: no such directory: KDIR names"]);
+    distribution
+        .klpbuild(&["doctor", "../root/lib/modules"])
+        .ends(1)
+        .says(&["has no release (include/config/kernel.release)"]);
     let bad = run("much is missing").replace(&version, "GCC");
     let own = regex::Regex::new(r"gcc is [0-9.]+,").unwrap().replace(&bad, "gcc is VERSION,").into_owned();
     insta::assert_snapshot!(own);
