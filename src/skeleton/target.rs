@@ -57,7 +57,12 @@ impl Target {
     pub fn find(origin: &Origin, sources: &Sources, arguments: &NewArgs) -> Result<Target> {
         let name = arguments.function.as_str();
         ensure!(
-            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !name.is_empty(),
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte))
+                && !name.is_empty(),
+            "{name}: this is no function's name (klpbuild lookup takes patterns)"
+        );
+        ensure!(
+            !name.contains('.'),
             "{name}: the compiler made this function of another one, with other parameters: replace the functions that \
              call it"
         );
@@ -141,6 +146,11 @@ fn choose(sources: &Sources, found: &Found, arguments: &NewArgs) -> Result<Known
             "{} does not define {name}{}",
             object.unwrap_or_default(),
             problem::choices(name, all, sources)
+        ),
+        [] => bail!(
+            "{name} has no such position (--sympos {})\n{}",
+            position.unwrap_or_default(),
+            table::render(all, sources).trim_end()
         ),
         _ => bail!(
             "{name} is defined more than once: say which is meant (--object MODULE, --sympos N)\n{}",

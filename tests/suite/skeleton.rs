@@ -78,6 +78,11 @@ fn what_cannot_be_replaced_is_refused() {
     let space = space();
     for (arguments, words) in [
         (&["lp", "--function", "hidden_countr"][..], "the nearest names are hidden_counter (vmlinux)"),
+        (
+            &["lp", "--function", "typed*"],
+            "typed*: this is no function's name (klpbuild lookup takes patterns)",
+        ),
+        (&["lp", "--function", "typed", "--sympos", "7"], "typed has no such position (--sympos 7)"),
         (&["lp", "--function", "typed.isra.0"], "replace the functions that call it"),
         (&["lp", "--function", "typed_data"], "typed_data is no function (OBJECT)"),
         (&["lp", "--function", "starts"], "starts is __init in vmlinux"),
