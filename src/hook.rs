@@ -132,6 +132,7 @@ pub fn step_of_patched_tree(
 ) -> Result<Report> {
     let inputs = inputs(&context.objtree, Some(&context.srctree), Some(kbuild), variables)?;
     let map = Map::make(&inputs)?;
+    say_unmarked(&map);
     remove_demoted(&map, &inputs, &context.objtree)?;
     write(&map, &context.objtree, state)?;
     let verdict = Verdict::of(&map, &inputs, &Beyond::default())?;
@@ -154,6 +155,7 @@ pub fn step(
     let objtree = &context.objtree;
     let inputs = inputs(objtree, Some(&context.srctree), Some(kbuild), variables)?;
     let map = Map::make(&inputs)?;
+    say_unmarked(&map);
     remove_demoted(&map, &inputs, objtree)?;
     let written = write(&map, objtree, state)?;
     let verdict = accepted(context, &map, &inputs, &Beyond::default())?;
@@ -175,6 +177,7 @@ pub fn external_step(
     state: &State,
 ) -> Result<(Report, Written)> {
     let mut prepared = external::map::prepare(context, external, kbuild, variables)?;
+    say_unmarked(&prepared.map);
     if prepared.map.livepatches.is_empty() {
         remove_demoted(&prepared.map, &prepared.inputs, &external.output)?;
         state.remove_lists()?;
@@ -269,6 +272,16 @@ pub fn inputs(
 pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
     output::replace(&objtree.join("modules.livepatch"), &state.temporary(), &[map.livepatch_list()])?;
     output::replace(&objtree.join("Symbols.list"), &state.temporary(), &map.parts)
+}
+
+/// Names the modules that should be livepatches.
+fn say_unmarked(map: &Map) {
+    for module in &map.unmarked {
+        terminal::say(format_args!(
+            "{} calls klp_enable_patch, and nothing says that it is a livepatch: add MODULE_INFO(livepatch, \"Y\"); (R6)",
+            module.ko()
+        ));
+    }
 }
 
 /// Removes those modules that were livepatches in the last run and are none now: make has to link them anew, and sees

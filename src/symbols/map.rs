@@ -53,7 +53,12 @@ pub struct Map {
     pub modules: usize,
     /// How many names are in the map, vmlinux's and the modules'.
     pub names: usize,
+    /// Modules that register a patch, while nothing says that they are livepatches: the kernel will refuse it (R6).
+    pub unmarked: Vec<Module>,
 }
+
+/// What registers a patch with the kernel (include/linux/livepatch.h).
+const ENABLE: &[u8] = b"klp_enable_patch";
 
 /// An object that is to have a part in the map.
 enum Wanted<'a> {
@@ -85,8 +90,16 @@ impl Wanted<'_> {
 }
 
 enum Part {
-    Names(Vec<u8>, usize),
+    Names(Names),
     Livepatch(Livepatch),
+}
+
+/// One object's part of the map.
+struct Names {
+    text: Vec<u8>,
+    count: usize,
+    /// Whether [`ENABLE`] is among them.
+    has_enable: bool,
 }
 
 impl Map {
@@ -108,13 +121,19 @@ impl Map {
             livepatches: Vec::new(),
             modules: 0,
             names: 0,
+            unmarked: Vec::new(),
         };
-        for part in parts {
+        // What comes before the modules is vmlinux.
+        let before = parts.len() - inputs.modules.len();
+        let modules = std::iter::repeat_n(None, before).chain(inputs.modules.iter().map(Some));
+        for (part, module) in parts.into_iter().zip(modules) {
             match part {
                 Part::Livepatch(livepatch) => map.livepatches.push(livepatch),
-                Part::Names(text, count) => {
-                    map.parts.push(text);
-                    map.names += count;
+                Part::Names(names) => {
+                    map.parts.push(names.text);
+                    map.names += names.count;
+                    map.unmarked
+                        .extend(module.filter(|_| names.has_enable).map(|(module, _)| module.clone()));
                 }
             }
         }
@@ -189,7 +208,10 @@ fn part<'a>(name: &str, symbols: impl Iterator<Item = &'a [u8]>, path: &Path) ->
         text.extend_from_slice(symbol.get(..end).unwrap_or(symbol));
         text.push(b'\n');
     }
-    Ok(Part::Names(text, names.len()))
+    let enable = first_bytes(ENABLE);
+    let candidates = names.iter().skip(names.partition_point(|(first, _)| *first < enable));
+    let has_enable = candidates.take_while(|(first, _)| *first == enable).any(|(_, name)| *name == ENABLE);
+    Ok(Part::Names(Names { text, count: names.len(), has_enable }))
 }
 
 /// The first eight bytes as a number that compares as they do.

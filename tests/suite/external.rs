@@ -119,6 +119,13 @@ fn modpost_stays_strict() {
         let (code, level) = if tree == "era-a" { (0, "WARNING: ") } else { (2, "ERROR: ") };
         let ran = ran.ends(code).says(&[level]);
         assert!(ran.stderr.contains("bad-ext.ko] undefined!"), "{tree}: {}", ran.stderr);
+        // The kernel refuses a patch of a module that does not say what it is.
+        let unmarked = "void *klp_enable_patch(void);\nvoid *enable(void) { return klp_enable_patch(); }\n";
+        fs::write(space.path("ext/bad-ext.c"), unmarked).unwrap();
+        klpbuild_in(&space, "ext", "obj", &["modules", "BAD_EXT=m"]).says(&[
+            "klpbuild: bad-ext.ko calls klp_enable_patch, and nothing says that it is a livepatch: add MODULE_INFO(",
+        ]);
+        fs::write(space.path("ext/bad-ext.c"), BAD).unwrap();
         // A livepatch that refers to nothing is refused in every era.
         fs::write(space.path("ext/lp-ext.c"), LIVEPATCH.replace("hidden_counter", "hiden_counter")).unwrap();
         klpbuild_in(&space, "ext", "obj", &["modules"]).ends(1).says(&[
