@@ -108,6 +108,7 @@ pub(crate) fn check(kernel: &Kernel) {
         "{}",
         unknown.stderr
     );
+    assert!(!kernel.root.join("ours/samples/klpbuild/klpbuild-unknown.ko").exists());
 
     step("flags make marks, and take them away");
     make(&["modules", LIVEPATCHES]).ok();

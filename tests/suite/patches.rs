@@ -235,6 +235,7 @@ fn plain_make_in_a_patched_tree_does_what_klpbuild_does() {
 
         // An unknown symbol ends the build at the map, an ordinary module's at modpost.
         make(&space, &["modules", "UNKNOWN=m"]).ends(2).says(&["Unable to find missing symbol"]);
+        assert!(!space.path("obj/samples/livepatch/lp-unknown.ko").exists(), "{tree}");
         make(&space, &["modules", "BAD=m"]).ends(2).says(&["bad.ko] undefined!"]);
 
         // Without its flag, a livepatch is an ordinary module again.
