@@ -131,11 +131,11 @@ fn main_run(plan: &Plan, session: &mut Session<'_>, external: Option<Context>) -
             finish(plan, session, &outcome, None)
         }
         Main::Mapped(kbuild) => {
-            prepare(plan, &kbuild, external)?;
+            let context = prepare(plan, &kbuild, external)?;
             match &kbuild.method {
                 Method::Fragment => with_fragment(plan, session, &kbuild, &goals),
                 Method::Patched => with_patches(plan, session, &kbuild, &goals),
-                Method::Phased { compile } => in_phases(plan, session, &kbuild, compile, &goals),
+                Method::Phased { compile } => in_phases(plan, session, &kbuild, &context, compile, &goals),
             }
         }
     }
@@ -187,8 +187,8 @@ fn with_fragment(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals:
     finish(plan, session, &outcome, report)
 }
 
-/// Writes the fragment and what the map step has to know, and empties what the last run left for make to read.
-fn prepare(plan: &Plan, kbuild: &Kbuild, external: Option<Context>) -> Result<()> {
+/// Writes the fragment and what the map step has to know, which it returns, and empties what the last run left for make to read.
+fn prepare(plan: &Plan, kbuild: &Kbuild, external: Option<Context>) -> Result<Context> {
     let state = &plan.state;
     let context = external.map_or_else(|| context(plan, kbuild), Ok)?;
     state.write_context(&context)?;
@@ -197,7 +197,7 @@ fn prepare(plan: &Plan, kbuild: &Kbuild, external: Option<Context>) -> Result<()
     fs::write(state.strict_arguments(), "")?;
     match fs::remove_file(state.report()) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("cannot begin"),
-        _ => Ok(()),
+        _ => Ok(context),
     }
 }
 
@@ -243,6 +243,7 @@ fn in_phases(
     plan: &Plan,
     session: &mut Session<'_>,
     kbuild: &Kbuild,
+    context: &Context,
     compile: &[&str],
     goals: &[String],
 ) -> Result<Exit> {
@@ -253,8 +254,7 @@ fn in_phases(
             return Ok(exit);
         }
     }
-    let context = context(plan, kbuild)?;
-    let (report, _) = hook::step(&context, kbuild, &plan.variables, &plan.state)?;
+    let (report, _) = hook::step(context, kbuild, &plan.variables, &plan.state)?;
     let mut command = plan.make(goals);
     command.arg("KBUILD_BUILTIN=y");
     let modpost = fs::read_to_string(plan.state.modpost_arguments())?;
