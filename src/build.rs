@@ -13,6 +13,7 @@ use crate::program::Program;
 use crate::progress::history::Run;
 use crate::session::{Outcome, Session};
 use crate::signal::Watch;
+use crate::symbols::exports;
 use crate::symbols::flags::{self, Makefiles};
 use crate::symbols::origin::Origin;
 use crate::terminal;
@@ -215,6 +216,12 @@ fn context(plan: &Plan, kbuild: &Kbuild) -> Result<Context> {
     ensure!(
         !matches!(kbuild.method, Method::Phased { .. }),
         "this kernel's makefiles are unlike any known ones: external modules cannot be built for it with klpbuild"
+    );
+    // Without it, modpost only warns of undefined symbols, and all of a livepatch's would count as not exported.
+    ensure!(
+        tree.objtree.join("Module.symvers").is_file(),
+        "{}",
+        exports::not_known(&format!("in {}", tree.objtree.display()))
     );
     let release = kernel::release(&tree.objtree).unwrap_or_default();
     let makefiles = Makefiles::external(&tree.srctree, &tree.objtree, external, &release);

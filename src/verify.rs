@@ -18,6 +18,7 @@ use crate::exit::Exit;
 use crate::installed::identity::hex;
 use crate::livepatch::patch::Patch;
 use crate::plan;
+use crate::symbols::exports;
 use crate::symbols::objects::Vmlinux;
 use crate::symbols::sources::{self, Sources};
 use crate::terminal;
@@ -126,10 +127,7 @@ fn complete(sources: Sources) -> Result<Sources> {
         sources.objects.vmlinux.is_some(),
         "there is no vmlinux {place}: positions cannot be checked against a list alone (--objtree DIR)"
     );
-    ensure!(
-        sources.exports.is_some(),
-        "there is no Module.symvers {place}: what is exported is not known; build the modules first"
-    );
+    ensure!(sources.exports.is_some(), "{}", exports::not_known(place));
     Ok(sources)
 }
 

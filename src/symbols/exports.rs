@@ -8,6 +8,12 @@ use fs_err as fs;
 
 use crate::symbols::modules::Module;
 
+/// Why nothing can be said of exports in a kernel whose Module.symvers is missing; `place` is where it was looked for,
+/// as in `in ../obj`. A modpost that fails removes the file.
+pub fn not_known(place: &str) -> String {
+    format!("there is no Module.symvers {place}: what is exported is not known; build the modules first")
+}
+
 /// The exported symbols, each with the run-time name of the object that exports it.
 #[derive(Debug, Default)]
 pub struct Exports {

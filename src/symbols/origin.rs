@@ -29,7 +29,8 @@ pub struct Origin {
     pub config: Option<PathBuf>,
     /// The map of its symbols, if there is one.
     pub list: Option<PathBuf>,
-    /// Symbol dumps (Module.symvers) that are there: the kernel's own, and those of external modules.
+    /// Symbol dumps (Module.symvers) that are there: the kernel's own first, then those of external modules. None at
+    /// all without the kernel's.
     pub symvers: Vec<PathBuf>,
     /// The files that its symbols are in.
     pub objects: Objects,
@@ -116,8 +117,11 @@ impl Origin {
             let own = modules::list_external(&external.output, kind, &external.root)?;
             origin.objects.add_built(&external.output, own, None);
         }
-        let own = [external.output.join("Module.symvers")];
-        origin.symvers.extend(external.extra_symvers().chain(own).filter(|path| path.is_file()));
+        // Without the kernel's, those of modules do not tell what is exported.
+        if !origin.symvers.is_empty() {
+            let own = [external.output.join("Module.symvers")];
+            origin.symvers.extend(external.extra_symvers().chain(own).filter(|path| path.is_file()));
+        }
         origin.list = Some(external.output.join("Symbols.list")).filter(|list| list.is_file());
         Ok(origin)
     }
@@ -138,7 +142,12 @@ impl Origin {
                     "{}: no such directory: --objtree names an object tree",
                     objtree.display()
                 );
-                if objtree.join("Symbols.list").is_file() || arguments.symbols.is_none() {
+                let is_it = |context: &Context| is_same_file(&context.objtree, &objtree);
+                if let (None, Some(origin)) =
+                    (&arguments.symbols, Origin::built_beside(start, &choice, file, is_it)?)
+                {
+                    origin
+                } else if objtree.join("Symbols.list").is_file() || arguments.symbols.is_none() {
                     Origin::of_kernel(&objtree, &choice)?
                 } else {
                     Origin::of_tree(&objtree)?
@@ -159,15 +168,39 @@ impl Origin {
         Ok(origin)
     }
 
+    /// The kernel of what klpbuild has built in `directory` last, with its modules, if `is_wanted`.
+    fn built_in(
+        directory: &Path,
+        choice: &Choice,
+        is_wanted: impl Fn(&Context) -> bool,
+    ) -> Result<Option<Origin>> {
+        let Some(context) = State::at(directory).context()?.filter(|context| is_wanted(context)) else {
+            return Ok(None);
+        };
+        let is_chosen = *choice != Choice::default();
+        let choice = if is_chosen { choice.clone() } else { context.choice.clone() };
+        Ok(Some(Origin::of_external(&Context { choice, ..context })?))
+    }
+
+    /// What klpbuild has built in `start`, or else in a directory that the module `file` lies in: a module is seen with
+    /// its neighbours also where the object tree is named.
+    fn built_beside(
+        start: &Path,
+        choice: &Choice,
+        file: Option<&Path>,
+        is_wanted: impl Fn(&Context) -> bool,
+    ) -> Result<Option<Origin>> {
+        for directory in std::iter::once(start).chain(file.iter().flat_map(|file| file.ancestors().skip(1))) {
+            if let Some(origin) = Origin::built_in(directory, choice, &is_wanted)? {
+                return Ok(Some(origin));
+            }
+        }
+        Ok(None)
+    }
+
     /// The kernel of a command that was started in `start`, without a word on which.
     fn around(start: &Path, choice: &Choice, file: Option<&Path>) -> Result<Origin> {
-        let built_at = |directory: &Path| -> Result<Option<Origin>> {
-            let Some(context) = State::at(directory).context()? else { return Ok(None) };
-            let is_chosen = *choice != Choice::default();
-            let choice = if is_chosen { choice.clone() } else { context.choice.clone() };
-            Ok(Some(Origin::of_external(&Context { choice, ..context })?))
-        };
-        if let Some(origin) = built_at(start)? {
+        if let Some(origin) = Origin::built_in(start, choice, |_| true)? {
             return Ok(origin);
         }
         let is_tree = ["Symbols.list", "vmlinux", ".config", "include/config/kernel.release"]
@@ -176,10 +209,8 @@ impl Origin {
         if is_tree {
             return Origin::of_kernel(start, choice);
         }
-        for directory in file.iter().flat_map(|file| file.ancestors().skip(1)) {
-            if let Some(origin) = built_at(directory)? {
-                return Ok(origin);
-            }
+        if let Some(origin) = Origin::built_beside(start, choice, file, |_| true)? {
+            return Ok(origin);
         }
         let places = choice.places();
         if let Some(objtree) = crate::plan::kernel_directory(None, &places) {
@@ -258,4 +289,9 @@ impl Origin {
         let inputs = hook::inputs(objtree, srctree.as_deref(), kbuild.as_ref(), &[])?;
         Ok(Map::make(&inputs)?.parts.concat())
     }
+}
+
+/// Whether two paths lead to the same file or directory.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    matches!((fs_err::canonicalize(one), fs_err::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
 }

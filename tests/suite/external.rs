@@ -329,3 +329,72 @@ fn later_commands_know_what_was_built() {
     klpbuild_in(&space, "ext", "", &["convert", "lp-ext.ko"]).ok();
     assert!(nm(&space, "ext/lp-ext.ko").contains(".klp.sym.vmlinux.hidden_counter,0"));
 }
+
+/// A modpost that fails removes Module.symvers: then all symbols would count as not exported.
+#[test]
+fn nothing_is_built_while_exports_are_not_known() {
+    for tree in EXTERNAL_ERAS {
+        let space = space(tree);
+        klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
+        let verify = |arguments: &[&str]| {
+            let ran = klpbuild_in(&space, "ext", "", &[&["verify", "lp-ext.ko"], arguments].concat());
+            (ran.code, ran.stdout, ran.stderr)
+        };
+        let objtree = space.path("obj").display().to_string();
+        // Started beside the module or not, it is seen with its neighbours.
+        let outside = |arguments: &[&str]| {
+            let file = space.path("ext/lp-ext.ko").display().to_string();
+            let ran = klpbuild_in(&space, "src", "", &[&["verify", &file], arguments].concat());
+            (ran.code, ran.stdout.replace(&file, "lp-ext.ko"), ran.stderr)
+        };
+        let good = verify(&[]);
+        assert_eq!(good.0, Some(0), "{tree}: {good:?}");
+        assert_eq!(
+            (verify(&["--objtree", &objtree]), outside(&["--objtree", &objtree])),
+            (good.clone(), good)
+        );
+
+        fs::remove_file(space.path("obj/Module.symvers")).unwrap();
+        let before = space.files("ext", "");
+        let is_built = |(name, _): &(&String, &Vec<u8>)| !name.starts_with(".klpbuild/");
+        let words = format!(
+            "klpbuild: error: there is no Module.symvers in {objtree}: what is exported is not known; build the modules \
+             first\n"
+        );
+        let refused = klpbuild_in(&space, "ext", "obj", &["modules"]).ends(1);
+        assert_eq!((refused.stdout, refused.stderr), (String::new(), words.clone()), "{tree}");
+        let after = space.files("ext", "");
+        assert!(
+            before.iter().filter(is_built).eq(after.iter().filter(is_built)),
+            "{tree}: something was built"
+        );
+        // Of the module's own exports alone nothing follows.
+        assert!(after.contains_key("Module.symvers"), "{tree}");
+        let unchecked = (Some(2), String::new(), words);
+        assert_eq!(verify(&[]), unchecked, "{tree}");
+        assert_eq!(verify(&["--objtree", &objtree]), unchecked, "{tree}");
+    }
+}
+
+/// A livepatch that refers to a module beside it is judged alike, wherever the kernel is named.
+#[test]
+fn verify_knows_the_modules_beside_a_livepatch() {
+    let space = space("era-c");
+    let lp = "#include <linux/module.h>\nMODULE_INFO(livepatch, \"Y\");\n\
+              extern int other __asm__(\"\\\".klp.sym.rela.vmlinux.plain.plain_hidden,0\\\"\");\n\
+              int lp_ext(void) { return other; }\n";
+    fs::write(space.path("ext/lp-ext.c"), lp).unwrap();
+    // What stands in for modpost does not take the dot off, as modpost does.
+    klpbuild_in(&space, "ext", "obj", &["modules", "--no-convert", "KBUILD_MODPOST_WARN=1"]).ok();
+    klpbuild_in(&space, "ext", "", &["convert", "lp-ext.ko"]).ok();
+    assert!(nm(&space, "ext/lp-ext.ko").contains(".klp.sym.plain.plain_hidden,0\n"));
+    let objtree = space.path("obj").display().to_string();
+    let said = |arguments: &[&str]| {
+        let ran = klpbuild_in(&space, "ext", "", &[&["verify", "lp-ext.ko"], arguments].concat());
+        (ran.code, ran.stdout, ran.stderr)
+    };
+    let beside = said(&[]);
+    assert!(!beside.1.contains("there is no object plain"), "{beside:?}");
+    assert_eq!(said(&["--objtree", &objtree]), beside);
+    assert_eq!(said(&["--objtree", "../obj"]), beside);
+}
