@@ -171,6 +171,11 @@ impl Object {
         })
     }
 
+    /// The machine it is for.
+    pub fn machine(&self) -> Machine {
+        Machine(self.machine)
+    }
+
     /// Whether `nm` of the object's own binutils hides a symbol of this name: the mapping symbols that mark
     /// code and data (bfd's `bfd_is_target_special_symbol`), on architectures that have them.
     pub fn is_mapping_symbol(&self, name: &[u8]) -> bool {

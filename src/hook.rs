@@ -11,6 +11,7 @@ use crate::convert;
 use crate::elf::image::Image;
 use crate::external::context::Context;
 use crate::external::{self, External};
+use crate::livepatch::special;
 use crate::make::makeflags;
 use crate::modpost::{self, Beyond, Verdict};
 use crate::state::State;
@@ -220,8 +221,8 @@ fn accepted(context: &Context, map: &Map, inputs: &Inputs, beyond: &Beyond) -> R
         bail!("{}", verdict.problems.join("\n"));
     }
     let config = Config::read(&context.objtree.join(".config"))?;
-    if config.has("MODVERSIONS") && !config.has("EXTENDED_MODVERSIONS") {
-        verdict.check_lengths()?;
+    if config.has("MODVERSIONS") {
+        verdict.check_names(config.has("EXTENDED_MODVERSIONS"))?;
     }
     Ok(verdict)
 }
@@ -389,8 +390,14 @@ fn write_exceptions(verdict: &Verdict, state: &State) -> Result<()> {
 
 fn say_missing_elsewhere(verdict: &Verdict) {
     for name in &verdict.missing_elsewhere {
+        let asked = special::asked(name);
+        let lacked = match asked == name.strip_prefix(b".").unwrap_or(name) {
+            true => "it too".to_owned(),
+            false => format!("{}, which modpost asks for in its place", String::from_utf8_lossy(asked)),
+        };
         terminal::say(format_args!(
-            "an ordinary module lacks {} too: until that is mended, modpost refuses it to livepatches as well",
+            "a livepatch refers to {}, and an ordinary module lacks {lacked}: until that is mended, modpost refuses it to \
+             livepatches as well",
             String::from_utf8_lossy(name)
         ));
     }

@@ -15,9 +15,10 @@ use crate::convert::problem;
 use crate::elf::image::Image;
 use crate::elf::{Object, Place};
 use crate::livepatch::names::Annotated;
+use crate::livepatch::special::{asked, cut, is_resolved_by_modpost};
 use crate::lookup::{self, near};
 use crate::symbols::exports::Exports;
-use crate::symbols::map::{Inputs, Map};
+use crate::symbols::map::{Inputs, Livepatch, Map};
 use crate::symbols::modules::Module;
 use crate::symbols::objects::Vmlinux;
 use crate::tree::era::Modpost;
@@ -73,10 +74,11 @@ impl Verdict {
     /// # Errors
     /// An object cannot be read.
     pub fn of(map: &Map, inputs: &Inputs, beyond: &Beyond) -> Result<Verdict> {
-        let wanted = wanted(map);
+        let mut wanted = wanted(map);
         if wanted.is_empty() {
             return Ok(Verdict::default());
         }
+        wanted.extend(map.livepatches.iter().flat_map(references).map(|name| asked(name).to_vec()));
         let livepatches: HashSet<&str> = map.livepatches.iter().map(|l| l.module.stem.as_str()).collect();
         let mut all = beyond.findings(&wanted);
         for (is_livepatch, found) in scan(inputs, &livepatches, &wanted)? {
@@ -89,57 +91,64 @@ impl Verdict {
         let mut verdict = Verdict::default();
         let mut unknown: BTreeMap<&[u8], Vec<&Module>> = BTreeMap::new();
         for livepatch in &map.livepatches {
-            for name in livepatch.undefined.iter().filter(|name| wanted.contains(&meant(name))) {
+            for name in references(livepatch) {
                 // An annotated name is nobody's export.
                 if all.exported.contains(name) {
                     continue;
                 }
-                if all.defined.contains(&meant(name)) {
-                    verdict.allowed.insert(name.clone());
-                } else {
+                if !all.defined.contains(&meant(name)) {
                     unknown.entry(name).or_default().push(&livepatch.module);
+                } else if !all.exported.contains(asked(name)) {
+                    // Else modpost takes it for that one.
+                    verdict.allowed.insert(name.clone());
                 }
             }
         }
-        verdict.missing_elsewhere =
-            verdict.allowed.intersection(&all.wanted.into_iter().collect()).cloned().collect();
+        let is_wanted = |name: &&Name| all.wanted.contains(asked(name));
+        verdict.missing_elsewhere = verdict.allowed.iter().filter(is_wanted).cloned().collect();
         if !unknown.is_empty() {
             verdict.problems = describe(&unknown, map, inputs);
         }
         Ok(verdict)
     }
 
-    /// With CONFIG_MODVERSIONS, modpost writes down a version for each symbol, and has room for this long a name
-    /// (`MODULE_NAME_LEN` in include/linux/moduleparam.h, `add_versions` in scripts/mod/modpost.c).
+    /// With CONFIG_MODVERSIONS, modpost writes down a version for each symbol, as a string in C, and has room for this
+    /// long a name (`MODULE_NAME_LEN` in include/linux/moduleparam.h, `add_versions` in scripts/mod/modpost.c), unless
+    /// the kernel `is_extended` (CONFIG_EXTENDED_MODVERSIONS).
     ///
     /// # Errors
-    /// A name is longer.
-    pub fn check_lengths(&self) -> Result<()> {
+    /// A name is longer, or has quotes in it.
+    pub fn check_names(&self, is_extended: bool) -> Result<()> {
         const ROOM: usize = 55;
-        let is_long = |name: &&Name| name.strip_prefix(b".").unwrap_or(name).len() > ROOM;
-        let long: Vec<String> = (self.allowed.iter().filter(is_long))
-            .map(|name| {
-                let meant = String::from_utf8_lossy(&meant(name)).into_owned();
-                let name = String::from_utf8_lossy(name);
+        let fault = |name: &Name| {
+            let shown = String::from_utf8_lossy(name);
+            if name.contains(&b'"') {
+                return Some(format!(
+                    "{shown} has quotes in its name, which modpost of a kernel with CONFIG_MODVERSIONS cannot write down: \
+                     an older klp_relocs.h gives them to clang; make it anew (klpbuild header -o klp_relocs.h)"
+                ));
+            }
+            let meant = String::from_utf8_lossy(&meant(name)).into_owned();
+            (!is_extended && cut(name).len() > ROOM).then(|| {
                 format!(
-                    "{name} is too long for modpost of a kernel with CONFIG_MODVERSIONS, which takes {ROOM} characters: \
+                    "{shown} is too long for modpost of a kernel with CONFIG_MODVERSIONS, which takes {ROOM} characters: \
                      say where {meant} is with KLP_MODULE_RELOC instead (klpbuild lookup {meant})"
                 )
             })
-            .collect();
-        anyhow::ensure!(long.is_empty(), "{}", long.join("\n"));
+        };
+        let faults: Vec<String> = self.allowed.iter().filter_map(fault).collect();
+        anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
         Ok(())
     }
 
-    /// The allowed symbols as a symbol dump (Module.symvers) that modpost can read. Those that an ordinary
-    /// module lacks too are left out, so that modpost reports them. modpost takes a dot off the beginning of
-    /// the names it looks for (`find_symbol` in scripts/mod/modpost.c).
+    /// The allowed symbols as a symbol dump (Module.symvers) that modpost can read, by the names that it asks for.
+    /// Those that an ordinary module lacks too are left out, so that modpost reports them.
     pub fn dump(&self) -> String {
-        let line = |name: &Name| {
-            let name = name.strip_prefix(b".").unwrap_or(name);
+        let names = self.allowed.difference(&self.missing_elsewhere).map(|name| asked(name));
+        let line = |name: &[u8]| {
             format!("0x00000000\t{}\tvmlinux\tEXPORT_SYMBOL\t\n", String::from_utf8_lossy(name))
         };
-        self.allowed.difference(&self.missing_elsewhere).map(line).collect()
+        names.collect::<BTreeSet<&[u8]>>().into_iter().map(line).collect()
     }
 
     /// Variables that make the recipe's modpost accept the allowed symbols, as words for a shell. `wrapper`
@@ -156,14 +165,14 @@ impl Verdict {
     }
 }
 
+/// What a livepatch refers to, does not define, and modpost has to find.
+fn references(livepatch: &Livepatch) -> impl Iterator<Item = &Name> {
+    livepatch.undefined.iter().filter(|name| !is_resolved_by_modpost(livepatch.machine, name))
+}
+
 /// What the map's livepatches refer to and do not define.
 fn wanted(map: &Map) -> HashSet<Name> {
-    map.livepatches
-        .iter()
-        .flat_map(|livepatch| &livepatch.undefined)
-        .filter(|name| !is_resolved_by_modpost(name))
-        .map(|name| meant(name))
-        .collect()
+    map.livepatches.iter().flat_map(references).map(|name| meant(name)).collect()
 }
 
 /// Whether some livepatch of the map refers to what `exports` does not have: then the kernel's own symbols are needed.
@@ -174,25 +183,6 @@ pub fn needs_kernel(map: &Map, exports: &Exports) -> bool {
 /// The name of the symbol that an undefined one means: an annotation may be wrapped around it.
 fn meant(name: &[u8]) -> Name {
     Annotated::parse(name).map_or_else(|| name.to_vec(), |annotated| annotated.symbol.name)
-}
-
-/// Names that modpost itself leaves alone (`ignore_undef_symbol` in scripts/mod/modpost.c).
-pub(crate) fn is_resolved_by_modpost(name: &[u8]) -> bool {
-    const PREFIXES: [&[u8]; 8] = [
-        b"_restgpr_",
-        b"_savegpr_",
-        b"_rest32gpr_",
-        b"_save32gpr_",
-        b"_restgpr0_",
-        b"_savegpr0_",
-        b"_restvr_",
-        b"_savevr_",
-    ];
-    name == b"__this_module"
-        || name == b"_GLOBAL_OFFSET_TABLE_"
-        || name == b".TOC."
-        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || name.starts_with(b"__s390_indirect_jump_r")
 }
 
 fn vmlinux_image(inputs: &Inputs) -> Option<&Path> {
@@ -230,7 +220,9 @@ fn findings(object: &Object, wanted: &HashSet<Name>) -> Findings {
                     found.exported.insert(exported.to_vec());
                 }
             }
-            Place::Undefined if wanted.contains(name) => drop(found.wanted.insert(name.to_vec())),
+            Place::Undefined if wanted.contains(asked(name)) => {
+                found.wanted.insert(asked(name).to_vec());
+            }
             Place::Undefined | Place::UndefinedWeak => {}
         }
     }
@@ -297,8 +289,11 @@ pub fn undefined_in_ordinary_modules(map: &Map, inputs: &Inputs) -> Result<Vec<S
         .collect();
     let mut errors = Vec::new();
     for (module, path) in inputs.modules.iter().filter(|(m, _)| !livepatches.contains(m.stem.as_str())) {
-        for (name, place) in Object::read(path)?.symbols() {
-            if place == Place::Undefined && !exported.contains(name) && !is_resolved_by_modpost(name) {
+        let object = Object::read(path)?;
+        for (name, place) in object.symbols() {
+            let is_known =
+                || exported.contains(asked(name)) || is_resolved_by_modpost(object.machine(), name);
+            if place == Place::Undefined && !is_known() {
                 let name = String::from_utf8_lossy(name);
                 errors.push(format!("ERROR: modpost: \"{name}\" [{}] undefined!", module.ko()));
             }
@@ -322,9 +317,13 @@ mod tests {
     #[test]
     fn a_symbol_that_an_ordinary_module_lacks_is_not_dumped() {
         let set = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let verdict =
-            Verdict { allowed: set(&["a", "b"]), missing_elsewhere: set(&["b"]), problems: Vec::new() };
+        let verdict = Verdict {
+            allowed: set(&["a.0", "a.1", "b"]),
+            missing_elsewhere: set(&["b"]),
+            problems: Vec::new(),
+        };
         assert_eq!(verdict.dump(), "0x00000000\ta\tvmlinux\tEXPORT_SYMBOL\t\n");
+        assert!(verdict.check_names(false).is_ok());
         assert_eq!(verdict.modpost_variables(Modpost::Program, "w", "d"), "MODPOST=w");
         assert_eq!(Verdict::default().modpost_variables(Modpost::Program, "w", "d"), "");
     }

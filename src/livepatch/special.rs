@@ -104,7 +104,50 @@ pub fn distances(machine: Machine, kind: u32) -> &'static [i64] {
 /// Whether a name is the toolchain's own, or one that modpost leaves alone: it stays a normal symbol, whoever
 /// defines it.
 pub fn is_left_alone(machine: Machine, name: &[u8]) -> bool {
-    is_toolchains(machine, name) || crate::modpost::is_resolved_by_modpost(name)
+    is_toolchains(machine, name) || is_resolved_by_modpost(machine, name)
+}
+
+/// Whether modpost of a kernel for `machine` does not ask who exports this name (`ignore_undef_symbol` in
+/// scripts/mod/modpost.c): the final link, or the kernel's module loader, provides it.
+pub fn is_resolved_by_modpost(machine: Machine, name: &[u8]) -> bool {
+    const PPC: [&[u8]; 6] =
+        [b"_restgpr_", b"_savegpr_", b"_rest32gpr_", b"_save32gpr_", b"_restvr_", b"_savevr_"];
+    const PPC64: [&[u8]; 8] = [
+        b"_restgpr0_",
+        b"_savegpr0_",
+        b"_restgpr1_",
+        b"_savegpr1_",
+        b"_restfpr_",
+        b"_savefpr_",
+        b"_restvr_",
+        b"_savevr_",
+    ];
+    let begins = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    match machine {
+        _ if name == b"__this_module" || name == b"_GLOBAL_OFFSET_TABLE_" => true,
+        Machine::PPC => begins(&PPC),
+        Machine::PPC64 => name == b".TOC." || begins(&PPC64),
+        Machine::S390 => begins(&[b"__s390_indirect_jump_r"]),
+        _ => false,
+    }
+}
+
+/// The name that modpost looks a symbol up by: it cuts what a compiler has given a number (`name.12`, and
+/// `name.12.isra.0`) at its first dot (`remove_dot` in scripts/mod/modpost.c), and takes off a dot at the beginning
+/// (`sym_find_with_module`). So the symbol of another name may be what it finds.
+pub fn asked(name: &[u8]) -> &[u8] {
+    let name = cut(name);
+    name.strip_prefix(b".").unwrap_or(name)
+}
+
+/// What modpost makes of a symbol's name when it reads it (`remove_dot` in scripts/mod/modpost.c).
+pub fn cut(name: &[u8]) -> &[u8] {
+    let dot = memchr::memchr(b'.', name).filter(|dot| *dot > 0);
+    let Some((start, rest)) = dot.and_then(|dot| Some((name.get(..dot)?, name.get(dot + 1..)?))) else {
+        return name;
+    };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits > 0 && matches!(rest.get(digits), None | Some(b'.')) { start } else { name }
 }
 
 fn is_toolchains(machine: Machine, name: &[u8]) -> bool {
@@ -119,3 +162,43 @@ fn is_toolchains(machine: Machine, name: &[u8]) -> bool {
 pub const R_PPC64_REL24: u32 = 10;
 /// ppc64le's no-operation, which has to follow such a call: the kernel puts the reload of the TOC there.
 pub const PPC64_NOP: u64 = 0x6000_0000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_only_some_machines_resolve() {
+        for (machine, own, others) in [
+            (Machine::PPC, "_restgpr_14_x", "_savegpr0_14"),
+            (Machine::PPC64, "_savegpr0_14", "_save32gpr_14"),
+            (Machine::PPC64, ".TOC.", "TOC"),
+            (Machine::S390, "__s390_indirect_jump_r14", "_restvr_20"),
+        ] {
+            assert!(is_resolved_by_modpost(machine, own.as_bytes()), "{own}");
+            assert!(!is_resolved_by_modpost(machine, others.as_bytes()), "{others}");
+            assert!(!is_resolved_by_modpost(Machine::X86_64, own.as_bytes()), "{own}");
+            assert!(!is_resolved_by_modpost(Machine::AARCH64, own.as_bytes()), "{own}");
+        }
+        assert!(is_resolved_by_modpost(Machine::X86_64, b"__this_module"));
+        assert!(!is_resolved_by_modpost(Machine::X86_64, b"__this_module_"));
+    }
+
+    #[test]
+    fn names_are_cut_as_modpost_cuts_them() {
+        for (name, expected) in [
+            ("plain", "plain"),
+            ("anon_aops.0", "anon_aops"),
+            ("klp_string.12345", "klp_string"),
+            ("a.1.isra.2", "a"),
+            ("a.isra.0", "a.isra.0"),
+            ("a.12b", "a.12b"),
+            ("a.", "a."),
+            (".12", "12"),
+            (".klp.sym.rela.vmlinux.vmlinux.a.0,1", "klp.sym.rela.vmlinux.vmlinux.a.0,1"),
+            ("", ""),
+        ] {
+            assert_eq!(asked(name.as_bytes()), expected.as_bytes(), "{name}");
+        }
+    }
+}

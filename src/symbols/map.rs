@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 
-use crate::elf::{Object, Place};
+use crate::elf::{Machine, Object, Place};
 use crate::kallsyms;
 use crate::symbols::modules::{MODVERDIR, Module};
 use crate::symbols::objects::Vmlinux;
@@ -40,6 +40,8 @@ pub struct Livepatch {
     pub module: Module,
     /// Names it refers to and does not define, weak references aside.
     pub undefined: Vec<Vec<u8>>,
+    /// The machine it is for.
+    pub machine: Machine,
 }
 
 /// The content of Symbols.list and modules.livepatch.
@@ -80,8 +82,8 @@ impl Wanted<'_> {
                     check_release(&object, path, release)?;
                 }
                 if is_livepatch(inputs, module, &object) {
-                    let undefined = undefined(&object);
-                    return Ok(Part::Livepatch(Livepatch { module: module.clone(), undefined }));
+                    let (undefined, machine) = (undefined(&object), object.machine());
+                    return Ok(Part::Livepatch(Livepatch { module: module.clone(), undefined, machine }));
                 }
                 names(&module.name(), &object, path)
             }
@@ -194,6 +196,13 @@ fn part<'a>(name: &str, symbols: impl Iterator<Item = &'a [u8]>, path: &Path) ->
         if symbol.contains(&b'\n') {
             let shown = String::from_utf8_lossy(symbol);
             bail!("{}: symbol {shown:?} has a line break in its name", path.display());
+        }
+        if symbol.starts_with(b"*") {
+            let shown = String::from_utf8_lossy(symbol);
+            bail!(
+                "{}: symbol {shown:?} would be taken for the name of an object in Symbols.list: rename it",
+                path.display()
+            );
         }
         names.push((first_bytes(symbol), symbol));
         length += symbol.len() + 1;

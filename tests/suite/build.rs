@@ -208,6 +208,51 @@ fn an_exception_for_a_livepatch_is_none_for_an_ordinary_module() {
     }
 }
 
+/// modpost asks for `name` where an object refers to `name.7`, what a compiler calls a static variable of a function. A
+/// livepatch gets the symbol that has the full name, and an ordinary module that lacks `name` gets nothing.
+#[test]
+fn statics_of_functions_may_be_referred_to() {
+    let append = |space: &Space, file: &str, text: &str| {
+        let old = fs::read_to_string(space.path(file)).unwrap_or_default();
+        fs::write(space.path(file), old + text).unwrap();
+    };
+    for tree in TREES {
+        let space = Space::configured(tree);
+        let counters = "static int used_7 __asm__(\"its_counter.7\") __attribute__((used));\n\
+                        static int used_12 __asm__(\"its_counter.12\") __attribute__((used));\n";
+        append(&space, "src/init/main.c", counters);
+        let livepatch = "#include <linux/module.h>\nMODULE_INFO(livepatch, \"Y\");\n\
+                         extern int one __asm__(\"its_counter.7\"), two __asm__(\"its_counter.12\");\n\
+                         int lp_local(void) { return one + two; }\n";
+        append(&space, "src/samples/livepatch/lp-local.c", livepatch);
+        append(&space, "src/samples/livepatch/Makefile", "obj-m += lp-local.o\n");
+        append(
+            &space,
+            "src/drivers/takes.c",
+            "extern int its_counter;\nint takes(void) { return its_counter; }\n",
+        );
+        append(&space, "src/drivers/Makefile", "obj-$(TAKES) += takes.o\n");
+        let converts = |arguments: &[&str]| {
+            let _ = fs::remove_file(space.path("obj/samples/livepatch/lp-local.ko"));
+            space.klpbuild(&[&["modules", "O=../obj"], arguments].concat()).ok();
+            let symbols = space.sh("readelf -sW ../obj/samples/livepatch/lp-local.ko").ok().stdout;
+            let names = symbols.lines().filter_map(|line| line.split_once("OS [0xff20] "));
+            let mut names: Vec<&str> = names.map(|(_, name)| name).collect();
+            names.sort_unstable();
+            let expected = [".klp.sym.vmlinux.its_counter.12,0", ".klp.sym.vmlinux.its_counter.7,0"];
+            assert_eq!(names, expected, "{tree}");
+        };
+        converts(&[]);
+        let ran = space.klpbuild(&["modules", "O=../obj", "TAKES=m"]);
+        assert!(matches!(ran.code, Some(1 | 2)), "{tree}: {ran:?}");
+        ran.says(&["ERROR: modpost: \"its_counter\" [drivers/takes.ko] undefined!"]);
+        assert!(!space.path("obj/drivers/takes.ko").exists(), "{tree}");
+        // What modpost takes for the symbol that it asks for is exported, and is another one.
+        append(&space, "src/init/main.c", "int its_counter;\nEXPORT_SYMBOL(its_counter);\n");
+        converts(&["TAKES=m"]);
+    }
+}
+
 #[test]
 fn a_livepatch_that_refers_to_nothing_known_is_refused() {
     for tree in TREES {

@@ -180,6 +180,20 @@ fn broken_objects_are_named_with_what_is_wrong() {
     }
 }
 
+/// A symbol's name would be taken for the line that begins an object's part.
+#[test]
+fn symbols_that_look_like_an_object_are_refused() {
+    let dir = objtree("");
+    let source = "drivers/a/star.s";
+    fs::write(dir.path().join(source), ".text\n\"*vmlinux\": .long 0\n").unwrap();
+    run("as", &[source, "-o", "drivers/a/mod-with,odd.o"], dir.path());
+    let (code, _, stderr) = symbols(dir.path(), &[]);
+    assert_eq!(code, Some(1));
+    let words = "mod-with,odd.o: symbol \"*vmlinux\" would be taken for the name of an object in Symbols.list: rename it";
+    assert!(stderr.contains(words), "{stderr}");
+    assert!(!dir.path().join("Symbols.list").exists());
+}
+
 /// Whatever is cut off or changed, reading ends, and with an error or with symbols.
 #[test]
 fn no_damage_makes_reading_panic() {
