@@ -26,27 +26,43 @@ struct klp_module_reloc {
 	unsigned int sympos;
 } __attribute__((__packed__));
 
+/*
+ * An array that is large enough, the compiler would align for speed: between two
+ * of one object there would be bytes that are no records.
+ */
 #define KLP_MODULE_RELOC(object) \
 	const struct klp_module_reloc \
-	__attribute__((__used__, __section__(".klp.module_relocs." #object)))
+	__attribute__((__used__, __aligned__(4), __section__(".klp.module_relocs." #object)))
 
 #define KLP_SYMPOS(symbol, position) \
 	{ .sym = (const void *)&symbol, .sympos = (position) }
 #endif
 
 /*
- * Likewise as a part of the declaration, which may then have a name of its own.
- * The first object is the one that the code which uses the symbol patches: the
+ * Says where the symbol is as a part of its declaration, which may then have a
+ * name of its own: two files, or one, can so use two symbols of one name. The
+ * first object is the one that the code which uses the symbol patches: the
  * reference is written when that is loaded. The second one defines the symbol.
  *
  *	extern int their_static KLP_RELOC_SYMBOL_POS(vmlinux, vmlinux, some_static, 2);
  */
 #ifndef KLP_RELOC_SYMBOL_POS
+/*
+ * gcc hands the name to the assembler as it stands here, and the assembler needs
+ * quotes for the comma. clang takes it for the name itself, and quotes it where
+ * it writes assembler.
+ */
+#ifdef __clang__
+#define KLP_QUOTE_NAME ""
+#else
+#define KLP_QUOTE_NAME "\""
+#endif
 #define KLP_RELOC_SYMBOL_POS(patched, object, symbol, position) \
-	__asm__("\".klp.sym.rela." #patched "." #object "." #symbol "," #position "\"")
+	__asm__(KLP_QUOTE_NAME ".klp.sym.rela." #patched "." #object "." #symbol \
+		"," #position KLP_QUOTE_NAME)
 #endif
 
-/* Likewise for a symbol that is there only once. */
+/* For a symbol that is there only once. */
 #ifndef KLP_RELOC_SYMBOL
 #define KLP_RELOC_SYMBOL(patched, object, symbol) \
 	KLP_RELOC_SYMBOL_POS(patched, object, symbol, 0)

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail, ensure};
 
 use crate::elf::Kind;
-use crate::elf::image::{Home, Image, Relocation, Section};
+use crate::elf::image::{Home, Image, Relocation, Section, Symbol};
 use crate::livepatch::names::{self, ANNOTATIONS_PREFIX};
 
 /// Where a symbol is, as the source says.
@@ -35,6 +35,14 @@ impl Annotations {
     /// A record is malformed, or two of them contradict each other.
     pub fn read(image: &Image) -> Result<Annotations> {
         let mut found = Annotations::default();
+        let mut records: BTreeMap<usize, Vec<Relocation>> = BTreeMap::new();
+        for (index, entries, target) in image.relocated() {
+            if image.sections.get(target).is_some_and(|section| section.name.starts_with(ANNOTATIONS_PREFIX))
+            {
+                found.sections.insert(index);
+                records.entry(target).or_default().extend_from_slice(&entries.relocations);
+            }
+        }
         for (index, section) in image.enumerate() {
             let Some(object) = section.name.strip_prefix(ANNOTATIONS_PREFIX) else { continue };
             let object = String::from_utf8_lossy(object).into_owned();
@@ -42,34 +50,47 @@ impl Annotations {
             if let Some(fault) = names::fault_of_object(&object) {
                 bail!("section {shown}: {fault}");
             }
-            let record = image.address_size() + 4;
-            ensure!(
-                !object.is_empty() && section.data.len() % record == 0,
-                "section {shown} has {} bytes, no multiple of {record}: it is not made by KLP_MODULE_RELOC",
-                section.data.len()
-            );
             found.sections.insert(index);
-            let mut records = 0;
-            for (relocations, entries, target) in image.relocated() {
-                if target != index {
-                    continue;
-                }
-                found.sections.insert(relocations);
-                for relocation in &entries.relocations {
-                    found.add(image, section, &object, record, relocation)?;
-                    records += 1;
-                }
-            }
-            ensure!(
-                records == section.data.len() / record,
-                "section {shown} has {}, of which {records} refer to a symbol: it is not made by \
-                 KLP_MODULE_RELOC",
-                crate::build::count(section.data.len() / record, "record")
-            );
+            found.section(image, section, &object, records.remove(&index).unwrap_or_default())?;
         }
         Ok(found)
     }
 
+    /// Reads the records of one section. Each begins where a relocation names its symbol: between two arrays there are
+    /// zero bytes where the compiler or the linker aligned the next one.
+    fn section(
+        &mut self,
+        image: &Image,
+        section: &Section,
+        object: &str,
+        mut records: Vec<Relocation>,
+    ) -> Result<()> {
+        let shown = section.shown();
+        let record = image.address_size() + 4;
+        records.sort_by_key(|relocation| relocation.offset);
+        let is_padding = |from: usize, to: usize| section.data.get(from..to).is_some_and(is_zero);
+        let mut end = 0;
+        for relocation in &records {
+            let start = self.add(image, section, object, record, relocation)?;
+            ensure!(
+                is_padding(end, start),
+                "section {shown} has bytes at {end:#x} that belong to no symbol, or records that overlap: it is not \
+                 made by KLP_MODULE_RELOC"
+            );
+            end = start + record;
+        }
+        ensure!(
+            !object.is_empty()
+                && is_padding(end, section.data.len())
+                && records.is_empty() == section.data.is_empty(),
+            "section {shown} has {}, of which only {} refer to a symbol: it is not made by KLP_MODULE_RELOC",
+            crate::build::count(section.data.len(), "byte"),
+            records.len() * record
+        );
+        Ok(())
+    }
+
+    /// Adds what one record says, and gives the offset at which it begins.
     fn add(
         &mut self,
         image: &Image,
@@ -77,47 +98,69 @@ impl Annotations {
         object: &str,
         record: usize,
         relocation: &Relocation,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let shown = section.shown();
         let at = usize::try_from(relocation.offset).unwrap_or(usize::MAX);
-        let position = at.checked_add(image.address_size());
-        let bytes = position.and_then(|from| section.data.get(from..from.checked_add(4)?));
+        let bytes = at.checked_add(record).and_then(|end| section.data.get(at..end)?.get(record - 4..));
         let (Some(bytes), Some(symbol)) = (bytes, image.symbols.get(relocation.symbol)) else {
             bail!("section {shown} has a record that ends outside of it");
         };
-        let name = match (symbol.kind(), symbol.home) {
-            // What is static has no symbol of its own in a relocation.
-            (Kind::Section, Home::Section(section)) => {
-                let section = image.sections.get(section).map(Section::shown).unwrap_or_default();
-                format!(
-                    "what is {:#x} bytes into {section}",
-                    symbol.value().wrapping_add_signed(relocation.addend)
-                )
-            }
-            _ => symbol.shown(),
-        };
+        let name = named(image, symbol, relocation);
         ensure!(
             symbol.home == Home::Undefined,
             "{name} is annotated in section {shown}, but defined in this very module: declare it extern, and \
              do not define it"
         );
         ensure!(
-            at % record == 0 && relocation.addend == 0,
+            relocation.addend == 0,
             "section {shown} refers to {name}{:+#x} at {at:#x}: only whole symbols can be annotated",
             relocation.addend
         );
         let annotation = Annotation { object: object.to_owned(), sympos: image.number(bytes) };
         match self.symbols.get(&relocation.symbol) {
-            Some(other) if *other != annotation => bail!(
-                "Conflicting KLP_SYMPOS definition: {name} is annotated both as {}'s at position {} and as \
-                 {}'s at position {}; leave one of them",
-                other.object,
-                other.sympos,
-                annotation.object,
-                annotation.sympos
-            ),
+            Some(other) if *other != annotation => bail!("{}", conflict(&symbol.shown(), other, &annotation)),
             _ => drop(self.symbols.insert(relocation.symbol, annotation)),
         }
-        Ok(())
+        Ok(at)
     }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
+}
+
+/// What a record refers to, for messages: what is static has no symbol of its own in a relocation.
+fn named(image: &Image, symbol: &Symbol, relocation: &Relocation) -> String {
+    match (symbol.kind(), symbol.home) {
+        (Kind::Section, Home::Section(section)) => {
+            let section = image.sections.get(section).map(Section::shown).unwrap_or_default();
+            format!(
+                "what is {:#x} bytes into {section}",
+                symbol.value().wrapping_add_signed(relocation.addend)
+            )
+        }
+        _ => symbol.shown(),
+    }
+}
+
+/// Two annotations of one symbol. Linked to one module, the files that declare it have one symbol of this name: where
+/// each means another one, the names have to differ.
+fn conflict(name: &str, first: &Annotation, second: &Annotation) -> String {
+    let line = |of: &Annotation| {
+        let (object, sympos) = (&of.object, of.sympos);
+        format!(
+            "\n  extern <type> {name} KLP_RELOC_SYMBOL_POS(<patched object>, {object}, {name}, {sympos});"
+        )
+    };
+    format!(
+        "Conflicting KLP_SYMPOS definition: {name} is annotated both as {}'s at position {} and as {}'s at position \
+         {}: leave one of them; or, if each is meant in its own file, declare it there with its position as a part of \
+         its name, and without KLP_MODULE_RELOC:{}{}",
+        first.object,
+        first.sympos,
+        second.object,
+        second.sympos,
+        line(first),
+        line(second)
+    )
 }

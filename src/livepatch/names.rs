@@ -59,7 +59,8 @@ impl fmt::Display for KlpSymbol {
 }
 
 /// What the assembler name of an annotated declaration says:
-/// `.klp.sym.rela.<section object>.<symbol object>.<name>,<sympos>`.
+/// `.klp.sym.rela.<section object>.<symbol object>.<name>,<sympos>`. Where a header gives clang the quotes that GNU's
+/// assembler needs for the comma, they are part of the symbol's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Annotated {
     /// The object whose loading has the relocation written (R2).
@@ -71,6 +72,8 @@ pub struct Annotated {
 impl Annotated {
     /// Reads a name; none if it is not an annotated one.
     pub fn parse(name: &[u8]) -> Option<Annotated> {
+        let unquoted = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\""));
+        let name = unquoted.unwrap_or(name);
         let (object, rest) = split_once(name.strip_prefix(ANNOTATED_PREFIX)?, b'.')?;
         let section_object = std::str::from_utf8(object).ok().filter(|object| !object.is_empty())?.to_owned();
         Some(Annotated { section_object, symbol: KlpSymbol::parse_rest(rest)? })
@@ -144,6 +147,9 @@ mod tests {
         assert_eq!(annotated.section_object, "kvm_intel");
         assert_eq!(annotated.symbol.to_name(), b".klp.sym.vmlinux.f.x,1");
         assert_eq!(Annotated::parse(b".klp.sym.rela.vmlinux.f,1"), None);
+        assert_eq!(Annotated::parse(b"\".klp.sym.rela.kvm_intel.vmlinux.f.x,1\""), Some(annotated));
+        assert_eq!(Annotated::parse(b"\".klp.sym.rela.kvm_intel.vmlinux.f.x,1"), None);
+        assert_eq!(Annotated::parse(b"\""), None);
     }
 
     #[test]

@@ -132,6 +132,21 @@ fn unknown_symbol() {
     ");
 }
 
+/// On ppc, the final link provides functions of such names: not on other machines.
+#[test]
+fn another_machines_helper() {
+    insta::assert_snapshot!(refused(&patched("call_to _savegpr0_14")), @"
+    klpbuild: error: cannot convert in.ko: Unable to find missing symbol: _savegpr0_14: nothing exports it, and neither vmlinux nor any module defines it; no name in the map is like it
+    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
+    ");
+    let ppc64le = TARGETS.into_iter().find(|target| target.name == "ppc64le").unwrap();
+    let code = Code { patched: "call_to unique\ncall_to _savegpr0_14", ..Code::default() };
+    let tree = ObjTree::with_code(ppc64le, &code);
+    let found = converted(&tree);
+    assert!(found.iter().all(|line| line.ends_with(" .klp.sym.vmlinux.unique,0")), "{found:?}");
+    assert!(tree.tool("readelf", &["-sW", "out.ko"]).contains(" UND _savegpr0_14\n"));
+}
+
 #[test]
 fn unknown_symbol_with_compiler_variants() {
     let tree = patched("call_to gone");
@@ -255,9 +270,17 @@ fn annotation_with_a_position_too_high() {
 #[test]
 fn conflicting_annotations() {
     let tree = annotated("twin", &[("vmlinux", "twin", 1), ("vmlinux", "twin", 2)]);
-    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: Conflicting KLP_SYMPOS definition: twin is annotated both as vmlinux's at position 1 and as vmlinux's at position 2; leave one of them");
+    insta::assert_snapshot!(refused(&tree), @"
+    klpbuild: error: cannot convert in.ko: Conflicting KLP_SYMPOS definition: twin is annotated both as vmlinux's at position 1 and as vmlinux's at position 2: leave one of them; or, if each is meant in its own file, declare it there with its position as a part of its name, and without KLP_MODULE_RELOC:
+    klpbuild:   extern <type> twin KLP_RELOC_SYMBOL_POS(<patched object>, vmlinux, twin, 1);
+    klpbuild:   extern <type> twin KLP_RELOC_SYMBOL_POS(<patched object>, vmlinux, twin, 2);
+    ");
     let tree = annotated("twin", &[("vmlinux", "twin", 1), ("target_mod", "twin", 1)]);
-    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: Conflicting KLP_SYMPOS definition: twin is annotated both as vmlinux's at position 1 and as target_mod's at position 1; leave one of them");
+    insta::assert_snapshot!(refused(&tree), @"
+    klpbuild: error: cannot convert in.ko: Conflicting KLP_SYMPOS definition: twin is annotated both as vmlinux's at position 1 and as target_mod's at position 1: leave one of them; or, if each is meant in its own file, declare it there with its position as a part of its name, and without KLP_MODULE_RELOC:
+    klpbuild:   extern <type> twin KLP_RELOC_SYMBOL_POS(<patched object>, vmlinux, twin, 1);
+    klpbuild:   extern <type> twin KLP_RELOC_SYMBOL_POS(<patched object>, target_mod, twin, 1);
+    ");
     let name = ".klp.sym.rela.vmlinux.vmlinux.twin,1";
     insta::assert_snapshot!(refused(&annotated(&format!("\"{name}\""), &[("vmlinux", name, 1)])), @"
     klpbuild: error: cannot convert in.ko: Conflicting KLP_SYMPOS definition: twin is annotated by its assembler name and by KLP_MODULE_RELOC; leave one of them
@@ -272,6 +295,25 @@ fn equal_annotations() {
     assert_eq!(converted(&tree), [".klp.rela.vmlinux..text+0x7 .klp.sym.vmlinux.twin,3"]);
 }
 
+/// Arrays of one object that the compiler aligned: between their records lie zero bytes.
+#[test]
+fn annotations_with_gaps() {
+    let rest = format!(
+        "{ANNOTATION}.vmlinux, \"a\"\npointer twin\n.4byte 3\n.balign 32\npointer setting_twin\n.4byte 2\n\
+         pointer unique\n.4byte 0\n.balign 32\n"
+    );
+    let code = "call_to twin\nrefer_to setting_twin\ncall_to unique";
+    for target in TARGETS {
+        let tree = ObjTree::with_code(target, &Code { patched: code, rest: &rest, ..Code::default() });
+        let found = converted(&tree);
+        for name in ["twin,3", "setting_twin,2", "unique,0"] {
+            let symbol = format!(".klp.sym.vmlinux.{name}");
+            assert!(found.iter().any(|line| line.ends_with(&symbol)), "{}: {found:?}", target.name);
+        }
+        assert!(!tree.tool("readelf", &["-SW", "out.ko"]).contains("module_relocs"));
+    }
+}
+
 #[test]
 fn malformed_annotations() {
     let with = |rest: &str| {
@@ -281,11 +323,13 @@ fn malformed_annotations() {
             &Code { patched: "call_to twin", rest: &rest, ..Code::default() },
         ))
     };
-    insta::assert_snapshot!(with("pointer twin\n.8byte 1"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has 16 bytes, no multiple of 12: it is not made by KLP_MODULE_RELOC");
+    insta::assert_snapshot!(with("pointer twin\n.4byte 1\n.4byte 2"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has 16 bytes, of which only 12 refer to a symbol: it is not made by KLP_MODULE_RELOC");
+    insta::assert_snapshot!(with("pointer twin\n.4byte 1\n.4byte 2\npointer unique\n.4byte 0"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has bytes at 0xc that belong to no symbol, or records that overlap: it is not made by KLP_MODULE_RELOC");
+    insta::assert_snapshot!(with("pointer twin\n.reloc .-4, R_X86_64_64, unique\n.8byte 0"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has bytes at 0xc that belong to no symbol, or records that overlap: it is not made by KLP_MODULE_RELOC");
     insta::assert_snapshot!(with("pointer twin 8\n.4byte 1"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux refers to twin+0x8 at 0x0: only whole symbols can be annotated");
     insta::assert_snapshot!(with(".4byte 1\npointer twin"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has a record that ends outside of it");
     insta::assert_snapshot!(with("pointer shared\n.4byte 1"), @"klpbuild: error: cannot convert in.ko: what is 0x0 bytes into .text is annotated in section .klp.module_relocs.vmlinux, but defined in this very module: declare it extern, and do not define it");
-    insta::assert_snapshot!(with(".8byte 0\n.4byte 1"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has 1 record, of which 0 refer to a symbol: it is not made by KLP_MODULE_RELOC");
+    insta::assert_snapshot!(with(".8byte 0\n.4byte 1"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has 12 bytes, of which only 0 refer to a symbol: it is not made by KLP_MODULE_RELOC");
 }
 
 /// R1: a run-time name has at most 55 characters, and neither `-` nor `.ko`.
