@@ -1,5 +1,9 @@
 //! How the kernel counts symbols of one name (sympos; rules S1 to S8): which of vmlinux's symbols kallsyms
 //! keeps, in which order, and under which name.
+//!
+//! - [`filter`]: what scripts/kallsyms.c leaves out
+
+pub mod filter;
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader};
@@ -8,6 +12,8 @@ use std::path::Path;
 use anyhow::Result;
 use fs_err as fs;
 use regex::bytes::Regex;
+
+pub use filter::Filter;
 
 use crate::elf::Binding;
 use crate::elf::definitions::Definition;
@@ -55,59 +61,43 @@ impl Spelling {
     }
 }
 
-/// Whether kallsyms leaves out a symbol of vmlinux because of its name (scripts/mksysmap, and
-/// `is_ignored_symbol` in scripts/kallsyms.c up to 6.3; S3).
-pub fn is_dropped(name: &[u8]) -> bool {
-    const EXACT: [&[u8]; 3] = [b"L0", b"_SDA_BASE_", b"_SDA2_BASE_"];
-    const PREFIXES: [&[u8]; 13] = [
-        b"$",
-        b".L",
-        b"__efistub_",
-        b"__pi_$",
-        b"__pi_.L",
-        b"__pi___kcfi_typeid_",
-        b"__kvm_nvhe_$",
-        b"__kvm_nvhe_.L",
-        b"__kvm_nvhe___kcfi_typeid_",
-        b"__kcfi_typeid_",
-        b"__crc_",
-        b"__kstrtab_",
-        b"__kstrtabns_",
-    ];
-    const SUFFIXES: [&[u8]; 3] = [b"_from_arm", b"_from_thumb", b"_veneer"];
-    const PARTS: [&[u8]; 2] = [b".long_branch.", b".plt_branch."];
-    let is_thunk = || {
-        let rest = name.strip_prefix(b"__").unwrap_or_default();
-        let word = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-        rest.get(..word).is_some_and(|word| word.ends_with(b"Thunk")) && rest.get(word) == Some(&b'_')
-    };
-    EXACT.contains(&name)
-        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-        || PARTS.iter().any(|part| memchr::memmem::find(name, part).is_some())
-        || is_thunk()
-}
-
-/// The lines of a System.map for given names: what kallsyms was made of, and so the best witness (S3).
+/// The lines of a System.map for given names that kallsyms was made of, and so the best witness (S3).
 #[derive(Debug)]
 pub struct SystemMap {
     /// Address and name, raw.
     entries: HashSet<(u64, Vec<u8>)>,
 }
 
+/// An x86 kernel's kallsyms up to 6.14 has per-CPU symbols as absolute ones (`make_percpus_absolute` in
+/// scripts/kallsyms.c); in System.map, this one is data.
+const PER_CPU_START: &[u8] = b"__per_cpu_start";
+
 impl SystemMap {
-    /// Reads the lines of the file at `path` whose names are `wanted`; none if there is no such file.
+    /// Reads the lines of the file at `path` whose names are `wanted`, as far as `filter` keeps them; none if there is no
+    /// such file. A /proc/kallsyms has nothing but what was kept.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn read(path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Option<SystemMap>> {
+    pub fn read(path: &Path, wanted: impl Fn(&[u8]) -> bool, filter: &Filter) -> Result<Option<SystemMap>> {
         if !path.is_file() {
             return Ok(None);
         }
         let mut entries = HashSet::new();
-        each_line(path, wanted, |address, _, name| {
-            entries.insert((address, name.to_vec()));
-        })?;
+        let mut others = HashSet::new();
+        let mut is_kallsyms = false;
+        each_line(
+            path,
+            |name| name == PER_CPU_START || wanted(name),
+            |address, kind, name| {
+                is_kallsyms |= name == PER_CPU_START && kind == b'A';
+                let entries = if filter.keeps(kind, name) { &mut entries } else { &mut others };
+                entries.insert((address, name.to_vec()));
+            },
+        )?;
+        if is_kallsyms {
+            entries.extend(others);
+        }
+        entries.retain(|(_, name)| wanted(name));
         Ok(Some(SystemMap { entries }))
     }
 
@@ -191,14 +181,14 @@ pub fn definitions_in(path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec
 
 /// The definitions in vmlinux that the kernel counts, in the order it counts them: by ascending address (S2),
 /// functions and data together. With `map`, those that stand in it; without, those that kallsyms would keep.
-pub fn counted<'a>(definitions: &'a [Definition], map: Option<&SystemMap>) -> Vec<&'a Definition> {
+pub fn counted<'a>(
+    definitions: &'a [Definition],
+    map: Option<&SystemMap>,
+    filter: &Filter,
+) -> Vec<&'a Definition> {
     let kept = |definition: &&Definition| match map {
         Some(map) => map.has(definition),
-        // Absolute local symbols ("a" of nm) are dropped, too.
-        None => {
-            let is_absolute = definition.section.is_none() && definition.binding == Binding::Local;
-            !is_dropped(&definition.name) && !is_absolute
-        }
+        None => filter.keeps_definition(definition),
     };
     let mut counted: Vec<&Definition> = definitions.iter().filter(kept).collect();
     counted.sort_by_key(|definition| definition.value);

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::cli::SourceArgs;
 use crate::elf::definitions::{self, Definition};
 use crate::elf::{Binding, Machine, notes};
-use crate::kallsyms::{self, Spelling, SystemMap};
+use crate::kallsyms::{self, Filter, Spelling, SystemMap};
 use crate::symbols::exports::Exports;
 use crate::symbols::list::{self, Wanted};
 use crate::symbols::objects::{Objects, Vmlinux};
@@ -37,6 +37,7 @@ pub struct Sources {
     /// Where the kernel's symbols were looked for, for messages.
     pub place: String,
     spelling: Spelling,
+    filter: Filter,
 }
 
 /// One definition of a symbol, or as much as is known of it.
@@ -158,6 +159,7 @@ impl Sources {
         Ok(Sources {
             spelling: (kernel.config.as_deref())
                 .map_or(Spelling::Exact, |config| Spelling::detect(config, srctree.as_deref(), version)),
+            filter: Filter::detect(srctree.as_deref()),
             exports: (!kernel.symvers.is_empty()).then_some(exports),
             objects: kernel.objects.clone(),
             release: kernel.release.clone(),
@@ -242,13 +244,13 @@ impl Sources {
         let (mut definitions, machine, map) = match vmlinux {
             Vmlinux::Image { file, system_map } => {
                 let found = definitions::find(file, is_asked_for)?;
-                let map = match system_map {
-                    Some(map) => SystemMap::read(map, |name| wanted.has(spelling.of(name)))?,
-                    None => None,
-                };
-                (found.definitions, Some(found.machine), map)
+                (found.definitions, Some(found.machine), system_map.as_ref())
             }
-            Vmlinux::List(file) => (kallsyms::definitions_in(file, is_asked_for)?, None, None),
+            Vmlinux::List(file) => (kallsyms::definitions_in(file, is_asked_for)?, None, Some(file)),
+        };
+        let map = match map {
+            Some(map) => SystemMap::read(map, |name| wanted.has(spelling.of(name)), &self.filter)?,
+            None => None,
         };
         mark_init(&mut definitions, |name| wanted.has(name));
         if let Some(map) = &map {
@@ -258,14 +260,9 @@ impl Sources {
                 vmlinux.file().display()
             );
         }
-        let is_list = matches!(vmlinux, Vmlinux::List(_));
         let mut all = Vec::new();
         for (name, definitions) in by_name(&definitions, |name| spelling.of(name)) {
-            let counted = match is_list {
-                // All that such a list has is counted, in its order.
-                true => definitions.iter().collect(),
-                false => kallsyms::counted(&definitions, map.as_ref()),
-            };
+            let counted = kallsyms::counted(&definitions, map.as_ref(), &self.filter);
             all.extend(known(VMLINUX, name, &definitions, &counted, false));
         }
         Ok((all, machine))

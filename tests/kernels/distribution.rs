@@ -5,6 +5,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use klpbuild::installed::Choice;
+use klpbuild::symbols::objects::Vmlinux;
+use klpbuild::symbols::origin::Origin;
+
 use crate::external::{names, plain_make, run, state};
 use crate::step;
 
@@ -125,6 +129,15 @@ pub(crate) fn check() {
         let part = list.split(&format!("\n*{object}\n")).nth(1).unwrap().split("\n*").next().unwrap();
         assert!(part.trim_end() == expected.trim_end(), "{object}");
     }
+
+    step("positions are those of the kernel's own table of symbols, with and without System.map");
+    let kernel = || Origin::of_installed(&release, Some(&kdir), &Choice::default()).unwrap();
+    crate::kallsyms::check(kernel());
+    let mut alone = kernel();
+    let vmlinux = alone.objects.vmlinux.take();
+    let file = vmlinux.unwrap().file().to_path_buf();
+    alone.objects.vmlinux = Some(Vmlinux::Image { file, system_map: None });
+    crate::kallsyms::check(alone);
 
     step("positions are those of System.map, with and without vmlinux");
     let map = format!("/usr/lib/debug/boot/System.map-{release}");

@@ -15,6 +15,7 @@
 
 mod distribution;
 mod external;
+mod kallsyms;
 mod kernel;
 mod livepatches;
 mod patches;
@@ -68,6 +69,9 @@ fn check(source: &Path) {
     let livepatches = kernel.read("ours/modules.livepatch");
     assert!(livepatches.lines().any(|line| line == "samples/livepatch/livepatch-sample.ko"), "{livepatches}");
     assert!(!map.contains("*livepatch_sample\n") && map.contains("*livepatch_callbacks_mod\n"));
+
+    step("positions are those of the kernel's own table of symbols");
+    kallsyms::check_tree(&kernel.root.join("ours"));
 
     step("nothing is built again, by klpbuild or by make");
     let stamps = kernel.stamps();

@@ -18,6 +18,7 @@
 //! - [`verify`]: what `klpbuild verify` finds in livepatches that are broken on purpose
 //! - [`mutations`]: damaged livepatches, objects and lists
 //! - [`installed`]: kernels that someone else built
+//! - [`kallsyms`]: symbols that kallsyms leaves out
 //! - [`layers`]: each third-party interface has one place
 
 #![allow(
@@ -34,6 +35,7 @@ mod external;
 mod golden;
 mod header;
 mod installed;
+mod kallsyms;
 mod layers;
 mod lookup;
 mod map;

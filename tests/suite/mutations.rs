@@ -13,7 +13,7 @@ use std::time::Duration;
 use klpbuild::convert::{Choices, Outcome, convert};
 use klpbuild::elf::definitions;
 use klpbuild::elf::image::Image;
-use klpbuild::kallsyms::{Spelling, SystemMap};
+use klpbuild::kallsyms::{Filter, Spelling, SystemMap};
 use klpbuild::symbols::exports::Exports;
 use klpbuild::symbols::list::{self, Wanted};
 use klpbuild::symbols::origin::Origin;
@@ -288,5 +288,5 @@ fn damaged_lists() {
     read("Symbols.list", (300, 50), |path| list::search(path, &wanted(), Spelling::Exact).map(drop));
     read("Module.symvers", (20, 300), |path| Exports::read(path).map(drop));
     // What is no line of it is left out.
-    read("System.map", (1000, 0), |path| SystemMap::read(path, |_| true).map(drop));
+    read("System.map", (1000, 0), |path| SystemMap::read(path, |_| true, &Filter::common()).map(drop));
 }

@@ -1,0 +1,96 @@
+//! Symbols of vmlinux that kallsyms leaves out, though System.map has them.
+
+use std::fs;
+
+use crate::convert::said;
+use crate::objtree::{Code, ObjTree, X86_64};
+
+/// A symbol that stands for a number.
+const ABSOLUTE: &str = ".globl target_size\n.set target_size, 0x600000\n";
+
+#[test]
+fn absolute_symbols_are_not_counted() {
+    let tree = ObjTree::new(X86_64);
+    tree.add_to_vmlinux(ABSOLUTE);
+    let map = tree.run("cat", &["System.map"]);
+    assert!(map.contains("0000000000600000 A target_size\n"), "{map}");
+    for with_map in [true, false] {
+        if !with_map {
+            fs::remove_file(tree.path("System.map")).unwrap();
+        }
+        let ran = tree.klpbuild(&["lookup", "target_size"]).ok();
+        assert!(
+            ran.stdout.ends_with("vmlinux: kallsyms leaves it out: no livepatch can use it\n"),
+            "{with_map}: {ran:?}"
+        );
+        tree.livepatch(&Code { patched: "call_to target_size", ..Code::default() });
+        let ran = tree.convert(&["in.ko"]).ends(1);
+        assert!(said(&tree, &ran).contains("target_size"), "{with_map}: {ran:?}");
+        assert!(said(&tree, &ran).contains("kallsyms leaves it out"), "{with_map}: {ran:?}");
+    }
+}
+
+/// verify goes by the same table.
+#[test]
+fn a_livepatch_that_uses_one_is_wrong() {
+    let tree = ObjTree::new(X86_64);
+    tree.add_to_vmlinux(".data\n.globl target_size\ntarget_size: .8byte 1\n");
+    tree.livepatch(&Code { patched: "call_to target_size", ..Code::default() });
+    tree.convert(&["in.ko"]).ok();
+    tree.klpbuild(&["verify", "in.ko"]).ok();
+    tree.add_to_vmlinux(ABSOLUTE);
+    let ran = tree.klpbuild(&["verify", "in.ko"]).ends(1);
+    assert!(
+        ran.stdout.contains("error S3: .klp.sym.vmlinux.target_size,0: kallsyms leaves it out; "),
+        "{ran:?}"
+    );
+}
+
+/// In a list of symbols that the kernel itself prints, absolute ones are per-CPU data, which it knows.
+#[test]
+fn what_the_kernel_prints_is_counted_as_it_is() {
+    let tree = ObjTree::new(X86_64);
+    for (first, sympos) in [("A __per_cpu_start", "1 of 2"), ("D __per_cpu_start", "-")] {
+        tree.write(
+            "list",
+            format!(
+                "0000000000000000 {first}\n0000000000000010 A twin_data\nffffffff81000000 T _text\n\
+                 ffffffff81000005 d twin_data\n"
+            ),
+        );
+        fs::create_dir_all(tree.path("root/lib/modules")).unwrap();
+        fs::create_dir_all(tree.path("headers/include/config")).unwrap();
+        tree.write("headers/include/config/kernel.release", "9.0-list\n");
+        let ran = tree.klpbuild(&[
+            "lookup",
+            "twin_data",
+            "--objtree",
+            "headers",
+            "--system-map",
+            "list",
+            "--sysroot",
+            "root",
+        ]);
+        let line = ran.stdout.lines().find(|line| line.contains("0000000000000010")).unwrap_or_default();
+        assert!(line.contains(sympos), "{first}: {ran:?}");
+    }
+}
+
+/// What a kernel's own scripts/kallsyms.c leaves out is left out, and nothing else.
+#[test]
+fn the_source_tree_tells() {
+    let tree = ObjTree::new(X86_64);
+    tree.add_to_vmlinux(".text\n.globl odd_glue, kept\nodd_glue: ret\nkept: ret\n");
+    let shown = |name: &str| tree.klpbuild(&["lookup", name]).ok().stdout;
+    assert!(shown("odd_glue").contains("1 of 1") && shown("kept").contains("1 of 1"));
+    fs::create_dir_all(tree.path("source/scripts")).unwrap();
+    for file in ["Makefile", "Kconfig", "scripts/Makefile.build"] {
+        tree.write(&format!("source/{file}"), "");
+    }
+    tree.write(
+        "source/scripts/kallsyms.c",
+        "static const char * const ignored_suffixes[] = { \"_glue\", NULL };\n\
+         if (toupper(type) == 'A' && strcmp(name, \"__gp\"))\n\treturn true;\n",
+    );
+    assert!(shown("odd_glue").contains("kallsyms leaves it out") && shown("kept").contains("1 of 1"));
+}
