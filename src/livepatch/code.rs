@@ -1,15 +1,27 @@
-//! Calls and jumps inside of one section: the assembler resolves them, so that no relocation shows them.
+//! What code refers to relative to its own position. Inside of one section the assembler resolves that, so that no
+//! relocation shows it; what has a relocation is not yet filled in, and says nothing.
 
 use iced_x86::{Decoder, DecoderOptions, OpKind, Register};
 
 use crate::elf::Machine;
 
-/// The offsets that the code refers to, relative to its own position: where branches go, and on x86-64 also
-/// what instructions address. `code` begins `start` bytes into its section.
+/// A part of an instruction that holds a distance or an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Where it is, in its section: what a relocation for it would name.
+    pub offset: u64,
+    /// How many bytes behind it its distance counts from; none for an address that an index is added to.
+    pub distance: Option<i64>,
+    /// The offset in the section that it leads to, if it has no relocation; none for an address.
+    pub target: Option<u64>,
+}
+
+/// The fields of `code`, which begins `start` bytes into its section: those of branches, and on x86-64 also of what
+/// instructions address.
 ///
 /// For machines other than x86-64, arm64, ppc64, ppc32 and s390x there is nothing to tell: their assemblers leave
 /// relocations.
-pub fn targets(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<u64> {
+pub fn fields(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<Field> {
     match machine {
         Machine::X86_64 => x86_64(code, start),
         Machine::AARCH64 => words(code, start, little, |word| {
@@ -25,76 +37,57 @@ pub fn targets(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<u
     }
 }
 
-/// A part of an instruction that holds a distance or an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Field {
-    /// Where it is, in its section.
-    pub offset: u64,
-    /// How far behind it the instruction ends, from which a distance counts; none for an address that an index
-    /// is added to.
-    pub distance: Option<i64>,
-}
-
-/// The fields of x86-64 code; nothing for other machines.
-pub fn fields(machine: Machine, code: &[u8], start: u64) -> Vec<Field> {
+fn x86_64(code: &[u8], start: u64) -> Vec<Field> {
     let mut found = Vec::new();
-    if machine != Machine::X86_64 {
-        return found;
-    }
     let mut decoder = Decoder::with_ip(64, code, start, DecoderOptions::NONE);
     while decoder.can_decode() {
         let instruction = decoder.decode();
         let offsets = decoder.get_constant_offsets(&instruction);
-        let behind = |offset: usize| Some((instruction.len() - offset) as i64);
-        let mut field = |offset: usize, distance| {
-            found.push(Field { offset: instruction.ip() + offset as u64, distance });
+        let relative = |offset: usize, target: u64| {
+            relative(instruction.ip(), offset as u64, (instruction.len() - offset) as i64, target)
         };
         if instruction.is_ip_rel_memory_operand() {
-            field(offsets.displacement_offset(), behind(offsets.displacement_offset()));
+            found.push(relative(offsets.displacement_offset(), instruction.ip_rel_memory_address()));
         } else if instruction.op_kinds().any(|kind| kind == OpKind::NearBranch64) {
-            field(offsets.immediate_offset(), behind(offsets.immediate_offset()));
+            found.push(relative(offsets.immediate_offset(), instruction.near_branch64()));
         } else if offsets.has_displacement() && instruction.memory_index() != Register::None {
-            field(offsets.displacement_offset(), None);
+            let offset = instruction.ip() + offsets.displacement_offset() as u64;
+            found.push(Field { offset, distance: None, target: None });
         }
     }
     found
 }
 
-fn x86_64(code: &[u8], start: u64) -> Vec<u64> {
-    let mut found = Vec::new();
-    for instruction in Decoder::with_ip(64, code, start, DecoderOptions::NONE) {
-        if instruction.is_ip_rel_memory_operand() {
-            found.push(instruction.ip_rel_memory_address());
-        }
-        if instruction.op_kinds().any(|kind| kind == OpKind::NearBranch64) {
-            found.push(instruction.near_branch64());
-        }
-    }
-    found
+/// A field `offset` bytes into the instruction at `start`.
+fn relative(start: u64, offset: u64, distance: i64, target: u64) -> Field {
+    Field { offset: start.saturating_add(offset), distance: Some(distance), target: Some(target) }
 }
 
-fn words(code: &[u8], start: u64, little: bool, distance: impl Fn(u32) -> Option<i64>) -> Vec<u64> {
+/// Branches that are a word each, and count from their own place.
+fn words(code: &[u8], start: u64, little: bool, distance: impl Fn(u32) -> Option<i64>) -> Vec<Field> {
     let word = |bytes: &[u8]| {
         let bytes = <[u8; 4]>::try_from(bytes).ok()?;
         Some(if little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
     };
-    let target = |(index, bytes): (usize, &[u8])| {
-        start.checked_add(index as u64 * 4)?.checked_add_signed(distance(word(bytes)?)?)
+    let field = |(index, bytes): (usize, &[u8])| {
+        let offset = start.checked_add(index as u64 * 4)?;
+        Some(relative(offset, 0, 0, offset.checked_add_signed(distance(word(bytes)?)?)?))
     };
-    code.chunks_exact(4).enumerate().filter_map(target).collect()
+    code.chunks_exact(4).enumerate().filter_map(field).collect()
 }
 
 /// BRASL, BRCL and LARL: opcode c0 with 5, 4 and 0 in its second nibble; the distance is in halfwords.
-fn s390(code: &[u8], start: u64) -> Vec<u64> {
+fn s390(code: &[u8], start: u64) -> Vec<Field> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(&first) = code.get(at) {
         if let (0xc0, Some([second, distance @ ..])) = (first, code.get(at + 1..at + 6))
             && matches!(second & 0x0f, 0 | 4 | 5)
             && let Ok(distance) = <[u8; 4]>::try_from(distance)
+            && let Some(here) = start.checked_add(at as u64)
         {
-            let distance = i64::from(i32::from_be_bytes(distance)) * 2;
-            found.extend(start.checked_add(at as u64).and_then(|here| here.checked_add_signed(distance)));
+            let target = here.checked_add_signed(i64::from(i32::from_be_bytes(distance)) * 2);
+            found.extend(target.map(|target| relative(here, 2, -2, target)));
         }
         // The first two bits tell the length (z/Architecture, "Instruction Formats").
         at += match first >> 6 {
@@ -110,32 +103,43 @@ fn s390(code: &[u8], start: u64) -> Vec<u64> {
 mod tests {
     use super::*;
 
+    /// A field that counts from `distance` bytes behind it.
+    fn field(offset: u64, distance: i64, target: u64) -> Field {
+        Field { offset, distance: Some(distance), target: Some(target) }
+    }
+
     #[test]
-    fn branches_of_each_machine() {
+    fn fields_of_x86_64() {
+        let fields = |code: &[u8]| fields(Machine::X86_64, true, code, 0x100);
         // nop; call +0x10 from its end; jmp short -2 (itself); lea 0x8(%rip),%rax
         let code = [0x90, 0xe8, 0x10, 0, 0, 0, 0xeb, 0xfe, 0x48, 0x8d, 0x05, 8, 0, 0, 0];
-        assert_eq!(targets(Machine::X86_64, true, &code, 0x100), [0x116, 0x106, 0x117]);
+        assert_eq!(fields(&code), [field(0x102, 4, 0x116), field(0x107, 1, 0x106), field(0x10b, 4, 0x117)]);
         // movq $0, 0(%rip) has its distance at 3 and ends at 11; call at 11 has it at 12.
         let code = [0x48, 0xc7, 0x05, 0, 0, 0, 0, 0, 0, 0, 0, 0xe8, 0, 0, 0, 0];
-        let field = |offset, distance| Field { offset, distance };
-        assert_eq!(fields(Machine::X86_64, &code, 0x100), [field(0x103, Some(8)), field(0x10c, Some(4))]);
+        assert_eq!(fields(&code), [field(0x103, 8, 0x10b), field(0x10c, 4, 0x110)]);
+        // je +0: the one with two bytes of opcode
+        assert_eq!(fields(&[0x0f, 0x84, 0, 0, 0, 0]), [field(0x102, 4, 0x106)]);
         // mov -8(,%rax,8),%rax: the address of an array, with an index
         let code = [0x48, 0x8b, 0x04, 0xc5, 0xf8, 0xff, 0xff, 0xff];
-        assert_eq!(fields(Machine::X86_64, &code, 0), [field(4, None)]);
+        assert_eq!(fields(&code), [Field { offset: 0x104, distance: None, target: None }]);
+    }
+
+    #[test]
+    fn fields_of_other_machines() {
         // nop; bl +8; b -4
         let code: Vec<u8> =
             [0xd503_201f_u32, 0x9400_0002, 0x17ff_ffff].iter().flat_map(|word| word.to_le_bytes()).collect();
-        assert_eq!(targets(Machine::AARCH64, true, &code, 0), [12, 4]);
+        assert_eq!(fields(Machine::AARCH64, true, &code, 0), [field(4, 0, 12), field(8, 0, 4)]);
         // nop; bl +8; b -8; bctrl
         let code: Vec<u8> = [0x6000_0000_u32, 0x4800_0009, 0x4bff_fff8, 0x4e80_0421]
             .iter()
             .flat_map(|w| w.to_le_bytes())
             .collect();
-        assert_eq!(targets(Machine::PPC64, true, &code, 0), [12, 0]);
+        assert_eq!(fields(Machine::PPC64, true, &code, 0), [field(4, 0, 12), field(8, 0, 0)]);
         let code: Vec<u8> = code.chunks(4).flat_map(|word| word.iter().rev().copied()).collect();
-        assert_eq!(targets(Machine::PPC, false, &code, 0), [12, 0]);
+        assert_eq!(fields(Machine::PPC, false, &code, 0), [field(4, 0, 12), field(8, 0, 0)]);
         // nopr; brasl %r14,.+8; br %r14
         let code = [0x07, 0x00, 0xc0, 0xe5, 0, 0, 0, 4, 0x07, 0xfe];
-        assert_eq!(targets(Machine::S390, false, &code, 0x40), [0x4a]);
+        assert_eq!(fields(Machine::S390, false, &code, 0x40), [field(0x44, -2, 0x4a)]);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::elf::Kind;
 use crate::elf::image::{Home, Image, Relocation};
-use crate::livepatch::code;
+use crate::livepatch::code::{self, Field};
 use crate::livepatch::patch::{self, Patch, Place};
 use crate::livepatch::special;
 
@@ -131,6 +131,10 @@ impl Decoded {
                 functions.entry(section).or_default().insert((symbol.value(), end));
             }
         }
+        let relocated: BTreeSet<Place> = (image.relocated())
+            .flat_map(|(_, entries, section)| entries.relocations.iter().map(move |r| (section, r.offset)))
+            .map(|(section, offset)| Place { section, offset })
+            .collect();
         let mut decoded = Decoded::default();
         for (section, functions) in functions {
             let Some(bytes) = image.sections.get(section).filter(|s| s.is_alloc() && s.is_code()) else {
@@ -142,20 +146,28 @@ impl Decoded {
                 let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
                 let Some(code) = range.and_then(|(start, end)| bytes.data.get(start..end)) else { continue };
                 done = end;
-                let place = |offset: u64| Place { section, offset };
-                let targets = code::targets(image.machine(), image.is_little_endian(), code, start);
-                let outside =
-                    targets.into_iter().filter(|to| !(start..end).contains(to) && *to < bytes.size());
-                decoded.references.extend(outside.map(|to| (place(start), place(to))));
-                for field in code::fields(image.machine(), code, start) {
-                    match field.distance {
-                        Some(distance) => drop(decoded.distances.insert(place(field.offset), distance)),
-                        None => drop(decoded.indexed.insert(place(field.offset))),
-                    }
+                let from = Place { section, offset: start };
+                for field in code::fields(image.machine(), image.is_little_endian(), code, start) {
+                    let is_relocated = relocated.contains(&Place { section, offset: field.offset });
+                    decoded.add(from, end, bytes.size(), field, is_relocated);
                 }
             }
         }
         decoded
+    }
+
+    /// Adds a field of the function from `from` to `end`, in a section of `size` bytes. What a relocated one holds in
+    /// the file is not where it leads to: a call at the end of a function would seem to lead to the next one.
+    fn add(&mut self, from: Place, end: u64, size: u64, field: Field, is_relocated: bool) {
+        let place = |offset: u64| Place { offset, ..from };
+        match field.distance {
+            Some(distance) => drop(self.distances.insert(place(field.offset), distance)),
+            None => drop(self.indexed.insert(place(field.offset))),
+        }
+        let outside = field.target.filter(|to| !(from.offset..end).contains(to) && *to < size);
+        if let (Some(to), false) = (outside, is_relocated) {
+            self.references.push((from, place(to)));
+        }
     }
 }
 

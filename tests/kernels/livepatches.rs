@@ -13,11 +13,12 @@ use crate::step;
 /// Builds all of them.
 const BUILD: [&str; 2] = ["bzImage", "KLPBUILD_LIVEPATCHES=m"];
 const SAMPLES: &str = "samples/klpbuild";
+const LIVEPATCHES: [&str; 5] = ["lp-vmlinux", "lp-first", "lp-second", "lp-target", "lp-edges"];
 
 pub(crate) fn check(kernel: &Kernel) {
     step("livepatches are converted");
     let built = kernel.klpbuild(&BUILD).ok();
-    for name in ["lp-vmlinux", "lp-first", "lp-second", "lp-target"] {
+    for name in LIVEPATCHES {
         let line = format!("\n  KLP [M] {SAMPLES}/{name}.ko\n");
         assert!(built.stdout.contains(&line), "{}", built.stdout);
     }
@@ -59,7 +60,7 @@ pub(crate) fn check(kernel: &Kernel) {
     positions(kernel);
 
     step("what is converted is correct, and what is broken on purpose is not");
-    for name in ["lp-vmlinux", "lp-first", "lp-second", "lp-target"] {
+    for name in LIVEPATCHES {
         let verified = kernel.tool(&["verify", &format!("{SAMPLES}/{name}.ko")]).ok();
         assert!(verified.stdout.contains(&format!("{name}.ko: correct")), "{}", verified.stdout);
     }
@@ -110,10 +111,30 @@ fn relocations(kernel: &Kernel) {
             .unwrap_or_else(|| panic!("{symbol}: {symbols}"));
         assert!(line.contains("GLOBAL DEFAULT OS [0xff20]"), "{line}");
     }
+    edges(&readelf("lp-edges.ko", "-rW"), &readelf("lp-edges.ko", "-sW"));
     let info = fs::read(kernel.root.join("ours").join(SAMPLES).join("lp-target.ko")).unwrap();
     assert!(info.windows(9).any(|window| window == b"depends=\0"), "the livepatch pins no module");
     let info = fs::read(kernel.root.join("ours").join(SAMPLES).join("lp-second.ko")).unwrap();
     assert!(info.windows(12).any(|window| window == b"livepatch=Y\0"), "a makefile's mark is written down");
+}
+
+/// Where a function ends in a jump to the return thunk, and the next one begins at once, the two have nothing to do
+/// with each other.
+fn edges(relocations: &str, symbols: &str) {
+    let of = |name: &str| {
+        let line = symbols.lines().find(|line| line.ends_with(&format!(" {name}")));
+        let words: Vec<&str> =
+            line.unwrap_or_else(|| panic!("{name}: {symbols}")).split_whitespace().collect();
+        (u64::from_str_radix(words[1], 16).unwrap(), words[2].parse::<u64>().unwrap())
+    };
+    let meets = |n: usize| {
+        let (start, size) = of(&format!("vmlinux_{n}"));
+        start + size == of(&format!("target_{n}")).0
+    };
+    assert!((0..16).any(meets), "the kernel is built with padding: {symbols}");
+    let own = relocations.split("'.klp.rela.klpbuild_target..text'").nth(1).unwrap();
+    assert_eq!(own.matches(".klp.sym.klpbuild_target.target_secret,0 - 4").count(), 16, "{relocations}");
+    assert_eq!(relocations.matches(".klp.rela.").count(), 1, "{relocations}");
 }
 
 /// `lookup` against System.map, for every name that vmlinux has more than once.
@@ -306,6 +327,13 @@ fn boot(kernel: &Kernel) {
     assert!(lines_of(&early, "command before").contains("target as built"), "{early}");
     for text in [&late, &early] {
         assert_eq!(lines_of(text, "command after the reload").contains(value), clears, "{text}");
+    }
+
+    for order in ["--load", "--load-after"] {
+        let edges = attempt("lp-edges", &[order, &target]);
+        let enabled = lines_of(&edges, "command while enabled");
+        assert!(enabled.contains("vmlinux edges: 120") && enabled.contains("target edges: 11432"), "{edges}");
+        assert_eq!(lines_of(&edges, "command after the reload").contains("edges: 11432"), clears, "{edges}");
     }
 
     // Without the module whose symbols it uses, the target cannot be patched: the kernel says so.

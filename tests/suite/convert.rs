@@ -483,6 +483,21 @@ fn code_that_init_comes_to() {
     assert!(found[0].starts_with(".klp.rela.target_mod..text+"), "{found:?}");
 }
 
+/// R2: the field of a branch that has a relocation says nothing: at the end of a function it would seem to lead to the
+/// next one.
+#[test]
+fn branch_at_the_end_of_a_function() {
+    let rest = ".text\nfunction edge\nlast_call exported\n.size edge, . - edge\n\
+                function behind\ncall_to target_static\nendfunc behind";
+    let code = Code { patched: "call_near edge", target: "call_near behind", rest, ..Code::default() };
+    for target in TARGETS {
+        let found = converted(&ObjTree::with_code(target, &code));
+        let [only] = found.as_slice() else { panic!("{}: {found:?}", target.name) };
+        assert!(only.starts_with(".klp.rela.target_mod..text+"), "{}: {found:?}", target.name);
+        assert!(only.ends_with(" .klp.sym.target_mod.target_static,0"), "{}: {found:?}", target.name);
+    }
+}
+
 /// R2: the address of an array may have its first index subtracted, and then lies in what comes before.
 #[test]
 fn array_that_is_indexed_from_1() {

@@ -11,6 +11,11 @@
 .macro call_to name
     bl "\name"
 .endm
+/* With nothing behind it, and the distance to the next instruction in its field. */
+.macro last_call name
+    .reloc ., R_AARCH64_CALL26, "\name"
+    .inst 0x94000001
+.endm
 .macro call_near name
     bl \name
 .endm

@@ -17,6 +17,11 @@
     bl "\name"
     nop
 .endm
+/* With nothing behind it, and the distance to the next instruction in its field. */
+.macro last_call name
+    .reloc ., R_PPC64_REL24, "\name"
+    .long 0x48000005
+.endm
 .macro call_near name
     bl \name
 .endm

@@ -11,6 +11,12 @@
 .macro call_to name
     brasl %r14, "\name"@PLT
 .endm
+/* With nothing behind it, and the distance to the next instruction in its field. */
+.macro last_call name
+    .byte 0xc0, 0xe5
+    .reloc ., R_390_PLT32DBL, "\name" + 2
+    .long 3
+.endm
 .macro call_near name
     brasl %r14, \name
 .endm

@@ -11,6 +11,10 @@
 .macro call_to name
     call "\name"
 .endm
+/* With nothing behind it: its field is 0 in the file, the distance to the next instruction. */
+.macro last_call name
+    call "\name"
+.endm
 .macro call_near name
     call \name
 .endm

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Functions of all sizes for vmlinux, each with one for klpbuild-target behind it: with return thunks and without
+ * padding, one ends where the next begins, in a jump whose field is not filled in.
+ */
+#include <linux/livepatch.h>
+#include <linux/module.h>
+#include <linux/seq_file.h>
+
+extern int target_secret;
+
+#define EDGE(n) \
+static noinline int vmlinux_##n(void) \
+{ \
+	asm volatile(".skip " #n ", 0x90"); \
+	return n; \
+} \
+static noinline int target_##n(void) \
+{ \
+	return target_secret + n; \
+}
+#define EDGES(do) \
+	do(0) do(1) do(2) do(3) do(4) do(5) do(6) do(7) \
+	do(8) do(9) do(10) do(11) do(12) do(13) do(14) do(15)
+
+EDGES(EDGE)
+
+static int lp_cmdline_proc_show(struct seq_file *m, void *v)
+{
+#define PLUS(n) + vmlinux_##n()
+	seq_printf(m, "vmlinux edges: %d\n", 0 EDGES(PLUS));
+	return 0;
+}
+
+static int lp_target_show(struct seq_file *m, void *v)
+{
+#define PLUS_TARGET(n) + target_##n()
+	seq_printf(m, "target edges: %d\n", 0 EDGES(PLUS_TARGET));
+	return 0;
+}
+
+static struct klp_func vmlinux_funcs[] = {
+	{ .old_name = "cmdline_proc_show", .new_func = lp_cmdline_proc_show, },
+	{ }
+};
+
+static struct klp_func target_funcs[] = {
+	{ .old_name = "target_show", .new_func = lp_target_show, },
+	{ }
+};
+
+static struct klp_object objs[] = {
+	{ .funcs = vmlinux_funcs, },
+	{ .name = "klpbuild_target", .funcs = target_funcs, },
+	{ }
+};
+
+static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objs, };
+
+static int __init lp_init(void)
+{
+	return klp_enable_patch(&patch);
+}
+
+static void __exit lp_exit(void)
+{
+}
+
+module_init(lp_init);
+module_exit(lp_exit);
+MODULE_LICENSE("GPL");
+MODULE_INFO(livepatch, "Y");
