@@ -228,7 +228,7 @@ fn context(plan: &Plan, kbuild: &Kbuild) -> Result<Context> {
     external.extra_symbols = flags::extra_symbols(&makefiles, &plan.variables)?;
     // Ordinary modules can do without the kernel's symbols.
     let origin = Origin::of_kernel(&tree.objtree, &plan.choice).and_then(|mut origin| {
-        origin.drop_stale_list(plan.quiet);
+        origin.drop_doubtful_list(plan.quiet);
         origin.make_list(Some(&plan.state.directory()), plan.quiet)?;
         Ok(origin)
     });
@@ -335,7 +335,7 @@ fn convert(plan: &Plan) -> Result<Exit> {
     let mut watch = Watch::begin()?;
     // Each is converted or as it was: a signal waits until all are.
     let origin = match (&plan.external, plan.state.context()?) {
-        (Some(_), Some(context)) => Origin::of_external(&context)?,
+        (Some(_), Some(context)) => Origin::of_external(&context, plan.quiet)?,
         _ => Origin::of_tree(root)?,
     };
     convert::convert_tree(root, &modules, &origin, plan.conversion.keep_module_exports, plan.quiet)?;

@@ -156,7 +156,9 @@ fn listed(options: &Options, arguments: &ConvertArgs, start: &Path) -> Result<Ex
         return Ok(Exit::Done);
     }
     let mut watch = Watch::begin()?;
-    convert_tree(&objtree, &modules, &Origin::of_tree(&objtree)?, keep, options.quiet)?;
+    let mut origin = Origin::of_tree(&objtree)?;
+    origin.drop_doubtful_list(options.quiet);
+    convert_tree(&objtree, &modules, &origin, keep, options.quiet)?;
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
 }
 

@@ -11,6 +11,7 @@ use crate::convert;
 use crate::elf::image::Image;
 use crate::external::context::Context;
 use crate::external::{self, External};
+use crate::installed::cache;
 use crate::livepatch::special;
 use crate::make::makeflags;
 use crate::modpost::{self, Beyond, Verdict};
@@ -21,6 +22,7 @@ use crate::symbols::modules;
 use crate::symbols::objects::Vmlinux;
 use crate::symbols::origin::Origin;
 use crate::symbols::output::{self, Written};
+use crate::symbols::seal::Seal;
 use crate::terminal;
 use crate::tree::config::Config;
 use crate::tree::era::{Kbuild, Method, Modpost};
@@ -272,7 +274,10 @@ pub fn inputs(
 /// A list cannot be written; it is as it was then.
 pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
     output::replace(&objtree.join("modules.livepatch"), &state.temporary(), &[map.livepatch_list()])?;
-    output::replace(&objtree.join("Symbols.list"), &state.temporary(), &map.parts)
+    let written = output::replace(&objtree.join("Symbols.list"), &state.temporary(), &map.parts)?;
+    // Each time, also if the map is the same: it tells when that was found.
+    fs::write(state.seal(), format!("{}\n", Seal::of_parts(&map.parts)))?;
+    Ok(written)
 }
 
 /// Names the modules that should be livepatches.
@@ -310,8 +315,11 @@ fn resolved_with(context: &Context) -> Result<String> {
         }
     };
     match &context.kernel_list {
-        // The map of an installed kernel is made anew when one of its files changes.
-        Some(list) => add(list),
+        // The map of an installed kernel is made anew when one of its files changes, but it may turn out the same.
+        Some(list) => {
+            add(list);
+            text.push_str(&cache::made_of(list).unwrap_or_default());
+        }
         None if context.problem.is_none() => {
             let origin = Origin::of_kernel(&context.objtree, &context.choice)?;
             origin.objects.vmlinux.iter().for_each(|vmlinux| add(vmlinux.file()));

@@ -81,6 +81,11 @@ impl State {
         self.file("report")
     }
 
+    /// What Symbols.list was when the map was made last ([`crate::symbols::seal`]); its time is that of the map.
+    pub fn seal(&self) -> PathBuf {
+        self.file("seal")
+    }
+
     /// Where a list is written before it is renamed.
     pub fn temporary(&self) -> PathBuf {
         self.file("list.tmp")

@@ -7,6 +7,7 @@
 //! - [`list`]: searches a Symbols.list; [`exports`]: reads Module.symvers
 //! - [`sources`]: where given symbols are defined, and at which position
 //! - [`output`]: writes a list so that it is never half there, and not at all if it has not changed
+//! - [`seal`]: whether a list is still what was written
 
 pub mod exports;
 pub mod flags;
@@ -16,4 +17,5 @@ pub mod modules;
 pub mod objects;
 pub mod origin;
 pub mod output;
+pub mod seal;
 pub mod sources;

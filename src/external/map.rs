@@ -91,7 +91,11 @@ impl Prepared {
         }
         let text = match &context.kernel_list {
             Some(list) => fs::read(list)?,
-            None => Origin::of_kernel(&context.objtree, &context.choice)?.map_text()?,
+            None => {
+                let mut origin = Origin::of_kernel(&context.objtree, &context.choice)?;
+                origin.drop_doubtful_list(true);
+                origin.map_text()?
+            }
         };
         let first = format!("{FORMAT}\n");
         let Some(objects) = text.strip_prefix(first.as_bytes()) else {

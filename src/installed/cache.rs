@@ -1,7 +1,8 @@
 //! The map of an installed kernel, made once and kept below XDG_CACHE_HOME, in a directory named by the kernel's
 //! build ID: a distribution's 4,000 packed modules take a while to read.
 //!
-//! Beside each map lies what it was made of, file by file with size and time: if that has changed, it is made anew.
+//! Beside each map lies what it was made of, file by file with size and times, and the map's own length and hash: if any
+//! of that has changed, it is made anew. What another user has put there is not looked at.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -18,16 +19,22 @@ use crate::symbols::map::{Inputs, Map};
 use crate::symbols::modules::Module;
 use crate::symbols::objects::{Objects, Vmlinux};
 use crate::symbols::output;
+use crate::symbols::seal::Seal;
 use crate::terminal;
 
 /// The first line of what a map was made of. Another one for another way to make maps.
-const MADE_OF: &str = "klpbuild-cache 1";
+const MADE_OF: &str = "klpbuild-cache 2";
 
 /// Where maps are kept: XDG_CACHE_HOME, or `.cache` in the home directory. None if there is neither.
 pub fn directory() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
     Some(base.join("klpbuild"))
+}
+
+/// What lies beside a map that is kept and changes when one of its objects does; nothing for another list.
+pub fn made_of(list: &Path) -> Option<String> {
+    fs::read_to_string(list.with_file_name("made-of")).ok()
 }
 
 /// Removes all maps that are kept; true if there were any.
@@ -50,11 +57,14 @@ impl Kernel {
         let vmlinux = self.expect_vmlinux()?;
         let kept = directory().map(|directory| directory.join(self.key()));
         let places: Vec<&Path> = kept.as_deref().into_iter().chain(fallback).collect();
-        for place in &places {
-            let list = place.join("Symbols.list");
-            let livepatches = fs::read_to_string(place.join("modules.livepatch")).unwrap_or_default();
-            let made_of = self.made_of(vmlinux.file(), objects, &livepatches)?;
-            if list.is_file() && fs::read_to_string(place.join("made-of")).is_ok_and(|text| text == made_of) {
+        for place in places.iter().filter(|place| is_own(place)) {
+            let [list, livepatches, note] = files(place);
+            let listed = fs::read_to_string(&livepatches).unwrap_or_default();
+            let made_of = self.made_of(vmlinux.file(), objects, &listed)?;
+            // A file that cannot be read has no seal.
+            let sealed =
+                || Some(sealed(&made_of, &Seal::of_file(&list).ok()?, &Seal::of_file(&livepatches).ok()?));
+            if fs::read_to_string(note).is_ok_and(|text| sealed().is_some_and(|sealed| text == sealed)) {
                 return Ok(list);
             }
         }
@@ -112,9 +122,14 @@ impl Kernel {
         let modules = objects.files().filter(|(name, _)| !livepatches.contains(name.as_str()));
         for file in std::iter::once(vmlinux.to_path_buf()).chain(modules.map(|(_, file)| file)) {
             let meta = fs::metadata(&file)?;
-            // Files of /proc have no time of their own.
-            let time = if meta.len() == 0 { 0 } else { meta.mtime() };
-            writeln!(text, "{} {time} {}", meta.len(), file.display())?;
+            // Files of /proc have no times of their own. Packages give theirs the time of their last change: a second
+            // build may have the same, but not be written at the same moment.
+            let times = match meta.len() {
+                0 => [0; 4],
+                _ => [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()],
+            };
+            let times = times.map(|time| time.to_string()).join(" ");
+            writeln!(text, "{} {times} {}", meta.len(), file.display())?;
         }
         Ok(text)
     }
@@ -131,17 +146,34 @@ impl Kernel {
     }
 }
 
+/// The map, the list of livepatches, and the note on them in a directory.
+fn files(place: &Path) -> [PathBuf; 3] {
+    ["Symbols.list", "modules.livepatch", "made-of"].map(|name| place.join(name))
+}
+
+/// The note on a map: what it is made of, and what it is.
+fn sealed(made_of: &str, list: &Seal, livepatches: &Seal) -> String {
+    format!("{made_of}Symbols.list {list}\nmodules.livepatch {livepatches}\n")
+}
+
+/// Whether what lies in a directory was put there by the user that runs this, or by root.
+fn is_own(place: &Path) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    files(place).iter().all(|file| fs::metadata(file).is_ok_and(|meta| [user, 0].contains(&meta.uid())))
+}
+
 fn keep(place: &Path, map: &Map, made_of: &str) -> Result<PathBuf> {
     fs::create_dir_all(place)?;
-    let (list, note) = (place.join("Symbols.list"), place.join("made-of"));
+    let [list, livepatches, note] = files(place);
     // While the map is written, the note must not vouch for it.
     if note.exists() {
         fs::remove_file(&note)?;
     }
+    let listed = map.livepatch_list();
+    let sealed = sealed(made_of, &Seal::of_parts(&map.parts), &Seal::of_parts(&[&listed]));
     output::replace(&list, &output::beside(&list), &map.parts)?;
-    let livepatches = place.join("modules.livepatch");
-    output::replace(&livepatches, &output::beside(&livepatches), &[map.livepatch_list()])?;
-    output::replace(&note, &output::beside(&note), &[made_of])?;
+    output::replace(&livepatches, &output::beside(&livepatches), &[listed])?;
+    output::replace(&note, &output::beside(&note), &[sealed])?;
     ensure!(list.is_file(), "{} is gone", list.display());
     Ok(list)
 }

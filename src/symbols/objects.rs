@@ -1,8 +1,10 @@
 //! The files in which symbols are looked up: vmlinux, or a list of its symbols, and modules with their
 //! debugging information.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
@@ -67,6 +69,7 @@ pub struct Objects {
     /// vmlinux, if there is anything to tell its symbols.
     pub vmlinux: Option<Vmlinux>,
     modules: BTreeMap<String, Files>,
+    unlisted: BTreeSet<String>,
 }
 
 impl Objects {
@@ -75,7 +78,7 @@ impl Objects {
     /// # Errors
     /// The list of modules cannot be read.
     pub fn of_tree(objtree: &Path, srctree: Option<&Path>) -> Result<Objects> {
-        let mut objects = Objects { vmlinux: Vmlinux::of_tree(objtree), modules: BTreeMap::new() };
+        let mut objects = Objects { vmlinux: Vmlinux::of_tree(objtree), ..Objects::default() };
         let kbuild = srctree.and_then(|tree| Kbuild::detect(tree).ok());
         let kind = match &kbuild {
             Some(kbuild) => kbuild.era.modules(),
@@ -107,6 +110,34 @@ impl Objects {
     /// debugging information.
     pub fn add_installed(&mut self, name: String, file: PathBuf, debug: Vec<PathBuf>) {
         self.modules.insert(name, Files::Installed { file, debug });
+    }
+
+    /// Says which modules the map of symbols that goes with these objects does not have: they are read in any case.
+    pub fn set_unlisted(&mut self, is_unlisted: impl Fn(&String) -> bool) {
+        self.unlisted = self.modules.keys().filter(|name| is_unlisted(name)).cloned().collect();
+    }
+
+    /// The run-time names of the modules that the map of symbols does not have.
+    pub fn unlisted(&self) -> impl Iterator<Item = &String> {
+        self.unlisted.iter()
+    }
+
+    /// The file that was changed last of those that a map is made of: vmlinux, which `is_installed` or was built, and
+    /// the modules as they are before modpost.
+    pub fn newest(&self, is_installed: bool) -> Option<(PathBuf, SystemTime)> {
+        let vmlinux = self.vmlinux.iter().map(|vmlinux| (vmlinux.file().to_path_buf(), is_installed));
+        let modules = self.modules.values().map(|files| match files {
+            Files::Built { root, module, prelink } => (module.object(root, prelink.as_deref()), false),
+            Files::Installed { file, .. } => (file.clone(), true),
+        });
+        let changed = |(file, is_installed): (PathBuf, bool)| {
+            let meta = fs::metadata(&file).ok()?;
+            // Packages set the times of their files back.
+            let written = Duration::from_secs(meta.ctime().try_into().unwrap_or(0));
+            let written = SystemTime::UNIX_EPOCH + if is_installed { written } else { Duration::ZERO };
+            Some((file, meta.modified().ok()?.max(written)))
+        };
+        vmlinux.chain(modules).filter_map(changed).max_by_key(|(_, time)| *time)
     }
 
     /// The run-time names of the modules.

@@ -1,6 +1,7 @@
 //! Whose symbols: those of the kernel in an object tree, of an installed kernel that someone else built, or of
 //! either with external modules beside it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -13,6 +14,7 @@ use crate::state::State;
 use crate::symbols::map::Map;
 use crate::symbols::modules::{self, ListKind};
 use crate::symbols::objects::{Objects, Vmlinux};
+use crate::symbols::seal::Seal;
 use crate::terminal;
 use crate::tree;
 use crate::tree::era::Kbuild;
@@ -104,11 +106,12 @@ impl Origin {
     ///
     /// # Errors
     /// As [`Origin::of_kernel`]; or a list of modules cannot be read.
-    pub fn of_external(context: &Context) -> Result<Origin> {
+    pub fn of_external(context: &Context, quiet: bool) -> Result<Origin> {
         let mut origin = Origin::of_kernel(&context.objtree, &context.choice)?;
-        origin.drop_stale_list(true);
+        origin.drop_doubtful_list(quiet);
         let Some(external) = &context.external else { return Ok(origin) };
         let kind = Kbuild::detect(&context.srctree)?.era.modules();
+        let kernels: BTreeSet<String> = origin.objects.names().cloned().collect();
         for directory in external.extra_directories() {
             let all = external.list_extra(&directory, kind)?;
             origin.objects.add_built(&directory, all, None);
@@ -122,7 +125,13 @@ impl Origin {
             let own = [external.output.join("Module.symvers")];
             origin.symvers.extend(external.extra_symvers().chain(own).filter(|path| path.is_file()));
         }
-        origin.list = Some(external.output.join("Symbols.list")).filter(|list| list.is_file());
+        let kernel_list = origin.list.replace(external.output.join("Symbols.list"));
+        origin.list = origin.list.filter(|list| list.is_file());
+        origin.drop_doubtful_list(quiet);
+        if origin.list.is_none() {
+            origin.list = kernel_list;
+            origin.objects.set_unlisted(|name| !kernels.contains(name));
+        }
         Ok(origin)
     }
 
@@ -159,6 +168,7 @@ impl Origin {
             },
             (None, None) => Origin::around(start, &choice, file)?,
         };
+        origin.drop_doubtful_list(false);
         if arguments.symbols.is_none()
             && let Err(error) = origin.make_list(None, false)
         {
@@ -179,7 +189,7 @@ impl Origin {
         };
         let is_chosen = *choice != Choice::default();
         let choice = if is_chosen { choice.clone() } else { context.choice.clone() };
-        Ok(Some(Origin::of_external(&Context { choice, ..context })?))
+        Ok(Some(Origin::of_external(&Context { choice, ..context }, false)?))
     }
 
     /// What klpbuild has built in `start`, or else in a directory that the module `file` lies in: a module is seen with
@@ -256,13 +266,36 @@ impl Origin {
         Ok(())
     }
 
-    /// Leaves a map out that is older than the vmlinux beside it, which a plain make may have linked since.
-    pub fn drop_stale_list(&mut self, quiet: bool) {
-        let modified = |path: &Path| fs_err::metadata(path).and_then(|meta| meta.modified()).ok();
-        let vmlinux = self.objects.vmlinux.as_ref().map(Vmlinux::file).and_then(modified);
-        if self.list.as_deref().and_then(modified) < vmlinux && self.list.take().is_some() && !quiet {
-            terminal::say("the kernel's Symbols.list is older than its vmlinux: its symbols are read anew");
+    /// Leaves out a map that cannot be believed ([`Origin::doubt`]); its objects are read in its place.
+    pub fn drop_doubtful_list(&mut self, quiet: bool) {
+        let Some((list, doubt)) = self.list.as_ref().and_then(|list| Some((list, self.doubt(list)?))) else {
+            return;
+        };
+        if !quiet {
+            terminal::say_once(format_args!(
+                "{} {doubt}: the symbols are read anew (klpbuild symbols makes it again)",
+                list.display()
+            ));
         }
+        self.list = None;
+    }
+
+    /// Why a map that klpbuild left in a tree, or beside external modules, is not to be believed: it is not what was
+    /// written, or an object has changed since it was made, as a plain make may do.
+    fn doubt(&self, list: &Path) -> Option<String> {
+        let seal = State::at(list.parent()?).seal();
+        let made = if seal.is_file() { &seal } else { list };
+        if let Ok(text) = fs_err::read_to_string(&seal)
+            && Seal::of_file(list).map_or(true, |now| text != format!("{now}\n"))
+        {
+            return Some("is not what klpbuild wrote there".to_owned());
+        }
+        let made = fs_err::metadata(made).and_then(|meta| meta.modified()).ok()?;
+        let (file, changed) = self.objects.newest(self.installed.is_some())?;
+        // Without a seal, it is not known when the map was made: it is left alone where it comes out the same.
+        let is_telling =
+            seal.is_file() || self.objects.vmlinux.as_ref().is_some_and(|own| own.file() == file);
+        (is_telling && changed > made).then(|| format!("is older than {}", file.display()))
     }
 
     /// Sees that there is something to tell the kernel's symbols.

@@ -198,7 +198,8 @@ impl Sources {
         let mut objects: Vec<String> = match &hits {
             Some(hits) => {
                 let named = hits.names.values().flatten().map(|(object, _)| object.clone());
-                named.collect::<BTreeSet<String>>().into_iter().collect()
+                let named: BTreeSet<String> = named.chain(modules.unlisted().cloned()).collect();
+                named.into_iter().collect()
             }
             None => std::iter::once(VMLINUX.to_owned()).chain(modules.names().cloned()).collect(),
         };

@@ -14,12 +14,12 @@ const MODULES: &str = "root/lib/modules/9.0-mini/kernel";
 const DEBUG: &str = "root/usr/lib/debug/boot/vmlinux-9.0-mini";
 
 /// A kernel of the last era, taken apart: `headers` has what modules are built with, `root` what is installed.
-struct Distribution {
-    space: Space,
+pub(crate) struct Distribution {
+    pub(crate) space: Space,
 }
 
 impl Distribution {
-    fn install() -> Distribution {
+    pub(crate) fn install() -> Distribution {
         let space = external::space("era-c");
         // A module that is defined by two source files, and one whose symbols nobody exports.
         space
@@ -48,7 +48,7 @@ impl Distribution {
     }
 
     /// klpbuild in the module's directory, with a cache of its own.
-    fn klpbuild(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn klpbuild(&self, arguments: &[&str]) -> Ran {
         let mut command = self.space.command(Space::program());
         command.current_dir(self.space.path("ext")).env("KDIR", self.space.path("headers"));
         let path = format!("{}:{}", self.space.path("bin").display(), std::env::var("PATH").unwrap());
@@ -56,12 +56,12 @@ impl Distribution {
         Ran::of(command.arg("--sysroot").arg(self.space.path("root")).output().unwrap())
     }
 
-    fn cached(&self) -> Vec<PathBuf> {
+    pub(crate) fn cached(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.space.path("cache/klpbuild")) else { return Vec::new() };
         entries.map(|entry| entry.unwrap().path()).collect()
     }
 
-    fn converted(&self) -> bool {
+    pub(crate) fn converted(&self) -> bool {
         let nm = Command::new("nm").arg(self.space.path("ext/lp-ext.ko")).output().unwrap();
         String::from_utf8_lossy(&nm.stdout).contains(" .klp.sym.vmlinux.hidden_counter,0\n")
     }

@@ -19,6 +19,7 @@
 //! - [`mutations`]: damaged livepatches, objects and lists
 //! - [`installed`]: kernels that someone else built
 //! - [`kallsyms`]: symbols that kallsyms leaves out
+//! - [`kept`]: maps that are kept are believed only as they were written
 //! - [`layers`]: each third-party interface has one place
 
 #![allow(
@@ -36,6 +37,7 @@ mod golden;
 mod header;
 mod installed;
 mod kallsyms;
+mod kept;
 mod layers;
 mod lookup;
 mod map;
