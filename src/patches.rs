@@ -57,9 +57,10 @@ macro_rules! series {
 }
 
 /// All series, the newest kernels' first.
-pub const ALL: [Series; 4] = [
+pub const ALL: [Series; 5] = [
     series!("from-6.1", "6.1 and later", ModpostFirst),
-    series!("from-5.8", "5.8 to 6.0", ModulesOrder),
+    series!("from-5.19", "5.19 to 6.0", ModulesOrder),
+    series!("from-5.8", "5.8 to 5.18", ModulesOrder),
     series!("from-5.3", "5.3 to 5.7", ModulesOrder),
     series!("up-to-5.2", "up to 5.2", ModverDir),
 ];
@@ -115,7 +116,7 @@ impl Series {
 }
 
 impl Change {
-    /// Adds what one patch does. One that is for a file which newer kernels have no more is left out.
+    /// Adds what one patch does, but for files that a tree can do without.
     fn add(&mut self, tree: &Path, text: &str, back: bool) -> Result<std::result::Result<(), String>> {
         for file in PatchSet::parse(text, ParseOptions::gitdiff()) {
             let file = file.context("a patch of klpbuild's own cannot be read")?;
@@ -135,7 +136,7 @@ impl Change {
                     (now.clone(), now)
                 }
             };
-            if now.is_none() && name == OPTIONAL {
+            if now.is_none() && OPTIONAL.contains(&name) {
                 self.files.remove(&path);
                 continue;
             }
@@ -211,8 +212,9 @@ impl Change {
     }
 }
 
-/// A file that kernels have had up to 6.18.
-const OPTIONAL: &str = "Documentation/dontdiff";
+/// Files that some trees lack, and what a patch does to them is needed by nothing else: kernels have had
+/// Documentation/dontdiff up to 6.17, and a tree that was unpacked or copied may have come without .gitignore.
+const OPTIONAL: [&str; 2] = ["Documentation/dontdiff", ".gitignore"];
 
 fn content(path: &Path) -> Result<Content> {
     match fs::read_to_string(path) {
@@ -296,8 +298,18 @@ fn show(tree: Option<&Path>, name: Option<&str>) -> Result<Exit> {
             bail!("name a series (klpbuild patches list), or start klpbuild in a kernel's source tree")
         }
     };
-    series.patches.iter().for_each(|(_, text)| terminal::out(text));
+    for (_, text) in series.patches {
+        if !tree.is_some_and(|tree| is_for_missing_files(tree, text)) {
+            terminal::out(text);
+        }
+    }
     Ok(Exit::Done)
+}
+
+/// Whether all that a patch changes are files that the tree does without: `git am` would stop at it.
+fn is_for_missing_files(tree: &Path, text: &str) -> bool {
+    let names = text.lines().filter_map(|line| line.strip_prefix("+++ b/"));
+    names.into_iter().all(|name| OPTIONAL.contains(&name) && !tree.join(name).exists())
 }
 
 fn check(tree: &Path, quiet: bool) -> Result<Exit> {

@@ -14,6 +14,7 @@
 //! - [`header`]: annotations in C, and what debugging information adds to messages
 //! - [`lookup`]: what `klpbuild lookup` finds
 //! - [`patches`]: `klpbuild patches`, and trees that carry a series of kbuild-patches
+//! - [`series`]: each series on every form of the files that it changes
 //! - [`snippet`]: Makefile.snippet; [`skeleton`]: `klpbuild new`
 //! - [`verify`]: what `klpbuild verify` finds in livepatches that are broken on purpose
 //! - [`mutations`]: damaged livepatches, objects and lists
@@ -45,6 +46,7 @@ mod mutations;
 mod objtree;
 mod patches;
 mod screen;
+mod series;
 mod skeleton;
 mod snippet;
 mod space;

@@ -1,0 +1,147 @@
+//! Every series of kbuild-patches on every form of the files that it changes (`tests/trees/forms`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::space::{Ran, Space};
+
+/// By the first kernel of that form: the series for it, and the rule that comes to convert livepatches.
+const FORMS: [(&str, &str, &str); 14] = [
+    ("4.9", "up-to-5.2", "_modpost: "),
+    ("4.14", "up-to-5.2", "_modpost: "),
+    ("4.19", "up-to-5.2", "_modpost: "),
+    ("5.2", "up-to-5.2", "_modpost: "),
+    ("5.3", "from-5.3", "modules: vmlinux "),
+    ("5.4", "from-5.3", "modules: vmlinux "),
+    ("5.7", "from-5.3", "modules: vmlinux "),
+    ("5.8", "from-5.8", "modules: vmlinux "),
+    ("5.10", "from-5.8", "modules: vmlinux "),
+    ("5.12", "from-5.8", "modules: vmlinux "),
+    ("5.14", "from-5.8", "modules: modules_check"),
+    ("5.19", "from-5.19", "modules: modules_check"),
+    ("6.1", "from-6.1", "modules: modpost"),
+    ("6.18", "from-6.1", "modules: modpost"),
+];
+
+/// The files of a form, by path.
+fn files(form: &str) -> BTreeMap<String, String> {
+    let all = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees/forms")).unwrap();
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    for section in all.split("\n=== ").skip(1) {
+        let (head, text) = section.split_once('\n').unwrap();
+        let (path, forms) = head.split_once(": ").unwrap();
+        if forms.split(' ').any(|name| name == form) {
+            let file = files.entry(path.to_owned()).or_default();
+            file.push_str(text);
+            file.push('\n');
+        }
+    }
+    files
+}
+
+fn tree(form: &str) -> Space {
+    let space = Space::new("odd");
+    for (name, text) in files(form) {
+        let path = space.path("src").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    space
+}
+
+fn patches(space: &Space, arguments: &[&str]) -> Ran {
+    space.klpbuild(&[&["patches"][..], arguments].concat())
+}
+
+/// The rule whose recipe has the line, and the line before it.
+fn rule_and_line_before<'a>(text: &'a str, line: &str) -> (&'a str, &'a str) {
+    let lines: Vec<&str> = text.lines().collect();
+    let at: Vec<usize> = (0..lines.len()).filter(|&at| lines[at].contains(line)).collect();
+    assert_eq!(at.len(), 1, "{text}");
+    let is_rule = |line: &&&str| !line.is_empty() && !line.starts_with(['\t', '#']) && line.contains(": ");
+    (lines[..at[0]].iter().rev().find(is_rule).unwrap(), lines[at[0] - 1])
+}
+
+#[test]
+fn each_form_has_a_series_that_fits() {
+    for (form, series, rule) in FORMS {
+        let space = tree(form);
+        let before = space.files("src", "");
+        let check = patches(&space, &["check"]).ok().stdout;
+        assert!(check.starts_with(&format!("klpbuild: {series} (")), "{form}: {check}");
+        let list = patches(&space, &["list"]).ok().stdout;
+        assert_eq!(list.matches("fits this tree").count(), 1, "{form}: {list}");
+
+        patches(&space, &["apply"]).ok();
+        let text = |name: &str| space.read(&format!("src/{name}"));
+        let converting = if series == "up-to-5.2" { "scripts/Makefile.modpost" } else { "Makefile" };
+        let makefile = text(converting);
+        let (found, before_it) = rule_and_line_before(&makefile, "Makefile.klp klp_convert");
+        assert!(found.starts_with(rule), "{form}: {found}");
+        let expected = match series {
+            "up-to-5.2" => "_modpost: ",
+            "from-6.1" => "\t$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.modfinal",
+            _ => "\t$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.modpost",
+        };
+        assert!(before_it.starts_with(expected), "{form}: {before_it}");
+        let modpost = text("scripts/mod/modpost.c");
+        let defined = modpost.find("static bool is_livepatch(").unwrap();
+        assert!(defined < modpost.find("static void read_symbols(").unwrap(), "{form}");
+        assert!(modpost.contains("mod->is_livepatch = is_livepatch(modname, "), "{form}");
+        // No symbol of a livepatch comes as far as modpost's complaint; one that is found is looked at further.
+        let spared = modpost.find("if (mod->is_livepatch").unwrap();
+        assert!(spared < modpost.find("undefined(s)").unwrap(), "{form}");
+        let condition = modpost[..spared].lines().rev().nth(1).unwrap_or_default();
+        let itself = modpost[spared..].lines().next().unwrap_or_default();
+        assert!([condition, itself].iter().any(|line| line.contains("!exp")), "{form}: {condition}{itself}");
+        let marks = text("scripts/Makefile.build");
+        let times = if series == "up-to-5.2" { 2 } else { 1 };
+        let words =
+            if series == "up-to-5.2" { "$(call cmd,klp_mark)" } else { "touch,rm -f) $(@:.mod=.livepatch)" };
+        assert_eq!(marks.matches(words).count(), times, "{form}: {marks}");
+        assert!(text("samples/livepatch/Makefile").contains("\nLIVEPATCH_livepatch-shadow-fix1.o := y\n"));
+        assert!(text("Makefile").contains("\nklpclean:\n"), "{form}");
+
+        patches(&space, &["revert"]).ok();
+        assert!(space.files("src", "") == before, "{form}");
+    }
+}
+
+/// What git makes of the patches is what klpbuild makes of them.
+#[test]
+fn git_takes_each_series_as_klpbuild_does() {
+    for (form, _, _) in FORMS {
+        let space = tree(form);
+        fs::write(space.path("series.mbox"), patches(&space, &["show"]).ok().stdout).unwrap();
+        let script = "export GIT_CONFIG_GLOBAL=/dev/null; git init -q . && git add -A -f &&
+            git -c user.name=t -c user.email=t@t commit -qm base &&
+            git -c user.name=t -c user.email=t@t am -q ../series.mbox && rm -rf .git";
+        space.sh(script).ok();
+        let by_git = space.files("src", "");
+        patches(&space, &["revert"]).ok();
+        patches(&space, &["apply"]).ok();
+        let ours = space.files("src", "");
+        let differs = |name: &&String| ours.get(*name) != by_git.get(*name);
+        assert_eq!(by_git.keys().chain(ours.keys()).find(differs), None, "{form}");
+    }
+}
+
+/// Some trees have come without files that kernels have, and that nothing else depends on.
+#[test]
+fn a_tree_may_lack_what_only_tidies() {
+    for (form, series, _) in [FORMS[0], FORMS[9]] {
+        let space = tree(form);
+        for name in [".gitignore", "Documentation/dontdiff"] {
+            fs::remove_file(space.path("src").join(name)).unwrap();
+        }
+        let before = space.files("src", "");
+        patches(&space, &["apply"]).ok();
+        assert!(!space.path("src/.gitignore").exists() && space.path("src/scripts/Makefile.klp").exists());
+        assert!(patches(&space, &["check"]).ok().stdout.contains(&format!("{series} (")));
+        patches(&space, &["revert"]).ok();
+        assert!(space.files("src", "") == before);
+        let shown = patches(&space, &["show"]).ok().stdout;
+        assert!(shown.contains("\nSubject: [PATCH 4/5] ") && !shown.contains("\nSubject: [PATCH 5/5] "));
+    }
+}
