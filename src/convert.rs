@@ -32,6 +32,8 @@ use crate::symbols::origin::Origin;
 use crate::symbols::output;
 use crate::symbols::sources::{Sources, named as sources};
 use crate::terminal;
+use crate::tree::kernel::Kernel;
+use crate::verify;
 
 /// What may differ from one conversion to the next.
 #[derive(Debug, Clone, Copy, Default)]
@@ -105,7 +107,21 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
         return Ok(Outcome::Unchanged);
     }
     rewrite::rewrite(&mut image, &decided, placed, !has_mark)?;
-    Ok(Outcome::Converted { bytes: image.to_bytes()?, relocations, notes })
+    Ok(Outcome::Converted { bytes: written(&image, &decided.kernel)?, relocations, notes })
+}
+
+/// The bytes of a finished livepatch, read again: it is what was meant, and keeps the rules.
+fn written(image: &Image, kernel: &Kernel) -> Result<Vec<u8>> {
+    const BROKEN: &str = "the file as it is cannot be converted to one that the kernel takes: link it again (delete the \
+                          .ko, and build); nothing is written";
+    let bytes = image.to_bytes()?;
+    let again = Image::parse(&bytes).context(BROKEN)?;
+    if let Some(difference) = image.difference(&again) {
+        bail!("{BROKEN}: {difference}");
+    }
+    let faults = verify::faults_of_form(&again, kernel);
+    ensure!(faults.is_empty(), "{BROKEN}:\n{}", faults.join("\n"));
+    Ok(bytes)
 }
 
 /// Whether an object has livepatch symbols already (R14).

@@ -2,13 +2,15 @@
 //!
 //! - here: names of the symbol table and `.modinfo`, for the map
 //! - [`definitions`]: where given names are defined in an object, with all that its symbol table says
-//! - [`image`]: a module as a whole, to be looked at and changed; [`mod@write`]: a file made of it again
+//! - [`image`]: a module as a whole, to be looked at and changed; [`consistent`]: whether its parts fit together;
+//!   [`mod@write`]: a file made of it again
 //! - [`notes`]: build IDs and banners, and what kind of program a file is; [`memory`]: bytes by their address
 //!
 //! For the map and for definitions only the headers, the symbol table with its strings, and `.modinfo` are
 //! read: memory does not grow with the size of the file. Files are read, not mapped, because make may still
 //! be writing others. Nothing in a file is trusted: whatever does not fit is an error that names the file.
 
+pub mod consistent;
 pub mod definitions;
 pub mod image;
 pub mod lines;

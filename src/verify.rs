@@ -22,6 +22,7 @@ use crate::symbols::exports;
 use crate::symbols::objects::Vmlinux;
 use crate::symbols::sources::{self, Sources};
 use crate::terminal;
+use crate::tree::kernel::Kernel;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -118,6 +119,14 @@ pub fn verify(image: &Image, sources: &Sources) -> Result<Vec<Finding>> {
     let mut findings = findings.0;
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     Ok(findings)
+}
+
+/// What the file itself shows to be wrong with a finished livepatch (the errors of [`form`]), in words.
+pub fn faults_of_form(image: &Image, kernel: &Kernel) -> Vec<String> {
+    let mut findings = Findings::default();
+    form::check(image, Patch::read(image).as_ref(), kernel, &mut findings);
+    let errors = findings.0.iter().filter(|finding| finding.level == Level::Error);
+    errors.map(|finding| format!("{}: {} ({})", finding.place, finding.message, finding.rule)).collect()
 }
 
 /// Sources that can tell whether a livepatch is correct.

@@ -89,6 +89,9 @@ fn update_modinfo(image: &mut Image, decided: &Decided, placed: &Placed, add_mar
         shorten_depends(&mut section.data, &freed);
     }
     if add_mark {
+        if section.data.last().is_some_and(|&last| last != 0) {
+            section.data.push(0);
+        }
         section.data.extend_from_slice(b"livepatch=Y\0");
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! A relocatable object (`.o`, `.ko`) as a whole, to be looked at and changed: each section, symbol and
 //! relocation. [`super::write`] makes a file of it again.
 //!
-//! Whatever does not fit together is refused when the image is read, so that indices can be relied on later:
-//! each relocation's symbol, each section's link and each symbol's section exists.
+//! Whatever does not fit together is refused when the image is read ([`super::consistent`]), so that indices can be
+//! relied on later: each relocation's symbol and place, each section's link and each symbol's section exists.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -529,7 +529,7 @@ where
     }
     let shstrtab = header.shstrndx(endian, data).map_err(fault)? as usize;
     ensure!(shstrtab < sections.len() && strtab < sections.len(), "its string tables are not there");
-    Ok(Image {
+    let image = Image {
         header: raw::FileHeader::from_raw(endian, header),
         endian,
         is_64: header.is_type_64(),
@@ -539,5 +539,7 @@ where
         strtab,
         shstrtab,
         is_signed: data.ends_with(SIGNATURE),
-    })
+    };
+    image.expect_consistency()?;
+    Ok(image)
 }

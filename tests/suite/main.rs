@@ -33,6 +33,7 @@
 
 mod build;
 mod convert;
+mod damaged;
 mod external;
 mod golden;
 mod header;
