@@ -98,6 +98,15 @@ pub enum Command {
     /// Run by the makefile fragment between compilation and modpost
     #[command(hide = true)]
     Hook,
+    /// Run by klpbuild: COMMAND, which ends when its parent does
+    #[command(hide = true)]
+    Tied {
+        /// The process that it is tied to.
+        parent: u32,
+        /// The program and its arguments.
+        #[arg(required = true, last = true)]
+        command: Vec<std::ffi::OsString>,
+    },
 }
 
 /// Options of every subcommand.

@@ -113,5 +113,6 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Doctor(args) => doctor::doctor(options, args),
         Command::Patches { command } => patches::patches(options, command),
         Command::Hook => hook::run().map(|()| Exit::Done),
+        Command::Tied { parent, command } => processes::become_tied(*parent, command).map(|()| Exit::Done),
     }
 }

@@ -1,17 +1,42 @@
 //! The processes below this one: what make is at, and what a stopped make leaves behind.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Result, bail};
 use regex::bytes::Regex;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, getppid, kill_process, set_child_subreaper,
+    set_parent_process_death_signal, wait,
+};
 
 use crate::kbuild::{Line, classify};
 
 /// Has processes whose parents ended handed over to this one, so that none escapes.
 pub fn adopt_orphans() {
     let _ = set_child_subreaper(Some(getpid()));
+}
+
+/// Becomes `command`, a program with its arguments, which the system ends as soon as `parent` has ended, however that
+/// came about (PR_SET_PDEATHSIG: it outlives the change of programs, but no fork, so that `parent` cannot set it for
+/// its child). Comes back only with an error.
+///
+/// # Errors
+/// The parent is gone already, or there is no such program.
+pub fn become_tied(parent: u32, command: &[OsString]) -> Result<()> {
+    let Some((program, arguments)) = command.split_first() else { bail!("no program is named") };
+    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot tie a program to klpbuild")?;
+    // It may have ended before that.
+    let is_there = getppid().is_some_and(|pid| u32::try_from(pid.as_raw_nonzero().get()) == Ok(parent));
+    if !is_there {
+        bail!("the klpbuild that started this is gone");
+    }
+    let error = Command::new(program).args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {}", program.to_string_lossy()))
 }
 
 /// Ends all descendants that are still there after make has ended: with SIGTERM, and a second later with

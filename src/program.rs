@@ -2,7 +2,7 @@
 //! names duct.
 
 use std::fmt;
-use std::io::{BufRead as _, BufReader, PipeReader};
+use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -22,6 +22,7 @@ pub struct Program {
     environment: Vec<(String, Option<String>)>,
     /// What to look into if it cannot be started.
     hint: &'static str,
+    is_tied: bool,
 }
 
 /// What a short-lived program printed.
@@ -51,6 +52,7 @@ impl Program {
             arguments: Vec::new(),
             environment: Vec::new(),
             hint,
+            is_tied: false,
         };
         program.env("LC_ALL", "C");
         program
@@ -80,8 +82,24 @@ impl Program {
         self
     }
 
+    /// Has the program end with klpbuild, even where SIGKILL leaves klpbuild no time to end it: it is started through
+    /// [`crate::processes::become_tied`].
+    pub fn tie(&mut self) -> &mut Program {
+        self.is_tied = true;
+        self
+    }
+
     fn expression(&self) -> duct::Expression {
-        let mut expression = duct::cmd(&self.name, &self.arguments).dir(&self.directory).unchecked();
+        let command = if self.is_tied {
+            // This very program, even if another has taken its place on the disk.
+            let parent = std::process::id().to_string();
+            let tied = ["tied", &parent, "--", &self.name];
+            let arguments = tied.into_iter().chain(self.arguments.iter().map(String::as_str));
+            duct::cmd("/proc/self/exe", arguments)
+        } else {
+            duct::cmd(&self.name, &self.arguments)
+        };
+        let mut expression = command.dir(&self.directory).unchecked();
         for (name, value) in &self.environment {
             expression = match value {
                 Some(value) => expression.env(name, value),
@@ -104,6 +122,17 @@ impl Program {
         // The expression holds a copy of the pipe's writing end: it must be gone before reading begins.
         let handle = self.expression().stdin_null().stderr_to_stdout().stdout_file(writer).start();
         Ok((Running { handle: self.described(handle)? }, reader))
+    }
+
+    /// Starts the program as [`Program::start`] does, with an input.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn start_with_input(&self) -> Result<(Running, PipeReader, PipeWriter)> {
+        let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
+        let (input, words) = std::io::pipe().context("cannot make a pipe")?;
+        let expression = self.expression().stdin_file(input).stderr_to_stdout().stdout_file(writer);
+        Ok((Running { handle: self.described(expression.start())? }, reader, words))
     }
 
     /// Runs the program on the terminal as it is.
