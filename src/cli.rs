@@ -70,7 +70,9 @@ pub enum Command {
     /// are enabled, and what it prints is compared.
     ///
     /// Each stage is shown with what the kernel logged in it. A panic, an oops, a warning, a hang, and a load
-    /// that the kernel refuses are failures, with exit status 1. --log FILE keeps the guest's whole console.
+    /// that the kernel refuses are failures, with exit status 1. What could not be tried ends with status 2: the guest
+    /// did not come up, QEMU ended by itself, or nothing that the livepatch patches was ever there. --log FILE keeps
+    /// the guest's whole console.
     Try(TryArgs),
     /// Write the skeleton of a livepatch that replaces one function: C file, Makefile and what they include
     ///
@@ -332,10 +334,13 @@ pub struct TryArgs {
     /// The kernel to boot [default: arch/x86/boot/bzImage of the object tree, or /boot/vmlinuz-RELEASE]
     #[arg(long, value_name = "IMAGE")]
     pub kernel: Option<PathBuf>,
+    /// Add words to the guest's kernel command line (for instance module.sig_enforce=1)
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub append: Option<String>,
     /// Where an installed kernel has its symbols.
     #[command(flatten)]
     pub installed: KernelArgs,
-    /// Give up after so long
+    /// Give up after so long, by the host's clock
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub timeout: u64,
     /// The guest's memory [default: 512, and more for big modules]

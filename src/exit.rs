@@ -11,7 +11,7 @@ pub enum Exit {
     /// 1: klpbuild itself found a problem. Its message has been printed already, or is the error that
     /// accompanies this.
     Problem,
-    /// 2: `klpbuild verify` could not check what it was to check.
+    /// 2: `klpbuild verify` could not check what it was to check, or `klpbuild try` could not try it.
     Unchecked,
     /// make failed; klpbuild ends with make's own status (2 for an ordinary build error).
     Make(u8),

@@ -4,17 +4,26 @@
 //! - [`initramfs`]: the guest's files (cpio), with `init.sh`, which goes through the stages
 //! - [`qemu`]: the machine
 //! - [`protocol`]: what the guest says, line by line
-//! - [`report`]: what is made of that, and shown; [`closing`]: what is said if all went well, [`console`]: the
-//!   last words of a kernel that went down
+//! - [`patience`]: how long the guest may take for what
+//! - [`report`]: what is made of that, and shown; [`alarm`]: which lines of the kernel's log are alarms, [`refusal`]:
+//!   why a module was refused
+//! - [`verdict`]: what it all comes to; [`expected`]: the stages that have to be there, [`applied`]: what was
+//!   patched, [`closing`]: what is said if all went well, [`console`]: the last words of a kernel that went down
 
+pub mod alarm;
+pub mod applied;
 pub mod closing;
 pub mod console;
+pub mod expected;
 pub mod initramfs;
 pub mod module;
+pub mod patience;
 pub mod protocol;
 pub mod qemu;
+pub mod refusal;
 pub mod report;
 pub mod request;
+pub mod verdict;
 
 use std::path::Path;
 use std::time::Duration;
@@ -26,10 +35,12 @@ use crate::exit::Exit;
 use crate::signal::{self, Watch};
 use crate::terminal;
 use crate::trial::initramfs::Content;
+use crate::trial::patience::Patience;
 use crate::trial::protocol::Protocol;
 use crate::trial::qemu::{Accel, Machine, Word};
-use crate::trial::report::{End, Report};
+use crate::trial::report::Report;
 use crate::trial::request::Request;
+use crate::trial::verdict::End;
 
 /// How often time-dependent things are looked after.
 const TICK: Duration = Duration::from_millis(100);
@@ -37,10 +48,6 @@ const TICK: Duration = Duration::from_millis(100);
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long the guest may take to shut down.
 const LINGER: Duration = Duration::from_secs(10);
-/// After how many seconds a transition is stuck, unless there is less time for all. The kernel itself pushes those who hold it up every 15 s
-/// (`SIGNALS_TIMEOUT` in kernel/livepatch/transition.c).
-const PATIENCE: u64 = 60;
-
 /// What became of a guest.
 enum Outcome {
     /// It has been tried, or stopped.
@@ -49,12 +56,19 @@ enum Outcome {
     NeverUp(String),
 }
 
-/// Boots the kernel, tries the livepatches in it, and reports.
+/// Boots the kernel, tries the livepatches in it, and reports. What cannot be tried, for want of something or because it
+/// does not fit the kernel, is said and ends in [`Exit::Unchecked`].
 ///
 /// # Errors
-/// It cannot be tried: something is missing, or does not fit the kernel.
+/// The machine at hand fails: no temporary directory, no QEMU process.
 pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
-    let request = Request::resolve(options, arguments)?;
+    let request = match Request::resolve(options, arguments) {
+        Ok(request) => request,
+        Err(error) => {
+            terminal::error(&error);
+            return Ok(Exit::Unchecked);
+        }
+    };
     let choices = Accel::choices(request.accel);
     if options.dry_run {
         for accel in choices.iter().take(1) {
@@ -62,21 +76,27 @@ pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
         }
         return Ok(Exit::Done);
     }
-    let mut watch = Watch::begin()?;
     let directory = tempfile::Builder::new().prefix("klpbuild-").tempdir();
     let directory = directory.context("cannot make a temporary directory (TMPDIR names the place)")?;
     let initramfs = directory.path().join("initramfs.cpio");
+    boot(&request, options, choices, &initramfs)
+}
+
+/// Boots on the first of the `choices` that runs the guest.
+fn boot(request: &Request, options: &Options, choices: &[Accel], initramfs: &Path) -> Result<Exit> {
+    let mut watch = Watch::begin()?;
     let protocol = Protocol::new();
-    content(&request, protocol.token()).write(&initramfs)?;
+    content(request, &protocol).write(initramfs)?;
     for (index, &accel) in choices.iter().enumerate() {
-        let command = qemu::command(&request, accel, &initramfs);
+        let command = qemu::command(request, accel, initramfs);
         if options.verbose {
             terminal::out(format!("{command}\n"));
         }
-        let mut machine = Machine::start(&command, request.log.as_deref())?;
-        let report = Report::new(&request, accel, options.quiet);
+        let machine = Machine::start(&command, request.log.as_deref())?;
+        let report = Report::new(request, accel, options.quiet);
         let has_next = index + 1 < choices.len();
-        match watch_guest(&mut machine, &protocol, report, &mut watch, has_next)? {
+        let guest = Guest { machine, protocol: &protocol, report, has_next };
+        match guest.watch(&mut watch)? {
             Outcome::Over(exit) => return Ok(exit),
             Outcome::NeverUp(_) if options.quiet => {}
             Outcome::NeverUp(why) => terminal::say(format_args!(
@@ -84,15 +104,14 @@ pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
             )),
         }
     }
-    Ok(Exit::Problem)
+    Ok(Exit::Unchecked)
 }
 
-fn content<'a>(request: &'a Request, token: &'a str) -> Content<'a> {
+fn content<'a>(request: &'a Request, protocol: &'a Protocol) -> Content<'a> {
     Content {
         busybox: &request.busybox,
-        token,
-        limit: request.timeout,
-        patience: PATIENCE.min(request.timeout / 2),
+        token: protocol.token(),
+        mark: protocol.mark(),
         command: request.command.as_deref(),
         no_reload: request.no_reload.as_deref(),
         no_unload: request.no_unload.as_deref(),
@@ -102,43 +121,58 @@ fn content<'a>(request: &'a Request, token: &'a str) -> Content<'a> {
     }
 }
 
-/// Listens to a guest until its end. If it is KVM's fault that there is none, something else `has_next` turn.
-fn watch_guest(
-    machine: &mut Machine,
-    protocol: &Protocol,
-    mut report: Report<'_>,
-    watch: &mut Watch,
+/// A guest that runs.
+struct Guest<'a> {
+    machine: Machine,
+    protocol: &'a Protocol,
+    report: Report<'a>,
+    /// Whether something else has its turn if this never comes up.
     has_next: bool,
-) -> Result<Outcome> {
-    let limit = report.limit();
-    let end = loop {
-        let word = machine.listen(TICK)?;
-        if let Some(signal) = watch.received() {
-            terminal::say(format_args!("stopped by {}", signal::name(signal)));
-            return Ok(Outcome::Over(Exit::Signal(signal)));
-        }
-        match word {
-            Word::Line(line) => {
-                for event in protocol.events(&line) {
-                    report.take(event);
-                }
+}
+
+impl Guest<'_> {
+    /// Listens until the end. If it is KVM's fault that there is no guest, something else has its turn.
+    fn watch(mut self, watch: &mut Watch) -> Result<Outcome> {
+        let mut patience = Patience::new(self.report.limit());
+        loop {
+            let word = self.machine.listen(TICK)?;
+            if let Some(signal) = watch.received() {
+                terminal::say(format_args!("stopped by {}", signal::name(signal)));
+                return Ok(Outcome::Over(Exit::Signal(signal)));
             }
-            Word::Nothing => {}
-            Word::Ended if has_next && !report.is_up() => {
-                let why = report.first_word().unwrap_or("QEMU ends at once");
-                return Ok(Outcome::NeverUp(why.to_owned()));
+            if let Word::Line(line) = &word {
+                self.protocol.events(line).into_iter().for_each(|event| self.report.take(event));
             }
-            Word::Ended => break End::Ended,
+            if let Some(why) = self.why_never_up(&word) {
+                return Ok(Outcome::NeverUp(why));
+            }
+            if let Some(end) = self.end(&word) {
+                return Ok(Outcome::Over(verdict::close(self.report, end)));
+            }
+            if let Some(words) = self.report.overdue(&mut patience, self.machine.begin.elapsed()) {
+                self.machine.tell(&words);
+            }
         }
-        if has_next && report.is_silent() && machine.begin.elapsed() > SILENCE {
-            return Ok(Outcome::NeverUp(format!("no word within {} s", SILENCE.as_secs())));
+    }
+
+    fn why_never_up(&self, word: &Word) -> Option<String> {
+        if !self.has_next || self.report.is_up() {
+            return None;
         }
-        if report.is_decided() || report.done().is_some_and(|since| since.elapsed() > LINGER) {
-            break End::Ended;
+        if matches!(word, Word::Ended(_)) {
+            return Some(self.report.first_word().unwrap_or("QEMU ends at once").to_owned());
         }
-        if machine.begin.elapsed() > limit {
-            break End::Hung;
+        let is_silent = self.report.is_silent() && self.machine.begin.elapsed() > SILENCE;
+        is_silent.then(|| format!("no word within {} s", SILENCE.as_secs()))
+    }
+
+    fn end(&self, word: &Word) -> Option<End> {
+        if let Word::Ended(exit) = word {
+            return Some(End::Ended(*exit));
         }
-    };
-    Ok(Outcome::Over(report.close(end)))
+        if self.report.is_decided() || self.report.done().is_some_and(|since| since.elapsed() > LINGER) {
+            return Some(End::Over);
+        }
+        (self.machine.begin.elapsed() > self.report.limit()).then_some(End::Hung)
+    }
 }

@@ -1,21 +1,36 @@
 //! What is said at the end of a trial that went well.
 
+use crate::trial::applied::Applied;
 use crate::trial::module::Module;
 use crate::trial::protocol::When;
 
 /// What was printed by the command, and how it ended.
 pub type Printed = (When, Vec<String>, String);
 
-/// What was done with the livepatches.
-pub fn summary(livepatches: &[Module], unloads: bool) -> String {
+/// What was done with the livepatches. Not all of it may have been done with all: what they name but was never there,
+/// and those that stay loaded, are named.
+pub fn summary(livepatches: &[Module], applied: &Applied, unloads: bool) -> String {
     let names: Vec<&str> = livepatches.iter().map(|module| module.file.as_str()).collect();
-    let verbs = match (names.len(), unloads) {
-        (1, true) => "loads, applies, reverts and unloads",
-        (1, false) => "loads, applies and reverts",
-        (_, true) => "load, apply, revert and unload",
-        (_, false) => "load, apply and revert",
+    let unloads = unloads && livepatches.iter().any(|module| module.can_unload);
+    let mut text = names.join(", ");
+    text += match (names.len(), unloads) {
+        (1, true) => " loads, applies, reverts and unloads",
+        (1, false) => " loads, applies and reverts",
+        (_, true) => " load, apply, revert and unload",
+        (_, false) => " load, apply and revert",
     };
-    format!("{} {verbs}", names.join(", "))
+    let mut exceptions = Vec::new();
+    for livepatch in livepatches {
+        let (file, absent) = (&livepatch.file, applied.absent(livepatch));
+        if !absent.is_empty() {
+            exceptions.push(format!("{file} was not tried for {}: not there", absent.join(", ")));
+        }
+        exceptions.extend(livepatch.why_it_stays().map(|why| format!("{file} stays loaded: {why}")));
+    }
+    if !exceptions.is_empty() {
+        text += &format!(" ({})", exceptions.join("; "));
+    }
+    text
 }
 
 /// What became of the command's output from stage to stage.
@@ -67,19 +82,38 @@ mod tests {
 
     #[test]
     fn the_summary_names_what_was_done() {
-        let module = |file: &str| Module {
-            path: file.into(),
-            file: file.to_owned(),
-            name: String::new(),
-            release: None,
-            livepatch: true,
-            depends: Vec::new(),
-        };
-        assert_eq!(summary(&[module("a.ko")], true), "a.ko loads, applies, reverts and unloads");
-        assert_eq!(summary(&[module("a.ko")], false), "a.ko loads, applies and reverts");
+        let module = Module::sample;
+        let mut applied = Applied::default();
+        assert_eq!(summary(&[module("a.ko")], &applied, true), "a.ko loads, applies, reverts and unloads");
+        assert_eq!(summary(&[module("a.ko")], &applied, false), "a.ko loads, applies and reverts");
         assert_eq!(
-            summary(&[module("a.ko"), module("b.ko")], true),
+            summary(&[module("a.ko"), module("b.ko")], &applied, true),
             "a.ko, b.ko load, apply, revert and unload"
         );
+        for (object, is_patched) in [("vmlinux", true), ("x", false), ("y", false), ("y", true), ("y", false)]
+        {
+            applied.take("a".to_owned(), object.to_owned(), is_patched);
+        }
+        let staying = Module { can_unload: false, ..module("a.ko") };
+        assert_eq!(
+            summary(&[staying], &applied, true),
+            "a.ko loads, applies and reverts (a.ko was not tried for x: not there; a.ko stays loaded: it has no \
+             module_exit, so that the kernel never unloads it)"
+        );
+    }
+
+    #[test]
+    fn what_was_never_there_is_not_applied() {
+        let mut applied = Applied::default();
+        let livepatch = Module::sample("a.ko");
+        let why = |applied: &Applied| applied.why_nothing(std::slice::from_ref(&livepatch));
+        assert!(why(&applied).unwrap().starts_with("a.ko names no object that it patches"));
+        applied.take("a".to_owned(), "x".to_owned(), false);
+        assert!(why(&applied).unwrap().starts_with("a.ko patches x, which was never there"));
+        applied.take("b".to_owned(), "y".to_owned(), true);
+        applied.take("a".to_owned(), "z".to_owned(), false);
+        assert!(why(&applied).unwrap().starts_with("a.ko patches x, z, which were never there"));
+        applied.take("a".to_owned(), "z".to_owned(), true);
+        assert_eq!(why(&applied), None);
     }
 }

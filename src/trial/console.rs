@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 
+use crate::trial::alarm::is_alarm;
+
 /// How many lines are kept of a kernel that does not say where its trouble began.
 const LAST: usize = 30;
 /// How many lines of one that does: those at the beginning, and those at the end.
 const MOST: usize = 100;
-/// What the kernel logs when something is wrong with it.
-const ALARMS: [&str; 7] =
-    ["WARNING: ", "BUG: ", "kernel BUG at ", "Oops: ", "[#1]", "UBSAN: ", "INFO: task "];
 /// The last thing it says.
 const PANIC: &str = "Kernel panic - not syncing";
 
@@ -25,7 +24,7 @@ impl Console {
     /// Takes in a line.
     pub fn push(&mut self, line: String) {
         self.panicked |= line.contains(PANIC);
-        if !self.alarmed && is_alarm(&line) {
+        if !self.alarmed && is_alarm(None, &line) {
             self.alarmed = true;
             self.lines.clear();
         }
@@ -51,11 +50,6 @@ impl Console {
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().map(String::as_str)
     }
-}
-
-/// Whether a line of the kernel's log says that something is wrong.
-pub fn is_alarm(line: &str) -> bool {
-    ALARMS.iter().any(|alarm| line.contains(alarm))
 }
 
 #[cfg(test)]

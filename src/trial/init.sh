@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Process 1 of the guest: busybox's sh runs this. What is to be done lies in /klpbuild (src/trial/initramfs.rs);
 # what is done is told to the host on the console, in lines that begin with the token of this run
-# (src/trial/protocol.rs). Between those there is only what the kernel prints when it panics.
+# (src/trial/protocol.rs). Between those there is only what the kernel prints when it panics. What the host has to say
+# comes from the same console: its clock alone counts, as the guest's may go as it likes.
 
 PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/ TERM=dumb
 export PATH HOME TERM
@@ -15,22 +16,40 @@ mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
 mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 # Some builds of busybox want it before they unload anything.
 mkdir -p "/lib/modules/$(uname -r)"
+# Known to this shell alone: no file, no environment and no argument of a program ever has it again.
 read -r token <$here/token
-read -r limit <$here/limit
-read -r patience <$here/patience
+rm $here/token
+read -r mark <$here/mark
 
 say() { printf '%s %s\n' "$token" "$*"; }
 
-# Each line of the input, as a word to the host; up to the token, if that comes.
+# Each line of the input, as a word to the host; up to the mark, if there is one. By the shell alone: the token is in no
+# other program, and nothing waits for what holds the pipe.
 lines() {
-    awk -v word="$1" -v file=$here/token 'BEGIN { getline token < file }
-        { end = index($0, token); text = end ? substr($0, 1, end - 1) : $0 }
-        !end || text != "" { print token, word, text }
-        end { exit }'
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $2:$line in
+        :*) say "$1" "$line" ;;
+        *:*"$2"*)
+            line=${line%%"$2"*}
+            [ -z "$line" ] || say "$1" "$line"
+            break
+            ;;
+        *) say "$1" "$line" ;;
+        esac
+    done
 }
 
-begin() { say begin "$@"; }
-end() { dmesg -c | lines kernel; say end "$@"; }
+# The host counts the stages as well: what it says of one is not taken for the next.
+stage=0
+begin() {
+    stage=$((stage + 1))
+    say begin "$@"
+}
+end() {
+    dmesg -r -c | lines kernel
+    say end "$@"
+}
+is_late() { [ "$(content $here/late)" = $stage ]; }
 leave() {
     say done
     # What is said has to get out of the serial port.
@@ -40,7 +59,6 @@ leave() {
     while :; do sleep 60; done
 }
 stop() { end failed "$@"; leave; }
-uptime() { cut -d. -f1 /proc/uptime; }
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
 content() { cat "$1" 2>/dev/null || echo 0; }
 name_of() { cat "$1/name"; }
@@ -49,12 +67,12 @@ name_of() { cat "$1/name"; }
 ask() {
     [ -e $here/command ] || return 0
     begin command "$1"
+    # Ends the lines, although something that was left in the background may hold the pipe (and read it).
     {
         cd / && sh $here/command 2>&1 </dev/null
         echo $? >$here/status
-        # Ends the lines, although something that was left in the background may hold the pipe.
-        printf '%s\n' "$token"
-    } | lines output
+        printf '%s\n' "$mark"
+    } | lines output "$mark"
     read -r status <$here/status
     case $status in
     0) end ok ;;
@@ -87,11 +105,10 @@ holders() {
 
 # Until the transition is over: "transition" is 0, or the patch is gone, as disabled ones are from 5.1 on.
 settle() {
-    deadline=$(($(uptime) + patience))
     while [ "$(content "$1/transition")" != 0 ]; do
-        if [ "$(uptime)" -ge $deadline ]; then
+        if is_late; then
             holders "$1" | lines output
-            stop "not complete after $patience s"
+            stop "not complete after $(content $here/seconds) s"
         fi
         pause
     done
@@ -105,6 +122,24 @@ apply() {
     end ok
 }
 
+# Which of the objects that the patch names are there and patched (told by the kernel from 6.1 on; a module that is
+# built in has a directory below /sys/module, too).
+objects() {
+    name=$(name_of "$1")
+    for object in "$patches/$name"/*/; do
+        object=${object%/}
+        [ -d "$object" ] || continue
+        if [ -e "$object/patched" ]; then
+            state=$(content "$object/patched")
+        elif [ "${object##*/}" = vmlinux ] || [ -e "/sys/module/${object##*/}/initstate" ]; then
+            state=1
+        else
+            state=0
+        fi
+        say object "$name" "${object##*/}" "$state"
+    done
+}
+
 is_patched() {
     for object in $patches/*/"$1"; do [ -d "$object" ] && return 0; done
     return 1
@@ -112,8 +147,7 @@ is_patched() {
 
 # A module is let go of a moment after what used it is gone.
 remove() {
-    deadline=$(($(uptime) + 10))
-    while [ "$(content "/sys/module/$1/refcnt")" != 0 ] && [ "$(uptime)" -lt $deadline ]; do pause; done
+    while [ "$(content "/sys/module/$1/refcnt")" != 0 ] && ! is_late; do pause; done
     rmmod "$1" >$here/out 2>&1 && return 0
     lines output <$here/out
     stop "the kernel does not let go of it"
@@ -125,6 +159,9 @@ reload() {
     for file in "$1"/*.ko; do begin reload "${file##*/}"; done
     if [ -e $here/no-reload ]; then
         end skipped "$(cat $here/no-reload)"
+        return 1
+    elif [ -e "$1/no-unload" ]; then
+        end skipped "$(cat "$1/no-unload")"
         return 1
     elif [ "$(content "/sys/module/$name/refcnt")" != 0 ]; then
         end skipped "something else uses it"
@@ -152,6 +189,8 @@ unload() {
     for file in "$1"/*.ko; do begin unload "${file##*/}"; done
     if [ -e $here/no-unload ]; then
         end skipped "$(cat $here/no-unload)"
+    elif [ -e "$1/no-unload" ]; then
+        end skipped "$(cat "$1/no-unload")"
     else
         remove "$(name_of "$1")"
         end ok
@@ -167,14 +206,20 @@ backwards() {
     echo "$list"
 }
 
-# In time before the host gives up: what the kernel has to say. And should there be no host any more, the end.
-{
-    sleep $((limit > 10 ? limit - 5 - $(uptime) : limit + 5))
-    echo w >/proc/sysrq-trigger
-    dmesg -c | lines kernel
-    sleep 30
-    reboot -f
-} 2>/dev/null &
+# What the host says: a stage takes too long, or all does, and then what the kernel has to say is wanted.
+stty -F /dev/ttyS0 -echo 2>/dev/null
+while read -r word number seconds; do
+    case $word in
+    late)
+        echo "$seconds" >$here/seconds
+        echo "$number" >$here/late
+        ;;
+    last)
+        echo w >/proc/sysrq-trigger
+        dmesg -r -c | lines kernel
+        ;;
+    esac
+done </dev/ttyS0 2>/dev/null &
 
 [ -r /sys/kernel/notes ] && say notes "$(hexdump -v -e '1/1 "%02x"' /sys/kernel/notes)"
 dmesg -c >/dev/null
@@ -186,8 +231,10 @@ ask before
 for directory in $livepatches; do
     load "$directory"
     apply "$directory"
+    objects "$directory"
 done
 each load "$after"
+each objects "$livepatches"
 ask enabled
 reloaded=
 for directory in $before $after; do

@@ -35,10 +35,8 @@ pub struct Content<'a> {
     pub busybox: &'a Path,
     /// What each line for the host begins with.
     pub token: &'a str,
-    /// After how many seconds the host gives up.
-    pub limit: u64,
-    /// After how many seconds a transition counts as stuck.
-    pub patience: u64,
+    /// What the output of the command ends with.
+    pub mark: &'a str,
     /// What is run at each stage.
     pub command: Option<&'a str>,
     /// Why modules cannot be reloaded, if so.
@@ -71,13 +69,10 @@ impl Content<'_> {
             archive.device(name, major, minor)?;
         }
         archive.file("bin/busybox", 0o755, &fs::read(self.busybox)?)?;
-        let limit = self.limit.to_string();
-        let patience = self.patience.to_string();
         for (name, content) in [
             ("init.sh", Some(include_str!("init.sh"))),
             ("token", Some(self.token)),
-            ("limit", Some(&limit)),
-            ("patience", Some(&patience)),
+            ("mark", Some(self.mark)),
             ("command", self.command),
             ("no-reload", self.no_reload),
             ("no-unload", self.no_unload),
@@ -95,6 +90,9 @@ impl Content<'_> {
                 let place = format!("{HERE}/{group}/{index:04}");
                 archive.directory(&place)?;
                 archive.file(&format!("{place}/name"), 0o644, format!("{}\n", module.name).as_bytes())?;
+                if let Some(why) = module.why_it_stays() {
+                    archive.file(&format!("{place}/no-unload"), 0o644, format!("{why}\n").as_bytes())?;
+                }
                 archive.file(&format!("{place}/{}", module.file), 0o644, &module.bytes()?)?;
             }
         }
@@ -147,20 +145,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, file) = (dir.path().join("a 'b.ko"), "a 'b.ko".to_owned());
         fs::write(&path, "abc").unwrap();
-        let module = Module {
-            path: path.clone(),
-            file,
-            name: "a_b".to_owned(),
-            release: None,
-            livepatch: true,
-            depends: Vec::new(),
-        };
+        let module =
+            Module { path: path.clone(), name: "a_b".to_owned(), can_unload: false, ..Module::sample(&file) };
         let archive = dir.path().join("i.cpio");
         let content = Content {
             busybox: &path,
             token: "@T",
-            limit: 120,
-            patience: 60,
+            mark: "@M",
             command: Some("echo '$x' \"y\"\ntrue"),
             no_reload: None,
             no_unload: Some("why"),
@@ -192,6 +183,13 @@ mod tests {
             ("klpbuild/livepatches/0000", 0o040_755, ""),
             ("klpbuild/livepatches/0000/name", 0o100_644, "a_b\n"),
             ("klpbuild/livepatches/0000/a 'b.ko", 0o100_644, "abc"),
+            ("klpbuild/token", 0o100_644, "@T\n"),
+            ("klpbuild/mark", 0o100_644, "@M\n"),
+            (
+                "klpbuild/livepatches/0000/no-unload",
+                0o100_644,
+                "it has no module_exit, so that the kernel never unloads it\n",
+            ),
         ] {
             assert!(found.contains(&(name.to_owned(), mode, text.to_owned())), "{name}: {found:?}");
         }

@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::compressed::{self, unpacked_name};
 use crate::elf::Object;
+use crate::elf::image::Image;
+use crate::livepatch::patch::Patch;
 
 /// A module file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +24,17 @@ pub struct Module {
     pub livepatch: bool,
     /// The modules that have to be loaded before it, by run-time name.
     pub depends: Vec<String>,
+    /// The objects that a livepatch patches, as far as they can be seen.
+    pub patches: Vec<String>,
+    /// Whether a signature stands at its end.
+    pub is_signed: bool,
+    /// Whether the kernel unloads it: one with an init function, but no exit function, stays (`delete_module` in
+    /// kernel/module/main.c).
+    pub can_unload: bool,
 }
+
+/// What scripts/sign-file ends a module with (MODULE_SIG_STRING of include/linux/module_signature.h).
+const SIGNATURE: &[u8] = b"~Module signature appended~\n";
 
 impl Module {
     /// Reads what the module at `path` says of itself.
@@ -38,6 +50,7 @@ impl Module {
             all.find_map(|value| value.strip_prefix(b"="))
                 .map(|value| String::from_utf8_lossy(value).into_owned())
         };
+        let has = |name: &[u8]| object.symbols().any(|(symbol, _)| symbol == name);
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let file = unpacked_name(&file).to_owned();
         let Some(stem) = file.strip_suffix(".ko") else {
@@ -56,8 +69,16 @@ impl Module {
             depends: value("depends").map_or_else(Vec::new, |names| {
                 names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
             }),
+            patches: Vec::new(),
+            is_signed: compressed::read(path)?.ends_with(SIGNATURE),
+            can_unload: !has(b"init_module") || has(b"cleanup_module"),
             file,
         })
+    }
+
+    /// Why the kernel does not unload it, if so.
+    pub fn why_it_stays(&self) -> Option<&'static str> {
+        (!self.can_unload).then_some("it has no module_exit, so that the kernel never unloads it")
     }
 
     /// Likewise, for a livepatch or for an ordinary module.
@@ -65,7 +86,7 @@ impl Module {
     /// # Errors
     /// It is not what it should be, or was built for another kernel than `release`.
     pub fn expect(path: &Path, livepatch: bool, release: Option<&str>) -> Result<Module> {
-        let module = Module::read(path)?;
+        let mut module = Module::read(path)?;
         let shown = path.display();
         match (livepatch, module.livepatch) {
             (true, false) => bail!(
@@ -80,6 +101,9 @@ impl Module {
                 "{shown} is for {wanted}, and the kernel here is {release}: build the module again"
             );
         }
+        let patch = module.livepatch.then(|| Image::read(path).ok()).flatten();
+        let patch = patch.and_then(|image| Patch::read(&image));
+        module.patches.extend(patch.into_iter().flat_map(|patch| patch.objects).map(|object| object.name));
         Ok(module)
     }
 
@@ -89,5 +113,21 @@ impl Module {
     /// The file is gone, or damaged.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         compressed::read(&self.path).context("a module is gone")
+    }
+
+    /// A livepatch of this file's name, for tests.
+    #[cfg(test)]
+    pub(crate) fn sample(file: &str) -> Module {
+        Module {
+            path: file.into(),
+            file: file.to_owned(),
+            name: file.replace(".ko", ""),
+            release: None,
+            livepatch: true,
+            depends: Vec::new(),
+            patches: Vec::new(),
+            is_signed: false,
+            can_unload: true,
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 #[derive(Debug)]
 pub struct Protocol {
     token: String,
+    mark: String,
 }
 
 /// Something that the guest says.
@@ -22,8 +23,11 @@ pub enum Event {
     Begin(Stage),
     /// A line that a program has printed.
     Output(String),
-    /// A line of the kernel's log that came up since the last one.
-    Kernel(String),
+    /// A line of the kernel's log that came up since the last one, with its priority (`<4>` in front of it, if
+    /// the guest's dmesg tells).
+    Kernel(Option<u32>, String),
+    /// Whether an object that a livepatch names is there and patched: the livepatch, the object.
+    Object(String, String, bool),
     /// The stage has ended.
     End(Verdict, String),
     /// All is said.
@@ -79,7 +83,16 @@ impl Protocol {
     /// The protocol of one run, with a token that is new.
     pub fn new() -> Protocol {
         use std::hash::{BuildHasher as _, RandomState};
-        Protocol { token: format!("@klpbuild-{:016x}", RandomState::new().hash_one(std::process::id())) }
+        let random = || RandomState::new().hash_one(std::process::id());
+        Protocol {
+            token: format!("@klpbuild-{:016x}{:016x}", random(), random()),
+            mark: format!("@end-{:016x}", random()),
+        }
+    }
+
+    /// What the output of the command ends with. It is no secret: who knows it can end their own output.
+    pub fn mark(&self) -> &str {
+        &self.mark
     }
 
     /// What each line of `init.sh` begins with.
@@ -113,7 +126,16 @@ fn message(part: &str) -> Option<Event> {
         "hello" => Event::Hello(rest.to_owned()),
         "begin" => Event::Begin(stage(rest)?),
         "output" => Event::Output(rest.to_owned()),
-        "kernel" => Event::Kernel(rest.to_owned()),
+        "kernel" => {
+            let (priority, line) = prioritized(rest);
+            Event::Kernel(priority, line.to_owned())
+        }
+        "object" => match rest.split(' ').collect::<Vec<_>>()[..] {
+            [livepatch, object, state] => {
+                Event::Object(livepatch.to_owned(), object.to_owned(), state == "1")
+            }
+            _ => return None,
+        },
         "end" => {
             let (verdict, why) = rest.split_once(' ').unwrap_or((rest, ""));
             let verdict = match verdict {
@@ -148,6 +170,15 @@ fn stage(text: &str) -> Option<Stage> {
         "end" => Stage::End,
         _ => return None,
     })
+}
+
+/// The priority of a raw line of the kernel's log, and the line.
+fn prioritized(line: &str) -> (Option<u32>, &str) {
+    let parts = line.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+    match parts.and_then(|(digits, rest)| Some((digits.parse().ok()?, rest))) {
+        Some((priority, rest)) => (Some(priority), rest),
+        None => (None, line),
+    }
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {
@@ -189,20 +220,23 @@ mod tests {
     use super::*;
 
     fn events(text: &str) -> Vec<Event> {
-        let protocol = Protocol { token: "@T".to_owned() };
+        let protocol = Protocol { token: "@T".to_owned(), mark: String::new() };
         text.split('\n').flat_map(|line| protocol.events(line.as_bytes())).collect()
     }
 
     #[test]
     fn each_word_has_its_event() {
-        let text = "@T notes 00fF\n@T hello 6.12.1\n@T begin load a-b.ko\n@T kernel [    1.0] a:  b\n\
+        let text = "@T notes 00fF\n@T hello 6.12.1\n@T begin load a-b.ko\n@T kernel <12>[    1.0] a:  b\n@T kernel <b>\n@T object lp vmlinux 1\n@T object lp a_b 0\n\
                     @T output   two  blanks\n@T output \n@T end ok\n@T begin command enabled\n\
                     @T end failed status 1\n@T begin end\n@T end skipped why not\n@T done";
         let expected = [
             Event::Notes(vec![0, 255]),
             Event::Hello("6.12.1".to_owned()),
             Event::Begin(Stage::Load("a-b.ko".to_owned())),
-            Event::Kernel("[    1.0] a:  b".to_owned()),
+            Event::Kernel(Some(12), "[    1.0] a:  b".to_owned()),
+            Event::Kernel(None, "<b>".to_owned()),
+            Event::Object("lp".to_owned(), "vmlinux".to_owned(), true),
+            Event::Object("lp".to_owned(), "a_b".to_owned(), false),
             Event::Output("  two  blanks".to_owned()),
             Event::Output(String::new()),
             Event::End(Verdict::Ok, String::new()),

@@ -1,53 +1,50 @@
-//! What the guest's words come to: each stage is shown when it ends, with what the kernel logged in it, and the
-//! whole is judged.
+//! What the guest's words come to: each stage is shown when it ends, with what the kernel logged in it. What the whole
+//! comes to is the [`verdict`](crate::trial::verdict)'s.
 
 use std::time::{Duration, Instant};
 
 use crate::build::clock;
 use crate::elf::notes;
-use crate::exit::Exit;
 use crate::terminal;
-use crate::trial::closing::{Printed, comparison, summary};
-use crate::trial::console::{Console, is_alarm};
+use crate::trial::alarm::is_alarm;
+use crate::trial::applied::Applied;
+use crate::trial::closing::Printed;
+use crate::trial::console::Console;
+use crate::trial::module::Module;
+use crate::trial::patience::Patience;
 use crate::trial::protocol::{Event, Stage, Verdict};
 use crate::trial::qemu::Accel;
+use crate::trial::refusal;
 use crate::trial::request::Request;
 
 /// From how long on it is said how long a stage took.
 const LONG: Duration = Duration::from_millis(500);
-/// How the guest came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// By itself, or because no more is to be heard.
-    Ended,
-    /// Not within the time it had.
-    Hung,
-}
-
 /// The report of one guest.
 #[derive(Debug)]
 pub struct Report<'a> {
-    request: &'a Request,
+    pub(super) request: &'a Request,
     accel: Accel,
-    quiet: bool,
-    begin: Instant,
-    /// The stage at hand, and when it began.
-    stage: Stage,
+    pub(super) quiet: bool,
+    pub(super) begin: Instant,
+    /// The stage at hand, when it began, and how many began before it.
+    pub(super) stage: Stage,
     since: Instant,
+    pub(super) number: usize,
     /// What was printed and logged in it.
-    lines: Vec<String>,
+    pub(super) lines: Vec<String>,
     alarm: bool,
-    printed: Vec<Printed>,
-    /// How many livepatches came to their end.
-    disabled: usize,
-    console: Console,
+    pub(super) printed: Vec<Printed>,
+    /// The stages that came to their end.
+    pub(super) ended: Vec<Stage>,
+    pub(super) applied: Applied,
+    pub(super) console: Console,
     notes: Vec<u8>,
     up: bool,
     done: Option<Instant>,
     /// The first failure: where, and what it is.
-    failure: Option<String>,
+    pub(super) failure: Option<String>,
     /// The kernel that runs is not the one to be tried.
-    is_other: bool,
+    pub(super) is_other: bool,
 }
 
 impl<'a> Report<'a> {
@@ -60,10 +57,12 @@ impl<'a> Report<'a> {
             begin: Instant::now(),
             stage: Stage::Boot,
             since: Instant::now(),
+            number: 0,
             lines: Vec::new(),
             alarm: false,
             printed: Vec::new(),
-            disabled: 0,
+            ended: Vec::new(),
+            applied: Applied::default(),
             console: Console::default(),
             notes: Vec::new(),
             up: false,
@@ -103,11 +102,16 @@ impl<'a> Report<'a> {
         self.is_other
     }
 
+    /// What the guest is to be told of the time, after `all` of it.
+    pub fn overdue(&self, patience: &mut Patience, all: Duration) -> Option<String> {
+        self.up.then(|| patience.words(&self.stage, self.number, self.since.elapsed(), all)).flatten()
+    }
+
     /// Takes in what the guest says.
     pub fn take(&mut self, event: Event) {
         match event {
             Event::Console(line) => {
-                if !self.up && is_alarm(&line) {
+                if !self.up && is_alarm(None, &line) {
                     self.lines.push(format!("    {line}"));
                 }
                 self.console.push(line);
@@ -119,39 +123,58 @@ impl<'a> Report<'a> {
                 // What comes now is of a kernel in trouble.
                 self.console = Console::default();
             }
-            Event::Begin(stage) => {
-                self.stage = stage;
-                self.since = Instant::now();
-                self.lines.clear();
-                self.alarm = false;
-                if let Stage::Command(when) = self.stage {
-                    self.printed.push((when, Vec::new(), String::new()));
-                }
-            }
+            Event::Begin(stage) => self.begins(stage),
             Event::Output(line) => {
                 if let (Stage::Command(_), Some((_, lines, _))) = (&self.stage, self.printed.last_mut()) {
                     lines.push(line.clone());
                 }
                 self.lines.push(format!("  | {line}"));
             }
-            Event::Kernel(line) => {
-                self.alarm |= is_alarm(&line);
+            Event::Kernel(priority, line) => {
+                self.alarm |= is_alarm(priority, &line);
                 self.lines.push(format!("    {line}"));
             }
-            Event::End(verdict, why) => {
-                if let (Stage::Command(_), Some((_, _, status))) = (&self.stage, self.printed.last_mut()) {
-                    status.clone_from(&why);
-                }
-                self.disabled += usize::from(matches!(self.stage, Stage::Disable(_)));
-                match verdict {
-                    Verdict::Ok if self.alarm => self.fail("the kernel gave a warning"),
-                    Verdict::Failed => self.fail(&why),
-                    Verdict::Ok => self.show("ok", &why),
-                    Verdict::Skipped => self.show("skipped", &why),
-                }
-            }
+            Event::Object(livepatch, object, is_patched) => self.applied.take(livepatch, object, is_patched),
+            Event::End(verdict, why) => self.ends(verdict, &why),
             Event::Done => self.done = Some(Instant::now()),
         }
+    }
+
+    fn begins(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.since = Instant::now();
+        self.number += 1;
+        self.lines.clear();
+        self.alarm = false;
+        if let Stage::Command(when) = self.stage {
+            self.printed.push((when, Vec::new(), String::new()));
+        }
+    }
+
+    fn ends(&mut self, verdict: Verdict, why: &str) {
+        if let (Stage::Command(_), Some((_, _, status))) = (&self.stage, self.printed.last_mut()) {
+            why.clone_into(status);
+        }
+        match verdict {
+            Verdict::Ok if self.alarm => self.fail("the kernel gave a warning"),
+            Verdict::Failed => {
+                let reason = refusal::reason(&self.lines, self.module());
+                let reason = reason.map(|reason| format!("{why}: {reason}"));
+                self.fail(reason.as_deref().unwrap_or(why));
+            }
+            Verdict::Ok => self.show("ok", why),
+            Verdict::Skipped if self.alarm => self.fail("the kernel gave a warning"),
+            Verdict::Skipped => self.show("skipped", why),
+        }
+        self.ended.push(self.stage.clone());
+    }
+
+    /// The module that the stage is about.
+    fn module(&self) -> Option<&'a Module> {
+        let (Stage::Load(file) | Stage::Reload(file)) = &self.stage else { return None };
+        let request = self.request;
+        let mut all = request.before.iter().chain(&request.livepatches).chain(&request.after);
+        all.find(|module| module.file == *file)
     }
 
     /// The kernel is up: is it the right one? What it warned of while it booted is no livepatch's fault.
@@ -176,7 +199,8 @@ impl<'a> Report<'a> {
         }
     }
 
-    fn fail(&mut self, why: &str) {
+    /// Says that the stage at hand failed.
+    pub(super) fn fail(&mut self, why: &str) {
         terminal::err(self.block("failed", why));
         self.failure.get_or_insert_with(|| format!("{}: {why}", self.stage));
     }
@@ -193,47 +217,6 @@ impl<'a> Report<'a> {
             block += format!("\n{line}").trim_end_matches(' ');
         }
         block + "\n"
-    }
-
-    /// Judges the whole, with the closing line.
-    pub fn close(mut self, end: End) -> Exit {
-        let limit = self.request.timeout;
-        let broken = match end {
-            _ if self.console.panicked() => Some("the kernel panicked".to_owned()),
-            End::Hung => Some(format!("it hangs: not over after {limit} s (--timeout SECONDS)")),
-            End::Ended if self.done.is_none() && !self.is_other => Some("QEMU ended too early".to_owned()),
-            End::Ended if self.failure.is_none() && self.disabled < self.request.livepatches.len() => {
-                Some("the guest left stages out".to_owned())
-            }
-            End::Ended => None,
-        };
-        if let Some(why) = broken {
-            if self.done.is_some() {
-                self.stage = Stage::End;
-                self.lines.clear();
-            }
-            if self.console.first().is_some() {
-                // What the console has of the boot is all it has.
-                if !self.up {
-                    self.lines.clear();
-                }
-                self.lines.push("  the console's last lines:".to_owned());
-                self.lines.extend(self.console.lines().map(|line| format!("    {line}")));
-            }
-            self.fail(&why);
-        }
-        if let Some(failure) = self.failure {
-            terminal::say(format_args!("failed: {failure}"));
-            return Exit::Problem;
-        }
-        if !self.quiet {
-            if let Some(line) = comparison(&self.printed) {
-                terminal::out(format!("klpbuild: {line}\n"));
-            }
-            let summary = summary(&self.request.livepatches, self.request.no_unload.is_none());
-            terminal::out(format!("klpbuild: {summary}; {}\n", clock(self.begin.elapsed())));
-        }
-        Exit::Done
     }
 }
 

@@ -7,10 +7,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
 use crate::cli::{AccelKind, Options, TryArgs};
-use crate::elf::image::Image;
 use crate::elf::notes;
 use crate::installed::Choice;
-use crate::livepatch::patch::Patch;
 use crate::lookup::near;
 use crate::plan;
 use crate::program;
@@ -43,6 +41,8 @@ const MEMORY: u64 = 512;
 pub struct Request {
     /// The kernel image.
     pub kernel: PathBuf,
+    /// What the kernel is told.
+    pub command_line: String,
     /// The build ID of the object tree's vmlinux, if there is one.
     pub build_id: Option<Vec<u8>>,
     /// The livepatches, in the order to be loaded.
@@ -115,6 +115,7 @@ impl Request {
         let no_unload = (!unloads).then(|| "CONFIG_MODULE_UNLOAD is not set".to_owned());
         Ok(Request {
             kernel,
+            command_line: qemu::command_line(arguments.append.as_deref())?,
             build_id: match origin.objects.vmlinux.as_ref().and_then(Vmlinux::image) {
                 Some(vmlinux) => notes::build_id(vmlinux)?,
                 None => None,
@@ -190,10 +191,8 @@ fn add_patched(
     after: &[Module],
 ) -> Result<()> {
     for livepatch in livepatches {
-        let patch = Image::read(&livepatch.path).ok().and_then(|image| Patch::read(&image));
-        let objects = patch.iter().flat_map(|patch| &patch.objects).map(|object| object.name.as_str());
-        for object in objects.filter(|name| *name != VMLINUX) {
-            if before.iter().chain(after).any(|module| module.name == object) {
+        for object in livepatch.patches.iter().filter(|name| *name != VMLINUX) {
+            if before.iter().chain(after).any(|module| module.name == *object) {
                 continue;
             }
             if found.objects.file(object).is_some() {

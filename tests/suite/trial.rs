@@ -15,10 +15,15 @@ PATH=/usr/bin:/bin
 echo "$*" >>../qemu.log
 echo $$ >../qemu.pid
 case "$*" in *'-accel kvm'*) echo 'error: failed to set MSR'; exit 1 ;; esac
+[ ! -e ../status ] || read -r status <../status
 while [ "$1" != -initrd ]; do shift; done
 token=$(grep -ao '@klpbuild-[0-9a-f]*' "$2" | head -n 1)
 sed "s/@T/$token/g" ../console
+[ ! -e ../keep ] || cp "$2" ../initramfs.cpio
+[ ! -e ../hears ] || timeout 20 head -n 1 >../heard
 [ ! -e ../then ] || exec sleep 60
+[ "$status" != KILL ] || kill -KILL $$
+exit ${status:-0}
 "#;
 
 const CONFIG: &str = "X86_64 LIVEPATCH MODULES MODULE_UNLOAD BLK_DEV_INITRD BINFMT_ELF PRINTK TTY \
@@ -26,8 +31,10 @@ const CONFIG: &str = "X86_64 LIVEPATCH MODULES MODULE_UNLOAD BLK_DEV_INITRD BINF
 
 /// How a guest begins that does nothing wrong.
 const BOOT: &str = "early console\r\n[    0.1] Run /bin/busybox as init process\r\n@T hello 1.2.3\r\n";
-const LOAD: &str = "@T begin load lp.ko\r\n@T kernel livepatch: enabling patch 'lp'\r\n@T end ok\r\n";
-const DISABLE: &str = "@T begin disable lp\r\n@T end ok\r\n";
+const LOAD: &str = "@T begin load lp.ko\r\n@T kernel <5>livepatch: enabling patch 'lp'\r\n@T end ok\r\n\
+                    @T begin transition lp\r\n@T end ok\r\n@T object lp vmlinux 1\r\n";
+const DISABLE: &str = "@T begin disable lp\r\n@T end ok\r\n@T begin unload lp.ko\r\n@T end ok\r\n\
+                       @T begin end\r\n@T end ok\r\n";
 
 /// An object tree `obj` with what a trial needs, and programs in `bin`.
 fn object_tree() -> Space {
@@ -94,13 +101,13 @@ fn played(console: impl AsRef<[u8]>, arguments: &[&str]) -> Ran {
 fn each_stage_is_shown_with_what_was_logged_in_it() {
     let console = format!(
         "{BOOT}@T begin command before\r\n@T output a\r\n@T end ok status 1\r\n{LOAD}\
-         @T begin transition lp\r\n@T end ok\r\n@T begin command enabled\r\n@T output b\r\n@T output \r\n\
-         @T kernel [    1.0] printk\r\n@T end ok\r\n@T begin reload mod.ko\r\n@T end skipped why not\r\n\
+         @T begin command enabled\r\n@T output b\r\n@T output \r\n\
+         @T kernel <4>[    1.0] printk\r\n@T kernel <12>WARNING: user\r\n@T end ok\r\n@T begin reload mod.ko\r\n@T end skipped why not\r\n\
          @T begin disable lp\r\n@T end ok\r\n@T begin command after\r\n@T output a\r\n@T end ok status 1\r\n\
          @T begin unload lp.ko\r\n@T end ok\r\n@T begin end\r\n@T end ok\r\n@T done\r\n\
          [    2.0] reboot: Restarting system\r\n"
     );
-    let ran = played(&console, &["lp.ko"]).ok();
+    let ran = played(&console, &["lp.ko", "--run", "x"]).ok();
     let (stages, last) = ran.stdout.rsplit_once("; ").unwrap();
     let expected = "\
 boot: ok, 1.2.3, TCG
@@ -113,6 +120,7 @@ command while enabled: ok
   | b
   |
     [    1.0] printk
+    WARNING: user
 reload mod.ko: skipped, why not
 disable lp: ok
 command after: ok, status 1
@@ -122,7 +130,7 @@ klpbuild: the command prints something else while enabled, and after it the same
 klpbuild: lp.ko loads, applies, reverts and unloads";
     assert_eq!(stages, expected);
     assert!(last.ends_with(" s\n") && ran.stderr.is_empty(), "{last:?} {}", ran.stderr);
-    let ran = played(&console, &["lp.ko", "-q", "--log", "/dev/full"]).ok();
+    let ran = played(&console, &["lp.ko", "--run", "x", "-q", "--log", "/dev/full"]).ok();
     assert_eq!(ran.stdout + &ran.stderr, "");
 }
 
@@ -143,7 +151,9 @@ fn a_panic_is_shown_from_its_beginning() {
     let console = format!("{BOOT}{LOAD}{DISABLE}@T done\r\n[    1.1] Kernel panic - not syncing: late\r\n");
     played(&console, &["lp.ko"]).ends(1).says(&["klpbuild: failed: shut down: the kernel panicked\n"]);
     let console = "[    0.1] VFS: nothing\r\n[    0.1] Kernel panic - not syncing: no init\r\n";
-    played(console, &["lp.ko"]).ends(1).says(&["VFS: nothing", "failed: boot: the kernel panicked"]);
+    played(console, &["lp.ko"])
+        .ends(2)
+        .says(&["VFS: nothing", "klpbuild: could not be tried: boot: the kernel panicked"]);
 }
 
 #[test]
@@ -199,11 +209,12 @@ fn what_the_kernel_refuses_or_warns_of_is_a_failure() {
             "klpbuild: failed: load lp.ko: the kernel refused it\n",
         ]);
     }
-    let warned = LOAD.replace("livepatch: ", "WARNING: CPU: 0 PID: 1 at livepatch: ");
+    let warned = LOAD.replace("<5>livepatch: ", "<4>[    1.0] WARNING: CPU: 0 PID: 1 at livepatch: ");
     let ran = played(format!("{BOOT}{warned}{DISABLE}@T done\r\n"), &["lp.ko"]);
-    let ran = ran
-        .ends(1)
-        .says(&["load lp.ko: failed, the kernel gave a warning\n    WARNING: CPU", "klpbuild: failed: "]);
+    let ran = ran.ends(1).says(&[
+        "load lp.ko: failed, the kernel gave a warning\n    [    1.0] WARNING: CPU",
+        "klpbuild: failed: ",
+    ]);
     assert!(
         ran.stdout.contains("disable lp: ok\n") && !ran.stdout.contains("klpbuild: lp.ko"),
         "{}",
@@ -216,11 +227,163 @@ fn a_guest_that_makes_no_sense_is_a_failure() {
     let garbage = [&b"\xff\xfe\x1b[2J\0 @T what\r\n@T begin \xff\r\n@klpbuild-0123456789abcdef done\r\n"[..];
         20]
         .concat();
-    let ran =
-        played(garbage, &["lp.ko"]).ends(1).says(&["boot: failed, QEMU ended too early\n", "@klpbuild-0123"]);
+    let ran = played(garbage, &["lp.ko"])
+        .ends(2)
+        .says(&["boot: failed, QEMU ended by itself, with status 0\n", "@klpbuild-0123"]);
     assert!(!ran.stderr.contains('\u{1b}') && !ran.stderr.contains('\0'), "{:?}", ran.stderr);
-    played(format!("{BOOT}{LOAD}@T done\r\n"), &["lp.ko"]).ends(1).says(&["the guest left stages out\n"]);
-    played("", &["lp.ko"]).ends(1).says(&["boot: failed, QEMU ended too early\nklpbuild: failed: boot"]);
+    played("", &["lp.ko"]).ends(2).says(&[
+        "boot: failed, QEMU ended by itself, with status 0\nklpbuild: could not be tried: boot: QEMU ended",
+    ]);
+}
+
+#[test]
+fn each_stage_has_to_be_there_by_its_name() {
+    let whole = format!("{BOOT}{LOAD}{DISABLE}@T done\r\n");
+    played(&whole, &["lp.ko"]).ok();
+    for (stage, shown) in [
+        ("load lp.ko", "load lp.ko"),
+        ("transition lp", "transition to lp"),
+        ("disable lp", "disable lp"),
+        ("unload lp.ko", "unload lp.ko"),
+    ] {
+        let line = format!("the guest left out a stage: {shown}\n");
+        let without = whole.replacen(&format!("@T begin {stage}\r\n"), "@T begin load other.ko\r\n", 1);
+        assert_ne!(without, whole);
+        played(&without, &["lp.ko"]).ends(1).says(&["klpbuild: failed: ", &line]);
+    }
+    played(format!("{BOOT}{DISABLE}{LOAD}@T done\r\n"), &["lp.ko"])
+        .ends(1)
+        .says(&["left out a stage: disable lp"]);
+    let missing = "left out a stage: command before";
+    played(&whole, &["lp.ko", "--run", "true"]).ends(1).says(&[missing]);
+    // As often as it disables something else.
+    let twice = whole.replace("disable lp\r\n", "disable other\r\n@T end ok\r\n@T begin disable another\r\n");
+    played(&twice, &["lp.ko"]).ends(1).says(&["left out a stage: disable lp"]);
+}
+
+#[test]
+fn qemu_that_ends_by_itself_is_no_verdict_on_the_livepatch() {
+    let status = |status: &str, console: &str| {
+        let space = object_tree();
+        fs::write(space.path("console"), console).unwrap();
+        fs::write(space.path("status"), status).unwrap();
+        attempt(&space, &["lp.ko"])
+    };
+    status("1\n", "qemu-system-x86_64: cannot set up guest memory\r\n").ends(2).says(&[
+        "cannot set up guest memory",
+        "klpbuild: could not be tried: boot: QEMU ended by itself, with status 1\n",
+    ]);
+    status("KILL\n", &format!("{BOOT}@T begin load lp.ko\r\n"))
+        .ends(2)
+        .says(&["klpbuild: could not be tried: load lp.ko: QEMU ended by itself, by SIGKILL\n"]);
+    // A triple fault: the reset ends QEMU, as if all was well.
+    status("0\n", &format!("{BOOT}@T begin load lp.ko\r\n"))
+        .ends(1)
+        .says(&["klpbuild: failed: load lp.ko: the machine was reset, and the kernel said nothing of it\n"]);
+}
+
+#[test]
+fn what_was_never_there_is_not_applied() {
+    let never = LOAD.replace("object lp vmlinux 1", "object lp nowhere 0");
+    let ran = played(format!("{BOOT}{never}{DISABLE}@T done\r\n"), &["lp.ko"])
+        .ends(2)
+        .says(&["klpbuild: could not be tried: lp.ko patches nowhere, which was never there: nothing of it"]);
+    assert!(!ran.stdout.contains("applies"), "{}", ran.stdout);
+    let partly = LOAD.to_owned() + "@T object lp nowhere 0\r\n";
+    let ran = played(format!("{BOOT}{partly}{DISABLE}@T done\r\n"), &["lp.ko"]).ok();
+    let words = "loads, applies, reverts and unloads (lp.ko was not tried for nowhere: not there); ";
+    assert!(ran.stdout.contains(words), "{}", ran.stdout);
+    let silent = LOAD.replace("@T object lp vmlinux 1\r\n", "");
+    played(format!("{BOOT}{silent}{DISABLE}@T done\r\n"), &["lp.ko"]).ends(2).says(&["nothing of it"]);
+}
+
+#[test]
+fn a_livepatch_that_stays_is_told_so() {
+    let space = object_tree();
+    space.sh("cd ..; echo 'int init_module(void) { return 0; }' >>lp.c; gcc -c lp.c -o obj/lp.ko").ok();
+    let stays = "it has no module_exit, so that the kernel never unloads it";
+    let skipped =
+        DISABLE.replacen("unload lp.ko\r\n@T end ok", &format!("unload lp.ko\r\n@T end skipped {stays}"), 1);
+    fs::write(space.path("console"), format!("{BOOT}{LOAD}{skipped}@T done\r\n")).unwrap();
+    fs::write(space.path("keep"), "").unwrap();
+    let ran = attempt(&space, &["lp.ko"]).ok();
+    assert!(ran.stdout.contains(&format!("\nunload lp.ko: skipped, {stays}\n")), "{}", ran.stdout);
+    let closing = format!("lp.ko loads, applies and reverts (lp.ko stays loaded: {stays}); ");
+    assert!(ran.stdout.contains(&closing), "{}", ran.stdout);
+    // The guest knows it from its files.
+    let initramfs = fs::read(space.path("initramfs.cpio")).unwrap();
+    let name = b"klpbuild/livepatches/0000/no-unload";
+    assert!(initramfs.windows(name.len()).any(|window| window == name));
+}
+
+#[test]
+fn a_missing_signature_is_named() {
+    let refused = |errno: &str| {
+        format!(
+            "{BOOT}@T begin load lp.ko\r\n@T output insmod: can't insert: {errno}\r\n\
+             @T end failed the kernel refused it\r\n@T done\r\n"
+        )
+    };
+    played(refused("Required key not available"), &["lp.ko"]).ends(1).says(&[
+        "klpbuild: failed: load lp.ko: the kernel refused it: it has no signature, and this kernel takes signed \
+         modules only",
+        "sign it with scripts/sign-file",
+    ]);
+    played(refused("Key was rejected by service"), &["lp.ko"])
+        .ends(1)
+        .says(&["it was changed after it was signed\n"]);
+    let space = object_tree();
+    space.sh("printf '~Module signature appended~\\n' >>../obj/lp.ko").ok();
+    fs::write(space.path("console"), refused("Required key not available")).unwrap();
+    attempt(&space, &["lp.ko"]).ends(1).says(&["it is signed with a key that this kernel does not have"]);
+}
+
+#[test]
+fn the_guest_is_told_by_the_clock_of_the_host() {
+    let space = object_tree();
+    fs::write(
+        space.path("console"),
+        format!("{BOOT}@T begin load lp.ko\r\n@T end ok\r\n@T begin transition lp\r\n"),
+    )
+    .unwrap();
+    fs::write(space.path("hears"), "").unwrap();
+    fs::write(space.path("then"), "").unwrap();
+    attempt(&space, &["lp.ko", "--timeout", "2"]).ends(1).says(&["transition to lp: failed, it hangs"]);
+    assert_eq!(space.read("heard"), "late 2 1\n");
+}
+
+#[test]
+fn killed_klpbuild_takes_qemu_along() {
+    let space = object_tree();
+    fs::write(space.path("console"), BOOT).unwrap();
+    fs::write(space.path("then"), "").unwrap();
+    let mut child = command(&space, &["lp.ko"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while fs::read_to_string(space.path("qemu.pid")).unwrap_or_default().is_empty() {
+        assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    let pid = space.read("qemu.pid");
+    while fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(Instant::now() < deadline, "QEMU is left behind");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn words_for_the_kernel_are_added_to_its_command_line() {
+    let space = object_tree();
+    let ran = attempt(&space, &["lp.ko", "--dry-run", "--append", "module.sig_enforce=1 -x"]).ok();
+    let words = " no_timer_check rdinit=/bin/busybox module.sig_enforce=1 -x -- sh /klpbuild/init.sh'\n";
+    assert!(ran.stdout.ends_with(words), "{}", ran.stdout);
+    let refused = |words: &str, why: &str| {
+        attempt(&space, &["lp.ko", "--dry-run", "--append", words]).ends(2).says(&["--append", why]);
+    };
+    refused("a -- b", "does not reach the kernel");
+    refused("a\nb", "does not reach the kernel");
+    refused(&"x".repeat(2000), "has 2000 characters, and the kernel has room for 19");
 }
 
 #[test]
@@ -228,7 +391,7 @@ fn another_kernel_than_the_one_built_is_a_failure() {
     let notes = "0400000003000000030000004 74e5500".replace(' ', "");
     let other = format!("@T notes {notes}c0ffef00\r\n{BOOT}{LOAD}{DISABLE}@T done\r\n");
     let ran =
-        played(&other, &["lp.ko"]).ends(1).says(&["is not this vmlinux", "build ID c0ffee\n", "ID c0ffef\n"]);
+        played(&other, &["lp.ko"]).ends(2).says(&["is not this vmlinux", "build ID c0ffee\n", "ID c0ffef\n"]);
     assert!(ran.stdout.is_empty(), "{}", ran.stdout);
     played(format!("@T notes {notes}c0ffee00\r\n{BOOT}{LOAD}{DISABLE}@T done\r\n"), &["lp.ko"]).ok();
 }
@@ -260,7 +423,7 @@ fn dry_run_prints_what_would_be_run() {
 fn what_cannot_work_is_refused_before_the_boot() {
     let space = object_tree();
     let refused = |arguments: &[&str], words: &[&str]| {
-        attempt(&space, arguments).ends(1).says(words);
+        attempt(&space, arguments).ends(2).says(words);
         assert!(!space.path("qemu.log").exists());
     };
     refused(&["mod.ko"], &["obj/mod.ko is not a livepatch", "name an ordinary module with --load"]);
@@ -295,12 +458,12 @@ fn missing_programs_are_named_with_their_packages() {
     let space = object_tree();
     space.sh("cd ..; gcc main.c -o bin/busybox").ok();
     attempt(&space, &["lp.ko"])
-        .ends(1)
+        .ends(2)
         .says(&["bin/busybox is not statically linked", "busybox-static; Fedora: busybox"]);
     fs::remove_file(space.path("bin/busybox")).unwrap();
-    attempt(&space, &["lp.ko"]).ends(1).says(&["there is no busybox in PATH: install one (Debian"]);
+    attempt(&space, &["lp.ko"]).ends(2).says(&["there is no busybox in PATH: install one (Debian"]);
     fs::remove_file(space.path("bin/qemu-system-x86_64")).unwrap();
     attempt(&space, &["lp.ko"])
-        .ends(1)
+        .ends(2)
         .says(&["there is no qemu-system-x86_64 in PATH", "Debian: qemu-system-x86;"]);
 }
