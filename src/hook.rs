@@ -24,7 +24,7 @@ use crate::symbols::origin::Origin;
 use crate::symbols::output::{self, Written};
 use crate::symbols::seal::Seal;
 use crate::terminal;
-use crate::tree::config::Config;
+use crate::tree::config::{self, Config};
 use crate::tree::era::{Kbuild, Method, Modpost};
 
 /// The environment variable that names the klpbuild program to the fragment.
@@ -222,7 +222,7 @@ fn accepted(context: &Context, map: &Map, inputs: &Inputs, beyond: &Beyond) -> R
     if !verdict.problems.is_empty() {
         bail!("{}", verdict.problems.join("\n"));
     }
-    let config = Config::read(&context.objtree.join(".config"))?;
+    let config = Config::read(&config::file(&context.objtree))?;
     if config.has("MODVERSIONS") {
         verdict.check_names(config.has("EXTENDED_MODVERSIONS"))?;
     }

@@ -22,7 +22,7 @@ use crate::progress::View;
 use crate::state::{self, State};
 use crate::terminal::Surroundings;
 use crate::tree::era::Kbuild;
-use crate::tree::{self, Tree};
+use crate::tree::{self, Tree, config};
 
 /// What a command that drives make works on, and how.
 #[derive(Debug)]
@@ -115,7 +115,14 @@ impl Plan {
             .map(|module| external(&tree, &module, &variables, &start, directory != start))
             .transpose()?;
         let state = State::at(external.as_ref().map_or(&tree.objtree, |external| &external.output));
-        let config = variables.anywhere("KCONFIG_CONFIG").unwrap_or_else(|| ".config".to_owned());
+        let config = match &external {
+            // Modules are built with what the kernel was built with, whatever that was called.
+            Some(_) => config::file(&tree.objtree),
+            None => {
+                let name = variables.anywhere("KCONFIG_CONFIG").unwrap_or_else(|| ".config".to_owned());
+                tree.objtree.join(name)
+            }
+        };
         Ok(Plan {
             goals: goals.into_iter().cloned().collect(),
             variables: variables
@@ -130,7 +137,7 @@ impl Plan {
             quiet: options.quiet,
             verbose: options.verbose,
             dry_run: options.dry_run || inherited.dry_run,
-            config: tree.objtree.join(config),
+            config,
             log: options.log.as_ref().map_or_else(|| state.log(), |log| start.join(log)),
             jobs: jobs(options, &inherited, make_options),
             tree,

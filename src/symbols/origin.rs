@@ -16,9 +16,9 @@ use crate::symbols::modules::{self, ListKind};
 use crate::symbols::objects::{Objects, Vmlinux};
 use crate::symbols::seal::Seal;
 use crate::terminal;
-use crate::tree;
 use crate::tree::era::Kbuild;
 use crate::tree::kernel;
+use crate::tree::{self, config};
 
 /// The files that tell of one kernel.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl Origin {
         let there = |name: &str| Some(objtree.join(name)).filter(|path| path.is_file());
         Ok(Origin {
             release: kernel::release(objtree),
-            config: Some(objtree.join(".config")),
+            config: Some(config::file(objtree)),
             list: there("Symbols.list"),
             symvers: there("Module.symvers").into_iter().collect(),
             objects: Objects::of_tree(objtree, tree::source_if_known(objtree).as_deref())?,
@@ -68,7 +68,8 @@ impl Origin {
         let configs = choice.places().configs(release);
         Ok(Origin {
             release: Some(release.to_owned()),
-            config: there(".config").or_else(|| configs.into_iter().find(|path| path.is_file())),
+            config: (objtree.map(config::file).filter(|path| path.is_file()))
+                .or_else(|| configs.into_iter().find(|path| path.is_file())),
             list: None,
             symvers: there("Module.symvers").into_iter().collect(),
             objects: kernel.objects()?,
@@ -213,9 +214,15 @@ impl Origin {
         if let Some(origin) = Origin::built_in(start, choice, |_| true)? {
             return Ok(origin);
         }
-        let is_tree = ["Symbols.list", "vmlinux", ".config", "include/config/kernel.release"]
-            .iter()
-            .any(|name| start.join(name).exists());
+        let is_tree = [
+            "Symbols.list",
+            "vmlinux",
+            ".config",
+            "include/config/auto.conf",
+            "include/config/kernel.release",
+        ]
+        .iter()
+        .any(|name| start.join(name).exists());
         if is_tree {
             return Origin::of_kernel(start, choice);
         }

@@ -1,11 +1,18 @@
 //! The kernel's configuration, as far as klpbuild has to know it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use crate::compressed;
+
+/// The file with the configuration that the kernel in `objtree` was built with: what kbuild has made of the file that
+/// KCONFIG_CONFIG named then, or `.config` before the first build.
+pub fn file(objtree: &Path) -> PathBuf {
+    let built = objtree.join("include/config/auto.conf");
+    if built.is_file() { built } else { objtree.join(".config") }
+}
 
 /// What `.config` says of the options that are on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,12 +23,12 @@ pub struct Config {
     pub livepatch: bool,
     /// All that are `y`, without `CONFIG_`.
     set: BTreeSet<String>,
-    /// All that are texts.
+    /// All values.
     texts: BTreeMap<String, String>,
 }
 
 impl Config {
-    /// Reads the configuration file at `path` (`.config`, or what KCONFIG_CONFIG names).
+    /// Reads the configuration file at `path`: `.config`, what KCONFIG_CONFIG names, or what [`file`] finds.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -33,7 +40,11 @@ impl Config {
         let set: BTreeSet<String> = text.lines().filter_map(option).collect();
         let text_of = |line: &str| {
             let (name, value) = line.trim_end().strip_prefix("CONFIG_")?.split_once('=')?;
-            let value = value.strip_prefix('"')?.strip_suffix('"')?;
+            // auto.conf has texts without quotes from 5.16 on.
+            let Some(value) = value.strip_prefix('"') else {
+                return Some((name.to_owned(), value.to_owned()));
+            };
+            let value = value.strip_suffix('"')?;
             Some((name.to_owned(), value.replace("\\\"", "\"").replace("\\\\", "\\")))
         };
         let mut texts: BTreeMap<String, String> = text.lines().filter_map(text_of).collect();
@@ -44,7 +55,7 @@ impl Config {
         Ok(Config { modules: set.contains("MODULES"), livepatch: set.contains("LIVEPATCH"), set, texts })
     }
 
-    /// The value of the option `name` (without `CONFIG_`), if that is a text.
+    /// The value of the option `name` (without `CONFIG_`), a text without its quotes.
     pub fn string(&self, name: &str) -> Option<String> {
         self.texts.get(name).cloned()
     }

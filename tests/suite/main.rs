@@ -9,6 +9,7 @@
 //! - [`trial`]: `klpbuild try`, with a guest that plays recorded consoles
 //! - [`objtree`]: an object tree assembled for one of five architectures, with a livepatch
 //! - [`golden`]: converted livepatches, as readelf shows them
+//! - [`configuration`]: where the configuration lies, and what it has to have
 //! - [`convert`]: what `klpbuild convert` refuses and says
 //! - [`external`]: external modules (M=), in every era
 //! - [`header`]: annotations in C, and what debugging information adds to messages
@@ -32,6 +33,7 @@
 )]
 
 mod build;
+mod configuration;
 mod convert;
 mod damaged;
 mod external;

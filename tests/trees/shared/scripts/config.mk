@@ -2,12 +2,15 @@
 # Configuration and cleaning, the same in every tree. External modules' makefiles go by KERNELRELEASE.
 export KERNELRELEASE := 9.0-mini
 
+KCONFIG_CONFIG ?= .config
+export KCONFIG_CONFIG
+
 .PHONY: defconfig olddefconfig
 defconfig olddefconfig:
-	@{ echo CONFIG_MODULES=y; echo CONFIG_LIVEPATCH=y; } > .config
-	@echo '#'; echo '# configuration written to .config'; echo '#'
+	@{ echo CONFIG_MODULES=y; echo CONFIG_LIVEPATCH=y; } > $(KCONFIG_CONFIG)
+	@echo '#'; echo '# configuration written to $(KCONFIG_CONFIG)'; echo '#'
 
-include/config/auto.conf: .config
+include/config/auto.conf: $(KCONFIG_CONFIG)
 	@mkdir -p $(@D); cp $< $@
 
 scripts/mod/modpost: $(srctree)/scripts/mod/modpost.sh
