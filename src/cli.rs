@@ -1,6 +1,7 @@
 //! The command line as it is typed; the only place that names clap. [`crate::plan`] turns it into what it
 //! means.
 
+use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -421,10 +422,21 @@ fn assignment(word: &str) -> Result<String, String> {
     }
 }
 
-/// Parses the process's command line. `--help`, `--version` and usage errors are printed and end the
-/// process, with status 0 and 2.
-pub fn parse() -> Cli {
-    Cli::parse()
+/// What was printed in place of doing something: `--help`, `--version`, or what is wrong with a command line.
+#[derive(Debug)]
+pub struct Printed {
+    /// The command line makes no sense.
+    pub is_usage_error: bool,
+    /// What came of printing it.
+    pub written: io::Result<()>,
+}
+
+/// Parses the process's command line.
+///
+/// # Errors
+/// There is nothing else to do: something was printed.
+pub fn parse() -> Result<Cli, Printed> {
+    Cli::try_parse().map_err(|error| Printed { is_usage_error: error.use_stderr(), written: error.print() })
 }
 
 #[cfg(test)]

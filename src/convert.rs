@@ -189,7 +189,6 @@ pub fn command(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let choices = Choices { keep_module_exports: arguments.keep_module_exports, is_marked: false };
     let input = start.join(given);
     let output = arguments.output.as_ref().map_or(input.clone(), |output| start.join(output));
-    ensure!(!output.is_dir(), "{}: a directory: -o names the file to write", output.display());
     // Not unpacked: what is compressed is finished (R12).
     let image = Image::parse(&fs::read(&input).context("cannot read the module")?)
         .with_context(|| format!("cannot read {}", input.display()))?;
@@ -265,7 +264,7 @@ pub fn convert_tree(
             Ok(Outcome::Unchanged) => {}
             Ok(Outcome::Converted { notes, .. }) => {
                 if !quiet {
-                    terminal::out(format!("  KLP [M] {module}\n"));
+                    terminal::progress(format!("  KLP [M] {module}\n"));
                     notes.iter().for_each(|note| terminal::say(format_args!("{module}: {note}")));
                 }
             }
@@ -280,9 +279,6 @@ pub fn convert_tree(
 
 /// Gives `output` new content at once, and the permissions of `input`.
 fn replace(input: &Path, output: &Path, bytes: &[u8]) -> Result<()> {
-    // Behind a link lies what is meant.
-    let output = if output.exists() { fs::canonicalize(output)? } else { output.to_path_buf() };
     let mode = fs::metadata(input)?.permissions().mode();
-    output::replace_with_mode(&output, &output::beside(&output), &[bytes], Some(mode))?;
-    Ok(())
+    output::write_named(output, &[bytes], Some(mode))
 }

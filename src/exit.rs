@@ -2,8 +2,7 @@
 
 use std::process::ExitStatus;
 
-/// How a run of klpbuild ended. A command line that makes no sense has ended the process before, with
-/// status 2 ([`crate::cli::parse`]).
+/// How a run of klpbuild ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// 0: everything asked for is done.
@@ -11,6 +10,8 @@ pub enum Exit {
     /// 1: klpbuild itself found a problem. Its message has been printed already, or is the error that
     /// accompanies this.
     Problem,
+    /// 2: the command line makes no sense.
+    Usage,
     /// 2: `klpbuild verify` could not check what it was to check, or `klpbuild try` could not try it.
     Unchecked,
     /// make failed; klpbuild ends with make's own status (2 for an ordinary build error).
@@ -27,7 +28,7 @@ impl Exit {
         match self {
             Exit::Done => 0,
             Exit::Problem => 1,
-            Exit::Unchecked => 2,
+            Exit::Usage | Exit::Unchecked => 2,
             Exit::Make(code) => code,
             Exit::Signal(signal) => u8::try_from(128 + signal).unwrap_or(255),
         }

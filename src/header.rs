@@ -22,8 +22,7 @@ pub fn print(options: &Options, arguments: &HeaderArgs, text: &str) -> Result<Ex
     let start = plan::start(options)?;
     match &arguments.output {
         Some(path) if path.as_os_str() != "-" => {
-            let path = start.join(path);
-            output::replace(&path, &output::beside(&path), &[text])?;
+            output::write_named(&start.join(path), &[text], None)?;
         }
         _ => terminal::out(text),
     }

@@ -114,7 +114,7 @@ pub fn run() -> Result<()> {
     match &result {
         Ok((report, written)) => {
             if *written == Written::Changed {
-                terminal::out("  KLP     Symbols.list\n");
+                terminal::progress("  KLP     Symbols.list\n");
             }
             report.write(&state)?;
         }
@@ -197,7 +197,7 @@ pub fn external_step(
     let mut arguments = String::new();
     if !verdict.allowed.is_empty() {
         say_missing_elsewhere(&verdict);
-        output::replace(&state.dump(), &state.temporary(), &[verdict.dump()])?;
+        output::replace(&state.dump(), &state.directory(), &[verdict.dump()])?;
         let dump = state.dump().display().to_string();
         // On make's command line, it stands in for what the modules' makefile says.
         let dumps: Vec<&str> =
@@ -273,8 +273,8 @@ pub fn inputs(
 /// # Errors
 /// A list cannot be written; it is as it was then.
 pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
-    output::replace(&objtree.join("modules.livepatch"), &state.temporary(), &[map.livepatch_list()])?;
-    let written = output::replace(&objtree.join("Symbols.list"), &state.temporary(), &map.parts)?;
+    output::replace(&objtree.join("modules.livepatch"), &state.directory(), &[map.livepatch_list()])?;
+    let written = output::replace(&objtree.join("Symbols.list"), &state.directory(), &map.parts)?;
     // Each time, also if the map is the same: it tells when that was found.
     fs::write(state.seal(), format!("{}\n", Seal::of_parts(&map.parts)))?;
     Ok(written)
@@ -391,8 +391,8 @@ fn write_exceptions(verdict: &Verdict, state: &State) -> Result<()> {
         "#!/bin/sh\nexec scripts/mod/modpost -i {} \"$@\"\n{comment}",
         State::relative(&state.dump())
     );
-    output::replace(&state.dump(), &state.temporary(), &[dump])?;
-    output::replace(&state.wrapper(), &state.temporary(), &[program])?;
+    output::replace(&state.dump(), &state.directory(), &[dump])?;
+    output::replace(&state.wrapper(), &state.directory(), &[program])?;
     make_executable(&state.wrapper())
 }
 

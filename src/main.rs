@@ -6,10 +6,23 @@ use klpbuild::exit::Exit;
 use klpbuild::{cli, run, signal, terminal};
 
 fn main() -> ExitCode {
-    let exit = run(&cli::parse()).unwrap_or_else(|error| {
+    signal::outlive_file_limits();
+    let problem = |error| {
         terminal::error(&error);
         Exit::Problem
-    });
+    };
+    let exit = match cli::parse() {
+        Ok(cli) => run(&cli).unwrap_or_else(problem),
+        Err(printed) if printed.is_usage_error => Exit::Usage,
+        Err(printed) => {
+            terminal::note_failure(printed.written);
+            Exit::Done
+        }
+    };
+    let exit = match terminal::finish().map_err(problem) {
+        Err(problem) if exit == Exit::Done => problem,
+        _ => exit,
+    };
     if let Exit::Signal(signal) = exit {
         signal::die_by(signal);
     }

@@ -4,13 +4,14 @@
 //! Which series fits a tree is told by trying it, in memory; what is written is all of it or nothing.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use diffy::patch_set::{FileOperation, ParseOptions, PatchKind, PatchSet};
 use fs_err as fs;
+use tempfile::NamedTempFile;
 
 use crate::cli::{Options, PatchesCommand};
 use crate::exit::Exit;
@@ -170,22 +171,21 @@ impl Change {
     /// Writes it: new files are put beside the old ones first, and if one cannot take its place, the others give theirs
     /// back.
     fn write(&self, tree: &Path) -> Result<()> {
-        let mut prepared: Vec<(PathBuf, PathBuf)> = Vec::new();
-        let prepare = |prepared: &mut Vec<(PathBuf, PathBuf)>| -> Result<()> {
+        let mut prepared = Vec::new();
+        let prepare = |prepared: &mut Vec<(NamedTempFile, PathBuf)>| -> Result<()> {
             for (path, (old, new)) in &self.files {
                 let Some(new) = new else { continue };
                 let path = tree.join(path);
-                let temporary = output::beside(&path);
-                prepared.push((temporary.clone(), path.clone()));
-                fs::write(&temporary, new)?;
                 let mode = if old.is_some() { fs::metadata(&path)?.permissions().mode() } else { 0o644 };
-                fs::set_permissions(&temporary, std::fs::Permissions::from_mode(mode))?;
+                let mut temporary = output::temporary(output::beside(&path), Some(mode))?;
+                temporary.write_all(new.as_bytes())?;
+                prepared.push((temporary, path));
             }
             Ok(())
         };
-        let swap = |prepared: &[(PathBuf, PathBuf)]| -> Result<()> {
+        let swap = |prepared: Vec<(NamedTempFile, PathBuf)>| -> Result<()> {
             for (temporary, path) in prepared {
-                fs::rename(temporary, path)?;
+                temporary.persist(path)?;
             }
             for (path, (_, new)) in &self.files {
                 if new.is_none() {
@@ -195,17 +195,15 @@ impl Change {
             Ok(())
         };
         if let Err(error) = prepare(&mut prepared) {
-            prepared.iter().for_each(|(temporary, _)| drop(fs::remove_file(temporary)));
             return Err(error.context("cannot change the tree: it is left as it was"));
         }
-        if let Err(error) = swap(&prepared) {
+        if let Err(error) = swap(prepared) {
             for (path, (old, _)) in &self.files {
                 match old {
                     Some(old) => drop(fs::write(tree.join(path), old)),
                     None => drop(fs::remove_file(tree.join(path))),
                 }
             }
-            prepared.iter().for_each(|(temporary, _)| drop(fs::remove_file(temporary)));
             return Err(error.context("cannot change the tree: it is as it was"));
         }
         Ok(())

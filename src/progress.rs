@@ -63,7 +63,7 @@ struct Lines {
 impl Progress for Lines {
     fn step(&mut self, _tag: &str, _path: &str, line: &[u8]) {
         if self.steps {
-            terminal::out([line, b"\n"].concat());
+            terminal::progress([line, b"\n"].concat());
         }
     }
 

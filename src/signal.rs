@@ -4,10 +4,11 @@
 //! come to klpbuild alone and are handed on as SIGTERM, upon which make stops its children.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 /// How long make may take to end by itself after Ctrl-C before it is told to.
@@ -15,6 +16,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long make may take to end once it was told to.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Has a write beyond the limit on the size of files (RLIMIT_FSIZE, setrlimit(2)) fail in place of ending the process:
+/// whoever writes says what could not be written, and leaves nothing half done. What this process starts is not
+/// concerned.
+pub fn outlive_file_limits() {
+    // Without the handler, the system ends the process: there is nothing to report.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+}
 
 /// Watches for SIGINT, SIGTERM and SIGHUP. Those that were ignored when klpbuild was started (nohup, a
 /// script's background job) stay ignored.

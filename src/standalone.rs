@@ -1,6 +1,6 @@
 //! `klpbuild symbols`: the map of an object tree that is built already.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use crate::cli::{Options, SymbolsArgs};
@@ -58,14 +58,7 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
         }
         Some(path) => {
             let path = start.join(path);
-            // Behind a link lies what is meant.
-            let path = if path.exists() { fs::canonicalize(path)? } else { path };
-            ensure!(
-                !path.exists() || path.is_file(),
-                "{} is not a regular file: use `-o -` and a redirection to write there",
-                path.display()
-            );
-            output::replace(&path, &output::beside(&path), &map.parts)?;
+            output::write_named(&path, &map.parts, None)?;
             path
         }
         None => {

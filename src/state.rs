@@ -5,9 +5,12 @@ use std::fs::TryLockError;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
+
+use crate::symbols::output;
 
 /// The name of the directory in the object tree's root.
 pub const DIRECTORY: &str = ".klpbuild";
@@ -86,11 +89,6 @@ impl State {
         self.file("seal")
     }
 
-    /// Where a list is written before it is renamed.
-    pub fn temporary(&self) -> PathBuf {
-        self.file("list.tmp")
-    }
-
     /// Symbols that modpost has to accept, in Module.symvers format.
     pub fn dump(&self) -> PathBuf {
         self.file("allowed.symvers")
@@ -146,14 +144,15 @@ impl State {
                 file.set_len(0)
                     .and_then(|()| writeln!(file, "{}", std::process::id()))
                     .with_context(described)?;
+                self.sweep();
                 return Ok(Lock(file));
             }
         }
     }
 
-    /// Removes what a run that was cut off may have left half done.
+    /// Removes what a run that was cut off may have left half done; whoever calls this holds the lock.
     pub fn sweep(&self) {
-        let _ = fs::remove_file(self.temporary());
+        output::sweep(&self.directory(), Duration::ZERO);
     }
 
     /// Removes the lists; true if there were any.

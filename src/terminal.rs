@@ -1,11 +1,11 @@
 //! The terminal; with [`crate::progress`]'s bar, the only place that prints.
 //!
-//! A reader that went away (`klpbuild modules | head`) is no reason to stop a build: errors of writing are
-//! ignored.
+//! A reader that went away (`klpbuild modules | head`) is no reason to stop a build, nor is any other error of writing;
+//! but one that keeps what was asked for from being seen, as a full disk does, is an error in the end ([`finish`]).
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::io::{IsTerminal as _, Write as _, stderr, stdout};
+use std::io::{self, IsTerminal as _, Write as _, stderr, stdout};
 use std::sync::Mutex;
 
 use anyhow::Result;
@@ -39,7 +39,7 @@ impl Surroundings {
 
     /// Whether questions can be asked.
     pub fn is_interactive() -> bool {
-        std::io::stdin().is_terminal()
+        io::stdin().is_terminal()
     }
 }
 
@@ -83,10 +83,43 @@ pub fn columns() -> usize {
     }
 }
 
-/// Writes to standard output, as it is.
-pub fn out(text: impl AsRef<[u8]>) {
+/// The first error of writing to standard output, which is left to [`finish`].
+static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
+
+fn write_out(text: &[u8]) -> io::Result<()> {
     let mut stdout = stdout().lock();
-    let _ = stdout.write_all(text.as_ref()).and_then(|()| stdout.flush());
+    stdout.write_all(text).and_then(|()| stdout.flush())
+}
+
+/// Writes to standard output, as it is: what a command has to say.
+pub fn out(text: impl AsRef<[u8]>) {
+    note_failure(write_out(text.as_ref()));
+}
+
+/// Writes how things go to standard output: nobody needs that afterwards.
+pub fn progress(text: impl AsRef<[u8]>) {
+    let _ = write_out(text.as_ref());
+}
+
+/// Notes what came of writing to standard output for [`finish`].
+pub fn note_failure(written: io::Result<()>) {
+    if let (Err(error), Ok(mut failed)) = (written, FAILED.lock())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        failed.get_or_insert(error);
+    }
+}
+
+/// Whether all that was written to standard output has arrived, as far as can be told; a reader that went away has read
+/// what it wanted.
+///
+/// # Errors
+/// What was written is not there.
+pub fn finish() -> Result<()> {
+    match FAILED.lock().ok().and_then(|mut failed| failed.take()) {
+        Some(error) => Err(anyhow::Error::new(error).context("cannot write to standard output")),
+        None => Ok(()),
+    }
 }
 
 /// Writes a value as JSON to standard output.

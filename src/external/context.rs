@@ -71,7 +71,7 @@ impl State {
     /// It cannot be written.
     pub fn write_context(&self, context: &Context) -> Result<()> {
         let path = self.context_file();
-        output::replace(&path, &output::beside(&path), &[terminal::to_json(context)?])?;
+        output::replace(&path, output::beside(&path), &[terminal::to_json(context)?])?;
         Ok(())
     }
 

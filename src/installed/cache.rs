@@ -171,9 +171,9 @@ fn keep(place: &Path, map: &Map, made_of: &str) -> Result<PathBuf> {
     }
     let listed = map.livepatch_list();
     let sealed = sealed(made_of, &Seal::of_parts(&map.parts), &Seal::of_parts(&[&listed]));
-    output::replace(&list, &output::beside(&list), &map.parts)?;
-    output::replace(&livepatches, &output::beside(&livepatches), &[listed])?;
-    output::replace(&note, &output::beside(&note), &[sealed])?;
+    output::replace(&list, output::beside(&list), &map.parts)?;
+    output::replace(&livepatches, output::beside(&livepatches), &[listed])?;
+    output::replace(&note, output::beside(&note), &[sealed])?;
     ensure!(list.is_file(), "{} is gone", list.display());
     Ok(list)
 }

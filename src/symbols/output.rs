@@ -1,11 +1,23 @@
-//! Writing lists: complete or not at all, and untouched if the content is the same.
+//! Writing files: complete or not at all, and untouched if the content is the same.
+//!
+//! New content goes to a temporary file first, whose name nobody can foretell, which is made only if nothing is there by
+//! that name, and which is gone again whatever happens; one that a killed process left is swept later.
 
+use std::collections::BTreeSet;
 use std::io::{BufWriter, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use fs_err::{self as fs, File};
+use tempfile::NamedTempFile;
+
+/// How the names of temporary files begin and end.
+const TEMPORARY: [&str; 2] = [".klpbuild-", ".tmp"];
+/// How old a temporary file is that nobody writes any more.
+const STALE: Duration = Duration::from_secs(3600);
 
 /// Whether a list had to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,13 +30,13 @@ pub enum Written {
 
 /// Gives the file at `path` the content `parts`, one after the other.
 ///
-/// The content goes to `temporary` (on the same file system), is flushed to disk and renamed: at every
-/// moment `path` has either the old content or the new. On any error `temporary` is removed.
+/// The content goes to a temporary file in `directory` (on the same file system), is flushed to disk and renamed: at
+/// every moment `path` has either the old content or the new. A link is replaced, and not followed.
 ///
 /// # Errors
 /// What the file system says, with the path; `path` is as it was then.
-pub fn replace(path: &Path, temporary: &Path, parts: &[impl AsRef<[u8]>]) -> Result<Written> {
-    replace_with_mode(path, temporary, parts, None)
+pub fn replace(path: &Path, directory: &Path, parts: &[impl AsRef<[u8]>]) -> Result<Written> {
+    replace_with_mode(path, directory, parts, None)
 }
 
 /// Likewise; a file that is written gets the permissions `mode`.
@@ -33,7 +45,7 @@ pub fn replace(path: &Path, temporary: &Path, parts: &[impl AsRef<[u8]>]) -> Res
 /// As [`replace`].
 pub fn replace_with_mode(
     path: &Path,
-    temporary: &Path,
+    directory: &Path,
     parts: &[impl AsRef<[u8]>],
     mode: Option<u32>,
 ) -> Result<Written> {
@@ -41,28 +53,95 @@ pub fn replace_with_mode(
         return Ok(Written::Unchanged);
     }
     let write = || -> Result<()> {
-        let file = File::create(temporary)?;
-        if let Some(mode) = mode {
-            fs::set_permissions(temporary, std::fs::Permissions::from_mode(mode))?;
-        }
-        let mut file = BufWriter::with_capacity(1 << 20, file);
+        let temporary = temporary(directory, mode)?;
+        let mut file = BufWriter::with_capacity(1 << 20, temporary.as_file());
         for part in parts {
             file.write_all(part.as_ref())?;
         }
         file.into_inner().map_err(|e| e.into_error())?.sync_data()?;
-        fs::rename(temporary, path)?;
+        temporary.persist(path)?;
         Ok(())
     };
-    write()
-        .inspect_err(|_| drop(fs::remove_file(temporary)))
-        .with_context(|| format!("cannot write {}: it is left as it was", path.display()))?;
+    write().with_context(|| format!("cannot write {}: it is left as it was", path.display()))?;
     Ok(Written::Changed)
 }
 
-/// A temporary name on the same file system, for [`replace`].
-pub fn beside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+/// Writes to what a user named: behind a link lies what is meant, and what is no regular file, as a device or a pipe,
+/// is written to and stays what it is.
+///
+/// # Errors
+/// It is a directory, or as [`replace`].
+pub fn write_named(path: &Path, parts: &[impl AsRef<[u8]>], mode: Option<u32>) -> Result<()> {
+    let path = behind_links(path)?;
+    ensure!(!path.is_dir(), "{}: a directory: name the file to write", path.display());
+    if !path.exists() || path.is_file() {
+        return replace_with_mode(&path, beside(&path), parts, mode).map(drop);
+    }
+    let write = || -> Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).open(&path)?;
+        for part in parts {
+            file.write_all(part.as_ref())?;
+        }
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write to {}", path.display()))
+}
+
+/// What links at `path` lead to, be it there or not.
+fn behind_links(path: &Path) -> Result<PathBuf> {
+    // As many as the kernel follows (path_resolution(7)).
+    const LINKS: usize = 40;
+    let mut path = path.to_path_buf();
+    for _ in 0..LINKS {
+        let Ok(target) = std::fs::read_link(&path) else { return Ok(path) };
+        path = beside(&path).join(target);
+    }
+    anyhow::bail!("{}: too many links", path.display())
+}
+
+/// The directory of a file, for a temporary one on the same file system.
+pub fn beside(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A temporary file in `directory`, which is removed when it is dropped and not persisted. Without a `mode` it gets what
+/// a new file gets.
+///
+/// # Errors
+/// It cannot be made.
+pub fn temporary(directory: &Path, mode: Option<u32>) -> Result<NamedTempFile> {
+    sweep(directory, STALE);
+    let [prefix, suffix] = TEMPORARY;
+    let file = tempfile::Builder::new()
+        .prefix(prefix)
+        .suffix(suffix)
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(directory)?;
+    if let Some(mode) = mode {
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(file)
+}
+
+/// Removes temporary files in `directory` that are older than `age`, once in a process: a killed one left them.
+pub fn sweep(directory: &Path, age: Duration) {
+    static SWEPT: Mutex<BTreeSet<(PathBuf, Duration)>> = Mutex::new(BTreeSet::new());
+    let is_first = SWEPT.lock().is_ok_and(|mut swept| swept.insert((directory.to_path_buf(), age)));
+    if !is_first {
+        return;
+    }
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let [prefix, suffix] = TEMPORARY;
+        let is_stale = || {
+            let meta = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
+            Some(meta.modified().ok()?.elapsed().ok()? >= age)
+        };
+        if name.starts_with(prefix) && name.ends_with(suffix) && is_stale() == Some(true) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn same(path: &Path, parts: &[impl AsRef<[u8]>]) -> Result<bool> {
@@ -92,19 +171,30 @@ fn same(path: &Path, parts: &[impl AsRef<[u8]>]) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{FileTypeExt as _, symlink};
+    use std::time::SystemTime;
+
     use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
 
     #[test]
     fn unchanged_content_leaves_the_file_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, temporary) = (dir.path().join("list"), dir.path().join("tmp"));
-        assert_eq!(replace(&path, &temporary, &["a\n", "b\n"]).unwrap(), Written::Changed);
+        let path = dir.path().join("list");
+        assert_eq!(replace(&path, dir.path(), &["a\n", "b\n"]).unwrap(), Written::Changed);
         let before = fs::metadata(&path).unwrap().modified().unwrap();
-        assert_eq!(replace(&path, &temporary, &["a\nb", "\n"]).unwrap(), Written::Unchanged);
+        assert_eq!(replace(&path, dir.path(), &["a\nb", "\n"]).unwrap(), Written::Unchanged);
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
-        assert_eq!(replace(&path, &temporary, &["a\nc\n"]).unwrap(), Written::Changed);
+        assert_eq!(replace(&path, dir.path(), &["a\nc\n"]).unwrap(), Written::Changed);
         assert_eq!(fs::read(&path).unwrap(), b"a\nc\n");
-        assert!(!temporary.exists());
+        assert_eq!(names(dir.path()), ["list"]);
     }
 
     #[test]
@@ -114,12 +204,72 @@ mod tests {
         fs::write(&path, "old").unwrap();
         let error = replace(&path, &dir.path().join("no/such/dir"), &["new"]).unwrap_err();
         assert!(format!("{error:#}").contains("it is left as it was"), "{error:#}");
-        assert_eq!(fs::read(&path).unwrap(), b"old");
-        // A device that is always full stands in for a full disk (behind a link: the link is removed).
-        let full = dir.path().join("full");
-        std::os::unix::fs::symlink("/dev/full", &full).unwrap();
-        let error = replace(&path, &full, &["new"]).unwrap_err();
+        // Nothing takes the place of a directory.
+        fs::create_dir_all(dir.path().join("full/of")).unwrap();
+        let directory = dir.path().join("full");
+        assert!(write_named(&directory, &["new"], None).is_err());
+        assert_eq!(
+            (fs::read(&path).unwrap(), names(dir.path())),
+            (b"old".to_vec(), vec!["full".into(), "list".into()])
+        );
+    }
+
+    #[test]
+    fn a_new_file_has_the_permissions_of_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+        fs::write(dir.path().join("plain"), "").unwrap();
+        replace(&dir.path().join("ours"), dir.path(), &["new"]).unwrap();
+        assert_eq!(mode("ours"), mode("plain"));
+        replace_with_mode(&dir.path().join("other"), dir.path(), &["new"], Some(0o751)).unwrap();
+        assert_eq!(mode("other"), 0o751);
+    }
+
+    #[test]
+    fn what_a_user_names_stays_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "old").unwrap();
+        symlink("file", at("link")).unwrap();
+        symlink("link", at("second")).unwrap();
+        symlink("not-yet", at("dangling")).unwrap();
+        symlink("circle", at("circle")).unwrap();
+        symlink("/dev/null", at("null")).unwrap();
+        symlink("/dev/full", at("full")).unwrap();
+        write_named(&at("second"), &["new"], None).unwrap();
+        assert_eq!(fs::read(at("file")).unwrap(), b"new");
+        write_named(&at("dangling"), &["new"], None).unwrap();
+        assert_eq!(fs::read(at("not-yet")).unwrap(), b"new");
+        write_named(&at("null"), &["new"], Some(0o755)).unwrap();
+        let error = write_named(&at("full"), &["new"], None).unwrap_err();
         assert!(format!("{error:#}").contains("No space left"), "{error:#}");
-        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert!(write_named(&at("circle"), &["new"], None).is_err());
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        for link in ["link", "second", "dangling", "null", "full"] {
+            assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink(), "{link}");
+        }
+        // A list of ours takes the place of a link.
+        replace(&at("link"), dir.path(), &["list"]).unwrap();
+        assert_eq!(
+            (fs::read(at("link")).unwrap(), fs::read(at("file")).unwrap()),
+            (b"list".to_vec(), b"new".to_vec())
+        );
+    }
+
+    #[test]
+    fn only_stale_files_of_ours_are_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = SystemTime::now() - 2 * STALE;
+        for name in [".klpbuild-old.tmp", ".klpbuild-old", "klpbuild-old.tmp", ".klpbuild-new.tmp"] {
+            fs::write(dir.path().join(name), "").unwrap();
+            if name != ".klpbuild-new.tmp" {
+                File::options().write(true).open(dir.path().join(name)).unwrap().set_modified(old).unwrap();
+            }
+        }
+        fs::create_dir(dir.path().join(".klpbuild-directory.tmp")).unwrap();
+        replace(&dir.path().join("list"), dir.path(), &["new"]).unwrap();
+        let left =
+            [".klpbuild-directory.tmp", ".klpbuild-new.tmp", ".klpbuild-old", "klpbuild-old.tmp", "list"];
+        assert_eq!(names(dir.path()), left);
     }
 }

@@ -225,6 +225,6 @@ impl Kernel {
         let left = Command::new("pgrep").args(["-g", &group[1..]]).output().unwrap();
         assert!(left.stdout.is_empty(), "still running: {}", String::from_utf8_lossy(&left.stdout));
         assert!(!self.root.join("ours/Symbols.list").exists());
-        assert!(!self.root.join("ours/.klpbuild/list.tmp").exists());
+        assert!(self.files("ours", |name| name.contains(".klpbuild-") && name.ends_with(".tmp")).is_empty());
     }
 }

@@ -14,6 +14,7 @@
 //! - [`external`]: external modules (M=), in every era
 //! - [`header`]: annotations in C, and what debugging information adds to messages
 //! - [`lookup`]: what `klpbuild lookup` finds
+//! - [`output`]: devices, pipes, full disks and readers that have gone away
 //! - [`patches`]: `klpbuild patches`, and trees that carry a series of kbuild-patches
 //! - [`series`]: each series on every form of the files that it changes
 //! - [`snippet`]: Makefile.snippet; [`skeleton`]: `klpbuild new`
@@ -47,6 +48,7 @@ mod lookup;
 mod map;
 mod mutations;
 mod objtree;
+mod output;
 mod patches;
 mod screen;
 mod series;

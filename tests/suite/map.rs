@@ -123,24 +123,6 @@ fn the_map_can_go_elsewhere() {
     assert_eq!(left, ["drivers", "elsewhere.list", "modules.order", "odd.s", "vmlinux"]);
 }
 
-/// What is no regular file is not replaced by one; a link is followed.
-#[test]
-fn other_kinds_of_files_are_not_written_over() {
-    let dir = objtree("");
-    let at = |name: &str| dir.path().join(name).display().to_string();
-    run("mkfifo", &["pipe"], dir.path());
-    for place in [at("pipe"), at("drivers"), "/dev/null".to_owned()] {
-        let (code, _, stderr) = symbols(dir.path(), &["-o", &place]);
-        assert_eq!(code, Some(1), "{stderr}");
-        assert!(stderr.contains(&format!("{place} is not a regular file: use `-o -`")), "{stderr}");
-    }
-    fs::write(dir.path().join("real"), "").unwrap();
-    std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
-    assert_eq!(symbols(dir.path(), &["-o", &at("link")]).0, Some(0));
-    assert!(dir.path().join("link").is_symlink());
-    assert!(fs::read_to_string(dir.path().join("real")).unwrap().starts_with("klp-convert"));
-}
-
 #[test]
 fn what_is_not_built_is_named() {
     let dir = objtree("");
