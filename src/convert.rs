@@ -96,8 +96,10 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
     }
     let mut decided = decide::decide(&image, sources, choices)?;
     let patch = Patch::read(&image);
-    let faults = patch.iter().flat_map(|patch| patch.faults(&image));
-    let faults: Vec<String> = faults.map(|(rule, place, what)| format!("{place}: {what} ({rule})")).collect();
+    let faults = patch.iter().flat_map(|patch| patch.faults(&image, decided.kernel.name_limit));
+    let faults = faults.filter(|fault| !fault.is_warning);
+    let faults: Vec<String> =
+        faults.map(|fault| format!("{}: {} ({})", fault.place, fault.message, fault.rule)).collect();
     ensure!(faults.is_empty(), "{}", faults.join("\n"));
     let placed = place::place(&image, &decided, patch.as_ref())?;
     let relocations = placed.sections.values().map(Vec::len).sum();

@@ -4,11 +4,13 @@
 //! - [`annotations`]: what the source says of symbols (KLP_MODULE_RELOC)
 //! - [`patch`]: which functions of which objects it replaces (`struct klp_patch`)
 //! - [`reach`]: which of those objects a relocation is there for; [`code`]: calls that need no relocation
+//! - [`order`]: which modules have to be there before it, or before each other
 //! - [`special`]: sections and relocation types that the kernel treats in a way of their own
 
 pub mod annotations;
 pub mod code;
 pub mod names;
+pub mod order;
 pub mod patch;
 pub mod reach;
 pub mod special;

@@ -10,6 +10,7 @@ use crate::convert::decide::{Decided, Decision};
 use crate::convert::problem::{self, Problems};
 use crate::elf::Machine;
 use crate::elf::image::{Image, Relocation};
+use crate::livepatch::order;
 use crate::livepatch::patch::{Patch, Place};
 use crate::livepatch::reach::Reach;
 use crate::livepatch::special::{self, Special};
@@ -58,7 +59,12 @@ pub fn place(image: &Image, decided: &Decided, patch: Option<&Patch>) -> Result<
                 {
                     placed.kept.insert(relocation.symbol);
                 }
-                Ok(object) => placed.sections.entry((target, object)).or_default().push(*relocation),
+                Ok(object) => {
+                    if object != VMLINUX && chooser.runs_by_itself(target, relocation) {
+                        placed.notes.insert(by_itself(&object));
+                    }
+                    placed.sections.entry((target, object)).or_default().push(*relocation);
+                }
                 // By an annotated name, nothing but klpbuild would find it.
                 Err(_) if decision.is_exported && decision.section_object.is_none() => {
                     placed.kept.insert(relocation.symbol);
@@ -76,19 +82,31 @@ pub fn place(image: &Image, decided: &Decided, patch: Option<&Patch>) -> Result<
     Ok(placed)
 }
 
+/// What has to be known of code that is not called for an object, and uses its symbols.
+pub fn by_itself(object: &str) -> String {
+    format!(
+        "code that the livepatch runs by itself (a parameter's handler, its exit function, what it exports) uses symbols \
+         of {object}: it must not run before {object} is loaded"
+    )
+}
+
 impl Placed {
     /// Takes out what is kept, and notes what has to be known of the rest.
     fn finish(&mut self, decided: &Decided) {
         let kept = &self.kept;
         self.sections.values_mut().for_each(|entries| entries.retain(|entry| !kept.contains(&entry.symbol)));
         self.sections.retain(|_, entries| !entries.is_empty());
-        let placed: BTreeSet<(String, usize)> = (self.sections.iter())
-            .flat_map(|((_, object), entries)| entries.iter().map(|entry| (object.clone(), entry.symbol)))
+        let owner = |entry: &Relocation| Some(decided.symbols.get(&entry.symbol)?.symbol.object.clone());
+        let uses = (self.sections.iter())
+            .flat_map(|((_, object), entries)| {
+                entries.iter().filter_map(|e| Some((owner(e)?, object.clone())))
+            })
             .collect();
-        for (object, symbol) in placed {
-            if let Some(decision) = decided.symbols.get(&symbol) {
-                self.note(&object, decision);
+        for need in order::needs(&uses) {
+            if need.is_first() {
+                self.needed.extend(need.owners().iter().cloned());
             }
+            self.notes.insert(need.to_string());
         }
         for decision in self.kept.iter().filter_map(|symbol| decided.symbols.get(symbol)) {
             let (name, owner) = (String::from_utf8_lossy(&decision.symbol.name), &decision.symbol.object);
@@ -97,20 +115,6 @@ impl Placed {
                  is loaded, or is for an object that cannot be told (R10)"
             ));
         }
-    }
-
-    fn note(&mut self, object: &str, decision: &Decision) {
-        let owner = &decision.symbol.object;
-        if owner == object || owner == VMLINUX {
-            return;
-        }
-        let before = if object == VMLINUX {
-            self.needed.insert(owner.clone());
-            format!("{owner} has to be loaded before this livepatch, which uses its symbols")
-        } else {
-            format!("{owner} has to be loaded before {object}, whose new code uses its symbols")
-        };
-        self.notes.insert(format!("{before}, and has to stay: nothing keeps it from being unloaded"));
     }
 }
 
@@ -122,6 +126,12 @@ struct Chooser<'a> {
 }
 
 impl Chooser<'_> {
+    /// Whether a reference is in code that the livepatch runs by itself, at any time.
+    fn runs_by_itself(&self, target: usize, relocation: &Relocation) -> bool {
+        let place = Place { section: target, offset: relocation.offset };
+        self.reach.as_ref().is_some_and(|reach| reach.at(place).by_itself)
+    }
+
     /// The object for one reference, or why there is none.
     fn choose(&self, target: usize, relocation: &Relocation, decision: &Decision) -> Result<String, String> {
         let image = self.image;
@@ -163,24 +173,32 @@ impl Chooser<'_> {
                 advice()
             ));
         };
-        let numbers = reach.objects(place);
-        // What the livepatch runs by itself has to be ready as early as what it runs for vmlinux.
-        let mut names: Vec<&str> = numbers
-            .iter()
-            .map(|&number| patch.objects.get(number).map_or(VMLINUX, |object| object.name.as_str()))
+        let reached = reach.at(place);
+        let names: BTreeSet<&str> = (reached.objects.iter())
+            .filter_map(|&number| patch.objects.get(number))
+            .map(|object| object.name.as_str())
             .collect();
-        names.dedup();
-        match (names.as_slice(), patch.objects.as_slice()) {
-            ([name], _) => Ok((*name).to_owned()),
-            ([], [object]) => Ok(object.name.clone()),
-            ([], _) => Err(format!(
-                "no new function of the patch comes to this code, so that which object it is for cannot be \
-                 told (R2): {}",
-                advice()
-            )),
-            // vmlinux's code runs first of all: it has to be ready by then.
-            (names, _) if names.contains(&VMLINUX) => Ok(VMLINUX.to_owned()),
-            (names, _) => Err(format!(
+        let owner = Some(decision.symbol.object.as_str()).filter(|owner| patch.has(owner));
+        let names: Vec<&str> = names.into_iter().collect();
+        match names.as_slice() {
+            // The init function, and vmlinux's code, run first of all: what they use has to be ready by then.
+            _ if reached.by_init => Ok(VMLINUX.to_owned()),
+            names if names.contains(&VMLINUX) => Ok(VMLINUX.to_owned()),
+            // What runs by itself at any time can use what is there: the owner's symbols once the owner is.
+            [name] if reached.by_itself && owner != Some(name) => Ok(VMLINUX.to_owned()),
+            [name] => Ok((*name).to_owned()),
+            [] => match (owner, patch.objects.as_slice()) {
+                (Some(owner), _) => Ok(owner.to_owned()),
+                (None, _) if reached.by_itself => Ok(VMLINUX.to_owned()),
+                (None, [object]) => Ok(object.name.clone()),
+                (None, _) => Err(format!(
+                    "no new function of the patch comes to this code, and the patch has no klp_object for {}, so that \
+                     which object it is for cannot be told (R2): {}",
+                    decision.symbol.object,
+                    advice()
+                )),
+            },
+            names => Err(format!(
                 "new functions of several objects come to this code ({}), and either may be loaded first (R2): \
                  give each a copy of it, or, if one is always there before the others, {}",
                 names.join(", "),

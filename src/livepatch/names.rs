@@ -94,18 +94,24 @@ pub fn parse_section_name(name: &[u8]) -> Option<(&str, &[u8])> {
 
 /// What is wrong with the name of an object, for it to be part of a livepatch name.
 pub fn fault_of_object(object: &str) -> Option<String> {
+    rule_of_object(object).map(|(rule, fault)| format!("{fault} ({rule})"))
+}
+
+/// The rule that the name of an object breaks, and how, for messages that tell the rule in a place of its own.
+pub fn rule_of_object(object: &str) -> Option<(&'static str, String)> {
     if object.len() > OBJECT_LIMIT {
-        return Some(format!(
-            "the object name {object} has {} characters: the kernel reads {OBJECT_LIMIT} (R1)",
-            object.len()
-        ));
+        let length = object.len();
+        let fault =
+            format!("the object name {object} has {length} characters: the kernel reads {OBJECT_LIMIT}");
+        return Some(("R1", fault));
+    }
+    if object.is_empty() {
+        return Some(("R2", "an empty name is no object's: write NULL for vmlinux".to_owned()));
     }
     if object.contains(['-', ',', '.']) {
         let name = object.replace(['-', ','], "_");
-        return Some(format!(
-            "{object} is no object's run-time name: write {} (R2)",
-            name.trim_end_matches(".ko")
-        ));
+        let fault = format!("{object} is no object's run-time name: write {}", name.trim_end_matches(".ko"));
+        return Some(("R2", fault));
     }
     None
 }

@@ -2,8 +2,9 @@
 //!
 //! The module is taken apart into functions and variables; what is not covered by a symbol (strings, jump
 //! tables) is cut where something refers to it. From each object's new functions and callbacks, references
-//! are followed: relocations, and branches inside of a section. What runs by itself, the livepatch's own init
-//! and exit functions and what its parameters and exports lead to, counts as if it were an object of its own.
+//! are followed: relocations, and branches inside of a section. What the livepatch runs by itself is told apart: what
+//! its init function comes to has to be ready while it is loaded, while its exit function, and what its parameters and
+//! exports lead to, may find that an object is not there yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +17,22 @@ use crate::livepatch::special;
 /// For each part of a module, the objects whose new functions reach it.
 #[derive(Debug)]
 pub struct Reach {
-    /// Where the parts of each section begin, with what reaches them.
+    /// Where the parts of each section begin, with what reaches them: the numbers of objects, then one for the init
+    /// function, and one for what else the livepatch runs by itself.
     parts: BTreeMap<Place, BTreeSet<usize>>,
+    /// How many objects there are.
+    count: usize,
+}
+
+/// What comes to some code or data of a livepatch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// New functions and callbacks for these objects, by their number in the patch.
+    pub objects: BTreeSet<usize>,
+    /// What runs while the livepatch is loaded: its init function.
+    pub by_init: bool,
+    /// What else it runs by itself: its exit function, parameters' handlers, what it exports.
+    pub by_itself: bool,
 }
 
 impl Reach {
@@ -32,8 +47,8 @@ impl Reach {
             let functions = object.functions.iter().map(|function| function.new);
             functions.chain(object.callbacks.iter().copied()).collect()
         });
-        // The last number is that of what runs by itself.
-        for (number, roots) in objects.chain([edges.own_roots(image)]).enumerate() {
+        let own = [edges.own_roots(image, true), edges.own_roots(image, false)];
+        for (number, roots) in objects.chain(own).enumerate() {
             let mut queue: Vec<Place> = roots.into_iter().filter_map(|place| edges.part_of(place)).collect();
             while let Some(part) = queue.pop() {
                 let is_new = parts.get_mut(&part).is_some_and(|reached| reached.insert(number));
@@ -42,14 +57,18 @@ impl Reach {
                 }
             }
         }
-        Reach { parts }
+        Reach { parts, count: patch.objects.len() }
     }
 
-    /// The objects, by their number in the patch, whose new functions reach what is at `place`; the number
-    /// after the last one stands for what the livepatch runs by itself.
-    pub fn objects(&self, place: Place) -> BTreeSet<usize> {
+    /// What comes to the code or data at `place`.
+    pub fn at(&self, place: Place) -> Reached {
         let part = self.parts.range(..=place).next_back().filter(|(start, _)| start.section == place.section);
-        part.map(|(_, objects)| objects.clone()).unwrap_or_default()
+        let numbers = part.map(|(_, numbers)| numbers.clone()).unwrap_or_default();
+        Reached {
+            by_init: numbers.contains(&self.count),
+            by_itself: numbers.contains(&self.count.saturating_add(1)),
+            objects: numbers.into_iter().filter(|number| *number < self.count).collect(),
+        }
     }
 }
 
@@ -97,12 +116,19 @@ impl Edges {
         edges
     }
 
-    /// The parts of sections that the kernel comes to while the module is loaded or unloaded, and of those
-    /// that others can come to.
-    fn own_roots(&self, image: &Image) -> Vec<Place> {
-        let is_own =
-            |place: &&Place| image.sections.get(place.section).is_some_and(|s| special::is_root(&s.name));
-        self.starts.iter().filter(is_own).copied().collect()
+    /// The parts of sections that the kernel comes to without a new function being called, and of those that others can
+    /// come to: what belongs to the init function, or all else.
+    fn own_roots(&self, image: &Image, of_init: bool) -> Vec<Place> {
+        let is_own = |place: &&Place| {
+            let section = image.sections.get(place.section);
+            section.is_some_and(|s| special::is_root(&s.name) && special::is_early_root(&s.name) == of_init)
+        };
+        let init = image.symbols.iter().filter(|symbol| of_init && symbol.name == b"init_module");
+        let init = init.filter_map(|symbol| match symbol.home {
+            Home::Section(section) => Some(Place { section, offset: symbol.value() }),
+            _ => None,
+        });
+        self.starts.iter().filter(is_own).copied().chain(init).collect()
     }
 
     fn part_of(&self, place: Place) -> Option<Place> {

@@ -69,6 +69,11 @@ pub fn is_root(name: &[u8]) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || name == b".gnu.linkonce.this_module"
 }
 
+/// Whether such a root is come to while the livepatch is loaded.
+pub fn is_early_root(name: &[u8]) -> bool {
+    name.starts_with(b".init") || name.starts_with(b".ctors")
+}
+
 /// Why a livepatch relocation cannot have this type; none if it can.
 pub fn fault_of_type(machine: Machine, kind: u32) -> Option<&'static str> {
     let is_refused = machine == Machine::X86_64 && !X86_64_TYPES.contains(&kind);

@@ -1,12 +1,14 @@
 //! What the file itself shows: R1 to R14.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
+use crate::convert::place::by_itself;
 use crate::elf::Machine;
 use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section};
 use crate::livepatch::names::{
     self, ANNOTATIONS_PREFIX, Annotated, KlpSymbol, SECTION_PREFIX, SYMBOL_PREFIX,
 };
+use crate::livepatch::order;
 use crate::livepatch::patch::{Patch, Place};
 use crate::livepatch::reach::Reach;
 use crate::livepatch::special::{self, Special};
@@ -38,8 +40,11 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
     if let Some(fault) = image.fault_of_locals() {
         findings.error("R5", ".symtab", fault, "do not change the file with other tools after conversion");
     }
-    for (rule, place, what) in patch.iter().flat_map(|patch| patch.faults(image)) {
-        findings.error(rule, place, what, "change the source");
+    for fault in patch.iter().flat_map(|patch| patch.faults(image, kernel.name_limit)) {
+        match fault.is_warning {
+            true => findings.warning(fault.rule, fault.place, fault.message, "change the source"),
+            false => findings.error(fault.rule, fault.place, fault.message, "change the source"),
+        }
     }
     leftovers(image, findings);
     if let Some(patch) = patch {
@@ -64,16 +69,20 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
 /// Whether each relocation is written when the object is loaded whose new functions come to use it (R2).
 fn objects(image: &Image, patch: &Patch, findings: &mut Findings) {
     let reach = Reach::follow(image, patch);
+    let mut sections: BTreeMap<(String, String), String> = BTreeMap::new();
     for (_, section, target) in image.relocated().filter(|(_, section, _)| section.is_livepatch_rela()) {
         let Some((object, _)) = names::parse_section_name(&section.name) else { continue };
         for relocation in &section.relocations {
             let name =
                 image.symbols.get(relocation.symbol).map(|symbol| symbol.name.as_slice()).unwrap_or_default();
             let Some(symbol) = KlpSymbol::parse(name) else { continue };
-            let reached = reach.objects(Place { section: target, offset: relocation.offset });
-            let name_of =
-                |number: &usize| patch.objects.get(*number).map_or("the livepatch itself", |o| &o.name);
-            let users: Vec<&str> = reached.iter().map(name_of).collect();
+            let reached = reach.at(Place { section: target, offset: relocation.offset });
+            let name_of = |number: &usize| patch.objects.get(*number).map(|object| object.name.as_str());
+            let mut users: Vec<&str> = reached.objects.iter().filter_map(name_of).collect();
+            users.extend(reached.by_init.then_some("the livepatch's own init function"));
+            let is_owners = symbol.object == object;
+            // It may run at any time, and finds the owner's symbols once the owner is there.
+            users.extend((reached.by_itself && !is_owners).then_some("the livepatch itself"));
             let place = || at(image, section, relocation);
             if object != VMLINUX && !users.is_empty() && !users.contains(&object) {
                 let message = format!(
@@ -90,21 +99,21 @@ fn objects(image: &Image, patch: &Patch, findings: &mut Findings) {
                     message,
                     format!("see that {object} is always there before the others"),
                 );
+            } else if object != VMLINUX && reached.by_itself {
+                let advice = "see to that, or check in it that the object is there";
+                findings.warning("R2", section.shown(), by_itself(object), advice);
             }
-            if symbol.object != object && symbol.object != VMLINUX {
-                let owner = &symbol.object;
-                let first = if object == VMLINUX { "the livepatch" } else { object };
-                let message = format!(
-                    "{owner} has to be loaded before {first}, and nothing keeps it from being unloaded"
-                );
-                findings.warning(
-                    "R10",
-                    section.shown(),
-                    message,
-                    format!("keep {owner} loaded as long as the livepatch is"),
-                );
-            }
+            sections.entry((symbol.object, object.to_owned())).or_insert_with(|| section.shown());
         }
+    }
+    let uses = sections.keys().cloned().collect();
+    for need in order::needs(&uses) {
+        let owners = need.owners();
+        // The section that shows it, for a need that follows from several one of them.
+        let shows = |(owner, _): &&(String, String)| owners.contains(owner);
+        let section = sections.iter().find(|(uses, _)| shows(uses)).map(|(_, section)| section.clone());
+        let advice = format!("keep {} loaded as long as the livepatch is", owners.join(" and "));
+        findings.warning("R10", section.unwrap_or_default(), need.to_string(), advice);
     }
 }
 
@@ -137,7 +146,7 @@ fn symbols(image: &Image, kernel: &Kernel, findings: &mut Findings) {
                 CONVERT,
             ),
             Some(parsed) => {
-                if let Some(fault) = names::fault_of_object(&parsed.object) {
+                if let Some((_, fault)) = names::rule_of_object(&parsed.object) {
                     findings.error("R3", &*shown, fault, "name the object as lsmod shows it");
                 }
                 if parsed.name.len() > kernel.name_limit {
@@ -217,7 +226,7 @@ impl Checked<'_> {
         if named != target.name {
             r1(format!("it applies to {}, not to the section in its name", target.shown()));
         }
-        if let Some(fault) = names::fault_of_object(object) {
+        if let Some((_, fault)) = names::rule_of_object(object) {
             findings.error("R2", &*shown, fault, "name the object as lsmod shows it");
         }
         self.object(object, target, findings);

@@ -32,6 +32,18 @@ pub fn said(tree: &ObjTree, ran: &Ran) -> String {
     Regex::new(r"\.klpbuild-\w+\.tmp").unwrap().replace_all(&text, ".klpbuild-RANDOM.tmp").into_owned()
 }
 
+/// A message does not tell the same rule twice.
+#[track_caller]
+fn tells_each_rule_once(text: &str) {
+    let rule = Regex::new(r"\([RS][0-9]+\)").unwrap();
+    for line in text.lines() {
+        let mut rules: Vec<&str> = rule.find_iter(line).map(|found| found.as_str()).collect();
+        let count = rules.len();
+        rules.dedup();
+        assert_eq!(rules.len(), count, "{line}");
+    }
+}
+
 /// Asserts that the conversion of `in.ko` is refused and leaves no trace, and gives what is said.
 #[track_caller]
 fn refused_with(tree: &ObjTree, arguments: &[&str]) -> String {
@@ -48,6 +60,7 @@ fn refused(tree: &ObjTree) -> String {
     tree.write("out.ko", "old");
     let before = tree.stamp("out.ko");
     let text = refused_with(tree, &["-o", "out.ko"]);
+    tells_each_rule_once(&text);
     assert_eq!((tree.bytes("out.ko"), tree.stamp("out.ko")), (b"old".to_vec(), before));
     assert_eq!(refused_with(tree, &[]), text);
     text
@@ -546,12 +559,59 @@ fn per_cpu_data() {
     insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .data..percpu+0x0 (R_X86_64_64): per-CPU data is copied before references in it could be written (R9): set it in the init function instead");
 }
 
-/// R2
+/// R2: the owner's section is right where no new function comes, if the patch has the owner.
 #[test]
 fn code_that_nothing_calls() {
     let rest = ".text\nfunction alone\ncall_to target_static\nendfunc alone";
+    let code = Code { rest, ..Code::default() };
+    for target in TARGETS {
+        let found = converted(&ObjTree::with_code(target, &code));
+        let [only] = found.as_slice() else { panic!("{}: {found:?}", target.name) };
+        assert!(only.starts_with(".klp.rela.target_mod..text+"), "{}: {found:?}", target.name);
+    }
+    let rest = ".section .rodata, \"a\"\npointer provider_static";
     let tree = ObjTree::with_code(X86_64, &Code { rest, ..Code::default() });
-    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in .text+0xe (R_X86_64_PLT32): no new function of the patch comes to this code, so that which object it is for cannot be told (R2): declare the symbol with the object in its assembler name, KLP_RELOC_SYMBOL_POS(<object>, target_mod, target_static, 0)");
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: provider:provider_static,0, used in .rodata+0x0 (R_X86_64_64): no new function of the patch comes to this code, and the patch has no klp_object for provider, so that which object it is for cannot be told (R2): declare the symbol with the object in its assembler name, KLP_RELOC_SYMBOL_POS(<object>, provider, provider_static, 0)");
+}
+
+/// R2: a parameter's handler and the like may run at any time, and find the owner's symbols once the owner is there;
+/// what the init function comes to is needed at once.
+#[test]
+fn code_that_runs_by_itself() {
+    let helper = ".text\nfunction helper\ncall_to target_static\nendfunc helper\n";
+    let handler = format!("{helper}.section __param, \"a\"\npointer helper");
+    let tree = ObjTree::with_code(X86_64, &Code { rest: &handler, ..Code::default() });
+    let ran = tree.convert(&["in.ko"]).ok();
+    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: in.ko: code that the livepatch runs by itself (a parameter's handler, its exit function, what it exports) uses symbols of target_mod: it must not run before target_mod is loaded");
+    let verified = tree.klpbuild(&["verify", "in.ko"]).ok().stdout;
+    insta::assert_snapshot!(verified, @"
+    in.ko: warning R2: .klp.rela.target_mod..text: code that the livepatch runs by itself (a parameter's handler, its exit function, what it exports) uses symbols of target_mod: it must not run before target_mod is loaded; see to that, or check in it that the object is there
+    klpbuild: in.ko: correct, 1 warning (1 livepatch relocation; 2 functions)
+    ");
+    let from = |code: Code<'_>| {
+        let found = converted(&ObjTree::with_code(X86_64, &code));
+        assert_eq!(found.len(), 1, "{found:?}");
+        found[0].split("..").next().unwrap().to_owned()
+    };
+    // The new function of the owner, and the handler.
+    let code = Code { target: "call_near helper", rest: &handler, ..Code::default() };
+    assert_eq!(from(code), ".klp.rela.target_mod");
+    // The new function of vmlinux, and the handler.
+    let code = Code { patched: "call_near helper", rest: &handler, ..Code::default() };
+    assert_eq!(from(code), ".klp.rela.vmlinux");
+    // The handler, and the init function, which lies anywhere.
+    let init = format!(
+        "{handler}\n.text\n.globl init_module\nfunction init_module\ncall helper\nendfunc init_module"
+    );
+    assert_eq!(from(Code { rest: &init, ..Code::default() }), ".klp.rela.vmlinux");
+    // The exit function comes late.
+    let exit = format!(
+        "{helper}.section .exit.text, \"ax\"\nfunction cleanup_module\ncall helper\nendfunc cleanup_module"
+    );
+    assert_eq!(from(Code { rest: &exit, ..Code::default() }), ".klp.rela.target_mod");
+    // An owner that the patch does not have: it has to be there before the livepatch.
+    let other = handler.replace("target_static", "provider_static");
+    assert_eq!(from(Code { rest: &other, ..Code::default() }), ".klp.rela.vmlinux");
 }
 
 /// R9
@@ -623,7 +683,9 @@ fn old_kernel_refuses_more() {
     };
     insta::assert_snapshot!(with("__jump_table, \"aw\""), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in __jump_table+0x0 (R_X86_64_64): the kernel looks at __jump_table while the livepatch is loaded, before this reference is written: test the static key with static_key_enabled() instead of static_branch_likely() and the like");
     insta::assert_snapshot!(with(".init.data, \"aw\""), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .init.data+0x0 (R_X86_64_64): .init.data is gone, or has run, when references for vmlinux are written (R9): do not use the symbol in __init code");
-    insta::assert_snapshot!(with(".rodata, \"a\""), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .rodata+0x0 (R_X86_64_64): no new function of the patch comes to this code, so that which object it is for cannot be told (R2): declare the symbol with the object in its assembler name, KLP_RELOC_SYMBOL_POS(<object>, vmlinux, unique, 0)");
+    let rest = ".section .rodata, \"a\"\npointer unique";
+    let found = converted(&old_kernel(&Code { rest, ..Code::default() }));
+    assert_eq!(found, [".klp.rela.vmlinux..rodata+0x0 .klp.sym.vmlinux.unique,0"]);
 }
 
 #[test]

@@ -52,6 +52,7 @@ mod output;
 mod patches;
 mod screen;
 mod series;
+mod shapes;
 mod skeleton;
 mod snippet;
 mod space;

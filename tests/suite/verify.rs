@@ -31,6 +31,9 @@ fn findings(change: impl Fn(&mut Image)) -> Vec<String> {
     let reports: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
     let found = reports[0]["findings"].as_array().unwrap();
     assert!(found.iter().all(|finding| !finding["advice"].as_str().unwrap().is_empty()));
+    // The rule stands in front.
+    let says_it_again = |text: &serde_json::Value| text.as_str().unwrap().contains(" (R");
+    assert!(!found.iter().any(|f| says_it_again(&f["message"]) || says_it_again(&f["advice"])), "{found:?}");
     let shown =
         |finding: &serde_json::Value| format!("{} {}", finding["level"], finding["rule"]).replace('"', "");
     let found: Vec<String> = found.iter().map(shown).collect();
@@ -72,6 +75,11 @@ fn each_rule_is_named() {
         image.sections[index].rename(b".klp.rela.elsewhere..text".to_vec());
     };
     assert!(findings(object).contains(&"error R11".to_owned()));
+    let long = |image: &mut Image| {
+        let index = section(image, OWN);
+        image.sections[index].rename(format!(".klp.rela.{}..text", "m".repeat(56)).into_bytes());
+    };
+    assert!(findings(long).contains(&"error R2".to_owned()));
     let position = |image: &mut Image| rename(image, "target_static", ".klp.sym.target_mod.target_static,2");
     assert_eq!(findings(position), ["error S1"]);
     let name = |image: &mut Image| rename(image, "target_static", ".klp.sym.target_mod.target_static");

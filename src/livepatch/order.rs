@@ -1,0 +1,160 @@
+//! Which modules have to be there before a livepatch, or before another module: those whose symbols it refers to.
+//!
+//! A relocation section is written when its object is loaded with the livepatch, or the livepatch with the object; each
+//! owner of a symbol in it has to be loaded by then, or the kernel refuses what was to be loaded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::symbols::sources::VMLINUX;
+
+/// A module has to be there before something else is, and to stay.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// The module before the livepatch.
+    First(String),
+    /// The first one before the second one.
+    Before(String, String),
+    /// Several before the livepatch, since the new code for each uses symbols of the next, and that of the last one
+    /// symbols of the first: whichever came later could not be loaded.
+    Together(Vec<String>),
+}
+
+impl Need {
+    /// The modules that have to be there.
+    pub fn owners(&self) -> &[String] {
+        match self {
+            Need::First(owner) | Need::Before(owner, _) => std::slice::from_ref(owner),
+            Need::Together(owners) => owners,
+        }
+    }
+
+    /// Whether they have to be there before the livepatch.
+    pub fn is_first(&self) -> bool {
+        !matches!(self, Need::Before(..))
+    }
+}
+
+/// The sentence for it.
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const STAY: &str = "nothing keeps it from being unloaded";
+        match self {
+            Need::First(owner) => {
+                write!(
+                    f,
+                    "{owner} has to be loaded before this livepatch, which uses its symbols, and has to stay: {STAY}"
+                )
+            }
+            Need::Before(owner, object) => write!(
+                f,
+                "{owner} has to be loaded before {object}, whose new code uses its symbols, and has to stay: {STAY}"
+            ),
+            Need::Together(owners) => write!(
+                f,
+                "{} have to be loaded before this livepatch, whose new code for each uses symbols of another one, and \
+                 have to stay: nothing keeps them from being unloaded",
+                owners.join(" and ")
+            ),
+        }
+    }
+}
+
+/// What follows from `uses`: the owner of a symbol, and the object that it is used for (vmlinux's sections are written
+/// when the livepatch is loaded). Owners that are vmlinux or the object itself need nothing.
+pub fn needs(uses: &BTreeSet<(String, String)>) -> BTreeSet<Need> {
+    let uses: BTreeSet<(&str, &str)> = (uses.iter())
+        .map(|(owner, object)| (owner.as_str(), object.as_str()))
+        .filter(|(owner, object)| *owner != VMLINUX && owner != object)
+        .collect();
+    let circles = circles(&uses);
+    let mut first: BTreeSet<&str> = circles.iter().flatten().copied().collect();
+    first.extend(uses.iter().filter(|(_, object)| *object == VMLINUX).map(|(owner, _)| *owner));
+    // What one of these is patched with has to be there by then, too.
+    loop {
+        let more: BTreeSet<&str> =
+            uses.iter().filter(|(_, object)| first.contains(object)).map(|(owner, _)| *owner).collect();
+        if more.is_subset(&first) {
+            break;
+        }
+        first.extend(more);
+    }
+    let in_circle = |owner: &str| circles.iter().any(|circle| circle.contains(owner));
+    let mut found: BTreeSet<Need> = first
+        .iter()
+        .filter(|owner| !in_circle(owner))
+        .map(|owner| Need::First((*owner).to_owned()))
+        .collect();
+    found.extend(circles.iter().map(|c| Need::Together(c.iter().map(|o| (*o).to_owned()).collect())));
+    let later = uses.iter().filter(|(owner, _)| !first.contains(owner));
+    found.extend(later.map(|(owner, object)| Need::Before((*owner).to_owned(), (*object).to_owned())));
+    found
+}
+
+/// The sets of modules that use each other's symbols.
+fn circles<'a>(uses: &BTreeSet<(&'a str, &'a str)>) -> BTreeSet<BTreeSet<&'a str>> {
+    let reached: BTreeMap<&str, BTreeSet<&str>> =
+        uses.iter().map(|(owner, _)| (*owner, reached_from(owner, uses))).collect();
+    let reaches = |from: &str, to: &str| reached.get(from).is_some_and(|reached| reached.contains(to));
+    let in_circles = reached.keys().filter(|owner| reaches(owner, owner));
+    in_circles
+        .map(|owner| {
+            reached.keys().copied().filter(|other| reaches(owner, other) && reaches(other, owner)).collect()
+        })
+        .collect()
+}
+
+fn reached_from<'a>(start: &str, uses: &BTreeSet<(&'a str, &'a str)>) -> BTreeSet<&'a str> {
+    let mut found = BTreeSet::new();
+    let mut queue = vec![start];
+    while let Some(owner) = queue.pop() {
+        for (_, object) in uses.iter().filter(|(other, _)| *other == owner) {
+            if found.insert(*object) {
+                queue.push(object);
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What follows from uses that are written `owner>object`.
+    fn of(uses: &[&str]) -> Vec<Need> {
+        let pair = |text: &&str| text.split_once('>').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        needs(&uses.iter().map(pair).collect()).into_iter().collect()
+    }
+
+    fn before(owner: &str, object: &str) -> Need {
+        Need::Before(owner.to_owned(), object.to_owned())
+    }
+
+    fn first(owner: &str) -> Need {
+        Need::First(owner.to_owned())
+    }
+
+    #[test]
+    fn what_is_used_comes_before_what_uses_it() {
+        assert_eq!(of(&["vmlinux>a", "a>a", "vmlinux>vmlinux"]), []);
+        assert_eq!(of(&["b>a", "c>a"]), [before("b", "a"), before("c", "a")]);
+        assert_eq!(of(&["b>vmlinux", "b>a"]), [first("b")], "it is there before a in any case");
+        assert_eq!(
+            of(&["b>vmlinux", "c>b"]),
+            [first("b"), first("c")],
+            "b is patched as soon as the livepatch is there"
+        );
+    }
+
+    #[test]
+    fn what_uses_each_other_has_to_be_there_first() {
+        let together = |owners: &[&str]| Need::Together(owners.iter().map(|o| (*o).to_owned()).collect());
+        assert_eq!(of(&["a>b", "b>a"]), [together(&["a", "b"])]);
+        assert_eq!(
+            of(&["a>b", "b>c", "c>a", "d>e", "e>d"]),
+            [together(&["a", "b", "c"]), together(&["d", "e"])]
+        );
+        assert_eq!(of(&["a>b", "b>a", "c>a", "a>d"]), [first("c"), together(&["a", "b"])]);
+    }
+}

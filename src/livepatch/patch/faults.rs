@@ -1,0 +1,256 @@
+//! What the kernel refuses of a `struct klp_patch`, or would fall over (R15): `klp_enable_patch`, `klp_init_patch`,
+//! `klp_init_object` and `klp_init_func` in kernel/livepatch/core.c. All of them end the whole patch with -EINVAL or
+//! -EEXIST where they look, and read and write whatever is there where they do not.
+
+use crate::elf::image::Section;
+use crate::livepatch::names;
+use crate::livepatch::patch::layout::Layout;
+use crate::livepatch::patch::{Object, Place};
+use crate::symbols::sources::VMLINUX;
+
+/// What is wrong with a patch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The rule.
+    pub rule: &'static str,
+    /// The structure, as in `klp_func vmlinux:cmdline_proc_show`.
+    pub place: String,
+    /// What is wrong, and what to do.
+    pub message: String,
+    /// Whether there are cases in which it works all the same.
+    pub is_warning: bool,
+}
+
+/// The structure that a fault is about, in words.
+pub(super) struct Here(String);
+
+impl Here {
+    /// A patch, by the name of its variable.
+    pub(super) fn patch(layout: &Layout<'_>, place: Place) -> Here {
+        let is_it = |symbol: &&crate::elf::image::Symbol| {
+            symbol.home == crate::elf::image::Home::Section(place.section)
+                && symbol.value() == place.offset
+                && symbol.size() > 0
+        };
+        let name = layout.image.symbols.iter().find(is_it).map(|symbol| format!(" {}", symbol.shown()));
+        Here(format!("klp_patch{}", name.unwrap_or_default()))
+    }
+
+    pub(super) fn object(name: &str) -> Here {
+        Here(format!("klp_object {name}"))
+    }
+
+    /// A function, by its name, or by its number in the list.
+    pub(super) fn function(object: &str, name: Option<&[u8]>, number: usize) -> Here {
+        match name {
+            Some(name) => Here(format!("klp_func {object}:{}", String::from_utf8_lossy(name))),
+            None => Here(format!("klp_func {number} of {object}")),
+        }
+    }
+}
+
+/// Collects faults.
+#[derive(Default)]
+pub(super) struct Faults(Vec<Fault>);
+
+impl Faults {
+    fn add(&mut self, rule: &'static str, here: &Here, message: &str) {
+        self.0.push(Fault { rule, place: here.0.clone(), message: message.to_owned(), is_warning: false });
+    }
+
+    /// All of them, each once.
+    pub(super) fn end(self) -> Vec<Fault> {
+        let mut once: Vec<Fault> = Vec::new();
+        self.0.into_iter().for_each(|fault| {
+            if !once.contains(&fault) {
+                once.push(fault);
+            }
+        });
+        once
+    }
+
+    /// The kernel keeps pointers to the structures, and writes to them.
+    pub(super) fn structure(&mut self, layout: &Layout<'_>, place: Place, here: &Here) {
+        const SHF_WRITE: u64 = 1;
+        let Some(section) = layout.section(place) else { return };
+        let shown = section.shown();
+        if is_freed(section) {
+            self.add("R9", here, &format!(
+                "its structures are in {shown}, which is freed when the livepatch has come up, while the kernel goes \
+                 on using them: take __initdata away"
+            ));
+        } else if section.flags() & SHF_WRITE == 0 || section.name == b".data..ro_after_init" {
+            self.add("R15", here, &format!(
+                "its structures are in {shown}, which is read-only, and the kernel writes to them: take const away"
+            ));
+        }
+    }
+
+    /// The kernel keeps a pointer to the string that the structure at `place` begins with.
+    pub(super) fn string(&mut self, layout: &Layout<'_>, place: Place, here: &Here) {
+        let Some(section) = layout.target(place).and_then(|target| layout.section(target)) else { return };
+        if is_freed(section) {
+            self.add("R9", here, &format!(
+                "its name is in {}, which is freed when the livepatch has come up, while the kernel goes on using it: \
+                 take __initconst away",
+                section.shown()
+            ));
+        }
+    }
+
+    /// Callbacks run whenever the object comes and goes; only vmlinux's first one runs within the init function.
+    pub(super) fn callbacks(&mut self, layout: &Layout<'_>, object: Place, here: &Here) {
+        let first = if layout.is_pointer(object) { 2 } else { 3 };
+        let mut callbacks = (first..6).filter_map(|word| layout.code(layout.after(object, word)));
+        if callbacks.any(|code| layout.section(code).is_some_and(is_freed)) {
+            self.add("R9", here, "a callback of it is __init, and gone when it is called: take that away");
+        }
+    }
+
+    /// The array of `struct klp_state` (5.5 and later) ends with an id of 0 (`klp_for_each_state` in
+    /// kernel/livepatch/state.c).
+    pub(super) fn states(&mut self, layout: &Layout<'_>, patch: Place) {
+        let Some(at) = layout.target(layout.after(patch, 2)) else { return };
+        let Some(array) = layout.array(at) else { return };
+        let here = Here::patch(layout, patch);
+        if layout.section(at).is_some_and(is_freed) {
+            self.add(
+                "R9",
+                &here,
+                "its states are freed when the livepatch has come up: take __initdata away",
+            );
+        }
+        let size = 3 * layout.word();
+        let mut offset = at.offset;
+        while offset.checked_add(size).is_some_and(|end| end <= array.end) {
+            if !layout.is_set(Place { offset, ..at }, 1) {
+                return;
+            }
+            offset += size;
+        }
+        if array.is_sized {
+            let what = "no empty klp_state follows its last one, and the kernel reads on behind them: write { } at the \
+                        end";
+            self.add("R15", &here, what);
+        }
+    }
+
+    /// Entries that the kernel does not see, and an array that it does not see the end of.
+    pub(super) fn end_of(
+        &mut self,
+        behind: &[Place],
+        is_open: bool,
+        here: &Here,
+        name: impl Fn(Place) -> Here,
+    ) {
+        for place in behind {
+            let what = "it stands behind an empty entry, at which the kernel stops, so that nothing is patched: take \
+                        the empty entry out";
+            self.add("R15", &name(*place), what);
+        }
+        if is_open {
+            let (entry, last) = if here.0.starts_with("klp_patch") {
+                ("klp_object", "objects")
+            } else {
+                ("klp_func", "functions")
+            };
+            self.add("R15", here, &format!(
+                "no empty {entry} ends its list of {last}, and the kernel reads on behind it: write {{ }} at the end"
+            ));
+        }
+    }
+
+    pub(super) fn object_twice(&mut self, here: &Here) {
+        let what = "it is there twice, for which the kernel refuses the whole patch: list all functions in one klp_object";
+        self.add("R15", here, what);
+    }
+
+    pub(super) fn function_twice(&mut self, here: &Here) {
+        let what = "it is there twice (positions 0 and 1 are one), for which the kernel refuses the whole patch: leave one \
+                    of them";
+        self.add("R15", here, what);
+    }
+
+    /// An object without a list, unless what the list is cannot be told from the file.
+    pub(super) fn no_list(&mut self, layout: &Layout<'_>, object: Place, here: &Here) {
+        if !layout.is_pointer(layout.after(object, 1)) {
+            let what = "it has no list of functions, for which the kernel refuses the whole patch: give it one, if only \
+                        with an empty klp_func";
+            self.add("R15", here, what);
+        }
+    }
+
+    /// The new function of the klp_func at `place`, if it has one in this module.
+    pub(super) fn function(&mut self, layout: &Layout<'_>, place: Place, here: &Here) -> Option<Place> {
+        self.string(layout, place, here);
+        let refused = "for which the kernel refuses the whole patch";
+        if !layout.is_set(place, 1) {
+            self.add("R15", here, &format!("it has no old_name, {refused}: name the function"));
+        }
+        let second = layout.after(place, 1);
+        if !layout.is_set(second, 1) {
+            self.add("R15", here, &format!("it has no new_func, {refused}: give it one, or take it out"));
+        } else if layout.target(second).is_some() && layout.code(second).is_none() {
+            self.add("R15", here, "its new_func is no code: name a function");
+        }
+        layout.code(second)
+    }
+
+    /// A patch that does not say whose it is.
+    pub(super) fn no_module(&mut self, layout: &Layout<'_>, patch: Place) {
+        let what = "its .mod is not set, for which the kernel refuses it: write .mod = THIS_MODULE";
+        self.add("R15", &Here::patch(layout, patch), what);
+    }
+
+    /// The directory of a patch in sysfs is called as the module.
+    pub(super) fn several(&mut self, count: usize) {
+        self.0.push(Fault {
+            rule: "R15",
+            place: format!("{count} klp_patch"),
+            message: "one module can enable only one of them at a time: the kernel refuses a second one"
+                .to_owned(),
+            is_warning: true,
+        });
+    }
+}
+
+/// Whether the module loader frees a section once the module has come up (`module_init_section` in
+/// kernel/module/main.c).
+fn is_freed(section: &Section) -> bool {
+    section.name.starts_with(b".init")
+}
+
+/// What is wrong with the names and functions of objects.
+pub(super) fn of_objects(
+    image: &crate::elf::image::Image,
+    objects: &[Object],
+    name_limit: usize,
+    found: &mut Vec<Fault>,
+) {
+    let mut add = |rule: &'static str, here: Here, message: String| {
+        found.push(Fault { rule, place: here.0, message, is_warning: false });
+    };
+    for object in objects {
+        let here = || Here::object(&object.name);
+        if object.is_named && object.name == VMLINUX {
+            let what = "the kernel waits for a module of that name: leave .name NULL for vmlinux";
+            add("R2", here(), what.to_owned());
+        } else if let Some((rule, fault)) = names::rule_of_object(&object.name) {
+            add(rule, here(), fault);
+        }
+        for function in &object.functions {
+            let here = || Here::function(&object.name, Some(&function.old_name), 0);
+            let length = function.old_name.len();
+            if length > name_limit {
+                let what =
+                    format!("the name has {length} characters, of which this kernel reads {name_limit}");
+                add("R3", here(), what);
+            }
+            if image.sections.get(function.new.section).is_some_and(is_freed) {
+                let what =
+                    "its new function is __init, and gone once the livepatch is loaded: take that away";
+                add("R9", here(), what.to_owned());
+            }
+        }
+    }
+}
