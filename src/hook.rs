@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
@@ -14,7 +15,7 @@ use crate::external::{self, External};
 use crate::installed::cache;
 use crate::livepatch::special;
 use crate::make::makeflags;
-use crate::modpost::{self, Beyond, Verdict};
+use crate::modpost::{self, Beyond, Verdict, programs};
 use crate::state::State;
 use crate::symbols::flags::{self, Makefiles};
 use crate::symbols::map::{Inputs, Map};
@@ -364,7 +365,17 @@ fn prepare_modpost(
     let mut strict = String::new();
     match (kbuild.modpost, &kbuild.method) {
         _ if verdict.allowed.is_empty() => {}
-        (Modpost::Program | Modpost::InputDumps, _) => write_exceptions(verdict, state)?,
+        (Modpost::Program | Modpost::InputPrerequisites, _) => {
+            write_exceptions(verdict, kbuild.modpost, state)?;
+        }
+        (Modpost::InputDumps | Modpost::Command, _) => {
+            let written = write_exceptions(verdict, kbuild.modpost, state)?;
+            if let Some(root) = inputs.root.as_ref().filter(|_| written == Written::Changed) {
+                // modpost's output depends on the list of modules, and not on what modpost may accept.
+                let list = fs::File::options().append(true).open(root.join("modules.order"))?;
+                list.set_modified(SystemTime::now())?;
+            }
+        }
         (Modpost::WarnOnly, Method::Fragment | Method::Patched) => {
             strict = strict_arguments(map, inputs, kbuild, state)?;
         }
@@ -380,20 +391,19 @@ fn prepare_modpost(
     Ok(fs::write(state.strict_arguments(), strict)?)
 }
 
-/// Writes the symbols that modpost has to accept, and the program that adds them to modpost's arguments.
-/// kbuild runs modpost again when the program it names is newer than its output: so the program has the
-/// symbols in it, as a comment, and changes when they do.
-fn write_exceptions(verdict: &Verdict, state: &State) -> Result<()> {
+/// Writes the symbols that modpost has to accept, and the program that adds them to modpost's arguments. Says whether
+/// the symbols are others than before.
+fn write_exceptions(verdict: &Verdict, modpost: Modpost, state: &State) -> Result<Written> {
     say_missing_elsewhere(verdict);
-    let dump = verdict.dump();
-    let comment: String = dump.lines().map(|line| format!("# {line}\n")).collect();
-    let program = format!(
-        "#!/bin/sh\nexec scripts/mod/modpost -i {} \"$@\"\n{comment}",
-        State::relative(&state.dump())
-    );
-    output::replace(&state.dump(), &state.directory(), &[dump])?;
+    let (dump, symbols) = (State::relative(&state.dump()), verdict.dump());
+    let program = match modpost {
+        Modpost::Command => programs::filtering(&dump),
+        _ => programs::standing_in(&dump, &symbols),
+    };
+    let written = output::replace(&state.dump(), &state.directory(), &[symbols])?;
     output::replace(&state.wrapper(), &state.directory(), &[program])?;
-    make_executable(&state.wrapper())
+    make_executable(&state.wrapper())?;
+    Ok(written)
 }
 
 fn say_missing_elsewhere(verdict: &Verdict) {

@@ -5,6 +5,8 @@
 //! finds the references that conversion will resolve, refuses those it never could, and says how modpost of
 //! the tree at hand is told of the former while it stays strict with ordinary modules.
 
+pub mod programs;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
@@ -160,6 +162,9 @@ impl Verdict {
         match modpost {
             Modpost::Program => format!("MODPOST={wrapper}"),
             Modpost::InputDumps => format!("existing-input-symdump='vmlinux.symvers {dump}'"),
+            Modpost::InputPrerequisites => format!("input-symdump='vmlinux.symvers {dump}'"),
+            // As the tree has it, with the program before it.
+            Modpost::Command => format!("'cmd_modpost=sed \"s/ko$$/o/\" $< | {wrapper} $(MODPOST) -T -'"),
             Modpost::WarnOnly => "KBUILD_MODPOST_WARN=1".to_owned(),
         }
     }

@@ -26,8 +26,12 @@ pub enum Era {
 pub enum Modpost {
     /// 6.1 and later: MODPOST names the program alone, so that another that adds `-i FILE` can stand in.
     Program,
-    /// 5.8 to 6.0: `existing-input-symdump` lists the symbol dumps to read.
+    /// 5.14 to 6.0: `existing-input-symdump` lists the symbol dumps to read.
     InputDumps,
+    /// 5.12 and 5.13: only `input-symdump` does, the dumps that modpost's output depends on.
+    InputPrerequisites,
+    /// 5.8 to 5.11: modpost writes into Module.symvers what it reads from dumps, so the whole command has to be another.
+    Command,
     /// Up to 5.7: there is only KBUILD_MODPOST_WARN, so ordinary modules get a strict run of their own first.
     WarnOnly,
 }
@@ -84,6 +88,27 @@ impl Era {
     }
 }
 
+/// What modpost is run with from 5.8 to 5.11, and what stands in for it there: see [`Modpost::Command`].
+const COMMAND: &str = "\n      cmd_modpost = sed 's/ko$$/o/' $< | $(MODPOST) -T -\n";
+
+impl Modpost {
+    /// Told by scripts/Makefile.modpost of a tree whose modpost comes after vmlinux.
+    fn before_6_1(makefile: &str) -> Modpost {
+        let has = |words: &str| makefile.contains(words);
+        if has("existing-input-symdump") {
+            Modpost::InputDumps
+        } else if has("\ninput-symdump := vmlinux.symvers\noutput-symdump := modules-only.symvers\n") {
+            Modpost::InputPrerequisites
+        } else if has("\ninput-symdump := vmlinux.symvers\noutput-symdump := Module.symvers\n")
+            && has(COMMAND)
+        {
+            Modpost::Command
+        } else {
+            Modpost::WarnOnly
+        }
+    }
+}
+
 impl Kbuild {
     /// Reads the makefiles of the source tree at `srctree`.
     ///
@@ -125,10 +150,8 @@ impl Kbuild {
             Modpost::WarnOnly
         } else if era == Era::ModpostFirst {
             Modpost::Program
-        } else if makefile_modpost.contains("existing-input-symdump") {
-            Modpost::InputDumps
         } else {
-            Modpost::WarnOnly
+            Modpost::before_6_1(&makefile_modpost)
         };
         // The descent of an external build: up to 5.3, from 5.4 to 6.0, later.
         let compiled = match era {
@@ -184,6 +207,20 @@ mod tests {
         fs::write(dir.path().join("scripts/Makefile.vmlinux"), "").unwrap();
         let kbuild = Kbuild::detect(dir.path()).unwrap();
         (dir, kbuild)
+    }
+
+    #[test]
+    fn the_ways_to_tell_modpost_are_told_by_its_makefile() {
+        let way =
+            |modpost: &str| tree("vmlinux: a\nmodules: vmlinux\nmodules.order: descend\n", modpost).1.modpost;
+        let shared =
+            format!("x\ninput-symdump := vmlinux.symvers\noutput-symdump := Module.symvers\n{COMMAND}");
+        assert_eq!(way(&shared), Modpost::Command);
+        // Of a command that is another, nothing is known.
+        assert_eq!(way(&shared.replace("-T -", "-T -x")), Modpost::WarnOnly);
+        let own = shared.replace("Module.symvers", "modules-only.symvers");
+        assert_eq!(way(&own), Modpost::InputPrerequisites);
+        assert_eq!(way(&format!("{own}existing-input-symdump := x\n")), Modpost::InputDumps);
     }
 
     const TOP_C: &str = "vmlinux: vmlinux.o \\\n  $(KBUILD_LDS) modpost\n\t@:\nvmlinux_o: vmlinux.a\n\

@@ -19,6 +19,7 @@
 //! - [`series`]: each series on every form of the files that it changes
 //! - [`snippet`]: Makefile.snippet; [`skeleton`]: `klpbuild new`
 //! - [`verify`]: what `klpbuild verify` finds in livepatches that are broken on purpose
+//! - [`modpost`]: exceptions for livepatches where modpost comes after vmlinux
 //! - [`mutations`]: damaged livepatches, objects and lists
 //! - [`installed`]: kernels that someone else built
 //! - [`kallsyms`]: symbols that kallsyms leaves out
@@ -46,6 +47,7 @@ mod kept;
 mod layers;
 mod lookup;
 mod map;
+mod modpost;
 mod mutations;
 mod objtree;
 mod output;

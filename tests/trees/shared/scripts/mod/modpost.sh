@@ -1,12 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# modpost [-w] [-i DUMP]... -o SYMVERS [-T LIST] [OBJECT]
+# modpost [-wa] [-i DUMP]... -o SYMVERS [-T LIST] [OBJECT]
+# -a: writes also what it has read from dumps, as up to 5.11
 # Stands in for modpost: finds undefined symbols, writes *.mod.c and a dump of the exports.
 LC_ALL=C; export LC_ALL
-warn= dumps= out= list=/dev/null
-while getopts wi:o:T: option; do
+warn= all= dumps= out= list=/dev/null
+while getopts wai:o:T: option; do
 	case $option in
 	w) warn=1 ;;
+	a) all=1 ;;
 	i) dumps="$dumps $OPTARG" ;;
 	o) out=$OPTARG ;;
 	T) list=$OPTARG ;;
@@ -39,4 +41,4 @@ for object in $modules; do
 	echo "const char module_name[] __attribute__((section(\".modinfo\"))) = \"name=$(basename "${object%.o}" | tr -- -, __)\";" > "$work/c"
 	cmp -s "$work/c" "${object%.o}.mod.c" || cp "$work/c" "${object%.o}.mod.c"
 done
-cp "$work/exports" "$out"
+cat "$work/exports" ${all:+$dumps} > "$out"
