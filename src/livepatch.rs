@@ -6,6 +6,7 @@
 //! - [`reach`]: which of those objects a relocation is there for; [`code`]: calls that need no relocation
 //! - [`order`]: which modules have to be there before it, or before each other
 //! - [`special`]: sections and relocation types that the kernel treats in a way of their own
+//! - [`versions`]: the versions of what it refers to (CONFIG_MODVERSIONS)
 
 pub mod annotations;
 pub mod code;
@@ -14,3 +15,4 @@ pub mod order;
 pub mod patch;
 pub mod reach;
 pub mod special;
+pub mod versions;

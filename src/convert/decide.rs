@@ -30,6 +30,9 @@ pub struct Decision {
     pub section_object: Option<String>,
     /// Whether it is exported by its object (R10).
     pub is_exported: bool,
+    /// The object for which modpost has the livepatch depend on it all the same: it exports a symbol of the name that
+    /// modpost asked for ([`special::asked`]).
+    pub mistaken_for: Option<String>,
 }
 
 /// What is to be done with an object.
@@ -117,7 +120,11 @@ pub fn decide(image: &Image, sources: &Sources, choices: Choices) -> Result<Deci
             None => markers(&reference.name).iter().find_map(|m| Some(found.of(m).first()?.object.as_str())),
         };
         match one(sources, &found, reference, exporter, choices, problems.count() < HINTS) {
-            Ok(Some(decision)) => drop(decided.symbols.insert(reference.index, decision)),
+            Ok(Some(mut decision)) => {
+                let name = image.symbols.get(reference.index).map(|symbol| symbol.name.as_slice());
+                decision.mistaken_for = name.and_then(|name| mistaken_for(sources, name));
+                decided.symbols.insert(reference.index, decision);
+            }
             Ok(None) => decided.kept.extend(exporter.map(str::to_owned)),
             Err(message) => problems.add(message + &problem::uses(image, reference.index, lines.as_ref())),
         }
@@ -202,7 +209,14 @@ fn one(
         symbol,
         section_object: reference.annotated.as_ref().map(|annotated| annotated.section_object.clone()),
         is_exported,
+        mistaken_for: None,
     }))
+}
+
+/// The object that exports what modpost takes a symbol for, if that is not the symbol itself.
+fn mistaken_for(sources: &Sources, name: &[u8]) -> Option<String> {
+    let asked = Some(special::asked(name)).filter(|asked| *asked != name)?;
+    sources.exporter(asked).map(str::to_owned)
 }
 
 /// The only definition there is. Without one, the error has no message.

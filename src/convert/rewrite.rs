@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, ensure};
 
 use crate::convert::decide::Decided;
 use crate::convert::place::Placed;
 use crate::elf::Machine;
 use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH};
-use crate::livepatch::{names, special};
+use crate::livepatch::{names, special, versions};
 
 /// Applies what was decided to `image`. With `add_mark`, it gets `livepatch=Y` (R6).
 ///
@@ -25,11 +25,19 @@ pub fn rewrite(image: &mut Image, decided: &Decided, placed: Placed, add_mark: b
         let name = names::section_name(object, &name);
         image.add_relocations(name, SHF_ALLOC | SHF_RELA_LIVEPATCH, *target, relocations.clone());
     }
+    let mut converted = BTreeSet::new();
     for (&index, decision) in &decided.symbols {
         if let Some(symbol) = image.symbols.get_mut(index) {
+            converted.insert(special::cut(&symbol.name).to_vec());
             symbol.become_livepatch(decision.symbol.to_name());
         }
     }
+    // modpost took them for exported ones (R10).
+    converted.retain({
+        let undefined = versions::undefined(image);
+        move |name| !undefined.contains(name)
+    });
+    versions::remove(image, &converted);
     let in_annotations = |home: Home| matches!(home, Home::Section(section) if gone.contains(&section));
     let symbols: BTreeSet<usize> = (image.symbols.iter().enumerate())
         .filter(|(_, symbol)| in_annotations(symbol.home))
@@ -72,27 +80,21 @@ fn update_modinfo(image: &mut Image, decided: &Decided, placed: &Placed, add_mar
     let freed: BTreeSet<&str> = decided
         .symbols
         .values()
-        .filter(|decision| decision.is_exported)
-        .map(|decision| decision.symbol.object.as_str())
+        .flat_map(|decision| {
+            let owner = decision.is_exported.then_some(decision.symbol.object.as_str());
+            owner.into_iter().chain(decision.mistaken_for.as_deref())
+        })
         .filter(|object| !placed.needed.contains(*object) && !decided.kept.contains(*object))
         .collect();
     let modinfo = image.section_named(b".modinfo").map(|(index, _)| index);
-    let section = modinfo.and_then(|index| image.sections.get_mut(index));
-    let Some(section) = section else {
-        return if add_mark {
-            None.context("it has no .modinfo to say that it is a livepatch (R6)")
-        } else {
-            Ok(())
-        };
-    };
-    if !freed.is_empty() {
+    ensure!(modinfo.is_some() || !add_mark, "it has no .modinfo to say that it is a livepatch (R6)");
+    if let Some(section) = modinfo.and_then(|index| image.sections.get_mut(index))
+        && !freed.is_empty()
+    {
         shorten_depends(&mut section.data, &freed);
     }
     if add_mark {
-        if section.data.last().is_some_and(|&last| last != 0) {
-            section.data.push(0);
-        }
-        section.data.extend_from_slice(b"livepatch=Y\0");
+        image.add_modinfo("livepatch=Y");
     }
     Ok(())
 }

@@ -196,6 +196,30 @@ impl Image {
         rest.get(..rest.iter().position(|&byte| byte == 0)?)
     }
 
+    /// Adds a `tag=value` string to `.modinfo`, after those that are there; nothing if there is no such section.
+    pub fn add_modinfo(&mut self, entry: &str) {
+        let index = self.section_named(b".modinfo").map(|(index, _)| index);
+        let Some(section) = index.and_then(|index| self.sections.get_mut(index)) else { return };
+        if section.data.last().is_some_and(|&last| last != 0) {
+            section.data.push(0);
+        }
+        section.data.extend_from_slice(entry.as_bytes());
+        section.data.push(0);
+    }
+
+    /// Gives a section fewer bytes, which nothing refers to but symbols that stand for all of them.
+    pub fn shorten(&mut self, section: usize, data: Vec<u8>) {
+        let size = data.len() as u64;
+        let Some(old) = self.sections.get_mut(section) else { return };
+        let whole = old.data.len() as u64;
+        old.data = data;
+        for symbol in &mut self.symbols {
+            if symbol.home == Home::Section(section) && symbol.entry.st_size == whole {
+                symbol.entry.st_size = size;
+            }
+        }
+    }
+
     /// Adds a section that holds relocations for the section `target`, and gives its index.
     pub fn add_relocations(
         &mut self,

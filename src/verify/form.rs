@@ -12,6 +12,7 @@ use crate::livepatch::order;
 use crate::livepatch::patch::{Patch, Place};
 use crate::livepatch::reach::Reach;
 use crate::livepatch::special::{self, Special};
+use crate::livepatch::versions;
 use crate::symbols::sources::VMLINUX;
 use crate::tree::kernel::Kernel;
 use crate::verify::Findings;
@@ -51,6 +52,7 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
         objects(image, patch, findings);
     }
     symbols(image, kernel, findings);
+    left_versions(image, findings);
     let livepatch = image.relocated().filter(|(_, section, _)| section.is_livepatch_rela());
     let written: HashSet<(usize, u64)> = livepatch
         .flat_map(|(_, section, target)| section.relocations.iter().map(move |entry| (target, entry.offset)))
@@ -125,6 +127,29 @@ fn leftovers(image: &Image, findings: &mut Findings) {
     }
     for symbol in image.symbols.iter().filter(|symbol| Annotated::parse(&symbol.name).is_some()) {
         findings.error("R14", symbol.shown(), "an annotated name is left: it is not converted", CONVERT);
+    }
+}
+
+/// R10: depmod takes what has a version for a symbol that the livepatch needs, and has its owner loaded first.
+fn left_versions(image: &Image, findings: &mut Findings) {
+    let left = versions::names(image);
+    if left.is_empty() {
+        return;
+    }
+    let undefined = versions::undefined(image);
+    let livepatch: HashSet<Vec<u8>> = (image.symbols.iter())
+        .filter(|symbol| symbol.home == Home::Livepatch)
+        .filter_map(|symbol| KlpSymbol::parse(&symbol.name))
+        .map(|symbol| special::cut(&symbol.name).to_vec())
+        .collect();
+    for name in left.iter().filter(|name| !undefined.contains(*name)) {
+        if livepatch.contains(name) || Annotated::parse(name).is_some() {
+            let shown = String::from_utf8_lossy(name);
+            let message = format!(
+                "{shown} has a version and is resolved as a livepatch symbol: depmod sees a dependency"
+            );
+            findings.warning("R10", "__versions", message, CONVERT);
+        }
     }
 }
 

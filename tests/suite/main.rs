@@ -20,6 +20,7 @@
 //! - [`snippet`]: Makefile.snippet; [`skeleton`]: `klpbuild new`
 //! - [`verify`]: what `klpbuild verify` finds in livepatches that are broken on purpose
 //! - [`modpost`]: exceptions for livepatches where modpost comes after vmlinux
+//! - [`versions`]: what CONFIG_MODVERSIONS leaves in livepatches
 //! - [`mutations`]: damaged livepatches, objects and lists
 //! - [`installed`]: kernels that someone else built
 //! - [`kallsyms`]: symbols that kallsyms leaves out
@@ -52,6 +53,7 @@ mod mutations;
 mod objtree;
 mod output;
 mod patches;
+
 mod screen;
 mod series;
 mod shapes;
@@ -62,3 +64,4 @@ mod start;
 mod stop;
 mod trial;
 mod verify;
+mod versions;

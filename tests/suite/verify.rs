@@ -9,7 +9,7 @@ const OWN: &[u8] = b".klp.rela.target_mod..text";
 const VMLINUX: &[u8] = b".klp.rela.vmlinux..text";
 
 /// A converted livepatch for vmlinux and a module.
-fn livepatch() -> ObjTree {
+pub fn livepatch() -> ObjTree {
     let code = Code {
         patched: "call_to unique",
         target: "call_to target_static\ncall_to unique",
@@ -22,7 +22,7 @@ fn livepatch() -> ObjTree {
 
 /// The findings in a livepatch after `change`: level and rule of each.
 #[track_caller]
-fn findings(change: impl Fn(&mut Image)) -> Vec<String> {
+pub fn findings(change: impl Fn(&mut Image)) -> Vec<String> {
     let tree = livepatch();
     let mut image = Image::read(&tree.path("in.ko")).unwrap();
     change(&mut image);
@@ -42,7 +42,7 @@ fn findings(change: impl Fn(&mut Image)) -> Vec<String> {
     found
 }
 
-fn section(image: &Image, name: &[u8]) -> usize {
+pub fn section(image: &Image, name: &[u8]) -> usize {
     image.section_named(name).unwrap().0
 }
 
