@@ -32,6 +32,21 @@ pub fn prototype(vmlinux: &[u8], module: Option<&[u8]>, name: &str) -> Result<Op
     Ok(found)
 }
 
+/// The size in bytes of `struct name` in the BTF of vmlinux; none if it is not there, or there with different sizes.
+///
+/// # Errors
+/// The BTF is damaged.
+pub fn size_of_struct(vmlinux: &[u8], name: &str) -> Result<Option<u64>> {
+    let btf = Btf::from_bytes(vmlinux).context("cannot read the BTF of vmlinux")?;
+    let all = btf.resolve_types_by_name(name).unwrap_or_default();
+    let sizes = all.iter().filter_map(|kind| match kind {
+        Kind::Struct(structure) => Some(structure.size() as u64),
+        _ => None,
+    });
+    let sizes: std::collections::BTreeSet<u64> = sizes.collect();
+    Ok(sizes.first().copied().filter(|_| sizes.len() == 1))
+}
+
 fn read(btf: &Btf, prototype: &FuncProto, depth: usize) -> Result<Prototype> {
     let mut parameters = Vec::new();
     let mut is_variadic = false;

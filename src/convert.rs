@@ -24,6 +24,7 @@ use crate::elf::image::{Home, Image, Symbol};
 use crate::exit::Exit;
 use crate::livepatch::names::{self, Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
+use crate::livepatch::record;
 use crate::livepatch::special;
 use crate::plan;
 use crate::signal::Watch;
@@ -75,7 +76,7 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
         has_mark || choices.is_marked,
         "it is no livepatch: add MODULE_INFO(livepatch, \"Y\"); to its source (R6)"
     );
-    if is_converted(&image) {
+    if has_livepatch_symbols(&image) || is_converted(&image) && !was_converted(&image) {
         ensure!(
             !needs_conversion(&image, sources),
             "it is converted already, but refers to symbols that are not: link it again (delete the .ko, and \
@@ -105,10 +106,14 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
     let relocations = placed.sections.values().map(Vec::len).sum();
     let notes = placed.notes.clone();
     decided.keep(&placed.kept);
-    if decided.is_empty() && has_mark {
+    // Also where there is no symbol to convert: the patch has positions, too.
+    let owners = decided.symbols.values().map(|decision| decision.symbol.object.as_str());
+    let lines = record::lines(&record::named(patch.as_ref(), owners), &sources.objects)?;
+    if decided.is_empty() && has_mark && (patch.is_none() || lines.is_empty()) {
         return Ok(Outcome::Unchanged);
     }
     rewrite::rewrite(&mut image, &decided, placed, !has_mark)?;
+    lines.iter().for_each(|line| image.add_modinfo(line));
     Ok(Outcome::Converted { bytes: written(&image, &decided.kernel)?, relocations, notes })
 }
 
@@ -126,8 +131,12 @@ fn written(image: &Image, kernel: &Kernel) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether an object has livepatch symbols already (R14).
+/// Whether an object was converted: it has livepatch symbols already (R14), or says what it was converted for.
 pub fn is_converted(image: &Image) -> bool {
+    has_livepatch_symbols(image) || !record::read(image).is_empty()
+}
+
+fn has_livepatch_symbols(image: &Image) -> bool {
     image.symbols.iter().any(|symbol| symbol.home == Home::Livepatch)
 }
 

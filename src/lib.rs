@@ -32,6 +32,7 @@
 //! - [`dwarf`]: their debug information (gimli); [`btf`]: the kernel's own type information (btf_rs);
 //!   [`prototype`]: functions as C declares them, read from either
 //! - [`program`]: a program to be run, as a value (duct); [`make`]: the make among them
+//! - hashes of what has to be the same again: [`mod@digest`] (sha2)
 //! - [`kbuild`]: what kbuild prints, line by line (regex)
 //! - [`progress`]: what is shown of a run (indicatif); [`terminal`]: everything else that is printed
 //! - [`state`]: klpbuild's own directory in the object tree, with its lock
@@ -45,6 +46,7 @@ pub mod clean;
 pub mod cli;
 pub mod compressed;
 pub mod convert;
+pub mod digest;
 pub mod doctor;
 pub mod dwarf;
 pub mod elf;

@@ -28,6 +28,8 @@ use crate::tree::kernel::Kernel;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
+    /// Something could not be told.
+    Note,
     /// It works, but not in every situation.
     Warning,
     /// The kernel refuses the livepatch, or something else happens than what is meant.
@@ -52,6 +54,7 @@ pub struct Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let level = match self.level {
+            Level::Note => "note",
             Level::Warning => "warning",
             Level::Error => "error",
         };
@@ -97,6 +100,17 @@ impl Findings {
         advice: impl Into<String>,
     ) {
         self.add(Level::Warning, rule, place.into(), message.into(), advice.into());
+    }
+
+    /// Adds a note.
+    pub fn note(
+        &mut self,
+        rule: &'static str,
+        place: impl Into<String>,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        self.add(Level::Note, rule, place.into(), message.into(), advice.into());
     }
 
     fn add(&mut self, level: Level, rule: &'static str, place: String, message: String, advice: String) {

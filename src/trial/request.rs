@@ -1,14 +1,17 @@
 //! What is to be tried: the command line, turned into files that are there and fit together. All that can be
 //! found wrong without a boot is found here.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
 use crate::cli::{AccelKind, Options, TryArgs};
+use crate::elf::image::Image;
 use crate::elf::notes;
 use crate::installed::Choice;
+use crate::livepatch::record;
 use crate::lookup::near;
 use crate::plan;
 use crate::program;
@@ -94,6 +97,10 @@ impl Request {
         add_patched(&livepatches, &found, &mut before, &after)?;
         // What was needed by one that comes later may be there already.
         after.retain(|module| !before.contains(module));
+        let loaded: Vec<&Module> = before.iter().chain(&after).collect();
+        for livepatch in &livepatches {
+            is_for_what_is_booted(livepatch, &loaded, &origin.objects, arguments.kernel.is_some())?;
+        }
         let config = configuration(&origin, arguments.kernel.is_some())?;
         let kernel = match &arguments.kernel {
             Some(kernel) => start.join(kernel),
@@ -206,6 +213,42 @@ fn add_patched(
         }
     }
     Ok(())
+}
+
+/// Sees that a livepatch was converted for the builds of vmlinux and modules that the guest will have, as far as it says
+/// so itself. What is in a kernel `is_foreign`, that was named by its image, cannot be seen.
+fn is_for_what_is_booted(
+    livepatch: &Module,
+    loaded: &[&Module],
+    objects: &Objects,
+    is_foreign: bool,
+) -> Result<()> {
+    let Ok(image) = Image::read(&livepatch.path) else { return Ok(()) };
+    let mut objects = objects.clone();
+    if is_foreign {
+        objects.vmlinux = None;
+    }
+    for module in loaded {
+        objects.add_installed(module.name.clone(), module.path.clone(), Vec::new());
+    }
+    let differences = record::differences(&image, &objects)?;
+    if let Some(difference) = differences.iter().find(|difference| difference.found.is_some()) {
+        bail!(
+            "{}: {difference}; convert it anew for this one (klpbuild modules), or name the object tree of the kernel \
+             that it was converted for (--objtree DIR)",
+            livepatch.path.display()
+        );
+    }
+    let named = loaded.iter().map(|module| module.name.clone()).collect();
+    let sizes = if is_foreign { BTreeSet::new() } else { record::module_sizes(&named, &objects)? };
+    match (record::module_size(&image), sizes.first()) {
+        (Some(own), Some(size)) if !sizes.contains(&own) => bail!(
+            "{}: it was compiled for a kernel whose struct module has {own} bytes, and this one's has {size}: build it \
+             for this kernel, whose configuration is another one",
+            livepatch.path.display()
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Reads the kernel's configuration, and sees that the guest can run with it. Without one, that is left to

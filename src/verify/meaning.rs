@@ -13,6 +13,7 @@ use crate::elf::trace::Sites;
 use crate::elf::{Binding, Kind};
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
+use crate::livepatch::record;
 use crate::livepatch::special;
 use crate::symbols::list::Wanted;
 use crate::symbols::objects::Vmlinux;
@@ -44,6 +45,7 @@ pub fn check(
         .collect();
     let found = sources.find(&Wanted::names(names))?;
     is_for_this_kernel(image, sources, &found, findings);
+    is_for_this_build(image, patch, sources, findings)?;
     for symbol in &symbols {
         check_symbol(symbol, sources, &found, findings);
     }
@@ -88,6 +90,50 @@ fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings:
             "install this kernel before you load the livepatch, or name the object tree of the running one",
         );
     }
+}
+
+/// S4: the objects at hand are the builds that it was converted for, as it says itself, and the kernel is configured
+/// as it was compiled for.
+fn is_for_this_build(
+    image: &Image,
+    patch: Option<&Patch>,
+    sources: &Sources,
+    findings: &mut Findings,
+) -> Result<()> {
+    let record = record::read(image);
+    if record.is_empty() {
+        findings.note(
+            "S4",
+            ".modinfo",
+            "nothing in it says for which builds of vmlinux and modules it was converted",
+            "be sure that they are these: positions hold for one build alone (klpbuild modules writes it down)",
+        );
+    }
+    for difference in record::differences(image, &sources.objects)? {
+        if difference.found.is_some() {
+            let advice = "convert it anew for this build (klpbuild modules), or name the object tree of the one that it \
+                          was converted for (--objtree DIR)";
+            findings.error("S4", ".modinfo", difference.to_string(), advice);
+        } else {
+            let advice =
+                "be sure that it is, or verify with the files that it was converted with (--objtree DIR)";
+            findings.note("S4", ".modinfo", difference.to_string(), advice);
+        }
+    }
+    let Some(own) = record::module_size(image) else { return Ok(()) };
+    let named = record.into_keys().chain(record::named(patch, std::iter::empty())).collect();
+    let sizes = record::module_sizes(&named, &sources.objects)?;
+    if let Some(size) = sizes.first().filter(|_| !sizes.contains(&own)) {
+        findings.error(
+            "S4",
+            ".gnu.linkonce.this_module",
+            format!(
+                "it was compiled for a kernel whose struct module has {own} bytes, and this one's has {size}"
+            ),
+            "build it for this kernel: the configuration is another one",
+        );
+    }
+    Ok(())
 }
 
 /// Whether a kernel of this release is running that is not this vmlinux.

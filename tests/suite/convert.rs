@@ -853,7 +853,13 @@ fn list_alone() {
     }
     other.klpbuild(&["convert", "--symbols", "Symbols.list", "in.ko"]).ok();
     tree.convert(&["in.ko"]).ok();
-    assert!(tree.bytes("in.ko") == other.bytes("in.ko"));
+    // It only cannot say for which build it is.
+    let offset = Regex::new("at offset 0x[0-9a-f]+").unwrap();
+    let dump = |tree: &ObjTree| {
+        let text = tree.tool("readelf", &["-srW", "in.ko"]);
+        offset.replace_all(&text, "").into_owned()
+    };
+    assert_eq!(dump(&tree), dump(&other));
     other.livepatch(&Code { patched: "call_to twin", ..Code::default() });
     let ran = other.klpbuild(&["convert", "--symbols", "Symbols.list", "in.ko"]).ends(1);
     insta::assert_snapshot!(said(&other, &ran), @"
@@ -866,10 +872,11 @@ fn list_alone() {
     ");
 }
 
-/// A livepatch without references that need anything.
+/// A livepatch without references that need anything, and without a patch to be seen.
 #[test]
 fn nothing_to_convert() {
-    let tree = patched("call_to exported");
+    let code = Code { patched: "call_to exported", flags: &["NO_PATCH"], ..Code::default() };
+    let tree = ObjTree::with_code(X86_64, &code);
     let before = (tree.bytes("in.ko"), tree.stamp("in.ko"));
     let ran = tree.convert(&["in.ko"]).ok();
     assert_eq!(ran.stdout, "klpbuild: in.ko: nothing to convert\n");

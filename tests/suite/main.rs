@@ -21,6 +21,7 @@
 //! - [`verify`]: what `klpbuild verify` finds in livepatches that are broken on purpose
 //! - [`modpost`]: exceptions for livepatches where modpost comes after vmlinux
 //! - [`versions`]: what CONFIG_MODVERSIONS leaves in livepatches
+//! - [`record`]: what it was converted for; [`versions`]: what CONFIG_MODVERSIONS leaves in it
 //! - [`mutations`]: damaged livepatches, objects and lists
 //! - [`installed`]: kernels that someone else built
 //! - [`kallsyms`]: symbols that kallsyms leaves out
@@ -53,7 +54,7 @@ mod mutations;
 mod objtree;
 mod output;
 mod patches;
-
+mod record;
 mod screen;
 mod series;
 mod shapes;

@@ -435,6 +435,20 @@ fn what_cannot_work_is_refused_before_the_boot() {
     refused(&["lp.ko", "--kernel", "none"], &["obj/none: no such kernel image (--kernel)"]);
     module(&space, "old", "1.2.2", "livepatch=Y");
     refused(&["old.ko"], &["obj/old.ko is for 1.2.2, and the kernel here is 1.2.3: build the module again"]);
+    module(&space, "foreign", "1.2.3", "livepatch=Y\\0klpbuild_for=vmlinux build-id:abcdef");
+    refused(
+        &["foreign.ko"],
+        &[
+            "obj/foreign.ko: it was converted for another build of vmlinux: for build-id:abcdef, and this is build-id:c0ffee;",
+        ],
+    );
+    module(&space, "sized", "1.2.3", "livepatch=Y\\0klpbuild_for=vmlinux build-id:c0ffee");
+    space.sh("cd ..; for s in 64 128; do echo \".section .gnu.linkonce.this_module, \\\"aw\\\"; .skip $s\" | as -o $s.o; done
+              ld -r obj/sized.ko 64.o -o all.o; mv all.o obj/sized.ko; ld -r obj/mod.ko 128.o -o obj/big.ko").ok();
+    refused(
+        &["sized.ko", "--load", "big.ko"],
+        &["struct module has 64 bytes, and this one's has 128: build it"],
+    );
     set_config(&space, "X86_64 MODULES PRINTK TTY PROC_FS SYSFS BINFMT_ELF");
     let names = "needs CONFIG_LIVEPATCH, CONFIG_BLK_DEV_INITRD, CONFIG_SERIAL_8250_CONSOLE; run: ";
     refused(

@@ -1,0 +1,188 @@
+//! What a conversion writes down of the kernel that it was made for: lines `klpbuild_for=<object> <identity>` of
+//! `.modinfo`, one for vmlinux and one for each module whose symbols or functions the livepatch names. Positions (S1)
+//! hold for one build alone; with another of the same release they may name other symbols.
+//!
+//! The kernel and modprobe go by the tags that they know, so that the lines do no more than `modinfo` shows. They are a
+//! part of the ELF file, as the signature that follows it expects.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::btf;
+use crate::digest;
+use crate::elf::image::Image;
+use crate::elf::{definitions, memory, notes};
+use crate::installed::identity::hex;
+use crate::kallsyms;
+use crate::livepatch::patch::Patch;
+use crate::symbols::objects::{Objects, Vmlinux};
+use crate::symbols::sources::VMLINUX;
+
+/// The tag of the lines in `.modinfo`.
+pub const TAG: &str = "klpbuild_for";
+/// The section that holds a module's `struct module` (scripts/mod/modpost.c).
+const THIS_MODULE: &[u8] = b".gnu.linkonce.this_module";
+
+/// What tells one build of an object from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// What the value is of: `build-id` (the linker's note), or else `symbols`, a hash of the symbol table (names,
+    /// values and sections), or `names`, one of the names alone, for a list without more.
+    pub kind: String,
+    /// In hexadecimal.
+    pub value: String,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.value)
+    }
+}
+
+/// How an object at hand is not the one that a livepatch was converted for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The run-time name of the object.
+    pub object: String,
+    /// The build that the livepatch is for.
+    pub wanted: Identity,
+    /// The build at hand; none if nothing tells it in the same way.
+    pub found: Option<Identity>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference { object, wanted, found } = self;
+        match found {
+            Some(found) => {
+                write!(f, "it was converted for another build of {object}: for {wanted}, and this is {found}")
+            }
+            None => write!(
+                f,
+                "it was converted for {object} with {wanted}: nothing tells whether this is the same build"
+            ),
+        }
+    }
+}
+
+/// The objects that `image` was converted for, as its lines say.
+pub fn read(image: &Image) -> BTreeMap<String, Identity> {
+    let line = |entry: &[u8]| {
+        let text = std::str::from_utf8(entry.strip_prefix(TAG.as_bytes())?.strip_prefix(b"=")?).ok()?;
+        let (object, identity) = text.split_once(' ')?;
+        let (kind, value) = identity.split_once(':')?;
+        Some((object.to_owned(), Identity { kind: kind.to_owned(), value: value.to_owned() }))
+    };
+    image.modinfo().filter_map(line).collect()
+}
+
+/// The lines for a livepatch whose symbols are resolved: those that its `.modinfo` is to have.
+///
+/// # Errors
+/// An object of the kernel cannot be read.
+pub fn lines(named: &BTreeSet<String>, objects: &Objects) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for object in named {
+        if let Some(identity) = identity(object, objects)? {
+            lines.push(format!("{TAG}={object} {identity}"));
+        }
+    }
+    Ok(lines)
+}
+
+/// The objects that a livepatch names: vmlinux in any case, those that its patch is for, and the owners of symbols.
+pub fn named<'a>(patch: Option<&'a Patch>, owners: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    let patched = patch.iter().flat_map(|patch| &patch.objects).map(|object| object.name.as_str());
+    [VMLINUX].into_iter().chain(patched).chain(owners).map(str::to_owned).collect()
+}
+
+/// What is different between the objects that `image` was converted for and those at hand. Where the latter are not
+/// there, nothing is.
+///
+/// # Errors
+/// An object of the kernel cannot be read.
+pub fn differences(image: &Image, objects: &Objects) -> Result<Vec<Difference>> {
+    let mut differences = Vec::new();
+    for (object, wanted) in read(image) {
+        let found = match identity(&object, objects)? {
+            None => continue,
+            Some(found) if found == wanted => continue,
+            Some(found) => Some(found).filter(|found| found.kind == wanted.kind),
+        };
+        differences.push(Difference { object, wanted, found });
+    }
+    Ok(differences)
+}
+
+/// What tells this build of an object; none if there is no finished one at hand.
+fn identity(object: &str, objects: &Objects) -> Result<Option<Identity>> {
+    if object == VMLINUX {
+        return Ok(match &objects.vmlinux {
+            Some(Vmlinux::Image { file, .. }) => Some(of_file(file)?),
+            Some(Vmlinux::List(file)) => Some(of_list(file)?),
+            None => None,
+        });
+    }
+    let file = objects.file(object).filter(|file| is_finished(file));
+    file.map(|file| of_file(&file)).transpose()
+}
+
+/// The identity of an ELF file.
+///
+/// # Errors
+/// It cannot be read.
+pub fn of_file(file: &Path) -> Result<Identity> {
+    if let Some(id) = notes::build_id(file)? {
+        return Ok(Identity { kind: "build-id".to_owned(), value: hex(&id) });
+    }
+    let found = definitions::find(file, |_| true)?.definitions;
+    let values: Vec<[u8; 8]> = found.iter().map(|definition| definition.value.to_le_bytes()).collect();
+    let parts = found.iter().zip(&values).flat_map(|(definition, value)| {
+        let section = definition.section.as_deref().unwrap_or_default();
+        [definition.name.as_slice(), value, section.as_bytes()]
+    });
+    Ok(Identity { kind: "symbols".to_owned(), value: digest::sha256(parts) })
+}
+
+/// The identity of a list of symbols: their addresses may be those of one boot.
+fn of_list(file: &Path) -> Result<Identity> {
+    let found = kallsyms::definitions_in(file, |_| true)?;
+    let value = digest::sha256(found.iter().map(|definition| definition.name.as_slice()));
+    Ok(Identity { kind: "names".to_owned(), value })
+}
+
+/// The size of `struct module` that `image` was compiled with, in bytes: modpost has it in every module.
+pub fn module_size(image: &Image) -> Option<u64> {
+    image.section_named(THIS_MODULE).map(|(_, section)| section.size())
+}
+
+/// The sizes of `struct module` of the kernel's own modules, of those that `named` names first: a few, since all are of
+/// one configuration, unless some are left over from another one. Without modules, that in the BTF of vmlinux.
+///
+/// # Errors
+/// A module cannot be read.
+pub fn module_sizes(named: &BTreeSet<String>, objects: &Objects) -> Result<BTreeSet<u64>> {
+    const ENOUGH: usize = 4;
+    let mut sizes = BTreeSet::new();
+    let all = objects.files().map(|(_, file)| file);
+    let modules = named.iter().filter_map(|name| objects.file(name)).chain(all);
+    let name = String::from_utf8_lossy(THIS_MODULE);
+    for file in modules.filter(|file| is_finished(file)).take(ENOUGH) {
+        sizes.extend(memory::section(&file, &name)?.map(|bytes| bytes.len() as u64));
+    }
+    let image = objects.vmlinux.as_ref().and_then(Vmlinux::image);
+    if sizes.is_empty()
+        && let Some(btf) = image.map(|image| memory::section(image, ".BTF")).transpose()?.flatten()
+    {
+        sizes.extend(btf::size_of_struct(&btf, "module")?);
+    }
+    Ok(sizes)
+}
+
+/// Whether a module's file is not one before its final link, which has other symbols.
+fn is_finished(file: &Path) -> bool {
+    file.extension().is_none_or(|extension| extension != "o")
+}
