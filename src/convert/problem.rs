@@ -1,5 +1,6 @@
 //! What is in the way of a conversion, in words: the symbol, where it is used, the reason, and what to do.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use crate::elf::image::{Image, Relocation};
@@ -12,19 +13,22 @@ const USES: usize = 3;
 
 /// Collects what is wrong, symbol by symbol.
 #[derive(Debug, Default)]
-pub struct Problems(Vec<String>);
+pub struct Problems {
+    list: Vec<String>,
+    known: HashSet<String>,
+}
 
 impl Problems {
     /// Adds one.
     pub fn add(&mut self, problem: String) {
-        if !self.0.contains(&problem) {
-            self.0.push(problem);
+        if self.known.insert(problem.clone()) {
+            self.list.push(problem);
         }
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.list.len()
     }
 
     /// All of them as an error, if there are any.
@@ -32,7 +36,7 @@ impl Problems {
     /// # Errors
     /// There are some.
     pub fn end(self) -> anyhow::Result<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(anyhow::anyhow!("{}", self.0.join("\n"))) }
+        if self.list.is_empty() { Ok(()) } else { Err(anyhow::anyhow!("{}", self.list.join("\n"))) }
     }
 }
 

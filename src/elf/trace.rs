@@ -1,5 +1,6 @@
 //! Where ftrace can step in: a livepatch can only replace functions that begin with such a place.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use anyhow::Result;
@@ -17,8 +18,8 @@ const TABLES: [&[u8]; 2] = [b"__mcount_loc", b"__patchable_function_entries"];
 /// The places in one object.
 #[derive(Debug, Default)]
 pub struct Sites {
-    /// Section name (empty in vmlinux) and address, or offset into that section.
-    sites: Vec<(String, u64)>,
+    /// By the section's name (empty in vmlinux): addresses, or offsets into that section.
+    sites: HashMap<String, BTreeSet<u64>>,
     /// How far before a function its place may be.
     slack: u64,
 }
@@ -38,14 +39,14 @@ impl Sites {
         let size = if found.is_64 { 8 } else { 4 };
         let bytes = memory::read(path, start, stop.saturating_sub(start))?.unwrap_or_default();
         let addresses = bytes.chunks_exact(size).map(|bytes| super::number(found.endian, bytes));
-        let sites: Vec<(String, u64)> =
-            addresses.filter(|&address| address != 0).map(|address| (String::new(), address)).collect();
-        Ok((!sites.is_empty()).then(|| Sites { sites, slack: slack(found.machine) }))
+        let sites: BTreeSet<u64> = addresses.filter(|&address| address != 0).collect();
+        let slack = slack(found.machine);
+        Ok((!sites.is_empty()).then(|| Sites { sites: HashMap::from([(String::new(), sites)]), slack }))
     }
 
     /// The places in a module; none if it has no table of them.
     pub fn of_module(image: &Image) -> Option<Sites> {
-        let mut sites = Vec::new();
+        let mut sites: HashMap<String, BTreeSet<u64>> = HashMap::new();
         for (_, entries, target) in image.relocated() {
             if !image.sections.get(target).is_some_and(|section| TABLES.contains(&section.name.as_slice())) {
                 continue;
@@ -54,7 +55,7 @@ impl Sites {
             {
                 let section =
                     image.sections.get(place.section).map(|section| section.shown()).unwrap_or_default();
-                sites.push((section, place.offset));
+                sites.entry(section).or_default().insert(place.offset);
             }
         }
         (!sites.is_empty()).then(|| Sites { sites, slack: slack(image.machine()) })
@@ -69,9 +70,9 @@ impl Sites {
     pub fn of(&self, function: &Definition, is_vmlinux: bool) -> Option<u64> {
         let section = if is_vmlinux { "" } else { function.section.as_deref().unwrap_or_default() };
         let start = function.value.saturating_sub(self.slack);
-        let range = start..function.value.saturating_add(function.size.unwrap_or(0).max(1));
-        let found = self.sites.iter().find(|(other, address)| other == section && range.contains(address));
-        found.map(|(_, address)| address.saturating_sub(function.value))
+        let end = function.value.saturating_add(function.size.unwrap_or(0).max(1));
+        let first = self.sites.get(section)?.range(start..end).next()?;
+        Some(first.saturating_sub(function.value))
     }
 
     /// The places in the object `name` of a kernel; none if that has no table of them that could be read.
