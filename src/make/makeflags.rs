@@ -44,7 +44,8 @@ impl Inherited {
         &self.without_jobserver
     }
 
-    fn parse(flags: &str, is_open: impl Fn(&str) -> bool) -> Inherited {
+    /// Reads MAKEFLAGS; `is_open` tells whether a file descriptor is there.
+    pub fn parse(flags: &str, is_open: impl Fn(&str) -> bool) -> Inherited {
         let mut inherited = Inherited::default();
         let mut words = split(flags).into_iter();
         let mut kept = Vec::new();
