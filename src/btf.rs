@@ -3,10 +3,7 @@
 use anyhow::{Context as _, Result};
 use btf_rs::{Btf, BtfType, FuncProto, Type as Kind};
 
-use crate::prototype::{Prototype, Type};
-
-/// How many types may stand in each other.
-const DEEPEST: usize = 32;
+use crate::prototype::{DEEPEST, Prototype, Type, depth_within};
 
 /// The prototype of the function `name` in the BTF of a module, or of vmlinux if there is no `module`. None if it is
 /// not there, or there more than once with different types.
@@ -48,6 +45,8 @@ pub fn size_of_struct(vmlinux: &[u8], name: &str) -> Result<Option<u64>> {
 }
 
 fn read(btf: &Btf, prototype: &FuncProto, depth: usize) -> Result<Prototype> {
+    let depth =
+        depth_within(depth, prototype.parameters.len()).context("a function has too many parameters")?;
     let mut parameters = Vec::new();
     let mut is_variadic = false;
     for parameter in &prototype.parameters {
@@ -56,9 +55,9 @@ fn read(btf: &Btf, prototype: &FuncProto, depth: usize) -> Result<Prototype> {
             continue;
         }
         let name = btf.resolve_name(parameter).ok().filter(|name| !name.is_empty());
-        parameters.push((by_id(btf, parameter.get_type_id().unwrap_or(0), depth + 1)?, name));
+        parameters.push((by_id(btf, parameter.get_type_id().unwrap_or(0), depth)?, name));
     }
-    Ok(Prototype { result: by_id(btf, prototype.return_type_id(), depth + 1)?, parameters, is_variadic })
+    Ok(Prototype { result: by_id(btf, prototype.return_type_id(), depth)?, parameters, is_variadic })
 }
 
 fn by_id(btf: &Btf, id: u32, depth: usize) -> Result<Type> {
@@ -92,4 +91,34 @@ fn by_id(btf: &Btf, id: u32, depth: usize) -> Result<Type> {
         Kind::FuncProto(prototype) => Type::Function(Box::new(read(btf, prototype, depth + 1)?)),
         _ => Type::Aggregate("struct", None),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// BTF (include/uapi/linux/btf.h) of a function `f`, whose result and parameters are of a type of functions with the
+    /// same number of parameters, which are all of that type again.
+    fn of_itself(parameters: u32) -> Vec<u8> {
+        const FUNC: u32 = 12 << 24;
+        const FUNC_PROTO: u32 = 13 << 24;
+        let mut types = vec![0, FUNC_PROTO | parameters, 1];
+        types.extend((0..parameters).flat_map(|_| [0, 1]));
+        types.extend([1, FUNC, 1]);
+        let length = 4 * types.len() as u32;
+        let header = [0x0001_eb9f, 24, 0, length, length, 3];
+        let words = header.iter().chain(&types).flat_map(|word| word.to_le_bytes());
+        words.chain(*b"\0f\0").collect()
+    }
+
+    #[test]
+    fn a_function_that_has_itself_as_parameters_has_an_end() {
+        for parameters in [0, 1, 2, 3, 4, 16, 127] {
+            let found = prototype(&of_itself(parameters), None, "f").unwrap().unwrap();
+            assert_eq!(found.parameters.len(), parameters as usize);
+            assert!((20..500_000).contains(&found.count()), "{parameters}: {}", found.count());
+        }
+        let error = prototype(&of_itself(128), None, "f").unwrap_err().to_string();
+        assert!(error.contains("too many parameters"), "{error}");
+    }
 }

@@ -96,6 +96,18 @@ pub enum Type {
     Typedef(String, Box<Type>),
 }
 
+/// How deep types may stand in each other. One that has itself in it ends there as one without a name.
+pub const DEEPEST: usize = 40;
+/// How many parameters a function may have: more than any compiler has to take (C11, 5.2.4.1).
+const MOST_PARAMETERS: usize = 127;
+
+/// How deep the types of a function's parameters stand, if it stands at `depth` itself. What branches goes down faster:
+/// so that a function which has itself as parameters, damaged debugging information, ends after some thousands of types
+/// and not after all there is memory for. None if there are too many parameters.
+pub fn depth_within(depth: usize, parameters: usize) -> Option<usize> {
+    (parameters <= MOST_PARAMETERS).then(|| depth + 1 + 3 * (parameters + 1).ilog2() as usize)
+}
+
 /// A function's type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prototype {
@@ -240,6 +252,24 @@ fn usual(name: &str) -> &str {
         "long long unsigned int" => "unsigned long long",
         "_Bool" => "bool",
         other => other,
+    }
+}
+
+#[cfg(test)]
+impl Prototype {
+    /// How many types stand in it.
+    pub(crate) fn count(&self) -> usize {
+        self.parameters.iter().map(|(parameter, _)| parameter.count()).sum::<usize>() + self.result.count()
+    }
+}
+
+#[cfg(test)]
+impl Type {
+    fn count(&self) -> usize {
+        1 + match self {
+            Type::Function(prototype) => prototype.count(),
+            _ => 0,
+        }
     }
 }
 

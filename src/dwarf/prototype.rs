@@ -7,10 +7,7 @@ use rayon::prelude::*;
 use super::entries::Entry;
 use super::fate::named;
 use super::{Sections, Unit, Units};
-use crate::prototype::{Prototype, Type};
-
-/// How many types may stand in each other.
-const DEEPEST: usize = 32;
+use crate::prototype::{DEEPEST, Prototype, Type, depth_within};
 
 /// The prototype of the function of file scope that is called `name`; of several with code, the one at `address`. None
 /// if the debug information does not have it.
@@ -55,43 +52,55 @@ fn has_code(entry: &Entry<'_>) -> bool {
         && (entry.has_attr(gimli::DW_AT_low_pc) || entry.has_attr(gimli::DW_AT_ranges))
 }
 
+/// How many entries of a function are looked at for its parameters, which come first.
+const MOST_ENTRIES: usize = 4096;
+
+/// The entries of the parameters of the function at `start`, and whether more may follow.
+fn parameters<'a>(unit: &Unit<'a>, start: UnitOffset) -> Option<(Vec<Entry<'a>>, bool)> {
+    let (mut found, mut is_variadic) = (Vec::new(), false);
+    let mut entries = unit.header.entries_raw(&unit.abbreviations, Some(start)).ok()?;
+    let mut child = Entry::null();
+    for _ in 0..MOST_ENTRIES {
+        if entries.is_empty() {
+            break;
+        }
+        let level = entries.next_depth();
+        if !entries.read_entry(&mut child).ok()? {
+            // The end of the children of someone.
+            if level <= 1 {
+                break;
+            }
+            continue;
+        }
+        match (level, child.tag()) {
+            (0, _) if child.offset() != start => break,
+            (1, gimli::DW_TAG_formal_parameter) => found.push(child.clone()),
+            (1, gimli::DW_TAG_unspecified_parameters) => is_variadic = true,
+            _ => {}
+        }
+        if level == 0 && !child.has_children() {
+            break;
+        }
+    }
+    Some((found, is_variadic))
+}
+
 impl<'a> Units<'a> {
     fn prototype(&self, number: usize, depth: usize) -> Option<Prototype> {
         let (unit, entry) = self.entry(number)?;
-        let mut prototype = Prototype {
-            result: self.type_of(unit, &entry, depth)?,
-            parameters: Vec::new(),
-            is_variadic: false,
+        let (children, is_variadic) = parameters(unit, UnitOffset(number - unit.offset))?;
+        let depth = depth_within(depth, children.len())?;
+        let one = |child: &Entry<'a>| {
+            let name =
+                child.attr_value(gimli::DW_AT_name).and_then(|value| self.sections.string(unit, value));
+            let name = name.map(|name| String::from_utf8_lossy(name).into_owned());
+            Some((self.type_of(unit, child, depth)?, name))
         };
-        let start = UnitOffset(number - unit.offset);
-        let mut entries = unit.header.entries_raw(&unit.abbreviations, Some(start)).ok()?;
-        let mut child = Entry::null();
-        while !entries.is_empty() {
-            let level = entries.next_depth();
-            if !entries.read_entry(&mut child).ok()? {
-                // The end of the children of someone.
-                if level <= 1 {
-                    break;
-                }
-                continue;
-            }
-            match (level, child.tag()) {
-                (0, _) if child.offset() != start => break,
-                (1, gimli::DW_TAG_formal_parameter) => {
-                    let name = child
-                        .attr_value(gimli::DW_AT_name)
-                        .and_then(|value| self.sections.string(unit, value));
-                    let name = name.map(|name| String::from_utf8_lossy(name).into_owned());
-                    prototype.parameters.push((self.type_of(unit, &child, depth)?, name));
-                }
-                (1, gimli::DW_TAG_unspecified_parameters) => prototype.is_variadic = true,
-                _ => {}
-            }
-            if level == 0 && !child.has_children() {
-                break;
-            }
-        }
-        Some(prototype)
+        Some(Prototype {
+            result: self.type_of(unit, &entry, depth)?,
+            parameters: children.iter().map(one).collect::<Option<_>>()?,
+            is_variadic,
+        })
     }
 
     /// The type that an entry names; none stands for void.
@@ -129,5 +138,45 @@ impl<'a> Units<'a> {
             gimli::DW_TAG_subroutine_type => Type::Function(Box::new(self.prototype(number, depth + 1)?)),
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// DWARF 4 of a function `f`, whose result and parameters are of a type of functions with the same number of
+    /// parameters, which are all of that type again.
+    fn sections(parameters: usize) -> impl Fn(&str) -> Option<Vec<u8>> {
+        let abbreviations = [
+            &[1, 0x11, 1, 0, 0][..],
+            &[2, 0x2e, 1, 0x03, 0x08, 0x11, 0x01, 0x49, 0x13, 0, 0],
+            &[3, 0x05, 0, 0x49, 0x13, 0, 0],
+            &[4, 0x15, 1, 0x49, 0x13, 0, 0, 0],
+        ]
+        .concat();
+        let kind = (27 + 5 * parameters as u32 + 1).to_le_bytes();
+        let all = |number: u8| [&[number][..], &kind].concat();
+        let children = [all(3).repeat(parameters), vec![0]].concat();
+        let function = [&[2, b'f', 0][..], &[0; 8], &kind, &children].concat();
+        let unit = [&[4, 0, 0, 0, 0, 0, 8, 1][..], &function, &all(4), &children, &[0]].concat();
+        let info = [&(unit.len() as u32).to_le_bytes()[..], &unit].concat();
+        move |name| match name {
+            ".debug_info" => Some(info.clone()),
+            ".debug_abbrev" => Some(abbreviations.clone()),
+            ".debug_line" => Some(vec![0]),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_function_that_has_itself_as_parameters_has_an_end() {
+        for parameters in [0, 1, 2, 3, 4, 16, 127] {
+            let found = prototype(&sections(parameters), true, b"f", 0).unwrap().unwrap();
+            assert_eq!(found.parameters.len(), parameters);
+            assert!((20..500_000).contains(&found.count()), "{parameters}: {}", found.count());
+        }
+        assert_eq!(prototype(&sections(128), true, b"f", 0).unwrap(), None);
+        assert_eq!(prototype(&sections(5000), true, b"f", 0).unwrap(), None);
     }
 }
