@@ -2,12 +2,12 @@
 //! names duct.
 
 use std::fmt;
-use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter};
+use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use duct::unix::HandleExt as _;
 
 use crate::exit::Exit;
@@ -146,11 +146,29 @@ impl Program {
     /// Runs a short program that reads `input`, and collects what it prints.
     ///
     /// # Errors
-    /// The program cannot be started.
+    /// The program cannot be started, or has no end of what it prints.
     pub fn capture(&self, input: &str) -> Result<Captured> {
-        let output =
-            self.described(self.expression().stdin_bytes(input).stdout_capture().stderr_capture().run())?;
-        Ok(Captured { stdout: output.stdout, stderr: output.stderr, success: output.status.success() })
+        let pipe = || std::io::pipe().context("cannot make a pipe");
+        let ((mut stdout, out), (mut stderr, err)) = (pipe()?, pipe()?);
+        // As in `start`, the expression and its copies of the writing ends must be gone before reading begins.
+        let handle = self.expression().stdin_bytes(input).stdout_file(out).stderr_file(err).start();
+        let running = Running { handle: self.described(handle)? };
+        let read = |pipe: &mut PipeReader| -> std::io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            pipe.take(MOST_CAPTURED + 1).read_to_end(&mut bytes)?;
+            if bytes.len() as u64 > MOST_CAPTURED {
+                running.kill();
+            }
+            Ok(bytes)
+        };
+        let (stdout, stderr) = std::thread::scope(|scope| {
+            let stderr = scope.spawn(|| read(&mut stderr));
+            (read(&mut stdout), stderr.join())
+        });
+        let (stdout, stderr) = (stdout?, stderr.unwrap_or_else(|_| Ok(Vec::new()))?);
+        let longest = stdout.len().max(stderr.len()) as u64;
+        ensure!(longest <= MOST_CAPTURED, "{self} prints more than {} MiB: stopped", MOST_CAPTURED >> 20);
+        Ok(Captured { stdout, stderr, success: running.wait()? == Exit::Done })
     }
 }
 
@@ -229,14 +247,23 @@ pub fn find(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(runs)
 }
 
-/// The lines of a pipe, without line breaks, read by a thread of their own that ends with the pipe.
+/// The longest line that is read as a whole, in bytes. A linker's command line with all objects of a directory is
+/// shorter.
+pub const LONGEST_LINE: usize = 1 << 18;
+/// How many lines may wait to be looked at.
+const WAITING: usize = 256;
+/// How much a short program may print, in bytes, to each of its outputs.
+const MOST_CAPTURED: u64 = 64 << 20;
+
+/// The lines of a pipe, without line breaks, read by a thread of their own that ends with the pipe. A line of more than
+/// [`LONGEST_LINE`] bytes comes in pieces.
 pub fn lines_of(pipe: PipeReader) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = sync_channel(1024);
+    let (sender, receiver) = sync_channel(WAITING);
     std::thread::spawn(move || {
         let mut pipe = BufReader::with_capacity(1 << 16, pipe);
         loop {
             let mut line = Vec::new();
-            match pipe.read_until(b'\n', &mut line) {
+            match Read::by_ref(&mut pipe).take(LONGEST_LINE as u64).read_until(b'\n', &mut line) {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }
@@ -272,6 +299,34 @@ mod tests {
     fn programs_are_found_where_path_says() {
         assert!(find("sh").is_some_and(|path| path.is_absolute() && path.ends_with("sh")));
         assert_eq!(find("no-such-program"), None);
+    }
+
+    #[test]
+    fn a_line_without_an_end_comes_in_pieces() {
+        let mut program = Program::new("sh", Path::new("/"), "");
+        let script = "head -c 1000000 /dev/zero; echo; printf 'short\\r\\nlast'";
+        let (_running, pipe) = program.args(["-c", script]).start().unwrap();
+        let lines: Vec<Vec<u8>> = lines_of(pipe).iter().collect();
+        let lengths: Vec<usize> = lines.iter().map(Vec::len).collect();
+        let rest = 1_000_000 - 3 * LONGEST_LINE;
+        assert_eq!(lengths, [LONGEST_LINE, LONGEST_LINE, LONGEST_LINE, rest, 5, 4]);
+        assert_eq!(lines[4..], [b"short".to_vec(), b"last".to_vec()]);
+    }
+
+    #[test]
+    fn a_program_without_an_end_is_stopped() {
+        for stream in ["1", "2"] {
+            let mut program = Program::new("sh", Path::new("/"), "");
+            program.args(["-c", &format!("exec cat /dev/zero >&{stream}")]);
+            let error = program.capture("").unwrap_err().to_string();
+            assert!(error.contains("prints more than 64 MiB"), "{error}");
+        }
+        let mut program = Program::new("sh", Path::new("/"), "");
+        let captured = program.args(["-c", "cat; echo err >&2; exit 3"]).capture("in").unwrap();
+        assert_eq!(
+            (captured.stdout, captured.stderr, captured.success),
+            (b"in".to_vec(), b"err\n".to_vec(), false)
+        );
     }
 
     #[test]
