@@ -9,14 +9,24 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err::File;
+use liblzma::read::XzDecoder;
+use liblzma::stream::Stream;
+use tempfile::SpooledTempFile;
 
 /// The suffixes that a packed file has behind its own name.
 pub const SUFFIXES: [&str; 3] = [".xz", ".zst", ".gz"];
 
-/// What a file may unpack to, in bytes: no vmlinux with all its debugging information comes near it.
+/// What a file may hold or unpack to, in bytes: no vmlinux with all its debugging information comes near it.
 const LIMIT: u64 = 4 << 30;
-/// Likewise for a module, of which many are read at once.
+/// What a module may hold or unpack to, in bytes.
 const LIMIT_OF_MODULE: u64 = 512 << 20;
+/// What a text may hold or unpack to, in bytes.
+const LIMIT_OF_TEXT: u64 = 64 << 20;
+/// What a module may unpack to in memory, in bytes, since as many are read at once as there are processors. What is
+/// larger goes to a temporary file.
+const LIMIT_IN_MEMORY: usize = 16 << 20;
+/// What liblzma may take for itself, in bytes: `xz -9` needs 65 MiB.
+const LIMIT_OF_XZ: u64 = 256 << 20;
 
 /// The content of a file: on disk, or in memory if it had to be unpacked.
 #[derive(Debug)]
@@ -25,6 +35,8 @@ pub enum Source {
     File(File),
     /// What a packed file has in it.
     Memory(Cursor<Vec<u8>>),
+    /// What a packed module has in it: in memory unless it is large.
+    Module(SpooledTempFile),
 }
 
 impl Read for Source {
@@ -32,6 +44,7 @@ impl Read for Source {
         match self {
             Source::File(file) => file.read(buffer),
             Source::Memory(bytes) => bytes.read(buffer),
+            Source::Module(bytes) => bytes.read(buffer),
         }
     }
 }
@@ -41,6 +54,7 @@ impl Seek for Source {
         match self {
             Source::File(file) => file.seek(position),
             Source::Memory(bytes) => bytes.seek(position),
+            Source::Module(bytes) => bytes.seek(position),
         }
     }
 }
@@ -48,45 +62,89 @@ impl Seek for Source {
 /// Opens the file at `path`, and unpacks it if it is packed.
 ///
 /// # Errors
-/// The file cannot be read, or unpacked: it is damaged, or unpacks to more than 4 GiB, a module to more than 512 MiB.
+/// The file cannot be read, or unpacked: it is damaged, unpacks to more than 4 GiB, a module to more than 512 MiB, or
+/// takes too much memory for it.
 pub fn open(path: &Path) -> Result<Source> {
+    open_up_to(path, if is_module(path) { LIMIT_OF_MODULE } else { LIMIT })
+}
+
+fn open_up_to(path: &Path, limit: u64) -> Result<Source> {
     let mut file = File::open(path)?;
     let mut magic = Vec::new();
     Read::by_ref(&mut file).take(6).read_to_end(&mut magic)?;
     file.rewind()?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let limit = if unpacked_name(&name).ends_with(".ko") { LIMIT_OF_MODULE } else { LIMIT };
+    let is_module = is_module(path);
     let unpacked = match magic.as_slice() {
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => unpack(liblzma::read::XzDecoder::new_multi_decoder(file), limit),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            zstd::Decoder::new(file).map_err(Into::into).and_then(|packed| unpack(packed, limit))
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+            Stream::new_stream_decoder(LIMIT_OF_XZ, liblzma::stream::CONCATENATED)
+                .map_err(Into::into)
+                .and_then(|stream| unpack(XzDecoder::new_stream(file, stream), limit, is_module))
         }
-        [0x1f, 0x8b, ..] => unpack(flate2::read::MultiGzDecoder::new(file), limit),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            zstd::Decoder::new(file).map_err(Into::into).and_then(|packed| unpack(packed, limit, is_module))
+        }
+        [0x1f, 0x8b, ..] => unpack(flate2::read::MultiGzDecoder::new(file), limit, is_module),
         _ => return Ok(Source::File(file)),
     };
-    let unpacked =
-        unpacked.with_context(|| format!("cannot unpack {}: it is damaged or cut short", path.display()))?;
-    Ok(Source::Memory(Cursor::new(unpacked)))
+    unpacked.with_context(|| format!("cannot unpack {}: it is damaged or cut short", path.display()))
 }
 
 /// The bytes of the file at `path`, unpacked.
 ///
 /// # Errors
-/// As [`open`].
+/// As [`open`], or it holds more than it may unpack to.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    match open(path)? {
-        Source::Memory(unpacked) => bytes = unpacked.into_inner(),
-        Source::File(mut file) => drop(file.read_to_end(&mut bytes)?),
+    read_up_to(path, if is_module(path) { LIMIT_OF_MODULE } else { LIMIT })
+}
+
+/// The text in the file at `path`, unpacked; bytes that are no UTF-8 are replaced.
+///
+/// # Errors
+/// As [`read`], or it has more than 64 MiB.
+pub fn read_text(path: &Path) -> Result<String> {
+    Ok(String::from_utf8_lossy(&read_up_to(path, LIMIT_OF_TEXT)?).into_owned())
+}
+
+fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    match open_up_to(path, limit)? {
+        Source::Memory(unpacked) => Ok(unpacked.into_inner()),
+        other => read_all(other, path, limit),
     }
+}
+
+/// The bytes of the module at `path` as they are, packed or not.
+///
+/// # Errors
+/// It cannot be read, or has more than 512 MiB: a device may have no end.
+pub fn read_packed(path: &Path) -> Result<Vec<u8>> {
+    read_all(File::open(path)?, path, LIMIT_OF_MODULE)
+}
+
+fn read_all(source: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(limit + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= limit, "{} has more than {} MiB", path.display(), limit >> 20);
     Ok(bytes)
 }
 
-fn unpack(packed: impl Read, limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    packed.take(limit + 1).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() as u64 <= limit, "it unpacks to more than {} MiB", limit >> 20);
-    Ok(bytes)
+fn is_module(path: &Path) -> bool {
+    unpacked_name(&path.file_name().unwrap_or_default().to_string_lossy()).ends_with(".ko")
+}
+
+fn unpack(packed: impl Read, limit: u64, is_module: bool) -> Result<Source> {
+    let mut packed = packed.take(limit + 1);
+    let (length, unpacked) = if is_module {
+        let mut file = tempfile::spooled_tempfile(LIMIT_IN_MEMORY);
+        let length = std::io::copy(&mut packed, &mut file)?;
+        file.rewind()?;
+        (length, Source::Module(file))
+    } else {
+        let mut bytes = Vec::new();
+        let length = packed.read_to_end(&mut bytes)? as u64;
+        (length, Source::Memory(Cursor::new(bytes)))
+    };
+    ensure!(length <= limit, "it unpacks to more than {} MiB", limit >> 20);
+    Ok(unpacked)
 }
 
 /// A file's name without the suffix that says how it is packed: `fat.ko` for `fat.ko.xz`.
@@ -134,6 +192,44 @@ mod tests {
                 assert!(error.contains("m.ko") && error.contains("damaged or cut short"), "{tool}: {error}");
             }
         }
+    }
+
+    /// What a module unpacks to lies in a file once it is large, and ends at a limit.
+    #[test]
+    fn a_large_module_takes_no_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let pack = |name: &str, mebibytes: u64| {
+            let script = format!("head -c {mebibytes}M /dev/zero | gzip -1n > {name}");
+            assert!(Command::new("sh").args(["-c", &script]).current_dir(&dir).status().unwrap().success());
+        };
+        pack("small.ko.gz", 15);
+        pack("large.ko.gz", 17);
+        let is_in_memory = |name: &str| match open(&at(name)).unwrap() {
+            Source::Module(file) => !file.is_rolled(),
+            other => panic!("{other:?}"),
+        };
+        assert!(is_in_memory("small.ko.gz") && !is_in_memory("large.ko.gz"));
+        assert_eq!(read(&at("large.ko.gz")).unwrap().len(), 17 << 20);
+        pack("bomb.ko.gz", 513);
+        let error = format!("{:#}", open(&at("bomb.ko.gz")).unwrap_err());
+        assert!(error.contains("bomb.ko.gz") && error.contains("more than 512 MiB"), "{error}");
+        // What is not packed has the same limit, and no file need have an end.
+        std::fs::File::create(at("endless.ko")).unwrap().set_len(600 << 20).unwrap();
+        pack("config.gz", 65);
+        let error = format!("{:#}", read_text(&at("config.gz")).unwrap_err());
+        assert!(error.contains("config.gz") && error.contains("more than 64 MiB"), "{error}");
+        let error = format!("{:#}", read(&at("endless.ko")).unwrap_err());
+        assert!(error.contains("endless.ko has more than 512 MiB"), "{error}");
+    }
+
+    #[test]
+    fn an_xz_file_that_wants_too_much_memory_is_refused() {
+        let (_dir, path) = packed("xz --lzma2=dict=512MiB", ".xz");
+        let error = format!("{:#}", read(&path).unwrap_err());
+        assert!(error.contains("m.ko.xz"), "{error}");
+        let (_dir, path) = packed("xz -9e", ".xz");
+        assert_eq!(read(&path).unwrap().len(), 140_000);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use fs_err as fs;
 use rayon::prelude::*;
 
 use crate::cli::{ConvertArgs, Options};
+use crate::compressed;
 use crate::elf::Binding;
 use crate::elf::image::{Home, Image, Symbol};
 use crate::exit::Exit;
@@ -201,7 +202,7 @@ pub fn command(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let input = start.join(given);
     let output = arguments.output.as_ref().map_or(input.clone(), |output| start.join(output));
     // Not unpacked: what is compressed is finished (R12).
-    let image = Image::parse(&fs::read(&input).context("cannot read the module")?)
+    let image = Image::parse(&compressed::read_packed(&input).context("cannot read the module")?)
         .with_context(|| format!("cannot read {}", input.display()))?;
     let outcome = convert(image, &sources, choices).with_context(|| cannot(given))?;
     if options.dry_run {

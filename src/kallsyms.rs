@@ -6,10 +6,10 @@
 pub mod filter;
 
 use std::collections::HashSet;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use fs_err as fs;
 use regex::bytes::Regex;
 
@@ -114,6 +114,9 @@ impl SystemMap {
     }
 }
 
+/// The longest line there can be in such a list, in bytes. No symbol name comes near it.
+const LONGEST_LINE: u64 = 1 << 13;
+
 /// Goes through the lines of a list like System.map and /proc/kallsyms, `ffffffff81000000 T name`: address, type as
 /// nm has it, and name. Symbols of modules, with `[module]` after them, are left out.
 fn each_line(
@@ -124,7 +127,12 @@ fn each_line(
     // Line by line, in a buffer that is used again and again.
     let mut reader = BufReader::with_capacity(1 << 18, fs::File::open(path)?);
     let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line)? > 0 {
+    while Read::by_ref(&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line)? > 0 {
+        ensure!(
+            (line.len() as u64) < LONGEST_LINE,
+            "{}: a line is longer than {LONGEST_LINE} bytes: this is no list of symbols",
+            path.display()
+        );
         if let Some((address, kind, name)) = entry(line.trim_ascii_end())
             && wanted(name)
             && let Some(address) =

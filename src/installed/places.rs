@@ -8,13 +8,16 @@
 //! | kernel image | `/boot/vmlinuz-R` | `/lib/modules/R/vmlinuz` | `/boot/vmlinuz-R` |
 
 use std::collections::HashSet;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use crate::compressed::unpacked_name;
+
+/// The longest line of a list of symbols, in bytes.
+const LONGEST_LINE: u64 = 1 << 13;
 
 /// The root of the file system in which a kernel is installed.
 #[derive(Debug, Clone)]
@@ -136,7 +139,7 @@ impl Places {
     pub fn kallsyms(&self) -> Option<PathBuf> {
         let path = self.at("proc/kallsyms");
         let mut first = String::new();
-        BufReader::new(fs::File::open(&path).ok()?).read_line(&mut first).ok()?;
+        BufReader::new(fs::File::open(&path).ok()?.take(LONGEST_LINE)).read_line(&mut first).ok()?;
         let is_hidden = first.split(' ').next()?.bytes().all(|byte| byte == b'0');
         // The first symbol of an x86-64 kernel may be per-CPU, at address 0.
         (!is_hidden || has_an_address(&path)).then_some(path)
@@ -164,14 +167,14 @@ impl Places {
 
 fn has_an_address(kallsyms: &Path) -> bool {
     let Ok(file) = fs::File::open(kallsyms) else { return false };
-    let lines = BufReader::new(file).lines().map_while(Result::ok).take(100_000);
+    let lines = BufReader::new(file.take(16 << 20)).lines().map_while(Result::ok).take(100_000);
     lines.into_iter().any(|line| line.bytes().take_while(|byte| *byte != b' ').any(|byte| byte != b'0'))
 }
 
 /// Whether a System.map is one: some distributions install a line of text in its place.
 pub fn is_full_map(path: &Path) -> bool {
     let Ok(file) = fs::File::open(path) else { return false };
-    let lines = BufReader::new(file).lines().map_while(Result::ok).take(3);
+    let lines = BufReader::new(file.take(3 * LONGEST_LINE)).lines().map_while(Result::ok).take(3);
     lines.filter(|line| crate::kallsyms::is_line(line.as_bytes())).count() == 3
 }
 

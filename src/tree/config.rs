@@ -33,8 +33,7 @@ impl Config {
     /// # Errors
     /// The file cannot be read.
     pub fn read(path: &Path) -> Result<Config> {
-        let text = compressed::read(path).context("cannot read the kernel's configuration")?;
-        let text = String::from_utf8_lossy(&text);
+        let text = compressed::read_text(path).context("cannot read the kernel's configuration")?;
         let option =
             |line: &str| Some(line.trim_end().strip_prefix("CONFIG_")?.strip_suffix("=y")?.to_owned());
         let set: BTreeSet<String> = text.lines().filter_map(option).collect();
