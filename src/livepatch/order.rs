@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::elf::image::{Image, Relocation};
+use crate::livepatch::names::{KlpSymbol, parse_section_name};
 use crate::symbols::sources::VMLINUX;
 
 /// A module has to be there before something else is, and to stay.
@@ -58,6 +60,19 @@ impl fmt::Display for Need {
             ),
         }
     }
+}
+
+/// What a converted livepatch needs.
+pub fn of(image: &Image) -> BTreeSet<Need> {
+    let sections = image.relocated().filter(|(_, section, _)| section.is_livepatch_rela());
+    let uses = sections.filter_map(|(_, section, _)| Some((parse_section_name(&section.name)?.0, section)));
+    let owner = |entry: &Relocation| Some(KlpSymbol::parse(&image.symbols.get(entry.symbol)?.name)?.object);
+    needs(
+        &uses
+            .flat_map(|(object, section)| section.relocations.iter().map(move |entry| (object, entry)))
+            .filter_map(|(object, entry)| Some((owner(entry)?, object.to_owned())))
+            .collect(),
+    )
 }
 
 /// What follows from `uses`: the owner of a symbol, and the object that it is used for (vmlinux's sections are written

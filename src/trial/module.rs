@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::compressed::{self, unpacked_name};
 use crate::elf::Object;
 use crate::elf::image::Image;
+use crate::livepatch::order::{self, Need};
 use crate::livepatch::patch::Patch;
 
 /// A module file.
@@ -26,6 +27,8 @@ pub struct Module {
     pub depends: Vec<String>,
     /// The objects that a livepatch patches, as far as they can be seen.
     pub patches: Vec<String>,
+    /// What a livepatch needs to be there, and to stay.
+    pub needs: Vec<Need>,
     /// Whether a signature stands at its end.
     pub is_signed: bool,
     /// Whether the kernel unloads it: one with an init function, but no exit function, stays (`delete_module` in
@@ -70,6 +73,7 @@ impl Module {
                 names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
             }),
             patches: Vec::new(),
+            needs: Vec::new(),
             is_signed: compressed::read(path)?.ends_with(SIGNATURE),
             can_unload: !has(b"init_module") || has(b"cleanup_module"),
             file,
@@ -102,6 +106,7 @@ impl Module {
             );
         }
         let patch = module.livepatch.then(|| Image::read(path).ok()).flatten();
+        module.needs.extend(patch.iter().flat_map(order::of));
         let patch = patch.and_then(|image| Patch::read(&image));
         module.patches.extend(patch.into_iter().flat_map(|patch| patch.objects).map(|object| object.name));
         Ok(module)
@@ -126,6 +131,7 @@ impl Module {
             livepatch: true,
             depends: Vec::new(),
             patches: Vec::new(),
+            needs: Vec::new(),
             is_signed: false,
             can_unload: true,
         }

@@ -120,6 +120,10 @@ impl Request {
         );
         let unloads = config.is_none_or(|config| config.has("MODULE_UNLOAD"));
         let no_unload = (!unloads).then(|| "CONFIG_MODULE_UNLOAD is not set".to_owned());
+        let no_reload = no_unload.clone().or_else(|| why_no_reload(&lists(&origin)));
+        if no_reload.is_none() {
+            say_what_goes_stale(&livepatches, before.iter().chain(&after));
+        }
         Ok(Request {
             kernel,
             command_line: qemu::command_line(arguments.append.as_deref())?,
@@ -131,7 +135,7 @@ impl Request {
             before,
             after,
             command: arguments.run.clone(),
-            no_reload: no_unload.clone().or_else(|| why_no_reload(&lists(&origin))),
+            no_reload,
             no_unload,
             busybox: busybox()?,
             memory: arguments.memory.map_or(memory, u64::from),
@@ -286,6 +290,24 @@ fn is_for_what_is_booted(
             livepatch.path.display()
         ),
         _ => Ok(()),
+    }
+}
+
+/// Says of which modules a livepatch keeps addresses that are wrong after the reload: those that have to stay, and are
+/// loaded again since they are patched.
+fn say_what_goes_stale<'a>(livepatches: &[Module], loaded: impl Iterator<Item = &'a Module> + Clone) {
+    let is_patched = |name: &String| livepatches.iter().any(|livepatch| livepatch.patches.contains(name));
+    for livepatch in livepatches {
+        for need in &livepatch.needs {
+            let owners = need.owners().iter();
+            for owner in owners.filter(|o| is_patched(o) && loaded.clone().any(|module| module.name == **o)) {
+                terminal::say(format_args!(
+                    "{}: {need}; {owner} is loaded again here all the same, as it is patched, and from then on the \
+                     livepatch refers to what was there before",
+                    livepatch.file
+                ));
+            }
+        }
     }
 }
 

@@ -103,7 +103,7 @@ fn objects(image: &Image, patch: &Patch, findings: &mut Findings) {
                 );
             } else if object != VMLINUX && reached.by_itself {
                 let advice = "see to that, or check in it that the object is there";
-                findings.warning("R2", section.shown(), by_itself(object), advice);
+                findings.warning("R2", format!("klp_object {object}"), by_itself(object), advice);
             }
             sections.entry((symbol.object, object.to_owned())).or_insert_with(|| section.shown());
         }

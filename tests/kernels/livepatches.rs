@@ -13,7 +13,18 @@ use crate::step;
 /// Builds all of them.
 const BUILD: [&str; 2] = ["bzImage", "KLPBUILD_LIVEPATCHES=m"];
 const SAMPLES: &str = "samples/klpbuild";
-const LIVEPATCHES: [&str; 5] = ["lp-vmlinux", "lp-first", "lp-second", "lp-target", "lp-edges"];
+const LIVEPATCHES: [&str; 10] = [
+    "lp-vmlinux",
+    "lp-first",
+    "lp-second",
+    "lp-target",
+    "lp-edges",
+    "lp-homonyms",
+    "lp-sections",
+    "lp-renamed",
+    "lp-data",
+    "lp-keys",
+];
 
 pub(crate) fn check(kernel: &Kernel) {
     step("livepatches are converted");
@@ -67,7 +78,37 @@ pub(crate) fn check(kernel: &Kernel) {
     broken(kernel);
 
     step("livepatches at work in a virtual machine");
+    values(kernel);
     boot(kernel);
+}
+
+/// Livepatches that show in a parameter what they find in klpbuild_conv and vmlinux.
+const SHOWN: [(&str, &str); 5] = [
+    ("lp-homonyms", "ro, klpbuild_conv, klpbuild_conv, homonym a, homonym b"),
+    ("lp-sections", "ro, klpbuild_conv, homonym b, klpbuild_conv, homonym b"),
+    ("lp-renamed", "renamed a, renamed b"),
+    ("lp-data", "1, 2, 3, 4, 15, 7, 8, pointer, 9"),
+    ("lp-keys", "1, 0, 1"),
+];
+
+/// Automatic and annotated symbols, several sections, renamed symbols, all kinds of data, and static keys: with the
+/// module there before the livepatches, after them, and once more.
+fn values(kernel: &Kernel) {
+    let module = |name: &str| format!("{SAMPLES}/{name}.ko");
+    let livepatches: Vec<String> = SHOWN.iter().map(|(name, _)| module(name)).collect();
+    let livepatches: Vec<&str> = livepatches.iter().map(String::as_str).collect();
+    let clears = kernel.read("ours/Symbols.list").contains("\nclear_relocate_add\n");
+    let command = "grep . /sys/module/lp_*/parameters/values 2>/dev/null; true";
+    for order in ["--load", "--load-after"] {
+        let more = [order, &module("klpbuild-conv"), "--run", command];
+        let text = kernel.tool(&[&["try"], &livepatches[..], &more].concat()).ok().stdout;
+        assert!(text.contains("lp-keys.ko load, apply, revert and unload"), "{text}");
+        for (name, expected) in SHOWN {
+            let line = format!("/sys/module/{}/parameters/values:{expected}\n", name.replace('-', "_"));
+            assert!(lines_of(&text, "command while enabled").contains(&line), "{line}: {text}");
+            assert_eq!(lines_of(&text, "command after the reload").contains(&line), clears, "{line}: {text}");
+        }
+    }
 }
 
 /// What readelf says of the converted livepatches.

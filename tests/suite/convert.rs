@@ -585,7 +585,7 @@ fn code_that_runs_by_itself() {
     insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: in.ko: code that the livepatch runs by itself (a parameter's handler, its exit function, what it exports) uses symbols of target_mod: it must not run before target_mod is loaded");
     let verified = tree.klpbuild(&["verify", "in.ko"]).ok().stdout;
     insta::assert_snapshot!(verified, @"
-    in.ko: warning R2: .klp.rela.target_mod..text: code that the livepatch runs by itself (a parameter's handler, its exit function, what it exports) uses symbols of target_mod: it must not run before target_mod is loaded; see to that, or check in it that the object is there
+    in.ko: warning R2: klp_object target_mod: code that the livepatch runs by itself (a parameter's handler, its exit function, what it exports) uses symbols of target_mod: it must not run before target_mod is loaded; see to that, or check in it that the object is there
     klpbuild: in.ko: correct, 1 warning (1 livepatch relocation; 2 functions)
     ");
     let from = |code: Code<'_>| {

@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::objtree::{Code, ObjTree, X86_64};
 use crate::space::{Ran, Space};
 
 /// What stands in for QEMU.
@@ -480,4 +481,25 @@ fn missing_programs_are_named_with_their_packages() {
     attempt(&space, &["lp.ko"])
         .ends(2)
         .says(&["there is no qemu-system-x86_64 in PATH", "Debian: qemu-system-x86;"]);
+}
+
+/// What the livepatch keeps of a module that has to stay is wrong once that is loaded again.
+#[test]
+fn a_module_that_has_to_stay_and_is_reloaded() {
+    let said = |code: Code<'_>| {
+        let tree = ObjTree::with_code(X86_64, &code);
+        tree.convert(&["in.ko", "-q"]).ok();
+        let space = object_tree();
+        fs::write(space.path("obj/lp.ko"), tree.bytes("in.ko")).unwrap();
+        module(&space, "target-mod", "1.2.3", "name=target_mod");
+        fs::write(space.path("console"), "").unwrap();
+        attempt(&space, &["lp.ko", "--load", "target-mod.ko"]).stderr
+    };
+    let stale = said(Code { patched: "call_to target_static", ..Code::default() });
+    let expected = "klpbuild: lp.ko: target_mod has to be loaded before this livepatch, which uses its symbols, and has \
+                    to stay: nothing keeps it from being unloaded; target_mod is loaded again here all the same, as it \
+                    is patched, and from then on the livepatch refers to what was there before\n";
+    assert!(stale.contains(expected), "{stale}");
+    let fresh = said(Code { target: "call_to target_static", ..Code::default() });
+    assert!(!fresh.contains("has to stay"), "{fresh}");
 }

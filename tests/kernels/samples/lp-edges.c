@@ -12,7 +12,7 @@ extern int target_secret;
 #define EDGE(n) \
 static noinline int vmlinux_##n(void) \
 { \
-	asm volatile(".skip " #n ", 0x90"); \
+	asm volatile(".fill " #n ", 1, 0x90"); \
 	return n; \
 } \
 static noinline int target_##n(void) \
