@@ -434,6 +434,7 @@ mod tests {
                 can_unload: true,
                 is_signed: false,
                 patches: Vec::new(),
+                needs: Vec::new(),
             })
         };
         let mut modules = Vec::new();
