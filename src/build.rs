@@ -19,6 +19,7 @@ use crate::symbols::origin::Origin;
 use crate::terminal;
 use crate::tree::config::Config;
 use crate::tree::era::{Era, Kbuild, Method};
+use crate::tree::kconfig::Kconfig;
 use crate::tree::kernel;
 
 /// Builds what the plan asks for.
@@ -167,6 +168,20 @@ fn without_map(plan: &Plan) -> Result<()> {
         terminal::say(format_args!(
             "CONFIG_LIVEPATCH is not set in {config}: modules only, no Symbols.list is made{stale}"
         ));
+        if plan.external.is_none() {
+            say_why_off(plan)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says what keeps CONFIG_LIVEPATCH off, and how to have it.
+fn say_why_off(plan: &Plan) -> Result<()> {
+    let config = Config::read(&plan.config)?;
+    let kconfig = Kconfig::read(&plan.tree.srctree, &config);
+    if let Some(obstacles) = kconfig.obstacles("LIVEPATCH", &config) {
+        let why = obstacles.shown().map(|why| format!("{why}; ")).unwrap_or_default();
+        terminal::say(format_args!("{why}for livepatches: {}", obstacles.remedy(&plan.config)));
     }
     Ok(())
 }
@@ -293,6 +308,13 @@ fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<
         if exit != Exit::Done {
             return Ok(exit);
         }
+    }
+    if let (Some(external), Some(Report { modules: 0, livepatches: 0, .. })) = (&plan.external, report) {
+        terminal::say(format_args!(
+            "{} has no module to build: what is to be one has to be in obj-m (obj-y is for what becomes a part of the \
+             kernel)",
+            external.source.display()
+        ));
     }
     // V=1 and -s have no steps: that says nothing of the next run.
     if outcome.run.steps > 0 {

@@ -203,6 +203,9 @@ pub struct SymbolsArgs {
     /// Write the map to FILE instead of Symbols.list in the object tree (`-` for standard output)
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// O=DIR: the object tree, as for `klpbuild modules`
+    #[arg(value_name = "O=DIR", value_parser = assignment)]
+    pub words: Vec<String>,
     /// Within a build: also refuse livepatches that refer to unknown symbols, and remove those to be linked anew
     #[arg(long, conflicts_with = "output")]
     pub in_build: bool,
@@ -276,9 +279,9 @@ pub enum Format {
 /// Arguments of `klpbuild lookup`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct LookupArgs {
-    /// Names of symbols, or patterns with *, ? and [...]
-    #[arg(value_name = "NAME", required = true)]
-    pub names: Vec<String>,
+    /// Names of symbols, or patterns with *, ? and [...]; O=DIR names the object tree as for `klpbuild modules`
+    #[arg(value_name = "NAME|O=DIR", required = true)]
+    pub words: Vec<String>,
     /// The names are regular expressions
     #[arg(long)]
     pub regex: bool,
@@ -394,9 +397,10 @@ pub enum PatchesCommand {
 /// Arguments of `klpbuild doctor`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DoctorArgs {
-    /// The kernel's headers or object tree [default: this directory, KDIR, or those of the kernel that is running]
-    #[arg(value_name = "KDIR")]
-    pub kdir: Option<PathBuf>,
+    /// The kernel's headers or object tree [default: this directory, KDIR, or those of the kernel that is running]; also
+    /// as O=DIR
+    #[arg(value_name = "KDIR|O=DIR")]
+    pub words: Vec<String>,
     /// Where an installed kernel has its symbols.
     #[command(flatten)]
     pub kernel: KernelArgs,

@@ -8,19 +8,20 @@ pub mod checks;
 pub mod compiler;
 pub mod remedy;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::cli::{DoctorArgs, Options};
 use crate::exit::Exit;
 use crate::installed::Choice;
 use crate::installed::places::Places;
-use crate::plan;
+use crate::plan::goals::assignment;
+use crate::plan::{self, Named};
 use crate::symbols::objects::Vmlinux;
 use crate::terminal;
 use crate::tree;
-use crate::tree::config::Config;
+use crate::tree::config::{self, Config};
 use crate::tree::kernel;
 
 /// The width of the column with what is checked.
@@ -74,8 +75,14 @@ pub struct Patient {
     pub release: String,
     /// Its headers, or the tree it was built in, if those are there.
     pub objtree: Option<PathBuf>,
+    /// Its sources, or as much of them as headers have.
+    pub srctree: Option<PathBuf>,
     /// Its configuration, if that is known.
     pub config: Option<Config>,
+    /// Where that is.
+    pub config_file: Option<PathBuf>,
+    /// Whether it has been built; before that, only its configuration is known.
+    pub is_built: bool,
     /// Whether it is the one that is running.
     pub is_running: bool,
     /// Where the user has its symbols taken from.
@@ -85,50 +92,69 @@ pub struct Patient {
 }
 
 impl Patient {
-    /// Whether it was built here, and not by a distribution.
+    /// Whether it was built here or is going to be, and not by a distribution.
     pub fn is_own(&self) -> bool {
-        self.objtree.as_ref().is_some_and(|objtree| Vmlinux::of_tree(objtree).is_some())
+        !self.is_built || self.objtree.as_ref().is_some_and(|objtree| Vmlinux::of_tree(objtree).is_some())
     }
 
     fn find(options: &Options, arguments: &DoctorArgs) -> Result<Patient> {
         let start = plan::start(options)?;
         let choice = Choice::of(&arguments.kernel, &start);
         let places = choice.places();
-        let named = arguments.kdir.as_ref().map(|kdir| {
-            // As it is written for klpbuild modules.
-            let kdir = kdir.to_string_lossy();
-            start.join(kdir.strip_prefix("KDIR=").unwrap_or(&kdir))
-        });
-        let objtree = match named {
+        let named = named(&start, &arguments.words)?;
+        // An object tree that has only been configured does not lead to it yet.
+        let started_in = Some(start.clone()).filter(|start| tree::is_source(start));
+        let objtree = match named.objtree {
             None if tree::is_kernel(&start) => Some(start),
-            named => plan::kernel_directory(named, &places),
+            objtree => plan::kernel_directory(objtree, &places),
         };
         objtree.as_deref().map_or(Ok(()), plan::expect_kernel)?;
         let objtree = objtree.map(fs_err::canonicalize).transpose()?;
         let running = places.running();
-        let release = match &objtree {
-            Some(objtree) => kernel::release(objtree).with_context(|| {
-                format!(
-                    "{} has no release (include/config/kernel.release): build the kernel first (klpbuild modules)",
-                    objtree.display()
-                )
-            })?,
-            None => match &running {
-                Some(running) => running.clone(),
-                None => bail!("which kernel is running cannot be told: name a kernel's headers"),
-            },
+        let configured = objtree
+            .iter()
+            .flat_map(|tree| [tree.join(&named.config), config::file(tree)])
+            .find(|p| p.is_file());
+        let built = objtree.as_deref().map_or_else(|| running.clone(), kernel::release);
+        let release = match (&built, &objtree) {
+            (Some(release), _) => release.clone(),
+            (None, None) => bail!("which kernel is running cannot be told: name a kernel's headers"),
+            (None, Some(_)) if configured.is_some() => "not built yet".to_owned(),
+            (None, Some(objtree)) => bail!(
+                "{} has no release (include/config/kernel.release) and no {}: configure the kernel (klpbuild modules \
+                 defconfig, for example), or build it first (klpbuild modules)",
+                objtree.display(),
+                named.config
+            ),
         };
-        let configs = objtree.iter().map(|objtree| objtree.join(".config")).chain(places.configs(&release));
-        let config = configs.into_iter().find(|path| path.is_file());
+        let config_file =
+            configured.or_else(|| places.configs(&release).into_iter().find(|path| path.is_file()));
         Ok(Patient {
-            config: config.map(|path| Config::read(&path)).transpose()?,
+            config: config_file.as_deref().map(Config::read).transpose()?,
+            config_file,
             is_running: running.as_deref() == Some(release.as_str()),
+            is_built: built.is_some(),
+            srctree: objtree.as_deref().and_then(tree::source_if_known).or(started_in),
             release,
             objtree,
             choice,
             places,
         })
     }
+}
+
+/// What the words of the command line say; one without `=` is a KDIR.
+fn named(start: &Path, words: &[String]) -> Result<Named> {
+    let (variables, plain): (Vec<String>, Vec<String>) =
+        words.iter().cloned().partition(|word| assignment(word).is_some());
+    ensure!(plain.len() <= 1, "{}: one kernel at a time", plain.join(" "));
+    let named = Named::in_words(start, &variables);
+    if let Some(objtree) =
+        named.objtree.as_ref().filter(|_| variables.iter().any(|word| word.starts_with("O=")))
+    {
+        ensure!(objtree.is_dir(), "{}: no such directory: O= names an object tree", objtree.display());
+    }
+    Ok(Named { objtree: plain.first().map(|kdir| start.join(kdir)).or(named.objtree), ..named })
 }
 
 /// Looks at a kernel, and prints what is found.
@@ -159,7 +185,12 @@ pub fn doctor(options: &Options, arguments: &DoctorArgs) -> Result<Exit> {
         return Ok(Exit::Problem);
     }
     if !options.quiet {
-        terminal::out(format!("klpbuild: livepatches can be built for {}\n", patient.release));
+        terminal::out(match (patient.is_built, &patient.objtree) {
+            (false, Some(objtree)) => {
+                format!("klpbuild: a kernel for livepatches can be built in {}\n", objtree.display())
+            }
+            _ => format!("klpbuild: livepatches can be built for {}\n", patient.release),
+        });
     }
     Ok(Exit::Done)
 }

@@ -8,15 +8,16 @@ pub mod table;
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use regex::bytes::Regex;
 use serde::Serialize;
 
-use crate::cli::{Format, LookupArgs, Options};
+use crate::cli::{Format, LookupArgs, Options, SourceArgs};
 use crate::dwarf::Fate;
 use crate::elf::Kind;
 use crate::exit::Exit;
-use crate::plan;
+use crate::plan::goals::assignment;
+use crate::plan::{self, Named};
 use crate::symbols::list::Wanted;
 use crate::symbols::sources::{self, Found, Known, Sources};
 use crate::terminal;
@@ -44,28 +45,33 @@ struct Row<'a> {
     klp_sympos: Option<String>,
 }
 
+/// The names among the words of a command line, and the others, which are for make.
+fn names(arguments: &LookupArgs) -> Result<(Vec<String>, Vec<String>)> {
+    let (variables, names): (Vec<String>, Vec<String>) =
+        arguments.words.iter().cloned().partition(|word| assignment(word).is_some());
+    ensure!(!names.is_empty(), "no name to look up: klpbuild lookup {} NAME...", variables.join(" "));
+    Ok((names, variables))
+}
+
 /// Prints the definitions of the names asked for.
 ///
 /// # Errors
 /// There is no map and no vmlinux, or something cannot be read.
 pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
-    let start = plan::start(options)?;
-    let sources = sources::named(&start, &arguments.sources, None)?;
-    let wanted = wanted(arguments)?;
+    let (names, variables) = names(arguments)?;
+    let named = Named::in_words(&plan::start(options)?, &variables);
+    let place = SourceArgs {
+        objtree: arguments.sources.objtree.clone().or(named.objtree),
+        ..arguments.sources.clone()
+    };
+    let sources = sources::named(&named.start, &place, None)?;
+    let wanted = wanted(&names, arguments.regex)?;
     let found = sources.find(&wanted)?;
     let missing: Vec<&String> = match &wanted {
-        Wanted::Names(_) => {
-            arguments.names.iter().filter(|name| found.of(name.as_bytes()).is_empty()).collect()
-        }
+        Wanted::Names(_) => names.iter().filter(|name| found.of(name.as_bytes()).is_empty()).collect(),
         Wanted::Patterns(patterns) => {
             let none = |pattern: &Regex| !found.names.keys().any(|name| pattern.is_match(name));
-            arguments
-                .names
-                .iter()
-                .zip(patterns)
-                .filter(|(_, pattern)| none(pattern))
-                .map(|(name, _)| name)
-                .collect()
+            names.iter().zip(patterns).filter(|(_, pattern)| none(pattern)).map(|(name, _)| name).collect()
         }
     };
     match arguments.format {
@@ -94,19 +100,19 @@ fn is_glob(name: &str) -> bool {
     name.contains(['*', '?', '['])
 }
 
-fn wanted(arguments: &LookupArgs) -> Result<Wanted> {
-    if !arguments.regex && !arguments.names.iter().any(|name| is_glob(name)) {
-        return Ok(Wanted::names(arguments.names.iter().map(|name| name.clone().into_bytes())));
+fn wanted(names: &[String], are_expressions: bool) -> Result<Wanted> {
+    if !are_expressions && !names.iter().any(|name| is_glob(name)) {
+        return Ok(Wanted::names(names.iter().map(|name| name.clone().into_bytes())));
     }
     let pattern = |name: &String| {
-        let expression = if arguments.regex {
+        let expression = if are_expressions {
             name.clone()
         } else {
             globset::Glob::new(name).with_context(|| format!("{name}: not a pattern"))?.regex().to_owned()
         };
         Regex::new(&expression).with_context(|| format!("{name}: not a regular expression"))
     };
-    Ok(Wanted::Patterns(arguments.names.iter().map(pattern).collect::<Result<_>>()?))
+    Ok(Wanted::Patterns(names.iter().map(pattern).collect::<Result<_>>()?))
 }
 
 fn rows<'a>(found: &'a Found, sources: &Sources) -> Vec<Row<'a>> {

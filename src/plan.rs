@@ -458,6 +458,33 @@ fn gives_jobs(option: &str) -> bool {
         || (option.starts_with('-') && !option.starts_with("--") && option.contains('j'))
 }
 
+/// What NAME=VALUE among the words of a command that runs no make says, as for one that does.
+#[derive(Debug)]
+pub(crate) struct Named {
+    /// Where it begins: M= names an external module.
+    pub start: PathBuf,
+    /// The object tree: O= names it, or KDIR=, or for a source tree the environment variable KBUILD_OUTPUT.
+    pub objtree: Option<PathBuf>,
+    /// The configuration's name, which is relative to the object tree.
+    pub config: String,
+}
+
+impl Named {
+    /// What `words` say to a command that begins in `start`.
+    pub(crate) fn in_words(start: &Path, words: &[String]) -> Named {
+        let inherited = Inherited::from_env();
+        let variables = Variables(inherited.assignments.iter().chain(words).collect());
+        let output = || tree::is_source(start).then(|| variables.anywhere("KBUILD_OUTPUT")).flatten();
+        let objtree = variables.typed("O").or_else(|| variables.typed("KDIR")).or_else(output);
+        let module = variables.typed("M").map(|module| start.join(module));
+        Named {
+            start: module.unwrap_or_else(|| start.to_path_buf()),
+            objtree: objtree.map(|tree| start.join(tree)),
+            config: variables.anywhere("KCONFIG_CONFIG").unwrap_or_else(|| ".config".to_owned()),
+        }
+    }
+}
+
 /// The directory to start in, absolute.
 pub(crate) fn start(options: &Options) -> Result<PathBuf> {
     let current = std::env::current_dir().context("cannot tell the current directory")?;

@@ -1,6 +1,6 @@
 //! `klpbuild symbols`: the map of an object tree that is built already.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::cli::{Options, SymbolsArgs};
@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::external::context::Context;
 use crate::hook;
 use crate::make::makeflags::Inherited;
-use crate::plan;
+use crate::plan::{self, Named};
 use crate::signal::Watch;
 use crate::state::State;
 use crate::symbols::map::Map;
@@ -24,13 +24,20 @@ use crate::tree::era::Kbuild;
 /// The object tree is not built, an object cannot be read, or the map cannot be written.
 pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
     let start = plan::start(options)?;
-    let objtree = arguments.objtree.as_ref().map_or(start.clone(), |objtree| start.join(objtree));
+    let named = Named::in_words(&start, &arguments.words).objtree.unwrap_or_else(|| start.clone());
+    let objtree = arguments.objtree.as_ref().map_or(named, |objtree| start.join(objtree));
     let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
     let state = State::at(&objtree);
     let above = state.context_above()?;
     let is_locked = arguments.output.is_none() && !options.dry_run && above.is_none();
     let _lock = is_locked.then(|| state.lock()).transpose()?;
     let srctree = tree::source_if_known(&objtree);
+    ensure!(
+        srctree.is_some() || !arguments.in_build,
+        "{}: the kernel's source is not known (no link `source`, no Makefile that leads there): --in-build is for the \
+         makefiles of a kernel that is being built",
+        objtree.display()
+    );
     if srctree.is_none() && !options.quiet {
         terminal::say(
             "the kernel's source is not known: livepatches that only a makefile marks count as modules",

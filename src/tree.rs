@@ -2,10 +2,12 @@
 //!
 //! - [`config`]: `.config` and what klpbuild needs of it
 //! - [`era`]: which kbuild the tree has, by features of its makefiles
+//! - [`kconfig`]: why an option is off
 //! - [`kernel`]: what the livepatch core of the built kernel can do
 
 pub mod config;
 pub mod era;
+pub mod kconfig;
 pub mod kernel;
 
 use std::path::{Path, PathBuf};

@@ -11,6 +11,7 @@ use crate::symbols::objects::Vmlinux;
 use crate::symbols::origin::Origin;
 use crate::tree;
 use crate::tree::config::Config;
+use crate::tree::kconfig::Kconfig;
 use crate::trial::qemu;
 
 /// All checks, in the order in which they are printed.
@@ -19,6 +20,17 @@ use crate::trial::qemu;
 /// Something that is there cannot be read.
 pub fn all(patient: &Patient) -> Result<Vec<Finding>> {
     let mut findings = options(patient);
+    if !patient.is_built {
+        findings.push(Finding::not(
+            Level::Note,
+            "kernel",
+            "not built yet",
+            vec!["klpbuild modules".to_owned()],
+        ));
+        findings.push(compiler::check(patient));
+        findings.extend(programs(patient));
+        return Ok(findings);
+    }
     findings.extend(signatures(patient));
     findings.push(headers(patient));
     findings.push(compiler::check(patient));
@@ -34,9 +46,8 @@ impl Patient {
 
     /// How options come to be set, in a kernel of one's own.
     fn set(&self, switch: &str, names: &[&str]) -> Vec<String> {
-        match self.objtree.as_ref().filter(|_| self.is_own()) {
-            Some(objtree) => {
-                let file = objtree.join(".config");
+        match self.config_file.as_ref().filter(|_| self.is_own()) {
+            Some(file) => {
                 let switches: String = names.iter().map(|name| format!(" {switch} {name}")).collect();
                 vec![format!(
                     "scripts/config --file {}{switches}, then: klpbuild modules olddefconfig",
@@ -59,6 +70,9 @@ fn options(patient: &Patient) -> Vec<Finding> {
             patient.remedy(Need::Headers),
         )];
     };
+    if let Some(finding) = kept_off(patient, config) {
+        return vec![finding];
+    }
     let mut findings = Vec::new();
     let ftrace = ["DYNAMIC_FTRACE_WITH_REGS", "DYNAMIC_FTRACE_WITH_ARGS"];
     let has_ftrace = ftrace.iter().any(|name| config.has(name));
@@ -88,6 +102,24 @@ fn options(patient: &Patient) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// What keeps CONFIG_LIVEPATCH off, as the kernel's own Kconfig has it. Of a kernel that is not built yet, it may be set
+/// all the same, and kconfig would take it back.
+fn kept_off(patient: &Patient, config: &Config) -> Option<Finding> {
+    let file = patient.config_file.as_ref()?;
+    let is_set = config.has("LIVEPATCH");
+    let is_told = patient.is_own() && (!is_set || !patient.is_built);
+    let srctree = patient.srctree.as_ref().filter(|_| is_told)?;
+    let obstacles = Kconfig::read(srctree, config).against("LIVEPATCH", config)?;
+    let why = obstacles.shown();
+    if is_set && why.is_none() {
+        return None;
+    }
+    let state =
+        if is_set { "CONFIG_LIVEPATCH is set, but will not stay so" } else { "CONFIG_LIVEPATCH is not set" };
+    let what = format!("{state}{}", why.map(|why| format!(": {why}")).unwrap_or_default());
+    Some(Finding::not(Level::Missing, "options", what, vec![obstacles.remedy(file)]))
 }
 
 /// Whether modules that nobody signed can be loaded.

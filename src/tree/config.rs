@@ -59,6 +59,12 @@ impl Config {
         self.texts.get(name).cloned()
     }
 
+    /// Whether kconfig has made it, and not only somebody who knows what is to be set: what follows from the rest is
+    /// there, too.
+    pub fn is_complete(&self) -> bool {
+        self.set.iter().any(|name| name.starts_with("HAVE_"))
+    }
+
     /// Whether the option `name` (without `CONFIG_`) is `y`.
     pub fn has(&self, name: &str) -> bool {
         self.set.contains(name)
