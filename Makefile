@@ -2,6 +2,7 @@
 # make demo [KDIR=/path]  builds klpbuild, runs it on a kernel, and boots that with a livepatch
 # make test               unit tests, miniature trees, and Debian's 6.12 kernel
 # make test-kernels       likewise with Debian's 6.1, KLPBUILD_TEST_KERNEL=/path, and the 6.12 that Debian built (1.2 GB)
+# make fuzz               each fuzz target for a minute (FUZZ_SECONDS=60), or FUZZ_TARGETS="convert btf" only
 # make bench              ratios against named rivals
 # make install            PREFIX=/usr/local DESTDIR=
 # What is missing on a Debian 12 machine is installed first (tests/packages); DEPS=no leaves that out.
@@ -10,6 +11,8 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 PROGRAM := target/release/klpbuild
 KDIR ?=
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
 DEPS ?= yes
 KERNELS := $(CURDIR)/target/kernels
 
@@ -53,6 +56,16 @@ test-kernels: deps $(KERNELS)/linux-source-6.12/Makefile $(KERNELS)/linux-source
 	$(CARGO) test --locked
 	KLPBUILD_TEST_TREES='$(KERNELS)/linux-source-6.12 $(KERNELS)/linux-source-6.1 $(KLPBUILD_TEST_KERNEL)' \
 		$(CARGO) test --locked --release --test kernels -- --ignored --nocapture
+
+.PHONY: deps-fuzz
+deps-fuzz:
+	@[ '$(DEPS)' = no ] || tests/packages build test fuzz
+
+.PHONY: fuzz
+fuzz: deps-fuzz
+	$(CARGO) build --locked
+	fuzz/prepare target/debug/klpbuild
+	fuzz/run $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 .PHONY: bench
 bench: deps-bench $(KERNELS)/linux-source-6.12/Makefile

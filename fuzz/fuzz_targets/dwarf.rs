@@ -1,0 +1,34 @@
+//! Debugging information: the input is an object with it.
+#![no_main]
+
+use klpbuild::dwarf;
+use klpbuild::elf::image::Image;
+use klpbuild::elf::lines;
+use klpbuild_fuzz::{names, with_file};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let image = Image::parse(data).ok();
+    if let Some(image) = &image {
+        if let Some(lines) = image.lines() {
+            for (index, _) in image.enumerate() {
+                let _ = (lines.at(index, 0), lines.at(index, 9));
+            }
+        }
+        let section = |name: &str| Some(image.section_named(name.as_bytes())?.1.data.clone());
+        let little = image.is_little_endian();
+        for symbol in image.symbols.iter().filter(|symbol| !symbol.name.is_empty()).take(6) {
+            let _ = dwarf::fate(&section, little, &symbol.name);
+            if let Ok(Some(prototype)) = dwarf::prototype(&section, little, &symbol.name, symbol.value()) {
+                let _ = (prototype.declaration("f"), prototype.tags());
+            }
+        }
+        return;
+    }
+    with_file("object", data, |path| {
+        for name in names(data).filter(|name| name.len() > 3).take(6) {
+            let _ = lines::fate(path, name);
+            let _ = lines::prototype(path, name, 0x1000);
+        }
+    });
+});
