@@ -39,34 +39,4 @@ static int lp_target_show(struct seq_file *m, void *v)
 	return 0;
 }
 
-static struct klp_func vmlinux_funcs[] = {
-	{ .old_name = "cmdline_proc_show", .new_func = lp_cmdline_proc_show, },
-	{ }
-};
-
-static struct klp_func target_funcs[] = {
-	{ .old_name = "target_show", .new_func = lp_target_show, },
-	{ }
-};
-
-static struct klp_object objs[] = {
-	{ .funcs = vmlinux_funcs, },
-	{ .name = "klpbuild_target", .funcs = target_funcs, },
-	{ }
-};
-
-static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objs, };
-
-static int __init lp_init(void)
-{
-	return klp_enable_patch(&patch);
-}
-
-static void __exit lp_exit(void)
-{
-}
-
-module_init(lp_init);
-module_exit(lp_exit);
-MODULE_LICENSE("GPL");
-MODULE_INFO(livepatch, "Y");
+#include "lp-target.h"

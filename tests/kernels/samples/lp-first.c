@@ -12,5 +12,4 @@ static int lp_cmdline_proc_show(struct seq_file *m, void *v)
 	return 0;
 }
 
-#define IS_MARKED 1
 #include "lp-cmdline.h"
