@@ -241,6 +241,13 @@ fn context(plan: &Plan, kbuild: &Kbuild) -> Result<Context> {
     let release = kernel::release(&tree.objtree).unwrap_or_default();
     let makefiles = Makefiles::external(&tree.srctree, &tree.objtree, external, &release);
     external.extra_symbols = flags::extra_symbols(&makefiles, &plan.variables)?;
+    for dump in external.extra_symvers().filter(|dump| !dump.is_file()) {
+        terminal::say(format_args!(
+            "KBUILD_EXTRA_SYMBOLS names {}, which is not there: what is exported there counts as not exported; build \
+             those modules first",
+            dump.display()
+        ));
+    }
     // Ordinary modules can do without the kernel's symbols.
     let origin = Origin::of_kernel(&tree.objtree, &plan.choice).and_then(|mut origin| {
         origin.drop_doubtful_list(plan.quiet);

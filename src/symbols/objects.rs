@@ -131,7 +131,8 @@ impl Objects {
             Files::Installed { file, .. } => (file.clone(), true),
         });
         let changed = |(file, is_installed): (PathBuf, bool)| {
-            let meta = fs::metadata(&file).ok()?;
+            // Files of /proc have no times of their own.
+            let meta = fs::metadata(&file).ok().filter(|meta| meta.len() > 0)?;
             // Packages set the times of their files back.
             let written = Duration::from_secs(meta.ctime().try_into().unwrap_or(0));
             let written = SystemTime::UNIX_EPOCH + if is_installed { written } else { Duration::ZERO };

@@ -39,7 +39,8 @@ pub fn replace(path: &Path, directory: &Path, parts: &[impl AsRef<[u8]>]) -> Res
     replace_with_mode(path, directory, parts, None)
 }
 
-/// Likewise; a file that is written gets the permissions `mode`.
+/// Gives the file at `path` the content `parts`, as [`replace`] does; a file that is written gets the permissions
+/// `mode`.
 ///
 /// # Errors
 /// As [`replace`].

@@ -398,3 +398,12 @@ fn verify_knows_the_modules_beside_a_livepatch() {
     assert_eq!(said(&["--objtree", &objtree]), beside);
     assert_eq!(said(&["--objtree", "../obj"]), beside);
 }
+
+/// modpost passes over a dump that is not there, and so would klpbuild.
+#[test]
+fn a_missing_dump_of_other_modules_is_named() {
+    let space = space("era-c");
+    let word = format!("KBUILD_EXTRA_SYMBOLS={}", space.path("none/Module.symvers").display());
+    let built = klpbuild_in(&space, "ext", "obj", &["modules", &word]);
+    built.says(&["klpbuild: KBUILD_EXTRA_SYMBOLS names ", "none/Module.symvers, which is not there: "]);
+}
