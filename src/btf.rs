@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use btf_rs::{Btf, BtfType, FuncProto, Type as Kind};
 
-use crate::prototype::{DEEPEST, Prototype, Type, depth_within};
+use crate::prototype::{DEEPEST, Prototype, Scalar, Type, depth_within};
 
 /// The prototype of the function `name` in the BTF of a module, or of vmlinux if there is no `module`. None if it is
 /// not there, or there more than once with different types.
@@ -11,16 +11,28 @@ use crate::prototype::{DEEPEST, Prototype, Type, depth_within};
 /// # Errors
 /// The BTF is damaged.
 pub fn prototype(vmlinux: &[u8], module: Option<&[u8]>, name: &str) -> Result<Option<Prototype>> {
+    Ok(prototypes(vmlinux, module, &[name])?.pop().flatten())
+}
+
+/// The prototypes of functions, in the order of `names`, as [`prototype()`] has them.
+///
+/// # Errors
+/// The BTF is damaged.
+pub fn prototypes(vmlinux: &[u8], module: Option<&[u8]>, names: &[&str]) -> Result<Vec<Option<Prototype>>> {
     let base = Btf::from_bytes(vmlinux).context("cannot read the BTF of vmlinux")?;
     let btf = match module {
         Some(module) => Btf::from_split_bytes(module, &base).context("cannot read the BTF of the module")?,
         None => base,
     };
+    names.iter().map(|name| by_name(&btf, name)).collect()
+}
+
+fn by_name(btf: &Btf, name: &str) -> Result<Option<Prototype>> {
     let mut found: Option<Prototype> = None;
     for kind in btf.resolve_types_by_name(name).unwrap_or_default() {
         let Kind::Func(function) = kind else { continue };
         let Kind::FuncProto(prototype) = btf.resolve_chained_type(&function)? else { continue };
-        let prototype = read(&btf, &prototype, 0)?;
+        let prototype = read(btf, &prototype, 0)?;
         if found.as_ref().is_some_and(|found| *found != prototype) {
             return Ok(None);
         }
@@ -63,7 +75,7 @@ fn read(btf: &Btf, prototype: &FuncProto, depth: usize) -> Result<Prototype> {
 fn by_id(btf: &Btf, id: u32, depth: usize) -> Result<Type> {
     // A type that has itself in it ends as one without a name.
     if depth > DEEPEST {
-        return Ok(Type::Aggregate("struct", None));
+        return Ok(Type::Aggregate("struct", None, None));
     }
     let kind = btf.resolve_type_by_id(id)?;
     let name = |kind: &dyn BtfType| btf.resolve_name(kind).ok().filter(|name| !name.is_empty());
@@ -72,14 +84,14 @@ fn by_id(btf: &Btf, id: u32, depth: usize) -> Result<Type> {
     };
     Ok(match &kind {
         Kind::Void => Type::Void,
-        Kind::Int(int) => Type::Base(name(int).unwrap_or_else(|| "int".to_owned())),
-        Kind::Float(float) => Type::Base(name(float).unwrap_or_else(|| "double".to_owned())),
+        Kind::Int(int) => scalar(name(int), "int", int.size(), false),
+        Kind::Float(float) => scalar(name(float), "double", float.size(), true),
         Kind::Ptr(pointer) => Type::Pointer(target(pointer)?),
-        Kind::Array(array) => Type::Array(target(array)?),
-        Kind::Struct(structure) => Type::Aggregate("struct", name(structure)),
-        Kind::Union(union) => Type::Aggregate("union", name(union)),
+        Kind::Array(array) => Type::Array(target(array)?, u64::try_from(array.len()).ok()),
+        Kind::Struct(structure) => Type::Aggregate("struct", name(structure), Some(structure.size() as u64)),
+        Kind::Union(union) => Type::Aggregate("union", name(union), Some(union.size() as u64)),
         Kind::Fwd(forward) => {
-            Type::Aggregate(if forward.is_struct() { "struct" } else { "union" }, name(forward))
+            Type::Aggregate(if forward.is_struct() { "struct" } else { "union" }, name(forward), None)
         }
         Kind::Enum(values) => Type::Enum(name(values), values.is_signed()),
         Kind::Enum64(values) => Type::Enum(name(values), values.is_signed()),
@@ -89,8 +101,12 @@ fn by_id(btf: &Btf, id: u32, depth: usize) -> Result<Type> {
         Kind::Restrict(qualified) => *target(qualified)?,
         Kind::TypeTag(tag) => *target(tag)?,
         Kind::FuncProto(prototype) => Type::Function(Box::new(read(btf, prototype, depth + 1)?)),
-        _ => Type::Aggregate("struct", None),
+        _ => Type::Aggregate("struct", None, None),
     })
+}
+
+fn scalar(name: Option<String>, usual: &str, size: usize, is_float: bool) -> Type {
+    Type::Base(Scalar { name: name.unwrap_or_else(|| usual.to_owned()), size: size as u64, is_float })
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! - [`Lines`]: from an address to its source line
 //! - [`prototype()`]: the type of a function
 //! - [`fate()`]: what became of a function or variable that has no symbol
+//! - [`survey()`]: how functions and variables are declared that have one, and into what else they were inlined
+//! - [`declared()`]: what an object declares that others define
 //!
 //! Sections come as bytes from the caller, decompressed and with their relocations applied. Nothing in them
 //! is trusted: what does not fit is left out, and the work to be done is linear in their size.
@@ -12,12 +14,14 @@ mod entries;
 mod fate;
 mod lines;
 mod prototype;
+mod survey;
 #[cfg(test)]
 mod tests;
 
 pub use fate::{Fate, fate};
 pub use lines::{Lines, Place};
 pub use prototype::prototype;
+pub use survey::{Copy, Declared, Surveyed, Wanted, declared, survey};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,9 +29,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use gimli::read::Section as _;
 use gimli::{
-    Abbreviations, AttributeValue, DebugAbbrev, DebugInfo, DebugInfoOffset, DebugLine, DebugLineOffset,
-    DebugStrOffsets, DebugStrOffsetsBase, DwAt, EndianSlice, EntriesRaw, IncompleteLineProgram,
-    LineProgramHeader, Reader as _, RunTimeEndian, UnitHeader,
+    Abbreviations, AttributeValue, DebugAbbrev, DebugAddr, DebugAddrBase, DebugAddrIndex, DebugInfo,
+    DebugInfoOffset, DebugLine, DebugLineOffset, DebugStrOffsets, DebugStrOffsetsBase, DwAt, EndianSlice,
+    EntriesRaw, IncompleteLineProgram, LineProgramHeader, Reader as _, RunTimeEndian, UnitHeader,
 };
 use rayon::prelude::*;
 
@@ -48,6 +52,7 @@ struct Sections {
     strings: Vec<u8>,
     line_strings: Vec<u8>,
     string_offsets: Vec<u8>,
+    addresses: Vec<u8>,
 }
 
 /// One unit of `.debug_info`.
@@ -57,6 +62,9 @@ struct Unit<'a> {
     offset: usize,
     abbreviations: Arc<Abbreviations>,
     strings_base: DebugStrOffsetsBase<usize>,
+    addresses_base: DebugAddrBase<usize>,
+    /// Made by an assembler, which knows no types.
+    is_assembly: bool,
     name: Option<&'a [u8]>,
     /// The directory that the compiler ran in.
     directory: Option<&'a [u8]>,
@@ -84,6 +92,7 @@ impl Sections {
             strings: filled(".debug_str").unwrap_or_default(),
             line_strings: filled(".debug_line_str").unwrap_or_default(),
             string_offsets: filled(".debug_str_offsets").unwrap_or_default(),
+            addresses: filled(".debug_addr").unwrap_or_default(),
         })
     }
 
@@ -151,16 +160,41 @@ impl Sections {
             Some(AttributeValue::DebugStrOffsetsBase(base)) => base,
             _ => DebugStrOffsetsBase(0),
         };
+        let addresses_base = match root.attr_value(gimli::DW_AT_addr_base) {
+            Some(AttributeValue::DebugAddrBase(base)) => base,
+            _ => DebugAddrBase(0),
+        };
         let program = match root.attr_value(gimli::DW_AT_stmt_list) {
             Some(AttributeValue::DebugLineRef(offset)) => Some(offset.0),
             _ => None,
         };
         let offset = header.debug_info_offset()?.0;
         let (name, directory) = (None, None);
-        let mut unit = Unit { header, offset, abbreviations: table, strings_base, name, directory, program };
+        let abbreviations = table;
+        let is_assembly = matches!(
+            root.attr_value(gimli::DW_AT_language),
+            Some(AttributeValue::Language(gimli::DW_LANG_Mips_Assembler))
+        );
+        let mut unit = Unit {
+            header,
+            offset,
+            abbreviations,
+            strings_base,
+            addresses_base,
+            is_assembly,
+            name,
+            directory,
+            program,
+        };
         let string = |at: DwAt| root.attr_value(at).and_then(|value| self.string(&unit, value));
         (unit.name, unit.directory) = (string(gimli::DW_AT_name), string(gimli::DW_AT_comp_dir));
         Some(unit)
+    }
+
+    /// The address of that number in `unit`'s table of addresses.
+    fn address(&self, unit: &Unit, index: DebugAddrIndex<usize>) -> Option<u64> {
+        let table = DebugAddr::from(self.slice(&self.addresses));
+        table.get_address(unit.header.address_size(), unit.addresses_base, index).ok()
     }
 
     /// The string that an attribute of `unit` stands for.

@@ -1,6 +1,8 @@
 //! Functions of the kernel as C declares them, put together from its type information: [`crate::btf`] or
 //! [`crate::dwarf`] read it.
 
+mod agreement;
+
 use std::collections::BTreeSet;
 
 /// Names of types that the headers of a livepatch's skeleton have; others are written as what they stand for.
@@ -79,17 +81,17 @@ pub enum Type {
     /// `void`
     Void,
     /// A base type, as in `unsigned int`.
-    Base(String),
-    /// `struct x` or `union x`; without a name it cannot be written.
-    Aggregate(&'static str, Option<String>),
+    Base(Scalar),
+    /// `struct x` or `union x`, and its size in bytes, if that is known; without a name it cannot be written.
+    Aggregate(&'static str, Option<String>, Option<u64>),
     /// `enum x`, and whether it is signed. By value, it is written as the integer it is: it may be defined nowhere.
     Enum(Option<String>, bool),
     /// `const`, `volatile` or `restrict` of a type.
     Qualified(&'static str, Box<Type>),
     /// A pointer.
     Pointer(Box<Type>),
-    /// An array.
-    Array(Box<Type>),
+    /// An array, and of how many, if that is said.
+    Array(Box<Type>, Option<u64>),
     /// A function, behind a pointer.
     Function(Box<Prototype>),
     /// The name of a type, and what it stands for.
@@ -108,6 +110,35 @@ pub fn depth_within(depth: usize, parameters: usize) -> Option<usize> {
     (parameters <= MOST_PARAMETERS).then(|| depth + 1 + 3 * (parameters + 1).ilog2() as usize)
 }
 
+/// A base type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scalar {
+    /// The compiler's name for it.
+    pub name: String,
+    /// Its size in bytes; 0 if that is not known.
+    pub size: u64,
+    /// Whether it is a floating point number.
+    pub is_float: bool,
+}
+
+/// A function or variable, as it is declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Declaration {
+    /// A function.
+    Function(Prototype),
+    /// A variable.
+    Variable(Type),
+}
+
+/// For what a type is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// For a compiler: only what the headers of a skeleton have.
+    Source,
+    /// For people.
+    Message,
+}
+
 /// A function's type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prototype {
@@ -115,29 +146,51 @@ pub struct Prototype {
     pub result: Type,
     /// Its parameters, with their names.
     pub parameters: Vec<(Type, Option<String>)>,
-    /// Whether more may follow (`...`).
+    /// Whether more may follow (`...`). Without parameters, nothing is said of them: `f()`.
     pub is_variadic: bool,
+}
+
+impl Scalar {
+    /// A type that is not more than a name.
+    pub fn named(name: impl Into<String>) -> Scalar {
+        Scalar { name: name.into(), size: 0, is_float: false }
+    }
+}
+
+impl Declaration {
+    /// The declaration of `name`, for people.
+    pub fn shown(&self, name: &str) -> String {
+        let text = match self {
+            Declaration::Function(prototype) => prototype.declare(name, Style::Message),
+            Declaration::Variable(kind) => kind.declare(name, Style::Message),
+        };
+        text.unwrap_or_else(|| name.to_owned())
+    }
 }
 
 impl Type {
     /// Without names for types that headers may not have.
-    fn spelled(&self) -> &Type {
+    fn spelled(&self, style: Style) -> &Type {
         match self {
-            Type::Typedef(name, target) if !KNOWN.contains(&name.as_str()) => target.spelled(),
+            Type::Typedef(name, target) if style == Style::Source && !KNOWN.contains(&name.as_str()) => {
+                target.spelled(style)
+            }
             other => other,
         }
     }
 
     /// The declaration of `inner`, which may have `*` and parentheses around a name. None if C has no words for the
     /// type.
-    fn declare(&self, inner: &str) -> Option<String> {
+    fn declare(&self, inner: &str, style: Style) -> Option<String> {
         let named = |name: &str| if inner.is_empty() { name.to_owned() } else { format!("{name} {inner}") };
-        Some(match self.spelled() {
+        Some(match self.spelled(style) {
             Type::Void => named("void"),
-            Type::Base(name) => named(usual(name)),
+            Type::Base(scalar) => named(usual(&scalar.name)),
             Type::Typedef(name, _) => named(name),
-            Type::Aggregate(kind, Some(name)) => named(&format!("{kind} {name}")),
-            Type::Aggregate(_, None) => return None,
+            Type::Aggregate(kind, Some(name), _) => named(&format!("{kind} {name}")),
+            Type::Aggregate(kind, None, _) if style == Style::Message => named(&format!("{kind} {{ ... }}")),
+            Type::Aggregate(..) => return None,
+            Type::Enum(Some(name), _) if style == Style::Message => named(&format!("enum {name}")),
             Type::Enum(name, is_signed) => {
                 let integer = if *is_signed { "int" } else { "unsigned int" };
                 match name {
@@ -145,29 +198,32 @@ impl Type {
                     None => named(integer),
                 }
             }
-            Type::Qualified(qualifier, target) => match target.spelled() {
+            Type::Qualified(qualifier, target) => match target.spelled(style) {
                 // What is said of a pointer stands behind it.
                 Type::Pointer(_) => {
-                    target.declare(&format!("{qualifier} {inner}").trim_end().replace("  ", " "))?
+                    target.declare(&format!("{qualifier} {inner}").trim_end().replace("  ", " "), style)?
                 }
-                _ => format!("{qualifier} {}", target.declare(inner)?),
+                _ => format!("{qualifier} {}", target.declare(inner, style)?),
             },
-            Type::Pointer(target) => match target.spelled() {
-                Type::Function(_) | Type::Array(_) => target.declare(&format!("(*{inner})"))?,
+            Type::Pointer(target) => match target.spelled(style) {
+                Type::Function(_) | Type::Array(..) => target.declare(&format!("(*{inner})"), style)?,
                 // Of what has no name, only the address can be told.
-                Type::Aggregate(_, None) => format!("void *{inner}"),
-                _ => target.declare(&format!("*{inner}"))?,
+                Type::Aggregate(_, None, _) if style == Style::Source => format!("void *{inner}"),
+                _ => target.declare(&format!("*{inner}"), style)?,
             },
-            Type::Array(target) => target.declare(&format!("{inner}[]"))?,
-            Type::Function(prototype) => prototype.declare(inner)?,
+            Type::Array(target, count) => {
+                let count = count.filter(|_| style == Style::Message).map(|count| count.to_string());
+                target.declare(&format!("{inner}[{}]", count.unwrap_or_default()), style)?
+            }
+            Type::Function(prototype) => prototype.declare(inner, style)?,
         })
     }
 
     /// Collects the structures and unions that have to be declared beforehand.
     fn tags(&self, tags: &mut BTreeSet<String>) {
-        match self.spelled() {
-            Type::Aggregate(kind, Some(name)) => drop(tags.insert(format!("{kind} {name}"))),
-            Type::Qualified(_, target) | Type::Pointer(target) | Type::Array(target) => target.tags(tags),
+        match self.spelled(Style::Source) {
+            Type::Aggregate(kind, Some(name), _) => drop(tags.insert(format!("{kind} {name}"))),
+            Type::Qualified(_, target) | Type::Pointer(target) | Type::Array(target, _) => target.tags(tags),
             Type::Function(prototype) => prototype.tags_into(tags),
             _ => {}
         }
@@ -175,7 +231,7 @@ impl Type {
 
     /// Whether it can be handed over without being defined.
     fn is_complete(&self) -> bool {
-        match self.spelled() {
+        match self.spelled(Style::Source) {
             Type::Aggregate(..) | Type::Function(_) => false,
             Type::Qualified(_, target) => target.is_complete(),
             _ => true,
@@ -184,7 +240,7 @@ impl Type {
 
     /// Whether it is a pointer, for C's NULL.
     pub fn is_pointer(&self) -> bool {
-        match self.spelled() {
+        match self.spelled(Style::Source) {
             Type::Pointer(_) => true,
             Type::Qualified(_, target) => target.is_pointer(),
             _ => false,
@@ -193,7 +249,7 @@ impl Type {
 
     /// Whether there is nothing to return.
     pub fn is_void(&self) -> bool {
-        *self.spelled() == Type::Void
+        *self.spelled(Style::Source) == Type::Void
     }
 }
 
@@ -213,19 +269,26 @@ impl Prototype {
         if !values.into_iter().all(Type::is_complete) {
             return None;
         }
-        self.declare(name)
+        self.declare(name, Style::Source)
     }
 
-    fn declare(&self, inner: &str) -> Option<String> {
-        let names = self.names();
+    fn declare(&self, inner: &str, style: Style) -> Option<String> {
+        let names = match style {
+            Style::Source => self.names(),
+            Style::Message => {
+                self.parameters.iter().map(|(_, name)| name.clone().unwrap_or_default()).collect()
+            }
+        };
         let mut parameters = (self.parameters.iter().zip(&names))
-            .map(|((parameter, _), name)| parameter.declare(name))
+            .map(|((parameter, _), name)| parameter.declare(name, style))
             .collect::<Option<Vec<String>>>()?;
-        if self.is_variadic {
+        let is_unsaid = self.is_variadic && parameters.is_empty() && style == Style::Message;
+        if self.is_variadic && !is_unsaid {
             parameters.push("...".to_owned());
         }
-        let parameters = if parameters.is_empty() { "void".to_owned() } else { parameters.join(", ") };
-        self.result.declare(&format!("{inner}({parameters})"))
+        let is_empty = parameters.is_empty() && !is_unsaid;
+        let parameters = if is_empty { "void".to_owned() } else { parameters.join(", ") };
+        self.result.declare(&format!("{inner}({parameters})"), style)
     }
 
     /// The structures and unions it speaks of, as in `struct seq_file`.
@@ -278,7 +341,7 @@ mod tests {
     use super::*;
 
     fn base(name: &str) -> Type {
-        Type::Base(name.to_owned())
+        Type::Base(Scalar::named(name))
     }
 
     fn pointer(target: Type) -> Type {
@@ -292,7 +355,7 @@ mod tests {
 
     #[test]
     fn declarations_are_c() {
-        let tag = |name: &str| Type::Aggregate("struct", Some(name.to_owned()));
+        let tag = |name: &str| Type::Aggregate("struct", Some(name.to_owned()), None);
         let constant = |target: Type| Type::Qualified("const", Box::new(target));
         let function =
             Prototype { result: Type::Void, parameters: vec![(base("int"), None)], is_variadic: false };
@@ -320,18 +383,18 @@ mod tests {
                 "int f(unsigned int arg1)",
             ),
             (Type::Enum(Some("e".to_owned()), false), vec![], "unsigned int /* enum e */ f(void)"),
-            (base("int"), vec![pointer(Type::Aggregate("struct", None))], "int f(void *arg1)"),
-            (base("int"), vec![pointer(Type::Array(Box::new(base("int"))))], "int f(int (*arg1)[])"),
+            (base("int"), vec![pointer(Type::Aggregate("struct", None, None))], "int f(void *arg1)"),
+            (base("int"), vec![pointer(Type::Array(Box::new(base("int")), None))], "int f(int (*arg1)[])"),
         ] {
             assert_eq!(declared(result, parameters).as_deref(), Some(expected));
         }
         assert_eq!(declared(base("int"), vec![tag("by_value")]), None);
-        assert_eq!(declared(Type::Aggregate("union", None), vec![]), None);
+        assert_eq!(declared(Type::Aggregate("union", None, None), vec![]), None);
     }
 
     #[test]
     fn names_that_are_declared_beforehand() {
-        let tag = |kind, name: &str| pointer(Type::Aggregate(kind, Some(name.to_owned())));
+        let tag = |kind, name: &str| pointer(Type::Aggregate(kind, Some(name.to_owned()), None));
         let inner =
             Prototype { result: Type::Void, parameters: vec![(tag("struct", "b"), None)], is_variadic: true };
         let outer = Prototype {

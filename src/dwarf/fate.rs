@@ -39,7 +39,7 @@ pub enum Fate {
 
 /// An entry that defines the name, or refers to one that does. Entries go by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+pub(super) enum Found {
     /// There is code or storage for it.
     Exists,
     /// The definition of a function that is inlined: its entry.
@@ -51,7 +51,7 @@ enum Found {
 }
 
 impl Found {
-    fn caller(&self) -> Option<(usize, usize)> {
+    pub(super) fn caller(&self) -> Option<(usize, usize)> {
         match self {
             Found::Caller { target, into } => Some((*target, *into)),
             _ => None,
@@ -158,7 +158,7 @@ pub(super) fn named(units: &Units, unit: &Unit, name: &[u8]) -> Vec<usize> {
 }
 
 /// What `unit` has of the entries `targets`, which are sorted.
-fn uses(unit: &Unit, targets: &[usize]) -> Vec<Found> {
+pub(super) fn uses(unit: &Unit, targets: &[usize]) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     let mut search = || -> gimli::Result<()> {
         let mut entries = unit.entries()?;
@@ -209,7 +209,7 @@ fn uses(unit: &Unit, targets: &[usize]) -> Vec<Found> {
 
 impl<'a> Unit<'a> {
     /// Whether one of the entries `targets`, which are sorted, is in this unit.
-    fn has_any(&self, targets: &[usize]) -> bool {
+    pub(super) fn has_any(&self, targets: &[usize]) -> bool {
         let next = targets.get(targets.partition_point(|&target| target < self.offset));
         next.is_some_and(|target| target - self.offset < self.header.length_including_self())
     }
@@ -256,12 +256,12 @@ impl<'a> Unit<'a> {
     }
 }
 
-fn is_symbol(tag: DwTag) -> bool {
+pub(super) fn is_symbol(tag: DwTag) -> bool {
     matches!(tag, gimli::DW_TAG_subprogram | gimli::DW_TAG_variable)
 }
 
 /// Whether entries that go by these abbreviations may be instances of other units' entries.
-fn refers_to_others(abbreviations: &Abbreviations) -> bool {
+pub(super) fn refers_to_others(abbreviations: &Abbreviations) -> bool {
     let mut all = (1..).map_while(|code| abbreviations.get(code));
     all.any(|abbreviation| {
         abbreviation.attributes().iter().any(|attribute| {

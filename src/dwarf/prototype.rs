@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::entries::Entry;
 use super::fate::named;
 use super::{Sections, Unit, Units};
-use crate::prototype::{DEEPEST, Prototype, Type, depth_within};
+use crate::prototype::{DEEPEST, Prototype, Scalar, Type, depth_within};
 
 /// The prototype of the function of file scope that is called `name`; of several with code, the one at `address`. None
 /// if the debug information does not have it.
@@ -86,7 +86,7 @@ fn parameters<'a>(unit: &Unit<'a>, start: UnitOffset) -> Option<(Vec<Entry<'a>>,
 }
 
 impl<'a> Units<'a> {
-    fn prototype(&self, number: usize, depth: usize) -> Option<Prototype> {
+    pub(super) fn prototype(&self, number: usize, depth: usize) -> Option<Prototype> {
         let (unit, entry) = self.entry(number)?;
         let (children, is_variadic) = parameters(unit, UnitOffset(number - unit.offset))?;
         let depth = depth_within(depth, children.len())?;
@@ -103,8 +103,35 @@ impl<'a> Units<'a> {
         })
     }
 
+    /// How many elements an array has, dimension by dimension, where that is said.
+    fn counts(&self, unit: &Unit<'a>, array: UnitOffset) -> Vec<Option<u64>> {
+        let mut counts = Vec::new();
+        let mut read = || -> gimli::Result<()> {
+            let mut entries = unit.header.entries_raw(&unit.abbreviations, Some(array))?;
+            let mut child = Entry::null();
+            while !entries.is_empty() && counts.len() < DEEPEST {
+                let level = entries.next_depth();
+                if !entries.read_entry(&mut child)? || level == 0 && !child.has_children() {
+                    break;
+                }
+                let number = |at| child.attr(at).and_then(gimli::Attribute::udata_value);
+                if child.tag() == gimli::DW_TAG_subrange_type {
+                    let last = || number(gimli::DW_AT_upper_bound)?.checked_add(1);
+                    counts.push(number(gimli::DW_AT_count).or_else(last));
+                }
+            }
+            Ok(())
+        };
+        // What comes before the error is good.
+        let _ = read();
+        if counts.is_empty() {
+            counts.push(None);
+        }
+        counts
+    }
+
     /// The type that an entry names; none stands for void.
-    fn type_of(&self, unit: &Unit<'a>, entry: &Entry<'a>, depth: usize) -> Option<Type> {
+    pub(super) fn type_of(&self, unit: &Unit<'a>, entry: &Entry<'a>, depth: usize) -> Option<Type> {
         let number = match entry.attr_value(gimli::DW_AT_type) {
             None => return Some(Type::Void),
             Some(AttributeValue::UnitRef(offset)) => unit.number(offset)?,
@@ -112,18 +139,27 @@ impl<'a> Units<'a> {
             Some(_) => return None,
         };
         if depth > DEEPEST {
-            return Some(Type::Aggregate("struct", None));
+            return Some(Type::Aggregate("struct", None, None));
         }
         let (unit, entry) = self.entry(number)?;
         let name = entry.attr_value(gimli::DW_AT_name).and_then(|value| self.sections.string(unit, value));
         let name = name.map(|name| String::from_utf8_lossy(name).into_owned());
+        let size = entry.attr(gimli::DW_AT_byte_size).and_then(gimli::Attribute::udata_value);
         let target = || self.type_of(unit, &entry, depth + 1).map(Box::new);
         Some(match entry.tag() {
-            gimli::DW_TAG_base_type => Type::Base(name?),
+            gimli::DW_TAG_base_type => {
+                let is_float = entry.attr_value(gimli::DW_AT_encoding)
+                    == Some(AttributeValue::Encoding(gimli::DW_ATE_float));
+                Type::Base(Scalar { name: name?, size: size.unwrap_or(0), is_float })
+            }
             gimli::DW_TAG_pointer_type => Type::Pointer(target()?),
-            gimli::DW_TAG_array_type => Type::Array(target()?),
-            gimli::DW_TAG_structure_type => Type::Aggregate("struct", name),
-            gimli::DW_TAG_union_type => Type::Aggregate("union", name),
+            gimli::DW_TAG_array_type => {
+                let counts = self.counts(unit, entry.offset());
+                let of = |inner, count: &Option<u64>| Type::Array(Box::new(inner), *count);
+                counts.iter().rev().fold(*target()?, of)
+            }
+            gimli::DW_TAG_structure_type => Type::Aggregate("struct", name, size),
+            gimli::DW_TAG_union_type => Type::Aggregate("union", name, size),
             gimli::DW_TAG_enumeration_type => {
                 let encoding = match entry.attr_value(gimli::DW_AT_encoding) {
                     Some(AttributeValue::Encoding(encoding)) => encoding,

@@ -1,5 +1,7 @@
 //! Debugging information of objects: the bytes that [`crate::dwarf`] reads.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use object::elf;
@@ -7,9 +9,9 @@ use object::read::elf::FileHeader;
 use object::{Endianness, FileKind};
 
 use crate::dwarf;
-use crate::elf::image::{Home, Image};
+use crate::elf::image::{Home, Image, Section};
 use crate::elf::{Data, Machine, memory, open};
-use crate::prototype::Prototype;
+use crate::prototype::{Declaration, Prototype};
 
 /// The lines of C of a relocatable object.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl Image {
     /// An address for each section, none of them 0.
     fn bases(&self) -> Vec<u64> {
         let mut next: u64 = 0x1000;
-        let place = |section: &super::image::Section| {
+        let place = |section: &Section| {
             let base = next;
             let size = section.size().min(1 << 40);
             next = next.saturating_add(size.next_multiple_of(0x1000)).saturating_add(0x1000);
@@ -118,6 +120,95 @@ pub fn prototype(path: &Path, name: &str, address: u64) -> Option<Prototype> {
     let section = |name: &str| image.relocated_bytes(name, &bases);
     // Addresses were given to sections here: of several functions, none can be told.
     dwarf::prototype(&section, image.is_little_endian(), name.as_bytes(), u64::MAX).ok()?
+}
+
+/// A function or variable in an object, to be told about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its name in C.
+    pub name: Vec<u8>,
+    /// The section it is in; its name does not count in a linked object.
+    pub section: Option<String>,
+    /// Its address in a linked object, an offset into the section in another.
+    pub value: u64,
+    /// Whether the functions are asked for into which it was inlined.
+    pub with_copies: bool,
+}
+
+/// What the debugging information of an object says of a function or variable.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What it is.
+    pub declaration: Option<Declaration>,
+    /// The functions that have it inlined, by their names in C, if they were asked for and it is known: those alone
+    /// that stay once the object has come up.
+    pub copies: Option<BTreeSet<String>>,
+}
+
+impl Image {
+    /// What this object declares and leaves to others, of the symbols that `is_wanted`.
+    pub fn declared(&self, is_wanted: &(dyn Fn(&[u8]) -> bool + Sync)) -> Vec<dwarf::Declared> {
+        let bases = self.bases();
+        let section = |name: &str| self.relocated_bytes(name, &bases);
+        dwarf::declared(&section, self.is_little_endian(), is_wanted).unwrap_or_default()
+    }
+
+    /// What the debugging information says of each of `targets`.
+    pub fn tell(&self, targets: &[Target]) -> Vec<Told> {
+        let bases = self.bases();
+        let section = |name: &str| self.relocated_bytes(name, &bases);
+        let address = |target: &Target| {
+            let (index, _) = self.section_named(target.section.as_ref()?.as_bytes())?;
+            bases.get(index)?.checked_add(target.value)
+        };
+        let is_init = |address: u64| {
+            let sections = self.sections.iter().zip(&bases);
+            let end = |section: &Section, base: u64| base.saturating_add(section.size());
+            let mut around =
+                sections.filter(|(section, base)| (**base..end(section, **base)).contains(&address));
+            around.any(|(section, _)| section.name.starts_with(b".init"))
+        };
+        told(&section, self.is_little_endian(), targets, address, is_init)
+    }
+}
+
+/// What the debugging information of the object at `path`, linked or a module, says of each of `targets`. `init` is
+/// the memory that is freed once a linked one has come up.
+pub fn tell(path: &Path, targets: &[Target], init: &Range<u64>) -> Vec<Told> {
+    match Linked::open(path) {
+        Some(linked) => {
+            let section = |name: &str| linked.section(name);
+            let address = |target: &Target| Some(target.value);
+            let is_init = |address: u64| init.contains(&address);
+            told(&section, linked.is_little_endian, targets, address, is_init)
+        }
+        None => Image::read(path).map(|image| image.tell(targets)).unwrap_or_default(),
+    }
+}
+
+fn told(
+    section: &dyn Fn(&str) -> Option<Vec<u8>>,
+    little: bool,
+    targets: &[Target],
+    address: impl Fn(&Target) -> Option<u64>,
+    is_init: impl Fn(u64) -> bool,
+) -> Vec<Told> {
+    let wanted: Vec<dwarf::Wanted> = targets
+        .iter()
+        .map(|target| dwarf::Wanted {
+            name: target.name.clone(),
+            // No code is at the last one.
+            address: address(target).unwrap_or(u64::MAX),
+            with_copies: target.with_copies,
+        })
+        .collect();
+    let found = dwarf::survey(section, little, &wanted).unwrap_or_default();
+    let stays = |copy: &dwarf::Copy| !copy.address.is_some_and(&is_init);
+    let one = |found: dwarf::Surveyed| Told {
+        declaration: found.declaration,
+        copies: found.copies.map(|copies| copies.into_iter().filter(stays).map(|copy| copy.into).collect()),
+    };
+    found.into_iter().map(one).collect()
 }
 
 /// A linked object, whose sections need no relocations.

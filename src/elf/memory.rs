@@ -51,6 +51,14 @@ where
 /// # Errors
 /// The file cannot be read, or is inconsistent.
 pub fn section(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
+    Ok(section_at(path, name)?.map(|(_, bytes)| bytes))
+}
+
+/// The bytes of such a section, with its address.
+///
+/// # Errors
+/// As [`section()`].
+pub fn section_at(path: &Path, name: &str) -> Result<Option<(u64, Vec<u8>)>> {
     let data = open(path)?;
     let bytes = match FileKind::parse(&data) {
         Ok(FileKind::Elf64) => section_in::<elf::FileHeader64<Endianness>>(&data, name),
@@ -59,7 +67,7 @@ pub fn section(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
     bytes.with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn section_in<E>(data: &Data, name: &str) -> Result<Option<Vec<u8>>>
+fn section_in<E>(data: &Data, name: &str) -> Result<Option<(u64, Vec<u8>)>>
 where
     E: FileHeader<Endian = Endianness>,
 {
@@ -69,5 +77,6 @@ where
     let Some((_, section)) = sections.section_by_name(endian, name.as_bytes()) else { return Ok(None) };
     let is_compressed = section.sh_flags(endian).0 & elf::SHF_COMPRESSED.0 != 0;
     let has_bytes = section.sh_type(endian) != elf::SHT_NOBITS && !is_compressed;
-    if has_bytes { Ok(Some(section.data(endian, data)?.to_vec())) } else { Ok(None) }
+    let address = section.sh_addr(endian).into();
+    if has_bytes { Ok(Some((address, section.data(endian, data)?.to_vec()))) } else { Ok(None) }
 }

@@ -55,7 +55,7 @@ fn functions(target: &Target) -> String {
     let old = &target.name;
     // Without its type, what it is given is in registers, and left there for the old one.
     let unknown = Prototype {
-        result: crate::prototype::Type::Base("long".to_owned()),
+        result: crate::prototype::Type::Base(crate::prototype::Scalar::named("long")),
         parameters: Vec::new(),
         is_variadic: false,
     };
