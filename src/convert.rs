@@ -10,7 +10,7 @@ pub mod place;
 pub mod problem;
 pub mod rewrite;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -23,6 +23,7 @@ use crate::compressed;
 use crate::elf::Binding;
 use crate::elf::image::{Home, Image, Symbol};
 use crate::exit::Exit;
+use crate::livepatch::doubts::{self, Doubt};
 use crate::livepatch::names::{self, Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::record;
@@ -30,6 +31,7 @@ use crate::livepatch::special;
 use crate::plan;
 use crate::signal::Watch;
 use crate::state::State;
+use crate::symbols::list::Wanted;
 use crate::symbols::origin::Origin;
 use crate::symbols::output;
 use crate::symbols::sources::{Sources, named as sources};
@@ -204,7 +206,15 @@ pub fn command(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     // Not unpacked: what is compressed is finished (R12).
     let image = Image::parse(&compressed::read_packed(&input).context("cannot read the module")?)
         .with_context(|| format!("cannot read {}", input.display()))?;
-    let outcome = convert(image, &sources, choices).with_context(|| cannot(given))?;
+    let was_finished = is_converted(&image);
+    let outcome = convert(image.clone(), &sources, choices).with_context(|| cannot(given))?;
+    let finished = match &outcome {
+        Outcome::Converted { bytes, .. } => Some(Image::parse(bytes)?),
+        Outcome::Unchanged => Some(image).filter(|_| !was_finished),
+    };
+    let doubts: Vec<Doubt> =
+        doubts_of(finished.as_ref().as_slice(), &sources)?.into_iter().flatten().collect();
+    warn(&given.display().to_string(), &doubts).with_context(|| cannot(given))?;
     if options.dry_run {
         let relocations = if let Outcome::Converted { relocations, .. } = outcome { relocations } else { 0 };
         let count = crate::build::count(relocations, "livepatch relocation");
@@ -255,27 +265,38 @@ pub fn convert_tree(
     }
     let sources = Sources::open(kernel, None)?;
     let choices = Choices { keep_module_exports, is_marked: true };
-    let outcomes: Vec<(&String, Result<Outcome>)> = modules
+    let outcomes: Vec<Result<(Outcome, Option<Image>)>> = modules
         .par_iter()
         .map(|module| {
-            let one = || {
-                let path = root.join(module);
-                let image = Image::read(&path)?;
-                let outcome = convert(image, &sources, choices)?;
-                if let Outcome::Converted { bytes, .. } = &outcome {
-                    replace(&path, &path, bytes)?;
-                }
-                Ok(outcome)
+            let image = Image::read(&root.join(module))?;
+            let was_finished = is_converted(&image);
+            let outcome = convert(image.clone(), &sources, choices)?;
+            let finished = match &outcome {
+                Outcome::Converted { bytes, .. } => Some(Image::parse(bytes)?),
+                Outcome::Unchanged => Some(image).filter(|_| !was_finished),
             };
-            (module, one())
+            Ok((outcome, finished))
         })
         .collect();
+    let finished: Vec<&Image> =
+        outcomes.iter().flatten().filter_map(|(_, finished)| finished.as_ref()).collect();
+    let mut doubts = doubts_of(&finished, &sources)?.into_iter();
     let mut failures = Vec::new();
-    for (module, outcome) in outcomes {
-        match outcome {
-            Ok(Outcome::Unchanged) => {}
-            Ok(Outcome::Converted { notes, .. }) => {
-                if !quiet {
+    for (module, outcome) in modules.iter().zip(outcomes) {
+        let path = root.join(module);
+        let end = || {
+            let (outcome, finished) = outcome?;
+            warn(module, &finished.and_then(|_| doubts.next()).unwrap_or_default())?;
+            if let Outcome::Converted { bytes, .. } = &outcome {
+                replace(&path, &path, bytes)?;
+            }
+            Ok::<_, anyhow::Error>(outcome)
+        };
+        match end() {
+            Ok(outcome) => {
+                if let Outcome::Converted { notes, .. } = outcome
+                    && !quiet
+                {
                     terminal::progress(format!("  KLP [M] {module}\n"));
                     notes.iter().for_each(|note| terminal::say(format_args!("{module}: {note}")));
                 }
@@ -286,6 +307,34 @@ pub fn convert_tree(
     if !failures.is_empty() {
         bail!("{}", failures.join("\n"));
     }
+    Ok(())
+}
+
+/// What is doubtful in each of some livepatches that are converted.
+fn doubts_of(images: &[&Image], sources: &Sources) -> Result<Vec<Vec<Doubt>>> {
+    let patches: Vec<Option<Patch>> = images.iter().map(|image| Patch::read(image)).collect();
+    let livepatches: Vec<(&Image, Option<&Patch>)> =
+        images.iter().copied().zip(patches.iter().map(Option::as_ref)).collect();
+    let names: HashSet<Vec<u8>> =
+        livepatches.iter().flat_map(|(image, patch)| doubts::names(image, *patch)).collect();
+    if names.is_empty() {
+        return Ok(images.iter().map(|_| Vec::new()).collect());
+    }
+    doubts::of(&livepatches, sources, &sources.find(&Wanted::names(names))?)
+}
+
+/// Says what is doubtful in the livepatch `shown`, but for what cannot go well.
+///
+/// # Errors
+/// Something cannot go well: the message has all of that.
+fn warn(shown: &str, doubts: &[Doubt]) -> Result<()> {
+    let text =
+        |doubt: &Doubt| format!("{}: {}; {} ({})", doubt.place, doubt.message, doubt.advice, doubt.rule);
+    for doubt in doubts.iter().filter(|doubt| !doubt.is_error) {
+        terminal::say(format_args!("{shown}: warning: {}", text(doubt)));
+    }
+    let errors: Vec<String> = doubts.iter().filter(|doubt| doubt.is_error).map(text).collect();
+    ensure!(errors.is_empty(), "{}", errors.join("\n"));
     Ok(())
 }
 

@@ -211,6 +211,13 @@ pub fn variants(name: &str) -> Regex {
         .unwrap_or_else(|_| never())
 }
 
+/// [`variants()`] of any of `names`, to be searched for among raw names.
+pub fn variants_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Regex {
+    let escaped: Vec<String> = names.into_iter().map(regex::escape).collect();
+    Regex::new(&format!(r"^({})(\.(isra|constprop|part)(\.[0-9]+)?)+$", escaped.join("|")))
+        .unwrap_or_else(|_| never())
+}
+
 fn never() -> Regex {
     #[expect(clippy::unwrap_used, reason = "this expression is right")]
     Regex::new("^[^\\s\\S]$").unwrap()

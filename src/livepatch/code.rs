@@ -1,7 +1,7 @@
 //! What code refers to relative to its own position. Inside of one section the assembler resolves that, so that no
 //! relocation shows it; what has a relocation is not yet filled in, and says nothing.
 
-use iced_x86::{Decoder, DecoderOptions, OpKind, Register};
+use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 
 use crate::elf::Machine;
 
@@ -58,6 +58,45 @@ fn x86_64(code: &[u8], start: u64) -> Vec<Field> {
     found
 }
 
+/// What an instruction does with the address in one of its fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// It goes there.
+    Called,
+    /// It reads or writes what is there.
+    Accessed {
+        /// It addresses each CPU's own copy, or adds something to the address.
+        is_relative: bool,
+    },
+    /// It takes the address.
+    Taken,
+}
+
+/// The fields of x86-64 code that may hold an address, by their offset in the section.
+pub fn uses(code: &[u8], start: u64) -> Vec<(u64, Use)> {
+    let mut found = Vec::new();
+    let mut decoder = Decoder::with_ip(64, code, start, DecoderOptions::NONE);
+    while decoder.can_decode() {
+        let instruction = decoder.decode();
+        let offsets = decoder.get_constant_offsets(&instruction);
+        let at = |offset: usize| instruction.ip() + offset as u64;
+        if offsets.has_displacement() {
+            let is_access = !matches!(instruction.mnemonic(), Mnemonic::Lea | Mnemonic::Nop);
+            let is_plain = instruction.is_ip_rel_memory_operand()
+                || instruction.memory_base() == Register::None
+                    && instruction.memory_index() == Register::None;
+            let is_relative = !is_plain || instruction.has_segment_prefix();
+            let what = if is_access { Use::Accessed { is_relative } } else { Use::Taken };
+            found.push((at(offsets.displacement_offset()), what));
+        }
+        if offsets.has_immediate() {
+            let is_branch = instruction.op_kinds().any(|kind| kind == OpKind::NearBranch64);
+            found.push((at(offsets.immediate_offset()), if is_branch { Use::Called } else { Use::Taken }));
+        }
+    }
+    found
+}
+
 /// A field `offset` bytes into the instruction at `start`.
 fn relative(start: u64, offset: u64, distance: i64, target: u64) -> Field {
     Field { offset: start.saturating_add(offset), distance: Some(distance), target: Some(target) }
@@ -106,6 +145,29 @@ mod tests {
     /// A field that counts from `distance` bytes behind it.
     fn field(offset: u64, distance: i64, target: u64) -> Field {
         Field { offset, distance: Some(distance), target: Some(target) }
+    }
+
+    #[test]
+    fn an_address_is_called_read_or_taken() {
+        // call 0; jne 0; mov 0(%rip),%eax; lea 0(%rip),%rax; mov $0,%rax; call *0(%rip)
+        let code = [
+            0xe8, 0, 0, 0, 0, 0x0f, 0x85, 0, 0, 0, 0, 0x8b, 0x05, 0, 0, 0, 0, 0x48, 0x8d, 0x05, 0, 0, 0, 0,
+            0x48, 0xc7, 0xc0, 0, 0, 0, 0, 0xff, 0x15, 0, 0, 0, 0,
+        ];
+        let plain = Use::Accessed { is_relative: false };
+        let expected = [
+            (0x101, Use::Called),
+            (0x107, Use::Called),
+            (0x10d, plain),
+            (0x114, Use::Taken),
+            (0x11b, Use::Taken),
+            (0x121, plain),
+        ];
+        assert_eq!(uses(&code, 0x100), expected);
+        // mov %gs:0(%rip),%eax; mov 0(%rax),%eax; movl $0,0(%rip)
+        let code = [0x65, 0x8b, 0x05, 0, 0, 0, 0, 0x8b, 0x80, 0, 0, 0, 0, 0xc7, 0x05, 0, 0, 0, 0, 0, 0, 0, 0];
+        let relative = Use::Accessed { is_relative: true };
+        assert_eq!(uses(&code, 0), [(3, relative), (9, relative), (15, plain), (19, Use::Taken)]);
     }
 
     #[test]

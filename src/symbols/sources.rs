@@ -16,6 +16,7 @@ use crate::symbols::list::{self, Wanted};
 use crate::symbols::objects::{Objects, Vmlinux};
 use crate::symbols::origin::Origin;
 use crate::tree;
+use crate::tree::config::Config;
 use crate::tree::kernel::{self, Kernel, TELLTALES};
 
 /// The object name of the kernel proper.
@@ -34,6 +35,10 @@ pub struct Sources {
     pub exports: Option<Exports>,
     /// The files that symbols are in.
     pub objects: Objects,
+    /// A file with vmlinux's BTF, where that is known to be.
+    pub btf: Option<PathBuf>,
+    /// Whether the kernel checks where it calls through a pointer (CONFIG_CFI_CLANG, CONFIG_CFI).
+    pub has_cfi: bool,
     /// Where the kernel's symbols were looked for, for messages.
     pub place: String,
     spelling: Spelling,
@@ -120,6 +125,14 @@ impl Found {
     }
 }
 
+impl Found {
+    /// The definition in `object` at `sympos` (S1).
+    pub fn at(&self, object: &str, name: &[u8], sympos: u64) -> Option<&Known> {
+        let own = || self.of(name).iter().filter(|known| known.object == object);
+        own().find(|known| known.position == Some(sympos.max(1))).or_else(|| own().next())
+    }
+}
+
 /// What a command was told to look at ([`Origin::named`]).
 ///
 /// # Errors
@@ -156,7 +169,12 @@ impl Sources {
         for symvers in &kernel.symvers {
             exports.add(symvers)?;
         }
+        let config = kernel.config.as_deref().and_then(|config| Config::read(config).ok());
+        let headers = objtree.map(|objtree| objtree.join("vmlinux")).filter(|file| file.is_file());
+        let image = kernel.objects.vmlinux.as_ref().and_then(Vmlinux::image).map(Path::to_path_buf);
         Ok(Sources {
+            btf: image.or(headers),
+            has_cfi: config.is_some_and(|config| config.has("CFI_CLANG") || config.has("CFI")),
             spelling: (kernel.config.as_deref())
                 .map_or(Spelling::Exact, |config| Spelling::detect(config, srctree.as_deref(), version)),
             filter: Filter::detect(srctree.as_deref()),

@@ -11,6 +11,7 @@ use crate::elf::image::{Home, Image};
 use crate::elf::notes;
 use crate::elf::trace::Sites;
 use crate::elf::{Binding, Kind};
+use crate::livepatch::doubts;
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::record;
@@ -52,6 +53,10 @@ pub fn check(
     undefined(image, sources, findings);
     if let Some(patch) = patch {
         check_functions(patch, sources, &found, findings)?;
+    }
+    for doubt in doubts::of(&[(image, patch)], sources, &found)?.into_iter().flatten() {
+        let report = if doubt.is_error { Findings::error } else { Findings::warning };
+        report(findings, doubt.rule, doubt.place, doubt.message, doubt.advice);
     }
     Ok(found.kernel)
 }

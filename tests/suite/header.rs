@@ -53,7 +53,7 @@ fn livepatch_symbols(tree: &ObjTree, name: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn compile(tree: &ObjTree, name: &str, text: &str, options: &[&str]) {
+pub fn compile(tree: &ObjTree, name: &str, text: &str, options: &[&str]) {
     compile_with(tree, "gcc", name, text, options);
 }
 

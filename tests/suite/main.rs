@@ -11,6 +11,7 @@
 //! - [`golden`]: converted livepatches, as readelf shows them
 //! - [`configuration`]: where the configuration lies, and what it has to have
 //! - [`convert`]: what `klpbuild convert` refuses and says
+//! - [`doubts`]: types, copies and pointers: what is right in all names and wrong all the same
 //! - [`external`]: external modules (M=), in every era
 //! - [`header`]: annotations in C, and what debugging information adds to messages
 //! - [`lookup`]: what `klpbuild lookup` finds
@@ -40,6 +41,7 @@ mod build;
 mod configuration;
 mod convert;
 mod damaged;
+mod doubts;
 mod external;
 mod golden;
 mod header;

@@ -1,0 +1,139 @@
+//! What else the compiler has made of a function: clones that it calls in its place, and copies inside of other
+//! functions. A livepatch that replaces the function alone leaves them as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+
+use crate::elf::lines::Told;
+use crate::kallsyms;
+use crate::livepatch::testimony::{self, Asked};
+use crate::symbols::list::Wanted;
+use crate::symbols::sources::{Known, Sources};
+
+/// How many functions are named.
+const NAMED: usize = 8;
+
+/// What there is of a function beside itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Symbols of clones: `name.isra.0`, `name.constprop.0`.
+    pub clones: BTreeSet<String>,
+    /// Symbols of parts that were split off, so that the rest could be inlined: `name.part.0`.
+    pub parts: BTreeSet<String>,
+    /// Functions that have it inlined; none if no debugging information tells.
+    pub inlined: Option<BTreeSet<String>>,
+}
+
+impl Elsewhere {
+    /// Without the functions that are `patched` as well.
+    pub fn without(&self, patched: impl Fn(&str) -> bool) -> Elsewhere {
+        let rest = |names: &BTreeSet<String>| names.iter().filter(|name| !patched(name)).cloned().collect();
+        Elsewhere {
+            clones: rest(&self.clones),
+            parts: self.parts.clone(),
+            inlined: self.inlined.as_ref().map(rest),
+        }
+    }
+
+    /// What a livepatch of the function alone would leave as it is, and what to do; none if nothing would be left.
+    pub fn told(&self) -> Option<(String, String)> {
+        let mut left = Vec::new();
+        let mut advice = Vec::new();
+        let inlined = self.inlined.iter().flatten();
+        let names = shown(inlined);
+        if !names.is_empty() {
+            left.push(format!("it was inlined into {names}"));
+            advice.push(format!("patch {names} as well"));
+        }
+        if !self.clones.is_empty() {
+            let names = shown(&self.clones);
+            left.push(format!("the compiler made {names} of it, which others call in its place"));
+            advice.push(format!("patch the functions that call {names} as well"));
+        }
+        // Where copies are told, the rest of it is among them.
+        if self.inlined.is_none() && !self.parts.is_empty() {
+            let names = shown(&self.parts);
+            left.push(format!("{names} was split off from it, and the rest may be inlined elsewhere"));
+            advice.push(format!("patch the functions that call {names} as well"));
+        }
+        if left.is_empty() {
+            return None;
+        }
+        Some((left.join("; "), advice.join(", and ")))
+    }
+}
+
+fn shown<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+    let more = names.len().saturating_sub(NAMED);
+    let first = names.get(..names.len() - more).unwrap_or_default().join(", ");
+    if more > 0 { format!("{first} and {more} more") } else { first }
+}
+
+/// What there is beside each of `functions`, in that order; `told` is what type information says of each.
+///
+/// # Errors
+/// An object of the kernel cannot be read.
+pub fn elsewhere(sources: &Sources, functions: &[&Known], told: &[Told]) -> Result<Vec<Elsewhere>> {
+    let names: BTreeSet<&str> = functions.iter().filter_map(|known| name_of(known)).collect();
+    if names.is_empty() {
+        return Ok(functions.iter().map(|_| Elsewhere::default()).collect());
+    }
+    let patterns = Wanted::Patterns(vec![kallsyms::variants_of(names)]);
+    let found = sources.find(&patterns)?;
+    let all: Vec<&Known> = found.names.values().flatten().collect();
+    let mut by_object: BTreeMap<&str, Vec<&Known>> = BTreeMap::new();
+    for known in all {
+        by_object.entry(&known.object).or_default().push(known);
+    }
+    let empty = Told::default();
+    let told = told.iter().chain(std::iter::repeat(&empty));
+    let one = |(known, told): (&&Known, &Told)| {
+        let variants = by_object.get(known.object.as_str()).map(Vec::as_slice).unwrap_or_default();
+        let mut elsewhere = Elsewhere { inlined: told.copies.clone(), ..Elsewhere::default() };
+        for variant in variants.iter().filter(|variant| is_variant(variant, known)) {
+            elsewhere.add(variant);
+        }
+        elsewhere
+    };
+    Ok(functions.iter().zip(told).map(one).collect())
+}
+
+/// What there is beside one function.
+///
+/// # Errors
+/// As [`elsewhere()`].
+pub fn of_function(sources: &Sources, known: &Known) -> Result<Elsewhere> {
+    let told = testimony::of(sources, &[Asked { known, with_copies: true }]);
+    Ok(elsewhere(sources, &[known], &told)?.pop().unwrap_or_default())
+}
+
+fn name_of(known: &Known) -> Option<&str> {
+    std::str::from_utf8(&known.definition.as_ref()?.name).ok()
+}
+
+/// Whether a symbol stands for what was made of this very function: a static one is of its own source file.
+fn is_variant(variant: &Known, of: &Known) -> bool {
+    let (Some(variant), Some(of)) = (&variant.definition, &of.definition) else { return false };
+    let is_one_file = variant.file.is_none() || of.file.is_none() || variant.file == of.file;
+    variant.name.strip_prefix(of.name.as_slice()).is_some_and(|rest| rest.starts_with(b".")) && is_one_file
+}
+
+impl Elsewhere {
+    fn add(&mut self, variant: &Known) {
+        let Some(name) = name_of(variant).filter(|_| !variant.is_init()) else { return };
+        // Only the function itself comes to its cold part, and the linker's names stand for it alone.
+        let has = |word: &str| name.split('.').skip(1).any(|part| part == word);
+        if has("cold") {
+            return;
+        }
+        // What was made of a part, as in `name.part.0.isra.0`, stands for that part.
+        let first = name.split('.').skip(1).find(|part| ["isra", "constprop", "part"].contains(part));
+        match first {
+            Some("part") => drop(self.parts.insert(name.to_owned())),
+            Some(_) => drop(self.clones.insert(name.to_owned())),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What type information says of functions and variables of the kernel: the DWARF of vmlinux and of modules, or
+//! their BTF where that is all there is.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::btf;
+use crate::elf::definitions::{self, Definition};
+use crate::elf::lines::{self, Target, Told};
+use crate::elf::memory;
+use crate::prototype::Declaration;
+use crate::symbols::objects::Vmlinux;
+use crate::symbols::sources::{Known, Sources, VMLINUX};
+
+/// A function or variable of the kernel.
+#[derive(Debug, Clone)]
+pub struct Asked<'a> {
+    /// What the symbol tables say of it.
+    pub known: &'a Known,
+    /// Whether it is asked into which functions it was inlined.
+    pub with_copies: bool,
+}
+
+/// What is known of each of `asked`, in that order. Each object's debugging information is read once.
+pub fn of(sources: &Sources, asked: &[Asked<'_>]) -> Vec<Told> {
+    let mut by_object: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, asked) in asked.iter().enumerate() {
+        by_object.entry(&asked.known.object).or_default().push(index);
+    }
+    let found: Vec<Vec<(usize, Told)>> = by_object
+        .into_par_iter()
+        .map(|(object, indices)| {
+            let own: Vec<&Asked> = indices.iter().filter_map(|&index| asked.get(index)).collect();
+            indices.into_iter().zip(in_object(sources, object, &own)).collect()
+        })
+        .collect();
+    let mut told: Vec<Told> = asked.iter().map(|_| Told::default()).collect();
+    for (index, one) in found.into_iter().flatten() {
+        if let Some(place) = told.get_mut(index) {
+            *place = one;
+        }
+    }
+    told
+}
+
+fn in_object(sources: &Sources, object: &str, asked: &[&Asked<'_>]) -> Vec<Told> {
+    let targets: Vec<Target> = asked.iter().map(|asked| target(asked)).collect();
+    let mut told = match file(sources, object) {
+        Some(file) => {
+            let with_copies = object == VMLINUX && targets.iter().any(|target| target.with_copies);
+            lines::tell(&file, &targets, &if with_copies { init_memory(&file) } else { 0..0 })
+        }
+        None => Vec::new(),
+    };
+    told.resize_with(asked.len(), Told::default);
+    let open: Vec<(usize, &str)> = (asked.iter().zip(&told).enumerate())
+        .filter(|(_, (asked, told))| told.declaration.is_none() && asked.known.total <= 1)
+        .filter_map(|(index, (asked, _))| {
+            Some((index, asked.known.definition.as_ref()?.name.as_slice(), asked))
+        })
+        .filter_map(|(index, name, _)| Some((index, std::str::from_utf8(name).ok()?)))
+        .collect();
+    let names: Vec<&str> = open.iter().map(|(_, name)| *name).collect();
+    for ((index, _), declaration) in open.iter().zip(in_btf(sources, object, &names)) {
+        if let Some(told) = told.get_mut(*index) {
+            told.declaration = declaration;
+        }
+    }
+    told
+}
+
+/// The file with the debugging information of an object.
+fn file(sources: &Sources, object: &str) -> Option<PathBuf> {
+    if object == VMLINUX {
+        return sources.objects.vmlinux.as_ref().and_then(Vmlinux::image).map(Path::to_path_buf);
+    }
+    sources.objects.debug_file(object).map(Path::to_path_buf).or_else(|| sources.objects.file(object))
+}
+
+fn target(asked: &Asked<'_>) -> Target {
+    let definition = asked.known.definition.as_ref();
+    let name = definition.map(|definition| definition.name.as_slice()).unwrap_or_default();
+    // The linker's name for what another source file uses of a local one.
+    let end = memchr::memmem::find(name, b".llvm.").unwrap_or(name.len());
+    Target {
+        name: name.get(..end).unwrap_or_default().to_vec(),
+        section: definition.and_then(|definition| definition.section.clone()),
+        value: definition.map_or(u64::MAX, |definition| definition.value),
+        with_copies: asked.with_copies,
+    }
+}
+
+/// The memory that is freed when vmlinux has come up.
+fn init_memory(vmlinux: &Path) -> Range<u64> {
+    let ends: [&[u8]; 2] = [b"__init_begin", b"__init_end"];
+    let found = definitions::find(vmlinux, |name| ends.contains(&name)).map(|found| found.definitions);
+    let found: Vec<Definition> = found.unwrap_or_default();
+    let value = |name: &[u8]| found.iter().find(|d| d.name == name).map_or(0, |d| d.value);
+    value(b"__init_begin")..value(b"__init_end")
+}
+
+/// The functions of an object, as BTF has them: it tells them by their names alone.
+fn in_btf(sources: &Sources, object: &str, names: &[&str]) -> Vec<Option<Declaration>> {
+    let section = |file: &Path| memory::section(file, ".BTF").ok().flatten();
+    let find = || {
+        if names.is_empty() {
+            return None;
+        }
+        let base = sources.btf.as_deref().and_then(section)?;
+        let module = match object {
+            VMLINUX => None,
+            _ => Some(section(&sources.objects.file(object)?)?),
+        };
+        btf::prototypes(&base, module.as_deref(), names).ok()
+    };
+    let found = find().unwrap_or_default();
+    found.into_iter().map(|prototype| prototype.map(Declaration::Function)).collect()
+}
