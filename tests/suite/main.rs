@@ -21,7 +21,6 @@
 //! - [`snippet`]: Makefile.snippet; [`skeleton`]: `klpbuild new`
 //! - [`verify`]: what `klpbuild verify` finds in livepatches that are broken on purpose
 //! - [`modpost`]: exceptions for livepatches where modpost comes after vmlinux
-//! - [`versions`]: what CONFIG_MODVERSIONS leaves in livepatches
 //! - [`record`]: what it was converted for; [`versions`]: what CONFIG_MODVERSIONS leaves in it
 //! - [`mutations`]: damaged livepatches, objects and lists
 //! - [`installed`]: kernels that someone else built

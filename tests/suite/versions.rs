@@ -65,6 +65,21 @@ fn converted_symbols_leave_no_versions() {
     }
 }
 
+/// modpost cut the name, and found what a module exports by it: the livepatch depends on that module for nothing.
+#[test]
+fn what_modpost_mistook_a_symbol_for_is_no_dependency() {
+    let depends = |code: &str| {
+        let rest = ".section .modinfo, \"a\"\n.asciz \"depends=provider,target-mod\"";
+        let tree = ObjTree::with_code(X86_64, &Code { patched: code, rest, ..Code::default() });
+        tree.add_to_vmlinux("function target_export.7\nendfunc target_export.7");
+        tree.convert(&["in.ko", "--keep-module-exports"]).ok();
+        let image = Image::read(&tree.path("in.ko")).unwrap();
+        String::from_utf8_lossy(image.modinfo_value("depends").unwrap()).into_owned()
+    };
+    assert_eq!(depends("call_to target_export.7"), "provider");
+    assert_eq!(depends("call_to target_export.7\ncall_to target_export"), "provider,target-mod");
+}
+
 #[test]
 fn versions_that_are_left_are_found() {
     let tree = livepatch();
