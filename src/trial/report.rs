@@ -158,7 +158,7 @@ impl<'a> Report<'a> {
         match verdict {
             Verdict::Ok if self.alarm => self.fail("the kernel gave a warning"),
             Verdict::Failed => {
-                let reason = refusal::reason(&self.lines, self.module());
+                let reason = self.module().and_then(|module| refusal::reason(&self.lines, module));
                 let reason = reason.map(|reason| format!("{why}: {reason}"));
                 self.fail(reason.as_deref().unwrap_or(why));
             }
