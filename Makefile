@@ -2,6 +2,7 @@
 # make demo [KDIR=/path]  builds klpbuild, runs it on a kernel, and boots that with a livepatch
 # make test               unit tests, miniature trees, and Debian's 6.12 kernel
 # make test-kernels       likewise with Debian's 6.1, KLPBUILD_TEST_KERNEL=/path, and the 6.12 that Debian built (1.2 GB)
+# make test-configs       6.12 as distributions configure it (signed and compressed modules)
 # make fuzz               each fuzz target for a minute (FUZZ_SECONDS=60), or FUZZ_TARGETS="convert btf" only
 # make bench              ratios against named rivals
 # make install            PREFIX=/usr/local DESTDIR=
@@ -26,7 +27,8 @@ build:
 .PHONY: deps deps-bench
 deps:
 	@[ '$(DEPS)' = no ] || tests/packages build kernel $(if $(KDIR),,boot) \
-		$(if $(filter test test-kernels,$(MAKECMDGOALS)),test) $(if $(filter test-kernels,$(MAKECMDGOALS)),distribution)
+		$(if $(filter test test-kernels,$(MAKECMDGOALS)),test) $(if $(filter test-kernels,$(MAKECMDGOALS)),distribution) \
+		$(if $(filter test-configs,$(MAKECMDGOALS)),configs)
 deps-bench:
 	@[ '$(DEPS)' = no ] || tests/packages build kernel bench
 
@@ -55,7 +57,12 @@ test: deps $(KERNELS)/linux-source-6.12/Makefile
 test-kernels: deps $(KERNELS)/linux-source-6.12/Makefile $(KERNELS)/linux-source-6.1/Makefile
 	$(CARGO) test --locked
 	KLPBUILD_TEST_TREES='$(KERNELS)/linux-source-6.12 $(KERNELS)/linux-source-6.1 $(KLPBUILD_TEST_KERNEL)' \
-		$(CARGO) test --locked --release --test kernels -- --ignored --nocapture
+		$(CARGO) test --locked --release --test kernels -- --ignored --nocapture --skip _configuration
+
+.PHONY: test-configs
+test-configs: deps $(KERNELS)/linux-source-6.12/Makefile
+	KLPBUILD_TEST_TREES='$(KERNELS)/linux-source-6.12' $(CARGO) test --locked --release --test kernels -- \
+		--ignored --nocapture --test-threads=1 _configuration
 
 .PHONY: deps-fuzz
 deps-fuzz:

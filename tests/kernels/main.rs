@@ -13,6 +13,7 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod configs;
 mod distribution;
 mod external;
 mod kallsyms;
@@ -22,7 +23,7 @@ mod patches;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kernel::{ALWAYS, Kernel, ran};
@@ -140,14 +141,24 @@ fn check(source: &Path) {
 #[test]
 #[ignore = "builds a whole kernel: run by `make test-kernels`"]
 fn patched_source_tree() {
-    let trees = std::env::var("KLPBUILD_TEST_TREES").expect("KLPBUILD_TEST_TREES names kernel source trees");
-    patches::check_in_tree(Path::new(trees.split_whitespace().next().expect("there is one")));
+    patches::check_in_tree(&first_tree());
 }
 
 #[test]
 #[ignore = "needs Debian's kernel with its debug symbols: run by `make test-kernels`"]
 fn distribution_kernel() {
     distribution::check();
+}
+
+#[test]
+#[ignore = "builds a whole kernel: run by `make test-configs`"]
+fn signed_configuration() {
+    configs::signed(&first_tree());
+}
+
+fn first_tree() -> PathBuf {
+    let trees = std::env::var("KLPBUILD_TEST_TREES").expect("KLPBUILD_TEST_TREES names kernel source trees");
+    PathBuf::from(trees.split_whitespace().next().expect("there is one"))
 }
 
 #[test]
