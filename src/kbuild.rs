@@ -30,8 +30,9 @@ pub enum Line<'a> {
     Text,
 }
 
-static STEP: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"^  ([A-Z][A-Z0-9_.+-]*(?: \[[A-Z]\]| [A-Z])?) +(\S[ -~]*)$").ok());
+static STEP: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"^  ([A-Z][A-Z0-9_.+-]*(?: \[[A-Z]\]| [A-Z])?) +(\S[^\x00-\x1F\x7F]*)$").ok()
+});
 static FAILED: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"^\S*make(?:\[\d+\])?: \*\*\* \[(?:[^\]]*?:\d+: )?([^\]]+)\] (.+)$").ok());
 static STOPPED: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -96,6 +97,9 @@ mod tests {
             step("VDSO2C", "arch/x86/entry/vdso/vdso-image-64.c")
         );
         assert_eq!(classify(b"  KLP     Symbols.list"), step("KLP", "Symbols.list"));
+        let path = "/home/ren\u{e9}/\u{6a21}\u{584a}/lp.o";
+        assert_eq!(classify(format!("  CC [M]  {path}").as_bytes()), step("CC [M]", path));
+        assert_eq!(classify(b"  CC      a\x1b[m.o"), Line::Text);
     }
 
     #[test]
