@@ -3,7 +3,7 @@
 //!
 //! Which series fits a tree is told by trying it, in memory; what is written is all of it or nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,8 @@ pub const ALL: [Series; 5] = [
     series!("up-to-5.2", "up to 5.2", ModverDir),
 ];
 
+const UNREADABLE: &str = "a patch of klpbuild's own cannot be read";
+
 /// What lies at a path of a tree: its content, or nothing.
 type Content = Option<String>;
 
@@ -83,6 +85,13 @@ enum State {
     Fits(Change),
     /// It is applied, and can be reverted.
     Applied(Change),
+    /// A klpbuild that was killed has left some files as they are with it, others as they are without.
+    Half {
+        /// What is missing of it.
+        forth: Change,
+        /// What there is of it.
+        back: Change,
+    },
     /// Neither, for this reason.
     Neither(String),
 }
@@ -90,25 +99,66 @@ enum State {
 impl Series {
     /// Tries the series on the tree.
     fn state(&self, tree: &Path) -> Result<State> {
-        let why = match self.change(tree, false)? {
+        let why = match self.change(tree, false, None)? {
             Ok(change) => return Ok(State::Fits(change)),
             Err(why) => why,
         };
-        Ok(match self.change(tree, true)? {
-            Ok(change) => State::Applied(change),
-            Err(_) => State::Neither(why),
-        })
+        if let Ok(change) = self.change(tree, true, None)? {
+            return Ok(State::Applied(change));
+        }
+        Ok(self.half(tree)?.unwrap_or(State::Neither(why)))
     }
 
-    /// What applying the series, or taking it back, would change; or which patch does not fit.
-    fn change(&self, tree: &Path, back: bool) -> Result<std::result::Result<Change, String>> {
+    /// The state of a tree where each file is as it is either with the series or without.
+    fn half(&self, tree: &Path) -> Result<Option<State>> {
+        let mut sides = [Change { files: BTreeMap::new() }, Change { files: BTreeMap::new() }];
+        for path in self.paths()? {
+            // What has the lines already is not to get them twice.
+            let mut found = false;
+            for (side, back) in sides.iter_mut().rev().zip([true, false]) {
+                if !found && let Ok(change) = self.change(tree, back, Some(&path))? {
+                    side.files.extend(change.files);
+                    found = true;
+                }
+            }
+            if !found {
+                return Ok(None);
+            }
+        }
+        let [forth, back] = sides;
+        Ok(Some(State::Half { forth, back }))
+    }
+
+    /// The files that the series changes.
+    fn paths(&self) -> Result<BTreeSet<PathBuf>> {
+        let mut paths = BTreeSet::new();
+        for (_, text) in &self.patches {
+            for file in PatchSet::parse(text, ParseOptions::gitdiff()) {
+                let file = file.context(UNREADABLE)?;
+                if let FileOperation::Create(name) | FileOperation::Modify { modified: name, .. } =
+                    file.operation().strip_prefix(1)
+                {
+                    paths.insert(PathBuf::from(name.as_ref()));
+                }
+            }
+        }
+        Ok(paths)
+    }
+
+    /// What applying the series, or taking it back, would change (in `only` one file); or which patch does not fit.
+    fn change(
+        &self,
+        tree: &Path,
+        back: bool,
+        only: Option<&Path>,
+    ) -> Result<std::result::Result<Change, String>> {
         let mut change = Change { files: BTreeMap::new() };
         let mut patches: Vec<&(&str, &str)> = self.patches.iter().collect();
         if back {
             patches.reverse();
         }
         for (name, text) in patches {
-            if let Err(why) = change.add(tree, text, back)? {
+            if let Err(why) = change.add(tree, text, back, only)? {
                 return Ok(Err(format!("{name}: {why}")));
             }
         }
@@ -118,9 +168,15 @@ impl Series {
 
 impl Change {
     /// Adds what one patch does, but for files that a tree can do without.
-    fn add(&mut self, tree: &Path, text: &str, back: bool) -> Result<std::result::Result<(), String>> {
+    fn add(
+        &mut self,
+        tree: &Path,
+        text: &str,
+        back: bool,
+        only: Option<&Path>,
+    ) -> Result<std::result::Result<(), String>> {
         for file in PatchSet::parse(text, ParseOptions::gitdiff()) {
-            let file = file.context("a patch of klpbuild's own cannot be read")?;
+            let file = file.context(UNREADABLE)?;
             let operation = file.operation().strip_prefix(1);
             let (name, creates) = match &operation {
                 FileOperation::Create(name) => (name.as_ref(), true),
@@ -129,6 +185,9 @@ impl Change {
             };
             let PatchKind::Text(patch) = file.patch() else { bail!("a patch of klpbuild's own is no text") };
             let path = PathBuf::from(name);
+            if only.is_some_and(|only| only != path) {
+                continue;
+            }
             let (_, now) = match self.files.get(&path) {
                 Some(state) => state.clone(),
                 None => {
@@ -253,6 +312,7 @@ fn list(tree: Option<&Path>) -> Result<Exit> {
         let state = match tree.map(|tree| series.state(tree)).transpose()? {
             Some(State::Fits(_)) => "  fits this tree",
             Some(State::Applied(_)) => "  applied to this tree",
+            Some(State::Half { .. }) => "  half applied to this tree",
             Some(State::Neither(_)) | None => "",
         };
         let line = format!("{:10}  {:14}  {}{state}", series.name, series.range, count(series));
@@ -271,12 +331,17 @@ fn count(series: &Series) -> String {
 /// There is none: why, for each.
 fn chosen(tree: &Path) -> Result<(&'static Series, State)> {
     let mut reasons = Vec::new();
+    let mut half = None;
     let era = Kbuild::detect(tree)?.era;
     for series in ALL.iter().filter(|series| series.era == era) {
         match series.state(tree)? {
             State::Neither(why) => reasons.push(format!("{}: {why}", series.name)),
+            state @ State::Half { .. } => half = half.or(Some((series, state))),
             state => return Ok((series, state)),
         }
+    }
+    if let Some(half) = half {
+        return Ok(half);
     }
     bail!(
         "no series fits {}: it may carry a part of one already, or its makefiles are unlike any known ones\n{}",
@@ -316,6 +381,14 @@ fn check(tree: &Path, quiet: bool) -> Result<Exit> {
         let what = match state {
             State::Fits(change) => format!("fits; it changes {}", change.paths().join(", ")),
             State::Applied(_) => "is applied".to_owned(),
+            State::Half { forth, back } => bail!(
+                "{} is half applied to {}: {} have it, and {} do not; `klpbuild patches apply` goes on with it, and \
+                 `klpbuild patches revert` takes it back",
+                series.name,
+                tree.display(),
+                back.paths().join(", "),
+                forth.paths().join(", ")
+            ),
             State::Neither(why) => why,
         };
         terminal::out(format!("klpbuild: {} ({}) {what}\n", series.name, series.range));
@@ -327,11 +400,11 @@ fn check(tree: &Path, quiet: bool) -> Result<Exit> {
 fn change(options: &Options, tree: &Path, back: bool) -> Result<Exit> {
     let (series, state) = chosen(tree)?;
     let change = match (state, back) {
-        (State::Fits(change), false) => {
+        (State::Fits(change) | State::Half { forth: change, .. }, false) => {
             check_clean(tree, &change)?;
             change
         }
-        (State::Applied(change), true) => change,
+        (State::Applied(change) | State::Half { back: change, .. }, true) => change,
         (State::Applied(_), false) => bail!("{} is applied to {} already", series.name, tree.display()),
         _ => bail!("no series is applied to {}", tree.display()),
     };

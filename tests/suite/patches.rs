@@ -120,6 +120,39 @@ fn the_series_that_fits_is_applied_and_taken_back() {
     }
 }
 
+/// A klpbuild that is killed while it changes the tree leaves each file as it was or as it is to be, whichever of them.
+#[test]
+fn what_a_killed_klpbuild_has_begun_is_gone_on_with_or_taken_back() {
+    for (series, _) in SERIES {
+        let space = source(series);
+        let before = space.files("src", "");
+        patches(&space, &["apply"]).ok();
+        let after = space.files("src", "");
+        let changed: Vec<&String> =
+            after.keys().filter(|name| before.get(*name) != after.get(*name)).collect();
+        assert!(changed.len() > 5, "{changed:?}");
+        let put = |files: &BTreeMap<String, Vec<u8>>, name: &str| match files.get(name) {
+            Some(text) => fs::write(space.path("src").join(name), text).unwrap(),
+            None => drop(fs::remove_file(space.path("src").join(name))),
+        };
+        for count in 1..changed.len() {
+            for (command, wanted) in [("apply", &after), ("revert", &before)] {
+                for (index, name) in changed.iter().enumerate() {
+                    put(if index < count { &after } else { &before }, name);
+                }
+                let check = patches(&space, &["check"]).ends(1);
+                let words = format!("half applied to {}: {} have it, and ", space.path("src").display(), {
+                    changed[..count].iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+                });
+                let check = check.says(&[&words, "`klpbuild patches apply` goes on with it"]);
+                assert!(check.stderr.contains(changed[count]), "{}", check.stderr);
+                patches(&space, &[command]).ok();
+                assert!(space.files("src", "") == *wanted, "{series}: {command} after {count} files");
+            }
+        }
+    }
+}
+
 /// Newer kernels have no Documentation/dontdiff: then that patch is not needed.
 #[test]
 fn a_file_that_newer_kernels_lack_is_no_obstacle() {
