@@ -370,6 +370,9 @@ pub struct NewArgs {
     /// Which of several functions of that name there, from 1 (klpbuild lookup tells)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub sympos: Option<u64>,
+    /// Also write a dkms.conf, with which DKMS builds and installs the livepatch for this kernel
+    #[arg(long)]
+    pub dkms: bool,
     /// What symbols are looked up in.
     #[command(flatten)]
     pub sources: SourceArgs,

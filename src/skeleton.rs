@@ -65,6 +65,9 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
     if target.needs_annotation {
         files.push(("klp_relocs.h".to_owned(), header::TEXT.to_owned()));
     }
+    if arguments.dkms {
+        files.push(("dkms.conf".to_owned(), text::dkms(&name, target.release.as_deref())));
+    }
     if !options.dry_run {
         write(&directory, &files)?;
     }

@@ -26,6 +26,22 @@ pub fn makefile(name: &str, kdir: Option<&Path>, flags: &str) -> String {
     )
 }
 
+/// dkms.conf, for the kernel of this `release` alone: elsewhere the function may be another one. DKMS signs and
+/// compresses what klpbuild has converted, and must not strip it.
+pub fn dkms(name: &str, release: Option<&str>) -> String {
+    let escaped = |release: &str| release.replace('.', "\\.").replace('+', "\\+");
+    let exclusive = match release {
+        Some(release) => format!("BUILD_EXCLUSIVE_KERNEL=\"^{}$\"\n", escaped(release)),
+        None => "# FILL IN: the release of the kernel that this is for, as a regular expression.\nBUILD_EXCLUSIVE_KERNEL=\"^$\"\n"
+            .to_owned(),
+    };
+    format!(
+        "PACKAGE_NAME=\"{name}\"\nPACKAGE_VERSION=\"1.0\"\nBUILT_MODULE_NAME[0]=\"{name}\"\n\
+         DEST_MODULE_LOCATION[0]=\"/updates/dkms\"\nMAKE[0]=\"make KDIR=$kernel_source_dir\"\n\
+         CLEAN=\"make clean KDIR=$kernel_source_dir\"\nSTRIP[0]=\"no\"\n{exclusive}AUTOINSTALL=\"yes\"\n"
+    )
+}
+
 /// The C file.
 pub fn source(name: &str, target: &Target) -> String {
     let object = if target.object == VMLINUX {

@@ -201,10 +201,50 @@ pub(crate) fn check() {
         );
     }
 
+    step("DKMS builds, signs and packs a skeleton's livepatch");
+    dkms(&root, &release, environment);
+
     step("the README's five minutes");
     readme(&root, &release, environment);
     klpbuild(&root, &["klpclean", "--cache"]).ok();
     assert!(!cache.join("klpbuild").exists());
+}
+
+/// Has the dkms package build a livepatch, in trees of its own, for the kernel with this release.
+fn dkms(root: &Path, release: &str, environment: &[(&str, &Path)]) {
+    let name = "lp-dkms";
+    run(root, KLPBUILD, &["new", name, "--function", "cmdline_proc_show", "--dkms"], environment).ok();
+    // The skeleton has no symbol to be converted but with one that is not exported.
+    let source = root.join(name).join("lp-dkms.c");
+    let text = fs::read_to_string(&source).unwrap();
+    let body =
+        "extern char *saved_command_line;\nchar *lp_dkms_line(void)\n{\n\treturn saved_command_line;\n}\n";
+    fs::write(
+        &source,
+        text.replace("\nstatic struct klp_func ", &format!("\n{body}\nstatic struct klp_func ")),
+    )
+    .unwrap();
+    let [sources, tree] = ["dkms-source", "dkms-tree"].map(|name| root.join(name));
+    fs::create_dir_all(&tree).unwrap();
+    fs::create_dir_all(&sources).unwrap();
+    run(root, "cp", &["-r", name, sources.join("lp-dkms-1.0").to_str().unwrap()], &[]).ok();
+    let places = ["--dkmstree", tree.to_str().unwrap(), "--sourcetree", sources.to_str().unwrap()];
+    let program = PathBuf::from(KLPBUILD);
+    let cache = root.join("cache");
+    let environment: &[(&str, &Path)] = &[("KLPBUILD", &program), ("XDG_CACHE_HOME", &cache)];
+    run(root, "dkms", &[&["add", "lp-dkms/1.0"][..], &places].concat(), environment).ok();
+    run(root, "dkms", &[&["build", "lp-dkms/1.0", "-k", release][..], &places].concat(), environment).ok();
+    let found =
+        run(&tree, "find", &["-L", ".", "-name", "lp-dkms.ko*", "-path", "*/module/*"], &[]).ok().stdout;
+    let module = tree.join(found.lines().next().expect("dkms has built nothing"));
+    let module = module.to_str().unwrap();
+    let verified = run(
+        root,
+        KLPBUILD,
+        &["verify", module, "--objtree", &format!("/lib/modules/{release}/build")],
+        environment,
+    );
+    assert!(verified.ok().stdout.contains(" correct (1 livepatch relocation; 1 function; "), "{module}");
 }
 
 /// Runs the commands of the README's section in its order, and puts its C into the file that it speaks of.

@@ -48,6 +48,22 @@ fn a_function_of_vmlinux_is_declared_as_it_is() {
 }
 
 #[test]
+fn dkms_builds_it_for_this_kernel_alone() {
+    let space = space();
+    fs::write(space.path("obj/include/config/kernel.release"), "9.0-mini\n").unwrap();
+    let ran = new(&space, &["lp-dkms", "--function", "typed", "--dkms"]).ok();
+    assert!(ran.stdout.contains("Makefile.snippet, dkms.conf\n"), "{}", ran.stdout);
+    assert!(!space.path("ext/lp-plain/dkms.conf").exists());
+    // As dkms reads it.
+    let script = ". ../ext/lp-dkms/dkms.conf; kernel_source_dir=/k; echo \"$PACKAGE_NAME|${BUILT_MODULE_NAME[0]}|${STRIP[0]}|\
+                  ${MAKE[0]}\"; [[ 9.0-mini =~ $BUILD_EXCLUSIVE_KERNEL ]] && ! [[ 9.0-mini2 =~ $BUILD_EXCLUSIVE_KERNEL ]]";
+    let mut bash = space.command("bash");
+    let read =
+        Ran::of(bash.env("kernel_source_dir", "/k").args(["-c", script]).output().unwrap()).ok().stdout;
+    assert_eq!(read, "lp-dkms|lp-dkms|no|make KDIR=/k\n");
+}
+
+#[test]
 fn what_cannot_be_declared_is_marked() {
     let space = space();
     new(&space, &["lp-untyped", "--function", "untyped"]).ok().says(&[

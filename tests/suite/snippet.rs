@@ -63,6 +63,12 @@ fn plain_make_builds_external_modules() {
         assert!(!space.path("ext/Symbols.list").exists() && space.path("ext/lp-ext.ko").exists(), "{tree}");
         cleaned(&["clean"]);
 
+        // As DKMS calls make.
+        let kdir = format!("KDIR={}", space.path("obj").display());
+        make(&space, "ext", &["-j2", "KERNELRELEASE=9.0-mini", &kdir]).ok();
+        assert!(is_converted(&space), "{tree}");
+        cleaned(&["KERNELRELEASE=9.0-mini", "clean", &kdir]);
+
         let flags = make(&space, "ext", &["KLPBUILD_FLAGS=--no-convert"]).ok();
         assert!(!is_converted(&space), "{tree}: {}", flags.stdout);
     }
