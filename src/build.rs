@@ -1,9 +1,16 @@
 //! `klpbuild modules`: compile, map, modpost.
+//!
+//! - [`after`]: what comes after that: single files, packages, installation
+
+pub mod after;
+
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::convert;
+use crate::elf::image::Image;
 use crate::exit::Exit;
 use crate::external::context::Context;
 use crate::hook::{self, Report};
@@ -33,6 +40,9 @@ pub fn modules(plan: &Plan) -> Result<Exit> {
     if plan.dry_run {
         return dry_run(plan);
     }
+    if let Ok(Main::Mapped(kbuild)) = decide(plan) {
+        after::check(plan, &kbuild)?;
+    }
     let _lock = plan.state.lock()?;
     // Reading an installed kernel's symbols takes a while, and can be stopped at any time: not yet under a session.
     let external = match (&plan.external, decide(plan)) {
@@ -56,8 +66,8 @@ pub fn modules(plan: &Plan) -> Result<Exit> {
     if exit != Exit::Done {
         return Ok(exit);
     }
-    for goals in after(plan) {
-        let exit = run(&mut session, &plan.make(&goals))?;
+    for command in follow(plan)? {
+        let exit = run(&mut session, &command)?;
         if exit != Exit::Done {
             return Ok(exit);
         }
@@ -70,12 +80,12 @@ fn before(plan: &Plan) -> impl Iterator<Item = Vec<String>> {
     [Kind::Clean, Kind::Config].map(|kind| plan.goals_of(kind)).into_iter().filter(|goals| !goals.is_empty())
 }
 
-/// Goals of make runs that have to come after the main one.
-fn after(plan: &Plan) -> impl Iterator<Item = Vec<String>> {
-    [Kind::Single, Kind::Install]
-        .map(|kind| plan.goals_of(kind))
-        .into_iter()
-        .filter(|goals| !goals.is_empty())
+/// The makes that have to come after the main one.
+fn follow(plan: &Plan) -> Result<Vec<Program>> {
+    match decide(plan)? {
+        Main::Plain => after::makes(plan, None, 0),
+        Main::Mapped(kbuild) => after::makes(plan, Some(&kbuild), plan.state.livepatches()?.len()),
+    }
 }
 
 /// The goals of the main run. `modules` comes first: the fragment relies on it.
@@ -305,6 +315,9 @@ fn phases(plan: &Plan, kbuild: &Kbuild, compile: &[&str]) -> (Program, Option<Pr
 /// Says how the main run ended.
 fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<Report>) -> Result<Exit> {
     session.sum_up(outcome);
+    if outcome.exit != Exit::Done && !plan.conversion.is_off {
+        remove_unconverted(plan, outcome.run.time)?;
+    }
     match outcome.exit {
         Exit::Done => {}
         Exit::Make(_) if report.is_some_and(|report| report.failed) => return Ok(Exit::Problem),
@@ -349,20 +362,30 @@ fn is_patched(plan: &Plan) -> Result<bool> {
     Ok(plan.external.is_none() && Kbuild::detect(&plan.tree.srctree)?.method == Method::Patched)
 }
 
+/// Removes livepatches that a make which has failed, or was stopped, has linked in its last `time`: the step that
+/// converts them has not come, and make and `modules_install` would take them for done.
+fn remove_unconverted(plan: &Plan, time: Duration) -> Result<()> {
+    let root = plan.external.as_ref().map_or(&plan.tree.objtree, |external| &external.output);
+    // Time stamps may be coarse.
+    let begin = SystemTime::now().checked_sub(time + Duration::from_secs(2));
+    for module in plan.state.livepatches()? {
+        let path = root.join(module);
+        let is_new = fs::metadata(&path).and_then(|meta| meta.modified()).is_ok_and(|at| Some(at) >= begin);
+        if is_new && Image::read(&path).map_or(true, |image| !convert::is_converted(&image)) {
+            fs::remove_file(&path).context("cannot remove a livepatch that is not converted")?;
+        }
+    }
+    Ok(())
+}
+
 /// Converts the livepatches that the map step found.
 fn convert(plan: &Plan) -> Result<Exit> {
     let root = plan.external.as_ref().map_or(&plan.tree.objtree, |external| &external.output);
-    let list = fs::read_to_string(root.join("modules.livepatch"))?;
     // With goals of its own, make may not have come to link all of them.
-    let built = |module: &&str| root.join(module).is_file();
-    let modules: Vec<String> = list.lines().filter(built).map(str::to_owned).collect();
-    if !modules.is_empty() && plan.variable("INSTALL_MOD_STRIP").is_some_and(|value| !value.is_empty()) {
-        terminal::say(
-            "INSTALL_MOD_STRIP strips livepatches as well, and may spoil them: install them unstripped",
-        );
-    }
+    let modules = plan.state.livepatches()?;
+    let modules: Vec<String> = modules.into_iter().filter(|module| root.join(module).is_file()).collect();
     let mut watch = Watch::begin()?;
-    // Each is converted or as it was: a signal waits until all are.
+    // Each is converted or removed: a signal waits until all are.
     let origin = match (&plan.external, plan.state.context()?) {
         (Some(_), Some(context)) => Origin::of_external(&context, plan.quiet)?,
         _ => Origin::of_tree(root)?,
@@ -379,7 +402,7 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     }
 }
 
-pub(crate) fn clock(time: std::time::Duration) -> String {
+pub(crate) fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     if seconds < 60 {
         format!("{:.1} s", time.as_secs_f64())
@@ -398,6 +421,13 @@ fn dry_run(plan: &Plan) -> Result<Exit> {
         // What the configuration will be is not known before that goal has run.
         false => Main::Mapped(Kbuild::detect(&plan.tree.srctree)?),
     };
+    let following = match &main {
+        Main::Plain => after::makes(plan, None, 0)?,
+        Main::Mapped(kbuild) => {
+            after::check(plan, kbuild)?;
+            after::makes(plan, Some(kbuild), plan.state.livepatches()?.len())?
+        }
+    };
     match main {
         Main::Plain => commands.push(plan.make(&goals)),
         Main::Mapped(kbuild) => match &kbuild.method {
@@ -413,7 +443,7 @@ fn dry_run(plan: &Plan) -> Result<Exit> {
             }
         },
     }
-    commands.extend(after(plan).map(|goals| plan.make(&goals)));
+    commands.extend(following);
     for command in commands {
         terminal::out(format!("{command}\n"));
     }

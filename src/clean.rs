@@ -29,6 +29,7 @@ pub fn clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
     if outcome.exit == Exit::Done {
         drop(session);
         plan.state.remove()?;
+        say_foreign(&plan.state);
     }
     Ok(outcome.exit)
 }
@@ -56,7 +57,15 @@ fn remove(state: &State, dry_run: bool) -> Result<Exit> {
         let _lock = state.lock()?;
         state.remove()?;
     }
+    say_foreign(state);
     Ok(Exit::Done)
+}
+
+/// Names a directory that has the name of klpbuild's own and is left alone.
+fn say_foreign(state: &State) {
+    if let Some(directory) = state.foreign() {
+        terminal::say(format_args!("{} was not made by klpbuild, and is left alone", directory.display()));
+    }
 }
 
 /// Empties the cache of installed kernels' symbols.

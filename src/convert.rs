@@ -177,10 +177,14 @@ fn listed(options: &Options, arguments: &ConvertArgs, start: &Path) -> Result<Ex
         return Ok(Exit::Done);
     }
     let keep = arguments.keep_module_exports || above.is_some_and(|context| context.keep_module_exports);
-    let list = fs::read_to_string(objtree.join("modules.livepatch"))
-        .context("there is no list of livepatches: make it first (klpbuild symbols)")?;
+    let state = State::at(&objtree);
+    ensure!(
+        objtree.join("modules.livepatch").is_file(),
+        "there is no list of livepatches in {}: make it first (klpbuild symbols)",
+        objtree.display()
+    );
     let modules: Vec<String> =
-        list.lines().filter(|ko| objtree.join(ko).is_file()).map(str::to_owned).collect();
+        state.livepatches()?.into_iter().filter(|ko| objtree.join(ko).is_file()).collect();
     if options.dry_run {
         modules.iter().for_each(|module| terminal::out(format!("{module}\n")));
         return Ok(Exit::Done);
@@ -252,7 +256,8 @@ fn cannot(path: &Path) -> String {
 /// of `.ko` files relative to `root`.
 ///
 /// # Errors
-/// Some cannot be converted: the message has the reasons for each. They are as they were.
+/// Some cannot be converted: the message has the reasons for each. They are removed, for make would take them for done,
+/// and links them again when they are gone.
 pub fn convert_tree(
     root: &Path,
     modules: &[String],
@@ -301,7 +306,15 @@ pub fn convert_tree(
                     notes.iter().for_each(|note| terminal::say(format_args!("{module}: {note}")));
                 }
             }
-            Err(error) => failures.push(format!("cannot convert {module}: {error:#}")),
+            Err(error) => {
+                failures.push(format!("cannot convert {module}: {error:#}"));
+                match fs::remove_file(root.join(module)) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        failures.push(format!("{error}: remove it, for it is not converted"));
+                    }
+                    _ => {}
+                }
+            }
         }
     }
     if !failures.is_empty() {

@@ -8,7 +8,7 @@ pub mod map;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::symbols::modules::{self, ListKind, Module};
@@ -61,19 +61,5 @@ impl External {
         let makefile = fs_err::read(directory.join("Makefile")).unwrap_or_default();
         let makefile = String::from_utf8_lossy(&makefile);
         directory.join("Kbuild").is_file() || WORDS.iter().any(|word| makefile.contains(word))
-    }
-
-    /// make takes blanks for the end of a name, and kbuild refuses `%` and `:`.
-    ///
-    /// # Errors
-    /// The path has such a character.
-    pub fn check_path(path: &Path) -> Result<()> {
-        let text = path.to_string_lossy();
-        ensure!(
-            path.to_str().is_some() && !text.contains([' ', '\t', ':', '\'', '"', '$', '#', '%']),
-            "{text}: make cannot build external modules in a directory with such a name; rename it (no blanks, colons \
-             or quotes)"
-        );
-        Ok(())
     }
 }

@@ -7,14 +7,38 @@
 #   KLPBUILD_FINAL not empty if the first make is the one that builds (no O=)
 #   KLPBUILD_STATE klpbuild's directory
 #   KLPBUILD_COMPILED for external modules: the target that has them compiled
+#   KLPBUILD_PACKAGE not empty if the goal makes a package
 
 # The top Makefile calls itself for O=: only the last call builds.
-ifneq ($(sub_make_done)$(KBUILD_SRC)$(KLPBUILD_FINAL),)
+klpbuild-acts := $(sub_make_done)$(KBUILD_SRC)$(KLPBUILD_FINAL)
+
+ifneq ($(KLPBUILD_PACKAGE),)
+# Package goals start makes from recipes: of other makefiles (scripts/Makefile.package, debian/rules), which only
+# hand this file on, and of the top Makefile, which build the kernel once more and install it.
+klpbuild-makefiles := $(MAKEFILES)
+klpbuild-file := $(shell tr '\0' '\n' < /proc/$$PPID/cmdline | \
+	sed -n -e '/^-f$$/{n;p;}' -e 's/^-f\(..*\)/\1/p' -e 's/^--\(make\)*file=//p')
+ifneq ($(filter-out Makefile %/Makefile,$(klpbuild-file)),)
+klpbuild-acts :=
+endif
+endif
+
+ifneq ($(klpbuild-acts),)
 
 # Thousands of sub-makes need not read this.
 MAKEFILES := $(filter-out %/.klpbuild/hook.mk,$(MAKEFILES))
 ifeq ($(strip $(MAKEFILES)),)
 unexport MAKEFILES
+endif
+
+ifneq ($(KLPBUILD_PACKAGE),)
+%pkg: export MAKEFILES = $(klpbuild-makefiles)
+
+# There a new version of the kernel is linked, hence livepatches are converted anew, before they are installed.
+.PHONY: klpbuild-convert
+all: klpbuild-begin klpbuild-convert
+klpbuild-convert: modules
+	@"$$KLPBUILD" convert --livepatches
 endif
 
 # The first prerequisite of the first goal, hence run before anything else: below vmlinux, LDFLAGS_vmlinux
@@ -46,13 +70,16 @@ klpbuild-map: vmlinux_o modules_check
 
 else
 
-# Where modpost can only be lenient as a whole, ordinary modules get a strict run of their own first.
+# Where modpost can only be lenient as a whole, ordinary modules get a strict run of their own first, and what
+# that run has to write is looked for: a makefile that runs no modpost would end well.
 .PHONY: klpbuild-strict
 modules: klpbuild-strict
 modules: private MAKE = $(klpbuild-make)
 klpbuild-strict: klpbuild-map
 	$(if $(shell cat $(KLPBUILD_STATE)/strict.args),$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.modpost \
 		KBUILD_MODPOST_NOFINAL=1 $(shell cat $(KLPBUILD_STATE)/strict.args),@:)
+	$(if $(shell cat $(KLPBUILD_STATE)/strict.args),@test -e $(KLPBUILD_STATE)/strict.symvers || { \
+		echo 'klpbuild: error: modpost did not run over the ordinary modules: this scripts/Makefile.modpost is unlike any known one' >&2; exit 1; })
 klpbuild-map: vmlinux $(if $(filter b,$(KLPBUILD_ERA)),modules.order)
 	@"$$KLPBUILD" hook
 

@@ -26,7 +26,7 @@ use crate::symbols::output::{self, Written};
 use crate::symbols::seal::Seal;
 use crate::terminal;
 use crate::tree::config::{self, Config};
-use crate::tree::era::{Kbuild, Method, Modpost};
+use crate::tree::era::{Alone, Kbuild, Method, Modpost};
 
 /// The environment variable that names the klpbuild program to the fragment.
 pub const PROGRAM: &str = "KLPBUILD";
@@ -39,6 +39,11 @@ pub const FINAL: &str = "KLPBUILD_FINAL";
 pub const STATE: &str = "KLPBUILD_STATE";
 /// The environment variable that tells the fragment, for external modules, which target has them compiled.
 pub const COMPILED: &str = "KLPBUILD_COMPILED";
+
+/// The environment variable that tells the fragment that make is at a package goal.
+pub const PACKAGE: &str = "KLPBUILD_PACKAGE";
+/// All of these but [`PROGRAM`], which users set as well.
+pub const VARIABLES: [&str; 5] = [ERA, FINAL, STATE, COMPILED, PACKAGE];
 
 /// The makefile fragment, to be read through the variable MAKEFILES.
 pub const FRAGMENT: &str = include_str!("hook.mk");
@@ -107,6 +112,12 @@ pub fn run() -> Result<()> {
     let current = std::env::current_dir().context("cannot tell the current directory")?;
     let state = State::of_directory(&current.join(directory)).context(ALONE)?;
     let context = state.context()?.context(ALONE)?;
+    ensure!(
+        context.external.is_some() || fs::canonicalize(&current)? == context.objtree,
+        "make builds the kernel anew in {}, where klpbuild was not started: a package goal that does so cannot be used with \
+         klpbuild (bindeb-pkg, binrpm-pkg, dir-pkg and tar-pkg can)",
+        current.display()
+    );
     let variables = makeflags::Inherited::from_env().assignments;
     let result = Kbuild::detect(&context.srctree).and_then(|kbuild| match &context.external {
         None => step(&context, &kbuild, &variables, &state),
@@ -363,12 +374,12 @@ fn prepare_modpost(
 ) -> Result<()> {
     let (wrapper, dump) = (State::relative(&state.wrapper()), State::relative(&state.dump()));
     let mut strict = String::new();
-    match (kbuild.modpost, &kbuild.method) {
+    match (kbuild.modpost, &kbuild.method, kbuild.alone) {
         _ if verdict.allowed.is_empty() => {}
-        (Modpost::Program | Modpost::InputPrerequisites, _) => {
+        (Modpost::Program | Modpost::InputPrerequisites, ..) => {
             write_exceptions(verdict, kbuild.modpost, state)?;
         }
-        (Modpost::InputDumps | Modpost::Command, _) => {
+        (Modpost::InputDumps | Modpost::Command, ..) => {
             let written = write_exceptions(verdict, kbuild.modpost, state)?;
             if let Some(root) = inputs.root.as_ref().filter(|_| written == Written::Changed) {
                 // modpost's output depends on the list of modules, and not on what modpost may accept.
@@ -376,10 +387,10 @@ fn prepare_modpost(
                 list.set_modified(SystemTime::now())?;
             }
         }
-        (Modpost::WarnOnly, Method::Fragment | Method::Patched) => {
-            strict = strict_arguments(map, inputs, kbuild, state)?;
+        (Modpost::WarnOnly, Method::Fragment | Method::Patched, Some(alone)) => {
+            strict = strict_arguments(map, inputs, kbuild, alone, state)?;
         }
-        (Modpost::WarnOnly, Method::Phased { .. }) => {
+        (Modpost::WarnOnly, ..) => {
             let errors = modpost::undefined_in_ordinary_modules(map, inputs)?;
             if !errors.is_empty() {
                 terminal::err(errors.join("\n") + "\n");
@@ -421,16 +432,31 @@ fn say_missing_elsewhere(verdict: &Verdict) {
     }
 }
 
-/// Arguments of scripts/Makefile.modpost for a run over the ordinary modules alone.
-fn strict_arguments(map: &Map, inputs: &Inputs, kbuild: &Kbuild, state: &State) -> Result<String> {
+/// Arguments of scripts/Makefile.modpost for a run over the ordinary modules alone. Its symbol dump goes to a file of
+/// its own, which is not there before: that it is there afterwards proves that modpost ran.
+fn strict_arguments(
+    map: &Map,
+    inputs: &Inputs,
+    kbuild: &Kbuild,
+    alone: Alone,
+    state: &State,
+) -> Result<String> {
     let is_livepatch = |stem: &str| map.livepatches.iter().any(|livepatch| livepatch.module.stem == stem);
     let ordinary = inputs.modules.iter().filter(|(module, _)| !is_livepatch(&module.stem));
     let list: String = ordinary.map(|(module, _)| module.ko() + "\n").collect();
     fs::write(state.strict_list(), list)?;
-    let list = State::relative(&state.strict_list());
-    Ok(match kbuild.era.modules() {
-        modules::ListKind::ModverDir => format!("__modpost MODLISTCMD='cat {list}'"),
+    match fs::remove_file(state.strict_dump()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let [list, dump] = [state.strict_list(), state.strict_dump()].map(|path| State::relative(&path));
+    let list = match kbuild.era.modules() {
+        modules::ListKind::ModverDir => format!("MODLISTCMD='cat {list}'"),
         modules::ListKind::ModulesOrder => format!("MODORDER={list}"),
+    };
+    Ok(match alone {
+        Alone::Goal(goal) => format!("{goal} {list} kernelsymfile={dump}"),
+        Alone::Dump => format!("{dump} {list} output-symdump={dump}"),
     })
 }
 

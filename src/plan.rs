@@ -21,7 +21,7 @@ use crate::program::Program;
 use crate::progress::View;
 use crate::state::{self, State};
 use crate::terminal::Surroundings;
-use crate::tree::era::Kbuild;
+use crate::tree::era::{Kbuild, Method};
 use crate::tree::{self, Tree, config};
 
 /// What a command that drives make works on, and how.
@@ -155,6 +155,11 @@ impl Plan {
         all.find(|(n, _)| *n == name).map(|(_, value)| value)
     }
 
+    /// The value of a variable for make, of a command line or else of the environment, if that is not empty.
+    pub fn anywhere(&self, name: &str) -> Option<String> {
+        Variables(self.variables.iter().collect()).anywhere(name)
+    }
+
     /// The goals of one kind, in the order typed.
     pub fn goals_of(&self, kind: Kind) -> Vec<String> {
         self.goals.iter().filter(|goal| Kind::of(goal) == kind).cloned().collect()
@@ -165,9 +170,18 @@ impl Plan {
         !self.make_options.is_empty()
     }
 
-    /// Whether an outer make has a jobserver that cannot be reached, for want of a `+` in its recipe.
-    pub fn jobserver_is_closed(&self) -> bool {
-        self.inherited.jobserver == Jobserver::Closed
+    /// Why an outer make's jobserver cannot be used, if so.
+    pub fn jobserver_problem(&self) -> Option<&'static str> {
+        match self.inherited.jobserver {
+            Jobserver::None | Jobserver::Usable => None,
+            Jobserver::Closed => {
+                Some("the outer make's jobserver cannot be used: begin the recipe that runs klpbuild with +")
+            }
+            Jobserver::Unknown => Some(
+                "the outer make's jobserver cannot be used: it is a named pipe (GNU make 4.4 and later), which the make in \
+                 PATH does not know; run that make with --jobserver-style=pipe, or put it first in PATH",
+            ),
+        }
     }
 
     /// A make for `goals` on this plan's trees. Messages of each target stay together (`-O`), so that what a
@@ -215,12 +229,32 @@ impl Plan {
             command.arg("KBUILD_BUILTIN=y");
         }
         command.args(goals.iter().cloned());
+        self.add_fragment(&mut command, kbuild)?;
+        Ok(command)
+    }
+
+    /// A make for `goals` that make packages of a kernel that is built: the makes that its recipes start stop for the map
+    /// as well, for they may link the kernel once more, and convert livepatches before they install them.
+    ///
+    /// # Errors
+    /// The running program's own path cannot be told.
+    pub fn make_package(&self, kbuild: &Kbuild, goals: &[String]) -> Result<Program> {
+        if kbuild.method == Method::Patched {
+            return self.make_of_patched_tree(goals);
+        }
+        let mut command = self.make(goals);
+        self.add_fragment(&mut command, kbuild)?;
+        // Not all of them stand in the object tree.
+        let state = self.state.directory().display().to_string();
+        command.env(hook::STATE, state).env(hook::PACKAGE, "y");
+        Ok(command)
+    }
+
+    /// Has make read the fragment, and tells it what it has to know.
+    fn add_fragment(&self, command: &mut Program, kbuild: &Kbuild) -> Result<()> {
         let program = std::env::current_exe().context("cannot tell the path of klpbuild itself")?;
         let fragment = self.state.fragment().display().to_string();
-        let makefiles = match std::env::var("MAKEFILES") {
-            Ok(others) if !others.trim().is_empty() => format!("{others} {fragment}"),
-            _ => fragment,
-        };
+        let makefiles = outer_makefiles().map_or(fragment.clone(), |others| format!("{others} {fragment}"));
         command
             .env("MAKEFILES", makefiles)
             .env(hook::PROGRAM, program.display().to_string())
@@ -230,7 +264,7 @@ impl Plan {
         if let Some(external) = &self.external {
             command.env(hook::COMPILED, kbuild.compiled.replace("$(M)", &external.argument));
         }
-        Ok(command)
+        Ok(())
     }
 
     /// The main run in a tree that carries the series of `kbuild-patches`: its makefiles call this program.
@@ -274,10 +308,19 @@ impl Plan {
         for name in ["KBUILD_OUTPUT", "KBUILD_EXTMOD", "KBUILD_EXTMOD_OUTPUT"] {
             command.env_remove(name);
         }
+        // Of a klpbuild above this one, which builds something else.
+        for name in hook::VARIABLES {
+            command.env_remove(name);
+        }
+        match outer_makefiles() {
+            Some(makefiles) => command.env("MAKEFILES", makefiles),
+            None => command.env_remove("MAKEFILES"),
+        };
         if !self.tree.in_tree() {
             command.arg(format!("O={}", self.tree.objtree.display()));
         }
-        if self.inherited.jobserver != Jobserver::None && (self.jobserver_is_closed() || self.jobs.is_some())
+        if self.inherited.jobserver != Jobserver::None
+            && (self.jobserver_problem().is_some() || self.jobs.is_some())
         {
             command.env("MAKEFLAGS", self.inherited.without_jobserver());
         }
@@ -288,6 +331,14 @@ impl Plan {
         }
         command
     }
+}
+
+/// The makefiles that the user has every make read (MAKEFILES), without a fragment of another klpbuild.
+fn outer_makefiles() -> Option<String> {
+    let makefiles = std::env::var("MAKEFILES").ok()?;
+    let fragment = format!("/{}/{}", state::DIRECTORY, state::FRAGMENT);
+    let others: Vec<&str> = makefiles.split_whitespace().filter(|file| !file.ends_with(&fragment)).collect();
+    (!others.is_empty()).then(|| others.join(" "))
 }
 
 /// Variables a kbuild exports to its recipes that would make another make take itself for a part of that
@@ -427,14 +478,14 @@ fn external(
         Some(output) => tree::absolute(&start.join(output))?,
         None => source.clone(),
     };
-    External::check_path(&source)?;
-    External::check_path(&output)?;
+    tree::check_path(&source)?;
+    tree::check_path(&output)?;
     // As it was typed, if that is how make finds it.
     let is_relative = !has_output && !from_start;
     let argument =
         if is_relative { module.trim_end_matches('/').to_owned() } else { given.display().to_string() };
     let argument = if argument.is_empty() { "/".to_owned() } else { argument };
-    External::check_path(Path::new(&argument))?;
+    tree::check_path(Path::new(&argument))?;
     let root = if has_output { output.clone() } else { tree.objtree.clone() };
     Ok(External { source, output, root, argument, extra_symbols: Vec::new() })
 }

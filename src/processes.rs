@@ -10,11 +10,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use regex::bytes::Regex;
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, getppid, kill_process, set_child_subreaper,
+    Pid, Signal, WaitOptions, geteuid, getpid, getppid, kill_process, set_child_subreaper,
     set_parent_process_death_signal, wait,
 };
 
 use crate::kbuild::{Line, classify};
+
+/// The user this process acts as, by number.
+pub fn user() -> u32 {
+    geteuid().as_raw()
+}
 
 /// Has processes whose parents ended handed over to this one, so that none escapes.
 pub fn adopt_orphans() {
@@ -82,6 +87,17 @@ pub fn running_step() -> Option<(String, String)> {
             _ => None,
         }
     })
+}
+
+/// When a process was started, in clock ticks since the system was (proc(5), `starttime`); none if there is no such
+/// process, or it has ended.
+pub fn start_of(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
+    let state = fields.next()?;
+    // The command's name is the second field, and the state the third; this is the 22nd.
+    let start = fields.nth(18)?.parse().ok()?;
+    (state != "Z" && state != "X").then_some(start)
 }
 
 /// All processes below this one that have not ended (proc(5), /proc/PID/stat).

@@ -89,6 +89,14 @@ impl Program {
         self
     }
 
+    /// The environment without what was set or removed once more.
+    fn effective(&self) -> impl Iterator<Item = &(String, Option<String>)> {
+        let is_last = |(index, (name, _)): &(usize, &(String, Option<String>))| {
+            !self.environment.iter().skip(index + 1).any(|(later, _)| later == name)
+        };
+        self.environment.iter().enumerate().filter(is_last).map(|(_, variable)| variable)
+    }
+
     fn expression(&self) -> duct::Expression {
         let command = if self.is_tied {
             // This very program, even if another has taken its place on the disk.
@@ -100,7 +108,7 @@ impl Program {
             duct::cmd(&self.name, &self.arguments)
         };
         let mut expression = command.dir(&self.directory).unchecked();
-        for (name, value) in &self.environment {
+        for (name, value) in self.effective() {
             expression = match value {
                 Some(value) => expression.env(name, value),
                 None => expression.env_remove(name),
@@ -180,7 +188,7 @@ pub fn quoted(word: &str) -> String {
 /// As it can be pasted into a shell.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let variables = self.environment.iter().filter_map(|(name, value)| {
+        let variables = self.effective().filter_map(|(name, value)| {
             let value = value.as_ref()?;
             (name != "LC_ALL" && name != "LC_MESSAGES")
                 .then(|| format!("{name}={} ", if value.is_empty() { String::new() } else { quoted(value) }))
@@ -209,6 +217,11 @@ impl Running {
     /// The system cannot tell.
     pub fn try_wait(&self) -> Result<Option<Exit>> {
         Ok(self.handle.try_wait()?.map(|output| output.status.into()))
+    }
+
+    /// The number of the program's process.
+    pub fn pid(&self) -> Option<u32> {
+        self.handle.pids().first().copied()
     }
 
     /// Waits until the program has ended.
@@ -287,6 +300,20 @@ mod tests {
         let mut program = Program::new("make", Path::new("/"), "");
         program.args(["-C", "/a b", "KCFLAGS=-g -Wall", "V=", "modules"]).env("MAKEFILES", "/x/hook.mk");
         assert_eq!(program.to_string(), "MAKEFILES=/x/hook.mk make -C '/a b' KCFLAGS='-g -Wall' V= modules");
+    }
+
+    #[test]
+    fn what_is_said_last_of_a_variable_counts() {
+        let mut program = Program::new("sh", Path::new("/"), "");
+        program
+            .args(["-c", "echo $A $B"])
+            .env("A", "1")
+            .env_remove("A")
+            .env("A", "2")
+            .env("B", "3")
+            .env_remove("B");
+        assert_eq!(program.capture("").unwrap().stdout, b"2\n");
+        assert_eq!(program.to_string(), "A=2 sh -c 'echo $A $B'");
     }
 
     #[test]

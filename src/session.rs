@@ -52,10 +52,8 @@ impl<'a> Session<'a> {
     pub fn begin(plan: &'a Plan) -> Result<Session<'a>> {
         let watch = Watch::begin()?;
         processes::adopt_orphans();
-        if plan.jobserver_is_closed() {
-            terminal::say(
-                "the outer make's jobserver cannot be used: begin the recipe that runs klpbuild with +",
-            );
+        if let Some(problem) = plan.jobserver_problem() {
+            terminal::say(problem);
         }
         Ok(Session { plan, log: Log::create(&plan.log)?, watch })
     }
@@ -68,6 +66,9 @@ impl<'a> Session<'a> {
         self.announce(command);
         let begin = Instant::now();
         let (running, pipe) = command.start()?;
+        if let Some(pid) = running.pid() {
+            self.plan.state.note_make(pid)?;
+        }
         let mut view = self.plan.view.open(last);
         let mut reading = Reading::default();
         let lines = lines_of(pipe);
@@ -154,6 +155,7 @@ impl<'a> Session<'a> {
             heed(self.watch.advise(), running);
             std::thread::sleep(TICK / 10);
         };
+        self.plan.state.forget_make();
         let Some(signal) = self.watch.received() else { return Ok(exit) };
         processes::end_descendants();
         processes::reap();

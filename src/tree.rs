@@ -29,7 +29,7 @@ impl Tree {
     /// tree; `output` is what O= or KBUILD_OUTPUT names, relative to `start` as it is for make.
     ///
     /// # Errors
-    /// `start` is neither, or a path has a blank or a colon in it, which kbuild cannot take.
+    /// `start` is neither, or a path has a character in it that kbuild cannot take.
     pub fn locate(start: &Path, output: Option<&Path>) -> Result<Tree> {
         let start = fs::canonicalize(start).context("cannot enter the directory")?;
         let srctree = source_of(&start)?;
@@ -43,11 +43,7 @@ impl Tree {
             objtree.display()
         );
         for path in [&srctree, &objtree] {
-            let text = path.to_str().with_context(|| format!("{} is not valid UTF-8", path.display()))?;
-            ensure!(
-                !text.contains([' ', '\t', ':', '\'', '"', '$', '#', '%']),
-                "{text}: make cannot work in a directory with such a name; rename it (no blanks, colons or quotes)"
-            );
+            check_path(path)?;
         }
         Ok(Tree { srctree, objtree })
     }
@@ -89,6 +85,26 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// make takes blanks for the end of a name, patterns for what matches them and a tilde in front for a home; recipes hand
+/// names to a shell without quotes; kbuild cuts lists at commas (`$(call ...)`), and refuses `%` and `:`.
+///
+/// # Errors
+/// The path has such a character, which the message names.
+pub fn check_path(path: &Path) -> Result<()> {
+    let text = path.to_str().with_context(|| format!("{} is not valid UTF-8", path.display()))?;
+    let is_special =
+        |character: &char| character.is_ascii_control() || " :'\"$#%()&;|\\,<>*?[]{}`".contains(*character);
+    let special = text.chars().find(is_special).or_else(|| text.starts_with('~').then_some('~'));
+    if let Some(character) = special {
+        bail!(
+            "{}: make cannot work in a directory with such a name, because of {}: rename it",
+            text.escape_debug(),
+            if character == ' ' { "the blank".to_owned() } else { character.escape_debug().to_string() }
+        );
+    }
+    Ok(())
 }
 
 /// The absolute path of a directory that need not exist; of what exists, links are resolved.
@@ -202,7 +218,21 @@ mod tests {
         assert!(error.contains("no kernel source there any more"), "{error}");
         source(&dir.path().join("src"));
         let error = Tree::locate(&dir.path().join("src"), Some(Path::new("a b"))).unwrap_err().to_string();
-        assert!(error.contains("a b: make cannot work"), "{error}");
+        assert!(error.contains("a b: make cannot work") && error.contains("because of the blank"), "{error}");
+    }
+
+    #[test]
+    fn what_make_or_a_shell_takes_for_its_own_is_refused_by_name() {
+        for character in " \t\n:'\"$#%()&;|\\,<>*?[]{}`".chars() {
+            let path = format!("/objects/a{character}b");
+            let error = check_path(Path::new(&path)).unwrap_err().to_string();
+            assert!(error.contains("make cannot work") && !error.contains('\n'), "{character:?}: {error}");
+        }
+        check_path(Path::new("~root")).unwrap_err();
+        // These have built modules with real kernels.
+        for path in ["/objects/\u{e9}\u{4e2d}", "/a!b", "/a^b", "/a~b", "/a=b+c@d", "/a-b_c.d"] {
+            check_path(Path::new(path)).unwrap();
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a build is for: written by `klpbuild modules` for the map step, which make runs, and read later by commands
 //! that are started in the directory of an external module.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::external::External;
 use crate::hook;
 use crate::installed::Choice;
+use crate::processes;
 use crate::state::State;
 use crate::symbols::output;
 use crate::terminal;
@@ -75,7 +77,8 @@ impl State {
         Ok(())
     }
 
-    /// What was built here last, if that was an external module or is being built.
+    /// What was built here last, if that was an external module or is being built. What another user has written there
+    /// is not trusted, for it says which files to read.
     ///
     /// # Errors
     /// What was written down cannot be read.
@@ -84,9 +87,38 @@ impl State {
         if !path.is_file() {
             return Ok(None);
         }
+        let owner = fs::symlink_metadata(&path)?.uid();
+        if !is_trusted(owner, processes::user(), std::env::var("SUDO_UID").ok().as_deref()) {
+            terminal::say(format_args!(
+                "{} belongs to another user ({owner}), and is not trusted: build again, or name the kernel",
+                path.display()
+            ));
+            return Ok(None);
+        }
         let context = terminal::from_json(&fs::read_to_string(&path)?).with_context(|| {
             format!("{}: not of this klpbuild: build again (klpbuild modules)", path.display())
         })?;
         Ok(Some(context))
+    }
+}
+
+/// Whether a file that `owner` wrote is taken from him by `user`: his own, root's, or, for root, that of whoever has become
+/// root with sudo.
+fn is_trusted(owner: u32, user: u32, sudo: Option<&str>) -> bool {
+    let by_sudo = || user == 0 && sudo.and_then(|uid| uid.parse().ok()) == Some(owner);
+    owner == user || owner == 0 || by_sudo()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_user_and_root_are_trusted() {
+        assert!(
+            is_trusted(1000, 1000, None) && is_trusted(0, 1000, None) && is_trusted(1000, 0, Some("1000"))
+        );
+        assert!(!is_trusted(1001, 1000, None) && !is_trusted(1000, 0, None));
+        assert!(!is_trusted(1001, 0, Some("1000")) && !is_trusted(1000, 1001, Some("1000")));
     }
 }

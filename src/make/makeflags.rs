@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use crate::make;
+
 /// What an outer make says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inherited {
@@ -16,6 +18,8 @@ pub struct Inherited {
     pub has_jobs: bool,
     /// How jobs are shared.
     pub jobserver: Jobserver,
+    /// The jobserver is a named pipe, as from GNU make 4.4 on.
+    is_fifo: bool,
     /// MAKEFLAGS without what names a jobserver; only if that has to be taken out.
     without_jobserver: String,
 }
@@ -30,13 +34,20 @@ pub enum Jobserver {
     Usable,
     /// The outer make has one, but the recipe does not begin with `+`.
     Closed,
+    /// The outer make (4.4 and later) has a fifo, which the make in PATH does not know.
+    Unknown,
 }
 
 impl Inherited {
     /// Reads the environment.
     pub fn from_env() -> Inherited {
         let flags = std::env::var("MAKEFLAGS").unwrap_or_default();
-        Inherited::parse(&flags, |fd| Path::new(&format!("/proc/self/fd/{fd}")).exists())
+        let is_open = |fd: &str| Path::new(&format!("/proc/self/fd/{fd}")).exists();
+        let mut inherited = Inherited::parse(&flags, is_open);
+        if inherited.is_fifo && inherited.jobserver == Jobserver::Usable && !make::knows_fifos() {
+            inherited.jobserver = Jobserver::Unknown;
+        }
+        inherited
     }
 
     /// MAKEFLAGS for a make that is not to look for the jobserver.
@@ -62,6 +73,7 @@ impl Inherited {
             first = false;
             inherited.has_jobs |= word.starts_with("-j") || word.starts_with("--jobs");
             if let Some(auth) = jobserver_auth(&word) {
+                inherited.is_fifo = auth.starts_with("fifo:");
                 inherited.jobserver =
                     if is_usable(auth, &is_open) { Jobserver::Usable } else { Jobserver::Closed };
             } else if word.contains('=') && !word.starts_with('-') {

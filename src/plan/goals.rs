@@ -15,6 +15,8 @@ pub enum Kind {
     Build,
     /// `fs/fat/`, `fs/fat/fat.o`, ... (`single-targets`)
     Single,
+    /// `bindeb-pkg`, `dir-pkg`, `%pkg`: recipes that build and install the kernel with makes of their own
+    Package,
     /// `modules_install`, `%install`
     Install,
 }
@@ -30,6 +32,8 @@ impl Kind {
             Kind::Config
         } else if goal.ends_with("install") {
             Kind::Install
+        } else if goal.ends_with("pkg") && !goal.starts_with("perf-") {
+            Kind::Package
         } else if SINGLE.iter().any(|suffix| goal.ends_with(suffix)) {
             Kind::Single
         } else {
@@ -73,12 +77,16 @@ mod tests {
             ("kvm_guest.config", Kind::Config),
             ("mrproper", Kind::Clean),
             ("modules_install", Kind::Install),
+            ("bindeb-pkg", Kind::Package),
+            ("dir-pkg", Kind::Package),
+            ("perf-tar-src-pkg", Kind::Build),
             ("fs/fat/", Kind::Single),
             ("fs/fat/dir.o", Kind::Single),
         ] {
             assert_eq!(Kind::of(goal), kind, "{goal}");
         }
-        assert!(Kind::Clean < Kind::Config && Kind::Config < Kind::Build && Kind::Build < Kind::Install);
+        assert!(Kind::Clean < Kind::Config && Kind::Config < Kind::Build && Kind::Build < Kind::Package);
+        assert!(Kind::Package < Kind::Install);
     }
 
     #[test]

@@ -36,6 +36,15 @@ pub enum Modpost {
     WarnOnly,
 }
 
+/// How scripts/Makefile.modpost runs modpost, links nothing, and leaves the kernel's symbol dump alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alone {
+    /// Up to 5.7: by this goal; `kernelsymfile` names the dump.
+    Goal(&'static str),
+    /// From 5.8 on: the dump is the goal, which `output-symdump` names.
+    Dump,
+}
+
 /// How klpbuild gets between compilation and modpost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Method {
@@ -60,6 +69,8 @@ pub struct Kbuild {
     pub method: Method,
     /// How to make exceptions for livepatches.
     pub modpost: Modpost,
+    /// How modpost is run alone, with a symbol dump of its own; none if the makefile is unlike any known one.
+    pub alone: Option<Alone>,
     /// The target that has external modules compiled, and modules.order written; `$(M)` stands for what M= says.
     pub compiled: &'static str,
     /// The suffix of module objects that are linked before modpost (`.lto`, `.prelink`: 5.15 to 5.18).
@@ -153,13 +164,22 @@ impl Kbuild {
         } else {
             Modpost::before_6_1(&makefile_modpost)
         };
+        let alone = if makefile_modpost.contains("output-symdump :=") {
+            Some(Alone::Dump)
+        } else {
+            makefile_modpost.contains("kernelsymfile :=").then(|| {
+                // In 5.3, the default goal does nothing where modules are not linked.
+                let rules = Rules::parse(&makefile_modpost);
+                Alone::Goal(if rules.has("modules-modpost") { "modules-modpost" } else { "__modpost" })
+            })
+        };
         // The descent of an external build: up to 5.3, from 5.4 to 6.0, later.
         let compiled = match era {
             Era::ModpostFirst => "modules_check",
             _ if top.has("descend") => "descend",
             _ => "_module_$(M)",
         };
-        Ok(Kbuild { era, method, modpost, compiled, prelink: prelink(srctree) })
+        Ok(Kbuild { era, method, modpost, alone, compiled, prelink: prelink(srctree) })
     }
 }
 
@@ -226,6 +246,8 @@ mod tests {
     const TOP_C: &str = "vmlinux: vmlinux.o \\\n  $(KBUILD_LDS) modpost\n\t@:\nvmlinux_o: vmlinux.a\n\
                          modules: modpost\nmodules_check: modules.order\nmodpost: vmlinux.o\n";
 
+    const TOP_B: &str = "vmlinux: a\nmodules: vmlinux\nmodules.order: descend\n";
+
     #[test]
     fn eras_are_told_by_features() {
         let (_, kbuild) = tree("vmlinux: a\nmodules: vmlinux\n", "x := $(MODVERDIR)\n");
@@ -233,12 +255,23 @@ mod tests {
         assert_eq!(kbuild.method, Method::Fragment);
         let (_, kbuild) = tree("vmlinux: a\nmodules: vmlinux\nmodules.order: descend\n", "");
         assert_eq!((kbuild.era, kbuild.modpost), (Era::ModulesOrder, Modpost::WarnOnly));
-        let (_, kbuild) =
-            tree("vmlinux: a\nmodules: vmlinux\nmodules.order: descend\n", "existing-input-symdump := x\n");
+        let (_, kbuild) = tree(TOP_B, "existing-input-symdump := x\n");
         assert_eq!((kbuild.era, kbuild.modpost), (Era::ModulesOrder, Modpost::InputDumps));
         let (_, kbuild) = tree(TOP_C, "");
         assert_eq!((kbuild.era, kbuild.modpost), (Era::ModpostFirst, Modpost::Program));
         assert_eq!(kbuild.method, Method::Fragment);
+    }
+
+    #[test]
+    fn the_goal_that_runs_modpost_alone_is_the_trees_own() {
+        let alone = |modpost: &str| tree(TOP_B, modpost).1.alone;
+        assert_eq!(alone("kernelsymfile := x\n__modpost:\n\ty\n"), Some(Alone::Goal("__modpost")));
+        let first = "kernelsymfile := x\n__modpost: z\nmodules-modpost:\n\ty\n";
+        assert_eq!(alone(first), Some(Alone::Goal("modules-modpost")));
+        assert_eq!(alone("__modpost:\n\ty\n"), None);
+        // What modpost reads there, it writes to Module.symvers.
+        let (_, kbuild) = tree(TOP_B, "input-symdump := vmlinux.symvers\noutput-symdump := Module.symvers\n");
+        assert_eq!((kbuild.modpost, kbuild.alone), (Modpost::WarnOnly, Some(Alone::Dump)));
     }
 
     #[test]

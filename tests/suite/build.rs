@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::space::{ERAS, Space, TREES};
+use crate::space::{ERAS, MODPOSTS, Space, TREES};
 
 #[test]
 fn modules_and_vmlinux_are_those_of_plain_make() {
@@ -130,7 +130,7 @@ fn a_change_is_built_and_mapped() {
 /// Twelve undefined symbols in an ordinary module: modpost prints ten of them, and the build fails.
 #[test]
 fn modpost_is_strict_with_ordinary_modules() {
-    for tree in TREES {
+    for tree in MODPOSTS {
         let space = Space::configured(tree);
         let ran = space.klpbuild(&["modules", "O=../obj", "BAD=m"]).ends(2);
         let ran =
@@ -148,7 +148,7 @@ fn modpost_is_strict_with_ordinary_modules() {
 
 #[test]
 fn a_livepatch_may_refer_to_what_the_map_defines() {
-    for tree in TREES {
+    for tree in MODPOSTS {
         let space = Space::configured(tree);
         let ran = space.klpbuild(&["modules", "O=../obj", "KNOWN=m", "--no-convert"]).ok();
         assert!(!ran.stderr.contains("ERROR"), "{}", ran.stderr);
@@ -159,6 +159,70 @@ fn a_livepatch_may_refer_to_what_the_map_defines() {
         );
         let symvers = space.read("obj/Module.symvers");
         assert!(symvers.contains("\tklog\t") && !symvers.contains("hidden_counter"), "{tree}: {symvers}");
+    }
+}
+
+/// Where the conversion is refused, or does not come, make must not find a module that it takes for done.
+#[test]
+fn nothing_unconverted_is_left_after_a_failure() {
+    let ko = "obj/samples/livepatch/lp-known.ko";
+    for tree in ERAS {
+        let space = Space::configured(tree);
+        for source in ["src/init/main.c", "src/lib/text.c"] {
+            let twin = "static int doubled __attribute__((used)) = 1;\n";
+            fs::write(space.path(source), space.read(source) + twin).unwrap();
+        }
+        let source = "src/samples/livepatch/lp-known.c";
+        let known = space.read(source);
+        fs::write(space.path(source), known.replace("hidden_counter", "doubled")).unwrap();
+        let ran = space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ends(1);
+        ran.says(&[
+            "cannot convert samples/livepatch/lp-known.ko: Define KLP_SYMPOS for the symbol: doubled",
+        ]);
+        assert!(!space.path(ko).exists(), "{tree}");
+        assert!(space.path("obj/samples/livepatch/lp-plain.ko").exists(), "{tree}");
+        fs::write(space.path(source), known).unwrap();
+        space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+        assert!(space.path(ko).exists(), "{tree}");
+        // make links the livepatch, and then fails.
+        fs::remove_file(space.path(ko)).unwrap();
+        fs::remove_file(space.path("obj/drivers/one/user.ko")).unwrap();
+        space.sh("mkdir ../obj/drivers/one/user.ko; touch -d 2001-01-01 ../obj/drivers/one/user.ko").ok();
+        let ran = space.klpbuild(&["modules", "O=../obj", "KNOWN=m", "-k"]).ends(2);
+        assert!(
+            ran.steps().contains(&"LD [M] samples/livepatch/lp-known.ko".to_owned()),
+            "{:?}",
+            ran.steps()
+        );
+        assert!(!space.path(ko).exists(), "{tree}");
+    }
+}
+
+/// A scripts/Makefile.modpost whose goal for modpost alone does nothing: that must not count as a strict run.
+#[test]
+fn a_strict_run_that_runs_no_modpost_ends_the_build() {
+    let space = Space::configured("era-b-5.3");
+    let path = space.path("src/scripts/Makefile.modpost");
+    let text = fs::read_to_string(&path).unwrap().replace("modules-modpost", "modpost-alone");
+    fs::write(&path, text).unwrap();
+    let ran = space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ends(2);
+    let ran = ran.says(&["modpost did not run over the ordinary modules"]);
+    assert!(ran.stderr.contains("klpbuild: failed: klpbuild-strict (Error 1)"), "{}", ran.stderr);
+    assert!(!space.path("obj/samples/livepatch/lp-known.ko").exists());
+    // Where no strict run is needed, none is made.
+    space.klpbuild(&["modules", "O=../obj"]).ok();
+}
+
+/// What the strict run writes is its own: the kernel's symbol dump has the exports of all modules all the time.
+#[test]
+fn a_strict_run_leaves_the_kernels_symbol_dump_alone() {
+    for tree in ["era-a", "era-b", "era-b-5.3", "era-b-5.8"] {
+        let space = Space::configured(tree);
+        space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]).ok();
+        let symvers = space.read("obj/Module.symvers");
+        space.klpbuild(&["modules", "O=../obj", "KNOWN=m", "BAD=m"]).ends(2);
+        assert_eq!(space.read("obj/Module.symvers"), symvers, "{tree}");
+        assert!(space.path("obj/.klpbuild/strict.order").exists(), "{tree}");
     }
 }
 
@@ -199,7 +263,7 @@ fn livepatches_are_converted_when_they_are_linked() {
 /// What one livepatch may refer to, an ordinary module still may not.
 #[test]
 fn an_exception_for_a_livepatch_is_none_for_an_ordinary_module() {
-    for tree in TREES {
+    for tree in MODPOSTS {
         let space = Space::configured(tree);
         let ran = space.klpbuild(&["modules", "O=../obj", "KNOWN=m", "SHARED=m"]);
         assert!(matches!(ran.code, Some(1 | 2)), "{tree}: {ran:?}");

@@ -16,6 +16,7 @@
 //! - [`header`]: annotations in C, and what debugging information adds to messages
 //! - [`lookup`]: what `klpbuild lookup` finds
 //! - [`output`]: devices, pipes, full disks and readers that have gone away
+//! - [`packages`]: installation and package goals
 //! - [`patches`]: `klpbuild patches`, and trees that carry a series of kbuild-patches
 //! - [`series`]: each series on every form of the files that it changes
 //! - [`snippet`]: Makefile.snippet; [`skeleton`]: `klpbuild new`
@@ -54,6 +55,7 @@ mod modpost;
 mod mutations;
 mod objtree;
 mod output;
+mod packages;
 mod patches;
 mod record;
 mod screen;

@@ -12,6 +12,8 @@ pub const ERAS: [&str; 3] = ["era-a", "era-b", "era-c"];
 pub const EXTERNAL_ERAS: [&str; 4] = ["era-a", "era-b", "era-c", "era-d"];
 /// All trees: also the one that is built in phases.
 pub const TREES: [&str; 4] = ["era-a", "era-b", "era-c", "odd"];
+/// Those, and the other forms of Makefile.modpost that there were from 5.3 to 6.0.
+pub const MODPOSTS: [&str; 6] = ["era-a", "era-b", "era-b-5.3", "era-b-5.8", "era-c", "odd"];
 
 /// A source tree at `src`; object trees beside it.
 pub struct Space {
@@ -72,8 +74,12 @@ impl Space {
     pub fn new(tree: &str) -> Space {
         let dir = tempfile::tempdir().unwrap();
         let trees = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees");
-        // The last era is like the one before it, but for what lies in its own folder.
-        let layers: &[&str] = if tree == "era-d" { &["shared", "era-c", tree] } else { &["shared", tree] };
+        // These are like another, but for what lies in their own folders.
+        let layers: &[&str] = match tree {
+            "era-d" => &["shared", "era-c", tree],
+            "era-b-5.3" | "era-b-5.8" => &["shared", "era-b", tree],
+            _ => &["shared", tree],
+        };
         for layer in layers {
             let status = Command::new("cp")
                 .arg("-r")

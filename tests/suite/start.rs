@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::space::{ERAS, Space};
+use crate::space::{ERAS, Ran, Space};
 
 #[test]
 fn builds_in_the_source_tree() {
@@ -213,4 +213,71 @@ fn an_object_tree_whose_source_is_gone_is_told_from_others() {
     fs::remove_file(space.path("obj/Makefile")).unwrap();
     symlink("../src", space.path("obj/source")).unwrap();
     space.klpbuild(&["-C", "../obj", "modules"]).ok();
+}
+
+/// What a klpbuild says to its make and to itself is in the environment of all that is run below: another klpbuild there,
+/// for another tree, does not go by it.
+#[test]
+fn another_klpbuilds_variables_count_for_nothing() {
+    let space = Space::configured("era-c");
+    let mut command = space.command(Space::program());
+    for name in ["KLPBUILD_ERA", "KLPBUILD_FINAL", "KLPBUILD_COMPILED", "KLPBUILD_PACKAGE"] {
+        command.env(name, "y");
+    }
+    command.env("KLPBUILD_STATE", space.path("obj/.klpbuild")).env("KLPBUILD", "/no/such/klpbuild");
+    command.env("MAKEFILES", "/elsewhere/.klpbuild/hook.mk");
+    let ran = Ran::of(command.args(["modules", "O=../obj", "KNOWN=m"]).output().unwrap()).ok();
+    assert!(ran.stdout.contains("  KLP [M] samples/livepatch/lp-known.ko\n"), "{}", ran.stdout);
+    assert!(space.path("obj/vmlinux").exists());
+    let log = space.read("obj/.klpbuild/make.log");
+    assert!(!log.contains("/elsewhere/"), "{log}");
+}
+
+/// From GNU make 4.4 on, a jobserver is a named pipe, of which older ones know nothing.
+#[test]
+fn a_jobserver_that_the_make_in_path_does_not_know_is_left_alone() {
+    let space = Space::configured("era-c");
+    let version = space.sh("make --version | sed -n 's/^GNU Make 4[.]\\([0-9]*\\).*/\\1/p'").ok().stdout;
+    let is_old = version.trim().parse::<u32>().unwrap() < 4;
+    space.sh("mkfifo ../fifo").ok();
+    let flags = format!(" -j4 --jobserver-auth=fifo:{}", space.path("fifo").display());
+    let mut command = space.command(Space::program());
+    // A make that knows it would wait for a job that nobody gives.
+    let arguments: &[&str] =
+        if is_old { &["modules", "O=../obj"] } else { &["modules", "O=../obj", "--dry-run"] };
+    let ran = Ran::of(command.env("MAKEFLAGS", flags).args(arguments).output().unwrap()).ok();
+    let said = "which the make in PATH does not know; run that make with --jobserver-style=pipe";
+    assert_eq!(ran.stderr.contains(said), is_old, "{}", ran.stderr);
+    assert!(!ran.stderr.contains("internal error"), "{}", ran.stderr);
+    if is_old {
+        let log = space.read("obj/.klpbuild/make.log");
+        assert!(log.lines().next().unwrap().contains(" -j"), "{log}");
+    }
+}
+
+#[test]
+fn paths_that_make_cannot_take_are_named_before_it_runs() {
+    let space = Space::configured("era-b");
+    for name in ["a(b", "a;b", "a&b", "a,b", "a\\b", "a*b", "a`b", "a\nb"] {
+        let output = format!("O=../{name}");
+        space
+            .klpbuild(&["modules", &output])
+            .ends(1)
+            .says(&["make cannot work in a directory with such a name"]);
+        assert!(!space.path(name).exists());
+        fs::create_dir(space.path(name)).unwrap();
+        let m = format!("M={}", space.path(name).display());
+        let ran = space.klpbuild(&["modules", "O=../obj", &m]).ends(1);
+        ran.says(&["make cannot work in a directory with such a name, because of "]);
+    }
+    // And what it can take is as quiet as any other.
+    space.klpbuild(&["modules", "O=../obj"]).ok();
+    let name = "ren\u{e9}-\u{6a21}";
+    fs::create_dir(space.path(name)).unwrap();
+    fs::write(space.path(name).join("Makefile"), "obj-m += plain.o\n").unwrap();
+    fs::write(space.path(name).join("plain.c"), "int plain_one(void) { return 1; }\n").unwrap();
+    let m = format!("M={}", space.path(name).display());
+    let ran = space.klpbuild(&["-q", "modules", "O=../obj", &m]).ok();
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""));
+    assert!(space.path(name).join("plain.ko").exists());
 }

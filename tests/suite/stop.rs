@@ -122,6 +122,31 @@ fn a_second_klpbuild_on_an_object_tree_is_refused() {
     space.klpbuild(&["klpclean", "O=../obj"]).ok();
 }
 
+/// make goes on when klpbuild is killed, and nobody else may work there until it has ended.
+#[test]
+fn a_killed_klpbuild_leaves_the_tree_to_its_make() {
+    let space = Space::configured("era-c");
+    let child = slow(&space);
+    signal(child.id().into(), "KILL");
+    assert_eq!(wait(child).0.signal(), Some(9));
+    assert!(sleepers(&space) > 0);
+    let make = space.read("obj/.klpbuild/make.pid");
+    let make = make.split_whitespace().next().unwrap();
+    let words = format!("the make (process {make}) of a klpbuild that was killed is still at work in ");
+    for goal in ["modules", "clean"] {
+        space.klpbuild(&[goal, "O=../obj"]).ends(1).says(&[&words, "wait for it to end, or stop it"]);
+    }
+    signal(make.parse().unwrap(), "TERM");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while fs::read_to_string(format!("/proc/{make}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(Instant::now() < deadline, "make does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    space.klpbuild(&["modules", "O=../obj"]).ok();
+    assert!(!space.path("obj/.klpbuild/make.pid").exists());
+    assert_eq!(space.read("obj/Symbols.list"), space.recipe("obj"));
+}
+
 const OURS: [&str; 3] = ["Symbols.list", "modules.livepatch", ".klpbuild"];
 
 #[test]

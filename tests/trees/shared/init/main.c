@@ -2,6 +2,9 @@
 #include <linux/module.h>
 
 char saved_command_line[64] = "quiet";
+#ifdef KBUILD_BUILD_VERSION
+int build_version = KBUILD_BUILD_VERSION;
+#endif
 int hidden_counter;
 const char linux_banner[] = "Linux version 9.0-mini (klpbuild@tests) (gcc) #1 SMP";
 

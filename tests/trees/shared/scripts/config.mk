@@ -27,6 +27,16 @@ prepare: include/config/auto.conf scripts/mod/modpost
 	$(if $(filter .,$(srctree)),,@ln -sfn $(srctree) source)
 modules_prepare: prepare
 
+# Installing, and packages: those build once more, as a new version, and install what they have built.
+STRIP = $(if $(LLVM),llvm-strip,$(CROSS_COMPILE)strip)
+.PHONY: modules_install dir-pkg
+modules_install:
+	@set -e; for module in $$(sed 's/[.]k*o$$//' modules.order); do \
+		to=$(INSTALL_MOD_PATH)/lib/modules/$(KERNELRELEASE)/$$module.ko; mkdir -p $$(dirname $$to); cp $$module.ko $$to; \
+		$(if $(INSTALL_MOD_STRIP),echo "  STRIP   $$to"; $(STRIP) --strip-debug $$to;) done
+dir-pkg:
+	$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.package $@
+
 dirs := init lib drivers samples
 CC = $(CROSS_COMPILE)gcc
 LD = $(CROSS_COMPILE)ld
