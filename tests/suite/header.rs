@@ -30,7 +30,7 @@ int in_c(void)
 ";
 
 /// The compilers to test with: gcc, and clang if it is there.
-fn compilers() -> Vec<&'static str> {
+pub fn compilers() -> Vec<&'static str> {
     let has_clang = std::process::Command::new(CLANG).arg("--version").output().is_ok();
     if !has_clang {
         // Not with println!, which the test harness keeps to itself.
@@ -40,7 +40,7 @@ fn compilers() -> Vec<&'static str> {
 }
 
 /// Debian's clang of one version.
-const CLANG: &str = "clang-19";
+pub const CLANG: &str = "clang-19";
 
 /// The names of an object's livepatch symbols, sorted.
 fn livepatch_symbols(tree: &ObjTree, name: &str) -> Vec<String> {

@@ -1,7 +1,8 @@
 //! `struct klp_patch` in all shapes that C can give it: what the kernel takes is taken, and what it refuses, or falls
 //! over, is refused by convert and verify with the structure named.
 
-use crate::objtree::{ObjTree, X86_64};
+use crate::header::{CLANG, compilers};
+use crate::objtree::{ObjTree, TARGETS, X86_64};
 
 /// What a livepatch includes, with the sizes that the structures have in 6.12 (include/linux/livepatch.h).
 const HEADER: &str = r#"
@@ -40,17 +41,17 @@ const B: &str = r#"{ .old_name = "twin", .old_sympos = 2, .new_func = new_b }"#;
 
 /// Compiles a livepatch to `in.ko`, with so many internal words in a klp_func.
 #[track_caller]
-fn compile_sized(tree: &ObjTree, compiler: &str, size: usize, text: &str) {
+fn compile_sized(tree: &ObjTree, size: usize, text: &str) {
     tree.write("shape.c", format!("{HEADER}{text}{INIT}"));
     let size = format!("-DSIZE={size}");
     let options = ["-O2", "-fno-pic", "-fno-common", "-mcmodel=kernel", "-w", "-c"];
-    tree.run(compiler, &[&options[..], &[&size, "shape.c", "-o", "in.ko"]].concat());
+    tree.run("gcc", &[&options[..], &[&size, "shape.c", "-o", "in.ko"]].concat());
 }
 
 /// What verify finds in it, rule and place and message, once it is converted; convert refuses it for the same errors.
 #[track_caller]
 fn found(tree: &ObjTree, text: &str) -> Vec<String> {
-    compile_sized(tree, "gcc", 16, text);
+    compile_sized(tree, 16, text);
     let ran = tree.convert(&["in.ko"]);
     let report = tree.klpbuild(&["verify", "in.ko", "--format", "json"]).stdout;
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
@@ -125,7 +126,7 @@ fn structures_of_other_kernels() {
         let tree = ObjTree::new(X86_64);
         let with = |list: &str| {
             let text = format!("static struct klp_func funcs[] = {{ {list} }};\n{ONE}{PATCH}");
-            compile_sized(&tree, "gcc", internal, &text);
+            compile_sized(&tree, internal, &text);
             tree.convert(&["in.ko"])
         };
         with(&format!("{A}, {{ }}")).ok();
@@ -266,7 +267,7 @@ fn names_that_are_too_long() {
     let name = "n".repeat(128);
     let text =
         format!("static struct klp_func funcs[] = {{ {{ \"{name}\", new_a }}, {{ }} }};\n{ONE}{PATCH}");
-    compile_sized(&tree, "gcc", 16, &text);
+    compile_sized(&tree, 16, &text);
     let text = tree.convert(&["in.ko"]).ends(1).stderr.replace(&name, "NAME");
     insta::assert_snapshot!(text, @"klpbuild: error: cannot convert in.ko: klp_func vmlinux:NAME: the name has 128 characters, of which this kernel reads 127 (R3)");
 }
@@ -302,7 +303,7 @@ fn modules_that_use_symbols_of_each_other() {
         static struct klp_func provider[] = { { \"provider_static\", for_provider }, { } };
         static struct klp_object objs[] = { { .name = \"target_mod\", .funcs = target },
             { .name = \"provider\", .funcs = provider }, { } };";
-    compile_sized(&tree, "gcc", 16, &format!("{text}{PATCH}"));
+    compile_sized(&tree, 16, &format!("{text}{PATCH}"));
     insta::assert_snapshot!(tree.convert(&["in.ko"]).ok().stderr, @"klpbuild: in.ko: provider and target_mod have to be loaded before this livepatch, whose new code for each uses symbols of another one, and have to stay: nothing keeps them from being unloaded");
     insta::assert_snapshot!(tree.klpbuild(&["verify", "in.ko"]).ok().stdout, @"
     in.ko: warning R10: .klp.rela.target_mod..text: provider and target_mod have to be loaded before this livepatch, whose new code for each uses symbols of another one, and have to stay: nothing keeps them from being unloaded; keep provider and target_mod loaded as long as the livepatch is
@@ -310,17 +311,28 @@ fn modules_that_use_symbols_of_each_other() {
     ");
 }
 
-/// Compilers lay out compound literals, strings and lists in ways of their own.
+/// Compilers and machines lay out compound literals, strings and lists in ways of their own.
 #[test]
-fn with_clang() {
-    let tree = ObjTree::new(X86_64);
+fn with_clang_for_each_machine() {
     let objects = "static struct klp_patch patch = { .mod = THIS_MODULE, .objs = (struct klp_object[]) {";
-    let with = |list: &str| {
-        let text = format!("{objects} {{ .funcs = (struct klp_func[]) {{ {list} }} }}, {{ }} }} }};\n");
-        compile_sized(&tree, "clang-19", 16, &text);
-        tree.convert(&["in.ko"])
-    };
-    with(&format!("{A}, {{ }}")).ok();
-    assert!(with(&format!("{A}, {B}")).ends(1).stderr.contains("no empty klp_func ends"));
-    assert!(with(A).ends(1).stderr.contains("no empty klp_func ends"));
+    let open = "klp_object vmlinux: no empty klp_func ends";
+    if !compilers().contains(&CLANG) {
+        return;
+    }
+    for target in TARGETS {
+        let tree = ObjTree::new(target);
+        let with = |list: &str| {
+            let text = format!("{objects} {{ .funcs = (struct klp_func[]) {{ {list} }} }}, {{ }} }} }};\n");
+            tree.write("shape.c", format!("{HEADER}{text}{INIT}"));
+            let machine = target.name.replace("ppc64le", "powerpc64le").replace("x86-64", "x86_64");
+            let machine = if machine == "ppc" { "powerpc" } else { &machine };
+            let machine = format!("--target={machine}-linux-gnu");
+            let options = ["-DSIZE=16", "-O2", "-fno-pic", "-fno-optimize-sibling-calls", "-w", "-c"];
+            tree.run(CLANG, &[&options[..], &[&machine, "shape.c", "-o", "in.ko"]].concat());
+            tree.convert(&["in.ko"])
+        };
+        with(&format!("{A}, {{ }}")).ok();
+        assert!(with(&format!("{A}, {B}")).ends(1).stderr.contains(open), "{machine}", machine = target.name);
+        assert!(with(A).ends(1).stderr.contains(open), "{machine}", machine = target.name);
+    }
 }

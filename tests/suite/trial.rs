@@ -495,8 +495,13 @@ fn a_module_that_has_to_stay_and_is_reloaded() {
         let tree = ObjTree::with_code(X86_64, &code);
         tree.convert(&["in.ko", "-q"]).ok();
         let space = object_tree();
-        fs::write(space.path("obj/lp.ko"), tree.bytes("in.ko")).unwrap();
-        module(&space, "target-mod", "1.2.3", "name=target_mod");
+        tree.write("modinfo", "name=target_mod\0");
+        let modinfo = ["--add-section", ".modinfo=modinfo", "--set-section-flags", ".modinfo=alloc,readonly"];
+        tree.tool("objcopy", &[&modinfo[..], &["drivers/target/target-mod.ko", "target-mod.ko"]].concat());
+        for (from, to) in [("in.ko", "lp.ko"), ("target-mod.ko", "target-mod.ko"), ("vmlinux", "vmlinux")] {
+            fs::write(space.path("obj").join(to), tree.bytes(from)).unwrap();
+        }
+        fs::write(space.path("obj/arch/x86/boot/bzImage"), "").unwrap();
         fs::write(space.path("console"), "").unwrap();
         attempt(&space, &["lp.ko", "--load", "target-mod.ko"]).stderr
     };
