@@ -3,6 +3,7 @@
 
 use klpbuild::elf::notes;
 use klpbuild::installed::places;
+use klpbuild::kallsyms::filter::Filter;
 use klpbuild::kallsyms::{self, SystemMap};
 use klpbuild::trial::module::Module;
 use klpbuild::{compressed, tree};
@@ -20,9 +21,10 @@ fuzz_target!(|data: &[u8]| {
         let _ = told(notes::is_static_x86_64(path));
         let _ = told(Module::read(path));
         let _ = places::is_full_map(path);
-        let system_map = told(SystemMap::read(path, |_| true)).flatten();
+        let filter = Filter::common();
+        let system_map = told(SystemMap::read(path, |_| true, &filter)).flatten();
         let definitions = told(kallsyms::definitions_in(path, |_| true)).unwrap_or_default();
-        let counted = kallsyms::counted(&definitions, system_map.as_ref());
+        let counted = kallsyms::counted(&definitions, system_map.as_ref(), &filter);
         assert!(counted.len() <= definitions.len());
         let _ = told(tree::config::Config::read(path));
     });

@@ -2,6 +2,7 @@
 #![no_main]
 
 use klpbuild::installed::places;
+use klpbuild::kallsyms::filter::Filter;
 use klpbuild::kallsyms::{Spelling, SystemMap};
 use klpbuild::livepatch::names::{Annotated, KlpSymbol, parse_section_name};
 use klpbuild::make::makeflags::Inherited;
@@ -52,7 +53,11 @@ fuzz_target!(|data: &[u8]| {
         }
         6 => rest.split(|&byte| byte == b'\n').for_each(|line| drop(kbuild::classify(line))),
         7 => drop(with_file("config", rest, |path| {
-            (told(Config::read(path)), Run::read(path), told(SystemMap::read(path, |_| true)))
+            (
+                told(Config::read(path)),
+                Run::read(path),
+                told(SystemMap::read(path, |_| true, &Filter::common())),
+            )
         })),
         8 => {
             for name in rest.split(|&byte| byte == b'\n') {
