@@ -13,6 +13,7 @@ fuzz_target!(|data: &[u8]| {
     });
     let (vmlinux, module) = parts.unwrap_or((data, None));
     for name in names(data).take(6) {
+        let _ = told(btf::size_of_struct(vmlinux, name));
         if let Some(prototype) = told(btf::prototype(vmlinux, module, name)).flatten() {
             let _ = (prototype.declaration(name), prototype.tags(), prototype.names());
         }

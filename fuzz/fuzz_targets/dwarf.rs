@@ -3,7 +3,7 @@
 
 use klpbuild::dwarf;
 use klpbuild::elf::image::Image;
-use klpbuild::elf::lines;
+use klpbuild::elf::lines::{self, Target};
 use klpbuild_fuzz::{names, with_file};
 use libfuzzer_sys::fuzz_target;
 
@@ -15,6 +15,20 @@ fuzz_target!(|data: &[u8]| {
                 let _ = (lines.at(index, 0), lines.at(index, 9));
             }
         }
+        let declared = image.declared(&|_| true);
+        for (one, other) in declared.iter().zip(declared.iter().skip(1)).take(50) {
+            let _ = one.declaration.agrees_with(&other.declaration);
+        }
+        let names = image.symbols.iter().filter(|symbol| !symbol.name.is_empty()).take(6);
+        let targets = names.map(|symbol| Target {
+            name: symbol.name.clone(),
+            section: Some(".text".to_owned()),
+            value: symbol.value(),
+            with_copies: true,
+        });
+        let targets: Vec<Target> = targets.collect();
+        let told = image.tell(&targets).len();
+        assert!(told == 0 || told == targets.len());
         let section = |name: &str| Some(image.section_named(name.as_bytes())?.1.data.clone());
         let little = image.is_little_endian();
         for symbol in image.symbols.iter().filter(|symbol| !symbol.name.is_empty()).take(6) {
