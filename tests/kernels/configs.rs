@@ -1,7 +1,8 @@
-//! Kernels of other configurations than the smallest one, all the way to livepatches at work.
+//! Kernels of other configurations than the smallest one: as distributions have them, and built by clang with
+//! link-time optimization. Each goes all the way to livepatches at work.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::kernel::{Kernel, Ran, ran};
@@ -110,4 +111,54 @@ fn form(kernel: &Kernel, packed: &Path) {
         assert!(!versions.contains(name), "{}: {versions}", packed.display());
     }
     kernel.tool(&["verify", packed.to_str().unwrap()]).ok();
+}
+
+pub(crate) fn thinlto(source: &Path) {
+    const LLVM: &str = "LLVM=-19";
+    println!("{}, by clang with ThinLTO and CFI", source.display());
+    let kernel = configured(source, "thinlto", &[LLVM]);
+    // Not all of the samples: pointers to functions that have no entry for indirect calls (lp-vmlinux) are an error
+    // where there is CFI.
+    let words = [LLVM, "bzImage", "KLPBUILD_LTO=y", "KLPBUILD_FEW=m"];
+
+    step("the map is nm's, with the names that the linker has made");
+    kernel.klpbuild(&words).ok();
+    let map = kernel.read("ours/Symbols.list");
+    assert!(map == kernel.recipe());
+    let vmlinux: Vec<&str> = map.lines().skip(2).take_while(|line| !line.starts_with('*')).collect();
+    let promoted = vmlinux.iter().filter(|name| name.contains(".llvm."));
+    assert!(promoted.count() > 200);
+    let mut secrets = vmlinux.iter().filter(|name| name.starts_with("promoted_secret.llvm."));
+    let secret = *secrets.next().expect("promoted-two.c takes promoted_value() in");
+    assert!(secrets.next().is_none());
+    let looked = kernel.tool(&["lookup", secret]).ok().stdout;
+    assert!(looked.contains(secret), "{looked}");
+
+    step("livepatches with such names, and with positions, are converted and correct");
+    let built = kernel.klpbuild(&[&words[..], &[&format!("PROMOTED={secret}")]].concat()).ok();
+    let names = ["lp-first", "lp-second", "lp-target", "lp-promoted"];
+    for name in names {
+        assert!(!built.stderr.contains(&format!("{name}.ko: error")), "{}", built.stderr);
+        kernel.tool(&["verify", &format!("{SAMPLES}/{name}.ko")]).ok();
+    }
+    let module: PathBuf = kernel.root.join("ours").join(SAMPLES).join("lp-promoted.ko");
+    let readelf = Command::new("readelf").arg("-sW").arg(&module).env("LC_ALL", "C").output().unwrap();
+    let symbols = ran(readelf).ok().stdout;
+    for name in [&format!("{secret},0"), "promoted_sum,0", "klpbuild_twin,1", "klpbuild_twin,2"] {
+        let symbol = format!(" OS [0xff20] .klp.sym.vmlinux.{name}\n");
+        assert!(symbols.contains(&symbol), "{symbol}: {symbols}");
+    }
+
+    step("booted");
+    let module = |name: &str| format!("{SAMPLES}/{name}.ko");
+    let enabled = |livepatch: &str, more: &[&str]| {
+        printed(&attempt(&kernel, &module(livepatch), more).ok(), "command while enabled")
+    };
+    assert!(enabled("lp-first", &[]).contains("| twin=f\n"));
+    assert!(enabled("lp-second", &[]).contains("| twin=d\n"));
+    // 700 and 300: promoted_secret() is replaced, also where it is called from promoted-two.c.
+    assert!(enabled("lp-promoted", &[]).contains("| secret=700 sum=300 twins=f,d\n"));
+    let (other, target) = (module("klpbuild-other"), module("klpbuild-target"));
+    let late = enabled("lp-target", &["--load", &other, "--load-after", &target]);
+    assert!(late.contains("target patched: 1831, "), "{late}");
 }

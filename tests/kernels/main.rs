@@ -156,6 +156,12 @@ fn signed_configuration() {
     configs::signed(&first_tree());
 }
 
+#[test]
+#[ignore = "builds a whole kernel with clang: run by `make test-configs`"]
+fn thinlto_configuration() {
+    configs::thinlto(&first_tree());
+}
+
 fn first_tree() -> PathBuf {
     let trees = std::env::var("KLPBUILD_TEST_TREES").expect("KLPBUILD_TEST_TREES names kernel source trees");
     PathBuf::from(trees.split_whitespace().next().expect("there is one"))
