@@ -17,7 +17,7 @@ extern int only(void) KLP_RELOC_SYMBOL(vmlinux, vmlinux, unique);
 extern char text[];
 
 static KLP_MODULE_RELOC(vmlinux) vmlinux_relocs[] = {
-\tKLP_SYMPOS(twin, 3),
+\tKLP_SYMPOS(twin, 2),
 \tKLP_SYMPOS(setting_twin, 2),
 };
 static KLP_MODULE_RELOC(target_mod) text_reloc[] = { KLP_SYMPOS(text, 0) };
@@ -82,7 +82,7 @@ fn the_header_works_in_c() {
         let dump = |arguments: &[&str]| tree.tool("readelf", &[arguments, &["in_c.o"]].concat());
         let bytes = dump(&["-x", ".klp.module_relocs.vmlinux"]);
         // Addresses are relocated; what follows each is the position.
-        assert!(bytes.contains(" 00000000 00000000 03000000 00000000 "), "{bytes}");
+        assert!(bytes.contains(" 00000000 00000000 02000000 00000000 "), "{bytes}");
         assert!(bytes.contains(" 00000000 02000000 "), "{bytes}");
         let bytes = dump(&["-x", ".klp.module_relocs.target_mod"]);
         assert!(bytes.contains("0x00000000 00000000 00000000 00000000  "), "{bytes}");
@@ -114,8 +114,8 @@ const ARRAYS: &str = "\
 extern int twin(void);
 extern long setting_twin;
 extern int unique(void);
-static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 3) };
-static KLP_MODULE_RELOC(vmlinux) others[] = { KLP_SYMPOS(setting_twin, 2), KLP_SYMPOS(unique, 0), KLP_SYMPOS(twin, 3) };
+static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 2) };
+static KLP_MODULE_RELOC(vmlinux) others[] = { KLP_SYMPOS(setting_twin, 2), KLP_SYMPOS(unique, 0), KLP_SYMPOS(twin, 2) };
 static KLP_MODULE_RELOC(vmlinux) setting_twin_reloc[] = { KLP_SYMPOS(setting_twin, 2) };
 
 int in_c(void);
@@ -143,7 +143,7 @@ fn arrays_for_one_object() {
         assert!(section.contains(" 000078 00 "), "{compiler}: {section}");
         tree.convert(&["in.ko"]).ok();
         let expected =
-            [".klp.sym.vmlinux.setting_twin,2", ".klp.sym.vmlinux.twin,3", ".klp.sym.vmlinux.unique,0"];
+            [".klp.sym.vmlinux.setting_twin,2", ".klp.sym.vmlinux.twin,2", ".klp.sym.vmlinux.unique,0"];
         assert_eq!(livepatch_symbols(&tree, "in.ko"), expected, "{compiler}");
     }
 }
@@ -184,7 +184,7 @@ fn annotations_are_converted(compiler: &str, lto: bool, quoted: bool) {
         ".klp.sym.vmlinux.named_twin,1",
         ".klp.sym.vmlinux.named_twin,2",
         ".klp.sym.vmlinux.setting_twin,2",
-        ".klp.sym.vmlinux.twin,3",
+        ".klp.sym.vmlinux.twin,2",
         ".klp.sym.vmlinux.unique,0",
     ];
     assert_eq!(livepatch_symbols(&tree, "in.ko"), expected, "{compiler} {lto} {quoted}");
