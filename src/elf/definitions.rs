@@ -104,7 +104,9 @@ where
             None => None,
         };
         let binding = Binding::of(symbol.st_bind());
-        let file = file.filter(|_| binding == Binding::Local);
+        // What was hidden and made local by the linker stands behind the last source file, and is of any of them.
+        let is_own = binding == Binding::Local && symbol.st_visibility() == elf::STV_DEFAULT;
+        let file = file.filter(|_| is_own);
         found.definitions.push(Definition {
             name: name.to_vec(),
             value: symbol.st_value(endian).into(),
