@@ -6,6 +6,7 @@
 pub mod near;
 pub mod table;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,11 +16,13 @@ use serde::Serialize;
 use crate::cli::{Format, LookupArgs, Options, SourceArgs};
 use crate::dwarf::Fate;
 use crate::elf::Kind;
+use crate::elf::trace::Sites;
 use crate::exit::Exit;
+use crate::livepatch::copies;
 use crate::plan::goals::assignment;
 use crate::plan::{self, Named};
 use crate::symbols::list::Wanted;
-use crate::symbols::sources::{self, Found, Known, Sources};
+use crate::symbols::sources::{self, Found, Known, Sources, Unusable};
 use crate::terminal;
 
 /// A definition as `--format json` prints it. What is not known is null.
@@ -76,14 +79,14 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     };
     match arguments.format {
         Format::Json => terminal::json(&rows(&found, &sources))?,
-        Format::Text => print(&found, &sources),
+        Format::Text => print(&found, &wanted, &sources)?,
     }
     for name in &missing {
         let is_pattern = matches!(wanted, Wanted::Patterns(_)) && is_glob(name) || arguments.regex;
         if is_pattern {
             terminal::say(format_args!("no symbol matches {name}"));
         } else {
-            terminal::say(near::missing(name, &sources));
+            terminal::say(near::missing(name, &sources, &[]));
         }
     }
     if arguments.format == Format::Text && sources.objects.vmlinux.is_none() {
@@ -142,27 +145,58 @@ fn rows<'a>(found: &'a Found, sources: &Sources) -> Vec<Row<'a>> {
     rows
 }
 
-fn print(found: &Found, sources: &Sources) {
+fn print(found: &Found, wanted: &Wanted, sources: &Sources) -> Result<()> {
+    let mut sites: BTreeMap<&str, Option<Sites>> = BTreeMap::new();
     for (number, (name, known)) in found.names.iter().enumerate() {
         let name = String::from_utf8_lossy(name);
         let mut text = if number > 0 { "\n".to_owned() } else { String::new() };
         text.push_str(&format!("{name}: {}\n", crate::build::count(known.len(), "definition")));
         text.push_str(&table::render(known, sources));
         for known in known {
-            text.push_str(&advice(&name, known, sources));
+            if !sites.contains_key(known.object.as_str()) {
+                sites.insert(&known.object, Sites::of_object(&sources.objects, &known.object)?);
+            }
+            let sites = sites.get(known.object.as_str()).and_then(Option::as_ref);
+            text.push_str(&advice(&name, known, sources, sites));
+            // For a pattern, that would be a look at all debugging information for each name.
+            if matches!(wanted, Wanted::Names(_)) && is_function(known) {
+                text.push_str(&elsewhere(known, sources)?);
+            }
         }
         terminal::out(text);
     }
+    Ok(())
+}
+
+/// Whether a livepatch could replace it: what stands in a list alone may be a function.
+fn is_function(known: &Known) -> bool {
+    let definition = known.definition.as_ref();
+    known.unusable().is_none()
+        && definition.is_none_or(|d| d.kind == Some(Kind::Function) || d.kind.is_none() && !d.is_data)
+}
+
+/// What else the compiler has made of a function, a line, or nothing.
+fn elsewhere(known: &Known, sources: &Sources) -> Result<String> {
+    let told = copies::of_function(sources, known)?.told();
+    let object = &known.object;
+    Ok(told
+        .map(|(what, advice)| format!("{object}: to replace it is not enough: {what}; {advice}\n"))
+        .unwrap_or_default())
 }
 
 /// What to write for a definition, or why nothing helps.
-fn advice(name: &str, known: &Known, sources: &Sources) -> String {
+fn advice(name: &str, known: &Known, sources: &Sources, sites: Option<&Sites>) -> String {
     let object = &known.object;
     if known.is_init() {
         return format!("{object}: __init, freed when {object} has come up: no livepatch can use it\n");
     }
     if known.is_split {
         return format!("{object}: in an init section and elsewhere: which one is found changes (S5)\n");
+    }
+    if known.unusable() == Some(Unusable::AtZero) {
+        return format!(
+            "{object}: at address 0, which the kernel takes for not found (S8): no livepatch can use it\n"
+        );
     }
     let Some(line) = table::paste(name, known) else {
         return match known.definition {
@@ -175,10 +209,12 @@ fn advice(name: &str, known: &Known, sources: &Sources) -> String {
         _ => "",
     };
     let sympos = known.sympos().unwrap_or(0);
-    let is_data = known.definition.as_ref().is_some_and(|definition| definition.kind == Some(Kind::Object));
-    let function = match is_data {
-        true => String::new(),
-        false => format!("in a klp_func: .old_name = \"{name}\", .old_sympos = {sympos}\n"),
+    let is_traced = (sites.zip(known.definition.as_ref()))
+        .is_none_or(|(sites, definition)| sites.has(definition, known.object == sources::VMLINUX));
+    let function = match (is_function(known), is_traced) {
+        (false, _) => String::new(),
+        (true, true) => format!("in a klp_func: .old_name = \"{name}\", .old_sympos = {sympos}\n"),
+        (true, false) => format!("{object}: ftrace cannot step in there: no livepatch can replace it\n"),
     };
     format!("{exported}{line}\n{function}")
 }

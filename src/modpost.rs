@@ -255,7 +255,7 @@ fn describe(unknown: &BTreeMap<&[u8], Vec<&Module>>, map: &Map, inputs: &Inputs)
             "{}: Unable to find missing symbol: {shown}: nothing exports it, and neither vmlinux nor any module \
              defines it{}{}{uses}",
             users_shown.join(", "),
-            near::among(&near::nearest(&plain, &parts)),
+            near::among(&near::nearest(&plain, &parts, &[])),
             lookup::fate(&plain, vmlinux_image(inputs)),
         )
     };

@@ -75,6 +75,9 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         let shown = arguments.name.display();
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
         terminal::out(format!("klpbuild: {shown}: {}\n", names.join(", ")));
+        if let Some((what, advice)) = &target.elsewhere {
+            terminal::say(format_args!("to replace {} is not enough: {what}; {advice}", target.name));
+        }
         if let Some(why) = &target.why_no_prototype {
             terminal::say(format_args!("{shown}/{name}.c: fill in the signature of {}: {why}", target.name));
         }

@@ -12,6 +12,7 @@ use crate::elf::Binding;
 use crate::elf::image::{Home, Image};
 use crate::livepatch::annotations::{Annotation, Annotations};
 use crate::livepatch::names::{self, Annotated, KlpSymbol};
+use crate::livepatch::patch::Patch;
 use crate::livepatch::special;
 use crate::lookup::near;
 use crate::symbols::list::Wanted;
@@ -113,13 +114,18 @@ pub fn decide(image: &Image, sources: &Sources, choices: Choices) -> Result<Deci
         );
     }
     let mut problems = Problems::default();
+    let patched: Vec<String> = Patch::read(image)
+        .iter()
+        .flat_map(|patch| &patch.objects)
+        .map(|object| object.name.clone())
+        .collect();
     let lines = LazyCell::new(|| image.lines());
     for reference in &references {
         let exporter = match &sources.exports {
             Some(_) => sources.exporter(&reference.name),
             None => markers(&reference.name).iter().find_map(|m| Some(found.of(m).first()?.object.as_str())),
         };
-        match one(sources, &found, reference, exporter, choices, problems.count() < HINTS) {
+        match one(sources, &found, reference, exporter, choices, &patched, problems.count() < HINTS) {
             Ok(Some(mut decision)) => {
                 let name = image.symbols.get(reference.index).map(|symbol| symbol.name.as_slice());
                 decision.mistaken_for = name.and_then(|name| mistaken_for(sources, name));
@@ -161,6 +167,7 @@ fn one(
     reference: &Reference<'_>,
     exporter: Option<&str>,
     choices: Choices,
+    patched: &[String],
     with_hints: bool,
 ) -> Result<Option<Decision>, String> {
     let name = String::from_utf8_lossy(&reference.name).into_owned();
@@ -191,7 +198,7 @@ fn one(
         (None, None) => match only(sources, &name, known) {
             Ok(known) => known,
             Err(None) if reference.is_weak => return Ok(None),
-            Err(None) if with_hints => return Err(near::missing(&name, sources)),
+            Err(None) if with_hints => return Err(near::missing(&name, sources, patched)),
             Err(None) => return Err(format!("Unable to find missing symbol: {name}: nothing defines it")),
             Err(Some(message)) => return Err(message),
         },
@@ -261,8 +268,11 @@ fn annotated(
     }
     let own: Vec<&Known> = known.iter().filter(|known| known.object == object).collect();
     let Some(first) = own.first() else {
-        let elsewhere =
-            if known.is_empty() { near::hint(name, sources) } else { problem::choices(name, known, sources) };
+        let elsewhere = if known.is_empty() {
+            near::hint(name, sources, &[object.to_owned()])
+        } else {
+            problem::choices(name, known, sources)
+        };
         return Err(format!(
             "Provided KLP_SYMPOS does not match a symbol: {object} does not define {name}{elsewhere}"
         ));

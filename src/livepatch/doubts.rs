@@ -16,6 +16,7 @@ use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::{Function, Patch};
 use crate::livepatch::testimony::{self, Asked};
 use crate::livepatch::usage::{self, Usage};
+use crate::lookup::near;
 use crate::prototype::Declaration;
 use crate::symbols::sources::{Found, Known, Sources};
 
@@ -54,6 +55,8 @@ struct Subject<'a> {
     image: &'a Image,
     referred: Vec<Referred<'a>>,
     replaced: Vec<Replaced<'a>>,
+    /// S7: what it would replace, and is not there.
+    absent: Vec<Doubt>,
 }
 
 /// The names that [`of()`] has to be given what is known of.
@@ -94,7 +97,7 @@ pub fn of(
     let mut elsewhere = elsewhere.as_slice();
     let mut all = Vec::new();
     for subject in &subjects {
-        let mut doubts = Vec::new();
+        let mut doubts = subject.absent.clone();
         let own = take(&mut of_replaced, subject.replaced.len());
         subject.copies(take(&mut elsewhere, subject.replaced.len()), &mut doubts);
         subject.signatures(own, &mut doubts);
@@ -123,7 +126,15 @@ impl<'a> Subject<'a> {
                 Some(Replaced { object: &object.name, function, known })
             })
         });
-        Subject { image, referred: referred.collect(), replaced: replaced.collect() }
+        let absent = patch.iter().flat_map(|patch| &patch.objects).flat_map(|object| {
+            let functions = object
+                .functions
+                .iter()
+                .filter(|function| found.at(&object.name, &function.old_name, function.old_sympos).is_none());
+            functions.map(|function| absent(&object.name, function, found))
+        });
+        let absent = absent.collect();
+        Subject { image, referred: referred.collect(), replaced: replaced.collect(), absent }
     }
 
     /// S10: what is left of an old function.
@@ -267,6 +278,20 @@ impl<'a> Subject<'a> {
 
     fn place(&self, usage: &Usage, lines: Option<&Lines>) -> String {
         place(self.image, usage, lines)
+    }
+}
+
+/// S7: a function that is not where it is said to be.
+fn absent(object: &str, function: &Function, found: &Found) -> Doubt {
+    let name = String::from_utf8_lossy(&function.old_name);
+    Doubt {
+        rule: "S7",
+        is_error: false,
+        place: format!("klp_func {object}:{name},{}", function.old_sympos),
+        message: near::absent(object, &name, found),
+        advice:
+            "as it is, the kernel refuses the livepatch, or waits for another module: ask klpbuild lookup"
+                .to_owned(),
     }
 }
 

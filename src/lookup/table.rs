@@ -57,7 +57,7 @@ fn row(known: &Known, sources: &Sources) -> [String; 9] {
 
 /// The line that says in C which one is meant; none if no line could.
 pub fn paste(name: &str, known: &Known) -> Option<String> {
-    if known.is_init() || known.is_split {
+    if known.unusable().is_some() {
         return None;
     }
     let sympos = match (&known.definition, known.position) {

@@ -10,6 +10,7 @@ use crate::convert::problem;
 use crate::elf::trace::Sites;
 use crate::elf::{Kind, Machine, lines, memory};
 use crate::installed::places::Places;
+use crate::livepatch::copies;
 use crate::lookup::{near, table};
 use crate::prototype::Prototype;
 use crate::symbols::list::Wanted;
@@ -43,6 +44,8 @@ pub struct Target {
     pub needs_annotation: bool,
     /// A livepatch of this kernel is registered before it is enabled (up to 5.0).
     pub is_registered: bool,
+    /// What else the compiler has made of it, and what to do about that.
+    pub elsewhere: Option<(String, String)>,
     /// The namespace that it is exported to.
     pub namespace: Option<String>,
     /// All objects of the kernel.
@@ -106,6 +109,7 @@ impl Target {
             why_no_prototype,
             entry: site.filter(|_| can_enter).map(|site| site + FTRACE_SITE),
             needs_annotation: all.len() > 1,
+            elsewhere: copies::of_function(sources, &known)?.told(),
             is_registered: header.contains("klp_register_patch"),
             namespace: (sources.exports.as_ref())
                 .and_then(|exports| exports.namespace(name.as_bytes()))
@@ -121,7 +125,8 @@ fn choose(sources: &Sources, found: &Found, arguments: &NewArgs) -> Result<Known
     let name = arguments.function.as_str();
     let all = found.of(name.as_bytes());
     if all.is_empty() {
-        bail!("{}", near::missing(name, sources));
+        let patched: Vec<String> = arguments.object.iter().map(|object| object.replace('-', "_")).collect();
+        bail!("{}", near::missing(name, sources, &patched));
     }
     let object = arguments.object.as_ref().map(|object| object.replace('-', "_"));
     if let Some(object) = &object {

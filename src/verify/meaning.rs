@@ -16,6 +16,7 @@ use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::record;
 use crate::livepatch::special;
+use crate::lookup::near;
 use crate::symbols::list::Wanted;
 use crate::symbols::objects::Vmlinux;
 use crate::symbols::sources::{Found, Known, Sources, Unusable, VMLINUX};
@@ -54,7 +55,9 @@ pub fn check(
     if let Some(patch) = patch {
         check_functions(patch, sources, &found, findings)?;
     }
-    for doubt in doubts::of(&[(image, patch)], sources, &found)?.into_iter().flatten() {
+    // What a klp_func names that is not there was told just now.
+    let doubts = doubts::of(&[(image, patch)], sources, &found)?;
+    for doubt in doubts.into_iter().flatten().filter(|doubt| doubt.rule != "S7") {
         let report = if doubt.is_error { Findings::error } else { Findings::warning };
         report(findings, doubt.rule, doubt.place, doubt.message, doubt.advice);
     }
@@ -241,7 +244,11 @@ fn check_functions(patch: &Patch, sources: &Sources, found: &Found, findings: &m
             let known = match meant(found, &object.name, &function.old_name, function.old_sympos) {
                 Ok(known) => known,
                 Err((_, message)) => {
-                    let hint = crate::lookup::near::hint(&name, sources);
+                    let is_nowhere = found.of(&function.old_name).is_empty();
+                    let patched = [object.name.clone()];
+                    let hint = if is_nowhere { near::hint(&name, sources, &patched) } else { String::new() };
+                    let is_absent = found.at(&object.name, &function.old_name, 0).is_none();
+                    let message = if is_absent { near::absent(&object.name, &name, found) } else { message };
                     let advice = format!("ask klpbuild lookup for the name and position{hint}");
                     findings.error("S7", place, message, advice);
                     continue;

@@ -466,3 +466,90 @@ static int new_second(int value) { return pointer(value) + first(value) + plain(
     livepatch(&tree, &direct, &[("second", "new_second")], &[], &["-g"]);
     assert_eq!(warnings(&tree), Vec::<String>::new());
 }
+
+#[test]
+fn lookup_tells_what_else_there_is_of_a_function() {
+    let tree = tree(&["-g"]);
+    let ran = tree.klpbuild(&["lookup", "level", "own_level", "second"]).ok();
+    let told: Vec<&str> = ran.stdout.lines().filter(|line| line.contains("not enough")).collect();
+    assert_eq!(
+        told,
+        [
+            "vmlinux: to replace it is not enough: it was inlined into first, second; patch first, second as well",
+            "target_mod: to replace it is not enough: it was inlined into own_first; patch own_first as well",
+        ]
+    );
+}
+
+#[test]
+fn functions_that_are_not_there() {
+    let tree = tree(&[]);
+    let code = "static int new_own(int value) { return value; }";
+    livepatch(
+        &tree,
+        code,
+        &[("own_first", "new_own")],
+        &[("own_firts", "new_own"), ("own_first", "new_own")],
+        &[],
+    );
+    let advice =
+        "; as it is, the kernel refuses the livepatch, or waits for another module: ask klpbuild lookup (S7)";
+    let said = said(&tree, &tree.convert(&["in.ko"]).ok());
+    for (place, what) in [
+        ("vmlinux:own_first,0", "vmlinux does not define it; own_first is in target_mod"),
+        ("target_mod:own_firts,0", "target_mod does not define it"),
+    ] {
+        let line = format!("klpbuild: in.ko: warning: klp_func {place}: {what}{advice}\n");
+        assert!(said.contains(&line), "{said}");
+    }
+    let ran = tree.klpbuild(&["verify", "in.ko"]).ends(1);
+    assert!(ran.stdout.contains("target_mod does not define it; ask klpbuild lookup for the name and position; the nearest names are own_first (target_mod)"), "{ran:?}");
+    assert_eq!(ran.stdout.matches("own_firts").count(), 1, "{ran:?}");
+    for (object, what) in [
+        (
+            "target-mod",
+            "there is no object target-mod: its run-time name is target_mod; own_first is in target_mod",
+        ),
+        (
+            "target_mod.ko",
+            "there is no object target_mod.ko: its run-time name is target_mod; own_first is in target_mod",
+        ),
+        (
+            "target_mdo",
+            "there is no object target_mdo; the nearest are target_mod; own_first is in target_mod",
+        ),
+    ] {
+        livepatch(&tree, code, &[], &[("own_first", "new_own")], &[]);
+        let text = String::from_utf8_lossy(&tree.bytes("livepatch.c"))
+            .replace("\"target_mod\"", &format!("\"{object}\""));
+        compile(&tree, "livepatch", &text, &["-O2"]);
+        tree.link(&["livepatch.o"], "in.ko");
+        let ran = tree.klpbuild(&["verify", "in.ko"]).ends(1);
+        assert!(ran.stdout.contains(&format!("error S7: klp_func {object}:own_first,0: {what};")), "{ran:?}");
+    }
+}
+
+/// A linker that makes hidden symbols local puts them behind the last source file of an object, which may be any.
+#[test]
+fn no_source_file_is_told_of_what_the_linker_made_local() {
+    let tree = tree(&[]);
+    tree.assemble_text(
+        ".file \"lib/last.c\"\n.type own_static, %object\nown_static: .8byte 0\n.globl was_hidden\n.hidden was_hidden\n\
+         was_hidden: .8byte 0",
+        "hidden",
+    );
+    tree.run(
+        "ld.lld-19",
+        &["-e", "0", "-o", "vmlinux", "vmlinux-a.o", "vmlinux-b.o", "vmlinux-c.o", "hidden.o"],
+    );
+    tree.write("System.map", tree.tool("nm", &["-n", "vmlinux"]));
+    tree.make_list();
+    let ran = tree.klpbuild(&["lookup", "--format", "json", "own_static", "was_hidden"]).ok();
+    let rows: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let of = |name: &str| rows.as_array().unwrap().iter().find(|row| row["name"] == name).unwrap();
+    assert_eq!(of("own_static")["file"], "lib/last.c", "{rows}");
+    assert_eq!(
+        (&of("was_hidden")["file"], &of("was_hidden")["binding"]),
+        (&serde_json::Value::Null, &"LOCAL".into())
+    );
+}
