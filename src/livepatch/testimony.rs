@@ -11,7 +11,7 @@ use crate::btf;
 use crate::elf::definitions::{self, Definition};
 use crate::elf::lines::{self, Target, Told};
 use crate::elf::memory;
-use crate::prototype::Declaration;
+use crate::prototype::{Declaration, Prototype};
 use crate::symbols::objects::Vmlinux;
 use crate::symbols::sources::{Known, Sources, VMLINUX};
 
@@ -117,5 +117,29 @@ fn in_btf(sources: &Sources, object: &str, names: &[&str]) -> Vec<Option<Declara
         btf::prototypes(&base, module.as_deref(), names).ok()
     };
     let found = find().unwrap_or_default();
-    found.into_iter().map(|prototype| prototype.map(Declaration::Function)).collect()
+    found.into_iter().map(|prototype| prototype.filter(is_told).map(Declaration::Function)).collect()
+}
+
+/// Whether BTF can be believed: functions that are written in assembler stand there as `void f(void)`, whatever they
+/// take and return.
+fn is_told(prototype: &Prototype) -> bool {
+    !(prototype.result.is_void() && prototype.parameters.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prototype::{Scalar, Type};
+
+    #[test]
+    fn what_btf_says_of_assembler_is_nothing() {
+        let int = || Type::Base(Scalar { name: "int".to_owned(), size: 4, is_float: false });
+        let of = |result, parameters: Vec<Type>| {
+            let parameters = parameters.into_iter().map(|parameter| (parameter, None)).collect();
+            Prototype { result, parameters, is_variadic: false }
+        };
+        assert!(!is_told(&of(Type::Void, vec![])));
+        assert!(is_told(&of(int(), vec![])));
+        assert!(is_told(&of(Type::Void, vec![int()])));
+    }
 }
