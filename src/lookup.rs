@@ -81,10 +81,20 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
         Format::Json => terminal::json(&rows(&found, &sources))?,
         Format::Text => print(&found, &wanted, &sources)?,
     }
+    let promoted = promoted(&wanted, &missing, &sources)?;
+    if let (Format::Text, Some(promoted)) = (arguments.format, &promoted) {
+        print(promoted, &wanted, &sources)?;
+    }
     for name in &missing {
         let is_pattern = matches!(wanted, Wanted::Patterns(_)) && is_glob(name) || arguments.regex;
+        let is_promoted = |other: &[u8]| other.starts_with(format!("{name}{PROMOTED}").as_bytes());
         if is_pattern {
             terminal::say(format_args!("no symbol matches {name}"));
+        } else if let Some(other) = promoted.iter().flat_map(|f| f.names.keys()).find(|n| is_promoted(n)) {
+            terminal::say(format_args!(
+                "there is no symbol {name}: clang's LTO has made {} of it: a livepatch refers to it by that name",
+                String::from_utf8_lossy(other)
+            ));
         } else {
             terminal::say(near::missing(name, &sources, &[]));
         }
@@ -96,6 +106,20 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
         );
     }
     Ok(if missing.is_empty() { Exit::Done } else { Exit::Problem })
+}
+
+/// What clang's ThinLTO puts between a static symbol's name and a number, where it uses the symbol in another file
+/// (`ModuleSummaryIndex::getGlobalNameForLocal` in LLVM).
+const PROMOTED: &str = ".llvm.";
+
+/// The definitions of names that are missing, under the names that clang's LTO has given them; nothing for patterns.
+fn promoted(wanted: &Wanted, missing: &[&String], sources: &Sources) -> Result<Option<Found>> {
+    let expression = |name: &&String| Regex::new(&format!(r"^{}\.llvm\.[0-9]+$", regex::escape(name)));
+    let patterns = match wanted {
+        Wanted::Names(_) => missing.iter().map(expression).collect::<Result<Vec<_>, _>>()?,
+        Wanted::Patterns(_) => Vec::new(),
+    };
+    if patterns.is_empty() { Ok(None) } else { sources.find(&Wanted::Patterns(patterns)).map(Some) }
 }
 
 /// Whether a name is a pattern, as shells have them.

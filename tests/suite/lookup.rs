@@ -146,6 +146,26 @@ fn unknown_name() {
     assert_eq!(ran.stdout, "[]\n");
 }
 
+/// clang's ThinLTO renames a static symbol that it uses in another file.
+#[test]
+fn names_that_lto_has_changed() {
+    let tree = ObjTree::new(X86_64);
+    let data = |name: &str| format!(".type \"{name}\", %object\n\"{name}\": .long 7\n.size \"{name}\", 4\n");
+    let names = ["level.llvm.12", "level.llvm.7x", "levels.llvm.3", "other"];
+    tree.add_to_vmlinux(&format!(".data\n{}", names.map(data).concat()));
+    let ran = tree.klpbuild(&["lookup", "level"]).ends(1);
+    assert!(ran.stdout.starts_with("level.llvm.12: 1 definition\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("  1 of 1  no\n"), "{}", ran.stdout);
+    let line =
+        "extern <type> level_llvm_12 KLP_RELOC_SYMBOL_POS(<patched object>, vmlinux, level.llvm.12, 0);\n";
+    assert!(ran.stdout.ends_with(line), "{}", ran.stdout);
+    assert_eq!(
+        ran.stderr,
+        "klpbuild: there is no symbol level: clang's LTO has made level.llvm.12 of it: a livepatch refers to it by that \
+         name\n"
+    );
+}
+
 #[test]
 fn list_alone() {
     let tree = ObjTree::new(X86_64);
