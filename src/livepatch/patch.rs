@@ -5,9 +5,9 @@
 //! `klp_func { old_name, new_func, old_sympos }`. What is a pointer has a relocation, so that the shape shows
 //! without debugging information. A patch that is put together at run time cannot be seen.
 //!
-//! - [`layout`]: pointers and arrays in the data of a module, and how far apart the entries of an array are
-//! - [`walk`]: the arrays as the kernel goes through them
-//! - [`faults`]: what the kernel refuses, or would fall over
+//! - `layout`: pointers and arrays in the data of a module, and how far apart the entries of an array are
+//! - `walk`: the arrays as the kernel goes through them
+//! - `faults`: what the kernel refuses, or would fall over
 
 mod faults;
 mod layout;
