@@ -277,7 +277,9 @@ fn broken(kernel: &Kernel) {
     .names("R8");
     target(&|image| {
         let from = section(image, OWN);
-        let relocations = image.sections[from].relocations.split_off(1);
+        let mut relocations = image.sections[from].relocations.split_off(1);
+        // Where .init.text surely has bytes.
+        relocations[0].offset = 0;
         let init = section(image, ".init.text");
         image.add_relocations(
             b".klp.rela.klpbuild_target..init.text".to_vec(),
