@@ -11,7 +11,7 @@ use crate::convert::problem::{self, Problems};
 use crate::elf::Machine;
 use crate::elf::image::{Image, Relocation};
 use crate::livepatch::order;
-use crate::livepatch::patch::{Patch, Place};
+use crate::livepatch::patch::{self, Patch, Place};
 use crate::livepatch::reach::Reach;
 use crate::livepatch::special::{self, Special};
 use crate::symbols::sources::VMLINUX;
@@ -152,6 +152,10 @@ impl Chooser<'_> {
             (None, None) => self.reached(place, decision)?,
         };
         self.check(&object, section, decision)?;
+        let early = self.kernel.applies_early;
+        if self.patch.is_some_and(|patch| patch.is_too_late(place, &object, early)) {
+            return Err(format!("{} (R15): {}", patch::TOO_LATE, patch::TOO_LATE_ADVICE));
+        }
         Ok(object)
     }
 

@@ -14,6 +14,13 @@ mod layout;
 mod walk;
 
 use crate::elf::image::{Home, Image, Relocation};
+use crate::symbols::sources::VMLINUX;
+
+/// What is wrong with a `new_func` that is too late.
+pub const TOO_LATE: &str = "it is the new_func of a klp_func, which is not written yet when the kernel looks at it and \
+                            refuses the whole patch";
+/// What to do about that.
+pub const TOO_LATE_ADVICE: &str = "replace the function by one of the livepatch, which calls it";
 
 pub use faults::Fault;
 
@@ -58,6 +65,8 @@ pub struct Patch {
     pub objects: Vec<Object>,
     /// Where its structures lie: references from there are no calls.
     pub structures: Vec<Place>,
+    /// Where a `new_func` lies that is no function of this module.
+    pub foreign: Vec<Place>,
     /// What is wrong with the structures.
     faults: Vec<Fault>,
 }
@@ -74,6 +83,12 @@ impl Patch {
         let mut found = self.faults.clone();
         faults::of_objects(image, &self.objects, name_limit, &mut found);
         found
+    }
+
+    /// Whether the reference at `place` is a `new_func` that is written with `object`, and so too late: `klp_init_func`
+    /// in kernel/livepatch/core.c refuses one that is still NULL, before references to modules are written (R15).
+    pub fn is_too_late(&self, place: Place, object: &str, applies_early: bool) -> bool {
+        (object != VMLINUX || !applies_early) && self.foreign.contains(&place)
     }
 
     /// Whether `object` is patched.

@@ -9,7 +9,7 @@ use crate::livepatch::names::{
     self, ANNOTATIONS_PREFIX, Annotated, KlpSymbol, SECTION_PREFIX, SYMBOL_PREFIX,
 };
 use crate::livepatch::order;
-use crate::livepatch::patch::{Patch, Place};
+use crate::livepatch::patch::{self, Patch, Place};
 use crate::livepatch::reach::Reach;
 use crate::livepatch::special::{self, Special};
 use crate::livepatch::versions;
@@ -49,7 +49,7 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
     }
     leftovers(image, findings);
     if let Some(patch) = patch {
-        objects(image, patch, findings);
+        objects(image, patch, kernel, findings);
     }
     symbols(image, kernel, findings);
     left_versions(image, findings);
@@ -69,7 +69,7 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
 }
 
 /// Whether each relocation is written when the object is loaded whose new functions come to use it (R2).
-fn objects(image: &Image, patch: &Patch, findings: &mut Findings) {
+fn objects(image: &Image, patch: &Patch, kernel: &Kernel, findings: &mut Findings) {
     let reach = Reach::follow(image, patch);
     let mut sections: BTreeMap<(String, String), String> = BTreeMap::new();
     for (_, section, target) in image.relocated().filter(|(_, section, _)| section.is_livepatch_rela()) {
@@ -78,7 +78,16 @@ fn objects(image: &Image, patch: &Patch, findings: &mut Findings) {
             let name =
                 image.symbols.get(relocation.symbol).map(|symbol| symbol.name.as_slice()).unwrap_or_default();
             let Some(symbol) = KlpSymbol::parse(name) else { continue };
-            let reached = reach.at(Place { section: target, offset: relocation.offset });
+            let used = Place { section: target, offset: relocation.offset };
+            if patch.is_too_late(used, object, kernel.applies_early) {
+                findings.error(
+                    "R15",
+                    at(image, section, relocation),
+                    patch::TOO_LATE,
+                    patch::TOO_LATE_ADVICE,
+                );
+            }
+            let reached = reach.at(used);
             let name_of = |number: &usize| patch.objects.get(*number).map(|object| object.name.as_str());
             let mut users: Vec<&str> = reached.objects.iter().filter_map(name_of).collect();
             users.extend(reached.by_init.then_some("the livepatch's own init function"));

@@ -336,3 +336,22 @@ fn with_clang_for_each_machine() {
         assert!(with(A).ends(1).stderr.contains(open), "{machine}", machine = target.name);
     }
 }
+
+/// The kernel looks at `new_func` before it writes references to a module's symbols; those to vmlinux's are there.
+#[test]
+fn new_functions_of_other_objects() {
+    let tree = ObjTree::new(X86_64);
+    let funcs = |new: &str| {
+        format!(
+            "static struct klp_func funcs[] = {{ {{ .old_name = \"target_static\", .new_func = {new} }}, {{ }} }};\n\
+             static struct klp_object objs[] = {{ {{ .name = \"target_mod\", .funcs = funcs }}, {{ }} }};\n"
+        )
+    };
+    compile_sized(&tree, 16, &(funcs("target_static") + PATCH));
+    let ran = tree.convert(&["in.ko"]).ends(1);
+    let text = "it is the new_func of a klp_func, which is not written yet when the kernel looks at it and refuses the \
+                whole patch (R15): replace the function by one of the livepatch, which calls it";
+    assert!(ran.stderr.contains(text), "{}", ran.stderr);
+    compile_sized(&tree, 16, &(funcs("unique") + PATCH));
+    tree.convert(&["in.ko"]).ok();
+}

@@ -278,7 +278,14 @@ fn walk(
                 patch.structures.push(array.at);
                 faults.structure(layout, array.at, &here);
                 let starts = functions_of(layout, array).unwrap_or_default();
-                functions(layout, &name, &Seen { array, starts }, strides.functions, faults)
+                functions(
+                    layout,
+                    &name,
+                    &Seen { array, starts },
+                    strides.functions,
+                    faults,
+                    &mut patch.foreign,
+                )
             }
             None => {
                 faults.no_list(layout, place, &here);
@@ -311,6 +318,7 @@ fn functions(
     seen: &Seen,
     stride: Option<u64>,
     faults: &mut Faults,
+    foreign: &mut Vec<Place>,
 ) -> Vec<Function> {
     let found = entries(layout, seen, stride, FUNCTION_WORDS);
     let name = |place: Place| layout.string(place);
@@ -321,6 +329,10 @@ fn functions(
     for (place, number) in found.entries.into_iter().zip(1..) {
         let here = Here::function(object, name(place), number);
         let new = faults.function(layout, place, &here);
+        let pointer = layout.after(place, 1);
+        if layout.is_pointer(pointer) && layout.target(pointer).is_none() {
+            foreign.push(pointer);
+        }
         let (Some(new), Some(old_name)) = (new, name(place)) else { continue };
         let old_sympos = layout.number(layout.after(place, 2));
         let is_same =
