@@ -1,6 +1,6 @@
 //! `klpbuild verify`: whether a finished livepatch keeps the rules, and fits the kernel it is for.
 //!
-//! - [`form`]: what the file itself shows (R1 to R14)
+//! - [`form`]: what the file itself shows (R1 to R15)
 //! - [`meaning`]: what the kernel's objects say of the symbols and functions it names (S1 to S8)
 
 pub mod form;

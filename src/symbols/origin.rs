@@ -273,7 +273,7 @@ impl Origin {
         Ok(())
     }
 
-    /// Leaves out a map that cannot be believed ([`Origin::doubt`]); its objects are read in its place.
+    /// Leaves out a map that cannot be believed; its objects are read in its place.
     pub fn drop_doubtful_list(&mut self, quiet: bool) {
         let Some((list, doubt)) = self.list.as_ref().and_then(|list| Some((list, self.doubt(list)?))) else {
             return;

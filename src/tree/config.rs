@@ -28,7 +28,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration file at `path`: `.config`, what KCONFIG_CONFIG names, or what [`file`] finds.
+    /// Reads the configuration file at `path`: `.config`, what KCONFIG_CONFIG names, or what [`file()`] finds.
     ///
     /// # Errors
     /// The file cannot be read.

@@ -1,4 +1,4 @@
-//! What the file itself shows: R1 to R14.
+//! What the file itself shows: R1 to R15.
 
 use std::collections::{BTreeMap, HashSet};
 
