@@ -319,6 +319,19 @@ fn plain_make_in_a_patched_tree_does_what_klpbuild_does() {
     }
 }
 
+/// As many modules as before, and all of their objects older than the map: it is made anew all the same.
+#[test]
+fn the_map_is_made_anew_for_another_module() {
+    for tree in ERAS {
+        let space = patched(tree);
+        let unknown =
+            || make(&space, &["modules", "UNKNOWN=m"]).ends(2).says(&["Unable to find missing symbol"]);
+        unknown();
+        make(&space, &["modules", "KNOWN=m"]).ok();
+        unknown();
+    }
+}
+
 /// External modules are none of the series' business: klpbuild does them as in any tree.
 #[test]
 fn external_modules_of_a_patched_tree_are_klpbuilds() {
