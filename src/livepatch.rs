@@ -9,6 +9,8 @@
 //! - [`special`]: sections and relocation types that the kernel treats in a way of their own
 //! - [`versions`]: the versions of what it refers to (CONFIG_MODVERSIONS)
 //! - [`usage`]: what it does with a symbol: calls it, reads it, takes its address
+//! - [`targets`]: what its klp_funcs name, and why the kernel cannot replace it; [`loops`]: new functions that come back
+//!   to themselves
 //! - [`doubts`]: where it and the kernel mean different things by one name, though all names are there; from
 //!   [`testimony`] (what type information says of the kernel's functions), [`copies`] (what else the compiler made
 //!   of a function) and [`endbr`] (which functions must not be called through a pointer)
@@ -18,12 +20,14 @@ pub mod code;
 pub mod copies;
 pub mod doubts;
 pub mod endbr;
+pub mod loops;
 pub mod names;
 pub mod order;
 pub mod patch;
 pub mod reach;
 pub mod record;
 pub mod special;
+pub mod targets;
 pub mod testimony;
 pub mod usage;
 pub mod versions;

@@ -12,11 +12,12 @@ use crate::elf::lines::{Lines, Target, Told};
 use crate::livepatch::code::Use;
 use crate::livepatch::copies::{self, Elsewhere};
 use crate::livepatch::endbr::Sealed;
+use crate::livepatch::loops;
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::{Function, Patch};
+use crate::livepatch::targets;
 use crate::livepatch::testimony::{self, Asked};
 use crate::livepatch::usage::{self, Usage};
-use crate::lookup::near;
 use crate::prototype::Declaration;
 use crate::symbols::sources::{Found, Known, Sources};
 
@@ -55,8 +56,6 @@ struct Subject<'a> {
     image: &'a Image,
     referred: Vec<Referred<'a>>,
     replaced: Vec<Replaced<'a>>,
-    /// S7: what it would replace, and is not there.
-    absent: Vec<Doubt>,
 }
 
 /// The names that [`of()`] has to be given what is known of.
@@ -96,8 +95,11 @@ pub fn of(
     let (mut of_replaced, mut of_referred) = (of_replaced, of_referred);
     let mut elsewhere = elsewhere.as_slice();
     let mut all = Vec::new();
-    for subject in &subjects {
-        let mut doubts = subject.absent.clone();
+    for (subject, (image, patch)) in subjects.iter().zip(livepatches) {
+        let mut doubts = Vec::new();
+        if let Some(patch) = patch {
+            doubts.extend(of_patch(image, patch, sources, found)?);
+        }
         let own = take(&mut of_replaced, subject.replaced.len());
         subject.copies(take(&mut elsewhere, subject.replaced.len()), &mut doubts);
         subject.signatures(own, &mut doubts);
@@ -106,6 +108,30 @@ pub fn of(
         all.push(doubts);
     }
     Ok(all)
+}
+
+/// S7: what the kernel would not replace; R15: what would come back to itself.
+fn of_patch(image: &Image, patch: &Patch, sources: &Sources, found: &Found) -> Result<Vec<Doubt>> {
+    let refused = targets::refused(patch, sources, found)?.into_iter().map(|refused| Doubt {
+        rule: "S7",
+        is_error: !refused.is_absent,
+        place: refused.place,
+        message: refused.message,
+        advice: refused.advice,
+    });
+    let lines = LazyCell::new(|| image.lines());
+    let loops = loops::of(image, patch, sources).into_iter().map(|(shown, call)| Doubt {
+        rule: "R15",
+        is_error: false,
+        place: shown,
+        message: format!(
+            "the new function calls the one that it replaces, in {}: ftrace leads that call to the new function again, \
+             and so on until one does not call",
+            place(image, &call, lines.as_ref())
+        ),
+        advice: "copy what the old function does into the new one".to_owned(),
+    });
+    Ok(refused.chain(loops).collect())
 }
 
 fn take<'a, T>(rest: &mut &'a [T], count: usize) -> &'a [T] {
@@ -126,15 +152,7 @@ impl<'a> Subject<'a> {
                 Some(Replaced { object: &object.name, function, known })
             })
         });
-        let absent = patch.iter().flat_map(|patch| &patch.objects).flat_map(|object| {
-            let functions = object
-                .functions
-                .iter()
-                .filter(|function| found.at(&object.name, &function.old_name, function.old_sympos).is_none());
-            functions.map(|function| absent(&object.name, function, found))
-        });
-        let absent = absent.collect();
-        Subject { image, referred: referred.collect(), replaced: replaced.collect(), absent }
+        Subject { image, referred: referred.collect(), replaced: replaced.collect() }
     }
 
     /// S10: what is left of an old function.
@@ -281,20 +299,6 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// S7: a function that is not where it is said to be.
-fn absent(object: &str, function: &Function, found: &Found) -> Doubt {
-    let name = String::from_utf8_lossy(&function.old_name);
-    Doubt {
-        rule: "S7",
-        is_error: false,
-        place: format!("klp_func {object}:{name},{}", function.old_sympos),
-        message: near::absent(object, &name, found),
-        advice:
-            "as it is, the kernel refuses the livepatch, or waits for another module: ask klpbuild lookup"
-                .to_owned(),
-    }
-}
-
 /// The place of a reference, as in `.text+0x1c, foo.c:12`.
 pub fn place(image: &Image, usage: &Usage, lines: Option<&Lines>) -> String {
     let section = image.sections.get(usage.section).map(|section| section.shown()).unwrap_or_default();
@@ -305,8 +309,7 @@ pub fn place(image: &Image, usage: &Usage, lines: Option<&Lines>) -> String {
 
 impl Replaced<'_> {
     fn place(&self) -> String {
-        let name = String::from_utf8_lossy(&self.function.old_name);
-        format!("klp_func {}:{name},{}", self.object, self.function.old_sympos)
+        targets::shown(self.object, self.function)
     }
 }
 

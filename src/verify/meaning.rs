@@ -1,25 +1,24 @@
 //! What the kernel's objects say of the symbols and functions that a livepatch names: S1 to S8, and what of
 //! the R rules depends on them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::Result;
 use fs_err as fs;
 
+use crate::elf::Binding;
 use crate::elf::image::{Home, Image};
 use crate::elf::notes;
-use crate::elf::trace::Sites;
-use crate::elf::{Binding, Kind};
 use crate::livepatch::doubts;
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::record;
 use crate::livepatch::special;
-use crate::lookup::near;
+use crate::livepatch::targets;
 use crate::symbols::list::Wanted;
 use crate::symbols::objects::Vmlinux;
-use crate::symbols::sources::{Found, Known, Sources, Unusable, VMLINUX};
+use crate::symbols::sources::{Found, Sources, VMLINUX};
 use crate::tree::kernel::Kernel;
 use crate::verify::Findings;
 
@@ -52,13 +51,11 @@ pub fn check(
         check_symbol(symbol, sources, &found, findings);
     }
     undefined(image, sources, findings);
-    if let Some(patch) = patch {
-        check_functions(patch, sources, &found, findings)?;
-    }
-    // What a klp_func names that is not there was told just now.
     let doubts = doubts::of(&[(image, patch)], sources, &found)?;
-    for doubt in doubts.into_iter().flatten().filter(|doubt| doubt.rule != "S7") {
-        let report = if doubt.is_error { Findings::error } else { Findings::warning };
+    for doubt in doubts.into_iter().flatten() {
+        // All that the kernel has is at hand: what is not there is nowhere.
+        let is_error = doubt.is_error || doubt.rule == "S7";
+        let report = if is_error { Findings::error } else { Findings::warning };
         report(findings, doubt.rule, doubt.place, doubt.message, doubt.advice);
     }
     Ok(found.kernel)
@@ -156,12 +153,12 @@ fn running_kernel_differs(vmlinux: &Path, release: &str) -> bool {
 fn check_symbol(symbol: &KlpSymbol, sources: &Sources, found: &Found, findings: &mut Findings) {
     let place =
         format!(".klp.sym.{}.{},{}", symbol.object, String::from_utf8_lossy(&symbol.name), symbol.sympos);
-    match meant(found, &symbol.object, &symbol.name, symbol.sympos) {
+    match targets::meant(found, &symbol.object, &symbol.name, symbol.sympos) {
         Err((rule, message)) => {
             findings.error(rule, place, message, "convert it for this kernel (klpbuild lookup)");
         }
         Ok(known) => {
-            if let Some((rule, message)) = unusable(&known) {
+            if let Some((rule, message)) = targets::unusable(&known) {
                 findings.error(rule, &*place, message, "refer to another symbol");
             }
             if symbol.object == VMLINUX && sources.is_exported(&symbol.name, &known) == Some(true) {
@@ -173,44 +170,6 @@ fn check_symbol(symbol: &KlpSymbol, sources: &Sources, found: &Found, findings: 
             }
         }
     }
-}
-
-/// The definition with a position, or the rule that is broken and how.
-fn meant(found: &Found, object: &str, name: &[u8], sympos: u64) -> Result<Known, (&'static str, String)> {
-    if !found.objects.contains(object) {
-        return Err(("R2", format!("there is no object {object}")));
-    }
-    let own: Vec<&Known> = found.of(name).iter().filter(|known| known.object == object).collect();
-    let Some(first) = own.first() else { return Err(("S1", format!("{object} does not define it"))) };
-    match sympos {
-        0 if first.total > 1 => Err((
-            "S1",
-            format!("position 0 means the only one, but {object} has {} of this name", first.total),
-        )),
-        0 => Ok(own
-            .iter()
-            .find(|known| known.position.is_some())
-            .map_or_else(|| (*first).clone(), |k| (*k).clone())),
-        _ if sympos > first.total => {
-            Err(("S1", format!("position {sympos} is beyond the {} of this name in {object}", first.total)))
-        }
-        _ => Ok(own
-            .iter()
-            .find(|known| known.position == Some(sympos))
-            .map_or_else(|| (*first).clone(), |k| (*k).clone())),
-    }
-}
-
-/// Why a definition cannot be used.
-fn unusable(known: &Known) -> Option<(&'static str, &'static str)> {
-    Some(match known.unusable()? {
-        Unusable::Init => ("R9", "it is __init: its memory is freed when its object has come up"),
-        Unusable::Split => {
-            ("S5", "its name is both in an init section and elsewhere: which one is found changes")
-        }
-        Unusable::Dropped => ("S3", "kallsyms leaves it out"),
-        Unusable::AtZero => ("S8", "it is at address 0, which the kernel takes for not found"),
-    })
 }
 
 /// What is neither exported nor a livepatch symbol is unknown to the kernel (R7).
@@ -232,54 +191,4 @@ fn undefined(image: &Image, sources: &Sources, findings: &mut Findings) {
             );
         }
     }
-}
-
-/// S7: each old function is there, at its position, and can be traced.
-fn check_functions(patch: &Patch, sources: &Sources, found: &Found, findings: &mut Findings) -> Result<()> {
-    let mut sites: BTreeMap<&str, Option<Sites>> = BTreeMap::new();
-    for object in &patch.objects {
-        for function in &object.functions {
-            let name = String::from_utf8_lossy(&function.old_name).into_owned();
-            let place = format!("klp_func {}:{name},{}", object.name, function.old_sympos);
-            let known = match meant(found, &object.name, &function.old_name, function.old_sympos) {
-                Ok(known) => known,
-                Err((_, message)) => {
-                    let is_nowhere = found.of(&function.old_name).is_empty();
-                    let patched = [object.name.clone()];
-                    let hint = if is_nowhere { near::hint(&name, sources, &patched) } else { String::new() };
-                    let is_absent = found.at(&object.name, &function.old_name, 0).is_none();
-                    let message = if is_absent { near::absent(&object.name, &name, found) } else { message };
-                    let advice = format!("ask klpbuild lookup for the name and position{hint}");
-                    findings.error("S7", place, message, advice);
-                    continue;
-                }
-            };
-            if let Some((_, message)) = unusable(&known) {
-                findings.error("S7", &*place, message, "patch another function");
-                continue;
-            }
-            let Some(definition) = &known.definition else { continue };
-            if let Some(kind) = definition.kind.filter(|kind| *kind != Kind::Function) {
-                let message = format!("it is no function ({})", kind.shown());
-                findings.error("S7", &*place, message, "ask klpbuild lookup for the position");
-                continue;
-            }
-            let is_vmlinux = object.name == VMLINUX;
-            if !sites.contains_key(object.name.as_str()) {
-                sites.insert(&object.name, Sites::of_object(&sources.objects, &object.name)?);
-            }
-            if let Some(Some(sites)) = sites.get(object.name.as_str())
-                && !sites.has(definition, is_vmlinux)
-            {
-                findings.error(
-                    "S7",
-                    place,
-                    "ftrace cannot step in there: it does not begin with a call of __fentry__ (notrace, or made \
-                     without -pg)",
-                    "patch the functions that call it",
-                );
-            }
-        }
-    }
-    Ok(())
 }

@@ -492,14 +492,13 @@ fn functions_that_are_not_there() {
         &[("own_firts", "new_own"), ("own_first", "new_own")],
         &[],
     );
-    let advice =
-        "; as it is, the kernel refuses the livepatch, or waits for another module: ask klpbuild lookup (S7)";
+    let advice = "; ask klpbuild lookup for the name and position";
     let said = said(&tree, &tree.convert(&["in.ko"]).ok());
     for (place, what) in [
         ("vmlinux:own_first,0", "vmlinux does not define it; own_first is in target_mod"),
         ("target_mod:own_firts,0", "target_mod does not define it"),
     ] {
-        let line = format!("klpbuild: in.ko: warning: klp_func {place}: {what}{advice}\n");
+        let line = format!("klpbuild: in.ko: warning: klp_func {place}: {what}{advice}");
         assert!(said.contains(&line), "{said}");
     }
     let ran = tree.klpbuild(&["verify", "in.ko"]).ends(1);
@@ -552,4 +551,40 @@ fn no_source_file_is_told_of_what_the_linker_made_local() {
         (&of("was_hidden")["file"], &of("was_hidden")["binding"]),
         (&serde_json::Value::Null, &"LOCAL".into())
     );
+}
+
+/// A call of the function that is replaced comes back to the new one; a call behind ftrace's place does not, nor one of
+/// another function that is replaced as well.
+#[test]
+fn new_functions_that_call_the_old_one() {
+    let tree = tree(&[]);
+    let code = "extern int first(int value);\n\
+                extern int second(int value);\n\
+                extern int behind(int value) __asm__(\"first+9\");\n\
+                static int new_first(int value) { return first(value) + second(value); }\n\
+                static int new_second(int value) { return behind(value) + 1; }\n";
+    livepatch(&tree, code, &[("first", "new_first"), ("second", "new_second")], &[], &["-g"]);
+    let all = warnings(&tree);
+    assert_eq!(all.len(), 1, "{all:?}");
+    let (what, advice) = all[0].split_once(" (livepatch.c:").unwrap();
+    assert!(what.starts_with(
+        "klp_func vmlinux:first,0: the new function calls the one that it replaces, in .text+0x"
+    ));
+    assert!(advice.ends_with("; copy what the old function does into the new one (R15)"), "{advice}");
+}
+
+/// What verify calls wrong is not built.
+#[test]
+fn functions_that_cannot_be_replaced() {
+    let tree = tree(&[]);
+    let code = "static int new_own(int value) { return value; }";
+    livepatch(&tree, code, &[("twin", "new_own"), ("counter", "new_own")], &[], &[]);
+    let said = refused(&tree);
+    for what in [
+        "klp_func vmlinux:twin,0: position 0 means the only one, but vmlinux has 3 of this name; ask klpbuild lookup for the \
+         name and position (S7)",
+        "klp_func vmlinux:counter,0: it is no function (OBJECT); ask klpbuild lookup for the position (S7)",
+    ] {
+        assert!(said.contains(what), "{said}");
+    }
 }

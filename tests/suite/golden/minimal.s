@@ -64,7 +64,7 @@ vmlinux_functions:
     .size vmlinux_functions, . - vmlinux_functions
     .type target_functions, %object
 target_functions:
-    pointer target_static_name
+    pointer target_old_name
     pointer new_target
     .rept 6
     number 0
@@ -79,6 +79,6 @@ target_name:
 .endif
 patched_name:
     .asciz "patched"
-target_static_name:
-    .asciz "target_static"
+target_old_name:
+    .asciz "target_old"
 .endif

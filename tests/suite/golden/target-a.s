@@ -9,3 +9,7 @@ function target_static
 endfunc target_static
 function target_twin
 endfunc target_twin
+
+/* What livepatches replace that refer to the others. */
+function target_old
+endfunc target_old
