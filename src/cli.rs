@@ -1,4 +1,4 @@
-//! The command line as it is typed; the only place that names clap. [`crate::plan`] turns it into what it
+//! The command line as it is typed; the only place that names clap. [`crate::build::plan`] turns it into what it
 //! means.
 
 use std::io;

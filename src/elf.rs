@@ -16,7 +16,6 @@ pub mod image;
 pub mod lines;
 pub mod memory;
 pub mod notes;
-pub mod trace;
 pub mod write;
 
 use std::ffi::CStr;
@@ -28,7 +27,7 @@ use object::read::elf::{FileHeader, SectionHeader as _, Sym as _};
 use object::read::{ReadCache, ReadRef as _};
 use object::{Endianness, FileKind};
 
-use crate::compressed;
+use crate::host::compressed;
 
 /// The bytes of an object, read as they are asked for.
 type Data = ReadCache<compressed::Source>;

@@ -16,7 +16,9 @@
 //!   of a function) and [`endbr`] (which functions must not be called through a pointer)
 
 pub mod annotations;
+pub mod candidates;
 pub mod code;
+pub mod convert;
 pub mod copies;
 pub mod doubts;
 pub mod endbr;
@@ -30,4 +32,5 @@ pub mod special;
 pub mod targets;
 pub mod testimony;
 pub mod usage;
+pub mod verify;
 pub mod versions;

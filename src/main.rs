@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use klpbuild::exit::Exit;
-use klpbuild::{cli, run, signal, terminal};
+use klpbuild::host::exit::Exit;
+use klpbuild::host::{signal, terminal};
+use klpbuild::{cli, run};
 
 fn main() -> ExitCode {
     signal::outlive_file_limits();

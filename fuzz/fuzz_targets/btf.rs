@@ -1,7 +1,7 @@
 //! Prototypes of functions, out of BTF: the input is that of vmlinux, or behind a length that of a module as well.
 #![no_main]
 
-use klpbuild::btf;
+use klpbuild::debuginfo::btf;
 use klpbuild_fuzz::{names, told};
 use libfuzzer_sys::fuzz_target;
 

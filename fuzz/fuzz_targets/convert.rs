@@ -1,8 +1,8 @@
 //! Conversion: what is read is converted or refused, and what comes out can be read, and is converted already.
 #![no_main]
 
-use klpbuild::convert::{Choices, Outcome, convert};
 use klpbuild::elf::image::Image;
+use klpbuild::livepatch::convert::{Choices, Outcome, convert};
 use klpbuild_fuzz::{sources, told};
 use libfuzzer_sys::fuzz_target;
 

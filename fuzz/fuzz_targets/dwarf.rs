@@ -1,9 +1,10 @@
 //! Debugging information: the input is an object with it.
 #![no_main]
 
-use klpbuild::dwarf;
+use klpbuild::debuginfo::dwarf;
 use klpbuild::elf::image::Image;
-use klpbuild::elf::lines::{self, Target};
+use klpbuild::elf::lines;
+use klpbuild::elf::lines::Target;
 use klpbuild_fuzz::{names, with_file};
 use libfuzzer_sys::fuzz_target;
 

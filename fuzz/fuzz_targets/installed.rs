@@ -1,12 +1,14 @@
 //! What is read of a kernel that someone else built: packed files, notes, banner, lists of symbols.
 #![no_main]
 
+use klpbuild::command::trial::module::Module;
 use klpbuild::elf::notes;
-use klpbuild::installed::places;
-use klpbuild::kallsyms::filter::Filter;
-use klpbuild::kallsyms::{self, SystemMap};
-use klpbuild::trial::module::Module;
-use klpbuild::{compressed, tree};
+use klpbuild::host::compressed;
+use klpbuild::kernel::installed::places;
+use klpbuild::kernel::kallsyms;
+use klpbuild::kernel::kallsyms::SystemMap;
+use klpbuild::kernel::kallsyms::filter::Filter;
+use klpbuild::kernel::tree;
 use klpbuild_fuzz::{told, with_file};
 use libfuzzer_sys::fuzz_target;
 

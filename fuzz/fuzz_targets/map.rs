@@ -2,11 +2,11 @@
 #![no_main]
 
 use klpbuild::elf::image::Image;
-use klpbuild::elf::trace::Sites;
 use klpbuild::elf::{definitions, memory};
-use klpbuild::symbols::map::{Inputs, Map};
-use klpbuild::symbols::modules::Module;
-use klpbuild::symbols::objects::Vmlinux;
+use klpbuild::kernel::symbols::map::{Inputs, Map};
+use klpbuild::kernel::symbols::modules::Module;
+use klpbuild::kernel::symbols::objects::Vmlinux;
+use klpbuild::kernel::trace::Sites;
 use klpbuild_fuzz::{told, with_file};
 use libfuzzer_sys::fuzz_target;
 

@@ -1,18 +1,22 @@
 //! Texts: the first byte says which one the rest is to be.
 #![no_main]
 
-use klpbuild::installed::places;
-use klpbuild::kallsyms::filter::Filter;
-use klpbuild::kallsyms::{Spelling, SystemMap};
+use klpbuild::build::progress::history::Run;
+use klpbuild::build::{kbuild, plan};
+use klpbuild::command::trial::protocol::Protocol;
+use klpbuild::host::make::makeflags::Inherited;
+use klpbuild::host::{program, terminal};
+use klpbuild::kernel::installed::places;
+use klpbuild::kernel::kallsyms::filter::Filter;
+use klpbuild::kernel::kallsyms::{Spelling, SystemMap};
+use klpbuild::kernel::suggestions;
+use klpbuild::kernel::symbols::exports::Exports;
+use klpbuild::kernel::symbols::list;
+use klpbuild::kernel::symbols::list::Wanted;
+use klpbuild::kernel::symbols::modules;
+use klpbuild::kernel::symbols::modules::ListKind;
+use klpbuild::kernel::tree::config::Config;
 use klpbuild::livepatch::names::{Annotated, KlpSymbol, parse_section_name};
-use klpbuild::make::makeflags::Inherited;
-use klpbuild::progress::history::Run;
-use klpbuild::symbols::exports::Exports;
-use klpbuild::symbols::list::{self, Wanted};
-use klpbuild::symbols::modules::{self, ListKind};
-use klpbuild::tree::config::Config;
-use klpbuild::trial::protocol::Protocol;
-use klpbuild::{kbuild, lookup, plan, program, terminal};
 use klpbuild_fuzz::{Files, told, with_file};
 use libfuzzer_sys::fuzz_target;
 
@@ -34,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
         3 => drop(in_directory("modules.dep", rest, |directory| told(places::modules_below(directory)))),
         4 => {
             if let Ok(text) = std::str::from_utf8(rest) {
-                let context = told(terminal::from_json::<klpbuild::external::context::Context>(text));
+                let context = told(terminal::from_json::<klpbuild::kernel::external::context::Context>(text));
                 if let Some(context) = context {
                     let text = terminal::to_json(&context).expect("what was read can be written");
                     assert_eq!(told(terminal::from_json(&text)), Some(context));
@@ -65,7 +69,7 @@ fuzz_target!(|data: &[u8]| {
                     assert_eq!(KlpSymbol::parse(&symbol.to_name()), Some(symbol));
                 }
                 let _ = (Annotated::parse(name), parse_section_name(name));
-                let _ = lookup::near::parts(name);
+                let _ = suggestions::parts(name);
             }
         }
         _ => {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use klpbuild::elf::image::Image;
-use klpbuild::verify::verify;
+use klpbuild::livepatch::verify::verify;
 use klpbuild_fuzz::{sources, told};
 use libfuzzer_sys::fuzz_target;
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use klpbuild::elf::Machine;
-use klpbuild::symbols::origin::Origin;
-use klpbuild::symbols::sources::Sources;
+use klpbuild::kernel::origin::Origin;
+use klpbuild::kernel::sources::Sources;
 
 const KERNELS: [(Machine, &str); 4] = [
     (Machine::X86_64, "x86-64"),

@@ -3,11 +3,12 @@
 use anyhow::{Result, bail, ensure};
 use fs_err as fs;
 
-use crate::plan::Plan;
-use crate::plan::goals::Kind;
-use crate::program::{self, Program};
-use crate::terminal;
-use crate::tree::era::{Kbuild, Method};
+use crate::build::plan::Plan;
+use crate::build::plan::goals::Kind;
+use crate::host::program;
+use crate::host::program::Program;
+use crate::host::terminal;
+use crate::kernel::tree::era::{Kbuild, Method};
 
 /// Refuses, before anything is built, package goals that klpbuild cannot follow.
 ///

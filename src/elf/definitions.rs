@@ -42,8 +42,15 @@ pub struct Found {
     /// The machine the object is for.
     pub machine: Machine,
     /// Whether its addresses have 64 bits.
-    pub(super) is_64: bool,
-    pub(super) endian: Endianness,
+    is_64: bool,
+    endian: Endianness,
+}
+
+impl Found {
+    /// The addresses in a table of pointers, whose `bytes` are the object's.
+    pub fn addresses(&self, bytes: &[u8]) -> impl Iterator<Item = u64> {
+        bytes.chunks_exact(if self.is_64 { 8 } else { 4 }).map(|bytes| super::number(self.endian, bytes))
+    }
 }
 
 /// Finds the definitions in the object at `path` whose names are `wanted`. Symbols that are undefined, or

@@ -13,7 +13,7 @@ use object::read::elf::{FileHeader, Rela as _, SectionHeader as _};
 use object::write::elf as raw;
 use object::{Endianness, FileKind};
 
-use crate::compressed;
+use crate::host::compressed;
 
 /// What kbuild appends to a signed module (`MODULE_SIG_STRING` in include/linux/module_signature.h).
 const SIGNATURE: &[u8] = b"~Module signature appended~\n";

@@ -1,4 +1,4 @@
-//! Debugging information of objects: the bytes that [`crate::dwarf`] reads.
+//! Debugging information of objects: the bytes that [`crate::debuginfo::dwarf`] reads.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -8,10 +8,10 @@ use object::elf;
 use object::read::elf::FileHeader;
 use object::{Endianness, FileKind};
 
-use crate::dwarf;
+use crate::debuginfo::dwarf;
+use crate::debuginfo::prototype::{Declaration, Prototype};
 use crate::elf::image::{Home, Image, Section};
 use crate::elf::{Data, Machine, memory, open};
-use crate::prototype::{Declaration, Prototype};
 
 /// The lines of C of a relocatable object.
 #[derive(Debug)]

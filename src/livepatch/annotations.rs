@@ -7,7 +7,8 @@ use anyhow::{Result, bail, ensure};
 
 use crate::elf::Kind;
 use crate::elf::image::{Home, Image, Relocation, Section, Symbol};
-use crate::livepatch::names::{self, ANNOTATIONS_PREFIX};
+use crate::livepatch::names;
+use crate::livepatch::names::ANNOTATIONS_PREFIX;
 
 /// Where a symbol is, as the source says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +85,7 @@ impl Annotations {
                 && is_padding(end, section.data.len())
                 && records.is_empty() == section.data.is_empty(),
             "section {shown} has {}, of which only {} refer to a symbol: it is not made by KLP_MODULE_RELOC",
-            crate::build::count(section.data.len(), "byte"),
+            crate::command::modules::count(section.data.len(), "byte"),
             records.len() * record
         );
         Ok(())

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use crate::elf::lines::Told;
-use crate::kallsyms;
-use crate::livepatch::testimony::{self, Asked};
-use crate::symbols::list::Wanted;
-use crate::symbols::sources::{Known, Sources};
+use crate::kernel::kallsyms;
+use crate::kernel::sources::{Known, Sources};
+use crate::kernel::symbols::list::Wanted;
+use crate::livepatch::testimony;
+use crate::livepatch::testimony::Asked;
 
 /// How many functions are named.
 const NAMED: usize = 8;

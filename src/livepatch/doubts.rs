@@ -6,20 +6,23 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::Result;
 
+use crate::debuginfo::prototype::Declaration;
 use crate::elf::Kind;
 use crate::elf::image::{Home, Image};
 use crate::elf::lines::{Lines, Target, Told};
+use crate::kernel::sources::{Found, Known, Sources};
 use crate::livepatch::code::Use;
-use crate::livepatch::copies::{self, Elsewhere};
+use crate::livepatch::copies;
+use crate::livepatch::copies::Elsewhere;
 use crate::livepatch::endbr::Sealed;
 use crate::livepatch::loops;
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::{Function, Patch};
 use crate::livepatch::targets;
-use crate::livepatch::testimony::{self, Asked};
-use crate::livepatch::usage::{self, Usage};
-use crate::prototype::Declaration;
-use crate::symbols::sources::{Found, Known, Sources};
+use crate::livepatch::testimony;
+use crate::livepatch::testimony::Asked;
+use crate::livepatch::usage;
+use crate::livepatch::usage::Usage;
 
 /// Something that is likely to go wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use std::path::Path;
 use crate::elf::definitions::Definition;
 use crate::elf::image::Image;
 use crate::elf::memory;
+use crate::kernel::sources::{Sources, VMLINUX};
+use crate::kernel::symbols::objects::Vmlinux;
 use crate::livepatch::patch;
-use crate::symbols::objects::Vmlinux;
-use crate::symbols::sources::{Sources, VMLINUX};
 
 const SECTION: &str = ".ibt_endbr_seal";
 

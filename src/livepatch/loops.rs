@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::elf::image::{Home, Image, Symbol};
 use crate::elf::{Kind, Machine};
+use crate::kernel::sources::Sources;
 use crate::livepatch::code::Use;
 use crate::livepatch::names::KlpSymbol;
 use crate::livepatch::patch::{Function, Patch};
 use crate::livepatch::targets;
-use crate::livepatch::usage::{self, Usage};
-use crate::symbols::sources::Sources;
+use crate::livepatch::usage;
+use crate::livepatch::usage::Usage;
 
 /// For each klp_func whose new function calls the old one: the klp_func, and the first such call. What the new function
 /// calls in its turn is not looked at.

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::elf::image::{Image, Relocation};
+use crate::kernel::sources::VMLINUX;
 use crate::livepatch::names::{KlpSymbol, parse_section_name};
-use crate::symbols::sources::VMLINUX;
 
 /// A module has to be there before something else is, and to stay.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

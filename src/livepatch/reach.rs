@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::elf::Kind;
 use crate::elf::image::{Home, Image, Relocation};
-use crate::livepatch::code::{self, Field};
-use crate::livepatch::patch::{self, Patch, Place};
+use crate::livepatch::code;
+use crate::livepatch::code::Field;
+use crate::livepatch::patch;
+use crate::livepatch::patch::{Patch, Place};
 use crate::livepatch::special;
 
 /// For each part of a module, the objects whose new functions reach it.

@@ -11,15 +11,15 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::btf;
-use crate::digest;
+use crate::debuginfo::btf;
 use crate::elf::image::Image;
 use crate::elf::{definitions, memory, notes};
-use crate::installed::identity::hex;
-use crate::kallsyms;
+use crate::host::digest;
+use crate::kernel::installed::identity::hex;
+use crate::kernel::kallsyms;
+use crate::kernel::sources::VMLINUX;
+use crate::kernel::symbols::objects::{Objects, Vmlinux};
 use crate::livepatch::patch::Patch;
-use crate::symbols::objects::{Objects, Vmlinux};
-use crate::symbols::sources::VMLINUX;
 
 /// The tag of the lines in `.modinfo`.
 pub const TAG: &str = "klpbuild_for";

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::elf::Kind;
-use crate::elf::trace::Sites;
+use crate::kernel::sources::{Found, Known, Sources, Unusable, VMLINUX};
+use crate::kernel::suggestions;
+use crate::kernel::trace::Sites;
 use crate::livepatch::patch::{Function, Patch};
-use crate::lookup::near;
-use crate::symbols::sources::{Found, Known, Sources, Unusable, VMLINUX};
 
 /// A klp_func that the kernel refuses.
 #[derive(Debug)]
@@ -97,11 +97,12 @@ pub fn refused(patch: &Patch, sources: &Sources, found: &Found) -> Result<Vec<Re
 fn missing(object: &str, function: &Function, message: String, sources: &Sources, found: &Found) -> Refused {
     let name = String::from_utf8_lossy(&function.old_name);
     let is_nowhere = found.of(&function.old_name).is_empty();
-    let hint = if is_nowhere { near::hint(&name, sources, &[object.to_owned()]) } else { String::new() };
+    let hint =
+        if is_nowhere { suggestions::hint(&name, sources, &[object.to_owned()]) } else { String::new() };
     let is_absent = found.at(object, &function.old_name, 0).is_none();
     Refused {
         place: shown(object, function),
-        message: if is_absent { near::absent(object, &name, found) } else { message },
+        message: if is_absent { suggestions::absent(object, &name, found) } else { message },
         advice: format!("ask klpbuild lookup for the name and position{hint}"),
         is_absent,
     }

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::btf;
-use crate::elf::definitions::{self, Definition};
-use crate::elf::lines::{self, Target, Told};
+use crate::debuginfo::btf;
+use crate::debuginfo::prototype::{Declaration, Prototype};
+use crate::elf::definitions;
+use crate::elf::definitions::Definition;
+use crate::elf::lines;
+use crate::elf::lines::{Target, Told};
 use crate::elf::memory;
-use crate::prototype::{Declaration, Prototype};
-use crate::symbols::objects::Vmlinux;
-use crate::symbols::sources::{Known, Sources, VMLINUX};
+use crate::kernel::sources::{Known, Sources, VMLINUX};
+use crate::kernel::symbols::objects::Vmlinux;
 
 /// A function or variable of the kernel.
 #[derive(Debug, Clone)]
@@ -129,7 +131,7 @@ fn is_told(prototype: &Prototype) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prototype::{Scalar, Type};
+    use crate::debuginfo::prototype::{Scalar, Type};
 
     #[test]
     fn what_btf_says_of_assembler_is_nothing() {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::elf::image::{Home, Image, Relocation, Section};
 use crate::elf::{Kind, Machine};
-use crate::livepatch::code::{self, Use};
+use crate::livepatch::code;
+use crate::livepatch::code::Use;
 use crate::livepatch::special;
 
 /// x86-64's relocation types through a table of addresses: R_X86_64_GOTPCREL, GOTPCRELX, REX_GOTPCRELX.

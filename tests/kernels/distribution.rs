@@ -5,9 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use klpbuild::installed::Choice;
-use klpbuild::symbols::objects::Vmlinux;
-use klpbuild::symbols::origin::Origin;
+use klpbuild::kernel::installed::Choice;
+use klpbuild::kernel::origin::Origin;
+use klpbuild::kernel::symbols::objects::Vmlinux;
 
 use crate::external::{names, plain_make, run, state};
 use crate::step;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use klpbuild::symbols::list::Wanted;
-use klpbuild::symbols::objects::Objects;
-use klpbuild::symbols::origin::Origin;
-use klpbuild::symbols::sources::{Sources, VMLINUX};
-use klpbuild::tree::config::Config;
+use klpbuild::kernel::origin::Origin;
+use klpbuild::kernel::sources::{Sources, VMLINUX};
+use klpbuild::kernel::symbols::list::Wanted;
+use klpbuild::kernel::symbols::objects::Objects;
+use klpbuild::kernel::tree::config::Config;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 /// The table of a little-endian kernel (`kallsyms_expand_symbol` and `kallsyms_sym_address` in kernel/kallsyms.c).

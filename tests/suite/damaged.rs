@@ -1,10 +1,10 @@
 //! Objects in which one number is wrong, so that parts of them do not fit together: convert and verify say which, and the
 //! file stays as it is.
 
-use klpbuild::convert::{Choices, Outcome, convert};
 use klpbuild::elf::image::Image;
-use klpbuild::symbols::origin::Origin;
-use klpbuild::symbols::sources::Sources;
+use klpbuild::kernel::origin::Origin;
+use klpbuild::kernel::sources::Sources;
+use klpbuild::livepatch::convert::{Choices, Outcome, convert};
 
 use crate::objtree::{Code, ObjTree, X86_64};
 

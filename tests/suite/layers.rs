@@ -22,21 +22,21 @@ fn each_interface_has_one_place() {
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
     assert!(files.len() > 20);
     for (words, place) in [
-        (&["indicatif::"][..], "progress/bar.rs"),
-        (&["duct::"], "program.rs"),
+        (&["indicatif::"][..], "build/progress/bar.rs"),
+        (&["duct::"], "host/program.rs"),
         (&["clap::"], "cli.rs"),
-        (&["gimli::"], "dwarf/"),
-        (&["cpio::"], "trial/initramfs.rs"),
-        (&["btf_rs::"], "btf.rs"),
-        (&["diffy::"], "patches.rs"),
-        (&["liblzma::", "zstd::", "flate2::"], "compressed.rs"),
+        (&["gimli::"], "debuginfo/dwarf/"),
+        (&["cpio::"], "command/trial/initramfs.rs"),
+        (&["btf_rs::"], "debuginfo/btf.rs"),
+        (&["diffy::"], "command/patches.rs"),
+        (&["liblzma::", "zstd::", "flate2::"], "host/compressed.rs"),
         (&["object::elf", "object::read", "object::write", "use object"], "elf/"),
-        (&["io::stdout", "io::stderr", "IsTerminal", "stdout().lock", "stderr().lock"], "terminal.rs"),
+        (&["io::stdout", "io::stderr", "IsTerminal", "stdout().lock", "stderr().lock"], "host/terminal.rs"),
         (&["println!", "print!(", "dbg!("], "nowhere"),
-        (&["strsim::"], "lookup/near.rs"),
+        (&["strsim::"], "kernel/suggestions.rs"),
         (&["iced_x86::"], "livepatch/code.rs"),
-        (&["serde_json::"], "terminal.rs"),
-        (&["sha2::"], "digest.rs"),
+        (&["serde_json::"], "host/terminal.rs"),
+        (&["sha2::"], "host/digest.rs"),
     ] {
         // A place that ends in a slash is a module with the files below it.
         let within = |name: &str| {

@@ -10,15 +10,16 @@ use std::ops::Range;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use klpbuild::convert::{Choices, Outcome, convert};
 use klpbuild::elf::definitions;
 use klpbuild::elf::image::Image;
-use klpbuild::kallsyms::{Filter, Spelling, SystemMap};
-use klpbuild::symbols::exports::Exports;
-use klpbuild::symbols::list::{self, Wanted};
-use klpbuild::symbols::origin::Origin;
-use klpbuild::symbols::sources::Sources;
-use klpbuild::verify::verify;
+use klpbuild::kernel::kallsyms::{Filter, Spelling, SystemMap};
+use klpbuild::kernel::origin::Origin;
+use klpbuild::kernel::sources::Sources;
+use klpbuild::kernel::symbols::exports::Exports;
+use klpbuild::kernel::symbols::list;
+use klpbuild::kernel::symbols::list::Wanted;
+use klpbuild::livepatch::convert::{Choices, Outcome, convert};
+use klpbuild::livepatch::verify::verify;
 
 use crate::objtree::{Code, ObjTree, TARGETS, Target};
 

@@ -3,10 +3,10 @@
 //! -EEXIST where they look, and read and write whatever is there where they do not.
 
 use crate::elf::image::Section;
+use crate::kernel::sources::VMLINUX;
 use crate::livepatch::names;
 use crate::livepatch::patch::layout::Layout;
 use crate::livepatch::patch::{Object, Place};
-use crate::symbols::sources::VMLINUX;
 
 /// What is wrong with a patch.
 #[derive(Debug, Clone, PartialEq, Eq)]

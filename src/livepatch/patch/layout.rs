@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::elf::image::{Home, Image, Relocation, Section};
-use crate::livepatch::patch::{self, Place};
+use crate::livepatch::patch;
+use crate::livepatch::patch::Place;
 
 /// The data of a module: what is a pointer in it has a relocation.
 pub(super) struct Layout<'a> {

@@ -4,10 +4,10 @@
 
 use crate::elf::Kind;
 use crate::elf::image::{Home, Image};
+use crate::kernel::sources::VMLINUX;
 use crate::livepatch::patch::faults::{Faults, Here};
 use crate::livepatch::patch::layout::{Array, Layout, stride};
 use crate::livepatch::patch::{Function, Object, Patch, Place};
-use crate::symbols::sources::VMLINUX;
 
 /// The words at the beginning of `struct klp_func` that tell whether it is the last: old_name, new_func, old_sympos.
 const FUNCTION_WORDS: u64 = 3;

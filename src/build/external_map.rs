@@ -1,0 +1,122 @@
+//! The map of a kernel with external modules: the kernel's part as it lies there, then the modules' own objects,
+//! and those of modules that KBUILD_EXTRA_SYMBOLS names.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use fs_err as fs;
+
+use crate::build::modpost::Beyond;
+use crate::kernel::external::External;
+use crate::kernel::external::context::Context;
+use crate::kernel::origin::Origin;
+use crate::kernel::symbols::exports::Exports;
+use crate::kernel::symbols::flags;
+use crate::kernel::symbols::flags::Makefiles;
+use crate::kernel::symbols::map::{FORMAT, Inputs, Map};
+use crate::kernel::symbols::modules;
+use crate::kernel::symbols::modules::Module;
+use crate::kernel::tree::era::Kbuild;
+use crate::kernel::tree::facts;
+
+/// What the map step of an external build works on.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The modules: those that are built, and others that they use.
+    pub inputs: Inputs,
+    /// The map, without the kernel's part.
+    pub map: Map,
+    /// What the kernel defines and exports.
+    pub beyond: Beyond,
+}
+
+/// Reads the external modules' objects.
+///
+/// # Errors
+/// A list of modules or an object cannot be read, or a makefile cannot be evaluated.
+pub fn prepare(
+    context: &Context,
+    external: &External,
+    kbuild: &Kbuild,
+    variables: &[String],
+) -> Result<Prepared> {
+    let kind = kbuild.era.modules();
+    let own = modules::list_external(&external.output, kind, &external.root)?;
+    let release = facts::release(&context.objtree).unwrap_or_default();
+    let makefiles = Makefiles::external(&context.srctree, &context.objtree, external, &release);
+    let flagged = flags::flagged(&makefiles, &own, variables)?;
+    let prelink = kbuild.prelink.as_deref();
+    let object = |module: Module| {
+        let object = module.object(&external.output, prelink);
+        (module, object)
+    };
+    let mut inputs = Inputs {
+        modules: own.into_iter().map(object).collect(),
+        flagged,
+        root: Some(external.output.clone()),
+        ..Inputs::default()
+    };
+    for directory in external.extra_directories() {
+        inputs.modules.extend(others(&directory, kind, external)?);
+    }
+    let map = Map::make(&inputs)?;
+    let mut exports = Exports::default();
+    let kernels = context.objtree.join("Module.symvers");
+    for symvers in std::iter::once(kernels).chain(external.extra_symvers()).filter(|path| path.is_file()) {
+        exports.add(&symvers)?;
+    }
+    Ok(Prepared { inputs, map, beyond: Beyond { text: Vec::new(), exports } })
+}
+
+/// Modules that others have built, with absolute stems; of livepatches among them there is nothing to be had.
+fn others(directory: &Path, kind: modules::ListKind, external: &External) -> Result<Vec<(Module, PathBuf)>> {
+    let livepatches = fs::read_to_string(directory.join("modules.livepatch")).unwrap_or_default();
+    let mut found = Vec::new();
+    for module in external.list_extra(directory, kind)? {
+        let object = directory.join(format!("{}.o", module.stem));
+        if object.is_file() && !livepatches.lines().any(|line| line == module.ko()) {
+            let stem = directory.join(&module.stem).to_string_lossy().into_owned();
+            found.push((Module { stem }, object));
+        }
+    }
+    Ok(found)
+}
+
+impl Prepared {
+    /// Adds the kernel's part to the map.
+    ///
+    /// # Errors
+    /// Nothing tells the kernel's symbols, or they cannot be read.
+    pub fn add_kernel(&mut self, context: &Context) -> Result<()> {
+        if let Some(problem) = &context.problem {
+            bail!("{problem}");
+        }
+        let text = match &context.kernel_list {
+            Some(list) => fs::read(list)?,
+            None => {
+                let mut origin = Origin::of_kernel(&context.objtree, &context.choice)?;
+                origin.drop_doubtful_list(true);
+                origin.map_text()?
+            }
+        };
+        let first = format!("{FORMAT}\n");
+        let Some(objects) = text.strip_prefix(first.as_bytes()) else {
+            bail!(
+                "the kernel's Symbols.list in {}: Symbol list is in unknown format: make it anew (klpbuild symbols)",
+                context.objtree.display()
+            );
+        };
+        self.map.names += objects
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty() && !line.starts_with(b"*"))
+            .count();
+        self.map.modules += objects
+            .split(|&byte| byte == b'\n')
+            .filter(|line| line.starts_with(b"*"))
+            .count()
+            .saturating_sub(1);
+        self.map.parts.insert(1, objects.to_vec());
+        self.beyond.text = text;
+        Ok(())
+    }
+}

@@ -1,0 +1,471 @@
+//! The step between compilation and modpost: what `klpbuild hook` does, run by the makefile fragment
+//! (`hook.mk`) in the object tree when vmlinux is linked and every module is compiled.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use fs_err as fs;
+
+use crate::build::external_map;
+use crate::build::modpost;
+use crate::build::modpost::{Beyond, Verdict, programs};
+use crate::elf::image::Image;
+use crate::host::make::makeflags;
+use crate::host::output;
+use crate::host::output::Written;
+use crate::host::terminal;
+use crate::kernel::external::External;
+use crate::kernel::external::context::Context;
+use crate::kernel::installed::cache;
+use crate::kernel::origin::Origin;
+use crate::kernel::state::State;
+use crate::kernel::symbols::flags;
+use crate::kernel::symbols::flags::Makefiles;
+use crate::kernel::symbols::map::{Inputs, Map};
+use crate::kernel::symbols::modules;
+use crate::kernel::symbols::objects::Vmlinux;
+use crate::kernel::symbols::seal::Seal;
+use crate::kernel::tree::config;
+use crate::kernel::tree::config::Config;
+use crate::kernel::tree::era::{Alone, Kbuild, Method, Modpost};
+use crate::livepatch::convert;
+use crate::livepatch::special;
+
+/// The environment variable that names the klpbuild program to the fragment.
+pub const PROGRAM: &str = "KLPBUILD";
+/// The environment variable that tells the fragment the era, by [`crate::kernel::tree::era::Era::letter`].
+pub const ERA: &str = "KLPBUILD_ERA";
+/// The environment variable that is set if the first make is the one that builds.
+pub const FINAL: &str = "KLPBUILD_FINAL";
+/// The environment variable that names klpbuild's directory: to the fragment, and to `klpbuild hook`, which finds
+/// there what it is for ([`crate::kernel::external::context`]).
+pub const STATE: &str = "KLPBUILD_STATE";
+/// The environment variable that tells the fragment, for external modules, which target has them compiled.
+pub const COMPILED: &str = "KLPBUILD_COMPILED";
+
+/// The environment variable that tells the fragment that make is at a package goal.
+pub const PACKAGE: &str = "KLPBUILD_PACKAGE";
+/// All of these but [`PROGRAM`], which users set as well.
+pub const VARIABLES: [&str; 5] = [ERA, FINAL, STATE, COMPILED, PACKAGE];
+
+/// The makefile fragment, to be read through the variable MAKEFILES.
+pub const FRAGMENT: &str = include_str!("hook.mk");
+
+/// The fragment's target whose recipe is the map step.
+pub const TARGET: &str = "klpbuild-map";
+
+/// What the map step found, for the klpbuild that started make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Modules in the map.
+    pub modules: usize,
+    /// Livepatches, which are not in the map.
+    pub livepatches: usize,
+    /// Names in the map.
+    pub names: usize,
+    /// Whether the map step itself found a problem, which ends the build.
+    pub failed: bool,
+}
+
+impl Report {
+    /// What a map comes to.
+    pub fn of(map: &Map) -> Report {
+        Report { modules: map.modules, livepatches: map.livepatches.len(), names: map.names, failed: false }
+    }
+
+    /// Leaves it in `state`.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, state: &State) -> Result<()> {
+        let Report { modules, livepatches, names, failed } = *self;
+        let text = format!("{modules} {livepatches} {names} {}\n", u8::from(failed));
+        Ok(fs::write(state.report(), text)?)
+    }
+
+    /// What the lists in an object tree come to.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn of_lists(objtree: &Path) -> Result<Report> {
+        let list = fs::read(objtree.join("Symbols.list"))?;
+        let livepatches = fs::read_to_string(objtree.join("modules.livepatch"))?.lines().count();
+        let lines = || list.split(|&byte| byte == b'\n').skip(1).filter(|line| !line.is_empty());
+        let objects = lines().filter(|line| line.starts_with(b"*")).count();
+        let names = lines().count() - objects;
+        Ok(Report { modules: objects.saturating_sub(1), livepatches, names, failed: false })
+    }
+
+    /// What the last map step left in `state`; none if there was none since the report was removed.
+    pub fn read(state: &State) -> Option<Report> {
+        let text = fs::read_to_string(state.report()).ok()?;
+        let mut numbers = text.split_whitespace().map(|word| word.parse::<usize>().ok());
+        let mut next = || numbers.next().flatten();
+        Some(Report { modules: next()?, livepatches: next()?, names: next()?, failed: next()? != 0 })
+    }
+}
+
+/// Runs the step from within make: the environment is the recipe's.
+///
+/// # Errors
+/// What went wrong, after it was noted for the klpbuild that started make.
+pub fn run() -> Result<()> {
+    const ALONE: &str = "`klpbuild hook` is for the makefile fragment of `klpbuild modules` alone";
+    let directory = std::env::var_os(STATE).context(ALONE)?;
+    let current = std::env::current_dir().context("cannot tell the current directory")?;
+    let state = State::of_directory(&current.join(directory)).context(ALONE)?;
+    let context = state.context()?.context(ALONE)?;
+    ensure!(
+        context.external.is_some() || fs::canonicalize(&current)? == context.objtree,
+        "make builds the kernel anew in {}, where klpbuild was not started: a package goal that does so cannot be used with \
+         klpbuild (bindeb-pkg, binrpm-pkg, dir-pkg and tar-pkg can)",
+        current.display()
+    );
+    let variables = makeflags::Inherited::from_env().assignments;
+    let result = Kbuild::detect(&context.srctree).and_then(|kbuild| match &context.external {
+        None => step(&context, &kbuild, &variables, &state),
+        Some(external) => external_step(&context, external, &kbuild, &variables, &state),
+    });
+    match &result {
+        Ok((report, written)) => {
+            if *written == Written::Changed {
+                terminal::progress("  KLP     Symbols.list\n");
+            }
+            report.write(&state)?;
+        }
+        Err(_) => Report { modules: 0, livepatches: 0, names: 0, failed: true }.write(&state)?,
+    }
+    result.map(drop)
+}
+
+/// Likewise for a tree that carries the series of `kbuild-patches`, whose modpost knows livepatches.
+///
+/// # Errors
+/// As [`step`].
+pub fn step_of_patched_tree(
+    context: &Context,
+    kbuild: &Kbuild,
+    variables: &[String],
+    state: &State,
+) -> Result<Report> {
+    let inputs = inputs(&context.objtree, Some(&context.srctree), Some(kbuild), variables)?;
+    let map = Map::make(&inputs)?;
+    say_unmarked(&map);
+    remove_demoted(&map, &inputs, &context.objtree)?;
+    write(&map, &context.objtree, state)?;
+    let verdict = Verdict::of(&map, &inputs, &Beyond::default())?;
+    ensure!(verdict.problems.is_empty(), "{}", verdict.problems.join("\n"));
+    remove_outdated(&context.objtree, &map, &inputs, context, false)?;
+    Ok(Report::of(&map))
+}
+
+/// Makes the map of the object tree and gets modpost ready for it.
+///
+/// # Errors
+/// An object cannot be read, a list cannot be written, or a livepatch refers to a symbol that nothing
+/// defines: then the map is there, but the build must not go on.
+pub fn step(
+    context: &Context,
+    kbuild: &Kbuild,
+    variables: &[String],
+    state: &State,
+) -> Result<(Report, Written)> {
+    let objtree = &context.objtree;
+    let inputs = inputs(objtree, Some(&context.srctree), Some(kbuild), variables)?;
+    let map = Map::make(&inputs)?;
+    say_unmarked(&map);
+    remove_demoted(&map, &inputs, objtree)?;
+    let written = write(&map, objtree, state)?;
+    let verdict = accepted(context, &map, &inputs, &Beyond::default())?;
+    prepare_modpost(&map, &inputs, kbuild, &verdict, state)?;
+    remove_outdated(objtree, &map, &inputs, context, false)?;
+    Ok((Report::of(&map), written))
+}
+
+/// Likewise for external modules. Only if some livepatch of theirs needs them do the kernel's symbols have to be
+/// known; without livepatches there is no map.
+///
+/// # Errors
+/// As [`step`]; or the kernel's symbols are needed, and not known.
+pub fn external_step(
+    context: &Context,
+    external: &External,
+    kbuild: &Kbuild,
+    variables: &[String],
+    state: &State,
+) -> Result<(Report, Written)> {
+    let mut prepared = external_map::prepare(context, external, kbuild, variables)?;
+    say_unmarked(&prepared.map);
+    if prepared.map.livepatches.is_empty() {
+        remove_demoted(&prepared.map, &prepared.inputs, &external.output)?;
+        state.remove_lists()?;
+        return Ok((Report::of(&prepared.map), Written::Unchanged));
+    }
+    let is_needed = modpost::needs_kernel(&prepared.map, &prepared.beyond.exports);
+    if is_needed || context.problem.is_none() {
+        prepared.add_kernel(context)?;
+    }
+    let map = &prepared.map;
+    remove_demoted(map, &prepared.inputs, &external.output)?;
+    let written = write(map, &external.output, state)?;
+    let verdict = accepted(context, map, &prepared.inputs, &prepared.beyond)?;
+    let mut arguments = String::new();
+    if !verdict.allowed.is_empty() {
+        say_missing_elsewhere(&verdict);
+        output::replace(&state.dump(), &state.directory(), &[verdict.dump()])?;
+        let dump = state.dump().display().to_string();
+        // On make's command line, it stands in for what the modules' makefile says.
+        let dumps: Vec<&str> =
+            external.extra_symbols.iter().map(String::as_str).chain([dump.as_str()]).collect();
+        arguments = format!("KBUILD_EXTRA_SYMBOLS='{}'", dumps.join(" "));
+    }
+    fs::write(state.modpost_arguments(), arguments)?;
+    let resolved_with = resolved_with(context)?;
+    let is_other = fs::read_to_string(state.resolved_with()).is_ok_and(|last| last != resolved_with);
+    // Positions may have changed where no file here is newer.
+    remove_outdated(&external.output, map, &prepared.inputs, context, is_other)?;
+    fs::write(state.resolved_with(), resolved_with)?;
+    Ok((Report::of(map), written))
+}
+
+/// What modpost has to accept.
+///
+/// # Errors
+/// A livepatch refers to a symbol that nothing defines, or that this kernel's modpost cannot take.
+fn accepted(context: &Context, map: &Map, inputs: &Inputs, beyond: &Beyond) -> Result<Verdict> {
+    let verdict = Verdict::of(map, inputs, beyond)?;
+    if !verdict.problems.is_empty() {
+        bail!("{}", verdict.problems.join("\n"));
+    }
+    let config = Config::read(&config::file(&context.objtree))?;
+    if config.has("MODVERSIONS") {
+        verdict.check_names(config.has("EXTENDED_MODVERSIONS"))?;
+    }
+    Ok(verdict)
+}
+
+/// Finds what there is to map in `objtree`. Without a source tree, no kbuild makefile can mark livepatches.
+///
+/// # Errors
+/// There is no vmlinux or no list of modules, or a makefile cannot be evaluated.
+pub fn inputs(
+    objtree: &Path,
+    srctree: Option<&Path>,
+    kbuild: Option<&Kbuild>,
+    variables: &[String],
+) -> Result<Inputs> {
+    let vmlinux = objtree.join("vmlinux");
+    if !vmlinux.is_file() {
+        bail!("{} is not built: build it first (klpbuild modules)", vmlinux.display());
+    }
+    let kind = match kbuild {
+        Some(kbuild) => kbuild.era.modules(),
+        None if objtree.join("modules.order").exists() => modules::ListKind::ModulesOrder,
+        None => modules::ListKind::ModverDir,
+    };
+    let list = modules::list(objtree, kind)?;
+    let flagged = match srctree {
+        Some(srctree) => flags::flagged(&Makefiles::in_tree(srctree, objtree), &list, variables)?,
+        None => Default::default(),
+    };
+    let prelink = kbuild.and_then(|kbuild| kbuild.prelink.as_deref());
+    let with_object = |module: modules::Module| {
+        let object = module.object(objtree, prelink);
+        (module, object)
+    };
+    let vmlinux = Vmlinux::Image { file: vmlinux, system_map: None };
+    Ok(Inputs {
+        vmlinux: Some(vmlinux),
+        modules: list.into_iter().map(with_object).collect(),
+        flagged,
+        root: Some(objtree.to_path_buf()),
+        release: None,
+    })
+}
+
+/// Writes Symbols.list and modules.livepatch into the object tree.
+///
+/// # Errors
+/// A list cannot be written; it is as it was then.
+pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
+    output::replace(&objtree.join("modules.livepatch"), &state.directory(), &[map.livepatch_list()])?;
+    let written = output::replace(&objtree.join("Symbols.list"), &state.directory(), &map.parts)?;
+    // Each time, also if the map is the same: it tells when that was found.
+    fs::write(state.seal(), format!("{}\n", Seal::of_parts(&map.parts)))?;
+    Ok(written)
+}
+
+/// Names the modules that should be livepatches.
+fn say_unmarked(map: &Map) {
+    for module in &map.unmarked {
+        terminal::say(format_args!(
+            "{} calls klp_enable_patch, and nothing says that it is a livepatch: add MODULE_INFO(livepatch, \"Y\"); (R6)",
+            module.ko()
+        ));
+    }
+}
+
+/// Removes those modules that were livepatches in the last run and are none now: make has to link them anew, and sees
+/// no reason to.
+fn remove_demoted(map: &Map, inputs: &Inputs, root: &Path) -> Result<()> {
+    let last = fs::read_to_string(root.join("modules.livepatch")).unwrap_or_default();
+    let livepatches = map.livepatch_list();
+    let is_in = |list: &str, name: &str| list.lines().any(|line| line == name);
+    for name in inputs.modules.iter().map(|(module, _)| module.ko()) {
+        let path = root.join(&name);
+        if is_in(&last, &name) && !is_in(&livepatches, &name) && path.exists() {
+            fs::remove_file(&path).context("cannot remove a module that has to be linked anew")?;
+        }
+    }
+    Ok(())
+}
+
+/// What external livepatches are resolved with, in words that change when it does: the kernel, and the files that have
+/// its symbols.
+fn resolved_with(context: &Context) -> Result<String> {
+    let mut text = format!("{}\n", context.objtree.display());
+    let mut add = |path: &Path| {
+        if let Ok(meta) = fs::metadata(path) {
+            text.push_str(&format!("{} {} {}\n", meta.len(), meta.mtime(), path.display()));
+        }
+    };
+    match &context.kernel_list {
+        // The map of an installed kernel is made anew when one of its files changes, but it may turn out the same.
+        Some(list) => {
+            add(list);
+            text.push_str(&cache::made_of(list).unwrap_or_default());
+        }
+        None if context.problem.is_none() => {
+            let origin = Origin::of_kernel(&context.objtree, &context.choice)?;
+            origin.objects.vmlinux.iter().for_each(|vmlinux| add(vmlinux.file()));
+            origin.objects.files().for_each(|(_, file)| add(&file));
+        }
+        None => {}
+    }
+    Ok(text)
+}
+
+/// Removes those converted livepatches that make has to link anew: some object they were resolved with is
+/// newer, or they are to be left unconverted this time. make itself sees no reason to. Livepatches are below `root`.
+fn remove_outdated(root: &Path, map: &Map, inputs: &Inputs, context: &Context, is_other: bool) -> Result<()> {
+    let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let kernel = ["vmlinux", "Module.symvers"].map(|name| context.objtree.join(name));
+    // In a kernel's own build, modpost has yet to write Module.symvers.
+    let kernel = if context.external.is_some() { &kernel[..] } else { &kernel[..1] };
+    let objects =
+        kernel.iter().chain(&context.kernel_list).chain(inputs.modules.iter().map(|(_, object)| object));
+    let Some(newest) = objects.filter_map(|path| modified(path)).max() else { return Ok(()) };
+    for livepatch in &map.livepatches {
+        let path = root.join(livepatch.module.ko());
+        let is_outdated =
+            modified(&path).is_some_and(|time| context.unconverted || is_other || time < newest);
+        if is_outdated && Image::read(&path).map_or(true, |image| convert::is_converted(&image)) {
+            fs::remove_file(&path).context("cannot remove a livepatch that has to be linked anew")?;
+        }
+    }
+    Ok(())
+}
+
+/// Leaves in `state` what the fragment hands to modpost: nothing at all if no livepatch needs it, so that
+/// the commands kbuild records are those of a plain make.
+fn prepare_modpost(
+    map: &Map,
+    inputs: &Inputs,
+    kbuild: &Kbuild,
+    verdict: &Verdict,
+    state: &State,
+) -> Result<()> {
+    let (wrapper, dump) = (State::relative(&state.wrapper()), State::relative(&state.dump()));
+    let mut strict = String::new();
+    match (kbuild.modpost, &kbuild.method, kbuild.alone) {
+        _ if verdict.allowed.is_empty() => {}
+        (Modpost::Program | Modpost::InputPrerequisites, ..) => {
+            write_exceptions(verdict, kbuild.modpost, state)?;
+        }
+        (Modpost::InputDumps | Modpost::Command, ..) => {
+            let written = write_exceptions(verdict, kbuild.modpost, state)?;
+            if let Some(root) = inputs.root.as_ref().filter(|_| written == Written::Changed) {
+                // modpost's output depends on the list of modules, and not on what modpost may accept.
+                let list = fs::File::options().append(true).open(root.join("modules.order"))?;
+                list.set_modified(SystemTime::now())?;
+            }
+        }
+        (Modpost::WarnOnly, Method::Fragment | Method::Patched, Some(alone)) => {
+            strict = strict_arguments(map, inputs, kbuild, alone, state)?;
+        }
+        (Modpost::WarnOnly, ..) => {
+            let errors = modpost::undefined_in_ordinary_modules(map, inputs)?;
+            if !errors.is_empty() {
+                terminal::err(errors.join("\n") + "\n");
+                bail!("ordinary modules have undefined symbols ({} in all)", errors.len());
+            }
+        }
+    }
+    fs::write(state.modpost_arguments(), verdict.modpost_variables(kbuild.modpost, &wrapper, &dump))?;
+    Ok(fs::write(state.strict_arguments(), strict)?)
+}
+
+/// Writes the symbols that modpost has to accept, and the program that adds them to modpost's arguments. Says whether
+/// the symbols are others than before.
+fn write_exceptions(verdict: &Verdict, modpost: Modpost, state: &State) -> Result<Written> {
+    say_missing_elsewhere(verdict);
+    let (dump, symbols) = (State::relative(&state.dump()), verdict.dump());
+    let program = match modpost {
+        Modpost::Command => programs::filtering(&dump),
+        _ => programs::standing_in(&dump, &symbols),
+    };
+    let written = output::replace(&state.dump(), &state.directory(), &[symbols])?;
+    output::replace(&state.wrapper(), &state.directory(), &[program])?;
+    make_executable(&state.wrapper())?;
+    Ok(written)
+}
+
+fn say_missing_elsewhere(verdict: &Verdict) {
+    for name in &verdict.missing_elsewhere {
+        let asked = special::asked(name);
+        let lacked = match asked == name.strip_prefix(b".").unwrap_or(name) {
+            true => "it too".to_owned(),
+            false => format!("{}, which modpost asks for in its place", String::from_utf8_lossy(asked)),
+        };
+        terminal::say(format_args!(
+            "a livepatch refers to {}, and an ordinary module lacks {lacked}: until that is mended, modpost refuses it to \
+             livepatches as well",
+            String::from_utf8_lossy(name)
+        ));
+    }
+}
+
+/// Arguments of scripts/Makefile.modpost for a run over the ordinary modules alone. Its symbol dump goes to a file of
+/// its own, which is not there before: that it is there afterwards proves that modpost ran.
+fn strict_arguments(
+    map: &Map,
+    inputs: &Inputs,
+    kbuild: &Kbuild,
+    alone: Alone,
+    state: &State,
+) -> Result<String> {
+    let is_livepatch = |stem: &str| map.livepatches.iter().any(|livepatch| livepatch.module.stem == stem);
+    let ordinary = inputs.modules.iter().filter(|(module, _)| !is_livepatch(&module.stem));
+    let list: String = ordinary.map(|(module, _)| module.ko() + "\n").collect();
+    fs::write(state.strict_list(), list)?;
+    match fs::remove_file(state.strict_dump()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let [list, dump] = [state.strict_list(), state.strict_dump()].map(|path| State::relative(&path));
+    let list = match kbuild.era.modules() {
+        modules::ListKind::ModverDir => format!("MODLISTCMD='cat {list}'"),
+        modules::ListKind::ModulesOrder => format!("MODORDER={list}"),
+    };
+    Ok(match alone {
+        Alone::Goal(goal) => format!("{goal} {list} kernelsymfile={dump}"),
+        Alone::Dump => format!("{dump} {list} output-symdump={dump}"),
+    })
+}
+
+fn make_executable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Ok(fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?)
+}

@@ -1,0 +1,336 @@
+//! What modpost may accept: a livepatch's undefined symbols that some object of the map defines, and nothing
+//! else.
+//!
+//! No released modpost knows livepatches: an undefined symbol is an error whoever refers to it. This module
+//! finds the references that conversion will resolve, refuses those it never could, and says how modpost of
+//! the tree at hand is told of the former while it stays strict with ordinary modules.
+
+pub mod programs;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+
+use anyhow::Result;
+use rayon::prelude::*;
+
+use crate::command::lookup;
+use crate::elf::image::Image;
+use crate::elf::{Object, Place};
+use crate::kernel::suggestions;
+use crate::kernel::symbols::exports::Exports;
+use crate::kernel::symbols::map::{Inputs, Livepatch, Map};
+use crate::kernel::symbols::modules::Module;
+use crate::kernel::symbols::objects::Vmlinux;
+use crate::kernel::tree::era::Modpost;
+use crate::livepatch::convert::problem;
+use crate::livepatch::names::Annotated;
+use crate::livepatch::special::{asked, cut, is_resolved_by_modpost};
+
+/// A symbol's name, raw.
+type Name = Vec<u8>;
+
+/// What the objects say of the livepatches' undefined symbols.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Not exported, but defined in some object of the map: modpost has to accept these.
+    pub allowed: BTreeSet<Name>,
+    /// Undefined in some ordinary module as well, and not exported: never to be accepted.
+    pub missing_elsewhere: BTreeSet<Name>,
+    /// A message for each symbol that no object defines.
+    pub problems: Vec<String>,
+}
+
+/// A kernel that is not among the objects: external modules are built for it.
+#[derive(Debug, Default)]
+pub struct Beyond {
+    /// The map of its symbols.
+    pub text: Vec<u8>,
+    /// What it exports, and modules that were built before.
+    pub exports: Exports,
+}
+
+impl Beyond {
+    /// Which of `wanted` it has, and exports. What a kernel's modules only refer to is exported by another of its
+    /// objects, or they would not have passed modpost.
+    fn findings(&self, wanted: &HashSet<Name>) -> Findings {
+        let lines = self.text.par_split(|&byte| byte == b'\n');
+        let names = lines.map(|line| line.split(|&byte| byte == b' ').next().unwrap_or(line));
+        Findings {
+            defined: names.filter(|name| wanted.contains(*name)).map(<[u8]>::to_vec).collect(),
+            exported: wanted.iter().filter(|name| self.exports.owner(name).is_some()).cloned().collect(),
+            wanted: HashSet::new(),
+        }
+    }
+}
+
+/// What one object has to do with the names that livepatches want.
+#[derive(Default)]
+struct Findings {
+    defined: HashSet<Name>,
+    exported: HashSet<Name>,
+    wanted: HashSet<Name>,
+}
+
+impl Verdict {
+    /// Judges the undefined symbols of the map's livepatches; `beyond` is the kernel that external ones are for.
+    ///
+    /// # Errors
+    /// An object cannot be read.
+    pub fn of(map: &Map, inputs: &Inputs, beyond: &Beyond) -> Result<Verdict> {
+        let mut wanted = wanted(map);
+        if wanted.is_empty() {
+            return Ok(Verdict::default());
+        }
+        wanted.extend(map.livepatches.iter().flat_map(references).map(|name| asked(name).to_vec()));
+        let livepatches: HashSet<&str> = map.livepatches.iter().map(|l| l.module.stem.as_str()).collect();
+        let mut all = beyond.findings(&wanted);
+        for (is_livepatch, found) in scan(inputs, &livepatches, &wanted)? {
+            all.exported.extend(found.exported);
+            if !is_livepatch {
+                all.defined.extend(found.defined);
+                all.wanted.extend(found.wanted);
+            }
+        }
+        let mut verdict = Verdict::default();
+        let mut unknown: BTreeMap<&[u8], Vec<&Module>> = BTreeMap::new();
+        for livepatch in &map.livepatches {
+            for name in references(livepatch) {
+                // An annotated name is nobody's export.
+                if all.exported.contains(name) {
+                    continue;
+                }
+                if !all.defined.contains(&meant(name)) {
+                    unknown.entry(name).or_default().push(&livepatch.module);
+                } else if !all.exported.contains(asked(name)) {
+                    // Else modpost takes it for that one.
+                    verdict.allowed.insert(name.clone());
+                }
+            }
+        }
+        let is_wanted = |name: &&Name| all.wanted.contains(asked(name));
+        verdict.missing_elsewhere = verdict.allowed.iter().filter(is_wanted).cloned().collect();
+        if !unknown.is_empty() {
+            verdict.problems = describe(&unknown, map, inputs);
+        }
+        Ok(verdict)
+    }
+
+    /// With CONFIG_MODVERSIONS, modpost writes down a version for each symbol, as a string in C, and has room for this
+    /// long a name (`MODULE_NAME_LEN` in include/linux/moduleparam.h, `add_versions` in scripts/mod/modpost.c), unless
+    /// the kernel `is_extended` (CONFIG_EXTENDED_MODVERSIONS).
+    ///
+    /// # Errors
+    /// A name is longer, or has quotes in it.
+    pub fn check_names(&self, is_extended: bool) -> Result<()> {
+        const ROOM: usize = 55;
+        let fault = |name: &Name| {
+            let shown = String::from_utf8_lossy(name);
+            if name.contains(&b'"') {
+                return Some(format!(
+                    "{shown} has quotes in its name, which modpost of a kernel with CONFIG_MODVERSIONS cannot write down: \
+                     an older klp_relocs.h gives them to clang; make it anew (klpbuild header -o klp_relocs.h)"
+                ));
+            }
+            let meant = String::from_utf8_lossy(&meant(name)).into_owned();
+            (!is_extended && cut(name).len() > ROOM).then(|| {
+                format!(
+                    "{shown} is too long for modpost of a kernel with CONFIG_MODVERSIONS, which takes {ROOM} characters: \
+                     say where {meant} is with KLP_MODULE_RELOC instead (klpbuild lookup {meant})"
+                )
+            })
+        };
+        let faults: Vec<String> = self.allowed.iter().filter_map(fault).collect();
+        anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
+        Ok(())
+    }
+
+    /// The allowed symbols as a symbol dump (Module.symvers) that modpost can read, by the names that it asks for.
+    /// Those that an ordinary module lacks too are left out, so that modpost reports them.
+    pub fn dump(&self) -> String {
+        let names = self.allowed.difference(&self.missing_elsewhere).map(|name| asked(name));
+        let line = |name: &[u8]| {
+            format!("0x00000000\t{}\tvmlinux\tEXPORT_SYMBOL\t\n", String::from_utf8_lossy(name))
+        };
+        names.collect::<BTreeSet<&[u8]>>().into_iter().map(line).collect()
+    }
+
+    /// Variables that make the recipe's modpost accept the allowed symbols, as words for a shell. `wrapper`
+    /// and `dump` are paths relative to the object tree.
+    pub fn modpost_variables(&self, modpost: Modpost, wrapper: &str, dump: &str) -> String {
+        if self.allowed.is_empty() {
+            return String::new();
+        }
+        match modpost {
+            Modpost::Program => format!("MODPOST={wrapper}"),
+            Modpost::InputDumps => format!("existing-input-symdump='vmlinux.symvers {dump}'"),
+            Modpost::InputPrerequisites => format!("input-symdump='vmlinux.symvers {dump}'"),
+            // As the tree has it, with the program before it.
+            Modpost::Command => format!("'cmd_modpost=sed \"s/ko$$/o/\" $< | {wrapper} $(MODPOST) -T -'"),
+            Modpost::WarnOnly => "KBUILD_MODPOST_WARN=1".to_owned(),
+        }
+    }
+}
+
+/// What a livepatch refers to, does not define, and modpost has to find.
+fn references(livepatch: &Livepatch) -> impl Iterator<Item = &Name> {
+    livepatch.undefined.iter().filter(|name| !is_resolved_by_modpost(livepatch.machine, name))
+}
+
+/// What the map's livepatches refer to and do not define.
+fn wanted(map: &Map) -> HashSet<Name> {
+    map.livepatches.iter().flat_map(references).map(|name| meant(name)).collect()
+}
+
+/// Whether some livepatch of the map refers to what `exports` does not have: then the kernel's own symbols are needed.
+pub fn needs_kernel(map: &Map, exports: &Exports) -> bool {
+    wanted(map).iter().any(|name| exports.owner(name).is_none())
+}
+
+/// The name of the symbol that an undefined one means: an annotation may be wrapped around it.
+fn meant(name: &[u8]) -> Name {
+    Annotated::parse(name).map_or_else(|| name.to_vec(), |annotated| annotated.symbol.name)
+}
+
+fn vmlinux_image(inputs: &Inputs) -> Option<&Path> {
+    inputs.vmlinux.as_ref().and_then(Vmlinux::image)
+}
+
+fn scan(
+    inputs: &Inputs,
+    livepatches: &HashSet<&str>,
+    wanted: &HashSet<Name>,
+) -> Result<Vec<(bool, Findings)>> {
+    let vmlinux = vmlinux_image(inputs).into_iter().map(|vmlinux| (false, vmlinux));
+    let modules = inputs
+        .modules
+        .iter()
+        .map(|(module, path)| (livepatches.contains(module.stem.as_str()), path.as_path()));
+    let objects: Vec<_> = vmlinux.chain(modules).collect();
+    objects
+        .into_par_iter()
+        .map(|(is_livepatch, path)| Ok((is_livepatch, findings(&Object::read(path)?, wanted))))
+        .collect()
+}
+
+fn findings(object: &Object, wanted: &HashSet<Name>) -> Findings {
+    let mut found = Findings::default();
+    for (name, place) in object.symbols() {
+        match place {
+            Place::Defined => {
+                if wanted.contains(name) {
+                    found.defined.insert(name.to_vec());
+                }
+                if let Some(exported) = exported_name(name)
+                    && wanted.contains(exported)
+                {
+                    found.exported.insert(exported.to_vec());
+                }
+            }
+            Place::Undefined if wanted.contains(asked(name)) => {
+                found.wanted.insert(asked(name).to_vec());
+            }
+            Place::Undefined | Place::UndefinedWeak => {}
+        }
+    }
+    found
+}
+
+/// The symbol that a marker exports: `__ksymtab_X` in vmlinux and in modules (include/linux/export.h, with
+/// the namespace in between in 5.3), `__export_symbol_X` in a module's object from 6.5 on.
+fn exported_name(marker: &[u8]) -> Option<&[u8]> {
+    let name = marker.strip_prefix(b"__ksymtab_").or_else(|| marker.strip_prefix(b"__export_symbol_"))?;
+    Some(name.rsplit(|&byte| byte == b'.').next().unwrap_or(name))
+}
+
+/// A message for each unknown name: who refers to it and where, the nearest names of the map, and what
+/// vmlinux's debugging information knows of it.
+fn describe(unknown: &BTreeMap<&[u8], Vec<&Module>>, map: &Map, inputs: &Inputs) -> Vec<String> {
+    let parts: Vec<&[u8]> = map.parts.iter().skip(1).flat_map(|part| suggestions::parts(part)).collect();
+    let message = |(name, users): (&&[u8], &Vec<&Module>)| {
+        let shown = String::from_utf8_lossy(name);
+        let users_shown: Vec<String> = users.iter().map(|module| module.ko()).collect();
+        let uses: String = users.iter().map(|module| uses(module, name, inputs)).collect();
+        let plain = meant(name);
+        let plain = String::from_utf8_lossy(&plain);
+        format!(
+            "{}: Unable to find missing symbol: {shown}: nothing exports it, and neither vmlinux nor any module \
+             defines it{}{}{uses}",
+            users_shown.join(", "),
+            suggestions::among(&suggestions::nearest(&plain, &parts, &[])),
+            lookup::fate(&plain, vmlinux_image(inputs)),
+        )
+    };
+    unknown.iter().map(message).collect()
+}
+
+/// Where a livepatch's object refers to a symbol.
+fn uses(module: &Module, name: &[u8], inputs: &Inputs) -> String {
+    let object = inputs.modules.iter().find(|(other, _)| other == module);
+    let Some(image) = object.and_then(|(_, path)| Image::read(path).ok()) else { return String::new() };
+    let symbol = image.symbols.iter().position(|symbol| symbol.name == name);
+    symbol.map(|symbol| problem::uses(&image, symbol, image.lines().as_ref())).unwrap_or_default()
+}
+
+/// What a strict look at the ordinary modules finds, in modpost's words: for trees whose modpost can only be
+/// made lenient as a whole.
+///
+/// # Errors
+/// An object cannot be read.
+pub fn undefined_in_ordinary_modules(map: &Map, inputs: &Inputs) -> Result<Vec<String>> {
+    let livepatches: HashSet<&str> = map.livepatches.iter().map(|l| l.module.stem.as_str()).collect();
+    let objects: Vec<&Path> = vmlinux_image(inputs)
+        .into_iter()
+        .chain(inputs.modules.iter().map(|(_, path)| path.as_path()))
+        .collect();
+    let exported: HashSet<Name> = objects
+        .into_par_iter()
+        .map(|path| {
+            let object = Object::read(path)?;
+            let names = object.symbols().filter(|&(_, place)| place == Place::Defined);
+            Ok(names.filter_map(|(name, _)| exported_name(name).map(<[u8]>::to_vec)).collect::<Vec<Name>>())
+        })
+        .collect::<Result<Vec<Vec<Name>>>>()?
+        .into_iter()
+        .flatten()
+        .collect();
+    let mut errors = Vec::new();
+    for (module, path) in inputs.modules.iter().filter(|(m, _)| !livepatches.contains(m.stem.as_str())) {
+        let object = Object::read(path)?;
+        for (name, place) in object.symbols() {
+            let is_known =
+                || exported.contains(asked(name)) || is_resolved_by_modpost(object.machine(), name);
+            if place == Place::Undefined && !is_known() {
+                let name = String::from_utf8_lossy(name);
+                errors.push(format!("ERROR: modpost: \"{name}\" [{}] undefined!", module.ko()));
+            }
+        }
+    }
+    Ok(errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn export_markers_of_all_eras() {
+        assert_eq!(exported_name(b"__ksymtab_printk"), Some(b"printk".as_slice()));
+        assert_eq!(exported_name(b"__ksymtab_USB.usb_stor_probe"), Some(b"usb_stor_probe".as_slice()));
+        assert_eq!(exported_name(b"__export_symbol_printk"), Some(b"printk".as_slice()));
+        assert_eq!(exported_name(b"printk"), None);
+    }
+
+    #[test]
+    fn a_symbol_that_an_ordinary_module_lacks_is_not_dumped() {
+        let set = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let verdict = Verdict {
+            allowed: set(&["a.0", "a.1", "b"]),
+            missing_elsewhere: set(&["b"]),
+            problems: Vec::new(),
+        };
+        assert_eq!(verdict.dump(), "0x00000000\ta\tvmlinux\tEXPORT_SYMBOL\t\n");
+        assert!(verdict.check_names(false).is_ok());
+        assert_eq!(verdict.modpost_variables(Modpost::Program, "w", "d"), "MODPOST=w");
+        assert_eq!(Verdict::default().modpost_variables(Modpost::Program, "w", "d"), "");
+    }
+}

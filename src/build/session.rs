@@ -1,0 +1,362 @@
+//! One run of make as the user sees it: its output is logged, understood and shown, signals are heeded, and a
+//! failure is summed up.
+
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+
+use crate::build::hook;
+use crate::build::kbuild::{Line, classify};
+use crate::build::plan::Plan;
+use crate::build::progress::Progress;
+use crate::build::progress::history::Run;
+use crate::host::exit::Exit;
+use crate::host::processes;
+use crate::host::program::{Program, Running, lines_of};
+use crate::host::signal;
+use crate::host::signal::{Advice, Watch};
+use crate::host::terminal;
+
+/// How often time-dependent things are looked after.
+const TICK: Duration = Duration::from_millis(100);
+/// How long to wait for output after make has ended, when someone still holds the pipe.
+const LINGER: Duration = Duration::from_secs(2);
+/// How many lines of a failing command are kept to be shown again.
+const KEPT: usize = 200;
+
+/// The makes of one klpbuild, one after the other, with one log.
+#[derive(Debug)]
+pub struct Session<'a> {
+    plan: &'a Plan,
+    log: Log,
+    watch: Watch,
+}
+
+/// How one make went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How it ended. A signal that klpbuild received counts before what make says.
+    pub exit: Exit,
+    /// Steps that kbuild printed, and the time it took.
+    pub run: Run,
+    failure: Failure,
+}
+
+impl<'a> Session<'a> {
+    /// Opens the log and begins to watch for signals.
+    ///
+    /// # Errors
+    /// The log cannot be made.
+    pub fn begin(plan: &'a Plan) -> Result<Session<'a>> {
+        let watch = Watch::begin()?;
+        processes::adopt_orphans();
+        if let Some(problem) = plan.jobserver_problem() {
+            terminal::say(problem);
+        }
+        Ok(Session { plan, log: Log::create(&plan.log)?, watch })
+    }
+
+    /// Runs `command` and shows it; `last` is how the last such run went.
+    ///
+    /// # Errors
+    /// make cannot be run.
+    pub fn run(&mut self, command: &Program, last: Option<Run>) -> Result<Outcome> {
+        self.announce(command);
+        let begin = Instant::now();
+        let (running, pipe) = command.start()?;
+        if let Some(pid) = running.pid() {
+            self.plan.state.note_make(pid)?;
+        }
+        let mut view = self.plan.view.open(last);
+        let mut reading = Reading::default();
+        let lines = lines_of(pipe);
+        let mut looked = begin;
+        let mut ended: Option<Instant> = None;
+        loop {
+            let idle = match lines.recv_timeout(TICK) {
+                Ok(line) => {
+                    self.log.write(&line);
+                    reading.take(&line, view.as_mut(), self.watch.received().is_none());
+                    false
+                }
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            if looked.elapsed() >= TICK {
+                looked = Instant::now();
+                view.tick(&mut processes::running_step);
+                self.log.flush();
+                heed(self.watch.advise(), &running);
+            }
+            if idle
+                && running.try_wait()?.is_some()
+                && ended.get_or_insert_with(Instant::now).elapsed() > LINGER
+            {
+                break;
+            }
+        }
+        view.close();
+        let exit = self.end(&running)?;
+        self.log.flush();
+        Ok(Outcome {
+            exit,
+            run: Run { steps: reading.steps, time: begin.elapsed() },
+            failure: reading.failure,
+        })
+    }
+
+    /// Runs a make that talks to the user itself, and so is not logged.
+    ///
+    /// # Errors
+    /// make cannot be run.
+    pub fn interact(&mut self, command: &Program) -> Result<Exit> {
+        self.announce(command);
+        let exit = command.interact()?;
+        Ok(self.watch.received().map_or(exit, Exit::Signal))
+    }
+
+    /// Says what became of a make that did not end well: what the failing command printed (again, if other
+    /// output came after it), what failed, and where the log is.
+    pub fn sum_up(&self, outcome: &Outcome) {
+        let log = self.plan.log.display();
+        match outcome.exit {
+            Exit::Done => {}
+            Exit::Signal(signal) => {
+                let name = signal::name(signal);
+                terminal::say(format_args!(
+                    "stopped by {name}; the same command goes on from here; log: {log}"
+                ));
+            }
+            _ => {
+                outcome.failure.show_again();
+                if let Some(what) = outcome.failure.what.as_ref().filter(|what| !what.is_empty()) {
+                    terminal::say(format_args!("failed: {what}"));
+                }
+                terminal::say(format_args!("the full output is in {log}"));
+            }
+        }
+    }
+
+    fn announce(&mut self, command: &Program) {
+        self.log.write(format!("$ {command}").as_bytes());
+        if self.plan.verbose {
+            terminal::out(format!("{command}\n"));
+        }
+    }
+
+    /// Waits for make; after a signal, also ends what make has left behind.
+    fn end(&mut self, running: &Running) -> Result<Exit> {
+        let exit = loop {
+            if let Some(exit) = running.try_wait()? {
+                break exit;
+            }
+            heed(self.watch.advise(), running);
+            std::thread::sleep(TICK / 10);
+        };
+        self.plan.state.forget_make();
+        let Some(signal) = self.watch.received() else { return Ok(exit) };
+        processes::end_descendants();
+        processes::reap();
+        self.plan.state.sweep();
+        Ok(Exit::Signal(signal))
+    }
+}
+
+fn heed(advice: Advice, running: &Running) {
+    match advice {
+        Advice::GoOn => {}
+        Advice::Terminate => running.terminate(),
+        Advice::EndAll => processes::end_descendants(),
+    }
+}
+
+/// What has been understood of a make's output so far.
+#[derive(Debug, Default)]
+struct Reading {
+    steps: u64,
+    failure: Failure,
+}
+
+/// The first thing that failed.
+#[derive(Debug, Default)]
+struct Failure {
+    /// Lines since the last step: the failing command's own, when make gives a target up.
+    block: Vec<Vec<u8>>,
+    /// What failed, once something has; empty if no more need be said of it.
+    what: Option<String>,
+    /// What the failing command printed.
+    output: Vec<Vec<u8>>,
+    /// Whether other output was shown after it.
+    buried: bool,
+}
+
+impl Reading {
+    fn take(&mut self, line: &[u8], view: &mut dyn Progress, show: bool) {
+        match classify(line) {
+            Line::Step { tag, path } => {
+                self.steps += 1;
+                self.failure.block.clear();
+                if show {
+                    view.step(tag, path, line);
+                }
+            }
+            Line::Text => {
+                self.failure.text(line);
+                if show {
+                    view.text(line);
+                }
+            }
+            // The map step has said itself what is wrong.
+            Line::Failed { target, .. } if target == hook::TARGET => {
+                self.failure.output = std::mem::take(&mut self.failure.block);
+                self.failure.what.get_or_insert_default();
+            }
+            Line::Failed { target, why } => {
+                if self.failure.failed(format!("{target} ({why})"), line) && show {
+                    view.text(line);
+                }
+            }
+            Line::Stopped(what) => {
+                if self.failure.failed(what, line) && show {
+                    view.text(line);
+                }
+            }
+            Line::Noise => {}
+        }
+    }
+}
+
+impl Failure {
+    fn text(&mut self, line: &[u8]) {
+        self.buried |= self.what.is_some();
+        if self.block.len() == KEPT {
+            self.block.remove(0);
+        }
+        self.block.push(line.to_vec());
+    }
+
+    /// Notes a failure. False if it is only an outer make giving up on a directory, because of one that is
+    /// noted already.
+    fn failed(&mut self, what: String, line: &[u8]) -> bool {
+        let mut output = std::mem::take(&mut self.block);
+        if self.what.is_some() {
+            self.buried |= !output.is_empty();
+            return !output.is_empty();
+        }
+        output.push(line.to_vec());
+        self.what = Some(what);
+        self.output = output;
+        true
+    }
+
+    fn show_again(&self) {
+        if self.buried {
+            for line in &self.output {
+                terminal::err([line.as_slice(), b"\n"].concat());
+            }
+        }
+    }
+}
+
+/// The log of everything make prints. When it cannot be written any more, the build goes on without.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    file: Option<BufWriter<fs::File>>,
+}
+
+impl Log {
+    fn create(path: &Path) -> Result<Log> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).context("cannot make a directory for the log")?;
+        }
+        let file =
+            fs::File::create(path).context("cannot make the log: name another place with --log FILE")?;
+        Ok(Log { path: path.to_path_buf(), file: Some(BufWriter::new(file)) })
+    }
+
+    fn write(&mut self, line: &[u8]) {
+        self.attempt(|file| file.write_all(line).and_then(|()| file.write_all(b"\n")));
+    }
+
+    fn flush(&mut self) {
+        self.attempt(BufWriter::flush);
+    }
+
+    fn attempt(&mut self, work: impl FnOnce(&mut BufWriter<fs::File>) -> std::io::Result<()>) {
+        if let Some(file) = &mut self.file
+            && let Err(error) = work(file)
+        {
+            terminal::say(format_args!("cannot write the log {} any more: {error}", self.path.display()));
+            // What is buffered would fail again when dropped.
+            if let Some(file) = self.file.take() {
+                let _ = file.into_parts();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A view that notes what it is given.
+    #[derive(Default)]
+    struct Noted(Vec<String>);
+
+    impl Progress for Noted {
+        fn step(&mut self, tag: &str, path: &str, _line: &[u8]) {
+            self.0.push(format!("{tag}:{path}"));
+        }
+
+        fn text(&mut self, line: &[u8]) {
+            self.0.push(String::from_utf8_lossy(line).into_owned());
+        }
+    }
+
+    fn read(lines: &[&str]) -> (Reading, Vec<String>) {
+        let (mut reading, mut noted) = (Reading::default(), Noted::default());
+        for line in lines {
+            reading.take(line.as_bytes(), &mut noted, true);
+        }
+        (reading, noted.0)
+    }
+
+    const FAILING: [&str; 7] = [
+        "  CC      a.o",
+        "a.c:1: warning: w",
+        "  CC      b.o",
+        "b.c:1: error: e",
+        "make[2]: *** [scripts/Makefile.build:1: b.o] Error 1",
+        "make[1]: *** [Makefile:2: dir] Error 2",
+        "make: *** [Makefile:3: __sub-make] Error 2",
+    ];
+
+    #[test]
+    fn the_first_failure_is_told_with_its_own_output_only() {
+        let (reading, shown) = read(&FAILING);
+        assert_eq!(reading.steps, 2);
+        assert_eq!(reading.failure.what.as_deref(), Some("b.o (Error 1)"));
+        let output: Vec<_> =
+            reading.failure.output.iter().map(|line| String::from_utf8_lossy(line)).collect();
+        assert_eq!(output, ["b.c:1: error: e", FAILING[4]]);
+        assert!(!reading.failure.buried);
+        // Outer makes giving up for the same reason are left to the log.
+        assert_eq!(shown, ["CC:a.o", FAILING[1], "CC:b.o", FAILING[3], FAILING[4]]);
+    }
+
+    #[test]
+    fn a_failure_is_shown_again_if_other_output_followed() {
+        let (reading, shown) = read(&[&FAILING[..5], &["  CC      c.o", "c.c:1: warning: w"]].concat());
+        assert!(reading.failure.buried);
+        assert_eq!(shown.last().map(String::as_str), Some("c.c:1: warning: w"));
+        let (reading, shown) =
+            read(&[&FAILING[..5], &["  CC      c.o", "c.c:1: error: e", FAILING[4]]].concat());
+        assert!(reading.failure.buried);
+        assert_eq!(shown.last().map(String::as_str), Some(FAILING[4]));
+    }
+}

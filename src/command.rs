@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The verbs: a file or folder for each, named as the verb is typed. A verb turns what was typed into what it means,
+//! has the floors below do it, and prints the outcome. No verb uses another one.
+//!
+//! - [`modules`]: build, in place of `make modules`
+//! - [`clean`]: `clean`, `mrproper`, `distclean` and `klpclean`
+//! - [`symbols`]: Symbols.list for a tree that is built already
+//! - [`lookup`]: where a symbol is, and what to write in a livepatch
+//! - [`header`]: the macros for that; and `snippet`, for a module's Makefile
+//! - [`new`]: the skeleton of a livepatch
+//! - [`trial`] (`try`): what was built, booted
+//! - [`doctor`]: what is missing
+//! - [`patches`]: the series of `kbuild-patches`, with which a kernel's makefiles do it themselves
+
+pub mod clean;
+pub mod doctor;
+pub mod header;
+pub mod lookup;
+pub mod modules;
+pub mod new;
+pub mod patches;
+pub mod symbols;
+pub mod trial;

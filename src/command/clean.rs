@@ -1,0 +1,88 @@
+//! `klpbuild klpclean`, and `clean`, `mrproper` and `distclean`, which are klpclean and make's goal of that
+//! name.
+
+use anyhow::Result;
+
+use crate::build::plan;
+use crate::build::plan::Plan;
+use crate::build::session::Session;
+use crate::cli::Options;
+use crate::host::exit::Exit;
+use crate::host::terminal;
+use crate::kernel::installed::cache;
+use crate::kernel::state::State;
+
+/// Runs make's `goal`, if one is given, and removes what is klpbuild's. If make fails, its log stays.
+///
+/// # Errors
+/// Another klpbuild is at work on the object tree, or something cannot be removed.
+pub fn clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
+    let command = goal.map(|goal| plan.make(&[goal.to_owned()]));
+    let Some(command) = command else { return remove(&plan.state, plan.dry_run) };
+    if plan.dry_run {
+        terminal::out(format!("{command}\n"));
+        return remove(&plan.state, true);
+    }
+    let _lock = plan.state.lock()?;
+    let mut session = Session::begin(plan)?;
+    let outcome = session.run(&command, None)?;
+    session.sum_up(&outcome);
+    if outcome.exit == Exit::Done {
+        drop(session);
+        plan.state.remove()?;
+        say_foreign(&plan.state);
+    }
+    Ok(outcome.exit)
+}
+
+/// Whether what klpbuild made lies where it was started: then no kernel has to be known to remove it.
+///
+/// # Errors
+/// There is no such directory.
+pub fn is_ours(options: &Options) -> Result<bool> {
+    Ok(!State::at(&plan::start(options)?).present().is_empty())
+}
+
+/// Removes what klpbuild made in the directory where it was started.
+///
+/// # Errors
+/// Another klpbuild is at work there, or something cannot be removed.
+pub fn here(options: &Options) -> Result<Exit> {
+    remove(&State::at(&plan::start(options)?), options.dry_run)
+}
+
+fn remove(state: &State, dry_run: bool) -> Result<Exit> {
+    if dry_run {
+        state.present().iter().for_each(|path| terminal::out(format!("rm -r {}\n", path.display())));
+    } else if !state.present().is_empty() {
+        let _lock = state.lock()?;
+        state.remove()?;
+    }
+    say_foreign(state);
+    Ok(Exit::Done)
+}
+
+/// Names a directory that has the name of klpbuild's own and is left alone.
+fn say_foreign(state: &State) {
+    if let Some(directory) = state.foreign() {
+        terminal::say(format_args!("{} was not made by klpbuild, and is left alone", directory.display()));
+    }
+}
+
+/// Empties the cache of installed kernels' symbols.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn cache(options: &Options) -> Result<Exit> {
+    let directory = cache::directory();
+    let shown =
+        directory.as_ref().map_or_else(|| "XDG_CACHE_HOME".to_owned(), |path| path.display().to_string());
+    if options.dry_run {
+        if directory.is_some_and(|directory| directory.exists()) {
+            terminal::out(format!("rm -r {shown}\n"));
+        }
+    } else if cache::empty()? && !options.quiet {
+        terminal::out(format!("klpbuild: {shown} is removed\n"));
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,170 @@
+//! Which package or command supplies what is missing: for the distribution at hand, or for each if that is none of
+//! the known ones.
+
+use crate::kernel::installed::places::Places;
+
+/// What may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// What modules are built with.
+    Headers,
+    /// vmlinux with symbols, and the modules' debug files.
+    DebugSymbols,
+    /// The kernel's modules.
+    Kernel,
+    /// The compiler, of the given major version if it is gcc.
+    Compiler,
+    /// clang and lld, of the given major version.
+    Clang,
+    /// GNU make.
+    Make,
+    /// ld and the like.
+    Binutils,
+    /// pahole, for BTF in modules.
+    Pahole,
+    /// QEMU for x86-64.
+    Qemu,
+    /// A statically linked busybox.
+    Busybox,
+}
+
+/// The families of distributions whose packages are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Debian, Ubuntu and others that use apt.
+    Debian,
+    /// Fedora, RHEL and others that use dnf.
+    Fedora,
+    /// openSUSE and SLES.
+    Suse,
+}
+
+impl Family {
+    const ALL: [Family; 3] = [Family::Debian, Family::Fedora, Family::Suse];
+
+    /// The family of the distribution that is installed.
+    pub fn of(places: &Places) -> Option<Family> {
+        places.distribution().iter().find_map(|id| match id.as_str() {
+            "debian" | "ubuntu" => Some(Family::Debian),
+            "fedora" | "rhel" | "centos" => Some(Family::Fedora),
+            id if id == "suse" || id == "sles" || id.starts_with("opensuse") => Some(Family::Suse),
+            _ => None,
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Family::Debian => "Debian",
+            Family::Fedora => "Fedora",
+            Family::Suse => "openSUSE",
+        }
+    }
+
+    /// The command that supplies `need` for the kernel `release`; `major` is the compiler's version.
+    fn command(self, need: Need, release: &str, major: &str) -> String {
+        // openSUSE names its packages by the flavour: 6.4.0-150600.21-default.
+        let flavour = release.rsplit_once('-').map_or("default", |(_, flavour)| flavour);
+        match self {
+            Family::Debian => format!(
+                "apt install {}",
+                match need {
+                    Need::Headers => format!("linux-headers-{release}"),
+                    Need::DebugSymbols => format!(
+                        "linux-image-{release}-dbg (Ubuntu: linux-image-{release}-dbgsym, from ddebs)"
+                    ),
+                    Need::Kernel => format!("linux-image-{release}"),
+                    Need::Compiler if major.is_empty() => "gcc".to_owned(),
+                    Need::Compiler => format!("gcc-{major}"),
+                    Need::Clang => format!("clang-{major} lld-{major} llvm-{major}"),
+                    Need::Make => "make".to_owned(),
+                    Need::Binutils => "binutils".to_owned(),
+                    Need::Pahole => "pahole".to_owned(),
+                    Need::Qemu => "qemu-system-x86".to_owned(),
+                    Need::Busybox => "busybox-static".to_owned(),
+                }
+            ),
+            Family::Fedora => match need {
+                Need::Headers => format!("dnf install kernel-devel-{release}"),
+                Need::DebugSymbols => format!("dnf debuginfo-install kernel-{release}"),
+                Need::Kernel => {
+                    format!("dnf install kernel-modules-{release} kernel-modules-extra-{release}")
+                }
+                Need::Compiler => "dnf install gcc".to_owned(),
+                Need::Clang => "dnf install clang lld llvm".to_owned(),
+                Need::Make => "dnf install make".to_owned(),
+                Need::Binutils => "dnf install binutils".to_owned(),
+                Need::Pahole => "dnf install dwarves".to_owned(),
+                Need::Qemu => "dnf install qemu-system-x86-core".to_owned(),
+                Need::Busybox => "dnf install busybox".to_owned(),
+            },
+            Family::Suse => match need {
+                Need::Headers => format!("zypper install kernel-{flavour}-devel"),
+                Need::DebugSymbols => {
+                    format!("zypper install kernel-{flavour}-debuginfo (from the debug repository)")
+                }
+                Need::Kernel => format!("zypper install kernel-{flavour}"),
+                Need::Compiler if major.is_empty() => "zypper install gcc".to_owned(),
+                Need::Compiler => format!("zypper install gcc{major}"),
+                Need::Clang => format!("zypper install clang{major} lld{major} llvm{major}"),
+                Need::Make => "zypper install make".to_owned(),
+                Need::Binutils => "zypper install binutils".to_owned(),
+                Need::Pahole => "zypper install dwarves".to_owned(),
+                Need::Qemu => "zypper install qemu-x86".to_owned(),
+                Need::Busybox => "zypper install busybox-static".to_owned(),
+            },
+        }
+    }
+}
+
+/// What to run for `need`, a line for each distribution that may be meant.
+pub fn for_need(need: Need, places: &Places, release: &str, major: &str) -> Vec<String> {
+    match Family::of(places) {
+        Some(family) => vec![family.command(need, release, major)],
+        None => {
+            let line =
+                |family: Family| format!("{}: {}", family.name(), family.command(need, release, major));
+            Family::ALL.into_iter().map(line).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(os_release: &str) -> (tempfile::TempDir, Places) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::fs::write(dir.path().join("etc/os-release"), os_release).unwrap();
+        let places = Places::below(Some(dir.path()));
+        (dir, places)
+    }
+
+    #[test]
+    fn a_distribution_gets_its_own_command() {
+        let release = "6.4.0-150600.21-default";
+        for (text, need, command) in [
+            ("ID=debian\n", Need::Headers, "apt install linux-headers-6.4.0-150600.21-default"),
+            ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", Need::Compiler, "apt install gcc-12"),
+            ("ID=fedora\n", Need::DebugSymbols, "dnf debuginfo-install kernel-6.4.0-150600.21-default"),
+            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", Need::Make, "dnf install make"),
+            (
+                "ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n",
+                Need::Headers,
+                "zypper install kernel-default-devel",
+            ),
+        ] {
+            let (_dir, places) = places(text);
+            assert_eq!(for_need(need, &places, release, "12"), [command], "{text}");
+        }
+    }
+
+    #[test]
+    fn of_an_unknown_one_nothing_is_supposed() {
+        let (_dir, places) = places("ID=arch\n");
+        assert_eq!(
+            for_need(Need::Pahole, &places, "6.1", ""),
+            ["Debian: apt install pahole", "Fedora: dnf install dwarves", "openSUSE: zypper install dwarves"]
+        );
+    }
+}

@@ -1,0 +1,263 @@
+//! `klpbuild lookup`: where symbols are defined, at which position, and what to write in a livepatch.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use regex::bytes::Regex;
+use serde::Serialize;
+
+use crate::build::plan;
+use crate::build::plan::Named;
+use crate::build::plan::goals::assignment;
+use crate::cli::{Format, LookupArgs, Options, SourceArgs};
+use crate::debuginfo::dwarf::Fate;
+use crate::elf::Kind;
+use crate::host::exit::Exit;
+use crate::host::terminal;
+use crate::kernel::sources::{Found, Known, Sources, Unusable};
+use crate::kernel::symbols::list::Wanted;
+use crate::kernel::trace::Sites;
+use crate::kernel::{sources, suggestions};
+use crate::livepatch::candidates;
+use crate::livepatch::copies;
+
+/// A definition as `--format json` prints it. What is not known is null.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    object: &'a str,
+    file: Option<&'a str>,
+    r#type: Option<&'static str>,
+    binding: Option<&'static str>,
+    section: Option<&'a str>,
+    size: Option<u64>,
+    /// An address in vmlinux, an offset into the section in a module.
+    address: Option<u64>,
+    /// The position from 1; null if kallsyms leaves the symbol out.
+    position: Option<u64>,
+    /// How many there are of this name in the object.
+    count: u64,
+    /// What to write as position in KLP_SYMPOS, and as old_sympos in a klp_func.
+    sympos: Option<u64>,
+    exported: Option<bool>,
+    init: Option<bool>,
+    klp_sympos: Option<String>,
+}
+
+/// The names among the words of a command line, and the others, which are for make.
+fn names(arguments: &LookupArgs) -> Result<(Vec<String>, Vec<String>)> {
+    let (variables, names): (Vec<String>, Vec<String>) =
+        arguments.words.iter().cloned().partition(|word| assignment(word).is_some());
+    ensure!(!names.is_empty(), "no name to look up: klpbuild lookup {} NAME...", variables.join(" "));
+    Ok((names, variables))
+}
+
+/// Prints the definitions of the names asked for.
+///
+/// # Errors
+/// There is no map and no vmlinux, or something cannot be read.
+pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
+    let (names, variables) = names(arguments)?;
+    let named = Named::in_words(&plan::start(options)?, &variables);
+    let place = SourceArgs {
+        objtree: arguments.sources.objtree.clone().or(named.objtree),
+        ..arguments.sources.clone()
+    };
+    let sources = sources::named(&named.start, &place, None)?;
+    let wanted = wanted(&names, arguments.regex)?;
+    let found = sources.find(&wanted)?;
+    let missing: Vec<&String> = match &wanted {
+        Wanted::Names(_) => names.iter().filter(|name| found.of(name.as_bytes()).is_empty()).collect(),
+        Wanted::Patterns(patterns) => {
+            let none = |pattern: &Regex| !found.names.keys().any(|name| pattern.is_match(name));
+            names.iter().zip(patterns).filter(|(_, pattern)| none(pattern)).map(|(name, _)| name).collect()
+        }
+    };
+    match arguments.format {
+        Format::Json => terminal::json(&rows(&found, &sources))?,
+        Format::Text => print(&found, &wanted, &sources)?,
+    }
+    let promoted = promoted(&wanted, &missing, &sources)?;
+    if let (Format::Text, Some(promoted)) = (arguments.format, &promoted) {
+        print(promoted, &wanted, &sources)?;
+    }
+    for name in &missing {
+        let is_pattern = matches!(wanted, Wanted::Patterns(_)) && is_glob(name) || arguments.regex;
+        let is_promoted = |other: &[u8]| other.starts_with(format!("{name}{PROMOTED}").as_bytes());
+        if is_pattern {
+            terminal::say(format_args!("no symbol matches {name}"));
+        } else if let Some(other) = promoted.iter().flat_map(|f| f.names.keys()).find(|n| is_promoted(n)) {
+            terminal::say(format_args!(
+                "there is no symbol {name}: clang's LTO has made {} of it: a livepatch refers to it by that name",
+                String::from_utf8_lossy(other)
+            ));
+        } else {
+            terminal::say(suggestions::missing(name, &sources, &[]));
+        }
+    }
+    if arguments.format == Format::Text && sources.objects.vmlinux.is_none() {
+        terminal::say(
+            "only Symbols.list is at hand: whether a line is a definition, its source file, type, size, address \
+             and position are not known; name the object tree for these (--objtree DIR)",
+        );
+    }
+    Ok(if missing.is_empty() { Exit::Done } else { Exit::Problem })
+}
+
+/// What clang's ThinLTO puts between a static symbol's name and a number, where it uses the symbol in another file
+/// (`ModuleSummaryIndex::getGlobalNameForLocal` in LLVM).
+const PROMOTED: &str = ".llvm.";
+
+/// The definitions of names that are missing, under the names that clang's LTO has given them; nothing for patterns.
+fn promoted(wanted: &Wanted, missing: &[&String], sources: &Sources) -> Result<Option<Found>> {
+    let expression = |name: &&String| Regex::new(&format!(r"^{}\.llvm\.[0-9]+$", regex::escape(name)));
+    let patterns = match wanted {
+        Wanted::Names(_) => missing.iter().map(expression).collect::<Result<Vec<_>, _>>()?,
+        Wanted::Patterns(_) => Vec::new(),
+    };
+    if patterns.is_empty() { Ok(None) } else { sources.find(&Wanted::Patterns(patterns)).map(Some) }
+}
+
+/// Whether a name is a pattern, as shells have them.
+fn is_glob(name: &str) -> bool {
+    name.contains(['*', '?', '['])
+}
+
+fn wanted(names: &[String], are_expressions: bool) -> Result<Wanted> {
+    if !are_expressions && !names.iter().any(|name| is_glob(name)) {
+        return Ok(Wanted::names(names.iter().map(|name| name.clone().into_bytes())));
+    }
+    let pattern = |name: &String| {
+        let expression = if are_expressions {
+            name.clone()
+        } else {
+            globset::Glob::new(name).with_context(|| format!("{name}: not a pattern"))?.regex().to_owned()
+        };
+        Regex::new(&expression).with_context(|| format!("{name}: not a regular expression"))
+    };
+    Ok(Wanted::Patterns(names.iter().map(pattern).collect::<Result<_>>()?))
+}
+
+fn rows<'a>(found: &'a Found, sources: &Sources) -> Vec<Row<'a>> {
+    let mut rows = Vec::new();
+    for (name, known) in &found.names {
+        let Ok(name) = std::str::from_utf8(name) else { continue };
+        for known in known {
+            let definition = known.definition.as_ref();
+            rows.push(Row {
+                name,
+                object: &known.object,
+                file: definition.and_then(|d| d.file.as_deref()),
+                r#type: definition.and_then(|d| d.kind).map(Kind::shown),
+                binding: definition.map(|d| d.binding.shown()),
+                section: definition.and_then(|d| d.section.as_deref()),
+                size: definition.and_then(|d| d.size),
+                address: definition.map(|d| d.value),
+                position: known.position,
+                count: known.total,
+                sympos: known.sympos(),
+                exported: sources.is_exported(name.as_bytes(), known),
+                init: definition.map(|d| d.is_init),
+                klp_sympos: candidates::paste(name, known),
+            });
+        }
+    }
+    rows
+}
+
+fn print(found: &Found, wanted: &Wanted, sources: &Sources) -> Result<()> {
+    let mut sites: BTreeMap<&str, Option<Sites>> = BTreeMap::new();
+    for (number, (name, known)) in found.names.iter().enumerate() {
+        let name = String::from_utf8_lossy(name);
+        let mut text = if number > 0 { "\n".to_owned() } else { String::new() };
+        text.push_str(&format!("{name}: {}\n", crate::command::modules::count(known.len(), "definition")));
+        text.push_str(&candidates::render(known, sources));
+        for known in known {
+            if !sites.contains_key(known.object.as_str()) {
+                sites.insert(&known.object, Sites::of_object(&sources.objects, &known.object)?);
+            }
+            let sites = sites.get(known.object.as_str()).and_then(Option::as_ref);
+            text.push_str(&advice(&name, known, sources, sites));
+            // For a pattern, that would be a look at all debugging information for each name.
+            if matches!(wanted, Wanted::Names(_)) && is_function(known) {
+                text.push_str(&elsewhere(known, sources)?);
+            }
+        }
+        terminal::out(text);
+    }
+    Ok(())
+}
+
+/// Whether a livepatch could replace it: what stands in a list alone may be a function.
+fn is_function(known: &Known) -> bool {
+    let definition = known.definition.as_ref();
+    known.unusable().is_none()
+        && definition.is_none_or(|d| d.kind == Some(Kind::Function) || d.kind.is_none() && !d.is_data)
+}
+
+/// What else the compiler has made of a function, a line, or nothing.
+fn elsewhere(known: &Known, sources: &Sources) -> Result<String> {
+    let told = copies::of_function(sources, known)?.told();
+    let object = &known.object;
+    Ok(told
+        .map(|(what, advice)| format!("{object}: to replace it is not enough: {what}; {advice}\n"))
+        .unwrap_or_default())
+}
+
+/// What to write for a definition, or why nothing helps.
+fn advice(name: &str, known: &Known, sources: &Sources, sites: Option<&Sites>) -> String {
+    let object = &known.object;
+    if known.is_init() {
+        return format!("{object}: __init, freed when {object} has come up: no livepatch can use it\n");
+    }
+    if known.is_split {
+        return format!("{object}: in an init section and elsewhere: which one is found changes (S5)\n");
+    }
+    if known.unusable() == Some(Unusable::AtZero) {
+        return format!(
+            "{object}: at address 0, which the kernel takes for not found (S8): no livepatch can use it\n"
+        );
+    }
+    let Some(line) = candidates::paste(name, known) else {
+        return match known.definition {
+            Some(_) => format!("{object}: kallsyms leaves it out: no livepatch can use it\n"),
+            None => format!("{object}: there are {} lines for it: positions are not known\n", known.total),
+        };
+    };
+    let exported = match sources.is_exported(name.as_bytes(), known) {
+        Some(true) if known.object == sources::VMLINUX => "exported: needs no annotation; ",
+        _ => "",
+    };
+    let sympos = known.sympos().unwrap_or(0);
+    let is_traced = (sites.zip(known.definition.as_ref()))
+        .is_none_or(|(sites, definition)| sites.has(definition, known.object == sources::VMLINUX));
+    let function = match (is_function(known), is_traced) {
+        (false, _) => String::new(),
+        (true, true) => format!("in a klp_func: .old_name = \"{name}\", .old_sympos = {sympos}\n"),
+        (true, false) => format!("{object}: ftrace cannot step in there: no livepatch can replace it\n"),
+    };
+    format!("{exported}{line}\n{function}")
+}
+
+/// What the debugging information of vmlinux says of a name that has no symbol: a sentence that follows
+/// another, or nothing.
+pub fn fate(name: &str, vmlinux: Option<&Path>) -> String {
+    match vmlinux.and_then(|vmlinux| crate::elf::lines::fate(vmlinux, name)) {
+        Some(Fate::Inlined { file, line, callers }) => {
+            let others = if callers.len() < 3 { "" } else { " among others" };
+            let callers = match callers.is_empty() {
+                true => String::new(),
+                false => format!(", into {}{others}", callers.join(", ")),
+            };
+            format!(
+                "; in vmlinux, the function at {file}:{line} was inlined everywhere{callers}: patch the functions \
+                 that call it, and copy it"
+            )
+        }
+        Some(Fate::OptimizedAway { file, line }) => {
+            format!("; in vmlinux, what {file}:{line} defines by this name was optimized away")
+        }
+        None => String::new(),
+    }
+}

@@ -1,0 +1,115 @@
+//! `klpbuild new`: the skeleton of a livepatch that replaces one function.
+//!
+//! - [`target`]: the function, and all that is known of it
+//! - [`text`]: the files
+
+pub mod target;
+pub mod text;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
+
+use crate::build::plan;
+use crate::cli::{NewArgs, Options};
+use crate::command::header;
+use crate::command::new::target::Target;
+use crate::host::exit::Exit;
+use crate::host::terminal;
+use crate::kernel::installed::Choice;
+use crate::kernel::origin::Origin;
+use crate::kernel::sources::Sources;
+
+/// The longest name of a module (`MODULE_NAME_LEN` in include/linux/moduleparam.h, on 64-bit machines).
+const LONGEST: usize = 55;
+
+/// Writes the skeleton.
+///
+/// # Errors
+/// The name is none of a module or is taken, no livepatch can replace the function, or a file cannot be written.
+pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
+    let start = plan::start(options)?;
+    let directory = start.join(&arguments.name);
+    let name = arguments.name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_name = |name: &str| {
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+            && name.starts_with(|first: char| first.is_ascii_alphabetic())
+            && name.len() <= LONGEST
+    };
+    ensure!(
+        is_name(&name),
+        "{name}: a livepatch is named with letters, digits, - and _, at most {LONGEST} of them, and a letter first"
+    );
+    let is_free =
+        !directory.exists() || fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_none());
+    ensure!(is_free, "{} is there already: name another directory, or remove it", directory.display());
+
+    let origin = Origin::named(&start, &arguments.sources, None)?;
+    if !options.quiet {
+        origin.say_shortcomings();
+    }
+    let list = arguments.sources.symbols.as_ref().map(|list| start.join(list));
+    let sources = Sources::open(&origin, list.as_deref())?;
+    let target = Target::find(&origin, &sources, arguments)?;
+    ensure!(
+        !target.objects.contains(&name.replace('-', "_")),
+        "the kernel has a module {name}: give the livepatch another name"
+    );
+    let flags = Choice::of(&arguments.sources.kernel, &start).to_flags();
+    let mut files = vec![
+        (format!("{name}.c"), text::source(&name, &target)),
+        ("Makefile".to_owned(), text::makefile(&name, origin.objtree.as_deref(), &flags)),
+        ("Makefile.snippet".to_owned(), header::SNIPPET.to_owned()),
+    ];
+    if target.needs_annotation {
+        files.push(("klp_relocs.h".to_owned(), header::TEXT.to_owned()));
+    }
+    if arguments.dkms {
+        files.push(("dkms.conf".to_owned(), text::dkms(&name, target.release.as_deref())));
+    }
+    if !options.dry_run {
+        write(&directory, &files)?;
+    }
+    if !options.quiet {
+        let shown = arguments.name.display();
+        let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+        terminal::out(format!("klpbuild: {shown}: {}\n", names.join(", ")));
+        if let Some((what, advice)) = &target.elsewhere {
+            terminal::say(format_args!("to replace {} is not enough: {what}; {advice}", target.name));
+        }
+        if let Some(why) = &target.why_no_prototype {
+            terminal::say(format_args!("{shown}/{name}.c: fill in the signature of {}: {why}", target.name));
+        }
+        if target.entry.is_none() {
+            terminal::say(format_args!(
+                "the new function does nothing until its body is written: whether the old one can be gone on to is not \
+                 known here, or it cannot"
+            ));
+        }
+        terminal::out(format!("klpbuild: next: make -C {shown}; klpbuild -C {shown} try {name}.ko\n"));
+    }
+    Ok(Exit::Done)
+}
+
+/// Writes the files, all of them or none.
+fn write(directory: &Path, files: &[(String, String)]) -> Result<()> {
+    let was_there = directory.exists();
+    let write = || -> Result<()> {
+        fs::create_dir_all(directory)?;
+        for (name, text) in files {
+            fs::write(directory.join(name), text)?;
+        }
+        Ok(())
+    };
+    write()
+        .inspect_err(|_| {
+            for (name, _) in files {
+                let _ = fs::remove_file(directory.join(name));
+            }
+            if !was_there {
+                let _ = fs::remove_dir(directory);
+            }
+        })
+        .context("cannot write the skeleton: nothing is left of it")
+}

@@ -1,0 +1,212 @@
+//! The function that is to be replaced: where it is, that it can be replaced, and its type.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::cli::NewArgs;
+use crate::debuginfo::btf;
+use crate::debuginfo::prototype::Prototype;
+use crate::elf::{Kind, Machine, lines, memory};
+use crate::kernel::installed::places::Places;
+use crate::kernel::origin::Origin;
+use crate::kernel::sources::{Found, Known, Sources, Unusable, VMLINUX};
+use crate::kernel::suggestions;
+use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::objects::Vmlinux;
+use crate::kernel::trace::Sites;
+use crate::kernel::tree::config::Config;
+use crate::livepatch::candidates;
+use crate::livepatch::convert::problem;
+use crate::livepatch::copies;
+
+/// The bytes of the call or the no-operation that ftrace has at the beginning of a function of x86-64
+/// (`MCOUNT_INSN_SIZE` in arch/x86/include/asm/ftrace.h).
+const FTRACE_SITE: u64 = 5;
+
+/// A function that can be replaced.
+#[derive(Debug)]
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// The run-time name of its object.
+    pub object: String,
+    /// Its position (S7); 0 if it is the only one.
+    pub sympos: u64,
+    /// The kernel's release, if that is known.
+    pub release: Option<String>,
+    /// Its type, if that is known and can be written in C.
+    pub prototype: Option<Prototype>,
+    /// Why not.
+    pub why_no_prototype: Option<String>,
+    /// How many bytes after its beginning lies what is behind ftrace's place, if it can be entered there.
+    pub entry: Option<u64>,
+    /// Whether its name alone does not say which symbol is meant.
+    pub needs_annotation: bool,
+    /// A livepatch of this kernel is registered before it is enabled (up to 5.0).
+    pub is_registered: bool,
+    /// What else the compiler has made of it, and what to do about that.
+    pub elsewhere: Option<(String, String)>,
+    /// The namespace that it is exported to.
+    pub namespace: Option<String>,
+    /// All objects of the kernel.
+    pub objects: BTreeSet<String>,
+}
+
+impl Target {
+    /// Finds the function.
+    ///
+    /// # Errors
+    /// There is none, or more than one, or no livepatch can replace it.
+    pub fn find(origin: &Origin, sources: &Sources, arguments: &NewArgs) -> Result<Target> {
+        let name = arguments.function.as_str();
+        ensure!(
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte))
+                && !name.is_empty(),
+            "{name}: this is no function's name (klpbuild lookup takes patterns)"
+        );
+        ensure!(
+            !name.contains('.'),
+            "{name}: the compiler made this function of another one, with other parameters: replace the functions that \
+             call it"
+        );
+        let found = sources.find(&Wanted::names([name.as_bytes().to_vec()]))?;
+        let known = choose(sources, &found, arguments)?;
+        check(&known, name)?;
+        let sites = Sites::of_object(&origin.objects, &known.object)?;
+        let is_vmlinux = known.object == VMLINUX;
+        let site = match (&sites, &known.definition) {
+            (Some(sites), Some(definition)) => {
+                let site = sites.of(definition, is_vmlinux);
+                ensure!(
+                    site.is_some(),
+                    "{name}: ftrace cannot step in there: it does not begin with a call of __fentry__ (notrace, or made \
+                     without -pg); replace the functions that call it"
+                );
+                site
+            }
+            _ => None,
+        };
+        let all = found.of(name.as_bytes());
+        let clang = origin.config.as_deref().and_then(|config| Config::read(config).ok());
+        let has = |option: &str| clang.as_ref().is_some_and(|config| config.has(option));
+        let can_enter = found.machine == Some(Machine::X86_64) && !has("CC_IS_CLANG");
+        let (prototype, why_no_prototype) = match prototype(origin, &known, name) {
+            Some(prototype) if prototype.declaration(name).is_some() => (Some(prototype), None),
+            Some(_) => {
+                (None, Some("it hands over a structure as a whole, which a header has to define".to_owned()))
+            }
+            None => (None, Some("neither BTF nor debug information has it".to_owned())),
+        };
+        // With frame pointers, the compiler calls where it would jump: what is on the stack is not handed on.
+        let can_enter = can_enter && (prototype.is_some() || !has("FRAME_POINTER"));
+        let header = sources.srctree.as_ref().map(|srctree| srctree.join("include/linux/livepatch.h"));
+        let header = header.and_then(|header| fs_err::read_to_string(header).ok()).unwrap_or_default();
+        Ok(Target {
+            name: name.to_owned(),
+            sympos: known.sympos().unwrap_or(0),
+            release: sources.release.clone(),
+            prototype,
+            why_no_prototype,
+            entry: site.filter(|_| can_enter).map(|site| site + FTRACE_SITE),
+            needs_annotation: all.len() > 1,
+            elsewhere: copies::of_function(sources, &known)?.told(),
+            is_registered: header.contains("klp_register_patch"),
+            namespace: (sources.exports.as_ref())
+                .and_then(|exports| exports.namespace(name.as_bytes()))
+                .map(str::to_owned),
+            object: known.object,
+            objects: found.objects,
+        })
+    }
+}
+
+/// The one definition that is meant.
+fn choose(sources: &Sources, found: &Found, arguments: &NewArgs) -> Result<Known> {
+    let name = arguments.function.as_str();
+    let all = found.of(name.as_bytes());
+    if all.is_empty() {
+        let patched: Vec<String> = arguments.object.iter().map(|object| object.replace('-', "_")).collect();
+        bail!("{}", suggestions::missing(name, sources, &patched));
+    }
+    let object = arguments.object.as_ref().map(|object| object.replace('-', "_"));
+    if let Some(object) = &object {
+        ensure!(
+            found.objects.contains(object),
+            "{object}: the kernel has no such module{}",
+            suggestions::objects(object, &found.objects)
+        );
+    }
+    let of = |object: &str| -> Vec<&Known> { all.iter().filter(|known| known.object == object).collect() };
+    let own: Vec<&Known> = match &object {
+        Some(object) => of(object),
+        None if !of(VMLINUX).is_empty() => of(VMLINUX),
+        None => all.iter().collect(),
+    };
+    let position = arguments.sympos;
+    let meant: Vec<&Known> =
+        own.iter().copied().filter(|known| position.is_none_or(|n| known.position == Some(n))).collect();
+    match meant.as_slice() {
+        [only] => Ok((*only).clone()),
+        [] if own.is_empty() => bail!(
+            "{} does not define {name}{}",
+            object.unwrap_or_default(),
+            problem::choices(name, all, sources)
+        ),
+        [] => bail!(
+            "{name} has no such position (--sympos {})\n{}",
+            position.unwrap_or_default(),
+            candidates::render(all, sources).trim_end()
+        ),
+        _ => bail!(
+            "{name} is defined more than once: say which is meant (--object MODULE, --sympos N)\n{}",
+            candidates::render(all, sources).trim_end()
+        ),
+    }
+}
+
+fn check(known: &Known, name: &str) -> Result<()> {
+    let object = &known.object;
+    match known.unusable() {
+        None => {}
+        Some(Unusable::Init) => bail!("{name} is __init in {object}: it has run, and is gone (R9)"),
+        Some(Unusable::Split) => {
+            bail!(
+                "{name} is there both in an init section of {object} and elsewhere: which one is found changes (S5)"
+            )
+        }
+        Some(Unusable::Dropped | Unusable::AtZero) => {
+            bail!("{name}: the kernel cannot find it by its name (S3)")
+        }
+    }
+    let Some(definition) = &known.definition else { return Ok(()) };
+    match definition.kind {
+        Some(kind) if kind != Kind::Function => bail!("{name} is no function ({})", kind.shown()),
+        None if definition.is_data => bail!("{name} is no function: it lies among data"),
+        _ => Ok(()),
+    }
+}
+
+/// The type of a function, from BTF or else from debug information.
+fn prototype(origin: &Origin, known: &Known, name: &str) -> Option<Prototype> {
+    let image = origin.objects.vmlinux.as_ref().and_then(Vmlinux::image);
+    let headers =
+        origin.objtree.as_ref().map(|objtree| objtree.join("vmlinux")).filter(|file| file.is_file());
+    let is_running = Places::below(None).running() == origin.release;
+    let running = || is_running.then(|| fs_err::read("/sys/kernel/btf/vmlinux").ok()).flatten();
+    let of_file = |file: &std::path::Path| memory::section(file, ".BTF").ok().flatten();
+    let base = image.and_then(of_file).or_else(|| headers.as_deref().and_then(of_file)).or_else(running);
+    let module = origin.objects.file(&known.object);
+    let is_vmlinux = known.object == VMLINUX;
+    // BTF has but one function of a name.
+    let is_only = known.total <= 1;
+    let from_btf = base.filter(|_| is_only).and_then(|base| match (is_vmlinux, &module) {
+        (true, _) => btf::prototype(&base, None, name).ok().flatten(),
+        (false, Some(module)) => btf::prototype(&base, Some(&of_file(module)?), name).ok().flatten(),
+        (false, None) => None,
+    });
+    let address = known.definition.as_ref().map_or(0, |definition| definition.value);
+    let debug = origin.objects.debug_file(&known.object).map(std::path::Path::to_path_buf).or(module);
+    let debug = if is_vmlinux { image.map(std::path::Path::to_path_buf) } else { debug };
+    from_btf.or_else(|| lines::prototype(&debug?, name, address))
+}

@@ -1,0 +1,184 @@
+//! The files of a skeleton.
+
+use std::path::Path;
+
+use crate::command::new::target::Target;
+use crate::debuginfo::prototype::Prototype;
+use crate::kernel::sources::VMLINUX;
+
+/// Headers that define the types which [`Prototype::declaration`] writes by name.
+const HEADERS: [&str; 6] = [
+    "linux/module.h",
+    "linux/kernel.h",
+    "linux/livepatch.h",
+    "linux/mm.h",
+    "linux/interrupt.h",
+    "linux/netdevice.h",
+];
+
+/// The Makefile; `kdir` is the kernel's directory, if it is not the running one's.
+pub fn makefile(name: &str, kdir: Option<&Path>, flags: &str) -> String {
+    let kdir = kdir.map(|kdir| format!("KDIR ?= {}\n", kdir.display())).unwrap_or_default();
+    let flags = if flags.is_empty() { String::new() } else { format!("KLPBUILD_FLAGS ?= {flags}\n") };
+    format!(
+        "# SPDX-License-Identifier: GPL-2.0\nobj-m += {name}.o\n{kdir}{flags}\
+         include $(dir $(lastword $(MAKEFILE_LIST)))Makefile.snippet\n"
+    )
+}
+
+/// dkms.conf, for the kernel of this `release` alone: elsewhere the function may be another one. DKMS signs and
+/// compresses what klpbuild has converted, and must not strip it.
+pub fn dkms(name: &str, release: Option<&str>) -> String {
+    let escaped = |release: &str| release.replace('.', "\\.").replace('+', "\\+");
+    let exclusive = match release {
+        Some(release) => format!("BUILD_EXCLUSIVE_KERNEL=\"^{}$\"\n", escaped(release)),
+        None => "# FILL IN: the release of the kernel that this is for, as a regular expression.\nBUILD_EXCLUSIVE_KERNEL=\"^$\"\n"
+            .to_owned(),
+    };
+    format!(
+        "PACKAGE_NAME=\"{name}\"\nPACKAGE_VERSION=\"1.0\"\nBUILT_MODULE_NAME[0]=\"{name}\"\n\
+         DEST_MODULE_LOCATION[0]=\"/updates/dkms\"\nMAKE[0]=\"make KDIR=$kernel_source_dir\"\n\
+         CLEAN=\"make clean KDIR=$kernel_source_dir\"\nSTRIP[0]=\"no\"\n{exclusive}AUTOINSTALL=\"yes\"\n"
+    )
+}
+
+/// The C file.
+pub fn source(name: &str, target: &Target) -> String {
+    let object = if target.object == VMLINUX {
+        "the kernel".to_owned()
+    } else {
+        format!("the module {}", target.object)
+    };
+    let release = target.release.as_ref().map(|release| format!(" of {release}")).unwrap_or_default();
+    let mut text = format!(
+        "// SPDX-License-Identifier: GPL-2.0\n/*\n * Replaces {}() in {object}{release}.\n */\n",
+        target.name
+    );
+    for header in HEADERS {
+        text.push_str(&format!("#include <{header}>\n"));
+    }
+    if target.needs_annotation {
+        text.push_str("\n#include \"klp_relocs.h\"\n");
+    }
+    text.push_str(&functions(target));
+    text.push_str(&structures(target));
+    text.push_str(&ends(name, target));
+    text
+}
+
+/// The old function, to be called, and the new one.
+fn functions(target: &Target) -> String {
+    let old = &target.name;
+    // Without its type, what it is given is in registers, and left there for the old one.
+    let unknown = Prototype {
+        result: crate::debuginfo::prototype::Type::Base(crate::debuginfo::prototype::Scalar::named("long")),
+        parameters: Vec::new(),
+        is_variadic: false,
+    };
+    let prototype = target.prototype.as_ref().unwrap_or(&unknown);
+    let declaration =
+        |name: &str| prototype.declaration(name).unwrap_or_else(|| format!("long {name}(void)"));
+    let mut text = String::from("\n");
+    let tags = prototype.tags();
+    for tag in &tags {
+        text.push_str(&format!("{tag};\n"));
+    }
+    if !tags.is_empty() {
+        text.push('\n');
+    }
+    if target.prototype.is_none() {
+        text.push_str(&format!("/* FILL IN: what {old}() takes and returns, in both declarations. */\n"));
+    }
+    let entry = target.entry.filter(|_| !prototype.is_variadic);
+    let body = match entry {
+        Some(entry) => {
+            text.push_str(&format!(
+                "/*\n * The old function, entered behind the place where ftrace steps in: called by its name, it would come\n \
+                 * back here. The number is right for this build of the kernel alone.\n */\n{} __asm__(\"{old}+{entry}\");\n\n",
+                wrapped("extern", &declaration(&format!("old_{old}")))
+            ));
+            if target.needs_annotation {
+                text.push_str(&format!(
+                    "extern const char {old}_symbol[] __asm__(\"{old}\");\nstatic KLP_MODULE_RELOC({}) {old}_reloc[] = {{\n\t\
+                     KLP_SYMPOS({old}_symbol, {}),\n}};\n\n",
+                    target.object, target.sympos
+                ));
+            }
+            text.push_str("/* FILL IN: its new body. Until then it goes on to the old one. */\n");
+            let call = format!("old_{old}({})", prototype.names().join(", "));
+            if prototype.result.is_void() { format!("\t{call};\n") } else { format!("\treturn {call};\n") }
+        }
+        None => {
+            text.push_str(
+                "/* FILL IN: its new body. Until then it does nothing: do not load it where that matters. */\n",
+            );
+            match &prototype.result {
+                result if result.is_void() => String::new(),
+                result if result.is_pointer() => "\treturn NULL;\n".to_owned(),
+                _ => "\treturn 0;\n".to_owned(),
+            }
+        }
+    };
+    let new = wrapped("static", &declaration(&format!("new_{old}")));
+    text.push_str(&format!("{new}\n{{\n{body}}}\n"));
+    text
+}
+
+/// A declaration in lines that are not too long.
+fn wrapped(storage: &str, declaration: &str) -> String {
+    const WIDTH: usize = 96;
+    let mut text = storage.to_owned();
+    let mut length = text.len() + 1;
+    for (index, part) in declaration.split_inclusive(", ").enumerate() {
+        let is_first = index == 0;
+        if !is_first && length + part.trim_end().len() > WIDTH {
+            text.truncate(text.trim_end().len());
+            text.push_str("\n\t\t");
+            length = 16;
+        } else if is_first {
+            text.push(' ');
+        }
+        text.push_str(part);
+        length += part.len();
+    }
+    text
+}
+
+fn structures(target: &Target) -> String {
+    let old = &target.name;
+    let sympos =
+        if target.sympos > 0 { format!("\n\t\t.old_sympos = {},", target.sympos) } else { String::new() };
+    // The name of vmlinux is NULL.
+    let name = if target.object == VMLINUX {
+        String::new()
+    } else {
+        format!("\n\t\t.name = \"{}\",", target.object)
+    };
+    format!(
+        "\nstatic struct klp_func funcs[] = {{\n\t{{\n\t\t.old_name = \"{old}\",\n\t\t.new_func = new_{old},{sympos}\n\t}}, {{ }}\n}};\n\n\
+         static struct klp_object objs[] = {{\n\t{{{name}\n\t\t.funcs = funcs,\n\t}}, {{ }}\n}};\n\n\
+         static struct klp_patch patch = {{\n\t.mod = THIS_MODULE,\n\t.objs = objs,\n}};\n"
+    )
+}
+
+/// What is run when the livepatch is loaded and unloaded, and what it says of itself.
+fn ends(name: &str, target: &Target) -> String {
+    let own = name.replace('-', "_");
+    let (enable, leave) = match target.is_registered {
+        false => ("\treturn klp_enable_patch(&patch);\n", ""),
+        true => (
+            "\tint error = klp_register_patch(&patch);\n\n\tif (error)\n\t\treturn error;\n\
+             \terror = klp_enable_patch(&patch);\n\tif (error)\n\t\tklp_unregister_patch(&patch);\n\treturn error;\n",
+            "\tklp_unregister_patch(&patch);\n",
+        ),
+    };
+    let namespace = (target.namespace.iter())
+        .map(|namespace| format!("MODULE_INFO(import_ns, \"{namespace}\");\n"))
+        .collect::<String>();
+    format!(
+        "\nstatic int __init {own}_init(void)\n{{\n{enable}}}\n\nstatic void __exit {own}_exit(void)\n{{\n{leave}}}\n\n\
+         module_init({own}_init);\nmodule_exit({own}_exit);\n\
+         MODULE_DESCRIPTION(\"Livepatch of {}\");\nMODULE_LICENSE(\"GPL\");\nMODULE_INFO(livepatch, \"Y\");\n{namespace}",
+        target.name
+    )
+}

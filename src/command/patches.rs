@@ -1,0 +1,470 @@
+//! `klpbuild patches`: the series of `kbuild-patches`, which teach a kernel's own makefiles what the fragment does from
+//! outside. The only place that names diffy.
+//!
+//! Which series fits a tree is told by trying it, in memory; what is written is all of it or nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use diffy::patch_set::{FileOperation, ParseOptions, PatchKind, PatchSet};
+use fs_err as fs;
+use tempfile::NamedTempFile;
+
+use crate::build::plan;
+use crate::cli::{Options, PatchesCommand};
+use crate::host::exit::Exit;
+use crate::host::output;
+use crate::host::program;
+use crate::host::program::Program;
+use crate::host::signal::Watch;
+use crate::host::terminal;
+use crate::kernel::tree;
+use crate::kernel::tree::era::{Era, Kbuild};
+
+/// The patches for kernels of one kind.
+#[derive(Debug)]
+pub struct Series {
+    /// The name of its folder.
+    pub name: &'static str,
+    /// Which kernels it is for.
+    pub range: &'static str,
+    /// How these build modules.
+    pub era: Era,
+    /// The patches with their file names, as `git am` takes them.
+    pub patches: [(&'static str, &'static str); 5],
+}
+
+macro_rules! series {
+    ($name:literal, $range:literal, $era:ident) => {
+        Series {
+            name: $name,
+            range: $range,
+            era: Era::$era,
+            patches: series!(
+                $name,
+                "0001-kbuild-build-built-in-objects-for-livepatches.patch",
+                "0002-kbuild-mark-livepatches-with-LIVEPATCH_-name-.o.patch",
+                "0003-kbuild-make-Symbols.list-and-convert-livepatches.patch",
+                "0004-kbuild-add-klpclean.patch",
+                "0005-Documentation-dontdiff-leave-out-what-klpbuild-makes.patch"
+            ),
+        }
+    };
+    ($name:literal, $($file:literal),+) => {
+        [$(($file, include_str!(concat!("../../kbuild-patches/", $name, "/", $file)))),+]
+    };
+}
+
+/// All series, the newest kernels' first.
+pub const ALL: [Series; 5] = [
+    series!("from-6.1", "6.1 and later", ModpostFirst),
+    series!("from-5.19", "5.19 to 6.0", ModulesOrder),
+    series!("from-5.8", "5.8 to 5.18", ModulesOrder),
+    series!("from-5.3", "5.3 to 5.7", ModulesOrder),
+    series!("up-to-5.2", "up to 5.2", ModverDir),
+];
+
+const UNREADABLE: &str = "a patch of klpbuild's own cannot be read";
+
+/// What lies at a path of a tree: its content, or nothing.
+type Content = Option<String>;
+
+/// What a series makes of a tree.
+#[derive(Debug)]
+struct Change {
+    /// By path: what is there, and what is to be there.
+    files: BTreeMap<PathBuf, (Content, Content)>,
+}
+
+/// How a series stands to a tree.
+#[derive(Debug)]
+enum State {
+    /// It can be applied.
+    Fits(Change),
+    /// It is applied, and can be reverted.
+    Applied(Change),
+    /// A klpbuild that was killed has left some files as they are with it, others as they are without.
+    Half {
+        /// What is missing of it.
+        forth: Change,
+        /// What there is of it.
+        back: Change,
+    },
+    /// Neither, for this reason.
+    Neither(String),
+}
+
+impl Series {
+    /// Tries the series on the tree.
+    fn state(&self, tree: &Path) -> Result<State> {
+        let why = match self.change(tree, false, None)? {
+            Ok(change) => return Ok(State::Fits(change)),
+            Err(why) => why,
+        };
+        if let Ok(change) = self.change(tree, true, None)? {
+            return Ok(State::Applied(change));
+        }
+        Ok(self.half(tree)?.unwrap_or(State::Neither(why)))
+    }
+
+    /// The state of a tree where each file is as it is either with the series or without.
+    fn half(&self, tree: &Path) -> Result<Option<State>> {
+        let mut sides = [Change { files: BTreeMap::new() }, Change { files: BTreeMap::new() }];
+        for path in self.paths()? {
+            // What has the lines already is not to get them twice.
+            let mut found = false;
+            for (side, back) in sides.iter_mut().rev().zip([true, false]) {
+                if !found && let Ok(change) = self.change(tree, back, Some(&path))? {
+                    side.files.extend(change.files);
+                    found = true;
+                }
+            }
+            if !found {
+                return Ok(None);
+            }
+        }
+        let [forth, back] = sides;
+        Ok(Some(State::Half { forth, back }))
+    }
+
+    /// The files that the series changes.
+    fn paths(&self) -> Result<BTreeSet<PathBuf>> {
+        let mut paths = BTreeSet::new();
+        for (_, text) in &self.patches {
+            for file in PatchSet::parse(text, ParseOptions::gitdiff()) {
+                let file = file.context(UNREADABLE)?;
+                if let FileOperation::Create(name) | FileOperation::Modify { modified: name, .. } =
+                    file.operation().strip_prefix(1)
+                {
+                    paths.insert(PathBuf::from(name.as_ref()));
+                }
+            }
+        }
+        Ok(paths)
+    }
+
+    /// What applying the series, or taking it back, would change (in `only` one file); or which patch does not fit.
+    fn change(
+        &self,
+        tree: &Path,
+        back: bool,
+        only: Option<&Path>,
+    ) -> Result<std::result::Result<Change, String>> {
+        let mut change = Change { files: BTreeMap::new() };
+        let mut patches: Vec<&(&str, &str)> = self.patches.iter().collect();
+        if back {
+            patches.reverse();
+        }
+        for (name, text) in patches {
+            if let Err(why) = change.add(tree, text, back, only)? {
+                return Ok(Err(format!("{name}: {why}")));
+            }
+        }
+        Ok(Ok(change))
+    }
+}
+
+impl Change {
+    /// Adds what one patch does, but for files that a tree can do without.
+    fn add(
+        &mut self,
+        tree: &Path,
+        text: &str,
+        back: bool,
+        only: Option<&Path>,
+    ) -> Result<std::result::Result<(), String>> {
+        for file in PatchSet::parse(text, ParseOptions::gitdiff()) {
+            let file = file.context(UNREADABLE)?;
+            let operation = file.operation().strip_prefix(1);
+            let (name, creates) = match &operation {
+                FileOperation::Create(name) => (name.as_ref(), true),
+                FileOperation::Modify { modified, .. } => (modified.as_ref(), false),
+                _ => bail!("a patch of klpbuild's own does what it should not"),
+            };
+            let PatchKind::Text(patch) = file.patch() else { bail!("a patch of klpbuild's own is no text") };
+            let path = PathBuf::from(name);
+            if only.is_some_and(|only| only != path) {
+                continue;
+            }
+            let (_, now) = match self.files.get(&path) {
+                Some(state) => state.clone(),
+                None => {
+                    let now = content(&tree.join(&path))?;
+                    self.files.insert(path.clone(), (now.clone(), now.clone()));
+                    (now.clone(), now)
+                }
+            };
+            if now.is_none() && OPTIONAL.contains(&name) {
+                self.files.remove(&path);
+                continue;
+            }
+            let next = match (creates, back, &now) {
+                (true, false, Some(_)) => return Ok(Err(format!("{name} is there already"))),
+                (_, _, None) if !creates || back => return Ok(Err(format!("there is no {name}"))),
+                (_, false, now) => diffy::apply(now.as_deref().unwrap_or_default(), patch).map(Some),
+                (_, true, now) => {
+                    let reversed = patch.reverse();
+                    diffy::apply(now.as_deref().unwrap_or_default(), &reversed)
+                        .map(|text| Some(text).filter(|text| !creates || !text.is_empty()))
+                }
+            };
+            match next {
+                Ok(next) => {
+                    if let Some(state) = self.files.get_mut(&path) {
+                        state.1 = next;
+                    }
+                }
+                Err(error) => return Ok(Err(format!("{name}: {error}"))),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// The paths it changes.
+    fn paths(&self) -> Vec<String> {
+        self.files.keys().map(|path| path.display().to_string()).collect()
+    }
+
+    /// Writes it: new files are put beside the old ones first, and if one cannot take its place, the others give theirs
+    /// back.
+    fn write(&self, tree: &Path) -> Result<()> {
+        let mut prepared = Vec::new();
+        let prepare = |prepared: &mut Vec<(NamedTempFile, PathBuf)>| -> Result<()> {
+            for (path, (old, new)) in &self.files {
+                let Some(new) = new else { continue };
+                let path = tree.join(path);
+                let mode = if old.is_some() { fs::metadata(&path)?.permissions().mode() } else { 0o644 };
+                let mut temporary = output::temporary(output::beside(&path), Some(mode))?;
+                temporary.write_all(new.as_bytes())?;
+                prepared.push((temporary, path));
+            }
+            Ok(())
+        };
+        let swap = |prepared: Vec<(NamedTempFile, PathBuf)>| -> Result<()> {
+            for (temporary, path) in prepared {
+                temporary.persist(path)?;
+            }
+            for (path, (_, new)) in &self.files {
+                if new.is_none() {
+                    fs::remove_file(tree.join(path))?;
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = prepare(&mut prepared) {
+            return Err(error.context("cannot change the tree: it is left as it was"));
+        }
+        if let Err(error) = swap(prepared) {
+            for (path, (old, _)) in &self.files {
+                match old {
+                    Some(old) => drop(fs::write(tree.join(path), old)),
+                    None => drop(fs::remove_file(tree.join(path))),
+                }
+            }
+            return Err(error.context("cannot change the tree: it is as it was"));
+        }
+        Ok(())
+    }
+}
+
+/// Files that some trees lack, and what a patch does to them is needed by nothing else: kernels have had
+/// Documentation/dontdiff up to 6.17, and a tree that was unpacked or copied may have come without .gitignore.
+const OPTIONAL: [&str; 2] = ["Documentation/dontdiff", ".gitignore"];
+
+fn content(path: &Path) -> Result<Content> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Does what `command` says.
+///
+/// # Errors
+/// There is no kernel's source tree, or no series fits it, or it cannot be written.
+pub fn patches(options: &Options, command: &PatchesCommand) -> Result<Exit> {
+    let start = plan::start(options)?;
+    match command {
+        PatchesCommand::List => list(tree::source_if_known(&start).as_deref()),
+        PatchesCommand::Show { series } => show(tree::source_if_known(&start).as_deref(), series.as_deref()),
+        PatchesCommand::Check => check(&source(&start)?, options.quiet),
+        PatchesCommand::Apply => change(options, &source(&start)?, false),
+        PatchesCommand::Revert => change(options, &source(&start)?, true),
+    }
+}
+
+fn source(start: &Path) -> Result<PathBuf> {
+    tree::source_if_known(start).with_context(|| {
+        format!(
+            "{} is no kernel's source tree: start klpbuild in one, or name one with -C TREE",
+            start.display()
+        )
+    })
+}
+
+fn list(tree: Option<&Path>) -> Result<Exit> {
+    let era = tree.map(|tree| Kbuild::detect(tree).map(|kbuild| kbuild.era)).transpose()?;
+    for series in &ALL {
+        let tree = tree.filter(|_| era == Some(series.era));
+        let state = match tree.map(|tree| series.state(tree)).transpose()? {
+            Some(State::Fits(_)) => "  fits this tree",
+            Some(State::Applied(_)) => "  applied to this tree",
+            Some(State::Half { .. }) => "  half applied to this tree",
+            Some(State::Neither(_)) | None => "",
+        };
+        let line = format!("{:10}  {:14}  {}{state}", series.name, series.range, count(series));
+        terminal::out(line.trim_end().to_owned() + "\n");
+    }
+    Ok(Exit::Done)
+}
+
+fn count(series: &Series) -> String {
+    format!("{} patches", series.patches.len())
+}
+
+/// The series that fits the tree or is applied to it, with its state.
+///
+/// # Errors
+/// There is none: why, for each.
+fn chosen(tree: &Path) -> Result<(&'static Series, State)> {
+    let mut reasons = Vec::new();
+    let mut half = None;
+    let era = Kbuild::detect(tree)?.era;
+    for series in ALL.iter().filter(|series| series.era == era) {
+        match series.state(tree)? {
+            State::Neither(why) => reasons.push(format!("{}: {why}", series.name)),
+            state @ State::Half { .. } => half = half.or(Some((series, state))),
+            state => return Ok((series, state)),
+        }
+    }
+    if let Some(half) = half {
+        return Ok(half);
+    }
+    bail!(
+        "no series fits {}: it may carry a part of one already, or its makefiles are unlike any known ones\n{}",
+        tree.display(),
+        reasons.join("\n")
+    )
+}
+
+fn show(tree: Option<&Path>, name: Option<&str>) -> Result<Exit> {
+    let series = match (name, tree) {
+        (Some(name), _) => ALL.iter().find(|series| series.name == name).with_context(|| {
+            let names: Vec<&str> = ALL.iter().map(|series| series.name).collect();
+            format!("{name}: there is no such series; there are {}", names.join(", "))
+        })?,
+        (None, Some(tree)) => chosen(tree)?.0,
+        (None, None) => {
+            bail!("name a series (klpbuild patches list), or start klpbuild in a kernel's source tree")
+        }
+    };
+    for (_, text) in series.patches {
+        if !tree.is_some_and(|tree| is_for_missing_files(tree, text)) {
+            terminal::out(text);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Whether all that a patch changes are files that the tree does without: `git am` would stop at it.
+fn is_for_missing_files(tree: &Path, text: &str) -> bool {
+    let names = text.lines().filter_map(|line| line.strip_prefix("+++ b/"));
+    names.into_iter().all(|name| OPTIONAL.contains(&name) && !tree.join(name).exists())
+}
+
+fn check(tree: &Path, quiet: bool) -> Result<Exit> {
+    let (series, state) = chosen(tree)?;
+    if !quiet {
+        let what = match state {
+            State::Fits(change) => format!("fits; it changes {}", change.paths().join(", ")),
+            State::Applied(_) => "is applied".to_owned(),
+            State::Half { forth, back } => bail!(
+                "{} is half applied to {}: {} have it, and {} do not; `klpbuild patches apply` goes on with it, and \
+                 `klpbuild patches revert` takes it back",
+                series.name,
+                tree.display(),
+                back.paths().join(", "),
+                forth.paths().join(", ")
+            ),
+            State::Neither(why) => why,
+        };
+        terminal::out(format!("klpbuild: {} ({}) {what}\n", series.name, series.range));
+    }
+    Ok(Exit::Done)
+}
+
+/// Applies the series that fits, or takes back the one that is applied.
+fn change(options: &Options, tree: &Path, back: bool) -> Result<Exit> {
+    let (series, state) = chosen(tree)?;
+    let change = match (state, back) {
+        (State::Fits(change) | State::Half { forth: change, .. }, false) => {
+            check_clean(tree, &change)?;
+            change
+        }
+        (State::Applied(change) | State::Half { back: change, .. }, true) => change,
+        (State::Applied(_), false) => bail!("{} is applied to {} already", series.name, tree.display()),
+        _ => bail!("no series is applied to {}", tree.display()),
+    };
+    if options.dry_run {
+        change.paths().iter().for_each(|path| terminal::out(format!("{path}\n")));
+        return Ok(Exit::Done);
+    }
+    let mut watch = Watch::begin()?;
+    change.write(tree)?;
+    if !options.quiet {
+        let what = if back { "is taken back from" } else { "is applied to" };
+        terminal::out(format!("klpbuild: {} ({}) {what} {}\n", series.name, count(series), tree.display()));
+    }
+    Ok(watch.received().map_or(Exit::Done, Exit::Signal))
+}
+
+/// In a git repository, what is to be changed must not have changes that are not committed.
+fn check_clean(tree: &Path, change: &Change) -> Result<()> {
+    if program::find("git").is_none() {
+        return Ok(());
+    }
+    let mut git = Program::new("git", tree, "is git installed?");
+    git.args(["status", "--porcelain", "--"]).args(change.paths());
+    let output = git.capture("")?;
+    let dirty: Vec<String> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| Some(line.get(3..)?.to_owned()))
+        .collect();
+    ensure!(
+        !output.success || dirty.is_empty(),
+        "{} has changes that are not committed: commit them first, or stash them ({})",
+        tree.display(),
+        dirty.join(", ")
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_patch_is_a_mail_with_a_reason() {
+        for series in &ALL {
+            for (name, text) in series.patches {
+                let head = text.split("\ndiff --git ").next().unwrap();
+                assert!(
+                    head.starts_with("From 0000000000000000") && head.contains("\nSubject: [PATCH "),
+                    "{name}"
+                );
+                assert!(
+                    head.split("\n\n").nth(1).is_some_and(|body| !body.is_empty()),
+                    "{}/{name}",
+                    series.name
+                );
+                for file in PatchSet::parse(text, ParseOptions::gitdiff()) {
+                    file.unwrap();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `klpbuild symbols`: the map of an object tree that is built already.
+
+use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
+
+use crate::build::hook;
+use crate::build::plan;
+use crate::build::plan::Named;
+use crate::cli::{Options, SymbolsArgs};
+use crate::host::exit::Exit;
+use crate::host::make::makeflags::Inherited;
+use crate::host::output;
+use crate::host::signal::Watch;
+use crate::host::terminal;
+use crate::kernel::external::context::Context;
+use crate::kernel::state::State;
+use crate::kernel::symbols::map::Map;
+use crate::kernel::tree;
+use crate::kernel::tree::era::Kbuild;
+
+/// Makes the map, without running a build; make only evaluates those kbuild makefiles that may mark
+/// livepatches.
+///
+/// # Errors
+/// The object tree is not built, an object cannot be read, or the map cannot be written.
+pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
+    let start = plan::start(options)?;
+    let named = Named::in_words(&start, &arguments.words).objtree.unwrap_or_else(|| start.clone());
+    let objtree = arguments.objtree.as_ref().map_or(named, |objtree| start.join(objtree));
+    let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
+    let state = State::at(&objtree);
+    let above = state.context_above()?;
+    let is_locked = arguments.output.is_none() && !options.dry_run && above.is_none();
+    let _lock = is_locked.then(|| state.lock()).transpose()?;
+    let srctree = tree::source_if_known(&objtree);
+    ensure!(
+        srctree.is_some() || !arguments.in_build,
+        "{}: the kernel's source is not known (no link `source`, no Makefile that leads there): --in-build is for the \
+         makefiles of a kernel that is being built",
+        objtree.display()
+    );
+    if srctree.is_none() && !options.quiet {
+        terminal::say(
+            "the kernel's source is not known: livepatches that only a makefile marks count as modules",
+        );
+    }
+    let kbuild = srctree.as_deref().map(Kbuild::detect).transpose()?;
+    let variables = Inherited::from_env().assignments;
+    if let (true, Some(srctree), Some(kbuild)) = (arguments.in_build, &srctree, &kbuild) {
+        let context = above.unwrap_or_else(|| Context::of_tree(srctree, &objtree));
+        let report = hook::step_of_patched_tree(&context, kbuild, &variables, &state)?;
+        report.write(&state)?;
+        return Ok(Exit::Done);
+    }
+    let inputs = hook::inputs(&objtree, srctree.as_deref(), kbuild.as_ref(), &variables)?;
+    let map = Map::make(&inputs)?;
+    if options.dry_run {
+        return Ok(Exit::Done);
+    }
+    // From here to the end a signal waits: nothing is left half written.
+    let mut watch = Watch::begin()?;
+    let target = match &arguments.output {
+        Some(path) if path.as_os_str() == "-" => {
+            map.parts.iter().for_each(terminal::out);
+            return Ok(Exit::Done);
+        }
+        Some(path) => {
+            let path = start.join(path);
+            output::write_named(&path, &map.parts, None)?;
+            path
+        }
+        None => {
+            hook::write(&map, &objtree, &state)?;
+            objtree.join("Symbols.list")
+        }
+    };
+    if !options.quiet {
+        let (modules, livepatches, names) = (map.modules, map.livepatches.len(), map.names);
+        terminal::out(format!(
+            "klpbuild: {}, {}; {names} names in {}\n",
+            crate::command::modules::count(modules, "module"),
+            crate::command::modules::count(livepatches, "livepatch"),
+            target.display()
+        ));
+    }
+    Ok(watch.received().map_or(Exit::Done, Exit::Signal))
+}

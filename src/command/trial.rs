@@ -1,0 +1,179 @@
+//! `klpbuild try`: the object tree's kernel in QEMU, with livepatches loaded and unloaded again.
+//!
+//! - [`request`]: what is to be tried, and that it can be; [`module`]: the modules of it
+//! - [`initramfs`]: the guest's files (cpio), with `init.sh`, which goes through the stages
+//! - [`qemu`]: the machine
+//! - [`protocol`]: what the guest says, line by line
+//! - [`patience`]: how long the guest may take for what
+//! - [`report`]: what is made of that, and shown; [`alarm`]: which lines of the kernel's log are alarms, [`refusal`]:
+//!   why a module was refused
+//! - [`verdict`]: what it all comes to; [`expected`]: the stages that have to be there, [`applied`]: what was
+//!   patched, [`closing`]: what is said if all went well, [`console`]: the last words of a kernel that went down
+
+pub mod alarm;
+pub mod applied;
+pub mod closing;
+pub mod console;
+pub mod expected;
+pub mod initramfs;
+pub mod module;
+pub mod patience;
+pub mod protocol;
+pub mod qemu;
+pub mod refusal;
+pub mod report;
+pub mod request;
+pub mod verdict;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::cli::{Options, TryArgs};
+use crate::command::trial::initramfs::Content;
+use crate::command::trial::patience::Patience;
+use crate::command::trial::protocol::Protocol;
+use crate::command::trial::qemu::{Accel, Machine, Word};
+use crate::command::trial::report::Report;
+use crate::command::trial::request::Request;
+use crate::command::trial::verdict::End;
+use crate::host::exit::Exit;
+use crate::host::signal;
+use crate::host::signal::Watch;
+use crate::host::terminal;
+
+/// How often time-dependent things are looked after.
+const TICK: Duration = Duration::from_millis(100);
+/// After how long without a word from the kernel KVM does not run the guest.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How long the guest may take to shut down.
+const LINGER: Duration = Duration::from_secs(10);
+/// What became of a guest.
+enum Outcome {
+    /// It has been tried, or stopped.
+    Over(Exit),
+    /// It never came to its first program, for this reason.
+    NeverUp(String),
+}
+
+/// Boots the kernel, tries the livepatches in it, and reports. What cannot be tried, for want of something or because it
+/// does not fit the kernel, is said and ends in [`Exit::Unchecked`].
+///
+/// # Errors
+/// The machine at hand fails: no temporary directory, no QEMU process.
+pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
+    let request = match Request::resolve(options, arguments) {
+        Ok(request) => request,
+        Err(error) => {
+            terminal::error(&error);
+            return Ok(Exit::Unchecked);
+        }
+    };
+    let choices = Accel::choices(request.accel);
+    if options.dry_run {
+        for accel in choices.iter().take(1) {
+            terminal::out(format!("{}\n", qemu::command(&request, *accel, Path::new("initramfs.cpio"))));
+        }
+        return Ok(Exit::Done);
+    }
+    let directory = tempfile::Builder::new().prefix("klpbuild-").tempdir();
+    let directory = directory.context("cannot make a temporary directory (TMPDIR names the place)")?;
+    let initramfs = directory.path().join("initramfs.cpio");
+    boot(&request, options, choices, &initramfs)
+}
+
+/// Boots on the first of the `choices` that runs the guest.
+fn boot(request: &Request, options: &Options, choices: &[Accel], initramfs: &Path) -> Result<Exit> {
+    let mut watch = Watch::begin()?;
+    let protocol = Protocol::new();
+    content(request, &protocol).write(initramfs)?;
+    for (index, &accel) in choices.iter().enumerate() {
+        let command = qemu::command(request, accel, initramfs);
+        if options.verbose {
+            terminal::out(format!("{command}\n"));
+        }
+        let machine = Machine::start(&command, request.log.as_deref())?;
+        let report = Report::new(request, accel, options.quiet);
+        let has_next = index + 1 < choices.len();
+        let guest = Guest { machine, protocol: &protocol, report, has_next };
+        match guest.watch(&mut watch)? {
+            Outcome::Over(exit) => return Ok(exit),
+            Outcome::NeverUp(_) if options.quiet => {}
+            Outcome::NeverUp(why) => terminal::say(format_args!(
+                "{accel} is there but does not run the guest ({why}): using TCG, which is slower"
+            )),
+        }
+    }
+    Ok(Exit::Unchecked)
+}
+
+fn content<'a>(request: &'a Request, protocol: &'a Protocol) -> Content<'a> {
+    Content {
+        busybox: &request.busybox,
+        token: protocol.token(),
+        mark: protocol.mark(),
+        command: request.command.as_deref(),
+        no_reload: request.no_reload.as_deref(),
+        no_unload: request.no_unload.as_deref(),
+        before: &request.before,
+        livepatches: &request.livepatches,
+        after: &request.after,
+    }
+}
+
+/// A guest that runs.
+struct Guest<'a> {
+    machine: Machine,
+    protocol: &'a Protocol,
+    report: Report<'a>,
+    /// Whether something else has its turn if this never comes up.
+    has_next: bool,
+}
+
+impl Guest<'_> {
+    /// Listens until the end. If it is KVM's fault that there is no guest, something else has its turn.
+    fn watch(mut self, watch: &mut Watch) -> Result<Outcome> {
+        let mut patience = Patience::new(self.report.limit());
+        loop {
+            let word = self.machine.listen(TICK)?;
+            if let Some(signal) = watch.received() {
+                terminal::say(format_args!("stopped by {}", signal::name(signal)));
+                return Ok(Outcome::Over(Exit::Signal(signal)));
+            }
+            if let Word::Line(line) = &word {
+                self.protocol.events(line).into_iter().for_each(|event| self.report.take(event));
+            }
+            if let Some(why) = self.why_never_up(&word) {
+                return Ok(Outcome::NeverUp(why));
+            }
+            if let Some(end) = self.end(&word) {
+                return Ok(Outcome::Over(verdict::close(self.report, end)));
+            }
+            if let Some(words) = self.report.overdue(&mut patience, self.machine.begin.elapsed()) {
+                self.machine.tell(&words);
+            }
+        }
+    }
+
+    fn why_never_up(&self, word: &Word) -> Option<String> {
+        if !self.has_next || self.report.is_up() {
+            return None;
+        }
+        if matches!(word, Word::Ended(_)) {
+            return Some(self.report.first_word().unwrap_or("QEMU ends at once").to_owned());
+        }
+        let is_silent = self.report.is_silent() && self.machine.begin.elapsed() > SILENCE;
+        is_silent.then(|| format!("no word within {} s", SILENCE.as_secs()))
+    }
+
+    fn end(&self, word: &Word) -> Option<End> {
+        if let Word::Ended(exit) = word {
+            return Some(End::Ended(*exit));
+        }
+        if self.report.is_decided() || self.report.done().is_some_and(|since| since.elapsed() > LINGER) {
+            return Some(End::Over);
+        }
+        (self.machine.begin.elapsed() > self.report.limit()).then_some(End::Hung)
+    }
+}

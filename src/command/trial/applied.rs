@@ -1,0 +1,58 @@
+//! What of the livepatches was applied: a klp_object whose module never comes is loaded in vain, and the kernel says
+//! nothing of it.
+
+use std::collections::BTreeSet;
+
+use crate::command::trial::module::Module;
+
+/// Objects that livepatches name, and whether they were patched at any time.
+#[derive(Debug, Default)]
+pub struct Applied {
+    patched: BTreeSet<(String, String)>,
+    absent: BTreeSet<(String, String)>,
+}
+
+impl Applied {
+    /// Takes in what the guest says of an object.
+    pub fn take(&mut self, livepatch: String, object: String, is_patched: bool) {
+        let pair = (livepatch, object);
+        if is_patched {
+            self.absent.remove(&pair);
+            self.patched.insert(pair);
+        } else if !self.patched.contains(&pair) {
+            self.absent.insert(pair);
+        }
+    }
+
+    /// The objects of a livepatch that never were there.
+    pub fn absent(&self, livepatch: &Module) -> Vec<&str> {
+        of(&self.absent, livepatch)
+    }
+
+    /// The objects of a livepatch that were patched.
+    pub fn patched(&self, livepatch: &Module) -> Vec<&str> {
+        of(&self.patched, livepatch)
+    }
+
+    /// Why a trial of these livepatches has shown nothing, if one of them never did anything.
+    pub fn why_nothing(&self, livepatches: &[Module]) -> Option<String> {
+        let livepatch = livepatches.iter().find(|livepatch| self.patched(livepatch).is_empty())?;
+        let file = &livepatch.file;
+        Some(match self.absent(livepatch)[..] {
+            [] => format!("{file} names no object that it patches: nothing of it was applied"),
+            [object] => format!(
+                "{file} patches {object}, which was never there: nothing of it was applied; load it (--load FILE), \
+                 or mend the name in the klp_object (klpbuild verify)"
+            ),
+            ref objects => format!(
+                "{file} patches {}, which were never there: nothing of it was applied; load one (--load FILE), or \
+                 mend the names in the klp_objects (klpbuild verify)",
+                objects.join(", ")
+            ),
+        })
+    }
+}
+
+fn of<'a>(pairs: &'a BTreeSet<(String, String)>, livepatch: &Module) -> Vec<&'a str> {
+    pairs.iter().filter(|(name, _)| *name == livepatch.name).map(|(_, object)| object.as_str()).collect()
+}

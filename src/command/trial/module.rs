@@ -1,0 +1,141 @@
+//! A module that is to be loaded, and whether the kernel at hand can be expected to take it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::elf::Object;
+use crate::elf::image::Image;
+use crate::host::compressed;
+use crate::host::compressed::unpacked_name;
+use crate::livepatch::order;
+use crate::livepatch::order::Need;
+use crate::livepatch::patch::Patch;
+
+/// A module file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The file's name.
+    pub file: String,
+    /// The name the kernel has for it.
+    pub name: String,
+    /// The kernel release it was built for.
+    pub release: Option<String>,
+    /// Whether it is a livepatch.
+    pub livepatch: bool,
+    /// The modules that have to be loaded before it, by run-time name.
+    pub depends: Vec<String>,
+    /// The objects that a livepatch patches, as far as they can be seen.
+    pub patches: Vec<String>,
+    /// What a livepatch needs to be there, and to stay.
+    pub needs: Vec<Need>,
+    /// Whether a signature stands at its end.
+    pub is_signed: bool,
+    /// Whether the kernel unloads it: one with an init function, but no exit function, stays (`delete_module` in
+    /// kernel/module/main.c).
+    pub can_unload: bool,
+}
+
+/// What scripts/sign-file ends a module with (MODULE_SIG_STRING of include/linux/module_signature.h).
+const SIGNATURE: &[u8] = b"~Module signature appended~\n";
+
+impl Module {
+    /// Reads what the module at `path` says of itself.
+    ///
+    /// # Errors
+    /// There is no module at `path`.
+    pub fn read(path: &Path) -> Result<Module> {
+        let shown = path.display();
+        ensure!(path.is_file(), "{shown}: no such module: build it first (klpbuild modules)");
+        let object = Object::read(path)?;
+        let value = |tag: &str| {
+            let mut all = object.modinfo().filter_map(|entry| entry.strip_prefix(tag.as_bytes()));
+            all.find_map(|value| value.strip_prefix(b"="))
+                .map(|value| String::from_utf8_lossy(value).into_owned())
+        };
+        let has = |name: &[u8]| object.symbols().any(|(symbol, _)| symbol == name);
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = unpacked_name(&file).to_owned();
+        let Some(stem) = file.strip_suffix(".ko") else {
+            bail!("{shown} is not named like a module: a file that ends in .ko is wanted, packed or not");
+        };
+        ensure!(
+            object.modinfo().next().is_some(),
+            "{shown} has no .modinfo: it is no module, or modpost has not finished it"
+        );
+        Ok(Module {
+            path: path.to_path_buf(),
+            name: value("name").unwrap_or_else(|| stem.replace(['-', ','], "_")),
+            // include/linux/vermagic.h: the release is the first word.
+            release: value("vermagic").and_then(|magic| magic.split(' ').next().map(str::to_owned)),
+            livepatch: value("livepatch").as_deref() == Some("Y"),
+            depends: value("depends").map_or_else(Vec::new, |names| {
+                names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
+            }),
+            patches: Vec::new(),
+            needs: Vec::new(),
+            is_signed: compressed::read(path)?.ends_with(SIGNATURE),
+            can_unload: !has(b"init_module") || has(b"cleanup_module"),
+            file,
+        })
+    }
+
+    /// Why the kernel does not unload it, if so.
+    pub fn why_it_stays(&self) -> Option<&'static str> {
+        (!self.can_unload).then_some("it has no module_exit, so that the kernel never unloads it")
+    }
+
+    /// Likewise, for a livepatch or for an ordinary module.
+    ///
+    /// # Errors
+    /// It is not what it should be, or was built for another kernel than `release`.
+    pub fn expect(path: &Path, livepatch: bool, release: Option<&str>) -> Result<Module> {
+        let mut module = Module::read(path)?;
+        let shown = path.display();
+        match (livepatch, module.livepatch) {
+            (true, false) => bail!(
+                "{shown} is not a livepatch (no livepatch=Y in its .modinfo): name an ordinary module with --load"
+            ),
+            (false, true) => bail!("{shown} is a livepatch: name it without --load"),
+            _ => {}
+        }
+        if let (Some(wanted), Some(release)) = (&module.release, release) {
+            ensure!(
+                wanted == release,
+                "{shown} is for {wanted}, and the kernel here is {release}: build the module again"
+            );
+        }
+        let patch = module.livepatch.then(|| Image::read(path).ok()).flatten();
+        module.needs.extend(patch.iter().flat_map(order::of));
+        let patch = patch.and_then(|image| Patch::read(&image));
+        module.patches.extend(patch.into_iter().flat_map(|patch| patch.objects).map(|object| object.name));
+        Ok(module)
+    }
+
+    /// The module's bytes, unpacked.
+    ///
+    /// # Errors
+    /// The file is gone, or damaged.
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        compressed::read(&self.path).context("a module is gone")
+    }
+
+    /// A livepatch of this file's name, for tests.
+    #[cfg(test)]
+    pub(crate) fn sample(file: &str) -> Module {
+        Module {
+            path: file.into(),
+            file: file.to_owned(),
+            name: file.replace(".ko", ""),
+            release: None,
+            livepatch: true,
+            depends: Vec::new(),
+            patches: Vec::new(),
+            needs: Vec::new(),
+            is_signed: false,
+            can_unload: true,
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The machine that runs the guest.
+
+use std::fmt;
+use std::io::{PipeWriter, Write as _};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use fs_err::File;
+
+use crate::cli::AccelKind;
+use crate::command::trial::initramfs::INIT;
+use crate::command::trial::request::Request;
+use crate::host::exit::Exit;
+use crate::host::program::{Program, Running, lines_of};
+
+/// The program.
+pub const NAME: &str = "qemu-system-x86_64";
+
+/// Panics and oopses end the guest. The early console shows what a kernel that hangs has come to. No timer is checked:
+/// `timer_irq_works` (arch/x86/kernel/apic/io_apic.c) panics where a busy host has it wait for its ticks.
+/// Process 1 is a program, not a script: that would need CONFIG_BINFMT_SCRIPT.
+const APPEND: &str = "ro console=ttyS0,115200 earlyprintk=ttyS0,115200 panic=-1 oops=panic no_timer_check \
+                      rdinit=/bin/busybox";
+/// What the kernel has room for (COMMAND_LINE_SIZE, arch/x86/include/asm/setup.h), without the byte at the end.
+const ROOM: usize = 2047;
+/// How the guest's clock goes without KVM: by the instructions that it has run, all its timers alike, as near to real
+/// time as that can be. By the host's clock, a guest that gets too little of a busy host measures its timers
+/// wrong, so that its own clock runs many times too fast, and its watchdogs see stalls and lockups where there are
+/// none.
+const CLOCK: [&str; 2] = ["-icount", "shift=auto"];
+/// How long a QEMU that closed its output may take to end.
+const LEAVE: Duration = Duration::from_secs(5);
+
+/// What runs the guest's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accel {
+    /// The processor.
+    Kvm,
+    /// QEMU itself.
+    Tcg,
+}
+
+impl Accel {
+    /// Those to be tried in turn.
+    pub fn choices(kind: AccelKind) -> &'static [Accel] {
+        match kind {
+            AccelKind::Kvm => &[Accel::Kvm],
+            AccelKind::Auto if has_kvm() => &[Accel::Kvm, Accel::Tcg],
+            AccelKind::Auto | AccelKind::Tcg => &[Accel::Tcg],
+        }
+    }
+}
+
+impl fmt::Display for Accel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Accel::Kvm => "KVM",
+            Accel::Tcg => "TCG",
+        })
+    }
+}
+
+/// Whether KVM for x86-64 is there, and this user may use it. That it works has to be seen.
+fn has_kvm() -> bool {
+    let open = || std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    cfg!(target_arch = "x86_64") && open().is_ok()
+}
+
+/// What the kernel is told: `more` comes after klpbuild's own words, so that it counts where both say something.
+///
+/// # Errors
+/// The kernel would not see all of it, or not as it is meant.
+pub fn command_line(more: Option<&str>) -> Result<String> {
+    let more = more.unwrap_or_default().trim();
+    ensure!(
+        !more.contains(['\n', '\0']) && !more.split(' ').any(|word| word == "--"),
+        "--append {more:?}: what comes after -- or a line break does not reach the kernel: leave it out"
+    );
+    let own = if more.is_empty() { APPEND.to_owned() } else { format!("{APPEND} {more}") };
+    let line = format!("{own} -- sh {INIT}");
+    ensure!(
+        line.len() <= ROOM,
+        "--append has {} characters, and the kernel has room for {}",
+        more.len(),
+        more.len().saturating_sub(line.len() - ROOM)
+    );
+    Ok(line)
+}
+
+/// The QEMU for a request.
+pub fn command(request: &Request, accel: Accel, initramfs: &Path) -> Program {
+    let mut qemu = Program::new(NAME, Path::new("/"), "is QEMU installed?");
+    qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"]);
+    qemu.args(["-serial", "stdio", "-no-reboot"]);
+    match accel {
+        Accel::Kvm => qemu.args(["-accel", "kvm", "-cpu", "host"]),
+        Accel::Tcg => qemu.args(["-accel", "tcg", "-cpu", "max"]).args(CLOCK),
+    };
+    qemu.args(["-smp", "2", "-m"]).arg(request.memory.to_string());
+    qemu.arg("-kernel").arg(request.kernel.display().to_string());
+    qemu.arg("-initrd").arg(initramfs.display().to_string());
+    qemu.arg("-append").arg(&request.command_line);
+    qemu.tie();
+    qemu
+}
+
+/// A guest at work. Dropped, it is ended.
+#[derive(Debug)]
+pub struct Machine {
+    running: Running,
+    lines: Receiver<Vec<u8>>,
+    input: PipeWriter,
+    log: Option<File>,
+    /// When it was started.
+    pub begin: Instant,
+}
+
+/// What a machine has to say.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Word {
+    /// A line of the console, or of QEMU itself.
+    Line(Vec<u8>),
+    /// Nothing now.
+    Nothing,
+    /// Nothing any more: it has ended, like this.
+    Ended(Exit),
+}
+
+impl Machine {
+    /// Starts QEMU. What it prints goes to `log` as well.
+    ///
+    /// # Errors
+    /// It cannot be started, or the log cannot be made.
+    pub fn start(qemu: &Program, log: Option<&Path>) -> Result<Machine> {
+        let log = log.map(File::create).transpose();
+        let log = log.context("cannot make the log: name another place with --log FILE")?;
+        let begin = Instant::now();
+        let (running, pipe, input) = qemu.start_with_input()?;
+        Ok(Machine { running, lines: lines_of(pipe), input, log, begin })
+    }
+
+    /// Waits up to `patience` for a word.
+    ///
+    /// # Errors
+    /// The system cannot tell whether QEMU has ended.
+    pub fn listen(&mut self, patience: Duration) -> Result<Word> {
+        Ok(match self.lines.recv_timeout(patience) {
+            Ok(line) => {
+                // A full disk costs the log, not the trial.
+                if let Some(log) = &mut self.log
+                    && log.write_all(&[&line, &b"\n"[..]].concat()).is_err()
+                {
+                    self.log = None;
+                }
+                Word::Line(line)
+            }
+            Err(RecvTimeoutError::Disconnected) => Word::Ended(self.last_moment()?),
+            // Something may hold the pipe that QEMU has left.
+            Err(RecvTimeoutError::Timeout) => match self.running.try_wait()? {
+                Some(exit) => Word::Ended(exit),
+                None => Word::Nothing,
+            },
+        })
+    }
+
+    /// How QEMU ends, after it has closed its output.
+    fn last_moment(&self) -> Result<Exit> {
+        let since = Instant::now();
+        while since.elapsed() < LEAVE {
+            if let Some(exit) = self.running.try_wait()? {
+                return Ok(exit);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.running.kill();
+        self.running.wait()
+    }
+
+    /// Types a line into the guest's console. A guest that is gone does not hear it.
+    pub fn tell(&mut self, words: &str) {
+        let _ = writeln!(self.input, "{words}");
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // A QEMU that hangs in KVM heeds nothing else.
+        self.running.kill();
+    }
+}

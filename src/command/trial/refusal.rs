@@ -1,0 +1,28 @@
+//! Why the kernel refused a module, where its error number says more than that it did.
+
+use crate::command::trial::module::Module;
+
+/// What `insmod` prints for ENOKEY and EKEYREJECTED. Which of them an unsigned module gets, differs between kernels.
+const ERRORS: [&str; 2] = ["Required key not available", "Key was rejected by service"];
+/// What kernel/module/signing.c and security/lockdown/lockdown.c log.
+const UNSIGNED: [&str; 2] =
+    ["Loading of unsigned module is rejected", "unsigned module loading is restricted"];
+const NO_KEY: [&str; 2] =
+    ["Required key not available", "Loading of module with unavailable key is rejected"];
+
+/// Why `module` was refused, from the lines of its stage; none if they say no more than that.
+pub fn reason(lines: &[String], module: &Module) -> Option<&'static str> {
+    let says = |words: [&str; 2]| lines.iter().any(|line| words.iter().any(|words| line.contains(words)));
+    if !says(ERRORS) && !says(UNSIGNED) {
+        return None;
+    }
+    Some(if !module.is_signed {
+        "it has no signature, and this kernel takes signed modules only (module.sig_enforce=1, \
+         CONFIG_MODULE_SIG_FORCE or lockdown): sign it with scripts/sign-file of the kernel, or install it with \
+         modules_install if CONFIG_MODULE_SIG_ALL is set"
+    } else if says(NO_KEY) {
+        "it is signed with a key that this kernel does not have: sign it with the key that the kernel was built with"
+    } else {
+        "its signature does not fit it: it was changed after it was signed"
+    })
+}

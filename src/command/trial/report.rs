@@ -1,0 +1,225 @@
+//! What the guest's words come to: each stage is shown when it ends, with what the kernel logged in it. What the whole
+//! comes to is the [`verdict`](crate::command::trial::verdict)'s.
+
+use std::time::{Duration, Instant};
+
+use crate::command::modules::clock;
+use crate::command::trial::alarm::is_alarm;
+use crate::command::trial::applied::Applied;
+use crate::command::trial::closing::Printed;
+use crate::command::trial::console::Console;
+use crate::command::trial::module::Module;
+use crate::command::trial::patience::Patience;
+use crate::command::trial::protocol::{Event, Stage, Verdict};
+use crate::command::trial::qemu::Accel;
+use crate::command::trial::refusal;
+use crate::command::trial::request::Request;
+use crate::elf::notes;
+use crate::host::terminal;
+
+/// From how long on it is said how long a stage took.
+const LONG: Duration = Duration::from_millis(500);
+/// The report of one guest.
+#[derive(Debug)]
+pub struct Report<'a> {
+    pub(super) request: &'a Request,
+    accel: Accel,
+    pub(super) quiet: bool,
+    pub(super) begin: Instant,
+    /// The stage at hand, when it began, and how many began before it.
+    pub(super) stage: Stage,
+    since: Instant,
+    pub(super) number: usize,
+    /// What was printed and logged in it.
+    pub(super) lines: Vec<String>,
+    alarm: bool,
+    pub(super) printed: Vec<Printed>,
+    /// The stages that came to their end.
+    pub(super) ended: Vec<Stage>,
+    pub(super) applied: Applied,
+    pub(super) console: Console,
+    notes: Vec<u8>,
+    up: bool,
+    done: Option<Instant>,
+    /// The first failure: where, and what it is.
+    pub(super) failure: Option<String>,
+    /// The kernel that runs is not the one to be tried.
+    pub(super) is_other: bool,
+}
+
+impl<'a> Report<'a> {
+    /// The report of a guest that is being started.
+    pub fn new(request: &'a Request, accel: Accel, quiet: bool) -> Report<'a> {
+        Report {
+            request,
+            accel,
+            quiet,
+            begin: Instant::now(),
+            stage: Stage::Boot,
+            since: Instant::now(),
+            number: 0,
+            lines: Vec::new(),
+            alarm: false,
+            printed: Vec::new(),
+            ended: Vec::new(),
+            applied: Applied::default(),
+            console: Console::default(),
+            notes: Vec::new(),
+            up: false,
+            done: None,
+            failure: None,
+            is_other: false,
+        }
+    }
+
+    /// How long all may take.
+    pub fn limit(&self) -> Duration {
+        Duration::from_secs(self.request.timeout)
+    }
+
+    /// Whether the guest has come to its first program.
+    pub fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// Whether nothing has been heard of the guest.
+    pub fn is_silent(&self) -> bool {
+        !self.up && self.console.first().is_none()
+    }
+
+    /// What was heard first of a guest that never came up.
+    pub fn first_word(&self) -> Option<&str> {
+        self.console.first()
+    }
+
+    /// Since when the guest has had no more to say.
+    pub fn done(&self) -> Option<Instant> {
+        self.done
+    }
+
+    /// Whether nothing that can still come matters.
+    pub fn is_decided(&self) -> bool {
+        self.is_other
+    }
+
+    /// What the guest is to be told of the time, after `all` of it.
+    pub fn overdue(&self, patience: &mut Patience, all: Duration) -> Option<String> {
+        self.up.then(|| patience.words(&self.stage, self.number, self.since.elapsed(), all)).flatten()
+    }
+
+    /// Takes in what the guest says.
+    pub fn take(&mut self, event: Event) {
+        match event {
+            Event::Console(line) => {
+                if !self.up && is_alarm(None, &line) {
+                    self.lines.push(format!("    {line}"));
+                }
+                self.console.push(line);
+            }
+            Event::Notes(notes) => self.notes = notes,
+            Event::Hello(release) => {
+                self.up = true;
+                self.booted(&release);
+                // What comes now is of a kernel in trouble.
+                self.console = Console::default();
+            }
+            Event::Begin(stage) => self.begins(stage),
+            Event::Output(line) => {
+                if let (Stage::Command(_), Some((_, lines, _))) = (&self.stage, self.printed.last_mut()) {
+                    lines.push(line.clone());
+                }
+                self.lines.push(format!("  | {line}"));
+            }
+            Event::Kernel(priority, line) => {
+                self.alarm |= is_alarm(priority, &line);
+                self.lines.push(format!("    {line}"));
+            }
+            Event::Object(livepatch, object, is_patched) => self.applied.take(livepatch, object, is_patched),
+            Event::End(verdict, why) => self.ends(verdict, &why),
+            Event::Done => self.done = Some(Instant::now()),
+        }
+    }
+
+    fn begins(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.since = Instant::now();
+        self.number += 1;
+        self.lines.clear();
+        self.alarm = false;
+        if let Stage::Command(when) = self.stage {
+            self.printed.push((when, Vec::new(), String::new()));
+        }
+    }
+
+    fn ends(&mut self, verdict: Verdict, why: &str) {
+        if let (Stage::Command(_), Some((_, _, status))) = (&self.stage, self.printed.last_mut()) {
+            why.clone_into(status);
+        }
+        match verdict {
+            Verdict::Ok if self.alarm => self.fail("the kernel gave a warning"),
+            Verdict::Failed => {
+                let reason = self.module().and_then(|module| refusal::reason(&self.lines, module));
+                let reason = reason.map(|reason| format!("{why}: {reason}"));
+                self.fail(reason.as_deref().unwrap_or(why));
+            }
+            Verdict::Ok => self.show("ok", why),
+            Verdict::Skipped if self.alarm => self.fail("the kernel gave a warning"),
+            Verdict::Skipped => self.show("skipped", why),
+        }
+        self.ended.push(self.stage.clone());
+    }
+
+    /// The module that the stage is about.
+    fn module(&self) -> Option<&'a Module> {
+        let (Stage::Load(file) | Stage::Reload(file)) = &self.stage else { return None };
+        let request = self.request;
+        let mut all = request.before.iter().chain(&request.livepatches).chain(&request.after);
+        all.find(|module| module.file == *file)
+    }
+
+    /// The kernel is up: is it the right one? What it warned of while it booted is no livepatch's fault.
+    fn booted(&mut self, release: &str) {
+        let running = notes::build_id_in_notes(&self.notes);
+        match (&self.request.build_id, running) {
+            (Some(built), Some(running)) if *built != running => {
+                self.is_other = true;
+                self.lines = vec![
+                    format!("    vmlinux has build ID {}", hex(built)),
+                    format!("    the guest has build ID {}", hex(&running)),
+                ];
+                self.fail("the kernel that booted is not this vmlinux: build the image again");
+            }
+            _ => self.show("ok", &format!("{release}, {}", self.accel)),
+        }
+    }
+
+    fn show(&self, how: &str, why: &str) {
+        if !self.quiet && (self.stage != Stage::End || !self.lines.is_empty()) {
+            terminal::out(self.block(how, why));
+        }
+    }
+
+    /// Says that the stage at hand failed.
+    pub(super) fn fail(&mut self, why: &str) {
+        terminal::err(self.block("failed", why));
+        self.failure.get_or_insert_with(|| format!("{}: {why}", self.stage));
+    }
+
+    fn block(&self, how: &str, why: &str) -> String {
+        let mut block = format!("{}: {how}", self.stage);
+        if !why.is_empty() {
+            block += &format!(", {why}");
+        }
+        if self.since.elapsed() >= LONG {
+            block += &format!(", {}", clock(self.since.elapsed()));
+        }
+        for line in &self.lines {
+            block += format!("\n{line}").trim_end_matches(' ');
+        }
+        block + "\n"
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

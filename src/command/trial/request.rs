@@ -1,0 +1,492 @@
+//! What is to be tried: the command line, turned into files that are there and fit together. All that can be
+//! found wrong without a boot is found here.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use fs_err as fs;
+
+use crate::build::plan;
+use crate::cli::{AccelKind, Options, TryArgs};
+use crate::command::trial::module::Module;
+use crate::command::trial::qemu;
+use crate::elf::image::Image;
+use crate::elf::notes;
+use crate::host::program;
+use crate::host::terminal;
+use crate::kernel::installed::Choice;
+use crate::kernel::origin::Origin;
+use crate::kernel::sources::VMLINUX;
+use crate::kernel::suggestions;
+use crate::kernel::symbols::objects::{Objects, Vmlinux};
+use crate::kernel::tree;
+use crate::kernel::tree::config::Config;
+use crate::livepatch::record;
+
+/// What the guest cannot do without.
+const NEEDED: [&str; 9] = [
+    "LIVEPATCH",
+    "MODULES",
+    "BLK_DEV_INITRD",
+    "BINFMT_ELF",
+    "PRINTK",
+    "TTY",
+    "SERIAL_8250_CONSOLE",
+    "PROC_FS",
+    "SYSFS",
+];
+/// The memory of a guest without modules, in MiB.
+const MEMORY: u64 = 512;
+
+/// A trial that can be made.
+#[derive(Debug)]
+pub struct Request {
+    /// The kernel image.
+    pub kernel: PathBuf,
+    /// What the kernel is told.
+    pub command_line: String,
+    /// The build ID of the object tree's vmlinux, if there is one.
+    pub build_id: Option<Vec<u8>>,
+    /// The livepatches, in the order to be loaded.
+    pub livepatches: Vec<Module>,
+    /// Modules that are loaded before them.
+    pub before: Vec<Module>,
+    /// Modules that are loaded after them.
+    pub after: Vec<Module>,
+    /// What is run at each stage.
+    pub command: Option<String>,
+    /// Why patched modules cannot be reloaded, if so.
+    pub no_reload: Option<String>,
+    /// Why modules cannot be unloaded, if so.
+    pub no_unload: Option<String>,
+    /// The static busybox.
+    pub busybox: PathBuf,
+    /// The guest's memory in MiB.
+    pub memory: u64,
+    /// How many seconds all may take.
+    pub timeout: u64,
+    /// What the guest runs on.
+    pub accel: AccelKind,
+    /// Where the console is to be written.
+    pub log: Option<PathBuf>,
+}
+
+impl Request {
+    /// Gives the command line its meaning.
+    ///
+    /// # Errors
+    /// Something is missing, or does not fit the kernel at hand.
+    pub fn resolve(options: &Options, arguments: &TryArgs) -> Result<Request> {
+        let start = plan::start(options)?;
+        let origin = Origin::to_boot(
+            &start,
+            arguments.objtree.as_deref(),
+            &Choice::of(&arguments.installed, &start),
+            arguments.livepatches.first().map(|file| start.join(file)).as_deref(),
+        )?;
+        let release = origin.release.as_deref();
+        let livepatches = (arguments.livepatches.iter())
+            .map(|path| Module::expect(&start.join(path), true, release))
+            .collect::<Result<Vec<Module>>>()?;
+        let found = Found { start: &start, objects: &origin.objects, release };
+        let mut before = Vec::new();
+        found.add(&arguments.load, &mut before)?;
+        let mut after = Vec::new();
+        found.add(&arguments.load_after, &mut after)?;
+        add_patched(&livepatches, &found, &mut before, &after)?;
+        // What was needed by one that comes later may be there already.
+        after.retain(|module| !before.contains(module));
+        let loaded: Vec<&Module> = before.iter().chain(&after).collect();
+        for livepatch in &livepatches {
+            is_for_what_is_booted(livepatch, &loaded, &origin.objects, arguments.kernel.is_some())?;
+        }
+        let config = configuration(&origin, arguments.kernel.is_some())?;
+        let kernel = match &arguments.kernel {
+            Some(kernel) => start.join(kernel),
+            None => image(&origin)?,
+        };
+        ensure!(kernel.is_file(), "{}: no such kernel image (--kernel)", kernel.display());
+        let mut memory = MEMORY;
+        for module in livepatches.iter().chain(&before).chain(&after) {
+            // In the archive, unpacked, and loaded.
+            memory += 4 * (module.bytes()?.len() as u64).div_ceil(1 << 20);
+        }
+        ensure!(
+            program::find(qemu::NAME).is_some(),
+            "there is no {} in PATH: install it (Debian: qemu-system-x86; Fedora: qemu-system-x86-core; \
+             openSUSE: qemu-x86)",
+            qemu::NAME
+        );
+        let unloads = config.is_none_or(|config| config.has("MODULE_UNLOAD"));
+        let no_unload = (!unloads).then(|| "CONFIG_MODULE_UNLOAD is not set".to_owned());
+        let no_reload = no_unload.clone().or_else(|| why_no_reload(&lists(&origin)));
+        if no_reload.is_none() {
+            say_what_goes_stale(&livepatches, before.iter().chain(&after));
+        }
+        Ok(Request {
+            kernel,
+            command_line: qemu::command_line(arguments.append.as_deref())?,
+            build_id: match origin.objects.vmlinux.as_ref().and_then(Vmlinux::image) {
+                Some(vmlinux) => notes::build_id(vmlinux)?,
+                None => None,
+            },
+            livepatches,
+            before,
+            after,
+            command: arguments.run.clone(),
+            no_reload,
+            no_unload,
+            busybox: busybox()?,
+            memory: arguments.memory.map_or(memory, u64::from),
+            timeout: arguments.timeout,
+            accel: arguments.accel,
+            log: options.log.as_ref().map(|log| start.join(log)),
+        })
+    }
+}
+
+/// Where modules that are to be loaded are looked for.
+struct Found<'a> {
+    start: &'a Path,
+    objects: &'a Objects,
+    release: Option<&'a str>,
+}
+
+impl Found<'_> {
+    /// Adds modules, each named by its file, or by its name if it is one of the kernel's: then with those that it
+    /// depends on before it.
+    fn add(&self, named: &[PathBuf], modules: &mut Vec<Module>) -> Result<()> {
+        for path in named {
+            let file = self.start.join(path);
+            let name = path.to_string_lossy().replace('-', "_");
+            let is_name = !file.is_file() && !path.to_string_lossy().contains(['/', '.']);
+            match self.objects.file(&name).filter(|_| is_name) {
+                Some(_) => self.add_by_name(&name, modules)?,
+                None if is_name => {
+                    let all = self.objects.names().cloned().collect();
+                    let near = suggestions::objects(&name, &all);
+                    bail!(
+                        "{name}: this is neither a file nor a module of the kernel (it may be built in){near}"
+                    )
+                }
+                None => modules.push(Module::expect(&file, false, self.release)?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a module of the kernel behind those that it depends on.
+    fn add_by_name(&self, name: &str, modules: &mut Vec<Module>) -> Result<()> {
+        let find = |name: &str| {
+            let file = self.objects.file(name);
+            let file = file.with_context(|| format!("there is no module {name} of this kernel"))?;
+            Module::expect(&file, false, self.release)
+        };
+        add_in_order(name, modules, find)
+    }
+}
+
+/// A module that waits for those that it depends on.
+struct Waiting {
+    /// What it is called where others depend on it.
+    name: String,
+    module: Module,
+    /// How many of its dependencies have been looked at.
+    looked_at: usize,
+}
+
+/// Adds the module `name` behind those that it depends on, unless it is there already. As many as a kernel has can depend
+/// on each other in a row: those that wait stand in a list, and not on the stack.
+fn add_in_order(name: &str, modules: &mut Vec<Module>, find: impl Fn(&str) -> Result<Module>) -> Result<()> {
+    let wait = |name: &str| {
+        Ok::<_, anyhow::Error>(Waiting { name: name.to_owned(), module: find(name)?, looked_at: 0 })
+    };
+    let mut done: BTreeSet<String> = modules.iter().map(|module| module.name.clone()).collect();
+    let mut waiting = if done.contains(name) { Vec::new() } else { vec![wait(name)?] };
+    while let Some(last) = waiting.last_mut() {
+        let next = last.module.depends.get(last.looked_at).cloned();
+        last.looked_at += 1;
+        match next {
+            None => {
+                if let Some(last) = waiting.pop() {
+                    done.insert(last.name);
+                    modules.push(last.module);
+                }
+            }
+            Some(next) if done.contains(&next) || next == last.name => {}
+            Some(next) => {
+                if let Some(first) = waiting.iter().position(|other| other.name == next) {
+                    let circle = waiting.iter().skip(first).map(|other| other.name.as_str());
+                    let circle: Vec<&str> = circle.chain([next.as_str()]).collect();
+                    bail!(
+                        "modules depend on each other in a circle, so that none of them can be loaded: {} (depends= \
+                         in .modinfo)",
+                        circle.join(" on ")
+                    );
+                }
+                waiting.push(wait(&next)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds the modules that the livepatches patch, where the kernel has them: without them, there would be nothing to try.
+fn add_patched(
+    livepatches: &[Module],
+    found: &Found<'_>,
+    before: &mut Vec<Module>,
+    after: &[Module],
+) -> Result<()> {
+    for livepatch in livepatches {
+        for object in livepatch.patches.iter().filter(|name| *name != VMLINUX) {
+            if before.iter().chain(after).any(|module| module.name == *object) {
+                continue;
+            }
+            if found.objects.file(object).is_some() {
+                found.add_by_name(object, before)?;
+            } else {
+                terminal::say(format_args!(
+                    "{} patches {object}, which is not there: that part is not tried (--load FILE)",
+                    livepatch.file
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sees that a livepatch was converted for the builds of vmlinux and modules that the guest will have, as far as it says
+/// so itself. What is in a kernel `is_foreign`, that was named by its image, cannot be seen.
+fn is_for_what_is_booted(
+    livepatch: &Module,
+    loaded: &[&Module],
+    objects: &Objects,
+    is_foreign: bool,
+) -> Result<()> {
+    let Ok(image) = Image::read(&livepatch.path) else { return Ok(()) };
+    let mut objects = objects.clone();
+    if is_foreign {
+        objects.vmlinux = None;
+    }
+    for module in loaded {
+        objects.add_installed(module.name.clone(), module.path.clone(), Vec::new());
+    }
+    let differences = record::differences(&image, &objects)?;
+    if let Some(difference) = differences.iter().find(|difference| difference.found.is_some()) {
+        bail!(
+            "{}: {difference}; convert it anew for this one (klpbuild modules), or name the object tree of the kernel \
+             that it was converted for (--objtree DIR)",
+            livepatch.path.display()
+        );
+    }
+    let named = loaded.iter().map(|module| module.name.clone()).collect();
+    let sizes = if is_foreign { BTreeSet::new() } else { record::module_sizes(&named, &objects)? };
+    match (record::module_size(&image), sizes.first()) {
+        (Some(own), Some(size)) if !sizes.contains(&own) => bail!(
+            "{}: it was compiled for a kernel whose struct module has {own} bytes, and this one's has {size}: build it \
+             for this kernel, whose configuration is another one",
+            livepatch.path.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Says of which modules a livepatch keeps addresses that are wrong after the reload: those that have to stay, and are
+/// loaded again since they are patched.
+fn say_what_goes_stale<'a>(livepatches: &[Module], loaded: impl Iterator<Item = &'a Module> + Clone) {
+    let is_patched = |name: &String| livepatches.iter().any(|livepatch| livepatch.patches.contains(name));
+    for livepatch in livepatches {
+        for need in &livepatch.needs {
+            let owners = need.owners().iter();
+            for owner in owners.filter(|o| is_patched(o) && loaded.clone().any(|module| module.name == **o)) {
+                terminal::say(format_args!(
+                    "{}: {need}; {owner} is loaded again here all the same, as it is patched, and from then on the \
+                     livepatch refers to what was there before",
+                    livepatch.file
+                ));
+            }
+        }
+    }
+}
+
+/// Reads the kernel's configuration, and sees that the guest can run with it. Without one, that is left to
+/// the trial, if the kernel is none of the object tree's.
+fn configuration(origin: &Origin, is_foreign: bool) -> Result<Option<Config>> {
+    let objtree = origin.objtree.as_deref().unwrap_or(Path::new("."));
+    let Some(path) = origin.config.clone().filter(|path| path.is_file()) else {
+        ensure!(
+            is_foreign,
+            "{} is no object tree (it has no .config): start klpbuild in one, or name one with --objtree DIR",
+            objtree.display()
+        );
+        return Ok(None);
+    };
+    let config = Config::read(&path)?;
+    ensure!(
+        config.has("X86_64"),
+        "{}: CONFIG_X86_64 is not set: klpbuild try boots kernels for x86-64 only",
+        path.display()
+    );
+    let missing: Vec<&str> = NEEDED.into_iter().filter(|option| !config.has(option)).collect();
+    if !missing.is_empty() && origin.installed.is_some() {
+        bail!(
+            "{}: klpbuild try needs CONFIG_{}, which this kernel lacks",
+            path.display(),
+            missing.join(", CONFIG_")
+        );
+    }
+    if !missing.is_empty() {
+        let source = tree::source_if_known(objtree);
+        let source = source.map(|source| format!("{}/", source.display())).unwrap_or_default();
+        bail!(
+            "{path}: klpbuild try needs CONFIG_{names}; run: {source}scripts/config --file {path} -e {set}, then: \
+             klpbuild modules olddefconfig bzImage",
+            path = path.display(),
+            names = missing.join(", CONFIG_"),
+            set = missing.join(" -e ")
+        );
+    }
+    Ok(Some(config))
+}
+
+/// The kernel's image: the object tree's own, or where it is installed.
+fn image(origin: &Origin) -> Result<PathBuf> {
+    if let (Some(kernel), Some(release)) = (&origin.installed, &origin.release) {
+        let images = kernel.images();
+        let found = images.iter().find(|image| image.is_file()).cloned();
+        return found.with_context(|| {
+            let places: Vec<String> = images.iter().map(|image| image.display().to_string()).collect();
+            format!(
+                "{release} is not installed: there is no {}; name a kernel with --kernel IMAGE",
+                places.join(", nor ")
+            )
+        });
+    }
+    let objtree = origin.objtree.clone().unwrap_or_default();
+    let (image, vmlinux) = (objtree.join("arch/x86/boot/bzImage"), objtree.join("vmlinux"));
+    let shown = image.display();
+    let Ok(built) = image.metadata().and_then(|image| image.modified()) else {
+        bail!(
+            "there is no {shown}: build it (klpbuild modules bzImage), or name a kernel with --kernel IMAGE"
+        );
+    };
+    let linked = vmlinux.metadata().and_then(|vmlinux| vmlinux.modified());
+    ensure!(
+        !linked.is_ok_and(|linked| linked > built),
+        "{shown} is older than vmlinux: build it again (klpbuild modules bzImage)"
+    );
+    Ok(image)
+}
+
+/// The lists of vmlinux's symbols that there are.
+fn lists(origin: &Origin) -> Vec<PathBuf> {
+    let own =
+        origin.objtree.iter().flat_map(|tree| ["System.map", "Symbols.list"].map(|name| tree.join(name)));
+    let vmlinux = match &origin.objects.vmlinux {
+        Some(Vmlinux::Image { system_map, .. }) => system_map.clone(),
+        Some(Vmlinux::List(list)) => Some(list.clone()),
+        None => None,
+    };
+    own.chain(vmlinux).chain(origin.list.clone()).collect()
+}
+
+/// Up to 6.2, a patched module on x86 cannot be loaded a second time: nothing clears the relocations that were
+/// applied to the livepatch for the first one (`clear_relocate_add`, arch/x86/kernel/module.c).
+fn why_no_reload(lists: &[PathBuf]) -> Option<String> {
+    let mut lists = lists.iter().filter_map(|list| fs::read_to_string(list).ok()).peekable();
+    lists.peek()?;
+    let has = lists.any(|list| list.lines().any(|line| line.ends_with("clear_relocate_add")));
+    (!has).then(|| {
+        "this kernel cannot load a patched module again (it lacks clear_relocate_add of 6.3)".to_owned()
+    })
+}
+
+/// A busybox that runs without libraries.
+fn busybox() -> Result<PathBuf> {
+    const INSTALL: &str = "install one (Debian and openSUSE: busybox-static; Fedora: busybox)";
+    let found = program::find("busybox");
+    let busybox = found.with_context(|| format!("there is no busybox in PATH: {INSTALL}"))?;
+    ensure!(
+        notes::is_static_x86_64(&busybox)?,
+        "{} is not statically linked for x86-64, and the guest has no libraries: {INSTALL}",
+        busybox.display()
+    );
+    Ok(busybox)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adds the first of some modules, each with those that it depends on; the names in the order that came of it.
+    fn order(all: &[(String, Vec<String>)]) -> Result<Vec<String>> {
+        let find = |name: &str| {
+            let (name, depends) = all.iter().find(|(other, _)| other == name).context("not there")?;
+            Ok(Module {
+                path: PathBuf::new(),
+                file: format!("{name}.ko"),
+                name: name.clone(),
+                release: None,
+                livepatch: false,
+                depends: depends.clone(),
+                can_unload: true,
+                is_signed: false,
+                patches: Vec::new(),
+                needs: Vec::new(),
+            })
+        };
+        let mut modules = Vec::new();
+        add_in_order(&all[0].0, &mut modules, find)?;
+        Ok(modules.into_iter().map(|module| module.name).collect())
+    }
+
+    fn depends(name: &str, on: &[&str]) -> (String, Vec<String>) {
+        (name.to_owned(), on.iter().map(|&name| name.to_owned()).collect())
+    }
+
+    #[test]
+    fn modules_come_behind_those_that_they_depend_on() {
+        let all = [
+            depends("a", &["b", "c", "a"]),
+            depends("b", &["d"]),
+            depends("c", &["d", "b"]),
+            depends("d", &[]),
+        ];
+        assert_eq!(order(&all).unwrap(), ["d", "b", "c", "a"]);
+        let error = order(&[depends("a", &["b"])]).unwrap_err().to_string();
+        assert_eq!(error, "not there");
+    }
+
+    #[test]
+    fn a_circle_of_modules_is_named() {
+        let all = [depends("a", &["b"]), depends("b", &["c"]), depends("c", &["d", "b"]), depends("d", &[])];
+        let error = order(&all).unwrap_err().to_string();
+        assert!(error.contains("in a circle") && error.contains(": b on c on b ("), "{error}");
+    }
+
+    #[test]
+    fn a_long_row_of_modules_needs_no_stack() {
+        let name = |number: usize| format!("m{number}");
+        let all: Vec<_> = (0..3000).map(|number| (name(number), vec![name(number + 1)])).collect();
+        let all = [all, vec![(name(3000), Vec::new())]].concat();
+        let thread = std::thread::Builder::new().stack_size(256 << 10);
+        let names = thread.spawn(move || order(&all).unwrap()).unwrap().join().unwrap();
+        assert_eq!((names.len(), names[0].as_str(), names[3000].as_str()), (3001, "m3000", "m0"));
+    }
+
+    #[test]
+    fn kernels_that_cannot_reload_are_told_by_what_they_lack() {
+        let dir = tempfile::tempdir().unwrap();
+        let lists = ["System.map", "Symbols.list"].map(|name| dir.path().join(name));
+        assert_eq!(why_no_reload(&lists), None, "nothing is known of it");
+        fs::write(dir.path().join("System.map"), "ffffffff81000000 T _text\n").unwrap();
+        assert!(why_no_reload(&lists).unwrap().contains("clear_relocate_add of 6.3"));
+        fs::write(dir.path().join("Symbols.list"), "*vmlinux\n_text\nclear_relocate_add\n").unwrap();
+        assert_eq!(why_no_reload(&lists), None);
+        fs::remove_file(dir.path().join("Symbols.list")).unwrap();
+        fs::write(dir.path().join("System.map"), "ffffffff81000000 T clear_relocate_add\n").unwrap();
+        assert_eq!(why_no_reload(&lists), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! What a whole trial comes to: the livepatches work, one of them fails, or they could not be tried.
+
+use std::fmt;
+
+use crate::command::modules::clock;
+use crate::command::trial::closing::{comparison, summary};
+use crate::command::trial::expected;
+use crate::command::trial::report::Report;
+use crate::host::exit::Exit;
+use crate::host::terminal;
+
+/// How the guest came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// QEMU ended, like this.
+    Ended(Exit),
+    /// No more is to be heard.
+    Over,
+    /// Not within the time it had.
+    Hung,
+}
+
+/// What speaks against a trial.
+enum Trouble {
+    /// The livepatches, or what they did to the kernel.
+    Failed(String),
+    /// There was no trial.
+    Untried(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Trouble::Failed(why) | Trouble::Untried(why)) = self;
+        f.write_str(why)
+    }
+}
+
+/// Judges the whole, with the closing line.
+pub fn close(mut report: Report<'_>, end: End) -> Exit {
+    let trouble = trouble_at_end(&report, end);
+    let is_untried = report.is_other || matches!(trouble, Some(Trouble::Untried(_)));
+    if let Some(trouble) = trouble {
+        show_end(&mut report, &trouble.to_string());
+    }
+    if let Some(failure) = &report.failure {
+        let how = if is_untried { "could not be tried" } else { "failed" };
+        terminal::say(format_args!("{how}: {failure}"));
+        return if is_untried { Exit::Unchecked } else { Exit::Problem };
+    }
+    if let Some(why) = report.applied.why_nothing(&report.request.livepatches) {
+        terminal::say(format_args!("could not be tried: {why}"));
+        return Exit::Unchecked;
+    }
+    if !report.quiet {
+        if let Some(line) = comparison(&report.printed) {
+            terminal::out(format!("klpbuild: {line}\n"));
+        }
+        let unloads = report.request.no_unload.is_none();
+        let summary = summary(&report.request.livepatches, &report.applied, unloads);
+        terminal::out(format!("klpbuild: {summary}; {}\n", clock(report.begin.elapsed())));
+    }
+    Exit::Done
+}
+
+/// What is wrong with the way the guest ended, or with the stages that it went through.
+fn trouble_at_end(report: &Report<'_>, end: End) -> Option<Trouble> {
+    let limit = report.request.timeout;
+    let has_begun = report.number > 0;
+    let judge = |why: String| if has_begun { Trouble::Failed(why) } else { Trouble::Untried(why) };
+    if report.console.panicked() {
+        return Some(judge("the kernel panicked".to_owned()));
+    }
+    match end {
+        End::Hung => Some(judge(format!("it hangs: not over after {limit} s (--timeout SECONDS)"))),
+        _ if report.is_other => None,
+        // A reset ends QEMU as well, with status 0 (-no-reboot).
+        End::Ended(Exit::Done) if report.done().is_none() && has_begun => {
+            Some(Trouble::Failed("the machine was reset, and the kernel said nothing of it".to_owned()))
+        }
+        End::Ended(exit) if report.done().is_none() => {
+            Some(Trouble::Untried(format!("QEMU ended by itself, {}", shown(exit))))
+        }
+        _ if report.failure.is_some() => None,
+        _ => expected::missing(report.request, &report.ended)
+            .map(|stage| judge(format!("the guest left out a stage: {stage}"))),
+    }
+}
+
+fn shown(exit: Exit) -> String {
+    match exit {
+        Exit::Signal(signal) => format!("by {}", crate::host::signal::name(signal)),
+        exit => format!("with status {}", exit.code()),
+    }
+}
+
+/// Shows where it ended, with what the console has.
+fn show_end(report: &mut Report<'_>, why: &str) {
+    if report.done().is_some() {
+        report.stage = crate::command::trial::protocol::Stage::End;
+        report.lines.clear();
+    }
+    if report.console.first().is_some() {
+        // What the console has of the boot is all it has.
+        if !report.is_up() {
+            report.lines.clear();
+        }
+        report.lines.push("  the console's last lines:".to_owned());
+        report.lines.extend(report.console.lines().map(|line| format!("    {line}")));
+    }
+    report.fail(why);
+}

@@ -1,0 +1,291 @@
+//! How functions and variables that have a symbol are declared, and into which other functions one was inlined.
+//!
+//! All entries of file scope are passed over once, for all names together; only the entries of these names are
+//! then read, and for copies only the units that may refer to one of them.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use anyhow::Result;
+use gimli::{AttributeSpecification, AttributeValue, Expression, Operation};
+use rayon::prelude::*;
+
+use super::entries::{Entry, skip};
+use super::fate::{is_symbol, refers_to_others, uses};
+use super::{Sections, Unit, Units};
+use crate::debuginfo::prototype::Declaration;
+
+/// A function or variable to be told about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name in C.
+    pub name: Vec<u8>,
+    /// Its address.
+    pub address: u64,
+    /// Whether copies of it are asked for.
+    pub with_copies: bool,
+}
+
+/// A function that has another one inlined.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Copy {
+    /// The function's name in C.
+    pub into: String,
+    /// Its address; none if it lies in several pieces.
+    pub address: Option<u64>,
+}
+
+/// What the debug information says of one that was wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surveyed {
+    /// What it is; none if the debug information does not know it at that address.
+    pub declaration: Option<Declaration>,
+    /// The functions with code that have it inlined, if they were asked for and it is known.
+    pub copies: Option<BTreeSet<Copy>>,
+}
+
+/// What an object declares, for another one to define.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declared {
+    /// The name of its symbol, raw.
+    pub symbol: Vec<u8>,
+    /// Its name in C.
+    pub name: String,
+    /// What it is said to be.
+    pub declaration: Declaration,
+    /// The source file, relative to the directory that the compiler ran in unless it lies elsewhere.
+    pub file: String,
+    /// The line, from 1; 0 if that is not known.
+    pub line: u64,
+}
+
+/// A definition: its entry, and the entry that has its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Definition {
+    own: usize,
+    named: usize,
+}
+
+/// What one unit has: entries with the names, and entries that refer to entries.
+#[derive(Default)]
+struct Hits<'a> {
+    named: Vec<(usize, &'a [u8])>,
+    references: Vec<Definition>,
+}
+
+/// Tells of each of `wanted`, in that order. `section` and `little` are as for [`super::fate()`].
+///
+/// # Errors
+/// No unit of `.debug_info` can be read.
+pub fn survey(
+    section: &dyn Fn(&str) -> Option<Vec<u8>>,
+    little: bool,
+    wanted: &[Wanted],
+) -> Result<Vec<Surveyed>> {
+    let nothing = || wanted.iter().map(|_| Surveyed::default()).collect();
+    let Some(sections) = Sections::load(section, little).filter(|_| !wanted.is_empty()) else {
+        return Ok(nothing());
+    };
+    let units = sections.units()?;
+    let mut names: HashMap<&[u8], Vec<Definition>> =
+        wanted.iter().map(|wanted| (wanted.name.as_slice(), Vec::new())).collect();
+    let hits: Vec<Hits> = units.list.par_iter().map(|unit| hits(&units, unit, &names)).collect();
+    let mut by_entry: HashMap<usize, &[u8]> = HashMap::new();
+    by_entry.extend(hits.iter().flat_map(|hits| &hits.named).copied());
+    let all = hits.iter().flat_map(|hits| {
+        let itself = hits.named.iter().map(|(number, _)| Definition { own: *number, named: *number });
+        itself.chain(hits.references.iter().cloned())
+    });
+    for definition in all {
+        let name = by_entry.get(&definition.named);
+        if let Some(list) = name.and_then(|name| names.get_mut(*name)) {
+            list.push(definition);
+        }
+    }
+    let one = |wanted: &Wanted| {
+        let list = names.get(wanted.name.as_slice()).map(Vec::as_slice).unwrap_or_default();
+        units.surveyed(wanted, list)
+    };
+    Ok(wanted.par_iter().map(one).collect())
+}
+
+/// The entries of file scope in `unit` that have one of `names`, and those that refer to another.
+fn hits<'a>(units: &Units<'a>, unit: &Unit<'a>, names: &HashMap<&[u8], Vec<Definition>>) -> Hits<'a> {
+    let mut found = Hits::default();
+    if unit.is_assembly {
+        return found;
+    }
+    let mut search = || -> gimli::Result<()> {
+        let mut entries = unit.entries()?;
+        while !entries.is_empty() {
+            let (depth, offset) = (entries.next_depth(), entries.next_offset());
+            let Some(abbreviation) = entries.read_abbreviation()? else { continue };
+            let mut attributes = abbreviation.attributes();
+            if depth == 1
+                && is_symbol(abbreviation.tag())
+                && let Some(index) = attributes.iter().position(is_identity)
+                && let Some((before, [at, after @ ..])) = attributes.split_at_checked(index)
+            {
+                skip(&mut entries, before)?;
+                let (value, own) = (entries.read_attribute(*at)?.value(), unit.number(offset));
+                let reference = match value {
+                    AttributeValue::UnitRef(to) => unit.number(to),
+                    AttributeValue::DebugInfoRef(to) => Some(to.0),
+                    _ => None,
+                };
+                let name = units.sections.string(unit, value).filter(|name| names.contains_key(name));
+                found.named.extend(own.zip(name));
+                found.references.extend(own.zip(reference).map(|(own, named)| Definition { own, named }));
+                attributes = after;
+            }
+            skip(&mut entries, attributes)?;
+        }
+        Ok(())
+    };
+    // What comes before the error is good.
+    let _ = search();
+    // Most references lead to what nobody asked for.
+    let own: BTreeSet<usize> = found.named.iter().map(|(number, _)| *number).collect();
+    let is_elsewhere = |number: usize| {
+        number.checked_sub(unit.offset).is_none_or(|offset| offset >= unit.header.length_including_self())
+    };
+    found.references.retain(|definition| own.contains(&definition.named) || is_elsewhere(definition.named));
+    found
+}
+
+fn is_identity(attribute: &AttributeSpecification) -> bool {
+    matches!(attribute.name(), gimli::DW_AT_name | gimli::DW_AT_abstract_origin | gimli::DW_AT_specification)
+}
+
+impl<'a> Units<'a> {
+    fn surveyed(&self, wanted: &Wanted, definitions: &[Definition]) -> Surveyed {
+        let is_it = |definition: &&Definition| {
+            let entry = self.entry(definition.own);
+            entry.is_some_and(|(unit, entry)| self.address(unit, &entry) == Some(wanted.address))
+        };
+        let Some(definition) = definitions.iter().find(is_it) else { return Surveyed::default() };
+        let copies = wanted.with_copies.then(|| self.copies(definition, definitions));
+        Surveyed { declaration: self.declaration(definition.own, definition.named), copies }
+    }
+
+    /// Where the code of a function begins, or a variable is.
+    fn address(&self, unit: &Unit<'a>, entry: &Entry<'a>) -> Option<u64> {
+        let begin = match entry.attr_value(gimli::DW_AT_low_pc) {
+            Some(AttributeValue::Addr(address)) => Some(address),
+            Some(AttributeValue::DebugAddrIndex(index)) => self.sections.address(unit, index),
+            _ => None,
+        };
+        let Some(AttributeValue::Exprloc(Expression(location))) = entry.attr_value(gimli::DW_AT_location)
+        else {
+            return begin;
+        };
+        let mut operations = Expression(location).operations(unit.header.encoding());
+        let first = operations.next().ok()??;
+        let is_all = operations.next().ok()?.is_none();
+        match first {
+            Operation::Address { address } if is_all => Some(address),
+            Operation::AddressIndex { index } if is_all => self.sections.address(unit, index),
+            _ => None,
+        }
+    }
+
+    fn declaration(&self, own: usize, named: usize) -> Option<Declaration> {
+        let (unit, entry) = self.entry(own)?;
+        if entry.tag() == gimli::DW_TAG_subprogram {
+            return self.prototype(named, 0).map(Declaration::Function);
+        }
+        // The definition knows the size of an array that a header declares without.
+        let (unit, entry) =
+            if entry.has_attr(gimli::DW_AT_type) { (unit, entry) } else { self.entry(named)? };
+        entry.has_attr(gimli::DW_AT_type).then(|| self.type_of(unit, &entry, 0))?.map(Declaration::Variable)
+    }
+
+    /// The functions with code that have `definition` inlined. A function of a header has one in each unit.
+    fn copies(&self, definition: &Definition, all: &[Definition]) -> BTreeSet<Copy> {
+        let place = self.place(definition.named);
+        let is_same = |other: &&Definition| {
+            other.named == definition.named || place.is_some() && self.place(other.named) == place
+        };
+        let mut targets: Vec<usize> = all.iter().filter(is_same).map(|other| other.named).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        let units = self.list.par_iter();
+        let callers = units
+            .filter(|unit| unit.has_any(&targets) || refers_to_others(&unit.abbreviations))
+            .flat_map_iter(|unit| uses(unit, &targets))
+            .filter_map(|found| found.caller())
+            .filter_map(|(_, into)| self.copy(into, &targets));
+        callers.collect()
+    }
+
+    /// The function of that number, if it has code and is not itself one of `targets`.
+    fn copy(&self, into: usize, targets: &[usize]) -> Option<Copy> {
+        let (unit, entry) = self.entry(into)?;
+        let is_itself = [Some(into), unit.origin(&entry)]
+            .into_iter()
+            .flatten()
+            .any(|number| targets.binary_search(&number).is_ok());
+        let address = self.address(unit, &entry);
+        let has_code = address.is_some() || entry.has_attr(gimli::DW_AT_ranges);
+        let is_gone =
+            address.is_some_and(|address| address == 0 || unit.header.is_tombstone_address(address));
+        (has_code && !is_itself && !is_gone).then(|| self.name(into))?.map(|into| Copy { into, address })
+    }
+}
+
+/// What an object declares and does not define, of the symbols that `is_wanted`. `section` and `little` are as for
+/// [`super::fate()`].
+///
+/// # Errors
+/// No unit of `.debug_info` can be read.
+pub fn declared(
+    section: &dyn Fn(&str) -> Option<Vec<u8>>,
+    little: bool,
+    is_wanted: &(dyn Fn(&[u8]) -> bool + Sync),
+) -> Result<Vec<Declared>> {
+    let Some(sections) = Sections::load(section, little) else { return Ok(Vec::new()) };
+    let units = sections.units()?;
+    let mut found: Vec<Declared> =
+        units.list.par_iter().flat_map_iter(|unit| units.declared_in(unit, is_wanted)).collect();
+    // A header is read by several source files.
+    let mut seen = HashSet::new();
+    found.retain(|one| seen.insert((one.symbol.clone(), one.file.clone(), one.line)));
+    Ok(found)
+}
+
+impl<'a> Units<'a> {
+    fn declared_in(&self, unit: &Unit<'a>, is_wanted: &(dyn Fn(&[u8]) -> bool + Sync)) -> Vec<Declared> {
+        let mut found = Vec::new();
+        let mut search = || -> gimli::Result<()> {
+            let mut entries = unit.entries()?;
+            let mut entry = Entry::null();
+            while !entries.is_empty() {
+                if entries.read_entry(&mut entry)?
+                    && is_symbol(entry.tag())
+                    && entry.has_attr(gimli::DW_AT_declaration)
+                {
+                    found.extend(self.declared_by(unit, &entry, is_wanted));
+                }
+            }
+            Ok(())
+        };
+        // What comes before the error is good.
+        let _ = search();
+        found
+    }
+
+    fn declared_by(
+        &self,
+        unit: &Unit<'a>,
+        entry: &Entry<'a>,
+        is_wanted: &(dyn Fn(&[u8]) -> bool + Sync),
+    ) -> Option<Declared> {
+        let string = |at| entry.attr_value(at).and_then(|value| self.sections.string(unit, value));
+        let name = string(gimli::DW_AT_name)?;
+        let symbol = string(gimli::DW_AT_linkage_name).unwrap_or(name);
+        let number = unit.number(entry.offset()).filter(|_| is_wanted(symbol))?;
+        let declaration = self.declaration(number, number)?;
+        let (file, line) = self.place(number).unwrap_or_default();
+        let name = String::from_utf8_lossy(name).into_owned();
+        Some(Declared { symbol: symbol.to_vec(), name, declaration, file, line })
+    }
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! This machine: its programs, processes, terminal and files.
+//!
+//! - [`program`]: a program to be run, as a value (duct); [`make`]: the make among them
+//! - [`processes`]: what runs below this process; [`signal`]: Ctrl-C, SIGTERM, SIGHUP; [`exit`]: exit statuses
+//! - [`terminal`]: everything that is printed
+//! - [`output`]: files that are written whole or not at all
+//! - [`compressed`]: files that may be packed (liblzma, zstd, flate2); [`digest`]: hashes (sha2)
+
+pub mod compressed;
+pub mod digest;
+pub mod exit;
+pub mod make;
+pub mod output;
+pub mod processes;
+pub mod program;
+pub mod signal;
+pub mod terminal;

@@ -1,0 +1,125 @@
+//! The processes below this one: what make is at, and what a stopped make leaves behind.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use regex::bytes::Regex;
+use rustix::process::{
+    Pid, Signal, WaitOptions, geteuid, getpid, getppid, kill_process, set_child_subreaper,
+    set_parent_process_death_signal, wait,
+};
+
+use crate::build::kbuild::{Line, classify};
+
+/// The user this process acts as, by number.
+pub fn user() -> u32 {
+    geteuid().as_raw()
+}
+
+/// Has processes whose parents ended handed over to this one, so that none escapes.
+pub fn adopt_orphans() {
+    let _ = set_child_subreaper(Some(getpid()));
+}
+
+/// Becomes `command`, a program with its arguments, which the system ends as soon as `parent` has ended, however that
+/// came about (PR_SET_PDEATHSIG: it outlives the change of programs, but no fork, so that `parent` cannot set it for
+/// its child). Comes back only with an error.
+///
+/// # Errors
+/// The parent is gone already, or there is no such program.
+pub fn become_tied(parent: u32, command: &[OsString]) -> Result<()> {
+    let Some((program, arguments)) = command.split_first() else { bail!("no program is named") };
+    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot tie a program to klpbuild")?;
+    // It may have ended before that.
+    let is_there = getppid().is_some_and(|pid| u32::try_from(pid.as_raw_nonzero().get()) == Ok(parent));
+    if !is_there {
+        bail!("the klpbuild that started this is gone");
+    }
+    let error = Command::new(program).args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {}", program.to_string_lossy()))
+}
+
+/// Ends all descendants that are still there after make has ended: with SIGTERM, and a second later with
+/// SIGKILL.
+pub fn end_descendants() {
+    for (signal, patience) in [(Signal::TERM, Duration::from_secs(1)), (Signal::KILL, Duration::from_secs(1))]
+    {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = descendants();
+            for &pid in &left {
+                let _ = kill_process(pid, signal);
+            }
+            if left.is_empty() {
+                return;
+            }
+            if Instant::now() > deadline {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Collects the descendants that have ended. Only for when make's own end is known: its status would be
+/// collected as well.
+pub fn reap() {
+    while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+}
+
+/// The step that some shell of a recipe below this process is at, as `CC` and `kernel/fork.o`. make keeps a
+/// target's output back until it is done (`-O`), but the shell's command line has the step's line in it, in
+/// an `echo` of its own (`cmd` in scripts/Kbuild.include).
+pub fn running_step() -> Option<(String, String)> {
+    static ECHO: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"echo '(  [A-Z][^']*)'").ok());
+    let echo = ECHO.as_ref()?;
+    descendants().into_iter().rev().find_map(|pid| {
+        let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+        let mut arguments = command.split(|&byte| byte == 0).skip(1);
+        let script = if arguments.next()? == b"-c" { arguments.next()? } else { return None };
+        match classify(echo.captures(script)?.get(1)?.as_bytes()) {
+            Line::Step { tag, path } => Some((tag.to_owned(), path.to_owned())),
+            _ => None,
+        }
+    })
+}
+
+/// When a process was started, in clock ticks since the system was (proc(5), `starttime`); none if there is no such
+/// process, or it has ended.
+pub fn start_of(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
+    let state = fields.next()?;
+    // The command's name is the second field, and the state the third; this is the 22nd.
+    let start = fields.nth(18)?.parse().ok()?;
+    (state != "Z" && state != "X").then_some(start)
+}
+
+/// All processes below this one that have not ended (proc(5), /proc/PID/stat).
+fn descendants() -> Vec<Pid> {
+    let parents: Vec<(i32, i32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // The command's name may hold anything; what follows its last parenthesis does not.
+            let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
+            let state = fields.next()?;
+            let parent = fields.next()?.parse().ok()?;
+            (state != "Z" && state != "X").then_some((pid, parent))
+        })
+        .collect();
+    let mut found = vec![getpid().as_raw_nonzero().get()];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        found.extend(parents.iter().filter(|&&(_, of)| of == parent).map(|&(pid, _)| pid));
+        next += 1;
+    }
+    found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
+}

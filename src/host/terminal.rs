@@ -1,0 +1,175 @@
+//! The terminal; with [`crate::build::progress`]'s bar, the only place that prints.
+//!
+//! A reader that went away (`klpbuild modules | head`) is no reason to stop a build, nor is any other error of writing;
+//! but one that keeps what was asked for from being seen, as a full disk does, is an error in the end ([`finish`]).
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _, stderr, stdout};
+use std::sync::Mutex;
+
+use anyhow::Result;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// What the outside is like, as far as it decides how to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Standard output is a terminal.
+    pub stdout: bool,
+    /// Standard error is a terminal.
+    pub stderr: bool,
+    /// A line can be drawn again and again there: TERM is set and not `dumb`, no CI runs this, and klpbuild
+    /// is in the terminal's foreground.
+    pub capable: bool,
+}
+
+impl Surroundings {
+    /// Looks at this process's standard streams, TERM and CI.
+    pub fn look() -> Surroundings {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+        Surroundings {
+            stdout: stdout().is_terminal(),
+            stderr: stderr().is_terminal(),
+            capable: set("TERM") && !dumb && !set("CI") && is_foreground(),
+        }
+    }
+
+    /// Whether questions can be asked.
+    pub fn is_interactive() -> bool {
+        io::stdin().is_terminal()
+    }
+}
+
+/// Whether this process is in the foreground of the terminal at standard error.
+fn is_foreground() -> bool {
+    tcgetpgrp(stderr()).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+/// While this lives, the terminal does not echo `^C`, which would move the cursor off a line that is to be
+/// drawn again.
+#[derive(Debug)]
+pub struct NoControlEcho(Option<Termios>);
+
+impl NoControlEcho {
+    /// Tells the terminal at standard error; elsewhere, and in the background, this does nothing.
+    pub fn begin() -> NoControlEcho {
+        let before = if is_foreground() { tcgetattr(stderr()).ok() } else { None };
+        if let Some(before) = &before {
+            let mut now = before.clone();
+            now.local_modes.remove(LocalModes::ECHOCTL);
+            let _ = tcsetattr(stderr(), OptionalActions::Now, &now);
+        }
+        NoControlEcho(before)
+    }
+}
+
+impl Drop for NoControlEcho {
+    fn drop(&mut self) {
+        // From the background, this would stop the process.
+        if let Some(before) = self.0.take().filter(|_| is_foreground()) {
+            let _ = tcsetattr(stderr(), OptionalActions::Now, &before);
+        }
+    }
+}
+
+/// The width of the terminal in columns; 80 if it does not tell.
+pub fn columns() -> usize {
+    match tcgetwinsize(stderr()) {
+        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+        _ => 80,
+    }
+}
+
+/// The first error of writing to standard output, which is left to [`finish`].
+static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
+
+fn write_out(text: &[u8]) -> io::Result<()> {
+    let mut stdout = stdout().lock();
+    stdout.write_all(text).and_then(|()| stdout.flush())
+}
+
+/// Writes to standard output, as it is: what a command has to say.
+pub fn out(text: impl AsRef<[u8]>) {
+    note_failure(write_out(text.as_ref()));
+}
+
+/// Writes how things go to standard output: nobody needs that afterwards.
+pub fn progress(text: impl AsRef<[u8]>) {
+    let _ = write_out(text.as_ref());
+}
+
+/// Notes what came of writing to standard output for [`finish`].
+pub fn note_failure(written: io::Result<()>) {
+    if let (Err(error), Ok(mut failed)) = (written, FAILED.lock())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        failed.get_or_insert(error);
+    }
+}
+
+/// Whether all that was written to standard output has arrived, as far as can be told; a reader that went away has read
+/// what it wanted.
+///
+/// # Errors
+/// What was written is not there.
+pub fn finish() -> Result<()> {
+    match FAILED.lock().ok().and_then(|mut failed| failed.take()) {
+        Some(error) => Err(anyhow::Error::new(error).context("cannot write to standard output")),
+        None => Ok(()),
+    }
+}
+
+/// Writes a value as JSON to standard output.
+///
+/// # Errors
+/// It has no such form.
+pub fn json(value: &impl Serialize) -> Result<()> {
+    out(to_json(value)?);
+    Ok(())
+}
+
+/// A value as JSON.
+///
+/// # Errors
+/// It has no such form.
+pub fn to_json(value: &impl Serialize) -> Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// A value that was written as JSON.
+///
+/// # Errors
+/// It has another form.
+pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
+    Ok(serde_json::from_str(text)?)
+}
+
+/// Writes to standard error, as it is.
+pub fn err(text: impl AsRef<[u8]>) {
+    let _ = stderr().lock().write_all(text.as_ref());
+}
+
+/// A word from klpbuild itself, on standard error; each line of it with klpbuild's name.
+pub fn say(message: impl Display) {
+    for line in message.to_string().lines() {
+        err(format!("klpbuild: {line}\n"));
+    }
+}
+
+/// Likewise, but each word only once in a process: more than one step may come across its reason.
+pub fn say_once(message: impl Display) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let message = message.to_string();
+    let is_new = SAID.lock().map_or(true, |mut said| said.insert(message.clone()));
+    if is_new {
+        say(message);
+    }
+}
+
+/// An error, on standard error.
+pub fn error(error: &anyhow::Error) {
+    say(format_args!("error: {error:#}"));
+}

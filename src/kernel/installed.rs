@@ -1,0 +1,259 @@
+//! A kernel that someone else built: what there is of it where distributions put such things, and whether that is
+//! of this very kernel.
+//!
+//! - [`places`]: the paths
+//! - [`identity`]: release, version and build ID have to agree
+//! - [`cache`]: the map of its symbols, which takes a while to make and is kept
+
+pub mod cache;
+pub mod identity;
+pub mod places;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::KernelArgs;
+use crate::elf::notes;
+use crate::host::compressed::unpacked_name;
+use crate::host::program;
+use crate::host::terminal;
+use crate::kernel::installed::identity::Identity;
+use crate::kernel::installed::places::Places;
+use crate::kernel::symbols::modules::Module;
+use crate::kernel::symbols::objects::{Objects, Vmlinux};
+
+/// What a user says of where a kernel's symbols are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    vmlinux: Option<PathBuf>,
+    system_map: Option<PathBuf>,
+    modules_dir: Option<PathBuf>,
+    sysroot: Option<PathBuf>,
+    /// What does not fit is used all the same.
+    force: bool,
+}
+
+impl Choice {
+    /// What the options say; paths are relative to `start`.
+    pub fn of(arguments: &KernelArgs, start: &Path) -> Choice {
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| absolute(start.join(path)));
+        Choice {
+            vmlinux: path(&arguments.vmlinux),
+            system_map: path(&arguments.system_map),
+            modules_dir: path(&arguments.modules_dir),
+            sysroot: path(&arguments.sysroot),
+            force: arguments.force,
+        }
+    }
+
+    /// Whether files are named that are to be used in place of an object tree's own.
+    pub fn names_files(&self) -> bool {
+        self.vmlinux.is_some() || self.system_map.is_some() || self.modules_dir.is_some()
+    }
+
+    /// As options for klpbuild, quoted for a shell.
+    pub fn to_flags(&self) -> String {
+        let paths = [
+            ("--vmlinux", &self.vmlinux),
+            ("--system-map", &self.system_map),
+            ("--modules-dir", &self.modules_dir),
+            ("--sysroot", &self.sysroot),
+        ];
+        let mut flags: Vec<String> = paths
+            .into_iter()
+            .filter_map(|(option, path)| {
+                Some(format!("{option} {}", program::quoted(&path.as_ref()?.to_string_lossy())))
+            })
+            .collect();
+        flags.extend(self.force.then(|| "--force".to_owned()));
+        flags.join(" ")
+    }
+
+    /// Where things are looked for.
+    pub fn places(&self) -> Places {
+        Places::below(self.sysroot.as_deref())
+    }
+}
+
+/// What there is of an installed kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Its release, as `uname -r` has it.
+    pub release: String,
+    /// What tells the symbols of vmlinux.
+    pub vmlinux: Option<Vmlinux>,
+    /// The build ID of vmlinux, if that is known.
+    pub build_id: Option<Vec<u8>>,
+    /// Where its modules are.
+    pub modules: Option<PathBuf>,
+    places: Places,
+    force: bool,
+    /// Some of its files are not where distributions put them.
+    is_chosen: bool,
+}
+
+impl Kernel {
+    /// Finds the kernel `release`, for which `objtree` has the headers.
+    ///
+    /// # Errors
+    /// What the user has named is not there, or not of this kernel; or what was found is not.
+    pub fn find(release: &str, objtree: Option<&Path>, choice: &Choice) -> Result<Kernel> {
+        let places = choice.places();
+        let wanted = Identity::of(release, objtree, &places);
+        let vmlinux = vmlinux(release, objtree, choice, &places, &wanted)?;
+        let build_id = match &vmlinux {
+            Some(Vmlinux::Image { file, .. }) => notes::build_id(file)?,
+            _ => wanted.build_id.clone(),
+        };
+        let is_chosen = choice.names_files() || choice.sysroot.is_some();
+        let modules = match &choice.modules_dir {
+            Some(directory) => {
+                ensure!(directory.is_dir(), "{}: no such directory (--modules-dir)", directory.display());
+                Some(directory.clone())
+            }
+            None => places.modules(release),
+        };
+        Ok(Kernel {
+            release: release.to_owned(),
+            vmlinux,
+            build_id,
+            modules,
+            places,
+            force: choice.force,
+            is_chosen,
+        })
+    }
+
+    /// The files in which its symbols are looked up.
+    ///
+    /// # Errors
+    /// The modules' directory cannot be read.
+    pub fn objects(&self) -> Result<Objects> {
+        let mut objects = Objects::default();
+        objects.vmlinux.clone_from(&self.vmlinux);
+        let Some(directory) = &self.modules else { return Ok(objects) };
+        for file in places::modules_below(directory)? {
+            let relative = file.strip_prefix(directory).unwrap_or(&file).to_string_lossy().into_owned();
+            let Some(stem) = unpacked_name(&relative).strip_suffix(".ko").map(str::to_owned) else {
+                continue;
+            };
+            let name = Module { stem: stem.clone() }.name();
+            objects.add_installed(name, file, self.places.debug_of(&self.release, &stem));
+        }
+        Ok(objects)
+    }
+
+    /// Where its image may be, from which it is booted.
+    pub fn images(&self) -> Vec<PathBuf> {
+        self.places.images(&self.release)
+    }
+
+    /// What is not known of its symbols, for whoever gets to see less than with a vmlinux.
+    pub fn shortcomings(&self) -> Vec<String> {
+        let mut short = Vec::new();
+        match &self.vmlinux {
+            Some(Vmlinux::List(file)) => short.push(format!(
+                "vmlinux's symbols are read from {}: their types, sizes and source files are not known, nor which \
+                 functions ftrace can step in",
+                file.display()
+            )),
+            Some(Vmlinux::Image { .. }) | None => {}
+        }
+        if self.modules.is_none() {
+            short.push(format!("the modules of {} are not known (--modules-dir DIR)", self.release));
+        }
+        short
+    }
+
+    /// Its vmlinux, or what to do about there being none.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn expect_vmlinux(&self) -> Result<&Vmlinux> {
+        match &self.vmlinux {
+            Some(vmlinux) => Ok(vmlinux),
+            None => bail!(
+                "nothing tells the symbols of {release}'s vmlinux: there is none with symbols in {}, no full \
+                 System.map, and no /proc/kallsyms to be read as root while it runs; install its debug symbols, or \
+                 name a file (--vmlinux FILE, --system-map FILE); klpbuild doctor says which package has them",
+                self.places.shown_vmlinux(&self.release),
+                release = self.release
+            ),
+        }
+    }
+
+    /// Whether modules of another kernel are to be taken as well.
+    pub(super) fn takes_anything(&self) -> bool {
+        self.force
+    }
+}
+
+/// Says that something does not fit; with `force`, that is only a warning.
+fn object(force: bool, message: &str) -> Result<()> {
+    ensure!(force, "{message}; name the right one, or use --force if you know better");
+    terminal::say_once(format_args!("warning: {message}; used all the same (--force)"));
+    Ok(())
+}
+
+fn vmlinux(
+    release: &str,
+    objtree: Option<&Path>,
+    choice: &Choice,
+    places: &Places,
+    wanted: &Identity,
+) -> Result<Option<Vmlinux>> {
+    let image = |file: PathBuf| {
+        let system_map = places.system_maps(release).into_iter().find(|map| places::is_full_map(map));
+        Vmlinux::Image { system_map: system_map.filter(|_| choice.vmlinux.is_none() && !choice.force), file }
+    };
+    if let Some(file) = &choice.vmlinux {
+        ensure!(file.is_file(), "{}: no such file (--vmlinux)", file.display());
+        ensure!(
+            notes::has_code_and_symbols(file)?,
+            "{}: it has no symbols of a kernel: a vmlinux that was not stripped is wanted (--vmlinux)",
+            file.display()
+        );
+        if let Some(difference) = wanted.difference(file)? {
+            object(choice.force, &difference)?;
+        }
+        return Ok(Some(image(file.clone())));
+    }
+    if let Some(file) = &choice.system_map {
+        ensure!(file.is_file(), "{}: no such file (--system-map)", file.display());
+        ensure!(
+            places::is_full_map(file),
+            "{}: it has no symbols: some distributions ship one line in place of System.map, and the real one with \
+             the debug symbols (--system-map)",
+            file.display()
+        );
+        if let Some(difference) = wanted.difference_of_list(file)? {
+            object(choice.force, &difference)?;
+        }
+        return Ok(Some(Vmlinux::List(file.clone())));
+    }
+    let own = objtree.map(|objtree| objtree.join("vmlinux"));
+    let mut misfit = None;
+    for file in own.into_iter().chain(places.vmlinux(release)) {
+        if !file.is_file() || !notes::has_code_and_symbols(&file).unwrap_or(false) {
+            continue;
+        }
+        match wanted.difference(&file)? {
+            None => return Ok(Some(image(file))),
+            Some(difference) => misfit = misfit.or(Some((file, difference))),
+        }
+    }
+    if let Some((file, difference)) = misfit {
+        object(choice.force, &difference)?;
+        return Ok(Some(image(file)));
+    }
+    let map = places.system_maps(release).into_iter().find(|map| places::is_full_map(map));
+    let running = || (places.running().as_deref() == Some(release)).then(|| places.kallsyms()).flatten();
+    let Some(list) = map.or_else(running) else { return Ok(None) };
+    if let Some(difference) = wanted.difference_of_list(&list)? {
+        object(choice.force, &difference)?;
+    }
+    Ok(Some(Vmlinux::List(list)))
+}

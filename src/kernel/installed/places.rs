@@ -1,0 +1,217 @@
+//! Where distributions put a kernel's files. `R` is its release.
+//!
+//! | what | Debian, Ubuntu | Fedora, RHEL | openSUSE |
+//! |---|---|---|---|
+//! | vmlinux with symbols | `/usr/lib/debug/boot/vmlinux-R` | `/usr/lib/debug/lib/modules/R/vmlinux` | `/usr/lib/debug/usr/lib/modules/R/vmlinux.debug`, `/boot/vmlinux-R.xz` |
+//! | System.map | `/boot/System.map-R` (Debian: one line; the real one in `/usr/lib/debug/boot`) | `/lib/modules/R/System.map` | `/boot/System.map-R` |
+//! | modules' debug files | `/usr/lib/debug/lib/modules/R/....ko` | `/usr/lib/debug/lib/modules/R/....ko.debug` | `/usr/lib/debug/usr/lib/modules/R/....ko.debug` |
+//! | kernel image | `/boot/vmlinuz-R` | `/lib/modules/R/vmlinuz` | `/boot/vmlinuz-R` |
+
+use std::collections::HashSet;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+
+use crate::host::compressed::unpacked_name;
+
+/// The longest line of a list of symbols, in bytes.
+const LONGEST_LINE: u64 = 1 << 13;
+
+/// The root of the file system in which a kernel is installed.
+#[derive(Debug, Clone)]
+pub struct Places {
+    root: PathBuf,
+}
+
+impl Places {
+    /// Below `sysroot`, or below `/`.
+    pub fn below(sysroot: Option<&Path>) -> Places {
+        Places { root: sysroot.unwrap_or(Path::new("/")).to_path_buf() }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// Where a vmlinux with symbols may be, the best first.
+    pub fn vmlinux(&self, release: &str) -> Vec<PathBuf> {
+        let mut all: Vec<PathBuf> = [
+            format!("usr/lib/debug/lib/modules/{release}/vmlinux"),
+            format!("usr/lib/debug/boot/vmlinux-{release}"),
+            format!("usr/lib/debug/usr/lib/modules/{release}/vmlinux.debug"),
+            format!("usr/lib/debug/boot/vmlinux-{release}.debug"),
+        ]
+        .iter()
+        .map(|path| self.at(path))
+        .collect();
+        for place in [format!("boot/vmlinux-{release}"), format!("lib/modules/{release}/vmlinux")] {
+            all.push(self.at(&place));
+            all.extend(
+                crate::host::compressed::SUFFIXES.iter().map(|suffix| self.at(&format!("{place}{suffix}"))),
+            );
+        }
+        all
+    }
+
+    /// The places of [`Places::vmlinux`], for a message.
+    pub(super) fn shown_vmlinux(&self, release: &str) -> String {
+        let shown: Vec<String> =
+            self.vmlinux(release).iter().take(2).map(|path| path.display().to_string()).collect();
+        format!("{} and the like", shown.join(", "))
+    }
+
+    /// Where its System.map may be.
+    pub fn system_maps(&self, release: &str) -> Vec<PathBuf> {
+        [
+            format!("usr/lib/debug/boot/System.map-{release}"),
+            format!("boot/System.map-{release}"),
+            format!("lib/modules/{release}/System.map"),
+        ]
+        .iter()
+        .map(|path| self.at(path))
+        .collect()
+    }
+
+    /// The directory of its modules, if there is one.
+    pub fn modules(&self, release: &str) -> Option<PathBuf> {
+        let directories = ["lib/modules", "usr/lib/modules"].map(|place| self.at(place).join(release));
+        // A directory with the link `build` alone is what headers leave.
+        directories
+            .into_iter()
+            .find(|directory| ["kernel", "updates", "extra"].iter().any(|d| directory.join(d).is_dir()))
+    }
+
+    /// Where the debugging information of the module `stem` (a path below the modules' directory, without suffix)
+    /// may be.
+    pub fn debug_of(&self, release: &str, stem: &str) -> Vec<PathBuf> {
+        [
+            format!("usr/lib/debug/lib/modules/{release}/{stem}.ko"),
+            format!("usr/lib/debug/lib/modules/{release}/{stem}.ko.debug"),
+            format!("usr/lib/debug/usr/lib/modules/{release}/{stem}.ko.debug"),
+        ]
+        .iter()
+        .map(|path| self.at(path))
+        .collect()
+    }
+
+    /// Where its image may be, from which it is booted.
+    pub fn images(&self, release: &str) -> Vec<PathBuf> {
+        [format!("boot/vmlinuz-{release}"), format!("lib/modules/{release}/vmlinuz")]
+            .iter()
+            .map(|path| self.at(path))
+            .collect()
+    }
+
+    /// Where its configuration may be, beside that of the headers.
+    pub fn configs(&self, release: &str) -> Vec<PathBuf> {
+        let installed = [format!("boot/config-{release}"), format!("lib/modules/{release}/config")];
+        // CONFIG_IKCONFIG_PROC
+        let running = (self.running().as_deref() == Some(release)).then(|| self.at("proc/config.gz"));
+        installed.iter().map(|path| self.at(path)).chain(running).collect()
+    }
+
+    /// The link to what modules are built with.
+    pub fn build(&self, release: &str) -> PathBuf {
+        self.at("lib/modules").join(release).join("build")
+    }
+
+    /// Those links of all kernels that are installed, sorted.
+    pub fn all_builds(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.at("lib/modules")).into_iter().flatten().flatten();
+        let mut builds: Vec<PathBuf> =
+            entries.map(|entry| entry.path().join("build")).filter(|build| build.is_dir()).collect();
+        builds.sort_unstable();
+        builds
+    }
+
+    /// The release of the kernel that is running.
+    pub fn running(&self) -> Option<String> {
+        let text = fs::read_to_string(self.at("proc/sys/kernel/osrelease")).ok()?;
+        Some(text.trim().to_owned()).filter(|release| !release.is_empty())
+    }
+
+    /// The notes of the kernel that is running, with its build ID.
+    pub fn running_notes(&self) -> Option<Vec<u8>> {
+        fs::read(self.at("sys/kernel/notes")).ok()
+    }
+
+    /// The symbols of the kernel that is running, unless it hides their addresses (kptr_restrict).
+    pub fn kallsyms(&self) -> Option<PathBuf> {
+        let path = self.at("proc/kallsyms");
+        let mut first = String::new();
+        BufReader::new(fs::File::open(&path).ok()?.take(LONGEST_LINE)).read_line(&mut first).ok()?;
+        let is_hidden = first.split(' ').next()?.bytes().all(|byte| byte == b'0');
+        // The first symbol of an x86-64 kernel may be per-CPU, at address 0.
+        (!is_hidden || has_an_address(&path)).then_some(path)
+    }
+
+    /// What the distribution calls itself (os-release(5)): its ID and those that it is like.
+    pub fn distribution(&self) -> Vec<String> {
+        let files = ["etc/os-release", "usr/lib/os-release"].map(|path| self.at(path));
+        let text = files.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+        let value = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+            Some(line.trim_matches(['"', '\'']).to_owned())
+        };
+        let ids = [value("ID"), value("ID_LIKE")].into_iter().flatten();
+        ids.flat_map(|ids| ids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
+    /// Whether the kernel that is running is locked down (kernel_lockdown(7)): the mode in brackets.
+    pub fn lockdown(&self) -> Option<String> {
+        let text = fs::read_to_string(self.at("sys/kernel/security/lockdown")).ok()?;
+        let (_, rest) = text.split_once('[')?;
+        Some(rest.split_once(']')?.0.to_owned())
+    }
+}
+
+fn has_an_address(kallsyms: &Path) -> bool {
+    let Ok(file) = fs::File::open(kallsyms) else { return false };
+    let lines = BufReader::new(file.take(16 << 20)).lines().map_while(Result::ok).take(100_000);
+    lines.into_iter().any(|line| line.bytes().take_while(|byte| *byte != b' ').any(|byte| byte != b'0'))
+}
+
+/// Whether a System.map is one: some distributions install a line of text in its place.
+pub fn is_full_map(path: &Path) -> bool {
+    let Ok(file) = fs::File::open(path) else { return false };
+    let lines = BufReader::new(file.take(3 * LONGEST_LINE)).lines().map_while(Result::ok).take(3);
+    lines.filter(|line| crate::kernel::kallsyms::is_line(line.as_bytes())).count() == 3
+}
+
+/// The module files below `directory`, packed or not, sorted; of those with one name, the one that modprobe takes
+/// is the last.
+///
+/// # Errors
+/// A directory cannot be read.
+pub fn modules_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut directories = vec![directory.to_path_buf()];
+    while let Some(current) = directories.pop() {
+        for entry in fs::read_dir(&current).context("cannot read the modules' directory")? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            let path = entry.path();
+            if kind.is_dir() {
+                // What is linked there was built for other kernels, with the same interfaces.
+                if entry.file_name() != "weak-updates" {
+                    directories.push(path);
+                }
+            } else if unpacked_name(&entry.file_name().to_string_lossy()).ends_with(".ko") && path.is_file() {
+                found.push(path);
+            }
+        }
+    }
+    // What depmod has chosen counts; without it, its usual order (depmod.d(5)).
+    let chosen = fs::read_to_string(directory.join("modules.dep")).unwrap_or_default();
+    let chosen: HashSet<&str> = chosen.lines().filter_map(|line| Some(line.split_once(':')?.0)).collect();
+    let rank = |path: &PathBuf| {
+        let rest = path.strip_prefix(directory).unwrap_or(path);
+        let place =
+            ["extra", "updates"].iter().position(|place| rest.starts_with(place)).map_or(0, |n| n + 1);
+        (rest.to_str().is_some_and(|rest| chosen.contains(rest)), place)
+    };
+    found.sort_by_cached_key(|path| (rank(path), path.clone()));
+    Ok(found)
+}

@@ -1,0 +1,340 @@
+//! Whose symbols: those of the kernel in an object tree, of an installed kernel that someone else built, or of
+//! either with external modules beside it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::build::hook;
+use crate::cli::SourceArgs;
+use crate::host::terminal;
+use crate::kernel::external::context::Context;
+use crate::kernel::installed;
+use crate::kernel::installed::Choice;
+use crate::kernel::state::State;
+use crate::kernel::symbols::map::Map;
+use crate::kernel::symbols::modules;
+use crate::kernel::symbols::modules::ListKind;
+use crate::kernel::symbols::objects::{Objects, Vmlinux};
+use crate::kernel::symbols::seal::Seal;
+use crate::kernel::tree;
+use crate::kernel::tree::config;
+use crate::kernel::tree::era::Kbuild;
+use crate::kernel::tree::facts;
+
+/// The files that tell of one kernel.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// The object tree: where the kernel was built, or its headers. None if it is only known by its release.
+    pub objtree: Option<PathBuf>,
+    /// The release, if that is known.
+    pub release: Option<String>,
+    /// The configuration.
+    pub config: Option<PathBuf>,
+    /// The map of its symbols, if there is one.
+    pub list: Option<PathBuf>,
+    /// Symbol dumps (Module.symvers) that are there: the kernel's own first, then those of external modules. None at
+    /// all without the kernel's.
+    pub symvers: Vec<PathBuf>,
+    /// The files that its symbols are in.
+    pub objects: Objects,
+    /// The installed kernel, if it is one.
+    pub installed: Option<installed::Kernel>,
+}
+
+impl Origin {
+    /// The kernel that was built in `objtree`.
+    ///
+    /// # Errors
+    /// The list of modules cannot be read.
+    pub fn of_tree(objtree: &Path) -> Result<Origin> {
+        let there = |name: &str| Some(objtree.join(name)).filter(|path| path.is_file());
+        Ok(Origin {
+            release: facts::release(objtree),
+            config: Some(config::file(objtree)),
+            list: there("Symbols.list"),
+            symvers: there("Module.symvers").into_iter().collect(),
+            objects: Objects::of_tree(objtree, tree::source_if_known(objtree).as_deref())?,
+            objtree: Some(objtree.to_path_buf()),
+            installed: None,
+        })
+    }
+
+    /// The installed kernel `release`; `objtree` has its headers, if those are there.
+    ///
+    /// # Errors
+    /// What is found is of another kernel.
+    pub fn of_installed(release: &str, objtree: Option<&Path>, choice: &Choice) -> Result<Origin> {
+        let kernel = installed::Kernel::find(release, objtree, choice)?;
+        let there = |name: &str| Some(objtree?.join(name)).filter(|path| path.is_file());
+        let configs = choice.places().configs(release);
+        Ok(Origin {
+            release: Some(release.to_owned()),
+            config: (objtree.map(config::file).filter(|path| path.is_file()))
+                .or_else(|| configs.into_iter().find(|path| path.is_file())),
+            list: None,
+            symvers: there("Module.symvers").into_iter().collect(),
+            objects: kernel.objects()?,
+            objtree: objtree.map(Path::to_path_buf),
+            installed: Some(kernel),
+        })
+    }
+
+    /// The kernel that modules are built for in `objtree`: built there, unless that has only the headers of an
+    /// installed one, or files of one are named.
+    ///
+    /// # Errors
+    /// As [`Origin::of_tree`] and [`Origin::of_installed`]; or nothing is built there, and its release is not known.
+    pub fn of_kernel(objtree: &Path, choice: &Choice) -> Result<Origin> {
+        let vmlinux = Vmlinux::of_tree(objtree).is_some();
+        let modules = [ListKind::ModulesOrder, ListKind::ModverDir].iter().any(|kind| kind.is_there(objtree));
+        // Headers may come with a vmlinux, and then the modules are installed.
+        let is_installed =
+            || facts::release(objtree).is_some_and(|release| choice.places().modules(&release).is_some());
+        let is_built = objtree.join("Symbols.list").is_file() || vmlinux && (modules || !is_installed());
+        if is_built && !choice.names_files() {
+            return Origin::of_tree(objtree);
+        }
+        let release = facts::release(objtree).with_context(|| {
+            format!(
+                "{} has neither a vmlinux nor a release (include/config/kernel.release): build the kernel first \
+                 (klpbuild modules), or name the directory of an installed kernel's headers",
+                objtree.display()
+            )
+        })?;
+        Origin::of_installed(&release, Some(objtree), choice)
+    }
+
+    /// The kernel of external modules that were built with klpbuild, with these modules.
+    ///
+    /// # Errors
+    /// As [`Origin::of_kernel`]; or a list of modules cannot be read.
+    pub fn of_external(context: &Context, quiet: bool) -> Result<Origin> {
+        let mut origin = Origin::of_kernel(&context.objtree, &context.choice)?;
+        origin.drop_doubtful_list(quiet);
+        let Some(external) = &context.external else { return Ok(origin) };
+        let kind = Kbuild::detect(&context.srctree)?.era.modules();
+        let kernels: BTreeSet<String> = origin.objects.names().cloned().collect();
+        for directory in external.extra_directories() {
+            let all = external.list_extra(&directory, kind)?;
+            origin.objects.add_built(&directory, all, None);
+        }
+        if kind.is_there(&external.output) {
+            let own = modules::list_external(&external.output, kind, &external.root)?;
+            origin.objects.add_built(&external.output, own, None);
+        }
+        // Without the kernel's, those of modules do not tell what is exported.
+        if !origin.symvers.is_empty() {
+            let own = [external.output.join("Module.symvers")];
+            origin.symvers.extend(external.extra_symvers().chain(own).filter(|path| path.is_file()));
+        }
+        let kernel_list = origin.list.replace(external.output.join("Symbols.list"));
+        origin.list = origin.list.filter(|list| list.is_file());
+        origin.drop_doubtful_list(quiet);
+        if origin.list.is_none() {
+            origin.list = kernel_list;
+            origin.objects.set_unlisted(|name| !kernels.contains(name));
+        }
+        Ok(origin)
+    }
+
+    /// What a command was told to look at: an object tree, a list that may lie in one, or both. If nothing is said,
+    /// what `start` is: an object tree or the directory of an external module; or where the module `file` was built,
+    /// that the command is about; else the kernel that KDIR names, or that is running.
+    ///
+    /// # Errors
+    /// There is no such tree, or none at all.
+    pub fn named(start: &Path, arguments: &SourceArgs, file: Option<&Path>) -> Result<Origin> {
+        let choice = Choice::of(&arguments.kernel, start);
+        let mut origin = match (&arguments.objtree, &arguments.symbols) {
+            (Some(objtree), _) => {
+                let objtree = start.join(objtree);
+                ensure!(
+                    objtree.is_dir(),
+                    "{}: no such directory: --objtree names an object tree",
+                    objtree.display()
+                );
+                let is_it = |context: &Context| is_same_file(&context.objtree, &objtree);
+                if let (None, Some(origin)) =
+                    (&arguments.symbols, Origin::built_beside(start, &choice, file, is_it)?)
+                {
+                    origin
+                } else if objtree.join("Symbols.list").is_file() || arguments.symbols.is_none() {
+                    Origin::of_kernel(&objtree, &choice)?
+                } else {
+                    Origin::of_tree(&objtree)?
+                }
+            }
+            (None, Some(list)) => match start.join(list).parent() {
+                Some(tree) if Vmlinux::of_tree(tree).is_some() => Origin::of_tree(tree)?,
+                _ => Origin::default(),
+            },
+            (None, None) => Origin::around(start, &choice, file)?,
+        };
+        origin.drop_doubtful_list(false);
+        if arguments.symbols.is_none()
+            && let Err(error) = origin.make_list(None, false)
+        {
+            // Then the modules are looked into one by one.
+            origin.expect_symbols().map_err(|_| error)?;
+        }
+        Ok(origin)
+    }
+
+    /// The kernel of what klpbuild has built in `directory` last, with its modules, if `is_wanted`.
+    fn built_in(
+        directory: &Path,
+        choice: &Choice,
+        is_wanted: impl Fn(&Context) -> bool,
+    ) -> Result<Option<Origin>> {
+        let Some(context) = State::at(directory).context()?.filter(|context| is_wanted(context)) else {
+            return Ok(None);
+        };
+        let is_chosen = *choice != Choice::default();
+        let choice = if is_chosen { choice.clone() } else { context.choice.clone() };
+        Ok(Some(Origin::of_external(&Context { choice, ..context }, false)?))
+    }
+
+    /// What klpbuild has built in `start`, or else in a directory that the module `file` lies in: a module is seen with
+    /// its neighbours also where the object tree is named.
+    fn built_beside(
+        start: &Path,
+        choice: &Choice,
+        file: Option<&Path>,
+        is_wanted: impl Fn(&Context) -> bool,
+    ) -> Result<Option<Origin>> {
+        for directory in std::iter::once(start).chain(file.iter().flat_map(|file| file.ancestors().skip(1))) {
+            if let Some(origin) = Origin::built_in(directory, choice, &is_wanted)? {
+                return Ok(Some(origin));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The kernel of a command that was started in `start`, without a word on which.
+    fn around(start: &Path, choice: &Choice, file: Option<&Path>) -> Result<Origin> {
+        if let Some(origin) = Origin::built_in(start, choice, |_| true)? {
+            return Ok(origin);
+        }
+        let is_tree = [
+            "Symbols.list",
+            "vmlinux",
+            ".config",
+            "include/config/auto.conf",
+            "include/config/kernel.release",
+        ]
+        .iter()
+        .any(|name| start.join(name).exists());
+        if is_tree {
+            return Origin::of_kernel(start, choice);
+        }
+        if let Some(origin) = Origin::built_beside(start, choice, file, |_| true)? {
+            return Ok(origin);
+        }
+        let places = choice.places();
+        if let Some(objtree) = crate::build::plan::kernel_directory(None, &places) {
+            return Origin::of_kernel(&objtree, choice);
+        }
+        match places.running() {
+            Some(release) if choice.names_files() || places.modules(&release).is_some() => {
+                Origin::of_installed(&release, None, choice)
+            }
+            _ => Ok(Origin { objtree: Some(start.to_path_buf()), ..Origin::default() }),
+        }
+    }
+
+    /// The kernel to be booted: that of the object tree `objtree`, or the one that a command started in `start` is
+    /// about.
+    ///
+    /// # Errors
+    /// There is no such directory, or what is found is of another kernel.
+    pub fn to_boot(
+        start: &Path,
+        objtree: Option<&Path>,
+        choice: &Choice,
+        livepatch: Option<&Path>,
+    ) -> Result<Origin> {
+        let Some(objtree) = objtree else { return Origin::around(start, choice, livepatch) };
+        let objtree = fs_err::canonicalize(start.join(objtree)).context("cannot enter the object tree")?;
+        match facts::release(&objtree) {
+            Some(_) => Origin::of_kernel(&objtree, choice),
+            None => Origin::of_tree(&objtree),
+        }
+    }
+
+    /// Provides for a map of the kernel's symbols. That of an installed kernel is cached; `fallback` is a directory
+    /// for it if it cannot be.
+    ///
+    /// # Errors
+    /// There is nothing to make it of, or an object cannot be read.
+    pub fn make_list(&mut self, fallback: Option<&Path>, quiet: bool) -> Result<()> {
+        if let (None, Some(kernel)) = (&self.list, &self.installed) {
+            // Not with what external modules have added to them.
+            self.list = Some(kernel.list(&kernel.objects()?, fallback, quiet)?);
+        }
+        Ok(())
+    }
+
+    /// Leaves out a map that cannot be believed; its objects are read in its place.
+    pub fn drop_doubtful_list(&mut self, quiet: bool) {
+        let Some((list, doubt)) = self.list.as_ref().and_then(|list| Some((list, self.doubt(list)?))) else {
+            return;
+        };
+        if !quiet {
+            terminal::say_once(format_args!(
+                "{} {doubt}: the symbols are read anew (klpbuild symbols makes it again)",
+                list.display()
+            ));
+        }
+        self.list = None;
+    }
+
+    /// Why a map that klpbuild left in a tree, or beside external modules, is not to be believed: it is not what was
+    /// written, or an object has changed since it was made, as a plain make may do.
+    fn doubt(&self, list: &Path) -> Option<String> {
+        let seal = State::at(list.parent()?).seal();
+        let made = if seal.is_file() { &seal } else { list };
+        if let Ok(text) = fs_err::read_to_string(&seal)
+            && Seal::of_file(list).map_or(true, |now| text != format!("{now}\n"))
+        {
+            return Some("is not what klpbuild wrote there".to_owned());
+        }
+        let made = fs_err::metadata(made).and_then(|meta| meta.modified()).ok()?;
+        let (file, changed) = self.objects.newest(self.installed.is_some())?;
+        // Without a seal, it is not known when the map was made: it is left alone where it comes out the same.
+        let is_telling =
+            seal.is_file() || self.objects.vmlinux.as_ref().is_some_and(|own| own.file() == file);
+        (is_telling && changed > made).then(|| format!("is older than {}", file.display()))
+    }
+
+    /// Sees that there is something to tell the kernel's symbols.
+    fn expect_symbols(&self) -> Result<()> {
+        self.installed.iter().try_for_each(|kernel| kernel.expect_vmlinux().map(drop))
+    }
+
+    /// Says what cannot be known of this kernel's symbols.
+    pub fn say_shortcomings(&self) {
+        self.installed.iter().flat_map(installed::Kernel::shortcomings).for_each(terminal::say_once);
+    }
+
+    /// The text of the map of the kernel's symbols: as it lies there, or made now, without being kept.
+    ///
+    /// # Errors
+    /// There is nothing to make it of, or an object cannot be read.
+    pub fn map_text(&self) -> Result<Vec<u8>> {
+        if let Some(list) = &self.list {
+            return Ok(fs_err::read(list)?);
+        }
+        let Some(objtree) = &self.objtree else { bail!("there is no kernel whose symbols could be mapped") };
+        let srctree = tree::source_if_known(objtree);
+        let kbuild = srctree.as_deref().map(Kbuild::detect).transpose()?;
+        let inputs = hook::inputs(objtree, srctree.as_deref(), kbuild.as_ref(), &[])?;
+        Ok(Map::make(&inputs)?.parts.concat())
+    }
+}
+
+/// Whether two paths lead to the same file or directory.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    matches!((fs_err::canonicalize(one), fs_err::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
+}

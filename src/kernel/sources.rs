@@ -1,0 +1,417 @@
+//! Where symbols are defined, and at which position the kernel would find them: the map first, then the
+//! objects that it names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+use rayon::prelude::*;
+
+use crate::cli::SourceArgs;
+use crate::elf::definitions;
+use crate::elf::definitions::Definition;
+use crate::elf::{Binding, Machine, notes};
+use crate::kernel::kallsyms;
+use crate::kernel::kallsyms::{Filter, Spelling, SystemMap};
+use crate::kernel::origin::Origin;
+use crate::kernel::symbols::exports::Exports;
+use crate::kernel::symbols::list;
+use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::objects::{Objects, Vmlinux};
+use crate::kernel::tree;
+use crate::kernel::tree::config::Config;
+use crate::kernel::tree::facts;
+use crate::kernel::tree::facts::{Kernel, TELLTALES};
+
+/// The object name of the kernel proper.
+pub const VMLINUX: &str = "vmlinux";
+
+/// What is at hand to tell where symbols are defined.
+#[derive(Debug)]
+pub struct Sources {
+    /// The kernel's release, if that is known.
+    pub release: Option<String>,
+    /// The source tree, if that is known.
+    pub srctree: Option<PathBuf>,
+    /// Symbols.list, if there is one.
+    pub list: Option<PathBuf>,
+    /// What is exported; none if there is no Module.symvers.
+    pub exports: Option<Exports>,
+    /// The files that symbols are in.
+    pub objects: Objects,
+    /// A file with vmlinux's BTF, where that is known to be.
+    pub btf: Option<PathBuf>,
+    /// Whether the kernel checks where it calls through a pointer (CONFIG_CFI_CLANG, CONFIG_CFI).
+    pub has_cfi: bool,
+    /// Where the kernel's symbols were looked for, for messages.
+    pub place: String,
+    spelling: Spelling,
+    filter: Filter,
+}
+
+/// One definition of a symbol, or as much as is known of it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The run-time name of the object.
+    pub object: String,
+    /// What the object's symbol table says; none if only the map was there to ask.
+    pub definition: Option<Definition>,
+    /// Its position among those of this name in its object, counted from 1 as the kernel counts (S1); none
+    /// if the kernel does not see the symbol (S3), or only the map was there to ask.
+    pub position: Option<u64>,
+    /// How many of this name the kernel sees in the object, or the map has there.
+    pub total: u64,
+    /// In a module, the name occurs both in code or data that goes away after loading and in what stays (S5).
+    pub is_split: bool,
+}
+
+/// Why no livepatch can use a definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// It goes away once its object has come up (R9).
+    Init,
+    /// Which of several the kernel finds changes while its module is loaded (S5).
+    Split,
+    /// kallsyms leaves it out (S3).
+    Dropped,
+    /// It is at address 0, which the kernel takes for not found (S8).
+    AtZero,
+}
+
+impl Known {
+    /// Why no livepatch can use it; none if one can, or if only the map was there to ask.
+    pub fn unusable(&self) -> Option<Unusable> {
+        let definition = self.definition.as_ref()?;
+        if definition.is_init {
+            Some(Unusable::Init)
+        } else if self.is_split {
+            Some(Unusable::Split)
+        } else if self.object == VMLINUX && self.position.is_none() {
+            Some(Unusable::Dropped)
+        } else if self.object == VMLINUX && definition.value == 0 {
+            Some(Unusable::AtZero)
+        } else {
+            None
+        }
+    }
+
+    /// The position to write down: 0 for a name that is there once (S1).
+    pub fn sympos(&self) -> Option<u64> {
+        if self.total <= 1 { Some(0) } else { self.position }
+    }
+
+    /// Whether it goes away once its object has come up.
+    pub fn is_init(&self) -> bool {
+        self.definition.as_ref().is_some_and(|definition| definition.is_init)
+    }
+}
+
+/// A name with one of its definitions.
+type Named = (Vec<u8>, Known);
+
+/// What was found out about some names.
+#[derive(Debug)]
+pub struct Found {
+    /// The definitions of each name, vmlinux's first, then in the order of the map.
+    pub names: BTreeMap<Vec<u8>, Vec<Known>>,
+    /// All objects there are.
+    pub objects: BTreeSet<String>,
+    /// The kernel's livepatch core.
+    pub kernel: Kernel,
+    /// The machine vmlinux is for, if that was read.
+    pub machine: Option<Machine>,
+}
+
+impl Found {
+    /// The definitions of `name`.
+    pub fn of(&self, name: &[u8]) -> &[Known] {
+        self.names.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Found {
+    /// The definition in `object` at `sympos` (S1).
+    pub fn at(&self, object: &str, name: &[u8], sympos: u64) -> Option<&Known> {
+        let own = || self.of(name).iter().filter(|known| known.object == object);
+        own().find(|known| known.position == Some(sympos.max(1))).or_else(|| own().next())
+    }
+}
+
+/// What a command was told to look at ([`Origin::named`]).
+///
+/// # Errors
+/// As [`Origin::named`] and [`Sources::open`].
+pub fn named(start: &Path, arguments: &SourceArgs, file: Option<&Path>) -> Result<Sources> {
+    let list = arguments.symbols.as_ref().map(|list| start.join(list));
+    let origin = Origin::named(start, arguments, file)?;
+    origin.say_shortcomings();
+    Sources::open(&origin, list.as_deref())
+}
+
+impl Sources {
+    /// Looks at what a kernel has, and at `list` if one is given.
+    ///
+    /// # Errors
+    /// There is neither a map nor a vmlinux, or Module.symvers cannot be read.
+    pub fn open(kernel: &Origin, list: Option<&Path>) -> Result<Sources> {
+        if let Some(list) = list {
+            ensure!(list.is_file(), "{}: no such file: --symbols names a Symbols.list", list.display());
+        }
+        let objtree = kernel.objtree.as_deref();
+        let list = list.or(kernel.list.as_deref()).map(Path::to_path_buf);
+        let place = objtree.map_or("here".to_owned(), |tree| format!("in {}", tree.display()));
+        if list.is_none() && kernel.objects.vmlinux.is_none() {
+            bail!(
+                "there is neither a Symbols.list nor a vmlinux {place}: name the object tree of a kernel that \
+                 was built with `klpbuild modules` (--objtree DIR), a list (--symbols FILE), or the headers of an \
+                 installed kernel (KDIR in the environment; klpbuild doctor)"
+            );
+        }
+        let srctree = objtree.and_then(tree::source_if_known);
+        let version = kernel.release.as_deref().and_then(facts::version);
+        let mut exports = Exports::default();
+        for symvers in &kernel.symvers {
+            exports.add(symvers)?;
+        }
+        let config = kernel.config.as_deref().and_then(|config| Config::read(config).ok());
+        let headers = objtree.map(|objtree| objtree.join("vmlinux")).filter(|file| file.is_file());
+        let image = kernel.objects.vmlinux.as_ref().and_then(Vmlinux::image).map(Path::to_path_buf);
+        Ok(Sources {
+            btf: image.or(headers),
+            has_cfi: config.is_some_and(|config| config.has("CFI_CLANG") || config.has("CFI")),
+            spelling: (kernel.config.as_deref())
+                .map_or(Spelling::Exact, |config| Spelling::detect(config, srctree.as_deref(), version)),
+            filter: Filter::detect(srctree.as_deref()),
+            exports: (!kernel.symvers.is_empty()).then_some(exports),
+            objects: kernel.objects.clone(),
+            release: kernel.release.clone(),
+            place,
+            srctree,
+            list,
+        })
+    }
+
+    /// The run-time name of the object that exports `name`. Without a Module.symvers, the markers that are in
+    /// the map have to do (`found` must have been asked for them).
+    pub fn exporter(&self, name: &[u8]) -> Option<&str> {
+        self.exports.as_ref().and_then(|exports| exports.owner(name))
+    }
+
+    /// Whether a definition is exported; none if there is no Module.symvers to tell.
+    pub fn is_exported(&self, name: &[u8], known: &Known) -> Option<bool> {
+        let is_local =
+            known.definition.as_ref().is_some_and(|definition| definition.binding == Binding::Local);
+        self.exports.as_ref().map(|exports| !is_local && exports.owner(name) == Some(known.object.as_str()))
+    }
+
+    /// Finds all definitions of the names that are wanted.
+    ///
+    /// # Errors
+    /// The map or an object cannot be read, or System.map is of another build than vmlinux.
+    pub fn find(&self, wanted: &Wanted) -> Result<Found> {
+        let all = wanted.with(&TELLTALES);
+        // vmlinux nearly always has a part in it: it is read while the map is searched.
+        let search = || self.list.as_deref().map(|list| list::search(list, &all, self.spelling)).transpose();
+        let read =
+            || self.objects.vmlinux.as_ref().map(|vmlinux| self.read_vmlinux(vmlinux, &all)).transpose();
+        let (hits, vmlinux) = rayon::join(search, read);
+        let (hits, mut vmlinux) = (hits?, vmlinux?);
+        let modules = &self.objects;
+        let mut objects: Vec<String> = match &hits {
+            Some(hits) => {
+                let named = hits.names.values().flatten().map(|(object, _)| object.clone());
+                let named: BTreeSet<String> = named.chain(modules.unlisted().cloned()).collect();
+                named.into_iter().collect()
+            }
+            None => std::iter::once(VMLINUX.to_owned()).chain(modules.names().cloned()).collect(),
+        };
+        objects.sort_by_key(|object| object != VMLINUX);
+        let read = objects
+            .into_par_iter()
+            .map(|object| {
+                let file = if object == VMLINUX { None } else { modules.file(&object) };
+                let found = file.map(|file| self.read_module(&object, &file, &all)).transpose()?;
+                Ok((object, found))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut names: BTreeMap<Vec<u8>, Vec<Known>> = BTreeMap::new();
+        let mut machine = None;
+        for (object, found) in read {
+            match if object == VMLINUX { vmlinux.take() } else { found } {
+                Some((known, of)) => {
+                    if object == VMLINUX {
+                        machine = of;
+                    }
+                    for (name, known) in known {
+                        names.entry(name).or_default().push(known);
+                    }
+                }
+                None => self.add_from_map(&object, hits.iter().flat_map(|hits| &hits.names), &mut names),
+            }
+        }
+        let has = |name: &str| {
+            names.get(name.as_bytes()).is_some_and(|known| known.iter().any(|k| k.object == VMLINUX))
+        };
+        let kernel = Kernel::tell(self.release.clone(), self.srctree.as_deref(), has);
+        names.retain(|name, _| wanted.has(name));
+        let listed = hits.map(|hits| hits.objects).unwrap_or_default();
+        let objects =
+            listed.into_iter().chain(modules.names().cloned()).chain([VMLINUX.to_owned()]).collect();
+        Ok(Found { names, objects, kernel, machine })
+    }
+
+    /// The definitions in vmlinux, with their positions (S2), and the machine it is for.
+    fn read_vmlinux(&self, vmlinux: &Vmlinux, wanted: &Wanted) -> Result<(Vec<Named>, Option<Machine>)> {
+        let spelling = self.spelling;
+        let is_asked_for = |name: &[u8]| wanted.has(spelling.of(name)) || INIT_ENDS.contains(&name);
+        let (mut definitions, machine, map) = match vmlinux {
+            Vmlinux::Image { file, system_map } => {
+                let found = definitions::find(file, is_asked_for)?;
+                (found.definitions, Some(found.machine), system_map.as_ref())
+            }
+            Vmlinux::List(file) => (kallsyms::definitions_in(file, is_asked_for)?, None, Some(file)),
+        };
+        let map = match map {
+            Some(map) => SystemMap::read(map, |name| wanted.has(spelling.of(name)), &self.filter)?,
+            None => None,
+        };
+        mark_init(&mut definitions, |name| wanted.has(name));
+        if let Some(map) = &map {
+            ensure!(
+                map.fits(&definitions),
+                "System.map and {} are of different builds: positions cannot be told; build again",
+                vmlinux.file().display()
+            );
+        }
+        let mut all = Vec::new();
+        for (name, definitions) in by_name(&definitions, |name| spelling.of(name)) {
+            let counted = kallsyms::counted(&definitions, map.as_ref(), &self.filter);
+            all.extend(known(VMLINUX, name, &definitions, &counted, false));
+        }
+        Ok((all, machine))
+    }
+
+    /// The definitions in a module, with their positions (S5), and the machine it is for.
+    fn read_module(
+        &self,
+        object: &str,
+        file: &Path,
+        wanted: &Wanted,
+    ) -> Result<(Vec<Named>, Option<Machine>)> {
+        let mut found = definitions::find(file, |name| wanted.has(name))?;
+        if let Some(debug) = self.objects.debug_file(object) {
+            add_source_files(&mut found.definitions, file, debug, wanted)?;
+        }
+        let mut all = Vec::new();
+        for (name, definitions) in by_name(&found.definitions, |name| name) {
+            let is_split = definitions.iter().any(|definition| definition.is_init)
+                && !definitions.iter().all(|definition| definition.is_init);
+            let counted: Vec<&Definition> = definitions.iter().collect();
+            all.extend(known(object, name, &definitions, &counted, is_split));
+        }
+        Ok((all, Some(found.machine)))
+    }
+
+    /// What the map says of an object that is not there to be read. An object that only refers to what
+    /// another one exports has a line, too.
+    fn add_from_map<'a>(
+        &self,
+        object: &str,
+        hits: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<(String, u64)>)>,
+        names: &mut BTreeMap<Vec<u8>, Vec<Known>>,
+    ) {
+        for (name, objects) in hits {
+            let Some((_, total)) = objects.iter().find(|(other, _)| other == object) else { continue };
+            if self.exporter(name).is_some_and(|owner| owner != object) {
+                continue;
+            }
+            names.entry(name.clone()).or_default().push(Known {
+                object: object.to_owned(),
+                definition: None,
+                position: None,
+                total: *total,
+                is_split: false,
+            });
+        }
+    }
+}
+
+/// Definitions by the name that the kernel has for them.
+fn by_name<'a>(
+    definitions: &'a [Definition],
+    spelling: impl Fn(&'a [u8]) -> &'a [u8],
+) -> BTreeMap<&'a [u8], Vec<Definition>> {
+    let mut by_name: BTreeMap<&[u8], Vec<Definition>> = BTreeMap::new();
+    for definition in definitions {
+        by_name.entry(spelling(&definition.name)).or_default().push(definition.clone());
+    }
+    by_name
+}
+
+/// What is known of the definitions of one name in one object; `counted` are those that the kernel counts, in its
+/// order.
+fn known(
+    object: &str,
+    name: &[u8],
+    definitions: &[Definition],
+    counted: &[&Definition],
+    is_split: bool,
+) -> Vec<Named> {
+    let position = |definition: &Definition| {
+        counted.iter().position(|other| std::ptr::eq(*other, definition)).map(|index| index as u64 + 1)
+    };
+    let mut known: Vec<Known> = definitions
+        .iter()
+        .map(|definition| Known {
+            object: object.to_owned(),
+            definition: Some(definition.clone()),
+            position: position(definition),
+            total: counted.len() as u64,
+            is_split,
+        })
+        .collect();
+    known.sort_by_key(|known| known.position.unwrap_or(u64::MAX));
+    known.into_iter().map(|known| (name.to_vec(), known)).collect()
+}
+
+/// Installed modules have lost their source files' names with their debugging information: the file that has it
+/// now tells them. What is of another build tells nothing.
+fn add_source_files(
+    definitions: &mut [Definition],
+    file: &Path,
+    debug: &Path,
+    wanted: &Wanted,
+) -> Result<()> {
+    if notes::build_id(file)? != notes::build_id(debug)? {
+        return Ok(());
+    }
+    let whole = definitions::find(debug, |name| wanted.has(name))?.definitions;
+    for definition in definitions.iter_mut().filter(|definition| definition.file.is_none()) {
+        let is_same = |other: &&Definition| {
+            other.name == definition.name
+                && other.value == definition.value
+                && other.section == definition.section
+        };
+        definition.file = whole.iter().find(is_same).and_then(|other| other.file.clone());
+    }
+    Ok(())
+}
+
+/// The memory that vmlinux frees when it has come up lies between these (include/asm-generic/sections.h): more
+/// than what is marked `__init`, as its exit functions.
+const INIT_ENDS: [&[u8]; 2] = [b"__init_begin", b"__init_end"];
+
+/// Marks the definitions in that memory, and takes its ends out again if nobody asked for them. Per-CPU data may
+/// lie there, but its symbols are used with each CPU's copy.
+fn mark_init(definitions: &mut Vec<Definition>, wanted: impl Fn(&[u8]) -> bool) {
+    let [begin, end] = INIT_ENDS.map(|name| definitions.iter().find(|d| d.name == name).map(|d| d.value));
+    if let (Some(begin), Some(end)) = (begin, end) {
+        for definition in definitions.iter_mut() {
+            let is_per_cpu =
+                definition.section.as_deref().is_some_and(|name| name.starts_with(".data..percpu"));
+            definition.is_init |= (begin..end).contains(&definition.value) && !is_per_cpu;
+        }
+    }
+    definitions
+        .retain(|definition| !INIT_ENDS.contains(&definition.name.as_slice()) || wanted(&definition.name));
+}

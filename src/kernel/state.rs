@@ -1,0 +1,394 @@
+//! klpbuild's own directory in an object tree, `.klpbuild`: the log, the lock, what the last run was like,
+//! and what the makefile fragment and the map step tell each other.
+
+use std::fs::TryLockError;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use fs_err as fs;
+
+use crate::host::output;
+use crate::host::processes;
+
+/// The name of the directory in the object tree's root.
+pub const DIRECTORY: &str = ".klpbuild";
+
+/// The name of the makefile fragment in that directory.
+pub const FRAGMENT: &str = "hook.mk";
+
+/// The files that klpbuild makes in the object tree's root, beside its directory.
+pub const LISTS: [&str; 2] = ["Symbols.list", "modules.livepatch"];
+
+/// klpbuild's directory in an object tree; it need not exist.
+#[derive(Debug, Clone)]
+pub struct State {
+    objtree: PathBuf,
+}
+
+/// Held while a klpbuild works on an object tree; the next one is refused.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "open for as long as the lock is held")] std::fs::File);
+
+impl State {
+    /// The state of the object tree at `objtree` (for a build with M=, of the module's directory).
+    pub fn at(objtree: &Path) -> State {
+        State { objtree: objtree.to_path_buf() }
+    }
+
+    /// The state in a directory of klpbuild's own, as [`State::directory`] has it.
+    pub fn of_directory(directory: &Path) -> Option<State> {
+        directory.ends_with(DIRECTORY).then(|| directory.parent().map(State::at)).flatten()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.objtree.join(DIRECTORY).join(name)
+    }
+
+    /// A path of the state relative to the object tree, as make has it.
+    pub fn relative(path: &Path) -> String {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        format!("{DIRECTORY}/{name}")
+    }
+
+    /// The log of make's full output.
+    pub fn log(&self) -> PathBuf {
+        self.file("make.log")
+    }
+
+    /// The makefile fragment.
+    pub fn fragment(&self) -> PathBuf {
+        self.file(FRAGMENT)
+    }
+
+    /// How many steps the last successful run had, and how long it took.
+    pub fn last_run(&self) -> PathBuf {
+        self.file("last-run")
+    }
+
+    /// What is being built, and for which kernel ([`crate::kernel::external::context`]).
+    pub fn context_file(&self) -> PathBuf {
+        self.file("context.json")
+    }
+
+    /// What external livepatches were resolved with last.
+    pub fn resolved_with(&self) -> PathBuf {
+        self.file("resolved-with")
+    }
+
+    /// The directory itself.
+    pub fn directory(&self) -> PathBuf {
+        self.objtree.join(DIRECTORY)
+    }
+
+    /// Says that klpbuild made the directory, and may remove it.
+    fn mark(&self) -> PathBuf {
+        self.file("made-by-klpbuild")
+    }
+
+    /// The make that is at work, by number and start.
+    fn make(&self) -> PathBuf {
+        self.file("make.pid")
+    }
+
+    /// What the map step reports.
+    pub fn report(&self) -> PathBuf {
+        self.file("report")
+    }
+
+    /// What Symbols.list was when the map was made last ([`crate::kernel::symbols::seal`]); its time is that of the map.
+    pub fn seal(&self) -> PathBuf {
+        self.file("seal")
+    }
+
+    /// Symbols that modpost has to accept, in Module.symvers format.
+    pub fn dump(&self) -> PathBuf {
+        self.file("allowed.symvers")
+    }
+
+    /// The program that stands in for modpost.
+    pub fn wrapper(&self) -> PathBuf {
+        self.file("modpost")
+    }
+
+    /// Variables for the make that runs modpost.
+    pub fn modpost_arguments(&self) -> PathBuf {
+        self.file("modpost.args")
+    }
+
+    /// Arguments for the strict run of modpost over ordinary modules, empty if none is needed.
+    pub fn strict_arguments(&self) -> PathBuf {
+        self.file("strict.args")
+    }
+
+    /// The ordinary modules, for that run.
+    pub fn strict_list(&self) -> PathBuf {
+        self.file("strict.order")
+    }
+
+    /// The symbol dump which that run makes: only if it is there has modpost run.
+    pub fn strict_dump(&self) -> PathBuf {
+        self.file("strict.symvers")
+    }
+
+    /// Makes the directory and locks it for this process.
+    ///
+    /// # Errors
+    /// Another klpbuild holds the lock, or the directory cannot be made.
+    pub fn lock(&self) -> Result<Lock> {
+        let path = self.file("lock");
+        let described = || format!("cannot lock {}", self.objtree.display());
+        loop {
+            self.create_directory().with_context(described)?;
+            let options =
+                || fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+            let (mut file, _) = match options() {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                opened => opened.with_context(described)?.into_parts(),
+            };
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => bail!(
+                    "another klpbuild{} is at work in {}: wait for it to end, or stop it",
+                    holder(&path),
+                    self.objtree.display()
+                ),
+                Err(TryLockError::Error(error)) => return Err(error).with_context(described),
+            }
+            // A klpclean may have removed the file between opening and locking.
+            let locked = file.metadata().with_context(described)?;
+            if fs::metadata(&path).is_ok_and(|now| (now.ino(), now.dev()) == (locked.ino(), locked.dev())) {
+                if let Some(make) = self.running_make() {
+                    bail!(
+                        "the make (process {make}) of a klpbuild that was killed is still at work in {}: wait for it to \
+                         end, or stop it",
+                        self.objtree.display()
+                    );
+                }
+                file.set_len(0)
+                    .and_then(|()| writeln!(file, "{}", std::process::id()))
+                    .with_context(described)?;
+                self.sweep();
+                return Ok(Lock(file));
+            }
+        }
+    }
+
+    /// Makes the directory, and marks it as klpbuild's own. One that somebody else has made is used as it is.
+    fn create_directory(&self) -> std::io::Result<()> {
+        let directory = self.directory();
+        if let Some(above) = directory.parent() {
+            fs::create_dir_all(above)?;
+        }
+        match fs::create_dir(&directory) {
+            Ok(()) => {}
+            // A klpbuild that was killed in between has left it empty.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let is_link = fs::symlink_metadata(&directory)?.is_symlink();
+                if is_link || fs::read_dir(&directory)?.next().is_some() {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        fs::write(self.mark(), "klpbuild made this directory, and removes it with all that is in it.\n")
+    }
+
+    /// Notes which make is at work: if this klpbuild is killed, the lock goes with it, but make goes on, and the next
+    /// klpbuild has to stay away. A lock that make holds itself would be held as well by whatever make's children leave
+    /// running, as a compiler cache's server.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn note_make(&self, pid: u32) -> Result<()> {
+        let start = processes::start_of(pid).unwrap_or_default();
+        Ok(fs::write(self.make(), format!("{pid} {start}\n"))?)
+    }
+
+    /// Notes that make has ended.
+    pub fn forget_make(&self) {
+        let _ = fs::remove_file(self.make());
+    }
+
+    /// The make that was noted last, if it is still there.
+    fn running_make(&self) -> Option<u32> {
+        let text = fs::read_to_string(self.make()).ok()?;
+        let (pid, start) = text.trim().split_once(' ')?;
+        let pid = pid.parse().ok()?;
+        (processes::start_of(pid)? == start.parse::<u64>().ok()?).then_some(pid)
+    }
+
+    /// The livepatches that were built here last: paths of `.ko` files relative to the object tree, as modules.livepatch
+    /// has them; none if there is no such list.
+    ///
+    /// # Errors
+    /// The list cannot be read, or a path leads out of the object tree.
+    pub fn livepatches(&self) -> Result<Vec<String>> {
+        let path = self.objtree.join("modules.livepatch");
+        let list = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            list => list?,
+        };
+        let leads_out = |line: &&str| {
+            !Path::new(line).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        };
+        if let Some(line) = list.lines().find(leads_out) {
+            bail!(
+                "{}: {line} is not below {}: make the list anew (klpbuild modules, or klpbuild symbols)",
+                path.display(),
+                self.objtree.display()
+            );
+        }
+        Ok(list.lines().map(str::to_owned).collect())
+    }
+
+    /// Removes what a run that was cut off may have left half done; whoever calls this holds the lock.
+    pub fn sweep(&self) {
+        output::sweep(&self.directory(), Duration::ZERO);
+    }
+
+    /// Removes the lists; true if there were any.
+    ///
+    /// # Errors
+    /// One cannot be removed.
+    pub fn remove_lists(&self) -> Result<bool> {
+        let lists: Vec<PathBuf> =
+            LISTS.iter().map(|name| self.objtree.join(name)).filter(|p| p.exists()).collect();
+        for list in &lists {
+            fs::remove_file(list).context("cannot remove an old list")?;
+        }
+        Ok(!lists.is_empty())
+    }
+
+    /// Everything of klpbuild's that is in the object tree now. A directory that klpbuild has not made is not its own,
+    /// whatever its name.
+    pub fn present(&self) -> Vec<PathBuf> {
+        let lists = LISTS.iter().map(|name| self.objtree.join(name));
+        let is_file = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_dir());
+        let is_ours = |path: &PathBuf| {
+            fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) && self.mark().is_file()
+        };
+        let directory = Some(self.directory()).filter(|path| is_ours(path) || is_file(path));
+        directory.into_iter().chain(lists.filter(is_file)).collect()
+    }
+
+    /// Removes everything of klpbuild's from the object tree; of a directory that klpbuild has not made, nothing.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn remove(&self) -> Result<()> {
+        for path in self.present() {
+            // Of a link, what it leads to stays.
+            let is_directory = fs::symlink_metadata(&path)?.is_dir();
+            if is_directory { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }
+                .context("cannot remove what klpbuild made")?;
+        }
+        Ok(())
+    }
+
+    /// A directory where klpbuild's own would be, if klpbuild has not made it and leaves it alone.
+    pub fn foreign(&self) -> Option<PathBuf> {
+        let directory = self.directory();
+        let is_there = fs::symlink_metadata(&directory).is_ok_and(|meta| meta.is_dir());
+        (is_there && !self.mark().is_file()).then_some(directory)
+    }
+}
+
+fn holder(path: &Path) -> String {
+    let pid = fs::read_to_string(path).unwrap_or_default();
+    if pid.trim().is_empty() { String::new() } else { format!(" (process {})", pid.trim()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_one_is_refused_until_the_first_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let lock = state.lock().unwrap();
+        let error = state.lock().unwrap_err().to_string();
+        assert!(error.contains(&format!("(process {}) is at work", std::process::id())), "{error}");
+        drop(lock);
+        state.lock().unwrap();
+    }
+
+    /// A make outlives a klpbuild that is killed.
+    #[test]
+    fn a_make_that_is_still_at_work_keeps_others_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let lock = state.lock().unwrap();
+        let mut sleep = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        state.note_make(sleep.id()).unwrap();
+        drop(lock);
+        let error = state.lock().unwrap_err().to_string();
+        assert!(error.contains(&format!("the make (process {}) of a klpbuild", sleep.id())), "{error}");
+        sleep.kill().unwrap();
+        // It has ended, though nobody has asked for its status yet.
+        std::thread::sleep(Duration::from_millis(200));
+        drop(state.lock().unwrap());
+        sleep.wait().unwrap();
+        // Another process with this number is not that make.
+        fs::write(state.make(), format!("{} 1\n", std::process::id())).unwrap();
+        drop(state.lock().unwrap());
+    }
+
+    #[test]
+    fn no_directory_is_removed_that_klpbuild_did_not_make() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let theirs = dir.path().join("theirs");
+        for path in [state.directory(), dir.path().join("Symbols.list"), theirs.clone()] {
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("kept"), "").unwrap();
+        }
+        drop(state.lock().unwrap());
+        state.remove().unwrap();
+        assert!(state.directory().join("kept").exists() && state.foreign().is_some());
+        assert!(dir.path().join("Symbols.list/kept").exists());
+        // Nor what a link leads to.
+        fs::remove_dir_all(state.directory()).unwrap();
+        std::os::unix::fs::symlink(&theirs, state.directory()).unwrap();
+        drop(state.lock().unwrap());
+        state.remove().unwrap();
+        assert!(theirs.join("kept").exists() && !state.directory().exists());
+        // One that was left empty is taken for its own.
+        fs::create_dir(state.directory()).unwrap();
+        drop(state.lock().unwrap());
+        state.remove().unwrap();
+        assert!(!state.directory().exists());
+    }
+
+    #[test]
+    fn a_livepatch_lies_in_the_object_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        assert!(state.livepatches().unwrap().is_empty());
+        let list = dir.path().join("modules.livepatch");
+        fs::write(&list, "a/b.ko\n./c..d.ko\n").unwrap();
+        assert_eq!(state.livepatches().unwrap(), ["a/b.ko", "./c..d.ko"]);
+        for line in ["../b.ko", "/b.ko", "a/../../b.ko"] {
+            fs::write(&list, format!("a/b.ko\n{line}\n")).unwrap();
+            let error = state.livepatches().unwrap_err().to_string();
+            assert!(error.contains(&format!("{line} is not below")), "{error}");
+        }
+    }
+
+    #[test]
+    fn remove_takes_all_of_ours_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let _lock = state.lock().unwrap();
+        for name in ["Symbols.list", "modules.livepatch", "modules.order"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        state.remove().unwrap();
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["modules.order"]);
+        state.remove().unwrap();
+    }
+}

@@ -1,0 +1,159 @@
+//! Names that are like one that is not there; the only place that names strsim.
+
+use std::collections::BTreeSet;
+
+use fs_err as fs;
+use rayon::prelude::*;
+
+use crate::kernel::kallsyms;
+use crate::kernel::sources::{Found, Sources, VMLINUX};
+use crate::kernel::symbols::objects::Vmlinux;
+
+/// Up to five names like `name`, each with its object. `parts` are pieces of a Symbols.list, each beginning
+/// with an object's line. What a compiler made of the same function (`foo.isra.0`, `foo.cold`) is nearest of
+/// all, and so is what a system call's function is called (`__x64_sys_foo`). Where it is known what is `patched`,
+/// names of these objects come first, then those of vmlinux, and others not at all.
+pub fn nearest(name: &str, parts: &[&[u8]], patched: &[String]) -> Vec<String> {
+    let limit = (name.len() / 4).max(2);
+    let variants = kallsyms::variants(name);
+    let mut near: Vec<(usize, bool, String)> = parts
+        .par_iter()
+        .flat_map_iter(|part| {
+            let text = String::from_utf8_lossy(part);
+            let mut lines = text.lines();
+            let object = lines.next().unwrap_or_default().trim_start_matches('*').to_owned();
+            let is_patched = patched.contains(&object);
+            let is_far = !patched.is_empty() && !is_patched && object != VMLINUX;
+            let candidates = lines.filter(|_| !is_far).filter_map(|line| {
+                let candidate = line.split(' ').next().unwrap_or(line);
+                let is_same = variants.is_match(candidate.as_bytes()) || is_call(name, candidate);
+                let distance = if is_same { Some(0) } else { distance(name, candidate, limit) };
+                Some((distance?, !is_patched, format!("{candidate} ({object})")))
+            });
+            candidates.collect::<Vec<_>>()
+        })
+        .collect();
+    near.sort();
+    near.dedup();
+    near.into_iter().take(5).map(|(.., text)| text).collect()
+}
+
+/// Whether a function is the one that a machine has for the system call `sys_name` (CONFIG_ARCH_HAS_SYSCALL_WRAPPER).
+fn is_call(name: &str, candidate: &str) -> bool {
+    const MACHINES: [&str; 4] = ["__x64_", "__arm64_", "__s390x_", "__riscv_"];
+    name.starts_with("sys_") && MACHINES.iter().any(|machine| candidate.strip_prefix(machine) == Some(name))
+}
+
+/// Why there is no function `name` of `object`, and where there is one.
+pub fn absent(object: &str, name: &str, found: &Found) -> String {
+    let mut text = if found.objects.contains(object) {
+        format!("{object} does not define it")
+    } else {
+        let meant = object.strip_suffix(".ko").unwrap_or(object).replace('-', "_");
+        let near = match found.objects.contains(&meant) {
+            true => format!(": its run-time name is {meant}"),
+            false => objects(object, &found.objects),
+        };
+        format!("there is no object {object}{near}")
+    };
+    let owners: BTreeSet<&str> = found
+        .of(name.as_bytes())
+        .iter()
+        .map(|known| known.object.as_str())
+        .filter(|o| *o != object)
+        .collect();
+    if !owners.is_empty() {
+        let owners: Vec<&str> = owners.into_iter().take(3).collect();
+        text.push_str(&format!("; {name} is in {}", owners.join(", ")));
+    }
+    text
+}
+
+/// How far two names are apart, if that is at most `limit`. A name that begins with the other comes after
+/// those that only look like it.
+fn distance(name: &str, candidate: &str, limit: usize) -> Option<usize> {
+    if name.len() >= 4 && candidate.strip_prefix(name).is_some_and(|rest| rest.starts_with('_')) {
+        return Some(limit + candidate.len() - name.len());
+    }
+    if candidate == name || candidate.len().abs_diff(name.len()) > limit {
+        return None;
+    }
+    let distance = strsim::osa_distance(name, candidate);
+    (distance <= limit).then_some(distance)
+}
+
+/// What to say of names like `name`: a sentence that follows another.
+pub fn hint(name: &str, sources: &Sources, patched: &[String]) -> String {
+    let Some(text) = sources.list.as_ref().and_then(|list| fs::read(list).ok()) else { return String::new() };
+    among(&nearest(name, &parts(&text), patched))
+}
+
+/// Names that are near, as a sentence that follows another.
+pub fn among(near: &[String]) -> String {
+    match near {
+        [] => "; no name in the map is like it".to_owned(),
+        near => format!("; the nearest names are {}", near.join(", ")),
+    }
+}
+
+/// A list, with its first line or without, object by object.
+pub fn parts(text: &[u8]) -> Vec<&[u8]> {
+    let first = text.starts_with(b"*").then_some(0);
+    let mut starts: Vec<usize> = (first.into_iter())
+        .chain(memchr::memmem::find_iter(text, b"\n*").map(|newline| newline + 1))
+        .collect();
+    starts.push(text.len());
+    starts.windows(2).filter_map(|pair| text.get(*pair.first()?..*pair.last()?)).collect()
+}
+
+/// The message for a symbol that nothing defines, of a livepatch of `patched`, if that is known.
+pub fn missing(name: &str, sources: &Sources, patched: &[String]) -> String {
+    format!(
+        "Unable to find missing symbol: {name}: nothing exports it, and neither vmlinux nor any module defines \
+         it{}{}",
+        hint(name, sources, patched),
+        crate::command::lookup::fate(name, sources.objects.vmlinux.as_ref().and_then(Vmlinux::image))
+    )
+}
+
+/// What to say of objects named like `object`.
+pub fn objects(object: &str, all: &BTreeSet<String>) -> String {
+    let limit = (object.len() / 3).max(2);
+    let near: Vec<&str> = all
+        .iter()
+        .filter(|other| strsim::osa_distance(object, other) <= limit)
+        .map(String::as_str)
+        .take(3)
+        .collect();
+    if near.is_empty() { String::new() } else { format!("; the nearest are {}", near.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compiler_variants_are_nearest() {
+        let list = b"x\n*vmlinux\ncmdline_porc\ncmdline_proc.isra.0\ncmdline_proc_show\nother\n*m_x\ncmdline_proc.constprop.0.cold\ncmdline_proc.x\n";
+        assert_eq!(
+            nearest("cmdline_proc", &parts(list), &[]),
+            [
+                "cmdline_proc.constprop.0.cold (m_x)",
+                "cmdline_proc.isra.0 (vmlinux)",
+                "cmdline_porc (vmlinux)",
+                "cmdline_proc.x (m_x)",
+                "cmdline_proc_show (vmlinux)",
+            ]
+        );
+        assert!(nearest("something_else", &parts(list), &[]).is_empty());
+    }
+
+    #[test]
+    fn what_is_patched_comes_first_and_far_modules_not_at_all() {
+        let list = b"x\n*vmlinux\n__do_sys_open\n__x64_sys_open\nshow_ab\n*far\nshow_ac\n*near\nshow_ad\n";
+        let patched = ["near".to_owned()];
+        assert_eq!(nearest("show_aa", &parts(list), &patched), ["show_ad (near)", "show_ab (vmlinux)"]);
+        assert_eq!(nearest("show_aa", &parts(list), &[]).len(), 3);
+        assert_eq!(nearest("sys_open", &parts(list), &patched), ["__x64_sys_open (vmlinux)"]);
+    }
+}

@@ -1,0 +1,16 @@
+//! Symbols.list: the names of the symbols of vmlinux and of every module that is no livepatch.
+//!
+//! - [`modules`]: which modules an object tree has, and where their objects lie
+//! - [`flags`]: which of them a kbuild makefile marks as livepatches
+//! - [`map`]: reads the objects, sorts out the livepatches, and makes the two lists
+//! - [`objects`]: the files they are in
+//! - [`list`]: searches a Symbols.list; [`exports`]: reads Module.symvers
+//! - [`seal`]: whether a list is still what was written
+
+pub mod exports;
+pub mod flags;
+pub mod list;
+pub mod map;
+pub mod modules;
+pub mod objects;
+pub mod seal;

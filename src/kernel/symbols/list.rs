@@ -1,0 +1,268 @@
+//! Reading Symbols.list: which objects have lines for given names. The list of a distribution's kernel has
+//! 30 MB; it is searched in parallel, in pieces, without keeping it.
+
+use fs_err::os::unix::fs::FileExt as _;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use fs_err::File;
+use memchr::{memchr, memchr_iter};
+use rayon::prelude::*;
+use regex::bytes::Regex;
+
+use crate::kernel::kallsyms::Spelling;
+use crate::kernel::symbols::map::FORMAT;
+
+/// The bytes of a list that are searched at once.
+const PIECE: u64 = 1 << 19;
+/// The longest line there can be. No symbol name comes near it.
+const LINE: usize = 1 << 13;
+
+/// The names looked for.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// These very names.
+    Names(Names),
+    /// All names that match one of these expressions.
+    Patterns(Vec<Regex>),
+}
+
+/// A set of names, with a table that tells most other names by their length, how they begin and how they end.
+#[derive(Debug, Clone)]
+pub struct Names {
+    names: HashSet<Vec<u8>>,
+    marks: Vec<bool>,
+}
+
+impl Names {
+    fn slot(name: &[u8]) -> usize {
+        let byte = |index: usize| usize::from(name.get(index).copied().unwrap_or(0));
+        let last = byte(name.len().saturating_sub(1));
+        (byte(0) ^ (byte(1) << 8) ^ (name.len() << 3) ^ (last << 6)) & 0xffff
+    }
+
+    fn may_have(&self, name: &[u8]) -> bool {
+        self.marks.get(Names::slot(name)).copied().unwrap_or(false)
+    }
+}
+
+impl Wanted {
+    /// These very names.
+    pub fn names(names: impl IntoIterator<Item = Vec<u8>>) -> Wanted {
+        let names: HashSet<Vec<u8>> = names.into_iter().collect();
+        let mut marks = vec![false; 1 << 16];
+        for name in &names {
+            if let Some(mark) = marks.get_mut(Names::slot(name)) {
+                *mark = true;
+            }
+        }
+        Wanted::Names(Names { names, marks })
+    }
+
+    /// Likewise, with more of them.
+    pub fn with(&self, more: &[&str]) -> Wanted {
+        match self {
+            Wanted::Names(known) => {
+                let more = more.iter().map(|name| name.as_bytes().to_vec());
+                Wanted::names(known.names.iter().cloned().chain(more))
+            }
+            Wanted::Patterns(_) => self.clone(),
+        }
+    }
+
+    /// Whether a name is looked for.
+    pub fn has(&self, name: &[u8]) -> bool {
+        match self {
+            Wanted::Names(known) => known.may_have(name) && known.names.contains(name),
+            Wanted::Patterns(patterns) => patterns.iter().any(|pattern| pattern.is_match(name)),
+        }
+    }
+}
+
+/// What a list says of the names looked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// For each name: the objects with lines for it, and how many lines.
+    pub names: BTreeMap<Vec<u8>, Vec<(String, u64)>>,
+    /// All objects of the list.
+    pub objects: BTreeSet<String>,
+}
+
+/// A line that counts, by its offset in the file.
+enum Line {
+    Object(String),
+    Name(Vec<u8>),
+}
+
+/// Searches the list at `path`. `spelling` is what the kernel makes of vmlinux's names.
+///
+/// # Errors
+/// The list cannot be read, or is no list.
+pub fn search(path: &Path, wanted: &Wanted, spelling: Spelling) -> Result<Hits> {
+    let file = File::open(path).with_context(|| no_list(path))?;
+    let length = file.metadata()?.len();
+    let mut first = vec![0; FORMAT.len() + 1];
+    let is_list = file.read_exact_at(&mut first, 0).is_ok() && first == format!("{FORMAT}\n").as_bytes();
+    ensure!(
+        is_list,
+        "{}: Symbol list is in unknown format: its first line is not {FORMAT}; make it anew (klpbuild symbols)",
+        path.display()
+    );
+    let pieces: Vec<Range<u64>> =
+        (0..length.div_ceil(PIECE)).map(|n| n * PIECE..((n + 1) * PIECE).min(length)).collect();
+    let first_name = first.len() as u64;
+    let search = |buffer: &mut Vec<u8>, piece: Range<u64>| {
+        // A line belongs to the piece it starts in: the byte before the piece tells if one starts there.
+        let from = if piece.start == 0 { first_name } else { piece.start - 1 };
+        let until = (piece.end + LINE as u64).min(length);
+        buffer.resize(until.saturating_sub(from) as usize, 0);
+        file.read_exact_at(buffer, from)?;
+        lines(buffer, piece.end.saturating_sub(from) as usize, piece.start == 0, |line| match line {
+            [b'*', object @ ..] => Some(Line::Object(String::from_utf8_lossy(object).into_owned())),
+            [name @ .., b' ', _] | name => {
+                let name = spelling.of(name);
+                wanted.has(name).then(|| Line::Name(name.to_vec()))
+            }
+        })
+        .with_context(|| path.display().to_string())
+    };
+    // A few runs of pieces, each with a buffer of its own.
+    let run = pieces.len().div_ceil(4).max(1);
+    let search_run = |pieces: &[Range<u64>]| {
+        let mut buffer = Vec::new();
+        pieces.iter().map(|piece| search(&mut buffer, piece.clone())).collect::<Result<Vec<_>>>()
+    };
+    let found: Vec<Vec<Vec<Line>>> = pieces.par_chunks(run).map(search_run).collect::<Result<_>>()?;
+    let mut hits = Hits::default();
+    let mut object = None;
+    for line in found.into_iter().flatten().flatten() {
+        match line {
+            Line::Object(name) => {
+                hits.objects.insert(name.clone());
+                object = Some(name);
+            }
+            Line::Name(name) => {
+                let Some(object) = &object else {
+                    bail!(
+                        "{}: a name comes before the first object: make it anew (klpbuild symbols)",
+                        path.display()
+                    )
+                };
+                let objects = hits.names.entry(name).or_default();
+                match objects.last_mut() {
+                    Some((last, count)) if last == object => *count += 1,
+                    _ => objects.push((object.clone(), 1)),
+                }
+            }
+        }
+    }
+    Ok(hits)
+}
+
+fn no_list(path: &Path) -> String {
+    format!(
+        "there is no {}: build with `klpbuild modules`, or make it for a tree that is built (klpbuild symbols)",
+        path.display()
+    )
+}
+
+/// Goes through the lines that start before `end`; the first line only counts if `is_start`.
+fn lines(
+    buffer: &[u8],
+    end: usize,
+    is_start: bool,
+    mut take: impl FnMut(&[u8]) -> Option<Line>,
+) -> Result<Vec<Line>> {
+    let mut found = Vec::new();
+    let mut start = if is_start { 0 } else { memchr(b'\n', buffer).map_or(end, |newline| newline + 1) };
+    let rest = buffer.get(start..).unwrap_or_default();
+    let begin = start;
+    for newline in memchr_iter(b'\n', rest).map(|newline| begin + newline).chain([buffer.len()]) {
+        if start >= end {
+            break;
+        }
+        let line = buffer.get(start..newline).unwrap_or_default();
+        ensure!(line.len() < LINE, "a line is longer than {LINE} bytes: this is no list of symbols");
+        found.extend(take(line));
+        start = newline + 1;
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Wanted {
+        Wanted::names(names.iter().map(|name| name.as_bytes().to_vec()))
+    }
+
+    type Objects = Vec<(String, u64)>;
+
+    fn hits(text: &str, wanted: &Wanted) -> Result<Vec<(String, Objects)>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Symbols.list");
+        std::fs::write(&path, text).unwrap();
+        let hits = search(&path, wanted, Spelling::Exact)?;
+        Ok(hits
+            .names
+            .into_iter()
+            .map(|(name, objects)| (String::from_utf8(name).unwrap(), objects))
+            .collect())
+    }
+
+    #[test]
+    fn objects_and_counts() {
+        let text = format!("{FORMAT}\n*vmlinux\na\nb\nb\n*m_one\nb t\nc\n*m_two\nc");
+        let found = hits(&text, &names(&["b", "c", "nowhere"])).unwrap();
+        let at = |object: &str, count| (object.to_owned(), count);
+        assert_eq!(
+            found,
+            [
+                ("b".to_owned(), vec![at("vmlinux", 2), at("m_one", 1)]),
+                ("c".to_owned(), vec![at("m_one", 1), at("m_two", 1)])
+            ]
+        );
+        let pattern = Wanted::Patterns(vec![Regex::new("^[ac]$").unwrap()]);
+        assert_eq!(hits(&text, &pattern).unwrap().len(), 2);
+        // The first line of the list is no name.
+        let all = Wanted::Patterns(vec![Regex::new("^").unwrap()]);
+        assert_eq!(
+            hits(&text, &all).unwrap().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            ["a", "b", "c"]
+        );
+    }
+
+    /// A list of several pieces, with lines on every boundary.
+    #[test]
+    fn pieces_lose_no_line() {
+        let mut text = format!("{FORMAT}\n*vmlinux\n");
+        let mut count = 0;
+        while text.len() < 3 * PIECE as usize {
+            text.push_str(if count % 7 == 0 { "wanted\n" } else { "some_other_name\n" });
+            count += 1;
+            if count % 1000 == 0 {
+                text.push_str(&format!("*m{count}\n"));
+            }
+        }
+        let found = hits(&text, &names(&["wanted"])).unwrap();
+        let total: u64 = found[0].1.iter().map(|(_, count)| count).sum();
+        assert_eq!(total, (text.matches("\nwanted\n").count()) as u64);
+        for (object, count) in &found[0].1 {
+            let part = text.split(&format!("*{object}\n")).nth(1).unwrap().split("\n*").next().unwrap();
+            assert_eq!(part.lines().filter(|line| *line == "wanted").count() as u64, *count, "{object}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused() {
+        let error = hits("some text\n", &names(&["a"])).unwrap_err().to_string();
+        assert!(error.contains("Symbol list is in unknown format"), "{error}");
+        let error = hits(&format!("{FORMAT}\na\n"), &names(&["a"])).unwrap_err().to_string();
+        assert!(error.contains("comes before the first object"), "{error}");
+        let error = hits(&format!("{FORMAT}\n*v\n{}", "x".repeat(LINE + 5)), &names(&["a"])).unwrap_err();
+        assert!(format!("{error:#}").contains("a line is longer"), "{error:#}");
+    }
+}

@@ -1,0 +1,177 @@
+//! The files in which symbols are looked up: vmlinux, or a list of its symbols, and modules with their
+//! debugging information.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+
+use crate::elf::notes;
+use crate::kernel::symbols::modules;
+use crate::kernel::symbols::modules::{ListKind, MODVERDIR, Module};
+use crate::kernel::tree::era::Kbuild;
+
+/// What tells the symbols of vmlinux.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vmlinux {
+    /// A linked vmlinux with its symbol table. Debugging information may have been put into it, or taken apart.
+    Image {
+        /// The ELF file.
+        file: PathBuf,
+        /// The System.map that was made of it, if that is there.
+        system_map: Option<PathBuf>,
+    },
+    /// A list of its symbols, `System.map` or `/proc/kallsyms`: it has neither sizes nor types, nor source files.
+    List(PathBuf),
+}
+
+impl Vmlinux {
+    /// The file to read.
+    pub fn file(&self) -> &Path {
+        match self {
+            Vmlinux::Image { file, .. } | Vmlinux::List(file) => file,
+        }
+    }
+
+    /// The ELF file, if it is one.
+    pub fn image(&self) -> Option<&Path> {
+        match self {
+            Vmlinux::Image { file, .. } => Some(file),
+            Vmlinux::List(_) => None,
+        }
+    }
+
+    /// The vmlinux of an object tree, with the System.map beside it; none if it is not there, or has no symbols
+    /// of the kernel, as the one that comes with Debian's headers for the sake of its BTF.
+    pub fn of_tree(objtree: &Path) -> Option<Vmlinux> {
+        let file = objtree.join("vmlinux");
+        // What is wrong with one that cannot be read is told by whoever needs it.
+        let is_there = file.is_file() && notes::has_code_and_symbols(&file).unwrap_or(true);
+        let system_map = Some(objtree.join("System.map")).filter(|map| map.is_file());
+        is_there.then_some(Vmlinux::Image { file, system_map })
+    }
+}
+
+/// Where one module's symbols are.
+#[derive(Debug, Clone)]
+enum Files {
+    /// In an object tree, or in the directory of an external module.
+    Built { root: PathBuf, module: Module, prelink: Option<String> },
+    /// Where modules are installed, maybe packed; `debug` is where its debugging information may be.
+    Installed { file: PathBuf, debug: Vec<PathBuf> },
+}
+
+/// The objects of a kernel and of what is built for it.
+#[derive(Debug, Clone, Default)]
+pub struct Objects {
+    /// vmlinux, if there is anything to tell its symbols.
+    pub vmlinux: Option<Vmlinux>,
+    modules: BTreeMap<String, Files>,
+    unlisted: BTreeSet<String>,
+}
+
+impl Objects {
+    /// What is built in an object tree. Livepatches are left out.
+    ///
+    /// # Errors
+    /// The list of modules cannot be read.
+    pub fn of_tree(objtree: &Path, srctree: Option<&Path>) -> Result<Objects> {
+        let mut objects = Objects { vmlinux: Vmlinux::of_tree(objtree), ..Objects::default() };
+        let kbuild = srctree.and_then(|tree| Kbuild::detect(tree).ok());
+        let kind = match &kbuild {
+            Some(kbuild) => kbuild.era.modules(),
+            None if objtree.join(MODVERDIR).is_dir() => ListKind::ModverDir,
+            None => ListKind::ModulesOrder,
+        };
+        if kind.is_there(objtree) {
+            let all = modules::list(objtree, kind).context("the modules of the object tree are not known")?;
+            objects.add_built(objtree, all, kbuild.as_ref().and_then(|kbuild| kbuild.prelink.as_deref()));
+        }
+        Ok(objects)
+    }
+
+    /// Adds modules that are built in `root`. Those that the list of livepatches there has are left out.
+    pub fn add_built(&mut self, root: &Path, modules: Vec<Module>, prelink: Option<&str>) {
+        let livepatches = fs::read_to_string(root.join("modules.livepatch")).unwrap_or_default();
+        let livepatches: HashSet<&str> = livepatches.lines().collect();
+        for module in modules.into_iter().filter(|module| !livepatches.contains(module.ko().as_str())) {
+            let files = Files::Built {
+                root: root.to_path_buf(),
+                prelink: prelink.map(str::to_owned),
+                module: module.clone(),
+            };
+            self.modules.insert(module.name(), files);
+        }
+    }
+
+    /// Adds a module that is installed as `file`; where `debug` names a file that is there, it has the module's
+    /// debugging information.
+    pub fn add_installed(&mut self, name: String, file: PathBuf, debug: Vec<PathBuf>) {
+        self.modules.insert(name, Files::Installed { file, debug });
+    }
+
+    /// Says which modules the map of symbols that goes with these objects does not have: they are read in any case.
+    pub fn set_unlisted(&mut self, is_unlisted: impl Fn(&String) -> bool) {
+        self.unlisted = self.modules.keys().filter(|name| is_unlisted(name)).cloned().collect();
+    }
+
+    /// The run-time names of the modules that the map of symbols does not have.
+    pub fn unlisted(&self) -> impl Iterator<Item = &String> {
+        self.unlisted.iter()
+    }
+
+    /// The file that was changed last of those that a map is made of: vmlinux, which `is_installed` or was built, and
+    /// the modules as they are before modpost.
+    pub fn newest(&self, is_installed: bool) -> Option<(PathBuf, SystemTime)> {
+        let vmlinux = self.vmlinux.iter().map(|vmlinux| (vmlinux.file().to_path_buf(), is_installed));
+        let modules = self.modules.values().map(|files| match files {
+            Files::Built { root, module, prelink } => (module.object(root, prelink.as_deref()), false),
+            Files::Installed { file, .. } => (file.clone(), true),
+        });
+        let changed = |(file, is_installed): (PathBuf, bool)| {
+            // Files of /proc have no times of their own.
+            let meta = fs::metadata(&file).ok().filter(|meta| meta.len() > 0)?;
+            // Packages set the times of their files back.
+            let written = Duration::from_secs(meta.ctime().try_into().unwrap_or(0));
+            let written = SystemTime::UNIX_EPOCH + if is_installed { written } else { Duration::ZERO };
+            Some((file, meta.modified().ok()?.max(written)))
+        };
+        vmlinux.chain(modules).filter_map(changed).max_by_key(|(_, time)| *time)
+    }
+
+    /// The run-time names of the modules.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.modules.keys()
+    }
+
+    /// The modules with their files; those without one are left out.
+    pub fn files(&self) -> impl Iterator<Item = (&String, PathBuf)> {
+        self.modules.keys().filter_map(|name| Some((name, self.file(name)?)))
+    }
+
+    /// The file with a module's symbols, if it is there: the finished module, whose order of symbols counts
+    /// (S5), or else its object.
+    pub fn file(&self, name: &str) -> Option<PathBuf> {
+        match self.modules.get(name)? {
+            Files::Built { root, module, prelink } => {
+                let finished = root.join(module.ko());
+                if finished.is_file() {
+                    return Some(finished);
+                }
+                Some(module.object(root, prelink.as_deref())).filter(|file| file.is_file())
+            }
+            Files::Installed { file, .. } => Some(file.clone()),
+        }
+    }
+
+    /// The file with a module's debugging information, if that is apart and there.
+    pub fn debug_file(&self, name: &str) -> Option<&Path> {
+        match self.modules.get(name)? {
+            Files::Built { .. } => None,
+            Files::Installed { debug, .. } => debug.iter().find(|file| file.is_file()).map(PathBuf::as_path),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Where ftrace can step in: a livepatch can only replace functions that begin with such a place.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::elf::definitions;
+use crate::elf::definitions::Definition;
+use crate::elf::image::Image;
+use crate::elf::{Machine, memory};
+use crate::kernel::sources::VMLINUX;
+use crate::kernel::symbols::objects::{Objects, Vmlinux};
+use crate::livepatch::patch;
+
+/// Sections of a module that list the places (`__mcount_loc`, or `__patchable_function_entries`).
+const TABLES: [&[u8]; 2] = [b"__mcount_loc", b"__patchable_function_entries"];
+
+/// The places in one object.
+#[derive(Debug, Default)]
+pub struct Sites {
+    /// By the section's name (empty in vmlinux): addresses, or offsets into that section.
+    sites: HashMap<String, BTreeSet<u64>>,
+    /// How far before a function its place may be.
+    slack: u64,
+}
+
+impl Sites {
+    /// The places in the vmlinux at `path`, between `__start_mcount_loc` and `__stop_mcount_loc`
+    /// (include/asm-generic/vmlinux.lds.h); none if the table cannot be read there, as when it is filled in
+    /// at boot.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn of_vmlinux(path: &Path) -> Result<Option<Sites>> {
+        let ends: [&[u8]; 2] = [b"__start_mcount_loc", b"__stop_mcount_loc"];
+        let found = definitions::find(path, |name| ends.contains(&name))?;
+        let value = |name: &[u8]| found.definitions.iter().find(|d| d.name == name).map(|d| d.value);
+        let (Some(start), Some(stop)) = (value(ends[0]), value(ends[1])) else { return Ok(None) };
+        let bytes = memory::read(path, start, stop.saturating_sub(start))?.unwrap_or_default();
+        let sites: BTreeSet<u64> = found.addresses(&bytes).filter(|&address| address != 0).collect();
+        let slack = slack(found.machine);
+        Ok((!sites.is_empty()).then(|| Sites { sites: HashMap::from([(String::new(), sites)]), slack }))
+    }
+
+    /// The places in a module; none if it has no table of them.
+    pub fn of_module(image: &Image) -> Option<Sites> {
+        let mut sites: HashMap<String, BTreeSet<u64>> = HashMap::new();
+        for (_, entries, target) in image.relocated() {
+            if !image.sections.get(target).is_some_and(|section| TABLES.contains(&section.name.as_slice())) {
+                continue;
+            }
+            for place in entries.relocations.iter().filter_map(|relocation| patch::target(image, relocation))
+            {
+                let section =
+                    image.sections.get(place.section).map(|section| section.shown()).unwrap_or_default();
+                sites.entry(section).or_default().insert(place.offset);
+            }
+        }
+        (!sites.is_empty()).then(|| Sites { sites, slack: slack(image.machine()) })
+    }
+
+    /// Whether a function begins with such a place.
+    pub fn has(&self, function: &Definition, is_vmlinux: bool) -> bool {
+        self.of(function, is_vmlinux).is_some()
+    }
+
+    /// The place in a function, in bytes from its beginning, where a machine has it before that from 0.
+    pub fn of(&self, function: &Definition, is_vmlinux: bool) -> Option<u64> {
+        let section = if is_vmlinux { "" } else { function.section.as_deref().unwrap_or_default() };
+        let start = function.value.saturating_sub(self.slack);
+        let end = function.value.saturating_add(function.size.unwrap_or(0).max(1));
+        let first = self.sites.get(section)?.range(start..end).next()?;
+        Some(first.saturating_sub(function.value))
+    }
+
+    /// The places in the object `name` of a kernel; none if that has no table of them that could be read.
+    ///
+    /// # Errors
+    /// The object cannot be read.
+    pub fn of_object(objects: &Objects, name: &str) -> Result<Option<Sites>> {
+        match (name, objects.vmlinux.as_ref().and_then(Vmlinux::image), objects.file(name)) {
+            (VMLINUX, Some(vmlinux), _) => Sites::of_vmlinux(vmlinux),
+            (VMLINUX, None, _) | (_, _, None) => Ok(None),
+            (_, _, Some(file)) => Ok(Image::read(&file).ok().as_ref().and_then(Sites::of_module)),
+        }
+    }
+}
+
+/// arm64 may have the table point to the no-operations before the function
+/// (CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS).
+fn slack(machine: Machine) -> u64 {
+    if machine == Machine::AARCH64 { 8 } else { 0 }
+}

@@ -1,0 +1,91 @@
+//! The kernel's configuration, as far as klpbuild has to know it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::host::compressed;
+
+/// The file with the configuration that the kernel in `objtree` was built with: what kbuild has made of the file that
+/// KCONFIG_CONFIG named then, or `.config` before the first build.
+pub fn file(objtree: &Path) -> PathBuf {
+    let built = objtree.join("include/config/auto.conf");
+    if built.is_file() { built } else { objtree.join(".config") }
+}
+
+/// What `.config` says of the options that are on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `CONFIG_MODULES=y`
+    pub modules: bool,
+    /// `CONFIG_LIVEPATCH=y`
+    pub livepatch: bool,
+    /// All that are `y`, without `CONFIG_`.
+    set: BTreeSet<String>,
+    /// All values.
+    texts: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Reads the configuration file at `path`: `.config`, what KCONFIG_CONFIG names, or what [`file()`] finds.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(path: &Path) -> Result<Config> {
+        let text = compressed::read_text(path).context("cannot read the kernel's configuration")?;
+        let option =
+            |line: &str| Some(line.trim_end().strip_prefix("CONFIG_")?.strip_suffix("=y")?.to_owned());
+        let set: BTreeSet<String> = text.lines().filter_map(option).collect();
+        let text_of = |line: &str| {
+            let (name, value) = line.trim_end().strip_prefix("CONFIG_")?.split_once('=')?;
+            // auto.conf has texts without quotes from 5.16 on.
+            let Some(value) = value.strip_prefix('"') else {
+                return Some((name.to_owned(), value.to_owned()));
+            };
+            let value = value.strip_suffix('"')?;
+            Some((name.to_owned(), value.replace("\\\"", "\"").replace("\\\\", "\\")))
+        };
+        let mut texts: BTreeMap<String, String> = text.lines().filter_map(text_of).collect();
+        // Before there was CONFIG_CC_VERSION_TEXT, a comment told the compiler.
+        if let Some(compiler) = text.lines().find_map(|line| line.strip_prefix("# Compiler: ")) {
+            texts.entry("CC_VERSION_TEXT".to_owned()).or_insert_with(|| compiler.to_owned());
+        }
+        Ok(Config { modules: set.contains("MODULES"), livepatch: set.contains("LIVEPATCH"), set, texts })
+    }
+
+    /// The value of the option `name` (without `CONFIG_`), a text without its quotes.
+    pub fn string(&self, name: &str) -> Option<String> {
+        self.texts.get(name).cloned()
+    }
+
+    /// Whether kconfig has made it, and not only somebody who knows what is to be set: what follows from the rest is
+    /// there, too.
+    pub fn is_complete(&self) -> bool {
+        self.set.iter().any(|name| name.starts_with("HAVE_"))
+    }
+
+    /// Whether the option `name` (without `CONFIG_`) is `y`.
+    pub fn has(&self, name: &str) -> bool {
+        self.set.contains(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fs_err as fs;
+
+    #[test]
+    fn only_whole_names_that_are_set_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".config");
+        fs::write(&path, "# CONFIG_LIVEPATCH is not set\nCONFIG_MODULES=y\nCONFIG_LIVEPATCH_X=y\n").unwrap();
+        let config = Config::read(&path).unwrap();
+        assert_eq!((config.modules, config.livepatch, config.has("LIVEPATCH_X")), (true, false, true));
+        fs::write(&path, "CONFIG_MODULES_X=y\nCONFIG_LIVEPATCH=y\n").unwrap();
+        let config = Config::read(&path).unwrap();
+        assert_eq!((config.modules, config.livepatch, config.has("LIVEPATCH_X")), (false, true, false));
+        assert!(Config::read(&dir.path().join("none")).is_err());
+    }
+}

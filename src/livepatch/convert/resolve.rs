@@ -1,0 +1,341 @@
+//! Which definition each undefined symbol of a livepatch means: the one that an annotation names, or the only
+//! one there is. What is exported stays as it is.
+
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use anyhow::{Result, bail};
+
+use crate::elf::Binding;
+use crate::elf::image::{Home, Image};
+use crate::kernel::sources::{Found, Known, Sources, Unusable, VMLINUX};
+use crate::kernel::suggestions;
+use crate::kernel::symbols::list::Wanted;
+use crate::kernel::tree::facts::Kernel;
+use crate::livepatch::annotations::{Annotation, Annotations};
+use crate::livepatch::convert::Choices;
+use crate::livepatch::convert::problem;
+use crate::livepatch::convert::problem::Problems;
+use crate::livepatch::names;
+use crate::livepatch::names::{Annotated, KlpSymbol};
+use crate::livepatch::patch::Patch;
+use crate::livepatch::special;
+
+/// How many problems come with near names: for each the whole map is searched.
+const HINTS: usize = 5;
+
+/// What a symbol is to become.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// Its new name.
+    pub symbol: KlpSymbol,
+    /// The object whose loading has references to it written, if an annotation says so (R2).
+    pub section_object: Option<String>,
+    /// Whether it is exported by its object (R10).
+    pub is_exported: bool,
+    /// The object for which modpost has the livepatch depend on it all the same: it exports a symbol of the name that
+    /// modpost asked for ([`special::asked`]).
+    pub mistaken_for: Option<String>,
+}
+
+/// What is to be done with an object.
+#[derive(Debug)]
+pub struct Decided {
+    /// What each symbol is to become, by its index.
+    pub symbols: BTreeMap<usize, Decision>,
+    /// The annotations that were read.
+    pub annotations: Annotations,
+    /// The kernel's livepatch core.
+    pub kernel: Kernel,
+    /// The objects that export what stays a normal symbol.
+    pub kept: HashSet<String>,
+}
+
+impl Decided {
+    /// Leaves symbols as they are after all.
+    pub fn keep(&mut self, symbols: &BTreeSet<usize>) {
+        for decision in symbols.iter().filter_map(|symbol| self.symbols.remove(symbol)) {
+            self.kept.insert(decision.symbol.object);
+        }
+    }
+
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.symbols.is_empty() && self.annotations.sections.is_empty()
+    }
+}
+
+/// An undefined symbol, and what the source says of it.
+struct Reference<'a> {
+    index: usize,
+    /// The name of what is meant.
+    name: Vec<u8>,
+    annotated: Option<Annotated>,
+    annotation: Option<&'a Annotation>,
+    is_weak: bool,
+}
+
+/// Decides on every undefined symbol of `image`.
+///
+/// # Errors
+/// Some cannot be resolved: the message has a part for each, with where it is used and what to do.
+pub fn decide(image: &Image, sources: &Sources, choices: Choices) -> Result<Decided> {
+    let annotations = Annotations::read(image)?;
+    let references = references(image, &annotations);
+    // Markers tell what is exported where there is no Module.symvers.
+    let markers =
+        |name: &[u8]| [&b"__ksymtab_"[..], b"__export_symbol_"].map(|prefix| [prefix, name].concat());
+    let mut wanted: HashSet<Vec<u8>> = HashSet::new();
+    for reference in &references {
+        let is_plain = reference.annotation.is_none() && reference.annotated.is_none();
+        if is_plain && sources.exporter(&reference.name) == Some(VMLINUX) {
+            continue;
+        }
+        wanted.insert(reference.name.clone());
+        if sources.exports.is_none() {
+            wanted.extend(markers(&reference.name));
+        }
+    }
+    let mut decided = Decided {
+        symbols: BTreeMap::new(),
+        kernel: Kernel::tell(sources.release.clone(), sources.srctree.as_deref(), |_| false),
+        annotations: Annotations::default(),
+        kept: HashSet::new(),
+    };
+    if wanted.is_empty() {
+        decided.annotations = annotations;
+        return Ok(decided);
+    }
+    let found = sources.find(&Wanted::names(wanted))?;
+    decided.kernel = found.kernel.clone();
+    if let Some(machine) = found.machine.filter(|machine| *machine != image.machine()) {
+        bail!(
+            "the livepatch is for another machine than vmlinux (ELF machine {} and {}): name its own object tree",
+            image.machine().0,
+            machine.0
+        );
+    }
+    let mut problems = Problems::default();
+    let patched: Vec<String> = Patch::read(image)
+        .iter()
+        .flat_map(|patch| &patch.objects)
+        .map(|object| object.name.clone())
+        .collect();
+    let lines = LazyCell::new(|| image.lines());
+    for reference in &references {
+        let exporter = match &sources.exports {
+            Some(_) => sources.exporter(&reference.name),
+            None => markers(&reference.name).iter().find_map(|m| Some(found.of(m).first()?.object.as_str())),
+        };
+        match one(sources, &found, reference, exporter, choices, &patched, problems.count() < HINTS) {
+            Ok(Some(mut decision)) => {
+                let name = image.symbols.get(reference.index).map(|symbol| symbol.name.as_slice());
+                decision.mistaken_for = name.and_then(|name| mistaken_for(sources, name));
+                decided.symbols.insert(reference.index, decision);
+            }
+            Ok(None) => decided.kept.extend(exporter.map(str::to_owned)),
+            Err(message) => problems.add(message + &problem::uses(image, reference.index, lines.as_ref())),
+        }
+    }
+    problems.end()?;
+    decided.annotations = annotations;
+    Ok(decided)
+}
+
+fn references<'a>(image: &Image, annotations: &'a Annotations) -> Vec<Reference<'a>> {
+    let undefined =
+        image.symbols.iter().enumerate().skip(1).filter(|(_, symbol)| symbol.home == Home::Undefined);
+    undefined
+        .filter(|(_, symbol)| {
+            !symbol.name.is_empty() && !special::is_left_alone(image.machine(), &symbol.name)
+        })
+        .map(|(index, symbol)| {
+            let annotated = Annotated::parse(&symbol.name);
+            Reference {
+                index,
+                name: annotated.as_ref().map_or_else(|| symbol.name.clone(), |a| a.symbol.name.clone()),
+                annotated,
+                annotation: annotations.symbols.get(&index),
+                is_weak: symbol.binding() == Binding::Weak,
+            }
+        })
+        .collect()
+}
+
+/// Decides on one symbol: what it becomes, nothing if it stays, or what is wrong with it.
+fn one(
+    sources: &Sources,
+    found: &Found,
+    reference: &Reference<'_>,
+    exporter: Option<&str>,
+    choices: Choices,
+    patched: &[String],
+    with_hints: bool,
+) -> Result<Option<Decision>, String> {
+    let name = String::from_utf8_lossy(&reference.name).into_owned();
+    let known = found.of(&reference.name);
+    let said = match (&reference.annotated, reference.annotation) {
+        (Some(_), Some(_)) => {
+            return Err(format!(
+                "Conflicting KLP_SYMPOS definition: {name} is annotated by its assembler name and by \
+                 KLP_MODULE_RELOC; leave one of them"
+            ));
+        }
+        (Some(annotated), None) => Some((annotated.symbol.object.as_str(), annotated.symbol.sympos)),
+        (None, Some(annotation)) => Some((annotation.object.as_str(), annotation.sympos)),
+        (None, None) => None,
+    };
+    let meant = match (said, exporter) {
+        (None, Some(VMLINUX)) => return Ok(None),
+        (None, Some(_)) if choices.keep_module_exports || reference.is_weak => return Ok(None),
+        // Another livepatch exports it, or a module that is not built here: it has to be there first.
+        (None, Some(owner)) if !found.objects.contains(owner) => return Ok(None),
+        (Some((object, sympos)), _) => annotated(sources, found, &name, known, object, sympos)?,
+        (None, Some(owner)) => {
+            let own: Vec<Known> = known.iter().filter(|known| known.object == owner).cloned().collect();
+            only(sources, &name, &own).map_err(|message| message.unwrap_or_else(|| {
+                format!("Unable to find missing symbol: {name} is exported by {owner}, which is not in the map")
+            }))?
+        }
+        (None, None) => match only(sources, &name, known) {
+            Ok(known) => known,
+            Err(None) if reference.is_weak => return Ok(None),
+            Err(None) if with_hints => return Err(suggestions::missing(&name, sources, patched)),
+            Err(None) => return Err(format!("Unable to find missing symbol: {name}: nothing defines it")),
+            Err(Some(message)) => return Err(message),
+        },
+    };
+    let is_local = meant.definition.as_ref().is_some_and(|definition| definition.binding == Binding::Local);
+    let is_exported = !is_local && exporter == Some(meant.object.as_str());
+    // R10: what vmlinux exports stays a normal symbol, also if an annotation says where it is.
+    if is_exported && meant.object == VMLINUX && reference.annotated.is_none() {
+        return Ok(None);
+    }
+    let sympos = said.map_or_else(|| meant.sympos().unwrap_or(0), |(_, sympos)| sympos);
+    let symbol = KlpSymbol { object: meant.object.clone(), name: reference.name.clone(), sympos };
+    check(found, &symbol, &meant)?;
+    Ok(Some(Decision {
+        symbol,
+        section_object: reference.annotated.as_ref().map(|annotated| annotated.section_object.clone()),
+        is_exported,
+        mistaken_for: None,
+    }))
+}
+
+/// The object that exports what modpost takes a symbol for, if that is not the symbol itself.
+fn mistaken_for(sources: &Sources, name: &[u8]) -> Option<String> {
+    let asked = Some(special::asked(name)).filter(|asked| *asked != name)?;
+    sources.exporter(asked).map(str::to_owned)
+}
+
+/// The only definition there is. Without one, the error has no message.
+fn only(sources: &Sources, name: &str, known: &[Known]) -> Result<Known, Option<String>> {
+    let objects: HashSet<&str> = known.iter().map(|known| known.object.as_str()).collect();
+    match known {
+        [] => Err(None),
+        [first, ..] if objects.len() == 1 && first.total <= 1 => {
+            // The kernel may see but one of several.
+            Ok(known.iter().find(|known| known.position.is_some()).unwrap_or(first).clone())
+        }
+        // No annotation could say which: what is wrong is told of the one that stays (S5).
+        [first, ..] if objects.len() == 1 && first.is_split => {
+            Ok(known.iter().find(|known| !known.is_init()).unwrap_or(first).clone())
+        }
+        _ => {
+            let count = known.len().max(known.iter().map(|known| known.total as usize).max().unwrap_or(0));
+            Err(Some(format!(
+                "Define KLP_SYMPOS for the symbol: {name} is ambiguous, it is defined {count} times in {}{}",
+                crate::command::modules::count(objects.len(), "object"),
+                problem::choices(name, known, sources)
+            )))
+        }
+    }
+}
+
+/// The definition that an annotation names.
+fn annotated(
+    sources: &Sources,
+    found: &Found,
+    name: &str,
+    known: &[Known],
+    object: &str,
+    sympos: u64,
+) -> Result<Known, String> {
+    if !found.objects.contains(object) {
+        return Err(format!(
+            "Provided KLP_SYMPOS does not match a symbol: {name} is said to be in {object}, but there is no \
+             such object: write vmlinux or the run-time name of a module{}",
+            suggestions::objects(object, &found.objects)
+        ));
+    }
+    let own: Vec<&Known> = known.iter().filter(|known| known.object == object).collect();
+    let Some(first) = own.first() else {
+        let elsewhere = if known.is_empty() {
+            suggestions::hint(name, sources, &[object.to_owned()])
+        } else {
+            problem::choices(name, known, sources)
+        };
+        return Err(format!(
+            "Provided KLP_SYMPOS does not match a symbol: {object} does not define {name}{elsewhere}"
+        ));
+    };
+    if sympos == 0 && first.total > 1 {
+        return Err(format!(
+            "Define KLP_SYMPOS for the symbol: {name} is annotated with position 0, which means the only one, \
+             but {object} defines it {} times{}",
+            first.total,
+            problem::choices(name, known, sources)
+        ));
+    }
+    if sympos > first.total {
+        return Err(format!(
+            "Provided KLP_SYMPOS does not match a symbol: {name} is annotated with position {sympos}, but \
+             {object} defines it {} (positions count from 1){}",
+            times(first.total),
+            problem::choices(name, known, sources)
+        ));
+    }
+    let position = sympos.max(1);
+    let meant = own.iter().find(|known| known.position == Some(position)).or(own.first());
+    Ok(meant.map_or_else(|| (*first).clone(), |known| (*known).clone()))
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+/// Rules that the definition itself has to keep.
+fn check(found: &Found, symbol: &KlpSymbol, meant: &Known) -> Result<(), String> {
+    let name = String::from_utf8_lossy(&symbol.name).into_owned();
+    let object = &symbol.object;
+    if let Some(fault) = names::fault_of_object(object) {
+        return Err(format!("{name}: {fault}"));
+    }
+    if symbol.name.len() > found.kernel.name_limit {
+        return Err(format!(
+            "{name} has {} characters: this kernel reads {} (R3)",
+            symbol.name.len(),
+            found.kernel.name_limit
+        ));
+    }
+    if symbol.name.contains(&b',') {
+        return Err(format!("{name}: the kernel cannot find a symbol with a comma in its name (R3)"));
+    }
+    match meant.unusable() {
+        None => Ok(()),
+        Some(Unusable::Init) => Err(format!(
+            "{name} is __init in {object}: its memory is freed when {object} has come up, long before a \
+             livepatch could use it (R9)"
+        )),
+        Some(Unusable::Split) => Err(format!(
+            "{name} is there both in an init section of {object} and elsewhere: which one the kernel finds \
+             changes while {object} is loaded (S5); rename one of them"
+        )),
+        Some(Unusable::Dropped) => {
+            Err(format!("{name}: kallsyms leaves it out, so that the kernel cannot find it (S3)"))
+        }
+        Some(Unusable::AtZero) => Err(format!(
+            "{name} is at address 0 of the per-CPU area, which the kernel takes for not found (S8)"
+        )),
+    }
+}

@@ -1,0 +1,123 @@
+//! Makes the changes in the object: livepatch symbols, their relocation sections, no more annotations.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+
+use crate::elf::Machine;
+use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH};
+use crate::livepatch::convert::assign::Placed;
+use crate::livepatch::convert::resolve::Decided;
+use crate::livepatch::{names, special, versions};
+
+/// Applies what was decided to `image`. With `add_mark`, it gets `livepatch=Y` (R6).
+///
+/// # Errors
+/// Something refers to an annotation, or there is no `.modinfo`.
+pub fn rewrite(image: &mut Image, decided: &Decided, placed: Placed, add_mark: bool) -> Result<()> {
+    let mut gone: BTreeSet<usize> = decided.annotations.sections.clone();
+    take_out(image, decided, &mut gone);
+    for ((target, object), relocations) in &placed.sections {
+        if image.machine() == Machine::X86_64 {
+            relocations.iter().for_each(|relocation| clear(image, *target, relocation));
+        }
+        let name = image.sections.get(*target).map(|section| section.name.clone()).unwrap_or_default();
+        let name = names::section_name(object, &name);
+        image.add_relocations(name, SHF_ALLOC | SHF_RELA_LIVEPATCH, *target, relocations.clone());
+    }
+    let mut converted = BTreeSet::new();
+    for (&index, decision) in &decided.symbols {
+        if let Some(symbol) = image.symbols.get_mut(index) {
+            converted.insert(special::cut(&symbol.name).to_vec());
+            symbol.become_livepatch(decision.symbol.to_name());
+        }
+    }
+    // modpost took them for exported ones (R10).
+    converted.retain({
+        let undefined = versions::undefined(image);
+        move |name| !undefined.contains(name)
+    });
+    versions::remove(image, &converted);
+    let in_annotations = |home: Home| matches!(home, Home::Section(section) if gone.contains(&section));
+    let symbols: BTreeSet<usize> = (image.symbols.iter().enumerate())
+        .filter(|(_, symbol)| in_annotations(symbol.home))
+        .map(|(index, _)| index)
+        .collect();
+    update_modinfo(image, decided, &placed, add_mark)?;
+    image.remove(&gone, &symbols)
+}
+
+/// Takes the references that were placed out of the plain relocation sections; a section that is empty then
+/// goes, too (R7).
+fn take_out(image: &mut Image, decided: &Decided, gone: &mut BTreeSet<usize>) {
+    let loaded: BTreeSet<usize> =
+        image.enumerate().filter(|(_, section)| section.is_alloc()).map(|(index, _)| index).collect();
+    for (index, section) in image.sections.iter_mut().enumerate() {
+        if !section.is_rela() || section.relocations.is_empty() || !loaded.contains(&section.target()) {
+            continue;
+        }
+        section.relocations.retain(|relocation| !decided.symbols.contains_key(&relocation.symbol));
+        if section.relocations.is_empty() {
+            gone.insert(index);
+        }
+    }
+}
+
+/// On x86 the bytes that a relocation is written to have to be zero (R8).
+fn clear(image: &mut Image, target: usize, relocation: &Relocation) {
+    let size = special::size_of_type(image.machine(), relocation.kind);
+    let start = usize::try_from(relocation.offset).unwrap_or(usize::MAX);
+    let section = image.sections.get_mut(target);
+    if let Some(bytes) = section.and_then(|section| section.data.get_mut(start..start.checked_add(size)?)) {
+        bytes.fill(0);
+    }
+}
+
+/// Adds `livepatch=Y` if it is missing, and takes modules out of `depends=` whose exports are reached by
+/// livepatch relocations alone (R10), unless they have to be there first. What stands in `.modinfo` keeps its
+/// place.
+fn update_modinfo(image: &mut Image, decided: &Decided, placed: &Placed, add_mark: bool) -> Result<()> {
+    let freed: BTreeSet<&str> = decided
+        .symbols
+        .values()
+        .flat_map(|decision| {
+            let owner = decision.is_exported.then_some(decision.symbol.object.as_str());
+            owner.into_iter().chain(decision.mistaken_for.as_deref())
+        })
+        .filter(|object| !placed.needed.contains(*object) && !decided.kept.contains(*object))
+        .collect();
+    let modinfo = image.section_named(b".modinfo").map(|(index, _)| index);
+    ensure!(modinfo.is_some() || !add_mark, "it has no .modinfo to say that it is a livepatch (R6)");
+    if let Some(section) = modinfo.and_then(|index| image.sections.get_mut(index))
+        && !freed.is_empty()
+    {
+        shorten_depends(&mut section.data, &freed);
+    }
+    if add_mark {
+        image.add_modinfo("livepatch=Y");
+    }
+    Ok(())
+}
+
+fn shorten_depends(data: &mut [u8], freed: &BTreeSet<&str>) {
+    const TAG: &[u8] = b"depends=";
+    let mut start = 0;
+    while let Some(rest) = data.get_mut(start..).filter(|rest| !rest.is_empty()) {
+        let length = memchr::memchr(0, rest).unwrap_or(rest.len());
+        if let Some(value) = rest.get(..length).and_then(|entry| entry.strip_prefix(TAG)) {
+            let kept: Vec<&[u8]> = value
+                .split(|&byte| byte == b',')
+                .filter(|name| {
+                    std::str::from_utf8(name)
+                        .map_or(true, |name| !freed.contains(name.replace('-', "_").as_str()))
+                })
+                .collect();
+            let mut entry = [TAG, &kept.join(&b','), &[]].concat();
+            entry.resize(length, 0);
+            if let Some(place) = rest.get_mut(..length) {
+                place.copy_from_slice(&entry);
+            }
+        }
+        start += length + 1;
+    }
+}

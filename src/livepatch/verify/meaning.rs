@@ -1,0 +1,194 @@
+//! What the kernel's objects say of the symbols and functions that a livepatch names: S1 to S8, and what of
+//! the R rules depends on them.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use anyhow::Result;
+use fs_err as fs;
+
+use crate::elf::Binding;
+use crate::elf::image::{Home, Image};
+use crate::elf::notes;
+use crate::kernel::sources::{Found, Sources, VMLINUX};
+use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::objects::Vmlinux;
+use crate::kernel::tree::facts::Kernel;
+use crate::livepatch::doubts;
+use crate::livepatch::names::{Annotated, KlpSymbol};
+use crate::livepatch::patch::Patch;
+use crate::livepatch::record;
+use crate::livepatch::special;
+use crate::livepatch::targets;
+use crate::livepatch::verify::Findings;
+
+/// Checks the names, and tells what the kernel's livepatch core can do.
+///
+/// # Errors
+/// An object of the kernel cannot be read.
+pub fn check(
+    image: &Image,
+    sources: &Sources,
+    patch: Option<&Patch>,
+    findings: &mut Findings,
+) -> Result<Kernel> {
+    let symbols: Vec<KlpSymbol> = image
+        .symbols
+        .iter()
+        .filter(|symbol| symbol.home == Home::Livepatch && Annotated::parse(&symbol.name).is_none())
+        .filter_map(|symbol| KlpSymbol::parse(&symbol.name))
+        .collect();
+    let functions = patch.iter().flat_map(|patch| &patch.objects).flat_map(|object| &object.functions);
+    let names: HashSet<Vec<u8>> = symbols
+        .iter()
+        .map(|symbol| symbol.name.clone())
+        .chain(functions.map(|f| f.old_name.clone()))
+        .collect();
+    let found = sources.find(&Wanted::names(names))?;
+    is_for_this_kernel(image, sources, &found, findings);
+    is_for_this_build(image, patch, sources, findings)?;
+    for symbol in &symbols {
+        check_symbol(symbol, sources, &found, findings);
+    }
+    undefined(image, sources, findings);
+    let doubts = doubts::of(&[(image, patch)], sources, &found)?;
+    for doubt in doubts.into_iter().flatten() {
+        // All that the kernel has is at hand: what is not there is nowhere.
+        let is_error = doubt.is_error || doubt.rule == "S7";
+        let report = if is_error { Findings::error } else { Findings::warning };
+        report(findings, doubt.rule, doubt.place, doubt.message, doubt.advice);
+    }
+    Ok(found.kernel)
+}
+
+/// S4: the vmlinux at hand is the one that the livepatch is for.
+fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings: &mut Findings) {
+    if let Some(machine) = found.machine.filter(|machine| *machine != image.machine()) {
+        findings.error(
+            "S4",
+            "ELF header",
+            format!("it is for machine {}, vmlinux for {}", image.machine().0, machine.0),
+            "name the object tree of the livepatch's own kernel (--objtree)",
+        );
+    }
+    let vermagic = image.modinfo_value("vermagic").map(String::from_utf8_lossy);
+    let built_for = vermagic.as_deref().and_then(|text| text.split(' ').next());
+    let release = &sources.release;
+    if let (Some(built_for), Some(release)) = (built_for, release)
+        && built_for != release
+    {
+        findings.error(
+            "S4",
+            ".modinfo",
+            format!("it was built for {built_for}, the object tree is of {release}"),
+            "name the object tree of the livepatch's own kernel (--objtree), or build it for this one",
+        );
+    }
+    if let (Some(vmlinux), Some(release)) =
+        (sources.objects.vmlinux.as_ref().and_then(Vmlinux::image), release)
+        && running_kernel_differs(vmlinux, release)
+    {
+        findings.warning(
+            "S4",
+            "vmlinux",
+            format!("{release} is running now, and its build ID is another one"),
+            "install this kernel before you load the livepatch, or name the object tree of the running one",
+        );
+    }
+}
+
+/// S4: the objects at hand are the builds that it was converted for, as it says itself, and the kernel is configured
+/// as it was compiled for.
+fn is_for_this_build(
+    image: &Image,
+    patch: Option<&Patch>,
+    sources: &Sources,
+    findings: &mut Findings,
+) -> Result<()> {
+    let record = record::read(image);
+    if record.is_empty() {
+        findings.note(
+            "S4",
+            ".modinfo",
+            "nothing in it says for which builds of vmlinux and modules it was converted",
+            "be sure that they are these: positions hold for one build alone (klpbuild modules writes it down)",
+        );
+    }
+    for difference in record::differences(image, &sources.objects)? {
+        if difference.found.is_some() {
+            let advice = "convert it anew for this build (klpbuild modules), or name the object tree of the one that it \
+                          was converted for (--objtree DIR)";
+            findings.error("S4", ".modinfo", difference.to_string(), advice);
+        } else {
+            let advice =
+                "be sure that it is, or verify with the files that it was converted with (--objtree DIR)";
+            findings.note("S4", ".modinfo", difference.to_string(), advice);
+        }
+    }
+    let Some(own) = record::module_size(image) else { return Ok(()) };
+    let named = record.into_keys().chain(record::named(patch, std::iter::empty())).collect();
+    let sizes = record::module_sizes(&named, &sources.objects)?;
+    if let Some(size) = sizes.first().filter(|_| !sizes.contains(&own)) {
+        findings.error(
+            "S4",
+            ".gnu.linkonce.this_module",
+            format!(
+                "it was compiled for a kernel whose struct module has {own} bytes, and this one's has {size}"
+            ),
+            "build it for this kernel: the configuration is another one",
+        );
+    }
+    Ok(())
+}
+
+/// Whether a kernel of this release is running that is not this vmlinux.
+fn running_kernel_differs(vmlinux: &Path, release: &str) -> bool {
+    let running = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let notes = fs::read("/sys/kernel/notes").ok().and_then(|notes| notes::build_id_in_notes(&notes));
+    let own = notes::build_id(vmlinux).ok().flatten();
+    running.trim() == release && notes.is_some() && own.is_some() && notes != own
+}
+
+/// S1, S3, S5, S8, and R9 and R10 for what the symbol turns out to be.
+fn check_symbol(symbol: &KlpSymbol, sources: &Sources, found: &Found, findings: &mut Findings) {
+    let place =
+        format!(".klp.sym.{}.{},{}", symbol.object, String::from_utf8_lossy(&symbol.name), symbol.sympos);
+    match targets::meant(found, &symbol.object, &symbol.name, symbol.sympos) {
+        Err((rule, message)) => {
+            findings.error(rule, place, message, "convert it for this kernel (klpbuild lookup)");
+        }
+        Ok(known) => {
+            if let Some((rule, message)) = targets::unusable(&known) {
+                findings.error(rule, &*place, message, "refer to another symbol");
+            }
+            if symbol.object == VMLINUX && sources.is_exported(&symbol.name, &known) == Some(true) {
+                let is_only = known.total <= 1;
+                if is_only {
+                    let advice = "convert it with an up-to-date Module.symvers";
+                    findings.warning("R10", place, "vmlinux exports it: a normal symbol would do", advice);
+                }
+            }
+        }
+    }
+}
+
+/// What is neither exported nor a livepatch symbol is unknown to the kernel (R7).
+fn undefined(image: &Image, sources: &Sources, findings: &mut Findings) {
+    if sources.exports.is_none() {
+        return;
+    }
+    for symbol in image.symbols.iter().skip(1).filter(|symbol| symbol.home == Home::Undefined) {
+        let is_fine = symbol.name.is_empty()
+            || symbol.binding() == Binding::Weak
+            || special::is_left_alone(image.machine(), &symbol.name)
+            || Annotated::parse(&symbol.name).is_some();
+        if !is_fine && sources.exporter(&symbol.name).is_none() {
+            findings.error(
+                "R7",
+                symbol.shown(),
+                "nothing exports it, and it is not converted: the kernel refuses the module (Unknown symbol)",
+                "convert it (klpbuild convert)",
+            );
+        }
+    }
+}
