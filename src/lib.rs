@@ -28,17 +28,7 @@
 //!
 //! A line above is a file or folder of that name in `src`.
 
-#[expect(missing_docs, reason = "the folder gets a file of its own next")]
-pub mod build {
-    pub mod after;
-    pub mod external_map;
-    pub mod hook;
-    pub mod kbuild;
-    pub mod modpost;
-    pub mod plan;
-    pub mod progress;
-    pub mod session;
-}
+pub mod build;
 pub mod cli;
 pub mod command;
 pub mod debuginfo;

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Driving make: a kernel build that stops for the map between compilation and modpost.
+//!
+//! - [`plan`]: what the command line, the environment and an outer make ask for
+//! - [`session`]: one make, watched: its output logged, understood and shown, signals heeded
+//! - [`kbuild`]: what kbuild prints, line by line
+//! - [`progress`]: what is shown of a run
+//! - [`hook`]: the step that the makefile fragment (`hook.mk`) has make run
+//! - [`external_map`]: the map of a kernel with external modules
+//! - [`modpost`]: which undefined symbols of livepatches modpost has to accept, and how it is told
+//! - [`after`]: single files, packages and installation, after the main run
+
+pub mod after;
+pub mod external_map;
+pub mod hook;
+pub mod kbuild;
+pub mod modpost;
+pub mod plan;
+pub mod progress;
+pub mod session;
