@@ -5,6 +5,7 @@
 //! - [`processes`]: what runs below this process; [`signal`]: Ctrl-C, SIGTERM, SIGHUP; [`exit`]: exit statuses
 //! - [`terminal`]: everything that is printed
 //! - [`output`]: files that are written whole or not at all
+//! - [`patch`]: patches, read and applied (diffy)
 //! - [`compressed`]: files that may be packed (liblzma, zstd, flate2); [`digest`]: hashes (sha2)
 
 pub mod compressed;
@@ -12,6 +13,7 @@ pub mod digest;
 pub mod exit;
 pub mod make;
 pub mod output;
+pub mod patch;
 pub mod processes;
 pub mod program;
 pub mod signal;

@@ -1,5 +1,5 @@
 //! `klpbuild patches`: the series of `kbuild-patches`, which teach a kernel's own makefiles what the fragment does from
-//! outside. The only place that names diffy.
+//! outside.
 //!
 //! Which series fits a tree is told by trying it, in memory; what is written is all of it or nothing.
 
@@ -9,7 +9,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use diffy::patch_set::{FileOperation, ParseOptions, PatchKind, PatchSet};
 use fs_err as fs;
 use tempfile::NamedTempFile;
 
@@ -17,6 +16,7 @@ use crate::build::plan;
 use crate::cli::{Options, PatchesCommand};
 use crate::host::exit::Exit;
 use crate::host::output;
+use crate::host::patch::{self, FileChange};
 use crate::host::program;
 use crate::host::program::Program;
 use crate::host::signal::Watch;
@@ -134,14 +134,7 @@ impl Series {
     fn paths(&self) -> Result<BTreeSet<PathBuf>> {
         let mut paths = BTreeSet::new();
         for (_, text) in &self.patches {
-            for file in PatchSet::parse(text, ParseOptions::gitdiff()) {
-                let file = file.context(UNREADABLE)?;
-                if let FileOperation::Create(name) | FileOperation::Modify { modified: name, .. } =
-                    file.operation().strip_prefix(1)
-                {
-                    paths.insert(PathBuf::from(name.as_ref()));
-                }
-            }
+            paths.extend(changes(text)?.iter().map(|change| PathBuf::from(change.path())));
         }
         Ok(paths)
     }
@@ -176,15 +169,8 @@ impl Change {
         back: bool,
         only: Option<&Path>,
     ) -> Result<std::result::Result<(), String>> {
-        for file in PatchSet::parse(text, ParseOptions::gitdiff()) {
-            let file = file.context(UNREADABLE)?;
-            let operation = file.operation().strip_prefix(1);
-            let (name, creates) = match &operation {
-                FileOperation::Create(name) => (name.as_ref(), true),
-                FileOperation::Modify { modified, .. } => (modified.as_ref(), false),
-                _ => bail!("a patch of klpbuild's own does what it should not"),
-            };
-            let PatchKind::Text(patch) = file.patch() else { bail!("a patch of klpbuild's own is no text") };
+        for file in changes(text)? {
+            let (name, creates) = (file.path(), file.old.is_none());
             let path = PathBuf::from(name);
             if only.is_some_and(|only| only != path) {
                 continue;
@@ -204,12 +190,9 @@ impl Change {
             let next = match (creates, back, &now) {
                 (true, false, Some(_)) => return Ok(Err(format!("{name} is there already"))),
                 (_, _, None) if !creates || back => return Ok(Err(format!("there is no {name}"))),
-                (_, false, now) => diffy::apply(now.as_deref().unwrap_or_default(), patch).map(Some),
-                (_, true, now) => {
-                    let reversed = patch.reverse();
-                    diffy::apply(now.as_deref().unwrap_or_default(), &reversed)
-                        .map(|text| Some(text).filter(|text| !creates || !text.is_empty()))
-                }
+                (_, false, now) => text_of(&file, now.as_deref()).map(Some),
+                (_, true, now) => text_of(&file.reversed(), now.as_deref())
+                    .map(|text| Some(text).filter(|text| !creates || !text.is_empty())),
             };
             match next {
                 Ok(next) => {
@@ -268,6 +251,18 @@ impl Change {
         }
         Ok(())
     }
+}
+
+/// What a patch of klpbuild's own changes.
+fn changes(text: &str) -> Result<Vec<FileChange>> {
+    let changes = patch::parse(text.as_bytes()).context(UNREADABLE)?;
+    changes.into_iter().map(|change| change.stripped(1).context(UNREADABLE)).collect()
+}
+
+/// What a file becomes; or why the patch does not fit it.
+fn text_of(change: &FileChange, now: Option<&str>) -> std::result::Result<String, String> {
+    let (bytes, _) = change.apply(now.unwrap_or_default().as_bytes()).map_err(|misfit| misfit.to_string())?;
+    String::from_utf8(bytes).map_err(|error| error.to_string())
 }
 
 /// Files that some trees lack, and what a patch does to them is needed by nothing else: kernels have had
@@ -461,9 +456,7 @@ mod tests {
                     "{}/{name}",
                     series.name
                 );
-                for file in PatchSet::parse(text, ParseOptions::gitdiff()) {
-                    file.unwrap();
-                }
+                changes(text).unwrap();
             }
         }
     }

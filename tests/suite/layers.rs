@@ -28,7 +28,7 @@ fn each_interface_has_one_place() {
         (&["gimli::"], "debuginfo/dwarf/"),
         (&["cpio::"], "command/trial/initramfs.rs"),
         (&["btf_rs::"], "debuginfo/btf.rs"),
-        (&["diffy::"], "command/patches.rs"),
+        (&["diffy::"], "host/patch.rs"),
         (&["liblzma::", "zstd::", "flate2::"], "host/compressed.rs"),
         (&["object::elf", "object::read", "object::write", "use object"], "elf/"),
         (&["io::stdout", "io::stderr", "IsTerminal", "stdout().lock", "stderr().lock"], "host/terminal.rs"),

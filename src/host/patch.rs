@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Patches: unified diffs and what git makes of them, read and applied; the only place that names diffy.
+//!
+//! A hunk fits where all of its lines are found, nearest to where it says: nothing is guessed, as patch(1) does with its
+//! fuzz.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use diffy::patch_set::{FileOperation, ParseOptions, PatchKind, PatchSet};
+
+/// What a patch does with one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileChange {
+    /// Its path before, relative to the tree; none of a new file.
+    pub old: Option<String>,
+    /// Its path afterwards; none if it is removed.
+    pub new: Option<String>,
+    /// The changes, in the order of the file.
+    pub hunks: Vec<Hunk>,
+}
+
+/// A group of changed lines with the lines around them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hunk {
+    /// The line of the old file that it begins with, counted from 1.
+    pub old_start: usize,
+    /// The line of the new file that it begins with.
+    pub new_start: usize,
+    /// What stands behind the second `@@`: mostly the function it is in.
+    pub heading: String,
+    /// Its lines, each with its line break.
+    pub lines: Vec<Line>,
+}
+
+/// A line of a hunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// In both files.
+    Kept(Vec<u8>),
+    /// In the old file only.
+    Removed(Vec<u8>),
+    /// In the new file only.
+    Added(Vec<u8>),
+}
+
+/// Why a patch does not fit a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// Which hunk, counted from 1.
+    pub hunk: usize,
+    /// The line of the file at which most of its lines are found, counted from 1, and how many of how many.
+    pub nearest: Option<(usize, usize, usize)>,
+    /// The first line of the hunk that is not there.
+    pub wanted: String,
+    /// What the file has in its place.
+    pub found: Option<String>,
+    /// The file already has what the hunk makes of it.
+    pub is_applied: bool,
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "hunk #{} does not fit", self.hunk)?;
+        if self.is_applied {
+            return f.write_str(": the file has its lines already");
+        }
+        match self.nearest {
+            Some((line, matching, all)) => {
+                write!(
+                    f,
+                    ": nearest is line {line}, where {matching} of {all} lines are the same; it wants "
+                )?;
+            }
+            None => f.write_str(": none of its lines is there; it wants ")?,
+        }
+        write!(f, "{:?}", self.wanted)?;
+        match &self.found {
+            Some(found) => write!(f, ", and the file has {found:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads a patch: a unified diff, or mails and diffs of git.
+///
+/// # Errors
+/// It is none, or does what is no change of text.
+pub fn parse(text: &[u8]) -> Result<Vec<FileChange>> {
+    let is_git = text.starts_with(b"diff --git ") || memchr::memmem::find(text, b"\ndiff --git ").is_some();
+    let options = if is_git { ParseOptions::gitdiff() } else { ParseOptions::unidiff() };
+    let mut changes = Vec::new();
+    for file in PatchSet::parse_bytes(text, options) {
+        let file = file.context("this is no patch that can be read (a unified diff is wanted)")?;
+        let (old, new) = paths(file.operation())?;
+        let hunks = match file.patch() {
+            PatchKind::Text(patch) => patch.hunks().iter().map(hunk).collect(),
+            PatchKind::Binary(_) => {
+                bail!("{}: a binary file is changed", new.or(old).unwrap_or_default())
+            }
+        };
+        changes.push(FileChange { old, new, hunks });
+    }
+    ensure!(!changes.is_empty(), "there is no change of a file in it");
+    Ok(changes)
+}
+
+fn paths(operation: &FileOperation<'_, [u8]>) -> Result<(Option<String>, Option<String>)> {
+    let text =
+        |path: &[u8]| String::from_utf8(path.to_vec()).context("the name of a file is not valid UTF-8");
+    Ok(match operation {
+        FileOperation::Delete(path) => (Some(text(path)?), None),
+        FileOperation::Create(path) => (None, Some(text(path)?)),
+        FileOperation::Modify { original, modified } => (Some(text(original)?), Some(text(modified)?)),
+        FileOperation::Rename { from, to } => bail!("{} is renamed to {}", text(from)?, text(to)?),
+        FileOperation::Copy { from, to } => bail!("{} is copied to {}", text(from)?, text(to)?),
+    })
+}
+
+fn hunk(hunk: &diffy::Hunk<'_, [u8]>) -> Hunk {
+    let lines = hunk.lines().iter().map(|line| match line {
+        diffy::Line::Context(text) => Line::Kept(text.to_vec()),
+        diffy::Line::Delete(text) => Line::Removed(text.to_vec()),
+        diffy::Line::Insert(text) => Line::Added(text.to_vec()),
+    });
+    let heading = hunk.function_context().map(|text| String::from_utf8_lossy(text).trim().to_owned());
+    Hunk {
+        old_start: hunk.old_range().start(),
+        new_start: hunk.new_range().start(),
+        heading: heading.unwrap_or_default(),
+        lines: lines.collect(),
+    }
+}
+
+impl Hunk {
+    /// Its lines in the old file.
+    pub fn before(&self) -> Vec<&[u8]> {
+        let lines = self.lines.iter().filter_map(|line| match line {
+            Line::Kept(text) | Line::Removed(text) => Some(text.as_slice()),
+            Line::Added(_) => None,
+        });
+        lines.collect()
+    }
+
+    /// Its lines in the new file.
+    pub fn after(&self) -> Vec<&[u8]> {
+        let lines = self.lines.iter().filter_map(|line| match line {
+            Line::Kept(text) | Line::Added(text) => Some(text.as_slice()),
+            Line::Removed(_) => None,
+        });
+        lines.collect()
+    }
+
+    /// What takes it back.
+    pub fn reversed(&self) -> Hunk {
+        let lines = self.lines.iter().map(|line| match line {
+            Line::Kept(text) => Line::Kept(text.clone()),
+            Line::Removed(text) => Line::Added(text.clone()),
+            Line::Added(text) => Line::Removed(text.clone()),
+        });
+        Hunk {
+            old_start: self.new_start,
+            new_start: self.old_start,
+            heading: self.heading.clone(),
+            lines: lines.collect(),
+        }
+    }
+}
+
+impl FileChange {
+    /// The change with `count` directories taken off the front of its paths, as `-p` of patch(1) says.
+    ///
+    /// # Errors
+    /// A path has not as many, or leads out of the tree.
+    pub fn stripped(mut self, count: usize) -> Result<FileChange> {
+        for path in self.old.iter_mut().chain(&mut self.new) {
+            let mut parts = path.split('/');
+            for _ in 0..count {
+                parts.next();
+            }
+            let rest = parts.collect::<Vec<_>>().join("/");
+            ensure!(!rest.is_empty(), "{path}: it has no {count} directories in front to be taken off (-p)");
+            ensure!(
+                !rest.starts_with('/') && rest.split('/').all(|part| !matches!(part, ".." | "." | "")),
+                "{path}: a patch that leads out of the tree is not applied"
+            );
+            *path = rest;
+        }
+        // Without a word of git, both names stand there also for files that differ in name only before the tree.
+        if let (Some(old), Some(new)) = (&self.old, &self.new) {
+            ensure!(old == new, "{old} becomes {new}: renaming is no change that can be patched in");
+        }
+        Ok(self)
+    }
+
+    /// The path that it is about.
+    pub fn path(&self) -> &str {
+        self.new.as_deref().or(self.old.as_deref()).unwrap_or_default()
+    }
+
+    /// What takes it back.
+    pub fn reversed(&self) -> FileChange {
+        FileChange {
+            old: self.new.clone(),
+            new: self.old.clone(),
+            hunks: self.hunks.iter().map(Hunk::reversed).collect(),
+        }
+    }
+
+    /// What it makes of a file with the content `base`, and the line of `base` (from 0) at which each hunk was found.
+    ///
+    /// # Errors
+    /// A hunk does not fit.
+    pub fn apply(&self, base: &[u8]) -> std::result::Result<(Vec<u8>, Vec<usize>), Misfit> {
+        let base: Vec<&[u8]> = base.split_inclusive(|&byte| byte == b'\n').collect();
+        let mut result: Vec<&[u8]> = Vec::new();
+        let mut places = Vec::new();
+        let mut done = 0;
+        let mut shift: isize = 0;
+        for (index, hunk) in self.hunks.iter().enumerate() {
+            let old = hunk.before();
+            // A hunk that only adds to an empty place counts the line before it.
+            let told = if old.is_empty() { hunk.old_start } else { hunk.old_start.saturating_sub(1) };
+            let expected = told.saturating_add_signed(shift);
+            let Some(place) = find(&base, &old, done, expected) else {
+                return Err(misfit(&base, hunk, index + 1, expected));
+            };
+            shift = place.cast_signed() - told.cast_signed();
+            result.extend(base.get(done..place).unwrap_or_default());
+            result.extend(hunk.after());
+            places.push(place);
+            done = place + old.len();
+        }
+        result.extend(base.get(done..).unwrap_or_default());
+        Ok((result.concat(), places))
+    }
+}
+
+/// The line, not before `from`, at which `wanted` stands: the one that is nearest to `expected`.
+fn find(base: &[&[u8]], wanted: &[&[u8]], from: usize, expected: usize) -> Option<usize> {
+    let last = base.len().checked_sub(wanted.len())?;
+    let fits = |&place: &usize| base.get(place..place + wanted.len()).is_some_and(|lines| lines == wanted);
+    (from..=last).filter(fits).min_by_key(|place| place.abs_diff(expected))
+}
+
+fn misfit(base: &[&[u8]], hunk: &Hunk, number: usize, expected: usize) -> Misfit {
+    let old = hunk.before();
+    let matching = |place: usize| {
+        base.iter().skip(place).zip(&old).filter(|(have, want)| have == want && have.len() > 2).count()
+    };
+    let best = (0..base.len()).map(|place| (matching(place), place)).filter(|(count, _)| *count > 0);
+    let best = best.max_by_key(|(count, place)| (*count, std::cmp::Reverse(place.abs_diff(expected))));
+    let shown = |line: &[u8]| String::from_utf8_lossy(line).trim_end().to_owned();
+    let place = best.map_or(expected, |(_, place)| place);
+    let different = old.iter().enumerate().find(|(index, want)| base.get(place + index) != Some(want));
+    let new = hunk.after();
+    Misfit {
+        hunk: number,
+        nearest: best.map(|(count, place)| (place + 1, count, old.len())),
+        wanted: different.map(|(_, line)| shown(line)).unwrap_or_default(),
+        found: different.and_then(|(index, _)| base.get(place + index)).map(|line| shown(line)),
+        is_applied: !new.is_empty() && find(base, &new, 0, expected).is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &[u8] = b"a\nb\nc\nd\ne\nf\ng\n";
+    const PATCH: &[u8] =
+        b"Some words.\n\n--- a/x/y.c\n+++ b/x/y.c\n@@ -2,3 +2,4 @@ f()\n b\n-c\n+C\n+D\n d\n";
+
+    fn only(text: &[u8]) -> FileChange {
+        parse(text).unwrap().pop().unwrap().stripped(1).unwrap()
+    }
+
+    #[test]
+    fn a_patch_goes_on_and_off() {
+        let change = only(PATCH);
+        assert_eq!((change.path(), change.hunks[0].heading.as_str()), ("x/y.c", "f()"));
+        let (new, places) = change.apply(BASE).unwrap();
+        assert_eq!((new.as_slice(), places), (&b"a\nb\nC\nD\nd\ne\nf\ng\n"[..], vec![1]));
+        assert_eq!(change.reversed().apply(&new).unwrap().0, BASE);
+    }
+
+    #[test]
+    fn a_hunk_is_found_nearest_to_where_it_says() {
+        let base = [&b"b\nc\nd\n"[..], BASE].concat();
+        assert_eq!(only(PATCH).apply(&base).unwrap().1, [0]);
+        let far = [&b"b\nc\nd\nx\ny\nz\n"[..], BASE].concat();
+        assert_eq!(only(PATCH).apply(&far).unwrap().1, [0]);
+        assert_eq!(only(PATCH).apply(&[&b"x\n"[..], BASE].concat()).unwrap().1, [2]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_with_the_nearest_place() {
+        let change = only(PATCH);
+        let misfit = change.apply(b"q\na\nbbb\nccc\nxxx\n").unwrap_err();
+        assert_eq!((misfit.hunk, misfit.is_applied), (1, false));
+        let nearly = parse(b"--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n first\n-second\n+2nd\n third\n").unwrap();
+        let nearly = nearly[0].clone().stripped(1).unwrap();
+        let misfit = nearly.apply(b"zero\nfirst\nanother\nthird\n").unwrap_err();
+        assert_eq!(misfit.nearest, Some((2, 2, 3)));
+        assert_eq!((misfit.wanted.as_str(), misfit.found.as_deref()), ("second", Some("another")));
+        assert!(nearly.apply(b"first\n2nd\nthird\n").unwrap_err().is_applied);
+    }
+
+    #[test]
+    fn files_come_and_go() {
+        let new = only(b"--- /dev/null\n+++ b/new.c\n@@ -0,0 +1,2 @@\n+a\n+b\n");
+        assert_eq!((new.old.as_deref(), new.new.as_deref()), (None, Some("new.c")));
+        assert_eq!(new.apply(b"").unwrap().0, b"a\nb\n");
+        let gone = only(b"--- a/old.c\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-a\n-b\n");
+        assert_eq!((gone.new.as_deref(), gone.apply(b"a\nb\n").unwrap().0.as_slice()), (None, &b""[..]));
+    }
+
+    #[test]
+    fn mails_of_git_and_series_are_read() {
+        let mail = |name: &str| {
+            format!(
+                "From 0123 Mon Sep 17 00:00:00 2001\nFrom: A <a@b>\nSubject: [PATCH] x\n\n---\n {name} | 2 +-\n\n\
+                 diff --git a/{name} b/{name}\nindex 1..2 100644\n--- a/{name}\n+++ b/{name}\n@@ -1 +1 @@\n-a\n+b\n-- \n2.39\n\n"
+            )
+        };
+        let changes = parse(format!("{}{}", mail("x.c"), mail("y.c")).as_bytes()).unwrap();
+        let paths: Vec<&str> = changes.iter().map(FileChange::path).collect();
+        assert_eq!(paths, ["b/x.c", "b/y.c"]);
+        assert!(parse(b"no patch at all\n").is_err());
+    }
+
+    #[test]
+    fn paths_out_of_the_tree_are_refused() {
+        for path in ["b/../../etc/passwd", "b//etc/passwd"] {
+            let text = format!("--- a/x\n+++ {path}\n@@ -1 +1 @@\n-a\n+b\n");
+            assert!(parse(text.as_bytes()).unwrap().pop().unwrap().stripped(1).is_err(), "{path}");
+        }
+    }
+}
