@@ -6,6 +6,7 @@
 //! - [`terminal`]: everything that is printed
 //! - [`output`]: files that are written whole or not at all
 //! - [`patch`]: patches, read and applied (diffy)
+//! - [`words`]: numbers, times and bytes, as messages have them
 //! - [`compressed`]: files that may be packed (liblzma, zstd, flate2); [`digest`]: hashes (sha2)
 
 pub mod compressed;
@@ -18,3 +19,4 @@ pub mod processes;
 pub mod program;
 pub mod signal;
 pub mod terminal;
+pub mod words;

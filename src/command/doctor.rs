@@ -18,6 +18,7 @@ use crate::build::plan::goals::assignment;
 use crate::cli::{DoctorArgs, Options};
 use crate::host::exit::Exit;
 use crate::host::terminal;
+use crate::host::words;
 use crate::kernel::installed::Choice;
 use crate::kernel::installed::places::Places;
 use crate::kernel::symbols::objects::Vmlinux;
@@ -179,7 +180,7 @@ pub fn doctor(options: &Options, arguments: &DoctorArgs) -> Result<Exit> {
         print(finding);
     }
     if missing > 0 {
-        let what = crate::command::modules::count(missing, "thing");
+        let what = words::count(missing, "thing");
         terminal::say(format_args!(
             "{what} that livepatches need {} missing",
             if missing == 1 { "is" } else { "are" }

@@ -15,6 +15,7 @@ use crate::debuginfo::dwarf::Fate;
 use crate::elf::Kind;
 use crate::host::exit::Exit;
 use crate::host::terminal;
+use crate::host::words;
 use crate::kernel::sources::{Found, Known, Sources, Unusable};
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::trace::Sites;
@@ -171,7 +172,7 @@ fn print(found: &Found, wanted: &Wanted, sources: &Sources) -> Result<()> {
     for (number, (name, known)) in found.names.iter().enumerate() {
         let name = String::from_utf8_lossy(name);
         let mut text = if number > 0 { "\n".to_owned() } else { String::new() };
-        text.push_str(&format!("{name}: {}\n", crate::command::modules::count(known.len(), "definition")));
+        text.push_str(&format!("{name}: {}\n", words::count(known.len(), "definition")));
         text.push_str(&candidates::render(known, sources));
         for known in known {
             if !sites.contains_key(known.object.as_str()) {

@@ -17,6 +17,7 @@ use crate::host::exit::Exit;
 use crate::host::program::Program;
 use crate::host::signal::Watch;
 use crate::host::terminal;
+use crate::host::words::{clock, count};
 use crate::kernel::external::context::Context;
 use crate::kernel::origin::Origin;
 use crate::kernel::symbols::exports;
@@ -391,23 +392,6 @@ fn convert(plan: &Plan) -> Result<Exit> {
     };
     convert::convert_tree(root, &modules, &origin, plan.conversion.keep_module_exports, plan.quiet)?;
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
-}
-
-pub(crate) fn count(number: usize, noun: &str) -> String {
-    match (number, noun) {
-        (1, _) => format!("1 {noun}"),
-        (_, "livepatch") => format!("{number} livepatches"),
-        _ => format!("{number} {noun}s"),
-    }
-}
-
-pub(crate) fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    if seconds < 60 {
-        format!("{:.1} s", time.as_secs_f64())
-    } else {
-        format!("{} min {} s", seconds / 60, seconds % 60)
-    }
 }
 
 /// Prints the makes that would be run.

@@ -12,6 +12,7 @@ use crate::host::make::makeflags::Inherited;
 use crate::host::output;
 use crate::host::signal::Watch;
 use crate::host::terminal;
+use crate::host::words;
 use crate::kernel::external::context::Context;
 use crate::kernel::state::State;
 use crate::kernel::symbols::map::Map;
@@ -78,8 +79,8 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
         let (modules, livepatches, names) = (map.modules, map.livepatches.len(), map.names);
         terminal::out(format!(
             "klpbuild: {}, {}; {names} names in {}\n",
-            crate::command::modules::count(modules, "module"),
-            crate::command::modules::count(livepatches, "livepatch"),
+            words::count(modules, "module"),
+            words::count(livepatches, "livepatch"),
             target.display()
         ));
     }

@@ -1,8 +1,8 @@
 //! Hashes of what has to be the same again; the only place that names sha2.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest as _, Sha256};
+
+use crate::host::words;
 
 /// The SHA-256 of all parts, each with its length before it, in hexadecimal.
 pub fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
@@ -11,10 +11,7 @@ pub fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
-    hasher.finalize().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    words::hex(&hasher.finalize())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::elf::Kind;
 use crate::elf::image::{Home, Image, Relocation, Section, Symbol};
+use crate::host::words;
 use crate::livepatch::names;
 use crate::livepatch::names::ANNOTATIONS_PREFIX;
 
@@ -85,7 +86,7 @@ impl Annotations {
                 && is_padding(end, section.data.len())
                 && records.is_empty() == section.data.is_empty(),
             "section {shown} has {}, of which only {} refer to a symbol: it is not made by KLP_MODULE_RELOC",
-            crate::command::modules::count(section.data.len(), "byte"),
+            words::count(section.data.len(), "byte"),
             records.len() * record
         );
         Ok(())

@@ -27,6 +27,7 @@ use crate::host::exit::Exit;
 use crate::host::output;
 use crate::host::signal::Watch;
 use crate::host::terminal;
+use crate::host::words;
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::{Sources, named as sources};
 use crate::kernel::state::State;
@@ -223,7 +224,7 @@ pub fn command(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     warn(&given.display().to_string(), &doubts).with_context(|| cannot(given))?;
     if options.dry_run {
         let relocations = if let Outcome::Converted { relocations, .. } = outcome { relocations } else { 0 };
-        let count = crate::command::modules::count(relocations, "livepatch relocation");
+        let count = words::count(relocations, "livepatch relocation");
         terminal::out(format!("klpbuild: {}: would have {count}\n", given.display()));
         return Ok(Exit::Done);
     }
@@ -241,7 +242,7 @@ pub fn command(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
             replace(&input, &output, &bytes)?;
             if !options.quiet {
                 notes.iter().for_each(|note| terminal::say(format_args!("{}: {note}", given.display())));
-                let count = crate::command::modules::count(relocations, "livepatch relocation");
+                let count = words::count(relocations, "livepatch relocation");
                 let shown = arguments.output.as_ref().unwrap_or(given);
                 terminal::out(format!("klpbuild: {}: {count}\n", shown.display()));
             }

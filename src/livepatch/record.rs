@@ -15,7 +15,7 @@ use crate::debuginfo::btf;
 use crate::elf::image::Image;
 use crate::elf::{definitions, memory, notes};
 use crate::host::digest;
-use crate::kernel::installed::identity::hex;
+use crate::host::words::hex;
 use crate::kernel::kallsyms;
 use crate::kernel::sources::VMLINUX;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};

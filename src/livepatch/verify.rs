@@ -17,7 +17,8 @@ use crate::cli::{Format, Options, VerifyArgs};
 use crate::elf::image::Image;
 use crate::host::exit::Exit;
 use crate::host::terminal;
-use crate::kernel::installed::identity::hex;
+use crate::host::words;
+use crate::host::words::hex;
 use crate::kernel::sources;
 use crate::kernel::sources::Sources;
 use crate::kernel::symbols::exports;
@@ -219,22 +220,18 @@ fn print(report: &Report<'_>, quiet: bool) {
     if quiet {
         return;
     }
-    let relocations = crate::command::modules::count(report.relocations, "livepatch relocation");
+    let relocations = words::count(report.relocations, "livepatch relocation");
     let functions = match report.functions {
-        Some(count) => crate::command::modules::count(count, "function"),
+        Some(count) => words::count(count, "function"),
         None => "no static klp_patch to be seen".to_owned(),
     };
     let against = report.vmlinux_build_id.map(|id| format!("; vmlinux {id}")).unwrap_or_default();
     let verdict = match (errors, warnings) {
         (0, 0) => "correct".to_owned(),
-        (0, _) => format!("correct, {}", crate::command::modules::count(warnings, "warning")),
-        (_, 0) => crate::command::modules::count(errors, "error"),
+        (0, _) => format!("correct, {}", words::count(warnings, "warning")),
+        (_, 0) => words::count(errors, "error"),
         _ => {
-            format!(
-                "{}, {}",
-                crate::command::modules::count(errors, "error"),
-                crate::command::modules::count(warnings, "warning")
-            )
+            format!("{}, {}", words::count(errors, "error"), words::count(warnings, "warning"))
         }
     };
     terminal::out(format!("klpbuild: {file}: {verdict} ({relocations}; {functions}{against})\n"));

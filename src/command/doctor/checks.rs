@@ -9,6 +9,7 @@ use crate::command::doctor::{Finding, Level, Patient, compiler};
 use crate::command::trial::qemu;
 use crate::elf::notes;
 use crate::host::program;
+use crate::host::words;
 use crate::kernel::origin::Origin;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::tree;
@@ -218,7 +219,7 @@ fn symbols(patient: &Patient) -> Vec<Finding> {
     findings.push(match &origin.objects.vmlinux {
         Some(Vmlinux::Image { file, .. }) => {
             let id = notes::build_id(file).ok().flatten();
-            let id = id.map(|id| format!(", build ID {}", crate::kernel::installed::identity::hex(&id)));
+            let id = id.map(|id| format!(", build ID {}", words::hex(&id)));
             Finding::fine("vmlinux", format!("{}{}", file.display(), id.unwrap_or_default()))
         }
         Some(Vmlinux::List(file)) => Finding::not(
@@ -240,7 +241,7 @@ fn symbols(patient: &Patient) -> Vec<Finding> {
         }
     });
     let count = origin.objects.names().count();
-    let modules = crate::command::modules::count(count, "module");
+    let modules = words::count(count, "module");
     match &origin.installed {
         None => findings.push(Finding::fine("modules", format!("{modules}, built in the object tree"))),
         Some(kernel) => match &kernel.modules {
@@ -268,9 +269,7 @@ fn debug_files(patient: &Patient, origin: &Origin) -> Finding {
             "none of the modules': source files of their symbols are not known",
             patient.remedy(Need::DebugSymbols),
         ),
-        with => {
-            Finding::fine("debug files", format!("of {}", crate::command::modules::count(with, "module")))
-        }
+        with => Finding::fine("debug files", format!("of {}", words::count(with, "module"))),
     }
 }
 

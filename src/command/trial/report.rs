@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::command::modules::clock;
 use crate::command::trial::alarm::is_alarm;
 use crate::command::trial::applied::Applied;
 use crate::command::trial::closing::Printed;
@@ -16,6 +15,7 @@ use crate::command::trial::refusal;
 use crate::command::trial::request::Request;
 use crate::elf::notes;
 use crate::host::terminal;
+use crate::host::words::{clock, hex};
 
 /// From how long on it is said how long a stage took.
 const LONG: Duration = Duration::from_millis(500);
@@ -218,8 +218,4 @@ impl<'a> Report<'a> {
         }
         block + "\n"
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use crate::command::modules::clock;
 use crate::command::trial::closing::{comparison, summary};
 use crate::command::trial::expected;
 use crate::command::trial::report::Report;
 use crate::host::exit::Exit;
 use crate::host::terminal;
+use crate::host::words::clock;
 
 /// How the guest came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,8 +15,9 @@ use fs_err as fs;
 
 use crate::host::output;
 use crate::host::terminal;
+use crate::host::words;
+use crate::host::words::hex;
 use crate::kernel::installed::Kernel;
-use crate::kernel::installed::identity::hex;
 use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::symbols::modules::Module;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
@@ -74,7 +75,7 @@ impl Kernel {
             terminal::say(format_args!(
                 "reading the symbols of {}, vmlinux and {}{}",
                 self.release,
-                crate::command::modules::count(count, "module"),
+                words::count(count, "module"),
                 place.unwrap_or_default()
             ));
         }

@@ -8,6 +8,7 @@ use anyhow::Result;
 use fs_err as fs;
 
 use crate::elf::{definitions, notes};
+use crate::host::words;
 use crate::kernel::installed::places::Places;
 use crate::kernel::kallsyms;
 use crate::kernel::sources::VMLINUX;
@@ -69,8 +70,8 @@ impl Identity {
             return Ok(Some(format!(
                 "{shown} is another build of {}: its build ID is {}, that of the kernel which is running {}",
                 self.release,
-                hex(&own),
-                hex(running)
+                words::hex(&own),
+                words::hex(running)
             )));
         }
         Ok(None)
@@ -98,7 +99,7 @@ impl Identity {
             format!(
                 "is another kernel's than {}: it lacks {} that vmlinux exports, {} among them",
                 self.release,
-                crate::command::modules::count(missing.len(), "symbol"),
+                words::count(missing.len(), "symbol"),
                 String::from_utf8_lossy(first)
             )
         }))
@@ -112,9 +113,4 @@ fn version(objtree: &Path) -> Option<String> {
         let line = text.lines().find_map(|line| line.strip_prefix("#define UTS_VERSION"))?;
         Some(line.trim().trim_matches('"').to_owned()).filter(|version| !version.is_empty())
     })
-}
-
-/// Bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

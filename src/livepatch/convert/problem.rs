@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::elf::image::{Image, Relocation};
 use crate::elf::lines::Lines;
+use crate::host::words;
 use crate::kernel::sources::{Known, Sources};
 use crate::livepatch::candidates;
 
@@ -70,7 +71,7 @@ pub fn uses(image: &Image, symbol: usize, lines: Option<&Lines>) -> String {
         }
     }
     if more > 0 {
-        let _ = write!(text, "\n  and in {}", crate::command::modules::count(more, "more place"));
+        let _ = write!(text, "\n  and in {}", words::count(more, "more place"));
     }
     text
 }

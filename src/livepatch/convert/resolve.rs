@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::elf::Binding;
 use crate::elf::image::{Home, Image};
+use crate::host::words;
 use crate::kernel::sources::{Found, Known, Sources, Unusable, VMLINUX};
 use crate::kernel::suggestions;
 use crate::kernel::symbols::list::Wanted;
@@ -245,7 +246,7 @@ fn only(sources: &Sources, name: &str, known: &[Known]) -> Result<Known, Option<
             let count = known.len().max(known.iter().map(|known| known.total as usize).max().unwrap_or(0));
             Err(Some(format!(
                 "Define KLP_SYMPOS for the symbol: {name} is ambiguous, it is defined {count} times in {}{}",
-                crate::command::modules::count(objects.len(), "object"),
+                words::count(objects.len(), "object"),
                 problem::choices(name, known, sources)
             )))
         }
