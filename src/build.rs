@@ -5,13 +5,15 @@
 //! - [`session`]: one make, watched: its output logged, understood and shown, signals heeded
 //! - [`kbuild`]: what kbuild prints, line by line
 //! - [`progress`]: what is shown of a run
-//! - [`hook`]: the step that the makefile fragment (`hook.mk`) has make run
+//! - [`fragment`]: the makefile fragment (`hook.mk`), which stops make between compilation and modpost
+//! - [`hook`]: the step that it has make run there
 //! - [`external_map`]: the map of a kernel with external modules
 //! - [`modpost`]: which undefined symbols of livepatches modpost has to accept, and how it is told
 //! - [`after`]: single files, packages and installation, after the main run
 
 pub mod after;
 pub mod external_map;
+pub mod fragment;
 pub mod hook;
 pub mod kbuild;
 pub mod modpost;

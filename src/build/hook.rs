@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
 use crate::build::external_map;
+use crate::build::fragment;
 use crate::build::modpost;
 use crate::build::modpost::{Beyond, Verdict, programs};
 use crate::elf::image::Image;
@@ -21,40 +22,14 @@ use crate::kernel::external::context::Context;
 use crate::kernel::installed::cache;
 use crate::kernel::origin::Origin;
 use crate::kernel::state::State;
-use crate::kernel::symbols::flags;
-use crate::kernel::symbols::flags::Makefiles;
 use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::symbols::modules;
-use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::symbols::seal::Seal;
 use crate::kernel::tree::config;
 use crate::kernel::tree::config::Config;
 use crate::kernel::tree::era::{Alone, Kbuild, Method, Modpost};
 use crate::livepatch::convert;
 use crate::livepatch::special;
-
-/// The environment variable that names the klpbuild program to the fragment.
-pub const PROGRAM: &str = "KLPBUILD";
-/// The environment variable that tells the fragment the era, by [`crate::kernel::tree::era::Era::letter`].
-pub const ERA: &str = "KLPBUILD_ERA";
-/// The environment variable that is set if the first make is the one that builds.
-pub const FINAL: &str = "KLPBUILD_FINAL";
-/// The environment variable that names klpbuild's directory: to the fragment, and to `klpbuild hook`, which finds
-/// there what it is for ([`crate::kernel::external::context`]).
-pub const STATE: &str = "KLPBUILD_STATE";
-/// The environment variable that tells the fragment, for external modules, which target has them compiled.
-pub const COMPILED: &str = "KLPBUILD_COMPILED";
-
-/// The environment variable that tells the fragment that make is at a package goal.
-pub const PACKAGE: &str = "KLPBUILD_PACKAGE";
-/// All of these but [`PROGRAM`], which users set as well.
-pub const VARIABLES: [&str; 5] = [ERA, FINAL, STATE, COMPILED, PACKAGE];
-
-/// The makefile fragment, to be read through the variable MAKEFILES.
-pub const FRAGMENT: &str = include_str!("hook.mk");
-
-/// The fragment's target whose recipe is the map step.
-pub const TARGET: &str = "klpbuild-map";
 
 /// What the map step found, for the klpbuild that started make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +88,7 @@ impl Report {
 /// What went wrong, after it was noted for the klpbuild that started make.
 pub fn run() -> Result<()> {
     const ALONE: &str = "`klpbuild hook` is for the makefile fragment of `klpbuild modules` alone";
-    let directory = std::env::var_os(STATE).context(ALONE)?;
+    let directory = std::env::var_os(fragment::STATE).context(ALONE)?;
     let current = std::env::current_dir().context("cannot tell the current directory")?;
     let state = State::of_directory(&current.join(directory)).context(ALONE)?;
     let context = state.context()?.context(ALONE)?;
@@ -150,7 +125,7 @@ pub fn step_of_patched_tree(
     variables: &[String],
     state: &State,
 ) -> Result<Report> {
-    let inputs = inputs(&context.objtree, Some(&context.srctree), Some(kbuild), variables)?;
+    let inputs = Inputs::of_tree(&context.objtree, Some(&context.srctree), Some(kbuild), variables)?;
     let map = Map::make(&inputs)?;
     say_unmarked(&map);
     remove_demoted(&map, &inputs, &context.objtree)?;
@@ -173,7 +148,7 @@ pub fn step(
     state: &State,
 ) -> Result<(Report, Written)> {
     let objtree = &context.objtree;
-    let inputs = inputs(objtree, Some(&context.srctree), Some(kbuild), variables)?;
+    let inputs = Inputs::of_tree(objtree, Some(&context.srctree), Some(kbuild), variables)?;
     let map = Map::make(&inputs)?;
     say_unmarked(&map);
     remove_demoted(&map, &inputs, objtree)?;
@@ -244,45 +219,6 @@ fn accepted(context: &Context, map: &Map, inputs: &Inputs, beyond: &Beyond) -> R
         verdict.check_names(config.has("EXTENDED_MODVERSIONS"))?;
     }
     Ok(verdict)
-}
-
-/// Finds what there is to map in `objtree`. Without a source tree, no kbuild makefile can mark livepatches.
-///
-/// # Errors
-/// There is no vmlinux or no list of modules, or a makefile cannot be evaluated.
-pub fn inputs(
-    objtree: &Path,
-    srctree: Option<&Path>,
-    kbuild: Option<&Kbuild>,
-    variables: &[String],
-) -> Result<Inputs> {
-    let vmlinux = objtree.join("vmlinux");
-    if !vmlinux.is_file() {
-        bail!("{} is not built: build it first (klpbuild modules)", vmlinux.display());
-    }
-    let kind = match kbuild {
-        Some(kbuild) => kbuild.era.modules(),
-        None if objtree.join("modules.order").exists() => modules::ListKind::ModulesOrder,
-        None => modules::ListKind::ModverDir,
-    };
-    let list = modules::list(objtree, kind)?;
-    let flagged = match srctree {
-        Some(srctree) => flags::flagged(&Makefiles::in_tree(srctree, objtree), &list, variables)?,
-        None => Default::default(),
-    };
-    let prelink = kbuild.and_then(|kbuild| kbuild.prelink.as_deref());
-    let with_object = |module: modules::Module| {
-        let object = module.object(objtree, prelink);
-        (module, object)
-    };
-    let vmlinux = Vmlinux::Image { file: vmlinux, system_map: None };
-    Ok(Inputs {
-        vmlinux: Some(vmlinux),
-        modules: list.into_iter().map(with_object).collect(),
-        flagged,
-        root: Some(objtree.to_path_buf()),
-        release: None,
-    })
 }
 
 /// Writes Symbols.list and modules.livepatch into the object tree.

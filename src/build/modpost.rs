@@ -13,7 +13,6 @@ use std::path::Path;
 use anyhow::Result;
 use rayon::prelude::*;
 
-use crate::command::lookup;
 use crate::elf::image::Image;
 use crate::elf::{Object, Place};
 use crate::kernel::suggestions;
@@ -257,7 +256,7 @@ fn describe(unknown: &BTreeMap<&[u8], Vec<&Module>>, map: &Map, inputs: &Inputs)
              defines it{}{}{uses}",
             users_shown.join(", "),
             suggestions::among(&suggestions::nearest(&plain, &parts, &[])),
-            lookup::fate(&plain, vmlinux_image(inputs)),
+            suggestions::fate(&plain, vmlinux_image(inputs)),
         )
     };
     unknown.iter().map(message).collect()

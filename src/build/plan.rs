@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::build::hook;
+use crate::build::fragment;
 use crate::build::plan::goals::{Kind, assignment};
 use crate::build::progress::View;
 use crate::cli::{KernelArgs, Options};
@@ -19,7 +19,6 @@ use crate::host::program::Program;
 use crate::host::terminal::Surroundings;
 use crate::kernel::external::External;
 use crate::kernel::installed::Choice;
-use crate::kernel::installed::places::Places;
 use crate::kernel::state;
 use crate::kernel::state::State;
 use crate::kernel::tree;
@@ -248,7 +247,7 @@ impl Plan {
         self.add_fragment(&mut command, kbuild)?;
         // Not all of them stand in the object tree.
         let state = self.state.directory().display().to_string();
-        command.env(hook::STATE, state).env(hook::PACKAGE, "y");
+        command.env(fragment::STATE, state).env(fragment::PACKAGE, "y");
         Ok(command)
     }
 
@@ -259,12 +258,12 @@ impl Plan {
         let makefiles = outer_makefiles().map_or(fragment.clone(), |others| format!("{others} {fragment}"));
         command
             .env("MAKEFILES", makefiles)
-            .env(hook::PROGRAM, program.display().to_string())
-            .env(hook::ERA, kbuild.era.letter())
-            .env(hook::FINAL, if self.is_final() { "y" } else { "" })
-            .env(hook::STATE, self.state_for_make());
+            .env(fragment::PROGRAM, program.display().to_string())
+            .env(fragment::ERA, kbuild.era.letter())
+            .env(fragment::FINAL, if self.is_final() { "y" } else { "" })
+            .env(fragment::STATE, self.state_for_make());
         if let Some(external) = &self.external {
-            command.env(hook::COMPILED, kbuild.compiled.replace("$(M)", &external.argument));
+            command.env(fragment::COMPILED, kbuild.compiled.replace("$(M)", &external.argument));
         }
         Ok(())
     }
@@ -276,11 +275,11 @@ impl Plan {
     pub fn make_of_patched_tree(&self, goals: &[String]) -> Result<Program> {
         let mut command = self.make(&[]);
         let program = std::env::current_exe().context("cannot tell the path of klpbuild itself")?;
-        if self.variable(hook::PROGRAM).is_none() {
-            command.arg(format!("{}={}", hook::PROGRAM, program.display()));
+        if self.variable(fragment::PROGRAM).is_none() {
+            command.arg(format!("{}={}", fragment::PROGRAM, program.display()));
         }
         command.args(goals.iter().cloned());
-        command.env(hook::STATE, self.state.directory().display().to_string());
+        command.env(fragment::STATE, self.state.directory().display().to_string());
         Ok(command)
     }
 
@@ -311,7 +310,7 @@ impl Plan {
             command.env_remove(name);
         }
         // Of a klpbuild above this one, which builds something else.
-        for name in hook::VARIABLES {
+        for name in fragment::VARIABLES {
             command.env_remove(name);
         }
         match outer_makefiles() {
@@ -377,31 +376,6 @@ fn is_place(word: &str) -> bool {
     assignment(word).is_some_and(|(name, _)| PLACES.contains(&name))
 }
 
-/// What external modules are built with: what `typed` or else the environment variable KDIR names, or else what
-/// belongs to the kernel that is running, if that is there.
-pub(crate) fn kernel_directory(typed: Option<PathBuf>, places: &Places) -> Option<PathBuf> {
-    let environment = || std::env::var_os("KDIR").filter(|value| !value.is_empty()).map(PathBuf::from);
-    let installed = || Some(places.build(&places.running()?)).filter(|build| build.is_dir());
-    let found = typed.or_else(environment).or_else(installed)?;
-    Some(std::path::absolute(&found).unwrap_or(found))
-}
-
-/// Sees that what KDIR names, or what belongs to the kernel that is running, is a kernel tree.
-///
-/// # Errors
-/// It is none.
-pub(crate) fn expect_kernel(directory: &Path) -> Result<()> {
-    ensure!(directory.is_dir(), "{}: no such directory: KDIR names a kernel tree", directory.display());
-    let beneath = directory.join("build");
-    ensure!(
-        tree::is_kernel(directory) || !tree::is_kernel(&beneath),
-        "{} is no kernel tree, but {} is: KDIR names that",
-        directory.display(),
-        beneath.display()
-    );
-    Ok(())
-}
-
 /// The kernel's directory, and that of external modules as it was given: a klpbuild that is started in a kernel tree
 /// builds that kernel, or modules for it. Elsewhere it builds the modules that lie there, with KDIR or for the kernel
 /// that is running. What does not build goes by the last build.
@@ -439,7 +413,7 @@ fn kernel_and_module(
         let is_named = std::env::var_os("KDIR").is_some_and(|value| !value.is_empty());
         if is_build || is_named { None } else { built_for() }
     });
-    let directory = kernel_directory(typed, &places).with_context(|| {
+    let directory = places.kernel_directory(typed).with_context(|| {
         let release = places.running().unwrap_or_default();
         format!(
             "{} is no kernel tree, and to build an external module there, the headers of a kernel are needed: the \
@@ -449,7 +423,7 @@ fn kernel_and_module(
             places.build(&release).display()
         )
     })?;
-    expect_kernel(&directory)?;
+    tree::expect_kernel(&directory)?;
     Ok((directory, Some(module.unwrap_or_else(|| start.display().to_string()))))
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
-use crate::build::hook;
+use crate::build::fragment;
 use crate::build::kbuild::{Line, classify};
 use crate::build::plan::Plan;
 use crate::build::progress::Progress;
@@ -211,7 +211,7 @@ impl Reading {
                 }
             }
             // The map step has said itself what is wrong.
-            Line::Failed { target, .. } if target == hook::TARGET => {
+            Line::Failed { target, .. } if target == fragment::TARGET => {
                 self.failure.output = std::mem::take(&mut self.failure.block);
                 self.failure.what.get_or_insert_default();
             }

@@ -109,9 +109,9 @@ impl Patient {
         let started_in = Some(start.clone()).filter(|start| tree::is_source(start));
         let objtree = match named.objtree {
             None if tree::is_kernel(&start) => Some(start),
-            objtree => plan::kernel_directory(objtree, &places),
+            objtree => places.kernel_directory(objtree),
         };
-        objtree.as_deref().map_or(Ok(()), plan::expect_kernel)?;
+        objtree.as_deref().map_or(Ok(()), tree::expect_kernel)?;
         let objtree = objtree.map(fs_err::canonicalize).transpose()?;
         let running = places.running();
         let configured = objtree

@@ -1,7 +1,6 @@
 //! `klpbuild lookup`: where symbols are defined, at which position, and what to write in a livepatch.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use regex::bytes::Regex;
@@ -11,12 +10,12 @@ use crate::build::plan;
 use crate::build::plan::Named;
 use crate::build::plan::goals::assignment;
 use crate::cli::{Format, LookupArgs, Options, SourceArgs};
-use crate::debuginfo::dwarf::Fate;
 use crate::elf::Kind;
 use crate::host::exit::Exit;
 use crate::host::terminal;
 use crate::host::words;
 use crate::kernel::sources::{Found, Known, Sources, Unusable};
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::trace::Sites;
 use crate::kernel::{sources, suggestions};
@@ -227,38 +226,16 @@ fn advice(name: &str, known: &Known, sources: &Sources, sites: Option<&Sites>) -
         };
     };
     let exported = match sources.is_exported(name.as_bytes(), known) {
-        Some(true) if known.object == sources::VMLINUX => "exported: needs no annotation; ",
+        Some(true) if known.object == VMLINUX => "exported: needs no annotation; ",
         _ => "",
     };
     let sympos = known.sympos().unwrap_or(0);
     let is_traced = (sites.zip(known.definition.as_ref()))
-        .is_none_or(|(sites, definition)| sites.has(definition, known.object == sources::VMLINUX));
+        .is_none_or(|(sites, definition)| sites.has(definition, known.object == VMLINUX));
     let function = match (is_function(known), is_traced) {
         (false, _) => String::new(),
         (true, true) => format!("in a klp_func: .old_name = \"{name}\", .old_sympos = {sympos}\n"),
         (true, false) => format!("{object}: ftrace cannot step in there: no livepatch can replace it\n"),
     };
     format!("{exported}{line}\n{function}")
-}
-
-/// What the debugging information of vmlinux says of a name that has no symbol: a sentence that follows
-/// another, or nothing.
-pub fn fate(name: &str, vmlinux: Option<&Path>) -> String {
-    match vmlinux.and_then(|vmlinux| crate::elf::lines::fate(vmlinux, name)) {
-        Some(Fate::Inlined { file, line, callers }) => {
-            let others = if callers.len() < 3 { "" } else { " among others" };
-            let callers = match callers.is_empty() {
-                true => String::new(),
-                false => format!(", into {}{others}", callers.join(", ")),
-            };
-            format!(
-                "; in vmlinux, the function at {file}:{line} was inlined everywhere{callers}: patch the functions \
-                 that call it, and copy it"
-            )
-        }
-        Some(Fate::OptimizedAway { file, line }) => {
-            format!("; in vmlinux, what {file}:{line} defines by this name was optimized away")
-        }
-        None => String::new(),
-    }
 }

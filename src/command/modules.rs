@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::build::after;
+use crate::build::fragment;
 use crate::build::hook;
 use crate::build::hook::Report;
 use crate::build::plan::Plan;
@@ -218,7 +219,7 @@ fn prepare(plan: &Plan, kbuild: &Kbuild, external: Option<Context>) -> Result<Co
     let state = &plan.state;
     let context = external.map_or_else(|| context(plan, kbuild), Ok)?;
     state.write_context(&context)?;
-    fs::write(state.fragment(), hook::FRAGMENT)?;
+    fs::write(state.fragment(), fragment::FRAGMENT)?;
     fs::write(state.modpost_arguments(), "")?;
     fs::write(state.strict_arguments(), "")?;
     match fs::remove_file(state.report()) {

@@ -15,7 +15,7 @@ use crate::host::terminal;
 use crate::host::words;
 use crate::kernel::external::context::Context;
 use crate::kernel::state::State;
-use crate::kernel::symbols::map::Map;
+use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::tree;
 use crate::kernel::tree::era::Kbuild;
 
@@ -53,7 +53,7 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
         report.write(&state)?;
         return Ok(Exit::Done);
     }
-    let inputs = hook::inputs(&objtree, srctree.as_deref(), kbuild.as_ref(), &variables)?;
+    let inputs = Inputs::of_tree(&objtree, srctree.as_deref(), kbuild.as_ref(), &variables)?;
     let map = Map::make(&inputs)?;
     if options.dry_run {
         return Ok(Exit::Done);

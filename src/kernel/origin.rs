@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::build::hook;
 use crate::cli::SourceArgs;
 use crate::host::terminal;
 use crate::kernel::external::context::Context;
 use crate::kernel::installed;
 use crate::kernel::installed::Choice;
 use crate::kernel::state::State;
-use crate::kernel::symbols::map::Map;
+use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::symbols::modules;
 use crate::kernel::symbols::modules::ListKind;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
@@ -233,7 +232,7 @@ impl Origin {
             return Ok(origin);
         }
         let places = choice.places();
-        if let Some(objtree) = crate::build::plan::kernel_directory(None, &places) {
+        if let Some(objtree) = places.kernel_directory(None) {
             return Origin::of_kernel(&objtree, choice);
         }
         match places.running() {
@@ -329,7 +328,7 @@ impl Origin {
         let Some(objtree) = &self.objtree else { bail!("there is no kernel whose symbols could be mapped") };
         let srctree = tree::source_if_known(objtree);
         let kbuild = srctree.as_deref().map(Kbuild::detect).transpose()?;
-        let inputs = hook::inputs(objtree, srctree.as_deref(), kbuild.as_ref(), &[])?;
+        let inputs = Inputs::of_tree(objtree, srctree.as_deref(), kbuild.as_ref(), &[])?;
         Ok(Map::make(&inputs)?.parts.concat())
     }
 }

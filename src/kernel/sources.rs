@@ -14,6 +14,7 @@ use crate::elf::{Binding, Machine, notes};
 use crate::kernel::kallsyms;
 use crate::kernel::kallsyms::{Filter, Spelling, SystemMap};
 use crate::kernel::origin::Origin;
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::exports::Exports;
 use crate::kernel::symbols::list;
 use crate::kernel::symbols::list::Wanted;
@@ -22,9 +23,6 @@ use crate::kernel::tree;
 use crate::kernel::tree::config::Config;
 use crate::kernel::tree::facts;
 use crate::kernel::tree::facts::{Kernel, TELLTALES};
-
-/// The object name of the kernel proper.
-pub const VMLINUX: &str = "vmlinux";
 
 /// What is at hand to tell where symbols are defined.
 #[derive(Debug)]

@@ -16,6 +16,9 @@ use crate::host::processes;
 /// The name of the directory in the object tree's root.
 pub const DIRECTORY: &str = ".klpbuild";
 
+/// The environment variable that names that directory to what make runs.
+pub const VARIABLE: &str = "KLPBUILD_STATE";
+
 /// The name of the makefile fragment in that directory.
 pub const FRAGMENT: &str = "hook.mk";
 

@@ -1,12 +1,16 @@
 //! Names that are like one that is not there; the only place that names strsim.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use fs_err as fs;
 use rayon::prelude::*;
 
+use crate::debuginfo::dwarf::Fate;
+use crate::elf::lines;
 use crate::kernel::kallsyms;
-use crate::kernel::sources::{Found, Sources, VMLINUX};
+use crate::kernel::sources::{Found, Sources};
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::Vmlinux;
 
 /// Up to five names like `name`, each with its object. `parts` are pieces of a Symbols.list, each beginning
@@ -112,8 +116,30 @@ pub fn missing(name: &str, sources: &Sources, patched: &[String]) -> String {
         "Unable to find missing symbol: {name}: nothing exports it, and neither vmlinux nor any module defines \
          it{}{}",
         hint(name, sources, patched),
-        crate::command::lookup::fate(name, sources.objects.vmlinux.as_ref().and_then(Vmlinux::image))
+        fate(name, sources.objects.vmlinux.as_ref().and_then(Vmlinux::image))
     )
+}
+
+/// What the debugging information of vmlinux says of a name that has no symbol: a sentence that follows
+/// another, or nothing.
+pub fn fate(name: &str, vmlinux: Option<&Path>) -> String {
+    match vmlinux.and_then(|vmlinux| lines::fate(vmlinux, name)) {
+        Some(Fate::Inlined { file, line, callers }) => {
+            let others = if callers.len() < 3 { "" } else { " among others" };
+            let callers = match callers.is_empty() {
+                true => String::new(),
+                false => format!(", into {}{others}", callers.join(", ")),
+            };
+            format!(
+                "; in vmlinux, the function at {file}:{line} was inlined everywhere{callers}: patch the functions \
+                 that call it, and copy it"
+            )
+        }
+        Some(Fate::OptimizedAway { file, line }) => {
+            format!("; in vmlinux, what {file}:{line} defines by this name was optimized away")
+        }
+        None => String::new(),
+    }
 }
 
 /// What to say of objects named like `object`.

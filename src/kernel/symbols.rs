@@ -14,3 +14,6 @@ pub mod map;
 pub mod modules;
 pub mod objects;
 pub mod seal;
+
+/// The name of the object that is no module, in Symbols.list and in livepatch symbols.
+pub const VMLINUX: &str = "vmlinux";

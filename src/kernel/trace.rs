@@ -9,7 +9,7 @@ use crate::elf::definitions;
 use crate::elf::definitions::Definition;
 use crate::elf::image::Image;
 use crate::elf::{Machine, memory};
-use crate::kernel::sources::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 use crate::livepatch::patch;
 

@@ -157,6 +157,22 @@ pub fn is_source(directory: &Path) -> bool {
     ["Makefile", "Kconfig", "scripts/Makefile.build"].iter().all(|file| directory.join(file).is_file())
 }
 
+/// Sees that what KDIR names, or what belongs to the kernel that is running, is a kernel tree.
+///
+/// # Errors
+/// It is none.
+pub fn expect_kernel(directory: &Path) -> Result<()> {
+    ensure!(directory.is_dir(), "{}: no such directory: KDIR names a kernel tree", directory.display());
+    let beneath = directory.join("build");
+    ensure!(
+        is_kernel(directory) || !is_kernel(&beneath),
+        "{} is no kernel tree, but {} is: KDIR names that",
+        directory.display(),
+        beneath.display()
+    );
+    Ok(())
+}
+
 /// What the Makefile of an object tree names as its source: `include /src/Makefile` (5.4 and later), or
 /// `MAKEARGS := -C /src` (up to 5.3).
 fn generated_makefile_source(directory: &Path) -> Option<PathBuf> {

@@ -8,7 +8,8 @@ use std::path::Path;
 use crate::elf::definitions::Definition;
 use crate::elf::image::Image;
 use crate::elf::memory;
-use crate::kernel::sources::{Sources, VMLINUX};
+use crate::kernel::sources::Sources;
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::livepatch::patch;
 

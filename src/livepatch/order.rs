@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::elf::image::{Image, Relocation};
-use crate::kernel::sources::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::names::{KlpSymbol, parse_section_name};
 
 /// A module has to be there before something else is, and to stay.

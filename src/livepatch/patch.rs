@@ -14,7 +14,7 @@ mod layout;
 mod walk;
 
 use crate::elf::image::{Home, Image, Relocation};
-use crate::kernel::sources::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 
 /// What is wrong with a `new_func` that is too late.
 pub const TOO_LATE: &str = "it is the new_func of a klp_func, which is not written yet when the kernel looks at it and \

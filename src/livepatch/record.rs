@@ -17,7 +17,7 @@ use crate::elf::{definitions, memory, notes};
 use crate::host::digest;
 use crate::host::words::hex;
 use crate::kernel::kallsyms;
-use crate::kernel::sources::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 use crate::livepatch::patch::Patch;
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::elf::Kind;
-use crate::kernel::sources::{Found, Known, Sources, Unusable, VMLINUX};
+use crate::kernel::sources::{Found, Known, Sources, Unusable};
 use crate::kernel::suggestions;
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::trace::Sites;
 use crate::livepatch::patch::{Function, Patch};
 

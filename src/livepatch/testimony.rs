@@ -14,7 +14,8 @@ use crate::elf::definitions::Definition;
 use crate::elf::lines;
 use crate::elf::lines::{Target, Told};
 use crate::elf::memory;
-use crate::kernel::sources::{Known, Sources, VMLINUX};
+use crate::kernel::sources::{Known, Sources};
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::Vmlinux;
 
 /// A function or variable of the kernel.

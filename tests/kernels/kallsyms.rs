@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use klpbuild::kernel::origin::Origin;
-use klpbuild::kernel::sources::{Sources, VMLINUX};
+use klpbuild::kernel::sources::Sources;
+use klpbuild::kernel::symbols::VMLINUX;
 use klpbuild::kernel::symbols::list::Wanted;
 use klpbuild::kernel::symbols::objects::Objects;
 use klpbuild::kernel::tree::config::Config;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::command::new::target::Target;
 use crate::debuginfo::prototype::Prototype;
-use crate::kernel::sources::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 
 /// Headers that define the types which [`Prototype::declaration`] writes by name.
 const HEADERS: [&str; 6] = [

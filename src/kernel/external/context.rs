@@ -8,13 +8,12 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
-use crate::build::hook;
 use crate::host::output;
 use crate::host::processes;
 use crate::host::terminal;
 use crate::kernel::external::External;
 use crate::kernel::installed::Choice;
-use crate::kernel::state::State;
+use crate::kernel::state::{self, State};
 
 /// A kernel, and what is built for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +59,7 @@ impl State {
     /// # Errors
     /// As [`State::context`].
     pub fn context_above(&self) -> Result<Option<Context>> {
-        let above = std::env::var_os(hook::STATE).map(PathBuf::from);
+        let above = std::env::var_os(state::VARIABLE).map(PathBuf::from);
         match above.is_some_and(|above| self.directory() == above) {
             true => self.context(),
             false => Ok(None),

@@ -11,7 +11,7 @@ use crate::elf::{definitions, notes};
 use crate::host::words;
 use crate::kernel::installed::places::Places;
 use crate::kernel::kallsyms;
-use crate::kernel::sources::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::exports::Exports;
 
 /// What is known of a kernel beforehand.

@@ -117,6 +117,15 @@ impl Places {
         self.at("lib/modules").join(release).join("build")
     }
 
+    /// What external modules are built with: what `typed` or else the environment variable KDIR names, or else what
+    /// belongs to the kernel that is running, if that is there.
+    pub fn kernel_directory(&self, typed: Option<PathBuf>) -> Option<PathBuf> {
+        let environment = || std::env::var_os("KDIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let installed = || Some(self.build(&self.running()?)).filter(|build| build.is_dir());
+        let found = typed.or_else(environment).or_else(installed)?;
+        Some(std::path::absolute(&found).unwrap_or(found))
+    }
+
     /// Those links of all kernels that are installed, sorted.
     pub fn all_builds(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.at("lib/modules")).into_iter().flatten().flatten();

@@ -12,8 +12,10 @@ use rayon::prelude::*;
 
 use crate::elf::{Machine, Object, Place};
 use crate::kernel::kallsyms;
-use crate::kernel::symbols::modules::{MODVERDIR, Module};
+use crate::kernel::symbols::flags::{self, Makefiles};
+use crate::kernel::symbols::modules::{self, ListKind, MODVERDIR, Module};
 use crate::kernel::symbols::objects::Vmlinux;
+use crate::kernel::tree::era::Kbuild;
 
 /// The first line of Symbols.list.
 pub const FORMAT: &str = "klp-convert-symbol-data.0.1";
@@ -31,6 +33,47 @@ pub struct Inputs {
     pub root: Option<PathBuf>,
     /// The release that modules have to be for, if that has to be seen.
     pub release: Option<String>,
+}
+
+impl Inputs {
+    /// Finds what there is to map in `objtree`. Without a source tree, no kbuild makefile can mark livepatches.
+    ///
+    /// # Errors
+    /// There is no vmlinux or no list of modules, or a makefile cannot be evaluated.
+    pub fn of_tree(
+        objtree: &Path,
+        srctree: Option<&Path>,
+        kbuild: Option<&Kbuild>,
+        variables: &[String],
+    ) -> Result<Inputs> {
+        let vmlinux = objtree.join("vmlinux");
+        if !vmlinux.is_file() {
+            bail!("{} is not built: build it first (klpbuild modules)", vmlinux.display());
+        }
+        let kind = match kbuild {
+            Some(kbuild) => kbuild.era.modules(),
+            None if objtree.join("modules.order").exists() => ListKind::ModulesOrder,
+            None => ListKind::ModverDir,
+        };
+        let list = modules::list(objtree, kind)?;
+        let flagged = match srctree {
+            Some(srctree) => flags::flagged(&Makefiles::in_tree(srctree, objtree), &list, variables)?,
+            None => Default::default(),
+        };
+        let prelink = kbuild.and_then(|kbuild| kbuild.prelink.as_deref());
+        let with_object = |module: Module| {
+            let object = module.object(objtree, prelink);
+            (module, object)
+        };
+        let vmlinux = Vmlinux::Image { file: vmlinux, system_map: None };
+        Ok(Inputs {
+            vmlinux: Some(vmlinux),
+            modules: list.into_iter().map(with_object).collect(),
+            flagged,
+            root: Some(objtree.to_path_buf()),
+            release: None,
+        })
+    }
 }
 
 /// A module that is a livepatch, and so not in the map.

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::elf::Machine;
 use crate::elf::image::{Image, Relocation};
-use crate::kernel::sources::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::tree::facts::Kernel;
 use crate::livepatch::convert::problem;
 use crate::livepatch::convert::problem::Problems;

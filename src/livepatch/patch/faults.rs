@@ -3,7 +3,7 @@
 //! -EEXIST where they look, and read and write whatever is there where they do not.
 
 use crate::elf::image::Section;
-use crate::kernel::sources::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::names;
 use crate::livepatch::patch::layout::Layout;
 use crate::livepatch::patch::{Object, Place};

@@ -4,7 +4,7 @@
 
 use crate::elf::Kind;
 use crate::elf::image::{Home, Image};
-use crate::kernel::sources::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::patch::faults::{Faults, Here};
 use crate::livepatch::patch::layout::{Array, Layout, stride};
 use crate::livepatch::patch::{Function, Object, Patch, Place};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::elf::Machine;
 use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section};
-use crate::kernel::sources::VMLINUX;
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::tree::facts::Kernel;
 use crate::livepatch::convert::assign::by_itself;
 use crate::livepatch::names;

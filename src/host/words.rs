@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Words for numbers, times and bytes, as messages have them.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// `number` of what `noun` is one of: `1 module`, `2 modules`.
+pub fn count(number: usize, noun: &str) -> String {
+    match (number, noun) {
+        (1, _) => format!("1 {noun}"),
+        (_, "livepatch") => format!("{number} livepatches"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+/// A time as people read it: `7.5 s`, `12 min 30 s`.
+pub fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 60 {
+        format!("{:.1} s", time.as_secs_f64())
+    } else {
+        format!("{} min {} s", seconds / 60, seconds % 60)
+    }
+}
+
+/// Bytes as hexadecimal digits, two for each.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
