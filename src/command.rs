@@ -5,6 +5,8 @@
 //! - [`modules`]: build, in place of `make modules`
 //! - [`clean`]: `clean`, `mrproper`, `distclean` and `klpclean`
 //! - [`symbols`]: Symbols.list for a tree that is built already
+//! - [`convert`]: one livepatch, or all that a tree lists
+//! - [`verify`]: whether finished livepatches are right
 //! - [`lookup`]: where a symbol is, and what to write in a livepatch
 //! - [`header`]: the macros for that; and `snippet`, for a module's Makefile
 //! - [`new`]: the skeleton of a livepatch
@@ -13,6 +15,7 @@
 //! - [`patches`]: the series of `kbuild-patches`, with which a kernel's makefiles do it themselves
 
 pub mod clean;
+pub mod convert;
 pub mod doctor;
 pub mod header;
 pub mod lookup;
@@ -21,3 +24,4 @@ pub mod new;
 pub mod patches;
 pub mod symbols;
 pub mod trial;
+pub mod verify;

@@ -34,7 +34,7 @@ type Data = ReadCache<compressed::Source>;
 
 /// How a symbol stands in its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Definedness {
     /// Defined here: in a section, absolute, or common.
     Defined,
     /// `SHN_UNDEF`: the object wants it from elsewhere.
@@ -134,7 +134,7 @@ impl Machine {
 struct Entry {
     /// Offset and length of the name in the string table.
     name: (u32, u32),
-    place: Place,
+    place: Definedness,
 }
 
 /// What klpbuild needs to know of one object file.
@@ -164,7 +164,7 @@ impl Object {
 
     /// The symbols in the order of the symbol table: names, raw as they are, and where they stand. The null
     /// entry, section and file symbols are left out, as `nm` leaves them out.
-    pub fn symbols(&self) -> impl Iterator<Item = (&[u8], Place)> {
+    pub fn symbols(&self) -> impl Iterator<Item = (&[u8], Definedness)> {
         self.entries.iter().map(|entry| {
             let start = entry.name.0 as usize;
             let name = self.strings.get(start..start + entry.name.1 as usize).unwrap_or_default();
@@ -249,9 +249,9 @@ where
             .map(CStr::count_bytes)
             .ok_or_else(|| anyhow!("symbol {index} has its name outside of the string table"))?;
         let place = match (symbol.is_undefined(endian), symbol.is_weak()) {
-            (false, _) => Place::Defined,
-            (true, false) => Place::Undefined,
-            (true, true) => Place::UndefinedWeak,
+            (false, _) => Definedness::Defined,
+            (true, false) => Definedness::Undefined,
+            (true, true) => Definedness::UndefinedWeak,
         };
         entries.push(Entry { name: (start, u32::try_from(length)?), place });
     }

@@ -42,10 +42,9 @@ use anyhow::Result;
 use crate::build::hook;
 use crate::build::plan::{Conversion, Plan};
 use crate::cli::{Cli, Command};
-use crate::command::{clean, doctor, header, lookup, modules, new, patches, symbols, trial};
+use crate::command::{clean, convert, doctor, header, lookup, modules, new, patches, symbols, trial, verify};
 use crate::host::exit::Exit;
 use crate::host::processes;
-use crate::livepatch::{convert, verify};
 
 /// Does what the command line asks for.
 ///
@@ -68,12 +67,12 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Klpclean(args) if args.words.is_empty() && clean::is_ours(options)? => clean::here(options),
         Command::Klpclean(args) => clean::clean(&plan(&args.words)?, None),
         Command::Symbols(args) => symbols::symbols(options, args),
-        Command::Convert(args) => convert::command(options, args),
+        Command::Convert(args) => convert::convert(options, args),
         Command::Lookup(args) => lookup::lookup(options, args),
-        Command::Verify(args) => verify::command(options, args),
-        Command::Header(args) => header::print(options, args, header::TEXT),
+        Command::Verify(args) => verify::verify(options, args),
+        Command::Header(args) => header::header(options, args),
         Command::New(args) => new::new(options, args),
-        Command::Snippet(args) => header::print(options, args, header::SNIPPET),
+        Command::Snippet(args) => header::snippet(options, args),
         Command::Try(args) => trial::run(options, args),
         Command::Doctor(args) => doctor::doctor(options, args),
         Command::Patches { command } => patches::patches(options, command),

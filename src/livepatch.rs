@@ -22,6 +22,7 @@ pub mod convert;
 pub mod copies;
 pub mod doubts;
 pub mod endbr;
+pub mod header;
 pub mod loops;
 pub mod names;
 pub mod order;

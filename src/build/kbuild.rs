@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
+use crate::host::processes;
+
 /// One line of a kernel build's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line<'a> {
@@ -71,6 +73,22 @@ pub fn classify(line: &[u8]) -> Line<'_> {
         Some(found) => Line::Stopped(group(&found, 1).to_owned()),
         None => Line::Text,
     }
+}
+
+/// The step that some shell of a recipe below this process is at, as `CC` and `kernel/fork.o`. make keeps a
+/// target's output back until it is done (`-O`), but the shell's command line has the step's line in it, in
+/// an `echo` of its own (`cmd` in scripts/Kbuild.include).
+pub fn running_step() -> Option<(String, String)> {
+    static ECHO: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"echo '(  [A-Z][^']*)'").ok());
+    let echo = ECHO.as_ref()?;
+    processes::command_lines().find_map(|command| {
+        let mut arguments = command.split(|&byte| byte == 0).skip(1);
+        let script = if arguments.next()? == b"-c" { arguments.next()? } else { return None };
+        match classify(echo.captures(script)?.get(1)?.as_bytes()) {
+            Line::Step { tag, path } => Some((tag.to_owned(), path.to_owned())),
+            _ => None,
+        }
+    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use crate::elf::image::Image;
-use crate::elf::{Object, Place};
+use crate::elf::{Definedness, Object};
 use crate::kernel::suggestions;
 use crate::kernel::symbols::exports::Exports;
 use crate::kernel::symbols::map::{Inputs, Livepatch, Map};
@@ -215,7 +215,7 @@ fn findings(object: &Object, wanted: &HashSet<Name>) -> Findings {
     let mut found = Findings::default();
     for (name, place) in object.symbols() {
         match place {
-            Place::Defined => {
+            Definedness::Defined => {
                 if wanted.contains(name) {
                     found.defined.insert(name.to_vec());
                 }
@@ -225,10 +225,10 @@ fn findings(object: &Object, wanted: &HashSet<Name>) -> Findings {
                     found.exported.insert(exported.to_vec());
                 }
             }
-            Place::Undefined if wanted.contains(asked(name)) => {
+            Definedness::Undefined if wanted.contains(asked(name)) => {
                 found.wanted.insert(asked(name).to_vec());
             }
-            Place::Undefined | Place::UndefinedWeak => {}
+            Definedness::Undefined | Definedness::UndefinedWeak => {}
         }
     }
     found
@@ -285,7 +285,7 @@ pub fn undefined_in_ordinary_modules(map: &Map, inputs: &Inputs) -> Result<Vec<S
         .into_par_iter()
         .map(|path| {
             let object = Object::read(path)?;
-            let names = object.symbols().filter(|&(_, place)| place == Place::Defined);
+            let names = object.symbols().filter(|&(_, place)| place == Definedness::Defined);
             Ok(names.filter_map(|(name, _)| exported_name(name).map(<[u8]>::to_vec)).collect::<Vec<Name>>())
         })
         .collect::<Result<Vec<Vec<Name>>>>()?
@@ -298,7 +298,7 @@ pub fn undefined_in_ordinary_modules(map: &Map, inputs: &Inputs) -> Result<Vec<S
         for (name, place) in object.symbols() {
             let is_known =
                 || exported.contains(asked(name)) || is_resolved_by_modpost(object.machine(), name);
-            if place == Place::Undefined && !is_known() {
+            if place == Definedness::Undefined && !is_known() {
                 let name = String::from_utf8_lossy(name);
                 errors.push(format!("ERROR: modpost: \"{name}\" [{}] undefined!", module.ko()));
             }

@@ -1,26 +1,17 @@
 //! What the user sees of a running make.
 //!
 //! - [`bar`]: one line on a terminal that is drawn again and again
+//! - [`screen`]: what each view does
 //! - [`history`]: how long the last run was, from which a bar knows its end
 
 pub mod bar;
 pub mod history;
+pub mod screen;
 
+use crate::build::progress::screen::Progress;
 use crate::cli::ProgressKind;
 use crate::host::terminal;
 use crate::host::terminal::Surroundings;
-
-/// A view of a running make. Lines come in the order make printed them.
-pub trait Progress {
-    /// A step of kbuild; `line` is as make printed it.
-    fn step(&mut self, tag: &str, path: &str, line: &[u8]);
-    /// A line that must be seen whole: what compilers, scripts and make have to say.
-    fn text(&mut self, line: &[u8]);
-    /// Time has passed. `running` finds out which step is running; that takes some milliseconds.
-    fn tick(&mut self, _running: &mut dyn FnMut() -> Option<(String, String)>) {}
-    /// The run is over: the screen is left as other programs expect it.
-    fn close(&mut self) {}
-}
 
 /// How progress is shown, once decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,10 +10,11 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use crate::build::fragment;
+use crate::build::kbuild;
 use crate::build::kbuild::{Line, classify};
 use crate::build::plan::Plan;
-use crate::build::progress::Progress;
 use crate::build::progress::history::Run;
+use crate::build::progress::screen::Progress;
 use crate::host::exit::Exit;
 use crate::host::processes;
 use crate::host::program::{Program, Running, lines_of};
@@ -88,7 +89,7 @@ impl<'a> Session<'a> {
             };
             if looked.elapsed() >= TICK {
                 looked = Instant::now();
-                view.tick(&mut processes::running_step);
+                view.tick(&mut kbuild::running_step);
                 self.log.flush();
                 heed(self.watch.advise(), &running);
             }

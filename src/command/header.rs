@@ -7,18 +7,26 @@ use crate::cli::{HeaderArgs, Options};
 use crate::host::exit::Exit;
 use crate::host::output;
 use crate::host::terminal;
+use crate::livepatch::header;
 
-/// The C header with the macros for annotations.
-pub const TEXT: &str = include_str!("header/klp_relocs.h");
-
-/// What a module's Makefile includes.
-pub const SNIPPET: &str = include_str!("../../Makefile.snippet");
-
-/// Prints one of them, or writes it to a file.
+/// `klpbuild header`.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn print(options: &Options, arguments: &HeaderArgs, text: &str) -> Result<Exit> {
+pub fn header(options: &Options, arguments: &HeaderArgs) -> Result<Exit> {
+    print(options, arguments, header::HEADER)
+}
+
+/// `klpbuild snippet`.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn snippet(options: &Options, arguments: &HeaderArgs) -> Result<Exit> {
+    print(options, arguments, header::SNIPPET)
+}
+
+/// Prints one of them, or writes it to a file.
+fn print(options: &Options, arguments: &HeaderArgs, text: &str) -> Result<Exit> {
     let start = plan::start(options)?;
     match &arguments.output {
         Some(path) if path.as_os_str() != "-" => {

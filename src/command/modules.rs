@@ -391,7 +391,7 @@ fn convert(plan: &Plan) -> Result<Exit> {
         (Some(_), Some(context)) => Origin::of_external(&context, plan.quiet)?,
         _ => Origin::of_tree(root)?,
     };
-    convert::convert_tree(root, &modules, &origin, plan.conversion.keep_module_exports, plan.quiet)?;
+    convert::tree::convert_tree(root, &modules, &origin, plan.conversion.keep_module_exports, plan.quiet)?;
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
 }
 

@@ -13,13 +13,13 @@ use fs_err as fs;
 
 use crate::build::plan;
 use crate::cli::{NewArgs, Options};
-use crate::command::header;
 use crate::command::new::target::Target;
 use crate::host::exit::Exit;
 use crate::host::terminal;
 use crate::kernel::installed::Choice;
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
+use crate::livepatch::header;
 
 /// The longest name of a module (`MODULE_NAME_LEN` in include/linux/moduleparam.h, on 64-bit machines).
 const LONGEST: usize = 55;
@@ -63,7 +63,7 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         ("Makefile.snippet".to_owned(), header::SNIPPET.to_owned()),
     ];
     if target.needs_annotation {
-        files.push(("klp_relocs.h".to_owned(), header::TEXT.to_owned()));
+        files.push(("klp_relocs.h".to_owned(), header::HEADER.to_owned()));
     }
     if arguments.dkms {
         files.push(("dkms.conf".to_owned(), text::dkms(&name, target.release.as_deref())));

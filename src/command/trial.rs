@@ -73,7 +73,10 @@ pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
     let choices = Accel::choices(request.accel);
     if options.dry_run {
         for accel in choices.iter().take(1) {
-            terminal::out(format!("{}\n", qemu::command(&request, *accel, Path::new("initramfs.cpio"))));
+            terminal::out(format!(
+                "{}\n",
+                qemu::command(&request.guest, *accel, Path::new("initramfs.cpio"))
+            ));
         }
         return Ok(Exit::Done);
     }
@@ -89,7 +92,7 @@ fn boot(request: &Request, options: &Options, choices: &[Accel], initramfs: &Pat
     let protocol = Protocol::new();
     content(request, &protocol).write(initramfs)?;
     for (index, &accel) in choices.iter().enumerate() {
-        let command = qemu::command(request, accel, initramfs);
+        let command = qemu::command(&request.guest, accel, initramfs);
         if options.verbose {
             terminal::out(format!("{command}\n"));
         }

@@ -19,7 +19,7 @@ mod survey;
 mod tests;
 
 pub use fate::{Fate, fate};
-pub use lines::{Lines, Place};
+pub use lines::{Lines, SourceLine};
 pub use prototype::prototype;
 pub use survey::{Copy, Declared, Surveyed, Wanted, declared, survey};
 

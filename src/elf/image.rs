@@ -25,6 +25,15 @@ pub const SHF_RELA_LIVEPATCH: u64 = 0x0010_0000;
 /// Section index of a symbol that the kernel resolves for a livepatch (`SHN_LIVEPATCH`, likewise; R4).
 pub(super) const SHN_LIVEPATCH: u16 = 0xff20;
 
+/// A place in a section of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset {
+    /// The section, by index.
+    pub section: usize,
+    /// Bytes from its start.
+    pub offset: u64,
+}
+
 /// A relocatable object.
 #[derive(Debug, Clone)]
 pub struct Image {
@@ -95,6 +104,13 @@ pub struct Symbol {
 }
 
 impl Image {
+    /// Where a relocation points, if that is in this object.
+    pub fn target(&self, relocation: &Relocation) -> Option<Offset> {
+        let symbol = self.symbols.get(relocation.symbol)?;
+        let Home::Section(section) = symbol.home else { return None };
+        Some(Offset { section, offset: symbol.value().checked_add_signed(relocation.addend)? })
+    }
+
     /// Reads the object at `path`.
     ///
     /// # Errors

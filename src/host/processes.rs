@@ -4,17 +4,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use regex::bytes::Regex;
 use rustix::process::{
     Pid, Signal, WaitOptions, geteuid, getpid, getppid, kill_process, set_child_subreaper,
     set_parent_process_death_signal, wait,
 };
-
-use crate::build::kbuild::{Line, classify};
 
 /// The user this process acts as, by number.
 pub fn user() -> u32 {
@@ -72,21 +68,11 @@ pub fn reap() {
     while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
 }
 
-/// The step that some shell of a recipe below this process is at, as `CC` and `kernel/fork.o`. make keeps a
-/// target's output back until it is done (`-O`), but the shell's command line has the step's line in it, in
-/// an `echo` of its own (`cmd` in scripts/Kbuild.include).
-pub fn running_step() -> Option<(String, String)> {
-    static ECHO: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"echo '(  [A-Z][^']*)'").ok());
-    let echo = ECHO.as_ref()?;
-    descendants().into_iter().rev().find_map(|pid| {
-        let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
-        let mut arguments = command.split(|&byte| byte == 0).skip(1);
-        let script = if arguments.next()? == b"-c" { arguments.next()? } else { return None };
-        match classify(echo.captures(script)?.get(1)?.as_bytes()) {
-            Line::Step { tag, path } => Some((tag.to_owned(), path.to_owned())),
-            _ => None,
-        }
-    })
+/// The command lines of all processes below this one, the newest first: each argument ends with a byte 0 (proc(5),
+/// /proc/PID/cmdline).
+pub fn command_lines() -> impl Iterator<Item = Vec<u8>> {
+    let pids = descendants().into_iter().rev();
+    pids.filter_map(|pid| fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok())
 }
 
 /// When a process was started, in clock ticks since the system was (proc(5), `starttime`); none if there is no such

@@ -12,6 +12,9 @@ use duct::unix::HandleExt as _;
 
 use crate::host::exit::Exit;
 
+/// The program that runs a virtual machine.
+pub const QEMU: &str = "qemu-system-x86_64";
+
 /// A program with its arguments and environment.
 #[derive(Debug, Clone)]
 pub struct Program {

@@ -11,7 +11,6 @@ use crate::elf::image::Image;
 use crate::elf::{Machine, memory};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
-use crate::livepatch::patch;
 
 /// Sections of a module that list the places (`__mcount_loc`, or `__patchable_function_entries`).
 const TABLES: [&[u8]; 2] = [b"__mcount_loc", b"__patchable_function_entries"];
@@ -50,8 +49,7 @@ impl Sites {
             if !image.sections.get(target).is_some_and(|section| TABLES.contains(&section.name.as_slice())) {
                 continue;
             }
-            for place in entries.relocations.iter().filter_map(|relocation| patch::target(image, relocation))
-            {
+            for place in entries.relocations.iter().filter_map(|relocation| image.target(relocation)) {
                 let section =
                     image.sections.get(place.section).map(|section| section.shown()).unwrap_or_default();
                 sites.entry(section).or_default().insert(place.offset);

@@ -11,7 +11,6 @@ use crate::elf::memory;
 use crate::kernel::sources::Sources;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::Vmlinux;
-use crate::livepatch::patch;
 
 const SECTION: &str = ".ibt_endbr_seal";
 
@@ -70,7 +69,7 @@ fn in_module(image: &Image) -> BTreeSet<(String, u64)> {
     let entries = image.relocated().filter(|(_, _, target)| is_list(*target));
     entries
         .flat_map(|(_, section, _)| &section.relocations)
-        .filter_map(|relocation| patch::target(image, relocation))
+        .filter_map(|relocation| image.target(relocation))
         .filter_map(|place| Some((image.sections.get(place.section)?.shown(), place.offset)))
         .collect()
 }

@@ -9,11 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::elf::Kind;
+use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image, Relocation};
 use crate::livepatch::code;
 use crate::livepatch::code::Field;
-use crate::livepatch::patch;
-use crate::livepatch::patch::{Patch, Place};
+use crate::livepatch::patch::Patch;
 use crate::livepatch::special;
 
 /// For each part of a module, the objects whose new functions reach it.
@@ -21,7 +21,7 @@ use crate::livepatch::special;
 pub struct Reach {
     /// Where the parts of each section begin, with what reaches them: the numbers of objects, then one for the init
     /// function, and one for what else the livepatch runs by itself.
-    parts: BTreeMap<Place, BTreeSet<usize>>,
+    parts: BTreeMap<Offset, BTreeSet<usize>>,
     /// How many objects there are.
     count: usize,
 }
@@ -41,9 +41,9 @@ impl Reach {
     /// Follows the references in `image` from the functions of `patch`.
     pub fn follow(image: &Image, patch: &Patch) -> Reach {
         let edges = Edges::collect(image);
-        let mut parts: BTreeMap<Place, BTreeSet<usize>> =
+        let mut parts: BTreeMap<Offset, BTreeSet<usize>> =
             edges.starts.iter().map(|place| (*place, BTreeSet::new())).collect();
-        let structures: BTreeSet<Place> =
+        let structures: BTreeSet<Offset> =
             patch.structures.iter().filter_map(|place| edges.part_of(*place)).collect();
         let objects = patch.objects.iter().map(|object| {
             let functions = object.functions.iter().map(|function| function.new);
@@ -51,7 +51,7 @@ impl Reach {
         });
         let own = [edges.own_roots(image, true), edges.own_roots(image, false)];
         for (number, roots) in objects.chain(own).enumerate() {
-            let mut queue: Vec<Place> = roots.into_iter().filter_map(|place| edges.part_of(place)).collect();
+            let mut queue: Vec<Offset> = roots.into_iter().filter_map(|place| edges.part_of(place)).collect();
             while let Some(part) = queue.pop() {
                 let is_new = parts.get_mut(&part).is_some_and(|reached| reached.insert(number));
                 if is_new && !structures.contains(&part) {
@@ -63,7 +63,7 @@ impl Reach {
     }
 
     /// What comes to the code or data at `place`.
-    pub fn at(&self, place: Place) -> Reached {
+    pub fn at(&self, place: Offset) -> Reached {
         let part = self.parts.range(..=place).next_back().filter(|(start, _)| start.section == place.section);
         let numbers = part.map(|(_, numbers)| numbers.clone()).unwrap_or_default();
         Reached {
@@ -76,27 +76,27 @@ impl Reach {
 
 struct Edges {
     /// Where parts begin.
-    starts: BTreeSet<Place>,
+    starts: BTreeSet<Offset>,
     /// What a part refers to.
-    from: BTreeMap<Place, BTreeSet<Place>>,
+    from: BTreeMap<Offset, BTreeSet<Offset>>,
 }
 
 impl Edges {
     fn collect(image: &Image) -> Edges {
         let mut starts = BTreeSet::new();
-        let mut covered: BTreeMap<Place, u64> = BTreeMap::new();
+        let mut covered: BTreeMap<Offset, u64> = BTreeMap::new();
         for (index, section) in image.enumerate() {
             if section.is_alloc() {
-                starts.insert(Place { section: index, offset: 0 });
+                starts.insert(Offset { section: index, offset: 0 });
             }
         }
         for symbol in &image.symbols {
             let Home::Section(section) = symbol.home else { continue };
             let is_part = matches!(symbol.kind(), Kind::Function | Kind::Object);
             if is_part && symbol.size() > 0 {
-                let start = Place { section, offset: symbol.value() };
+                let start = Offset { section, offset: symbol.value() };
                 let end = symbol.value().saturating_add(symbol.size());
-                starts.extend([start, Place { section, offset: end }]);
+                starts.extend([start, Offset { section, offset: end }]);
                 let covers = covered.entry(start).or_default();
                 *covers = (*covers).max(end);
             }
@@ -120,20 +120,20 @@ impl Edges {
 
     /// The parts of sections that the kernel comes to without a new function being called, and of those that others can
     /// come to: what belongs to the init function, or all else.
-    fn own_roots(&self, image: &Image, of_init: bool) -> Vec<Place> {
-        let is_own = |place: &&Place| {
+    fn own_roots(&self, image: &Image, of_init: bool) -> Vec<Offset> {
+        let is_own = |place: &&Offset| {
             let section = image.sections.get(place.section);
             section.is_some_and(|s| special::is_root(&s.name) && special::is_early_root(&s.name) == of_init)
         };
         let init = image.symbols.iter().filter(|symbol| of_init && symbol.name == b"init_module");
         let init = init.filter_map(|symbol| match symbol.home {
-            Home::Section(section) => Some(Place { section, offset: symbol.value() }),
+            Home::Section(section) => Some(Offset { section, offset: symbol.value() }),
             _ => None,
         });
         self.starts.iter().filter(is_own).copied().chain(init).collect()
     }
 
-    fn part_of(&self, place: Place) -> Option<Place> {
+    fn part_of(&self, place: Offset) -> Option<Offset> {
         self.starts.range(..=place).next_back().filter(|start| start.section == place.section).copied()
     }
 }
@@ -142,11 +142,11 @@ impl Edges {
 #[derive(Default)]
 struct Decoded {
     /// References, from place to place.
-    references: Vec<(Place, Place)>,
+    references: Vec<(Offset, Offset)>,
     /// From which distance a relocated field counts.
-    distances: BTreeMap<Place, i64>,
+    distances: BTreeMap<Offset, i64>,
     /// Fields that hold the address of an array, to which an index is added.
-    indexed: BTreeSet<Place>,
+    indexed: BTreeSet<Offset>,
 }
 
 impl Decoded {
@@ -159,9 +159,9 @@ impl Decoded {
                 functions.entry(section).or_default().insert((symbol.value(), end));
             }
         }
-        let relocated: BTreeSet<Place> = (image.relocated())
+        let relocated: BTreeSet<Offset> = (image.relocated())
             .flat_map(|(_, entries, section)| entries.relocations.iter().map(move |r| (section, r.offset)))
-            .map(|(section, offset)| Place { section, offset })
+            .map(|(section, offset)| Offset { section, offset })
             .collect();
         let mut decoded = Decoded::default();
         for (section, functions) in functions {
@@ -174,9 +174,9 @@ impl Decoded {
                 let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
                 let Some(code) = range.and_then(|(start, end)| bytes.data.get(start..end)) else { continue };
                 done = end;
-                let from = Place { section, offset: start };
+                let from = Offset { section, offset: start };
                 for field in code::fields(image.machine(), image.is_little_endian(), code, start) {
-                    let is_relocated = relocated.contains(&Place { section, offset: field.offset });
+                    let is_relocated = relocated.contains(&Offset { section, offset: field.offset });
                     decoded.add(from, end, bytes.size(), field, is_relocated);
                 }
             }
@@ -186,8 +186,8 @@ impl Decoded {
 
     /// Adds a field of the function from `from` to `end`, in a section of `size` bytes. What a relocated one holds in
     /// the file is not where it leads to: a call at the end of a function would seem to lead to the next one.
-    fn add(&mut self, from: Place, end: u64, size: u64, field: Field, is_relocated: bool) {
-        let place = |offset: u64| Place { offset, ..from };
+    fn add(&mut self, from: Offset, end: u64, size: u64, field: Field, is_relocated: bool) {
+        let place = |offset: u64| Offset { offset, ..from };
         match field.distance {
             Some(distance) => drop(self.distances.insert(place(field.offset), distance)),
             None => drop(self.indexed.insert(place(field.offset))),
@@ -200,7 +200,7 @@ impl Decoded {
 }
 
 /// All references inside the module, from place to place.
-fn references(image: &Image, starts: &BTreeSet<Place>) -> Vec<(Place, Place)> {
+fn references(image: &Image, starts: &BTreeSet<Offset>) -> Vec<(Offset, Offset)> {
     let Decoded { references: mut found, distances, indexed } = Decoded::read(image);
     for (_, entries, section) in image.relocated() {
         let Some(from) = image.sections.get(section).filter(|section| section.is_alloc()) else { continue };
@@ -209,7 +209,7 @@ fn references(image: &Image, starts: &BTreeSet<Place>) -> Vec<(Place, Place)> {
             continue;
         }
         for relocation in &entries.relocations {
-            let place = Place { section, offset: relocation.offset };
+            let place = Offset { section, offset: relocation.offset };
             let exact = distances.get(&place).copied();
             if let Some(to) = destination(image, relocation, from.is_code(), exact, starts) {
                 found.push((place, to));
@@ -230,20 +230,20 @@ fn destination(
     relocation: &Relocation,
     in_code: bool,
     exact: Option<i64>,
-    starts: &BTreeSet<Place>,
-) -> Option<Place> {
+    starts: &BTreeSet<Offset>,
+) -> Option<Offset> {
     let symbol = image.symbols.get(relocation.symbol)?;
     let Home::Section(section) = symbol.home else { return None };
     if symbol.kind() != Kind::Section {
         // An addend leads into the symbol, or, in code, counts from elsewhere.
-        return Some(Place { section, offset: symbol.value() });
+        return Some(Offset { section, offset: symbol.value() });
     }
     if !in_code {
-        return patch::target(image, relocation);
+        return image.target(relocation);
     }
     let at = |bytes: i64| {
         let offset = symbol.value().saturating_add_signed(relocation.addend.checked_add(bytes)?);
-        Some(Place { section, offset })
+        Some(Offset { section, offset })
     };
     let possible = special::distances(image.machine(), relocation.kind);
     match exact {

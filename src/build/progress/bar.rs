@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
-use crate::build::progress::Progress;
 use crate::build::progress::history::Run;
+use crate::build::progress::screen::Progress;
 use crate::host::terminal;
 use crate::host::terminal::NoControlEcho;
 

@@ -3,10 +3,11 @@
 use anyhow::Result;
 use fs_err as fs;
 
+use crate::command::doctor::compiler;
+use crate::command::doctor::finding::{Finding, Level};
+use crate::command::doctor::patient::Patient;
 use crate::command::doctor::remedy;
 use crate::command::doctor::remedy::Need;
-use crate::command::doctor::{Finding, Level, Patient, compiler};
-use crate::command::trial::qemu;
 use crate::elf::notes;
 use crate::host::program;
 use crate::host::words;
@@ -292,7 +293,7 @@ fn programs(patient: &Patient) -> Vec<Finding> {
         need("pahole", "pahole", Level::Missing, Need::Pahole, ": it makes BTF of modules");
     }
     if patient.config.as_ref().is_none_or(|config| config.has("X86_64")) {
-        need(qemu::NAME, "QEMU", Level::Note, Need::Qemu, ": for klpbuild try");
+        need(program::QEMU, "QEMU", Level::Note, Need::Qemu, ": for klpbuild try");
         let is_static =
             program::find("busybox").is_some_and(|path| notes::is_static_x86_64(&path).unwrap_or(false));
         findings.push(match is_static {

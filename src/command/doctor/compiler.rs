@@ -5,9 +5,10 @@ use std::path::Path;
 use fs_err as fs;
 use regex::Regex;
 
+use crate::command::doctor::finding::{Finding, Level};
+use crate::command::doctor::patient::Patient;
 use crate::command::doctor::remedy;
 use crate::command::doctor::remedy::Need;
-use crate::command::doctor::{Finding, Level, Patient};
 use crate::host::program;
 use crate::host::program::Program;
 

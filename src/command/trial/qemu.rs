@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{PipeWriter, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,8 @@ use fs_err::File;
 
 use crate::cli::AccelKind;
 use crate::command::trial::initramfs::INIT;
-use crate::command::trial::request::Request;
 use crate::host::exit::Exit;
-use crate::host::program::{Program, Running, lines_of};
-
-/// The program.
-pub const NAME: &str = "qemu-system-x86_64";
+use crate::host::program::{Program, QEMU, Running, lines_of};
 
 /// Panics and oopses end the guest. The early console shows what a kernel that hangs has come to. No timer is checked:
 /// `timer_irq_works` (arch/x86/kernel/apic/io_apic.c) panics where a busy host has it wait for its ticks.
@@ -89,19 +85,30 @@ pub fn command_line(more: Option<&str>) -> Result<String> {
     Ok(line)
 }
 
-/// The QEMU for a request.
-pub fn command(request: &Request, accel: Accel, initramfs: &Path) -> Program {
-    let mut qemu = Program::new(NAME, Path::new("/"), "is QEMU installed?");
+/// What is booted.
+#[derive(Debug)]
+pub struct Guest {
+    /// The kernel's image.
+    pub kernel: PathBuf,
+    /// The kernel's command line ([`command_line`]).
+    pub command_line: String,
+    /// Its memory, in MiB.
+    pub memory: u64,
+}
+
+/// The QEMU that boots `guest` with an initramfs.
+pub fn command(guest: &Guest, accel: Accel, initramfs: &Path) -> Program {
+    let mut qemu = Program::new(QEMU, Path::new("/"), "is QEMU installed?");
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"]);
     qemu.args(["-serial", "stdio", "-no-reboot"]);
     match accel {
         Accel::Kvm => qemu.args(["-accel", "kvm", "-cpu", "host"]),
         Accel::Tcg => qemu.args(["-accel", "tcg", "-cpu", "max"]).args(CLOCK),
     };
-    qemu.args(["-smp", "2", "-m"]).arg(request.memory.to_string());
-    qemu.arg("-kernel").arg(request.kernel.display().to_string());
+    qemu.args(["-smp", "2", "-m"]).arg(guest.memory.to_string());
+    qemu.arg("-kernel").arg(guest.kernel.display().to_string());
     qemu.arg("-initrd").arg(initramfs.display().to_string());
-    qemu.arg("-append").arg(&request.command_line);
+    qemu.arg("-append").arg(&guest.command_line);
     qemu.tie();
     qemu
 }

@@ -10,7 +10,7 @@ use fs_err as fs;
 use crate::build::plan;
 use crate::cli::{AccelKind, Options, TryArgs};
 use crate::command::trial::module::Module;
-use crate::command::trial::qemu;
+use crate::command::trial::qemu::{self, Guest};
 use crate::elf::image::Image;
 use crate::elf::notes;
 use crate::host::program;
@@ -42,10 +42,8 @@ const MEMORY: u64 = 512;
 /// A trial that can be made.
 #[derive(Debug)]
 pub struct Request {
-    /// The kernel image.
-    pub kernel: PathBuf,
-    /// What the kernel is told.
-    pub command_line: String,
+    /// What is booted.
+    pub guest: Guest,
     /// The build ID of the object tree's vmlinux, if there is one.
     pub build_id: Option<Vec<u8>>,
     /// The livepatches, in the order to be loaded.
@@ -62,8 +60,6 @@ pub struct Request {
     pub no_unload: Option<String>,
     /// The static busybox.
     pub busybox: PathBuf,
-    /// The guest's memory in MiB.
-    pub memory: u64,
     /// How many seconds all may take.
     pub timeout: u64,
     /// What the guest runs on.
@@ -113,10 +109,10 @@ impl Request {
             memory += 4 * (module.bytes()?.len() as u64).div_ceil(1 << 20);
         }
         ensure!(
-            program::find(qemu::NAME).is_some(),
+            program::find(program::QEMU).is_some(),
             "there is no {} in PATH: install it (Debian: qemu-system-x86; Fedora: qemu-system-x86-core; \
              openSUSE: qemu-x86)",
-            qemu::NAME
+            program::QEMU
         );
         let unloads = config.is_none_or(|config| config.has("MODULE_UNLOAD"));
         let no_unload = (!unloads).then(|| "CONFIG_MODULE_UNLOAD is not set".to_owned());
@@ -125,8 +121,11 @@ impl Request {
             say_what_goes_stale(&livepatches, before.iter().chain(&after));
         }
         Ok(Request {
-            kernel,
-            command_line: qemu::command_line(arguments.append.as_deref())?,
+            guest: Guest {
+                kernel,
+                command_line: qemu::command_line(arguments.append.as_deref())?,
+                memory: arguments.memory.map_or(memory, u64::from),
+            },
             build_id: match origin.objects.vmlinux.as_ref().and_then(Vmlinux::image) {
                 Some(vmlinux) => notes::build_id(vmlinux)?,
                 None => None,
@@ -138,7 +137,6 @@ impl Request {
             no_reload,
             no_unload,
             busybox: busybox()?,
-            memory: arguments.memory.map_or(memory, u64::from),
             timeout: arguments.timeout,
             accel: arguments.accel,
             log: options.log.as_ref().map(|log| start.join(log)),

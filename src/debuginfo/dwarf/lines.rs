@@ -12,7 +12,7 @@ const PATHS: usize = 16 << 20;
 
 /// A line of a source file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct SourceLine {
     /// The path: relative to the directory that the compiler ran in, unless it lies elsewhere.
     pub file: String,
     /// The line, from 1.
@@ -80,7 +80,7 @@ impl Lines {
     }
 
     /// The source line of the code at `address`; none if there is no code, or it belongs to no line.
-    pub fn at(&self, address: u64) -> Option<Place> {
+    pub fn at(&self, address: u64) -> Option<SourceLine> {
         let after = self.sequences.partition_point(|sequence| sequence.start <= address);
         let sequence = self.sequences.get(after.checked_sub(1)?)?;
         if address >= sequence.end {
@@ -89,7 +89,7 @@ impl Lines {
         let after = sequence.rows.partition_point(|row| row.address <= address);
         let row = sequence.rows.get(after.checked_sub(1)?)?;
         let file = self.files.get(row.file as usize)?;
-        (row.line != 0).then(|| Place { file: file.clone(), line: row.line.into() })
+        (row.line != 0).then(|| SourceLine { file: file.clone(), line: row.line.into() })
     }
 }
 

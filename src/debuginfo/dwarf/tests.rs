@@ -218,7 +218,7 @@ fn lines_of_other_machines() {
             let dump = dump(directory, "linked", prefix);
             let lines = Lines::read(&source(&dump), little).unwrap().unwrap();
             for instruction in 0..100 {
-                let place = Place { file: "start.s".to_owned(), line: 4 + instruction };
+                let place = SourceLine { file: "start.s".to_owned(), line: 4 + instruction };
                 assert_eq!(lines.at(0x10000 + 4 * instruction), Some(place), "{prefix}");
             }
             assert!(Lines::read(&source(&dump), !little).is_err());

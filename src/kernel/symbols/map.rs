@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 
-use crate::elf::{Machine, Object, Place};
+use crate::elf::{Definedness, Machine, Object};
 use crate::kernel::kallsyms;
 use crate::kernel::symbols::flags::{self, Makefiles};
 use crate::kernel::symbols::modules::{self, ListKind, MODVERDIR, Module};
@@ -221,7 +221,7 @@ fn check_release(object: &Object, path: &Path, release: &str) -> Result<()> {
 }
 
 fn undefined(object: &Object) -> Vec<Vec<u8>> {
-    let wanted = object.symbols().filter(|&(_, place)| place == Place::Undefined);
+    let wanted = object.symbols().filter(|&(_, place)| place == Definedness::Undefined);
     wanted.map(|(name, _)| name.to_vec()).collect()
 }
 

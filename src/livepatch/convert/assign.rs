@@ -7,22 +7,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use crate::elf::Machine;
+use crate::elf::image::Offset;
 use crate::elf::image::{Image, Relocation};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::tree::facts::Kernel;
 use crate::livepatch::convert::problem;
 use crate::livepatch::convert::problem::Problems;
-use crate::livepatch::convert::resolve::{Decided, Decision};
+use crate::livepatch::convert::resolve::{Resolution, Resolved};
 use crate::livepatch::order;
 use crate::livepatch::patch;
-use crate::livepatch::patch::{Patch, Place};
+use crate::livepatch::patch::Patch;
 use crate::livepatch::reach::Reach;
 use crate::livepatch::special;
 use crate::livepatch::special::Special;
 
 /// The references of a livepatch, sorted.
 #[derive(Debug, Default)]
-pub struct Placed {
+pub struct Assigned {
     /// By target section and object: the relocations, in the order they had.
     pub sections: BTreeMap<(usize, String), Vec<Relocation>>,
     /// What whoever loads the livepatch has to know.
@@ -34,27 +35,27 @@ pub struct Placed {
     pub kept: BTreeSet<usize>,
 }
 
-/// Sorts the references to the symbols that were decided on. Those in sections that are not loaded stay
+/// Sorts the references to the symbols that were resolved on. Those in sections that are not loaded stay
 /// where they are (R9).
 ///
 /// # Errors
 /// Some cannot work: the message has a part for each.
-pub fn place(image: &Image, decided: &Decided, patch: Option<&Patch>) -> Result<Placed> {
-    let mut placed = Placed::default();
-    if decided.symbols.is_empty() {
+pub fn assign(image: &Image, resolved: &Resolved, patch: Option<&Patch>) -> Result<Assigned> {
+    let mut placed = Assigned::default();
+    if resolved.symbols.is_empty() {
         return Ok(placed);
     }
     let reach = patch.map(|patch| Reach::follow(image, patch));
-    let chooser = Chooser { image, kernel: &decided.kernel, patch, reach };
+    let chooser = Chooser { image, kernel: &resolved.kernel, patch, reach };
     let lines = LazyCell::new(|| image.lines());
     let mut problems = Problems::default();
     for (index, entries, target) in image.relocated() {
         let is_loaded = image.sections.get(target).is_some_and(|section| section.is_alloc());
-        if !is_loaded || decided.annotations.sections.contains(&index) {
+        if !is_loaded || resolved.annotations.sections.contains(&index) {
             continue;
         }
         for relocation in &entries.relocations {
-            let Some(decision) = decided.symbols.get(&relocation.symbol) else { continue };
+            let Some(decision) = resolved.symbols.get(&relocation.symbol) else { continue };
             match chooser.choose(target, relocation, decision) {
                 // It has to be there first in any case: as a normal symbol, it also has to stay.
                 Ok(object)
@@ -74,14 +75,14 @@ pub fn place(image: &Image, decided: &Decided, patch: Option<&Patch>) -> Result<
                 }
                 Err(reason) => {
                     let line = lines.as_ref().and_then(|lines| lines.at(target, relocation.offset));
-                    let at = problem::place(image, target, relocation, line);
+                    let at = problem::location(image, target, relocation, line);
                     problems.add(format!("{}, used in {at}: {reason}", decision.symbol));
                 }
             }
         }
     }
     problems.end()?;
-    placed.finish(decided);
+    placed.finish(resolved);
     Ok(placed)
 }
 
@@ -93,13 +94,13 @@ pub fn by_itself(object: &str) -> String {
     )
 }
 
-impl Placed {
+impl Assigned {
     /// Takes out what is kept, and notes what has to be known of the rest.
-    fn finish(&mut self, decided: &Decided) {
+    fn finish(&mut self, resolved: &Resolved) {
         let kept = &self.kept;
         self.sections.values_mut().for_each(|entries| entries.retain(|entry| !kept.contains(&entry.symbol)));
         self.sections.retain(|_, entries| !entries.is_empty());
-        let owner = |entry: &Relocation| Some(decided.symbols.get(&entry.symbol)?.symbol.object.clone());
+        let owner = |entry: &Relocation| Some(resolved.symbols.get(&entry.symbol)?.symbol.object.clone());
         let uses = (self.sections.iter())
             .flat_map(|((_, object), entries)| {
                 entries.iter().filter_map(|e| Some((owner(e)?, object.clone())))
@@ -111,7 +112,7 @@ impl Placed {
             }
             self.notes.insert(need.to_string());
         }
-        for decision in self.kept.iter().filter_map(|symbol| decided.symbols.get(symbol)) {
+        for decision in self.kept.iter().filter_map(|symbol| resolved.symbols.get(symbol)) {
             let (name, owner) = (String::from_utf8_lossy(&decision.symbol.name), &decision.symbol.object);
             self.notes.insert(format!(
                 "it depends on {owner}, which exports {name}: some code that uses it has to be ready when the livepatch \
@@ -131,12 +132,17 @@ struct Chooser<'a> {
 impl Chooser<'_> {
     /// Whether a reference is in code that the livepatch runs by itself, at any time.
     fn runs_by_itself(&self, target: usize, relocation: &Relocation) -> bool {
-        let place = Place { section: target, offset: relocation.offset };
+        let place = Offset { section: target, offset: relocation.offset };
         self.reach.as_ref().is_some_and(|reach| reach.at(place).by_itself)
     }
 
     /// The object for one reference, or why there is none.
-    fn choose(&self, target: usize, relocation: &Relocation, decision: &Decision) -> Result<String, String> {
+    fn choose(
+        &self,
+        target: usize,
+        relocation: &Relocation,
+        decision: &Resolution,
+    ) -> Result<String, String> {
         let image = self.image;
         let section = image.sections.get(target).map(|section| section.name.as_slice()).unwrap_or_default();
         if let Some(fault) = special::fault_of_type(image.machine(), relocation.kind) {
@@ -146,7 +152,7 @@ impl Chooser<'_> {
             self.check_nop(target, relocation)?;
         }
         let is_vmlinux = decision.symbol.object == VMLINUX;
-        let place = Place { section: target, offset: relocation.offset };
+        let place = Offset { section: target, offset: relocation.offset };
         let object = match (&decision.section_object, special::special(section)) {
             (Some(object), _) => object.clone(),
             (None, _) if is_vmlinux && self.kernel.applies_early => VMLINUX.to_owned(),
@@ -163,7 +169,7 @@ impl Chooser<'_> {
     }
 
     /// The object that the code at a place is there for.
-    fn reached(&self, place: Place, decision: &Decision) -> Result<String, String> {
+    fn reached(&self, place: Offset, decision: &Resolution) -> Result<String, String> {
         let advice = || {
             format!(
                 "declare the symbol with the object in its assembler name, \
@@ -215,7 +221,7 @@ impl Chooser<'_> {
     }
 
     /// Rules for the section that a reference would go to.
-    fn check(&self, object: &str, section: &[u8], decision: &Decision) -> Result<(), String> {
+    fn check(&self, object: &str, section: &[u8], decision: &Resolution) -> Result<(), String> {
         let early = self.kernel.applies_early;
         if let Some(fault) = crate::livepatch::names::fault_of_object(object) {
             return Err(fault);

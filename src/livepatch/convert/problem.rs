@@ -42,7 +42,7 @@ impl Problems {
 }
 
 /// The place of a relocation, as in `.text+0x1c (R_X86_64_PC32), foo.c:12`.
-pub fn place(image: &Image, target: usize, relocation: &Relocation, line: Option<String>) -> String {
+pub fn location(image: &Image, target: usize, relocation: &Relocation, line: Option<String>) -> String {
     let section = image.sections.get(target).map(|section| section.shown()).unwrap_or_default();
     let kind = image.relocation_name(relocation.kind);
     let line = line.map(|line| format!(", {line}")).unwrap_or_default();
@@ -64,7 +64,7 @@ pub fn uses(image: &Image, symbol: usize, lines: Option<&Lines>) -> String {
         {
             if text.lines().count() < USES {
                 let line = lines.and_then(|lines| lines.at(target, relocation.offset));
-                let _ = write!(text, "\n  used in {}", place(image, target, relocation, line));
+                let _ = write!(text, "\n  used in {}", location(image, target, relocation, line));
             } else {
                 more += 1;
             }

@@ -15,7 +15,6 @@ use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::tree::facts::Kernel;
 use crate::livepatch::annotations::{Annotation, Annotations};
-use crate::livepatch::convert::Choices;
 use crate::livepatch::convert::problem;
 use crate::livepatch::convert::problem::Problems;
 use crate::livepatch::names;
@@ -23,12 +22,21 @@ use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::special;
 
+/// What may differ from one conversion to the next.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Choices {
+    /// Symbols that modules export stay normal ones, so that the livepatch depends on these modules (R10).
+    pub keep_module_exports: bool,
+    /// It is a livepatch even if it does not say so itself: its makefile does.
+    pub is_marked: bool,
+}
+
 /// How many problems come with near names: for each the whole map is searched.
 const HINTS: usize = 5;
 
 /// What a symbol is to become.
 #[derive(Debug, Clone)]
-pub struct Decision {
+pub struct Resolution {
     /// Its new name.
     pub symbol: KlpSymbol,
     /// The object whose loading has references to it written, if an annotation says so (R2).
@@ -42,9 +50,9 @@ pub struct Decision {
 
 /// What is to be done with an object.
 #[derive(Debug)]
-pub struct Decided {
+pub struct Resolved {
     /// What each symbol is to become, by its index.
-    pub symbols: BTreeMap<usize, Decision>,
+    pub symbols: BTreeMap<usize, Resolution>,
     /// The annotations that were read.
     pub annotations: Annotations,
     /// The kernel's livepatch core.
@@ -53,7 +61,7 @@ pub struct Decided {
     pub kept: HashSet<String>,
 }
 
-impl Decided {
+impl Resolved {
     /// Leaves symbols as they are after all.
     pub fn keep(&mut self, symbols: &BTreeSet<usize>) {
         for decision in symbols.iter().filter_map(|symbol| self.symbols.remove(symbol)) {
@@ -81,7 +89,7 @@ struct Reference<'a> {
 ///
 /// # Errors
 /// Some cannot be resolved: the message has a part for each, with where it is used and what to do.
-pub fn decide(image: &Image, sources: &Sources, choices: Choices) -> Result<Decided> {
+pub fn resolve(image: &Image, sources: &Sources, choices: Choices) -> Result<Resolved> {
     let annotations = Annotations::read(image)?;
     let references = references(image, &annotations);
     // Markers tell what is exported where there is no Module.symvers.
@@ -98,18 +106,18 @@ pub fn decide(image: &Image, sources: &Sources, choices: Choices) -> Result<Deci
             wanted.extend(markers(&reference.name));
         }
     }
-    let mut decided = Decided {
+    let mut resolved = Resolved {
         symbols: BTreeMap::new(),
         kernel: Kernel::tell(sources.release.clone(), sources.srctree.as_deref(), |_| false),
         annotations: Annotations::default(),
         kept: HashSet::new(),
     };
     if wanted.is_empty() {
-        decided.annotations = annotations;
-        return Ok(decided);
+        resolved.annotations = annotations;
+        return Ok(resolved);
     }
     let found = sources.find(&Wanted::names(wanted))?;
-    decided.kernel = found.kernel.clone();
+    resolved.kernel = found.kernel.clone();
     if let Some(machine) = found.machine.filter(|machine| *machine != image.machine()) {
         bail!(
             "the livepatch is for another machine than vmlinux (ELF machine {} and {}): name its own object tree",
@@ -133,15 +141,15 @@ pub fn decide(image: &Image, sources: &Sources, choices: Choices) -> Result<Deci
             Ok(Some(mut decision)) => {
                 let name = image.symbols.get(reference.index).map(|symbol| symbol.name.as_slice());
                 decision.mistaken_for = name.and_then(|name| mistaken_for(sources, name));
-                decided.symbols.insert(reference.index, decision);
+                resolved.symbols.insert(reference.index, decision);
             }
-            Ok(None) => decided.kept.extend(exporter.map(str::to_owned)),
+            Ok(None) => resolved.kept.extend(exporter.map(str::to_owned)),
             Err(message) => problems.add(message + &problem::uses(image, reference.index, lines.as_ref())),
         }
     }
     problems.end()?;
-    decided.annotations = annotations;
-    Ok(decided)
+    resolved.annotations = annotations;
+    Ok(resolved)
 }
 
 fn references<'a>(image: &Image, annotations: &'a Annotations) -> Vec<Reference<'a>> {
@@ -173,7 +181,7 @@ fn one(
     choices: Choices,
     patched: &[String],
     with_hints: bool,
-) -> Result<Option<Decision>, String> {
+) -> Result<Option<Resolution>, String> {
     let name = String::from_utf8_lossy(&reference.name).into_owned();
     let known = found.of(&reference.name);
     let said = match (&reference.annotated, reference.annotation) {
@@ -216,7 +224,7 @@ fn one(
     let sympos = said.map_or_else(|| meant.sympos().unwrap_or(0), |(_, sympos)| sympos);
     let symbol = KlpSymbol { object: meant.object.clone(), name: reference.name.clone(), sympos };
     check(found, &symbol, &meant)?;
-    Ok(Some(Decision {
+    Ok(Some(Resolution {
         symbol,
         section_object: reference.annotated.as_ref().map(|annotated| annotated.section_object.clone()),
         is_exported,

@@ -6,17 +6,17 @@ use anyhow::{Result, ensure};
 
 use crate::elf::Machine;
 use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH};
-use crate::livepatch::convert::assign::Placed;
-use crate::livepatch::convert::resolve::Decided;
+use crate::livepatch::convert::assign::Assigned;
+use crate::livepatch::convert::resolve::Resolved;
 use crate::livepatch::{names, special, versions};
 
-/// Applies what was decided to `image`. With `add_mark`, it gets `livepatch=Y` (R6).
+/// Applies what was resolved to `image`. With `add_mark`, it gets `livepatch=Y` (R6).
 ///
 /// # Errors
 /// Something refers to an annotation, or there is no `.modinfo`.
-pub fn rewrite(image: &mut Image, decided: &Decided, placed: Placed, add_mark: bool) -> Result<()> {
-    let mut gone: BTreeSet<usize> = decided.annotations.sections.clone();
-    take_out(image, decided, &mut gone);
+pub fn rewrite(image: &mut Image, resolved: &Resolved, placed: Assigned, add_mark: bool) -> Result<()> {
+    let mut gone: BTreeSet<usize> = resolved.annotations.sections.clone();
+    take_out(image, resolved, &mut gone);
     for ((target, object), relocations) in &placed.sections {
         if image.machine() == Machine::X86_64 {
             relocations.iter().for_each(|relocation| clear(image, *target, relocation));
@@ -26,7 +26,7 @@ pub fn rewrite(image: &mut Image, decided: &Decided, placed: Placed, add_mark: b
         image.add_relocations(name, SHF_ALLOC | SHF_RELA_LIVEPATCH, *target, relocations.clone());
     }
     let mut converted = BTreeSet::new();
-    for (&index, decision) in &decided.symbols {
+    for (&index, decision) in &resolved.symbols {
         if let Some(symbol) = image.symbols.get_mut(index) {
             converted.insert(special::cut(&symbol.name).to_vec());
             symbol.become_livepatch(decision.symbol.to_name());
@@ -43,20 +43,20 @@ pub fn rewrite(image: &mut Image, decided: &Decided, placed: Placed, add_mark: b
         .filter(|(_, symbol)| in_annotations(symbol.home))
         .map(|(index, _)| index)
         .collect();
-    update_modinfo(image, decided, &placed, add_mark)?;
+    update_modinfo(image, resolved, &placed, add_mark)?;
     image.remove(&gone, &symbols)
 }
 
 /// Takes the references that were placed out of the plain relocation sections; a section that is empty then
 /// goes, too (R7).
-fn take_out(image: &mut Image, decided: &Decided, gone: &mut BTreeSet<usize>) {
+fn take_out(image: &mut Image, resolved: &Resolved, gone: &mut BTreeSet<usize>) {
     let loaded: BTreeSet<usize> =
         image.enumerate().filter(|(_, section)| section.is_alloc()).map(|(index, _)| index).collect();
     for (index, section) in image.sections.iter_mut().enumerate() {
         if !section.is_rela() || section.relocations.is_empty() || !loaded.contains(&section.target()) {
             continue;
         }
-        section.relocations.retain(|relocation| !decided.symbols.contains_key(&relocation.symbol));
+        section.relocations.retain(|relocation| !resolved.symbols.contains_key(&relocation.symbol));
         if section.relocations.is_empty() {
             gone.insert(index);
         }
@@ -76,15 +76,15 @@ fn clear(image: &mut Image, target: usize, relocation: &Relocation) {
 /// Adds `livepatch=Y` if it is missing, and takes modules out of `depends=` whose exports are reached by
 /// livepatch relocations alone (R10), unless they have to be there first. What stands in `.modinfo` keeps its
 /// place.
-fn update_modinfo(image: &mut Image, decided: &Decided, placed: &Placed, add_mark: bool) -> Result<()> {
-    let freed: BTreeSet<&str> = decided
+fn update_modinfo(image: &mut Image, resolved: &Resolved, placed: &Assigned, add_mark: bool) -> Result<()> {
+    let freed: BTreeSet<&str> = resolved
         .symbols
         .values()
         .flat_map(|decision| {
             let owner = decision.is_exported.then_some(decision.symbol.object.as_str());
             owner.into_iter().chain(decision.mistaken_for.as_deref())
         })
-        .filter(|object| !placed.needed.contains(*object) && !decided.kept.contains(*object))
+        .filter(|object| !placed.needed.contains(*object) && !resolved.kept.contains(*object))
         .collect();
     let modinfo = image.section_named(b".modinfo").map(|(index, _)| index);
     ensure!(modinfo.is_some() || !add_mark, "it has no .modinfo to say that it is a livepatch (R6)");

@@ -2,11 +2,12 @@
 //! `klp_init_object` and `klp_init_func` in kernel/livepatch/core.c. All of them end the whole patch with -EINVAL or
 //! -EEXIST where they look, and read and write whatever is there where they do not.
 
+use crate::elf::image::Offset;
 use crate::elf::image::Section;
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::names;
 use crate::livepatch::patch::layout::Layout;
-use crate::livepatch::patch::{Object, Place};
+use crate::livepatch::patch::parts::Object;
 
 /// What is wrong with a patch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(super) struct Here(String);
 
 impl Here {
     /// A patch, by the name of its variable.
-    pub(super) fn patch(layout: &Layout<'_>, place: Place) -> Here {
+    pub(super) fn patch(layout: &Layout<'_>, place: Offset) -> Here {
         let is_it = |symbol: &&crate::elf::image::Symbol| {
             symbol.home == crate::elf::image::Home::Section(place.section)
                 && symbol.value() == place.offset
@@ -70,7 +71,7 @@ impl Faults {
     }
 
     /// The kernel keeps pointers to the structures, and writes to them.
-    pub(super) fn structure(&mut self, layout: &Layout<'_>, place: Place, here: &Here) {
+    pub(super) fn structure(&mut self, layout: &Layout<'_>, place: Offset, here: &Here) {
         const SHF_WRITE: u64 = 1;
         let Some(section) = layout.section(place) else { return };
         let shown = section.shown();
@@ -87,7 +88,7 @@ impl Faults {
     }
 
     /// The kernel keeps a pointer to the string that the structure at `place` begins with.
-    pub(super) fn string(&mut self, layout: &Layout<'_>, place: Place, here: &Here) {
+    pub(super) fn string(&mut self, layout: &Layout<'_>, place: Offset, here: &Here) {
         let Some(section) = layout.target(place).and_then(|target| layout.section(target)) else { return };
         if is_freed(section) {
             self.add("R9", here, &format!(
@@ -99,7 +100,7 @@ impl Faults {
     }
 
     /// Callbacks run whenever the object comes and goes; only vmlinux's first one runs within the init function.
-    pub(super) fn callbacks(&mut self, layout: &Layout<'_>, object: Place, here: &Here) {
+    pub(super) fn callbacks(&mut self, layout: &Layout<'_>, object: Offset, here: &Here) {
         let first = if layout.is_pointer(object) { 2 } else { 3 };
         let mut callbacks = (first..6).filter_map(|word| layout.code(layout.after(object, word)));
         if callbacks.any(|code| layout.section(code).is_some_and(is_freed)) {
@@ -109,7 +110,7 @@ impl Faults {
 
     /// The array of `struct klp_state` (5.5 and later) ends with an id of 0 (`klp_for_each_state` in
     /// kernel/livepatch/state.c).
-    pub(super) fn states(&mut self, layout: &Layout<'_>, patch: Place) {
+    pub(super) fn states(&mut self, layout: &Layout<'_>, patch: Offset) {
         let Some(at) = layout.target(layout.after(patch, 2)) else { return };
         let Some(array) = layout.array(at) else { return };
         let here = Here::patch(layout, patch);
@@ -123,7 +124,7 @@ impl Faults {
         let size = 3 * layout.word();
         let mut offset = at.offset;
         while offset.checked_add(size).is_some_and(|end| end <= array.end) {
-            if !layout.is_set(Place { offset, ..at }, 1) {
+            if !layout.is_set(Offset { offset, ..at }, 1) {
                 return;
             }
             offset += size;
@@ -138,10 +139,10 @@ impl Faults {
     /// Entries that the kernel does not see, and an array that it does not see the end of.
     pub(super) fn end_of(
         &mut self,
-        behind: &[Place],
+        behind: &[Offset],
         is_open: bool,
         here: &Here,
-        name: impl Fn(Place) -> Here,
+        name: impl Fn(Offset) -> Here,
     ) {
         for place in behind {
             let what = "it stands behind an empty entry, at which the kernel stops, so that nothing is patched: take \
@@ -172,7 +173,7 @@ impl Faults {
     }
 
     /// An object without a list, unless what the list is cannot be told from the file.
-    pub(super) fn no_list(&mut self, layout: &Layout<'_>, object: Place, here: &Here) {
+    pub(super) fn no_list(&mut self, layout: &Layout<'_>, object: Offset, here: &Here) {
         if !layout.is_pointer(layout.after(object, 1)) {
             let what = "it has no list of functions, for which the kernel refuses the whole patch: give it one, if only \
                         with an empty klp_func";
@@ -181,7 +182,7 @@ impl Faults {
     }
 
     /// The new function of the klp_func at `place`, if it has one in this module.
-    pub(super) fn function(&mut self, layout: &Layout<'_>, place: Place, here: &Here) -> Option<Place> {
+    pub(super) fn function(&mut self, layout: &Layout<'_>, place: Offset, here: &Here) -> Option<Offset> {
         self.string(layout, place, here);
         let refused = "for which the kernel refuses the whole patch";
         if !layout.is_set(place, 1) {
@@ -197,7 +198,7 @@ impl Faults {
     }
 
     /// A patch that does not say whose it is.
-    pub(super) fn no_module(&mut self, layout: &Layout<'_>, patch: Place) {
+    pub(super) fn no_module(&mut self, layout: &Layout<'_>, patch: Offset) {
         let what = "its .mod is not set, for which the kernel refuses it: write .mod = THIS_MODULE";
         self.add("R15", &Here::patch(layout, patch), what);
     }

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image, Relocation, Section};
-use crate::livepatch::patch;
-use crate::livepatch::patch::Place;
 
 /// The data of a module: what is a pointer in it has a relocation.
 pub(super) struct Layout<'a> {
     pub(super) image: &'a Image,
-    pointers: BTreeMap<Place, Relocation>,
+    pointers: BTreeMap<Offset, Relocation>,
 }
 
 /// An array of structures.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Array {
-    pub(super) at: Place,
+    pub(super) at: Offset,
     /// Where it ends in its section; that of the section if no symbol tells.
     pub(super) end: u64,
     /// Whether a symbol tells where it ends.
@@ -27,7 +26,7 @@ impl<'a> Layout<'a> {
         let mut pointers = BTreeMap::new();
         for (_, entries, target) in image.relocated() {
             if image.sections.get(target).is_some_and(is_data) {
-                let place = |relocation: &Relocation| Place { section: target, offset: relocation.offset };
+                let place = |relocation: &Relocation| Offset { section: target, offset: relocation.offset };
                 pointers
                     .extend(entries.relocations.iter().map(|relocation| (place(relocation), *relocation)));
             }
@@ -36,19 +35,19 @@ impl<'a> Layout<'a> {
     }
 
     /// The places of all pointers.
-    pub(super) fn all(&self) -> impl Iterator<Item = Place> {
+    pub(super) fn all(&self) -> impl Iterator<Item = Offset> {
         self.pointers.keys().copied()
     }
 
     /// The places of the pointers in an array, from `from` on.
-    pub(super) fn within(&self, array: Array) -> impl Iterator<Item = Place> {
-        let last = Place { offset: array.end, ..array.at };
+    pub(super) fn within(&self, array: Array) -> impl Iterator<Item = Offset> {
+        let last = Offset { offset: array.end, ..array.at };
         self.pointers.range(array.at..last.max(array.at)).map(|(place, _)| *place)
     }
 
     /// The place `words` addresses further.
-    pub(super) fn after(&self, place: Place, words: u64) -> Place {
-        Place { offset: place.offset.saturating_add(words * self.word()), ..place }
+    pub(super) fn after(&self, place: Offset, words: u64) -> Offset {
+        Offset { offset: place.offset.saturating_add(words * self.word()), ..place }
     }
 
     /// The size of an address in bytes.
@@ -56,39 +55,39 @@ impl<'a> Layout<'a> {
         self.image.address_size() as u64
     }
 
-    pub(super) fn is_pointer(&self, place: Place) -> bool {
+    pub(super) fn is_pointer(&self, place: Offset) -> bool {
         self.pointers.contains_key(&place)
     }
 
     /// Whether the pointer at `place` is the module's own THIS_MODULE.
-    pub(super) fn is_this_module(&self, place: Place) -> bool {
+    pub(super) fn is_this_module(&self, place: Offset) -> bool {
         let symbol =
             self.pointers.get(&place).and_then(|relocation| self.image.symbols.get(relocation.symbol));
         symbol.is_some_and(|symbol| symbol.name == b"__this_module")
     }
 
     /// Where the pointer at `place` points to, if that is in this module.
-    pub(super) fn target(&self, place: Place) -> Option<Place> {
-        patch::target(self.image, self.pointers.get(&place)?)
+    pub(super) fn target(&self, place: Offset) -> Option<Offset> {
+        self.image.target(self.pointers.get(&place)?)
     }
 
     /// Where the pointer at `place` points to, if that is code.
-    pub(super) fn code(&self, place: Place) -> Option<Place> {
+    pub(super) fn code(&self, place: Offset) -> Option<Offset> {
         self.target(place).filter(|target| self.section(*target).is_some_and(Section::is_code))
     }
 
     /// The string that the pointer at `place` points to.
-    pub(super) fn string(&self, place: Place) -> Option<&'a [u8]> {
+    pub(super) fn string(&self, place: Offset) -> Option<&'a [u8]> {
         let target = self.target(place).filter(|target| self.section(*target).is_some_and(is_data))?;
         self.image.string_at(target.section, target.offset)
     }
 
-    pub(super) fn section(&self, place: Place) -> Option<&'a Section> {
+    pub(super) fn section(&self, place: Offset) -> Option<&'a Section> {
         self.image.sections.get(place.section)
     }
 
     /// The number at `place`, of the size of an address; 0 where the file has no bytes.
-    pub(super) fn number(&self, place: Place) -> u64 {
+    pub(super) fn number(&self, place: Offset) -> u64 {
         let bytes = usize::try_from(place.offset).ok().and_then(|from| {
             self.section(place)?.data.get(from..from.checked_add(self.image.address_size())?)
         });
@@ -96,12 +95,12 @@ impl<'a> Layout<'a> {
     }
 
     /// Whether the first words of a structure hold anything.
-    pub(super) fn is_set(&self, place: Place, words: u64) -> bool {
+    pub(super) fn is_set(&self, place: Offset, words: u64) -> bool {
         (0..words).map(|word| self.after(place, word)).any(|at| self.is_pointer(at) || self.number(at) != 0)
     }
 
     /// The array at `at`: to the end of the symbol that it lies in.
-    pub(super) fn array(&self, at: Place) -> Option<Array> {
+    pub(super) fn array(&self, at: Offset) -> Option<Array> {
         let section = self.section(at).filter(|section| is_data(section))?;
         let own = self.image.symbols.iter().filter(|symbol| symbol.home == Home::Section(at.section));
         let end = own
@@ -145,7 +144,7 @@ mod tests {
     use super::*;
 
     fn array(start: u64, end: u64) -> Array {
-        Array { at: Place { section: 1, offset: start }, end, is_sized: true }
+        Array { at: Offset { section: 1, offset: start }, end, is_sized: true }
     }
 
     #[test]

@@ -3,11 +3,12 @@
 //! functions, functions up to one without old name, new function and position.
 
 use crate::elf::Kind;
+use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image};
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::patch::faults::{Faults, Here};
 use crate::livepatch::patch::layout::{Array, Layout, stride};
-use crate::livepatch::patch::{Function, Object, Patch, Place};
+use crate::livepatch::patch::parts::{Function, Object, Patch};
 
 /// The words at the beginning of `struct klp_func` that tell whether it is the last: old_name, new_func, old_sympos.
 const FUNCTION_WORDS: u64 = 3;
@@ -35,7 +36,7 @@ struct Seen {
 /// A patch whose arrays were found.
 struct Candidate {
     /// Where the patch begins.
-    place: Place,
+    place: Offset,
     objects: Seen,
     /// The functions of the objects that were seen; none for one without a list.
     functions: Vec<Option<Seen>>,
@@ -83,7 +84,7 @@ impl Candidate {
     /// Whether it could hardly be anything else than a patch.
     fn replaces_something(&self, layout: &Layout<'_>) -> bool {
         let has_functions = self.functions.iter().flatten().any(|seen| !seen.starts.is_empty());
-        let at = |offset: u64| Place { offset, ..self.objects.array.at };
+        let at = |offset: u64| Offset { offset, ..self.objects.array.at };
         let callbacks =
             |start: &u64| (2..6).any(|word| layout.code(layout.after(at(*start), word)).is_some());
         has_functions || self.objects.starts.iter().any(callbacks)
@@ -112,7 +113,7 @@ fn code_names_module(image: &Image) -> bool {
 fn without_module(layout: &Layout<'_>) -> Vec<Candidate> {
     let variables = layout.image.symbols.iter().filter(|symbol| symbol.kind() == Kind::Object);
     let places = variables.filter_map(|symbol| match symbol.home {
-        Home::Section(section) => Some(Place { section, offset: symbol.value() }),
+        Home::Section(section) => Some(Offset { section, offset: symbol.value() }),
         _ => None,
     });
     places
@@ -123,7 +124,7 @@ fn without_module(layout: &Layout<'_>) -> Vec<Candidate> {
 }
 
 /// The patch that begins at `place`, if there is one.
-fn candidate(layout: &Layout<'_>, place: Place) -> Option<Candidate> {
+fn candidate(layout: &Layout<'_>, place: Offset) -> Option<Candidate> {
     // A parameter has its module in front of its operations.
     if layout.section(place)?.name.starts_with(b"__param") {
         return None;
@@ -136,7 +137,7 @@ fn candidate(layout: &Layout<'_>, place: Place) -> Option<Candidate> {
     let starts = objects_of(layout, array).filter(|starts| !starts.is_empty())?;
     let mut functions = Vec::new();
     for start in &starts {
-        let list = layout.after(Place { offset: *start, ..array.at }, 1);
+        let list = layout.after(Offset { offset: *start, ..array.at }, 1);
         functions.push(match layout.target(list).map(|at| layout.array(at)) {
             Some(array) => {
                 let array = array?;
@@ -182,7 +183,7 @@ fn objects_of(layout: &Layout<'_>, array: Array) -> Option<Vec<u64>> {
 }
 
 /// Whether functions are listed at a place, rather than a name being there.
-fn is_list(layout: &Layout<'_>, place: Place) -> bool {
+fn is_list(layout: &Layout<'_>, place: Offset) -> bool {
     let has_pointers = layout.array(place).is_some_and(|array| layout.within(array).next().is_some());
     has_pointers || layout.image.string_at(place.section, place.offset).is_none_or(<[u8]>::is_empty)
 }
@@ -215,9 +216,9 @@ fn functions_of(layout: &Layout<'_>, array: Array) -> Option<Vec<u64>> {
 /// What the kernel sees of an array.
 struct Entries {
     /// Where its entries are.
-    entries: Vec<Place>,
+    entries: Vec<Offset>,
     /// Entries behind the empty one, which it does not see.
-    behind: Vec<Place>,
+    behind: Vec<Offset>,
     /// Whether no empty entry follows: the kernel takes for an entry what comes behind the array.
     is_open: bool,
 }
@@ -225,7 +226,7 @@ struct Entries {
 /// Goes through an array up to an entry whose first `words` words are empty.
 fn entries(layout: &Layout<'_>, seen: &Seen, stride: Option<u64>, words: u64) -> Entries {
     let array = seen.array;
-    let at = |offset: u64| Place { offset, ..array.at };
+    let at = |offset: u64| Offset { offset, ..array.at };
     let all = || seen.starts.iter().map(|start| at(*start));
     let fits =
         |stride: &u64| seen.starts.iter().all(|start| (start - array.at.offset).is_multiple_of(*stride));
@@ -304,7 +305,7 @@ fn walk(
 }
 
 /// The name of the object at `place`.
-fn name_of(layout: &Layout<'_>, place: Place) -> String {
+fn name_of(layout: &Layout<'_>, place: Offset) -> String {
     match layout.string(place) {
         Some(name) => String::from_utf8_lossy(name).into_owned(),
         None => VMLINUX.to_owned(),
@@ -318,10 +319,10 @@ fn functions(
     seen: &Seen,
     stride: Option<u64>,
     faults: &mut Faults,
-    foreign: &mut Vec<Place>,
+    foreign: &mut Vec<Offset>,
 ) -> Vec<Function> {
     let found = entries(layout, seen, stride, FUNCTION_WORDS);
-    let name = |place: Place| layout.string(place);
+    let name = |place: Offset| layout.string(place);
     faults.end_of(&found.behind, found.is_open, &Here::object(object), |place| {
         Here::function(object, name(place), 0)
     });

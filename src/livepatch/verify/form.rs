@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::elf::Machine;
+use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::tree::facts::Kernel;
@@ -11,11 +12,11 @@ use crate::livepatch::names;
 use crate::livepatch::names::{ANNOTATIONS_PREFIX, Annotated, KlpSymbol, SECTION_PREFIX, SYMBOL_PREFIX};
 use crate::livepatch::order;
 use crate::livepatch::patch;
-use crate::livepatch::patch::{Patch, Place};
+use crate::livepatch::patch::Patch;
 use crate::livepatch::reach::Reach;
 use crate::livepatch::special;
 use crate::livepatch::special::Special;
-use crate::livepatch::verify::Findings;
+use crate::livepatch::verify::findings::Findings;
 use crate::livepatch::versions;
 
 const CONVERT: &str = "link it again, and convert it (klpbuild modules)";
@@ -79,7 +80,7 @@ fn objects(image: &Image, patch: &Patch, kernel: &Kernel, findings: &mut Finding
             let name =
                 image.symbols.get(relocation.symbol).map(|symbol| symbol.name.as_slice()).unwrap_or_default();
             let Some(symbol) = KlpSymbol::parse(name) else { continue };
-            let used = Place { section: target, offset: relocation.offset };
+            let used = Offset { section: target, offset: relocation.offset };
             if patch.is_too_late(used, object, kernel.applies_early) {
                 findings.error(
                     "R15",
@@ -217,7 +218,7 @@ fn plain(image: &Image, section: &Section, written: &HashSet<(usize, u64)>, find
 }
 
 fn at(image: &Image, section: &Section, relocation: &Relocation) -> String {
-    crate::livepatch::convert::problem::place(image, section.target(), relocation, None)
+    crate::livepatch::convert::problem::location(image, section.target(), relocation, None)
 }
 
 struct Checked<'a> {

@@ -21,7 +21,7 @@ use crate::livepatch::patch::Patch;
 use crate::livepatch::record;
 use crate::livepatch::special;
 use crate::livepatch::targets;
-use crate::livepatch::verify::Findings;
+use crate::livepatch::verify::findings::Findings;
 
 /// Checks the names, and tells what the kernel's livepatch core can do.
 ///

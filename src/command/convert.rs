@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `klpbuild convert`: a livepatch that was built by other means, or all that an object tree lists.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
+
+use crate::build::plan;
+use crate::cli::{ConvertArgs, Options};
+use crate::elf::image::Image;
+use crate::host::exit::Exit;
+use crate::host::signal::Watch;
+use crate::host::{compressed, terminal, words};
+use crate::kernel::origin::Origin;
+use crate::kernel::sources::named as sources;
+use crate::kernel::state::State;
+use crate::livepatch::convert::tree::{convert_tree, doubts_of, replace, warn};
+use crate::livepatch::convert::{self, Choices, Outcome, is_converted};
+use crate::livepatch::doubts::Doubt;
+
+/// `klpbuild convert --livepatches`: converts what an object tree lists, as a part of its build or on its own.
+fn listed(options: &Options, arguments: &ConvertArgs, start: &Path) -> Result<Exit> {
+    let objtree =
+        arguments.sources.objtree.as_ref().map_or(start.to_path_buf(), |objtree| start.join(objtree));
+    let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
+    let above = State::at(&objtree).context_above()?;
+    if above.as_ref().is_some_and(|context| context.unconverted) {
+        return Ok(Exit::Done);
+    }
+    let keep = arguments.keep_module_exports || above.is_some_and(|context| context.keep_module_exports);
+    let state = State::at(&objtree);
+    ensure!(
+        objtree.join("modules.livepatch").is_file(),
+        "there is no list of livepatches in {}: make it first (klpbuild symbols)",
+        objtree.display()
+    );
+    let modules: Vec<String> =
+        state.livepatches()?.into_iter().filter(|ko| objtree.join(ko).is_file()).collect();
+    if options.dry_run {
+        modules.iter().for_each(|module| terminal::out(format!("{module}\n")));
+        return Ok(Exit::Done);
+    }
+    let mut watch = Watch::begin()?;
+    let mut origin = Origin::of_tree(&objtree)?;
+    origin.drop_doubtful_list(options.quiet);
+    convert_tree(&objtree, &modules, &origin, keep, options.quiet)?;
+    Ok(watch.received().map_or(Exit::Done, Exit::Signal))
+}
+
+/// `klpbuild convert`: converts one file.
+///
+/// # Errors
+/// It cannot be converted; nothing is written then.
+pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
+    let start = plan::start(options)?;
+    let Some(given) = &arguments.input else { return listed(options, arguments, &start) };
+    let sources = sources(&start, &arguments.sources, Some(&start.join(given)))?;
+    let choices = Choices { keep_module_exports: arguments.keep_module_exports, is_marked: false };
+    let input = start.join(given);
+    let output = arguments.output.as_ref().map_or(input.clone(), |output| start.join(output));
+    // Not unpacked: what is compressed is finished (R12).
+    let image = Image::parse(&compressed::read_packed(&input).context("cannot read the module")?)
+        .with_context(|| format!("cannot read {}", input.display()))?;
+    let was_finished = is_converted(&image);
+    let outcome = convert::convert(image.clone(), &sources, choices).with_context(|| cannot(given))?;
+    let finished = match &outcome {
+        Outcome::Converted { bytes, .. } => Some(Image::parse(bytes)?),
+        Outcome::Unchanged => Some(image).filter(|_| !was_finished),
+    };
+    let doubts: Vec<Doubt> =
+        doubts_of(finished.as_ref().as_slice(), &sources)?.into_iter().flatten().collect();
+    warn(&given.display().to_string(), &doubts).with_context(|| cannot(given))?;
+    if options.dry_run {
+        let relocations = if let Outcome::Converted { relocations, .. } = outcome { relocations } else { 0 };
+        let count = words::count(relocations, "livepatch relocation");
+        terminal::out(format!("klpbuild: {}: would have {count}\n", given.display()));
+        return Ok(Exit::Done);
+    }
+    let mut watch = Watch::begin()?;
+    match outcome {
+        Outcome::Unchanged => {
+            if output != input {
+                replace(&input, &output, &fs::read(&input)?)?;
+            }
+            if !options.quiet {
+                terminal::out(format!("klpbuild: {}: nothing to convert\n", given.display()));
+            }
+        }
+        Outcome::Converted { bytes, relocations, notes } => {
+            replace(&input, &output, &bytes)?;
+            if !options.quiet {
+                notes.iter().for_each(|note| terminal::say(format_args!("{}: {note}", given.display())));
+                let count = words::count(relocations, "livepatch relocation");
+                let shown = arguments.output.as_ref().unwrap_or(given);
+                terminal::out(format!("klpbuild: {}: {count}\n", shown.display()));
+            }
+        }
+    }
+    Ok(watch.received().map_or(Exit::Done, Exit::Signal))
+}
+
+fn cannot(path: &Path) -> String {
+    format!("cannot convert {}", path.display())
+}

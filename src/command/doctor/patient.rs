@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The kernel that is looked at.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::build::plan::goals::assignment;
+use crate::build::plan::{self, Named};
+use crate::cli::{DoctorArgs, Options};
+use crate::kernel::installed::Choice;
+use crate::kernel::installed::places::Places;
+use crate::kernel::symbols::objects::Vmlinux;
+use crate::kernel::tree::config::{self, Config};
+use crate::kernel::tree::{self, facts};
+
+/// A kernel, and all that is known of it beforehand.
+#[derive(Debug)]
+pub struct Patient {
+    /// Its release.
+    pub release: String,
+    /// Its headers, or the tree it was built in, if those are there.
+    pub objtree: Option<PathBuf>,
+    /// Its sources, or as much of them as headers have.
+    pub srctree: Option<PathBuf>,
+    /// Its configuration, if that is known.
+    pub config: Option<Config>,
+    /// Where that is.
+    pub config_file: Option<PathBuf>,
+    /// Whether it has been built; before that, only its configuration is known.
+    pub is_built: bool,
+    /// Whether it is the one that is running.
+    pub is_running: bool,
+    /// Where the user has its symbols taken from.
+    pub choice: Choice,
+    /// Where it is installed.
+    pub places: Places,
+}
+
+impl Patient {
+    /// Whether it was built here or is going to be, and not by a distribution.
+    pub fn is_own(&self) -> bool {
+        !self.is_built || self.objtree.as_ref().is_some_and(|objtree| Vmlinux::of_tree(objtree).is_some())
+    }
+
+    /// The kernel that the command line means.
+    ///
+    /// # Errors
+    /// There is no such kernel, or something cannot be read.
+    pub fn find(options: &Options, arguments: &DoctorArgs) -> Result<Patient> {
+        let start = plan::start(options)?;
+        let choice = Choice::of(&arguments.kernel, &start);
+        let places = choice.places();
+        let named = named(&start, &arguments.words)?;
+        // An object tree that has only been configured does not lead to it yet.
+        let started_in = Some(start.clone()).filter(|start| tree::is_source(start));
+        let objtree = match named.objtree {
+            None if tree::is_kernel(&start) => Some(start),
+            objtree => places.kernel_directory(objtree),
+        };
+        objtree.as_deref().map_or(Ok(()), tree::expect_kernel)?;
+        let objtree = objtree.map(fs_err::canonicalize).transpose()?;
+        let running = places.running();
+        let configured = objtree
+            .iter()
+            .flat_map(|tree| [tree.join(&named.config), config::file(tree)])
+            .find(|p| p.is_file());
+        let built = objtree.as_deref().map_or_else(|| running.clone(), facts::release);
+        let release = match (&built, &objtree) {
+            (Some(release), _) => release.clone(),
+            (None, None) => bail!("which kernel is running cannot be told: name a kernel's headers"),
+            (None, Some(_)) if configured.is_some() => "not built yet".to_owned(),
+            (None, Some(objtree)) => bail!(
+                "{} has no release (include/config/kernel.release) and no {}: configure the kernel (klpbuild modules \
+                 defconfig, for example), or build it first (klpbuild modules)",
+                objtree.display(),
+                named.config
+            ),
+        };
+        let config_file =
+            configured.or_else(|| places.configs(&release).into_iter().find(|path| path.is_file()));
+        Ok(Patient {
+            config: config_file.as_deref().map(Config::read).transpose()?,
+            config_file,
+            is_running: running.as_deref() == Some(release.as_str()),
+            is_built: built.is_some(),
+            srctree: objtree.as_deref().and_then(tree::source_if_known).or(started_in),
+            release,
+            objtree,
+            choice,
+            places,
+        })
+    }
+}
+
+/// What the words of the command line say; one without `=` is a KDIR.
+fn named(start: &Path, words: &[String]) -> Result<Named> {
+    let (variables, plain): (Vec<String>, Vec<String>) =
+        words.iter().cloned().partition(|word| assignment(word).is_some());
+    ensure!(plain.len() <= 1, "{}: one kernel at a time", plain.join(" "));
+    let named = Named::in_words(start, &variables);
+    if let Some(objtree) =
+        named.objtree.as_ref().filter(|_| variables.iter().any(|word| word.starts_with("O=")))
+    {
+        ensure!(objtree.is_dir(), "{}: no such directory: O= names an object tree", objtree.display());
+    }
+    Ok(Named { objtree: plain.first().map(|kdir| start.join(kdir)).or(named.objtree), ..named })
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `klpbuild verify`: whether finished livepatches keep the rules, and fit the kernel they are for.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
+
+use crate::build::plan;
+use crate::cli::{Format, Options, VerifyArgs};
+use crate::elf::image::Image;
+use crate::elf::notes;
+use crate::host::exit::Exit;
+use crate::host::terminal;
+use crate::host::words::{count, hex};
+use crate::kernel::sources::{self, Sources};
+use crate::kernel::symbols::exports;
+use crate::kernel::symbols::objects::Vmlinux;
+use crate::livepatch::patch::Patch;
+use crate::livepatch::verify;
+use crate::livepatch::verify::findings::{Finding, Level};
+use crate::livepatch::verify::form;
+
+/// What was found in one livepatch.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    file: &'a Path,
+    /// The relocations that the kernel resolves for it.
+    relocations: usize,
+    /// The functions it replaces; null if they cannot be seen.
+    functions: Option<usize>,
+    /// The build ID of the vmlinux it was checked against.
+    vmlinux_build_id: Option<&'a str>,
+    findings: Vec<Finding>,
+}
+
+/// Sources that can tell whether a livepatch is correct.
+fn complete(sources: Sources) -> Result<Sources> {
+    let place = &sources.place;
+    ensure!(
+        sources.objects.vmlinux.is_some(),
+        "there is no vmlinux {place}: positions cannot be checked against a list alone (--objtree DIR)"
+    );
+    ensure!(sources.exports.is_some(), "{}", exports::not_known(place));
+    Ok(sources)
+}
+
+/// Checks files, and prints what is found.
+///
+/// # Errors
+/// There is nothing to check them against, or nothing can be printed.
+pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
+    let start = plan::start(options)?;
+    let first = arguments.livepatches.first().map(|file| start.join(file));
+    let sources = match sources::named(&start, &arguments.sources, first.as_deref()).and_then(complete) {
+        Ok(sources) => sources,
+        Err(error) => {
+            terminal::error(&error);
+            return Ok(Exit::Unchecked);
+        }
+    };
+    let image = sources.objects.vmlinux.as_ref().and_then(Vmlinux::image);
+    let build_id = image.and_then(|vmlinux| notes::build_id(vmlinux).ok().flatten());
+    let build_id = build_id.map(|id| hex(&id));
+    let mut exit = Exit::Done;
+    let mut reports = Vec::new();
+    for file in &arguments.livepatches {
+        let one = || -> Result<Report<'_>> {
+            let image = Image::read(&start.join(file))?;
+            let findings = verify::verify(&image, &sources)
+                .with_context(|| format!("cannot check {}", file.display()))?;
+            Ok(Report {
+                file,
+                relocations: form::relocations(&image),
+                functions: Patch::read(&image)
+                    .map(|patch| patch.objects.iter().map(|o| o.functions.len()).sum()),
+                vmlinux_build_id: build_id.as_deref(),
+                findings,
+            })
+        };
+        match one() {
+            Ok(report) => {
+                let is_bad = report.findings.iter().any(|finding| finding.level == Level::Error);
+                exit = if is_bad && exit == Exit::Done { Exit::Problem } else { exit };
+                if arguments.format == Format::Text {
+                    print(&report, options.quiet);
+                }
+                reports.push(report);
+            }
+            Err(error) => {
+                terminal::error(&error);
+                exit = Exit::Unchecked;
+            }
+        }
+    }
+    if arguments.format == Format::Json {
+        terminal::json(&reports)?;
+    }
+    Ok(exit)
+}
+
+fn print(report: &Report<'_>, quiet: bool) {
+    let file = report.file.display();
+    for finding in &report.findings {
+        terminal::out(format!("{file}: {finding}\n"));
+    }
+    let found = |level: Level| report.findings.iter().filter(|finding| finding.level == level).count();
+    let (errors, warnings) = (found(Level::Error), found(Level::Warning));
+    if quiet {
+        return;
+    }
+    let relocations = count(report.relocations, "livepatch relocation");
+    let functions = match report.functions {
+        Some(number) => count(number, "function"),
+        None => "no static klp_patch to be seen".to_owned(),
+    };
+    let against = report.vmlinux_build_id.map(|id| format!("; vmlinux {id}")).unwrap_or_default();
+    let verdict = match (errors, warnings) {
+        (0, 0) => "correct".to_owned(),
+        (0, _) => format!("correct, {}", count(warnings, "warning")),
+        (_, 0) => count(errors, "error"),
+        _ => {
+            format!("{}, {}", count(errors, "error"), count(warnings, "warning"))
+        }
+    };
+    terminal::out(format!("klpbuild: {file}: {verdict} ({relocations}; {functions}{against})\n"));
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Conversion in place: the livepatches of an object tree, or of external modules.
+
+use std::collections::HashSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use fs_err as fs;
+use rayon::prelude::*;
+
+use crate::elf::image::Image;
+use crate::host::{output, terminal};
+use crate::kernel::origin::Origin;
+use crate::kernel::sources::Sources;
+use crate::kernel::symbols::list::Wanted;
+use crate::livepatch::convert::{Choices, Outcome, convert, is_converted};
+use crate::livepatch::doubts::{self, Doubt};
+use crate::livepatch::patch::Patch;
+
+/// Converts the livepatches of an object tree, or of external modules, in place, all that can be: `modules` are paths
+/// of `.ko` files relative to `root`.
+///
+/// # Errors
+/// Some cannot be converted: the message has the reasons for each. They are removed, for make would take them for done,
+/// and links them again when they are gone.
+pub fn convert_tree(
+    root: &Path,
+    modules: &[String],
+    kernel: &Origin,
+    keep_module_exports: bool,
+    quiet: bool,
+) -> Result<()> {
+    if modules.is_empty() {
+        return Ok(());
+    }
+    let sources = Sources::open(kernel, None)?;
+    let choices = Choices { keep_module_exports, is_marked: true };
+    let outcomes: Vec<Result<(Outcome, Option<Image>)>> = modules
+        .par_iter()
+        .map(|module| {
+            let image = Image::read(&root.join(module))?;
+            let was_finished = is_converted(&image);
+            let outcome = convert(image.clone(), &sources, choices)?;
+            let finished = match &outcome {
+                Outcome::Converted { bytes, .. } => Some(Image::parse(bytes)?),
+                Outcome::Unchanged => Some(image).filter(|_| !was_finished),
+            };
+            Ok((outcome, finished))
+        })
+        .collect();
+    let finished: Vec<&Image> =
+        outcomes.iter().flatten().filter_map(|(_, finished)| finished.as_ref()).collect();
+    let mut doubts = doubts_of(&finished, &sources)?.into_iter();
+    let mut failures = Vec::new();
+    for (module, outcome) in modules.iter().zip(outcomes) {
+        let path = root.join(module);
+        let end = || {
+            let (outcome, finished) = outcome?;
+            warn(module, &finished.and_then(|_| doubts.next()).unwrap_or_default())?;
+            if let Outcome::Converted { bytes, .. } = &outcome {
+                replace(&path, &path, bytes)?;
+            }
+            Ok::<_, anyhow::Error>(outcome)
+        };
+        match end() {
+            Ok(outcome) => {
+                if let Outcome::Converted { notes, .. } = outcome
+                    && !quiet
+                {
+                    terminal::progress(format!("  KLP [M] {module}\n"));
+                    notes.iter().for_each(|note| terminal::say(format_args!("{module}: {note}")));
+                }
+            }
+            Err(error) => {
+                failures.push(format!("cannot convert {module}: {error:#}"));
+                match fs::remove_file(root.join(module)) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        failures.push(format!("{error}: remove it, for it is not converted"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    if !failures.is_empty() {
+        bail!("{}", failures.join("\n"));
+    }
+    Ok(())
+}
+
+/// What is doubtful in each of some livepatches that are converted.
+pub fn doubts_of(images: &[&Image], sources: &Sources) -> Result<Vec<Vec<Doubt>>> {
+    let patches: Vec<Option<Patch>> = images.iter().map(|image| Patch::read(image)).collect();
+    let livepatches: Vec<(&Image, Option<&Patch>)> =
+        images.iter().copied().zip(patches.iter().map(Option::as_ref)).collect();
+    let names: HashSet<Vec<u8>> =
+        livepatches.iter().flat_map(|(image, patch)| doubts::names(image, *patch)).collect();
+    if names.is_empty() {
+        return Ok(images.iter().map(|_| Vec::new()).collect());
+    }
+    doubts::of(&livepatches, sources, &sources.find(&Wanted::names(names))?)
+}
+
+/// Says what is doubtful in the livepatch `shown`, but for what cannot go well.
+///
+/// # Errors
+/// Something cannot go well: the message has all of that.
+pub fn warn(shown: &str, doubts: &[Doubt]) -> Result<()> {
+    let text =
+        |doubt: &Doubt| format!("{}: {}; {} ({})", doubt.place, doubt.message, doubt.advice, doubt.rule);
+    for doubt in doubts.iter().filter(|doubt| !doubt.is_error) {
+        terminal::say(format_args!("{shown}: warning: {}", text(doubt)));
+    }
+    let errors: Vec<String> = doubts.iter().filter(|doubt| doubt.is_error).map(text).collect();
+    ensure!(errors.is_empty(), "{}", errors.join("\n"));
+    Ok(())
+}
+
+/// Gives `output` new content at once, and the permissions of `input`.
+pub fn replace(input: &Path, output: &Path, bytes: &[u8]) -> Result<()> {
+    let mode = fs::metadata(input)?.permissions().mode();
+    output::write_named(output, &[bytes], Some(mode))
+}

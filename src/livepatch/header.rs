@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The files that a livepatch carries in its own directory.
+
+/// The C header with the macros for annotations.
+pub const HEADER: &str = include_str!("header/klp_relocs.h");
+
+/// What a module's Makefile includes.
+pub const SNIPPET: &str = include_str!("../../Makefile.snippet");

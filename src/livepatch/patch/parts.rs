@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What a livepatch replaces: its patch, objects and functions.
+
+use crate::elf::image::Offset;
+use crate::kernel::symbols::VMLINUX;
+use crate::livepatch::patch::faults::Fault;
+
+/// A function that is replaced (`struct klp_func`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// The name of the old function, raw.
+    pub old_name: Vec<u8>,
+    /// Its position (S7).
+    pub old_sympos: u64,
+    /// The new function.
+    pub new: Offset,
+}
+
+/// An object that is patched (`struct klp_object`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its run-time name; `vmlinux` for a name that is NULL.
+    pub name: String,
+    /// The functions.
+    pub functions: Vec<Function>,
+    /// The callbacks' functions.
+    pub callbacks: Vec<Offset>,
+    /// Whether the name is written out. For vmlinux it must not be: the kernel would wait for a module of that
+    /// name.
+    pub is_named: bool,
+}
+
+/// What a livepatch replaces.
+#[derive(Debug, Default)]
+pub struct Patch {
+    /// The objects, in the order of the patch.
+    pub objects: Vec<Object>,
+    /// Where its structures lie: references from there are no calls.
+    pub structures: Vec<Offset>,
+    /// Where a `new_func` lies that is no function of this module.
+    pub foreign: Vec<Offset>,
+    /// What is wrong with the structures.
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Patch {
+    /// Whether the reference at `place` is a `new_func` that is written with `object`, and so too late: `klp_init_func`
+    /// in kernel/livepatch/core.c refuses one that is still NULL, before references to modules are written (R15).
+    pub fn is_too_late(&self, place: Offset, object: &str, applies_early: bool) -> bool {
+        (object != VMLINUX || !applies_early) && self.foreign.contains(&place)
+    }
+
+    /// Whether `object` is patched.
+    pub fn has(&self, object: &str) -> bool {
+        self.objects.iter().any(|other| other.name == object)
+    }
+}

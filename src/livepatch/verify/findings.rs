@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What is found in a livepatch that does not keep a rule.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Something could not be told.
+    Note,
+    /// It works, but not in every situation.
+    Warning,
+    /// The kernel refuses the livepatch, or something else happens than what is meant.
+    Error,
+}
+
+/// Something that does not keep a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The rule, as in `R4`.
+    pub rule: &'static str,
+    /// How bad it is.
+    pub level: Level,
+    /// Where: a section, symbol, relocation or klp_func.
+    pub place: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub advice: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let level = match self.level {
+            Level::Note => "note",
+            Level::Warning => "warning",
+            Level::Error => "error",
+        };
+        write!(f, "{level} {}: {}: {}; {}", self.rule, self.place, self.message, self.advice)
+    }
+}
+
+/// Collects findings.
+#[derive(Debug, Default)]
+pub struct Findings(pub(super) Vec<Finding>);
+
+impl Findings {
+    /// Adds an error.
+    pub fn error(
+        &mut self,
+        rule: &'static str,
+        place: impl Into<String>,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        self.add(Level::Error, rule, place.into(), message.into(), advice.into());
+    }
+
+    /// Adds a warning.
+    pub fn warning(
+        &mut self,
+        rule: &'static str,
+        place: impl Into<String>,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        self.add(Level::Warning, rule, place.into(), message.into(), advice.into());
+    }
+
+    /// Adds a note.
+    pub fn note(
+        &mut self,
+        rule: &'static str,
+        place: impl Into<String>,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        self.add(Level::Note, rule, place.into(), message.into(), advice.into());
+    }
+
+    fn add(&mut self, level: Level, rule: &'static str, place: String, message: String, advice: String) {
+        let finding = Finding { rule, level, place, message, advice };
+        if !self.0.contains(&finding) {
+            self.0.push(finding);
+        }
+    }
+}
