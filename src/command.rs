@@ -2,6 +2,7 @@
 //! The verbs: a file or folder for each, named as the verb is typed. A verb turns what was typed into what it means,
 //! has the floors below do it, and prints the outcome. No verb uses another one.
 //!
+//! - [`asked`]: what was typed, as the floors below take it
 //! - [`modules`]: build, in place of `make modules`
 //! - [`clean`]: `clean`, `mrproper`, `distclean` and `klpclean`
 //! - [`symbols`]: Symbols.list for a tree that is built already
@@ -14,6 +15,7 @@
 //! - [`doctor`]: what is missing
 //! - [`patches`]: the series of `kbuild-patches`, with which a kernel's makefiles do it themselves
 
+pub mod asked;
 pub mod clean;
 pub mod convert;
 pub mod doctor;

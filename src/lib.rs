@@ -40,7 +40,6 @@ pub mod livepatch;
 use anyhow::Result;
 
 use crate::build::hook;
-use crate::build::plan::{Conversion, Plan};
 use crate::cli::{Cli, Command};
 use crate::command::{clean, convert, doctor, header, lookup, modules, new, patches, symbols, trial, verify};
 use crate::host::exit::Exit;
@@ -52,20 +51,12 @@ use crate::host::processes;
 /// klpbuild found a problem; nothing is left half done.
 pub fn run(cli: &Cli) -> Result<Exit> {
     let options = &cli.options;
-    let plan = |words: &[String]| Plan::resolve(options, words, &[], None);
     match &cli.command {
-        Command::Modules(args) => {
-            let mut plan = Plan::resolve(options, &args.words, &args.make_options, Some(&args.kernel))?;
-            plan.conversion =
-                Conversion { is_off: args.no_convert, keep_module_exports: args.keep_module_exports };
-            modules::modules(&plan)
-        }
-        Command::Clean(args) => clean::clean(&plan(&args.words)?, Some("clean")),
-        Command::Mrproper(args) => clean::clean(&plan(&args.words)?, Some("mrproper")),
-        Command::Distclean(args) => clean::clean(&plan(&args.words)?, Some("distclean")),
-        Command::Klpclean(args) if args.cache => clean::cache(options),
-        Command::Klpclean(args) if args.words.is_empty() && clean::is_ours(options)? => clean::here(options),
-        Command::Klpclean(args) => clean::clean(&plan(&args.words)?, None),
+        Command::Modules(args) => modules::modules(options, args),
+        Command::Clean(args) => clean::clean(options, args, "clean"),
+        Command::Mrproper(args) => clean::clean(options, args, "mrproper"),
+        Command::Distclean(args) => clean::clean(options, args, "distclean"),
+        Command::Klpclean(args) => clean::klpclean(options, args),
         Command::Symbols(args) => symbols::symbols(options, args),
         Command::Convert(args) => convert::convert(options, args),
         Command::Lookup(args) => lookup::lookup(options, args),

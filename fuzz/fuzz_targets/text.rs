@@ -1,10 +1,11 @@
 //! Texts: the first byte says which one the rest is to be.
 #![no_main]
 
+use klpbuild::build::kbuild;
 use klpbuild::build::progress::history::Run;
-use klpbuild::build::{kbuild, plan};
 use klpbuild::command::trial::protocol::Protocol;
 use klpbuild::host::make::makeflags::Inherited;
+use klpbuild::host::make::variable::Variable;
 use klpbuild::host::{program, terminal};
 use klpbuild::kernel::installed::places;
 use klpbuild::kernel::kallsyms::filter::Filter;
@@ -49,9 +50,10 @@ fuzz_target!(|data: &[u8]| {
             if let Ok(text) = std::str::from_utf8(rest) {
                 let inherited = Inherited::parse(text, |_| true);
                 let again = Inherited::parse(inherited.without_jobserver(), |_| true);
-                assert_eq!(inherited.assignments, again.assignments);
+                assert_eq!(inherited.variables, again.variables);
                 for word in text.split_whitespace() {
-                    let _ = (program::quoted(word), plan::goals::assignment(word));
+                    let _ =
+                        (program::quoted(word), Variable::parse(word).map(|variable| variable.value().len()));
                 }
             }
         }

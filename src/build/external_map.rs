@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use fs_err as fs;
 
 use crate::build::modpost::Beyond;
+use crate::host::make::variable::Variable;
 use crate::kernel::external::External;
 use crate::kernel::external::context::Context;
 use crate::kernel::origin::Origin;
@@ -38,7 +39,7 @@ pub fn prepare(
     context: &Context,
     external: &External,
     kbuild: &Kbuild,
-    variables: &[String],
+    variables: &[Variable],
 ) -> Result<Prepared> {
     let kind = kbuild.era.modules();
     let own = modules::list_external(&external.output, kind, &external.root)?;

@@ -14,6 +14,7 @@ use crate::build::modpost;
 use crate::build::modpost::{Beyond, Verdict, programs};
 use crate::elf::image::Image;
 use crate::host::make::makeflags;
+use crate::host::make::variable::Variable;
 use crate::host::output;
 use crate::host::output::Written;
 use crate::host::terminal;
@@ -98,7 +99,7 @@ pub fn run() -> Result<()> {
          klpbuild (bindeb-pkg, binrpm-pkg, dir-pkg and tar-pkg can)",
         current.display()
     );
-    let variables = makeflags::Inherited::from_env().assignments;
+    let variables = makeflags::Inherited::from_env().variables;
     let result = Kbuild::detect(&context.srctree).and_then(|kbuild| match &context.external {
         None => step(&context, &kbuild, &variables, &state),
         Some(external) => external_step(&context, external, &kbuild, &variables, &state),
@@ -122,7 +123,7 @@ pub fn run() -> Result<()> {
 pub fn step_of_patched_tree(
     context: &Context,
     kbuild: &Kbuild,
-    variables: &[String],
+    variables: &[Variable],
     state: &State,
 ) -> Result<Report> {
     let inputs = Inputs::of_tree(&context.objtree, Some(&context.srctree), Some(kbuild), variables)?;
@@ -144,7 +145,7 @@ pub fn step_of_patched_tree(
 pub fn step(
     context: &Context,
     kbuild: &Kbuild,
-    variables: &[String],
+    variables: &[Variable],
     state: &State,
 ) -> Result<(Report, Written)> {
     let objtree = &context.objtree;
@@ -168,7 +169,7 @@ pub fn external_step(
     context: &Context,
     external: &External,
     kbuild: &Kbuild,
-    variables: &[String],
+    variables: &[Variable],
     state: &State,
 ) -> Result<(Report, Written)> {
     let mut prepared = external_map::prepare(context, external, kbuild, variables)?;

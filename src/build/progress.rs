@@ -9,9 +9,22 @@ pub mod history;
 pub mod screen;
 
 use crate::build::progress::screen::Progress;
-use crate::cli::ProgressKind;
 use crate::host::terminal;
 use crate::host::terminal::Surroundings;
+
+/// How progress is to be shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Shown {
+    /// A bar on a terminal, plain lines elsewhere.
+    #[default]
+    Auto,
+    /// A bar, whatever the output is.
+    Bar,
+    /// One line for each step.
+    Plain,
+    /// No steps.
+    None,
+}
 
 /// How progress is shown, once decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,13 +39,13 @@ pub enum View {
 
 impl View {
     /// Decides, from what was asked for and what the outside is like.
-    pub fn choose(kind: ProgressKind, quiet: bool, around: Surroundings) -> View {
+    pub fn choose(kind: Shown, quiet: bool, around: Surroundings) -> View {
         match kind {
             _ if quiet => View::Problems,
-            ProgressKind::None => View::Problems,
-            ProgressKind::Auto if around.stdout && around.stderr && around.capable => View::Bar,
-            ProgressKind::Bar if around.stderr => View::Bar,
-            ProgressKind::Auto | ProgressKind::Bar | ProgressKind::Plain => View::Steps,
+            Shown::None => View::Problems,
+            Shown::Auto if around.stdout && around.stderr && around.capable => View::Bar,
+            Shown::Bar if around.stderr => View::Bar,
+            Shown::Auto | Shown::Bar | Shown::Plain => View::Steps,
         }
     }
 
@@ -71,14 +84,14 @@ mod tests {
     #[test]
     fn bars_are_for_terminals() {
         let around = |stdout, stderr, capable| Surroundings { stdout, stderr, capable };
-        let auto = |around| View::choose(ProgressKind::Auto, false, around);
+        let auto = |around| View::choose(Shown::Auto, false, around);
         assert_eq!(auto(around(true, true, true)), View::Bar);
         assert_eq!(auto(around(true, true, false)), View::Steps);
         assert_eq!(auto(around(false, true, true)), View::Steps);
         assert_eq!(auto(around(true, false, true)), View::Steps);
-        assert_eq!(View::choose(ProgressKind::Bar, false, around(false, true, false)), View::Bar);
-        assert_eq!(View::choose(ProgressKind::Bar, false, around(true, false, true)), View::Steps);
-        assert_eq!(View::choose(ProgressKind::Bar, true, around(true, true, true)), View::Problems);
-        assert_eq!(View::choose(ProgressKind::None, false, around(true, true, true)), View::Problems);
+        assert_eq!(View::choose(Shown::Bar, false, around(false, true, false)), View::Bar);
+        assert_eq!(View::choose(Shown::Bar, false, around(true, false, true)), View::Steps);
+        assert_eq!(View::choose(Shown::Bar, true, around(true, true, true)), View::Problems);
+        assert_eq!(View::choose(Shown::None, false, around(true, true, true)), View::Problems);
     }
 }

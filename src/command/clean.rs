@@ -3,20 +3,41 @@
 
 use anyhow::Result;
 
-use crate::build::plan;
 use crate::build::plan::Plan;
 use crate::build::session::Session;
-use crate::cli::Options;
+use crate::cli::{CleanArgs, KlpcleanArgs, Options};
+use crate::command::asked;
 use crate::host::exit::Exit;
 use crate::host::terminal;
 use crate::kernel::installed::cache;
 use crate::kernel::state::State;
 
-/// Runs make's `goal`, if one is given, and removes what is klpbuild's. If make fails, its log stays.
+/// `klpbuild clean`, `mrproper` and `distclean`: runs make's `goal` of that name, and removes what is klpbuild's.
 ///
 /// # Errors
 /// Another klpbuild is at work on the object tree, or something cannot be removed.
-pub fn clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
+pub fn clean(options: &Options, arguments: &CleanArgs, goal: &str) -> Result<Exit> {
+    make_clean(&Plan::resolve(asked::order(options, &arguments.words)?)?, Some(goal))
+}
+
+/// `klpbuild klpclean`: removes what is klpbuild's, or with --cache what it keeps of installed kernels.
+///
+/// # Errors
+/// Another klpbuild is at work on the object tree, or something cannot be removed.
+pub fn klpclean(options: &Options, arguments: &KlpcleanArgs) -> Result<Exit> {
+    if arguments.cache {
+        return cache(options);
+    }
+    let here = State::at(&asked::start(options)?);
+    // What lies where it was started is removed without knowing the kernel.
+    if arguments.words.is_empty() && !here.present().is_empty() {
+        return remove(&here, options.dry_run);
+    }
+    make_clean(&Plan::resolve(asked::order(options, &arguments.words)?)?, None)
+}
+
+/// Runs make's `goal`, if one is given, and removes what is klpbuild's. If make fails, its log stays.
+fn make_clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
     let command = goal.map(|goal| plan.make(&[goal.to_owned()]));
     let Some(command) = command else { return remove(&plan.state, plan.dry_run) };
     if plan.dry_run {
@@ -33,22 +54,6 @@ pub fn clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
         say_foreign(&plan.state);
     }
     Ok(outcome.exit)
-}
-
-/// Whether what klpbuild made lies where it was started: then no kernel has to be known to remove it.
-///
-/// # Errors
-/// There is no such directory.
-pub fn is_ours(options: &Options) -> Result<bool> {
-    Ok(!State::at(&plan::start(options)?).present().is_empty())
-}
-
-/// Removes what klpbuild made in the directory where it was started.
-///
-/// # Errors
-/// Another klpbuild is at work there, or something cannot be removed.
-pub fn here(options: &Options) -> Result<Exit> {
-    remove(&State::at(&plan::start(options)?), options.dry_run)
 }
 
 fn remove(state: &State, dry_run: bool) -> Result<Exit> {
@@ -70,10 +75,7 @@ fn say_foreign(state: &State) {
 }
 
 /// Empties the cache of installed kernels' symbols.
-///
-/// # Errors
-/// Something cannot be removed.
-pub fn cache(options: &Options) -> Result<Exit> {
+fn cache(options: &Options) -> Result<Exit> {
     let directory = cache::directory();
     let shown =
         directory.as_ref().map_or_else(|| "XDG_CACHE_HOME".to_owned(), |path| path.display().to_string());

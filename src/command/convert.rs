@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
-use crate::build::plan;
 use crate::cli::{ConvertArgs, Options};
+use crate::command::asked;
 use crate::elf::image::Image;
 use crate::host::exit::Exit;
 use crate::host::signal::Watch;
@@ -53,9 +53,9 @@ fn listed(options: &Options, arguments: &ConvertArgs, start: &Path) -> Result<Ex
 /// # Errors
 /// It cannot be converted; nothing is written then.
 pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
-    let start = plan::start(options)?;
+    let start = asked::start(options)?;
     let Some(given) = &arguments.input else { return listed(options, arguments, &start) };
-    let sources = sources(&start, &arguments.sources, Some(&start.join(given)))?;
+    let sources = sources(&asked::sources(&arguments.sources, &start), Some(&start.join(given)))?;
     let choices = Choices { keep_module_exports: arguments.keep_module_exports, is_marked: false };
     let input = start.join(given);
     let output = arguments.output.as_ref().map_or(input.clone(), |output| start.join(output));

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use crate::build::plan;
 use crate::cli::{HeaderArgs, Options};
+use crate::command::asked;
 use crate::host::exit::Exit;
 use crate::host::output;
 use crate::host::terminal;
@@ -27,7 +27,7 @@ pub fn snippet(options: &Options, arguments: &HeaderArgs) -> Result<Exit> {
 
 /// Prints one of them, or writes it to a file.
 fn print(options: &Options, arguments: &HeaderArgs, text: &str) -> Result<Exit> {
-    let start = plan::start(options)?;
+    let start = asked::start(options)?;
     match &arguments.output {
         Some(path) if path.as_os_str() != "-" => {
             output::write_named(&start.join(path), &[text], None)?;

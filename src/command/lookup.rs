@@ -6,12 +6,12 @@ use anyhow::{Context as _, Result, ensure};
 use regex::bytes::Regex;
 use serde::Serialize;
 
-use crate::build::plan;
 use crate::build::plan::Named;
-use crate::build::plan::goals::assignment;
-use crate::cli::{Format, LookupArgs, Options, SourceArgs};
+use crate::cli::{Format, LookupArgs, Options};
+use crate::command::asked;
 use crate::elf::Kind;
 use crate::host::exit::Exit;
+use crate::host::make::variable::{self, Variable};
 use crate::host::terminal;
 use crate::host::words;
 use crate::kernel::sources::{Found, Known, Sources, Unusable};
@@ -46,10 +46,13 @@ struct Row<'a> {
 }
 
 /// The names among the words of a command line, and the others, which are for make.
-fn names(arguments: &LookupArgs) -> Result<(Vec<String>, Vec<String>)> {
-    let (variables, names): (Vec<String>, Vec<String>) =
-        arguments.words.iter().cloned().partition(|word| assignment(word).is_some());
-    ensure!(!names.is_empty(), "no name to look up: klpbuild lookup {} NAME...", variables.join(" "));
+fn names(arguments: &LookupArgs) -> Result<(Vec<String>, Vec<Variable>)> {
+    let (variables, names) = variable::sort_out(&arguments.words);
+    ensure!(
+        !names.is_empty(),
+        "no name to look up: klpbuild lookup {} NAME...",
+        variables.iter().map(Variable::word).collect::<Vec<_>>().join(" ")
+    );
     Ok((names, variables))
 }
 
@@ -59,12 +62,10 @@ fn names(arguments: &LookupArgs) -> Result<(Vec<String>, Vec<String>)> {
 /// There is no map and no vmlinux, or something cannot be read.
 pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     let (names, variables) = names(arguments)?;
-    let named = Named::in_words(&plan::start(options)?, &variables);
-    let place = SourceArgs {
-        objtree: arguments.sources.objtree.clone().or(named.objtree),
-        ..arguments.sources.clone()
-    };
-    let sources = sources::named(&named.start, &place, None)?;
+    let named = Named::in_words(&asked::start(options)?, &variables);
+    let mut asked = asked::sources(&arguments.sources, &named.start);
+    asked.objtree = asked.objtree.or(named.objtree);
+    let sources = sources::named(&asked, None)?;
     let wanted = wanted(&names, arguments.regex)?;
     let found = sources.find(&wanted)?;
     let missing: Vec<&String> = match &wanted {

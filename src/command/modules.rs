@@ -9,10 +9,12 @@ use crate::build::after;
 use crate::build::fragment;
 use crate::build::hook;
 use crate::build::hook::Report;
-use crate::build::plan::Plan;
 use crate::build::plan::goals::{Kind, is_interactive};
+use crate::build::plan::{Conversion, Order, Plan};
 use crate::build::progress::history::Run;
 use crate::build::session::{Outcome, Session};
+use crate::cli::{ModulesArgs, Options};
+use crate::command::asked;
 use crate::elf::image::Image;
 use crate::host::exit::Exit;
 use crate::host::program::Program;
@@ -30,11 +32,26 @@ use crate::kernel::tree::facts;
 use crate::kernel::tree::kconfig::Kconfig;
 use crate::livepatch::convert;
 
-/// Builds what the plan asks for.
+/// `klpbuild modules`.
 ///
 /// # Errors
 /// klpbuild found a problem: with the tree, the configuration, or what the map step saw.
-pub fn modules(plan: &Plan) -> Result<Exit> {
+pub fn modules(options: &Options, arguments: &ModulesArgs) -> Result<Exit> {
+    let order = asked::order(options, &arguments.words)?;
+    let plan = Plan::resolve(Order {
+        make_options: arguments.make_options.clone(),
+        choice: Some(asked::choice(&arguments.kernel, &order.start)),
+        conversion: Conversion {
+            is_off: arguments.no_convert,
+            keep_module_exports: arguments.keep_module_exports,
+        },
+        ..order
+    })?;
+    build(&plan)
+}
+
+/// Builds what the plan asks for.
+fn build(plan: &Plan) -> Result<Exit> {
     if plan.external.is_none() {
         plan.tree.check_clean_source(plan.variable("ARCH"))?;
     }

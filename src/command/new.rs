@@ -11,12 +11,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
-use crate::build::plan;
 use crate::cli::{NewArgs, Options};
+use crate::command::asked;
 use crate::command::new::target::Target;
 use crate::host::exit::Exit;
 use crate::host::terminal;
-use crate::kernel::installed::Choice;
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
 use crate::livepatch::header;
@@ -29,7 +28,7 @@ const LONGEST: usize = 55;
 /// # Errors
 /// The name is none of a module or is taken, no livepatch can replace the function, or a file cannot be written.
 pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
-    let start = plan::start(options)?;
+    let start = asked::start(options)?;
     let directory = start.join(&arguments.name);
     let name = arguments.name.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let is_name = |name: &str| {
@@ -45,18 +44,18 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         !directory.exists() || fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_none());
     ensure!(is_free, "{} is there already: name another directory, or remove it", directory.display());
 
-    let origin = Origin::named(&start, &arguments.sources, None)?;
+    let asked = asked::sources(&arguments.sources, &start);
+    let origin = Origin::named(&asked, None)?;
     if !options.quiet {
         origin.say_shortcomings();
     }
-    let list = arguments.sources.symbols.as_ref().map(|list| start.join(list));
-    let sources = Sources::open(&origin, list.as_deref())?;
+    let sources = Sources::open(&origin, asked.symbols.as_deref())?;
     let target = Target::find(&origin, &sources, arguments)?;
     ensure!(
         !target.objects.contains(&name.replace('-', "_")),
         "the kernel has a module {name}: give the livepatch another name"
     );
-    let flags = Choice::of(&arguments.sources.kernel, &start).to_flags();
+    let flags = asked.choice.to_flags();
     let mut files = vec![
         (format!("{name}.c"), text::source(&name, &target)),
         ("Makefile".to_owned(), text::makefile(&name, origin.objtree.as_deref(), &flags)),

@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 use tempfile::NamedTempFile;
 
-use crate::build::plan;
 use crate::cli::{Options, PatchesCommand};
+use crate::command::asked;
 use crate::host::exit::Exit;
 use crate::host::output;
 use crate::host::patch::{self, FileChange};
@@ -282,7 +282,7 @@ fn content(path: &Path) -> Result<Content> {
 /// # Errors
 /// There is no kernel's source tree, or no series fits it, or it cannot be written.
 pub fn patches(options: &Options, command: &PatchesCommand) -> Result<Exit> {
-    let start = plan::start(options)?;
+    let start = asked::start(options)?;
     match command {
         PatchesCommand::List => list(tree::source_if_known(&start).as_deref()),
         PatchesCommand::Show { series } => show(tree::source_if_known(&start).as_deref(), series.as_deref()),

@@ -4,11 +4,12 @@ use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::build::hook;
-use crate::build::plan;
 use crate::build::plan::Named;
 use crate::cli::{Options, SymbolsArgs};
+use crate::command::asked;
 use crate::host::exit::Exit;
 use crate::host::make::makeflags::Inherited;
+use crate::host::make::variable;
 use crate::host::output;
 use crate::host::signal::Watch;
 use crate::host::terminal;
@@ -25,8 +26,10 @@ use crate::kernel::tree::era::Kbuild;
 /// # Errors
 /// The object tree is not built, an object cannot be read, or the map cannot be written.
 pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
-    let start = plan::start(options)?;
-    let named = Named::in_words(&start, &arguments.words).objtree.unwrap_or_else(|| start.clone());
+    let start = asked::start(options)?;
+    let named = Named::in_words(&start, &variable::sort_out(&arguments.words).0)
+        .objtree
+        .unwrap_or_else(|| start.clone());
     let objtree = arguments.objtree.as_ref().map_or(named, |objtree| start.join(objtree));
     let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
     let state = State::at(&objtree);
@@ -46,7 +49,7 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
         );
     }
     let kbuild = srctree.as_deref().map(Kbuild::detect).transpose()?;
-    let variables = Inherited::from_env().assignments;
+    let variables = Inherited::from_env().variables;
     if let (true, Some(srctree), Some(kbuild)) = (arguments.in_build, &srctree, &kbuild) {
         let context = above.unwrap_or_else(|| Context::of_tree(srctree, &objtree));
         let report = hook::step_of_patched_tree(&context, kbuild, &variables, &state)?;

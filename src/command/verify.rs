@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
-use crate::build::plan;
 use crate::cli::{Format, Options, VerifyArgs};
+use crate::command::asked;
 use crate::elf::image::Image;
 use crate::elf::notes;
 use crate::host::exit::Exit;
@@ -50,9 +50,11 @@ fn complete(sources: Sources) -> Result<Sources> {
 /// # Errors
 /// There is nothing to check them against, or nothing can be printed.
 pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
-    let start = plan::start(options)?;
+    let start = asked::start(options)?;
     let first = arguments.livepatches.first().map(|file| start.join(file));
-    let sources = match sources::named(&start, &arguments.sources, first.as_deref()).and_then(complete) {
+    let sources = match sources::named(&asked::sources(&arguments.sources, &start), first.as_deref())
+        .and_then(complete)
+    {
         Ok(sources) => sources,
         Err(error) => {
             terminal::error(&error);

@@ -1,8 +1,10 @@
 //! make, as the commands here run it.
 //!
 //! - [`makeflags`]: what an outer make says in MAKEFLAGS
+//! - [`variable`]: what `NAME=VALUE` says
 
 pub mod makeflags;
+pub mod variable;
 
 use std::path::Path;
 

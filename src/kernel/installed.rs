@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::KernelArgs;
 use crate::elf::notes;
 use crate::host::compressed::unpacked_name;
 use crate::host::program;
@@ -24,31 +23,22 @@ use crate::kernel::installed::places::Places;
 use crate::kernel::symbols::modules::Module;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 
-/// What a user says of where a kernel's symbols are.
+/// What a user says of where a kernel's symbols are; paths are absolute.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
-    vmlinux: Option<PathBuf>,
-    system_map: Option<PathBuf>,
-    modules_dir: Option<PathBuf>,
-    sysroot: Option<PathBuf>,
+    /// The vmlinux with symbols.
+    pub vmlinux: Option<PathBuf>,
+    /// The System.map, in place of one.
+    pub system_map: Option<PathBuf>,
+    /// The directory of the modules.
+    pub modules_dir: Option<PathBuf>,
+    /// Where all of them are looked for, in place of `/`.
+    pub sysroot: Option<PathBuf>,
     /// What does not fit is used all the same.
-    force: bool,
+    pub force: bool,
 }
 
 impl Choice {
-    /// What the options say; paths are relative to `start`.
-    pub fn of(arguments: &KernelArgs, start: &Path) -> Choice {
-        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| absolute(start.join(path)));
-        Choice {
-            vmlinux: path(&arguments.vmlinux),
-            system_map: path(&arguments.system_map),
-            modules_dir: path(&arguments.modules_dir),
-            sysroot: path(&arguments.sysroot),
-            force: arguments.force,
-        }
-    }
-
     /// Whether files are named that are to be used in place of an object tree's own.
     pub fn names_files(&self) -> bool {
         self.vmlinux.is_some() || self.system_map.is_some() || self.modules_dir.is_some()

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::cli::SourceArgs;
 use crate::host::terminal;
 use crate::kernel::external::context::Context;
 use crate::kernel::installed;
@@ -21,6 +20,19 @@ use crate::kernel::tree;
 use crate::kernel::tree::config;
 use crate::kernel::tree::era::Kbuild;
 use crate::kernel::tree::facts;
+
+/// What a command was told to look symbols up in; paths are absolute.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// The directory to start in.
+    pub start: PathBuf,
+    /// The object tree of the kernel.
+    pub objtree: Option<PathBuf>,
+    /// The map of symbols.
+    pub symbols: Option<PathBuf>,
+    /// Where an installed kernel has its symbols.
+    pub choice: Choice,
+}
 
 /// The files that tell of one kernel.
 #[derive(Debug, Default)]
@@ -139,40 +151,39 @@ impl Origin {
     }
 
     /// What a command was told to look at: an object tree, a list that may lie in one, or both. If nothing is said,
-    /// what `start` is: an object tree or the directory of an external module; or where the module `file` was built,
+    /// what the directory to start in is: an object tree or the directory of an external module; or where the module `file` was built,
     /// that the command is about; else the kernel that KDIR names, or that is running.
     ///
     /// # Errors
     /// There is no such tree, or none at all.
-    pub fn named(start: &Path, arguments: &SourceArgs, file: Option<&Path>) -> Result<Origin> {
-        let choice = Choice::of(&arguments.kernel, start);
-        let mut origin = match (&arguments.objtree, &arguments.symbols) {
+    pub fn named(asked: &Asked, file: Option<&Path>) -> Result<Origin> {
+        let Asked { start, choice, .. } = asked;
+        let mut origin = match (&asked.objtree, &asked.symbols) {
             (Some(objtree), _) => {
-                let objtree = start.join(objtree);
                 ensure!(
                     objtree.is_dir(),
                     "{}: no such directory: --objtree names an object tree",
                     objtree.display()
                 );
-                let is_it = |context: &Context| is_same_file(&context.objtree, &objtree);
+                let is_it = |context: &Context| is_same_file(&context.objtree, objtree);
                 if let (None, Some(origin)) =
-                    (&arguments.symbols, Origin::built_beside(start, &choice, file, is_it)?)
+                    (&asked.symbols, Origin::built_beside(start, choice, file, is_it)?)
                 {
                     origin
-                } else if objtree.join("Symbols.list").is_file() || arguments.symbols.is_none() {
-                    Origin::of_kernel(&objtree, &choice)?
+                } else if objtree.join("Symbols.list").is_file() || asked.symbols.is_none() {
+                    Origin::of_kernel(objtree, choice)?
                 } else {
-                    Origin::of_tree(&objtree)?
+                    Origin::of_tree(objtree)?
                 }
             }
-            (None, Some(list)) => match start.join(list).parent() {
+            (None, Some(list)) => match list.parent() {
                 Some(tree) if Vmlinux::of_tree(tree).is_some() => Origin::of_tree(tree)?,
                 _ => Origin::default(),
             },
-            (None, None) => Origin::around(start, &choice, file)?,
+            (None, None) => Origin::around(start, choice, file)?,
         };
         origin.drop_doubtful_list(false);
-        if arguments.symbols.is_none()
+        if asked.symbols.is_none()
             && let Err(error) = origin.make_list(None, false)
         {
             // Then the modules are looked into one by one.

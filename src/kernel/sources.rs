@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
-use crate::cli::SourceArgs;
 use crate::elf::definitions;
 use crate::elf::definitions::Definition;
 use crate::elf::{Binding, Machine, notes};
 use crate::kernel::kallsyms;
 use crate::kernel::kallsyms::{Filter, Spelling, SystemMap};
-use crate::kernel::origin::Origin;
+use crate::kernel::origin::{Asked, Origin};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::exports::Exports;
 use crate::kernel::symbols::list;
@@ -139,11 +138,10 @@ impl Found {
 ///
 /// # Errors
 /// As [`Origin::named`] and [`Sources::open`].
-pub fn named(start: &Path, arguments: &SourceArgs, file: Option<&Path>) -> Result<Sources> {
-    let list = arguments.symbols.as_ref().map(|list| start.join(list));
-    let origin = Origin::named(start, arguments, file)?;
+pub fn named(asked: &Asked, file: Option<&Path>) -> Result<Sources> {
+    let origin = Origin::named(asked, file)?;
     origin.say_shortcomings();
-    Sources::open(&origin, list.as_deref())
+    Sources::open(&origin, asked.symbols.as_deref())
 }
 
 impl Sources {

@@ -23,8 +23,7 @@ pub const TOO_LATE: &str = "it is the new_func of a klp_func, which is not writt
 /// What to do about that.
 pub const TOO_LATE_ADVICE: &str = "replace the function by one of the livepatch, which calls it";
 
-pub use faults::Fault;
-pub use parts::{Function, Object, Patch};
+pub use parts::{Fault, Function, Object, Patch};
 
 impl Patch {
     /// Finds the patches that are laid out in `image`; none if there is no static one.

@@ -1,4 +1,4 @@
-//! Sorting what is typed for make: variables, and goals by the make run they have to be in.
+//! Sorting goals by the make run they have to be in.
 //!
 //! make builds most goals in one run, but the top Makefile calls itself once for each goal when config,
 //! clean, install or single-file goals are among others (`mixed-build`): then the fragment would be lost.
@@ -57,12 +57,6 @@ pub fn is_interactive(goal: &str) -> bool {
     ASKING.contains(&goal)
 }
 
-/// The name and value of `NAME=VALUE`; also of `NAME:=VALUE` and `NAME+=VALUE`, which make takes.
-pub fn assignment(word: &str) -> Option<(&str, &str)> {
-    let (name, value) = word.split_once('=')?;
-    Some((name.trim_end_matches([':', '+', '?', '!']), value))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,13 +81,5 @@ mod tests {
         }
         assert!(Kind::Clean < Kind::Config && Kind::Config < Kind::Build && Kind::Build < Kind::Package);
         assert!(Kind::Package < Kind::Install);
-    }
-
-    #[test]
-    fn assignments_of_every_flavour() {
-        assert_eq!(assignment("O=/obj"), Some(("O", "/obj")));
-        assert_eq!(assignment("KCFLAGS+=-g -Da=b"), Some(("KCFLAGS", "-g -Da=b")));
-        assert_eq!(assignment("V:=1"), Some(("V", "1")));
-        assert_eq!(assignment("modules"), None);
     }
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::build::plan::goals::assignment;
-use crate::build::plan::{self, Named};
+use crate::build::plan::Named;
 use crate::cli::{DoctorArgs, Options};
+use crate::command::asked;
+use crate::host::make::variable;
 use crate::kernel::installed::Choice;
 use crate::kernel::installed::places::Places;
 use crate::kernel::symbols::objects::Vmlinux;
@@ -48,8 +49,8 @@ impl Patient {
     /// # Errors
     /// There is no such kernel, or something cannot be read.
     pub fn find(options: &Options, arguments: &DoctorArgs) -> Result<Patient> {
-        let start = plan::start(options)?;
-        let choice = Choice::of(&arguments.kernel, &start);
+        let start = asked::start(options)?;
+        let choice = asked::choice(&arguments.kernel, &start);
         let places = choice.places();
         let named = named(&start, &arguments.words)?;
         // An object tree that has only been configured does not lead to it yet.
@@ -95,12 +96,11 @@ impl Patient {
 
 /// What the words of the command line say; one without `=` is a KDIR.
 fn named(start: &Path, words: &[String]) -> Result<Named> {
-    let (variables, plain): (Vec<String>, Vec<String>) =
-        words.iter().cloned().partition(|word| assignment(word).is_some());
+    let (variables, plain) = variable::sort_out(words);
     ensure!(plain.len() <= 1, "{}: one kernel at a time", plain.join(" "));
     let named = Named::in_words(start, &variables);
     if let Some(objtree) =
-        named.objtree.as_ref().filter(|_| variables.iter().any(|word| word.starts_with("O=")))
+        named.objtree.as_ref().filter(|_| variables.iter().any(|variable| variable.name() == "O"))
     {
         ensure!(objtree.is_dir(), "{}: no such directory: O= names an object tree", objtree.display());
     }

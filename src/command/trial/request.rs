@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
-use crate::build::plan;
 use crate::cli::{AccelKind, Options, TryArgs};
+use crate::command::asked;
 use crate::command::trial::module::Module;
 use crate::command::trial::qemu::{self, Guest};
 use crate::elf::image::Image;
 use crate::elf::notes;
 use crate::host::program;
 use crate::host::terminal;
-use crate::kernel::installed::Choice;
 use crate::kernel::origin::Origin;
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
@@ -74,11 +73,11 @@ impl Request {
     /// # Errors
     /// Something is missing, or does not fit the kernel at hand.
     pub fn resolve(options: &Options, arguments: &TryArgs) -> Result<Request> {
-        let start = plan::start(options)?;
+        let start = asked::start(options)?;
         let origin = Origin::to_boot(
             &start,
             arguments.objtree.as_deref(),
-            &Choice::of(&arguments.installed, &start),
+            &asked::choice(&arguments.installed, &start),
             arguments.livepatches.first().map(|file| start.join(file)).as_deref(),
         )?;
         let release = origin.release.as_deref();

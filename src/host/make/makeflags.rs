@@ -6,12 +6,13 @@
 use std::path::Path;
 
 use crate::host::make;
+use crate::host::make::variable::Variable;
 
 /// What an outer make says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inherited {
-    /// `NAME=VALUE` of the outer command line.
-    pub assignments: Vec<String>,
+    /// The variables of the outer command line.
+    pub variables: Vec<Variable>,
     /// `-n`: nothing is to be run.
     pub dry_run: bool,
     /// `-j` without a jobserver: the user's own, for the makes below.
@@ -77,14 +78,14 @@ impl Inherited {
                 inherited.jobserver =
                     if is_usable(auth, &is_open) { Jobserver::Usable } else { Jobserver::Closed };
             } else if word.contains('=') && !word.starts_with('-') {
-                inherited.assignments.push(word);
+                inherited.variables.extend(Variable::parse(&word));
                 kept.push(raw);
             } else if !(word.starts_with("-j") || word.starts_with("--jobs")) {
                 kept.push(raw);
             }
         }
         for (raw, word) in words {
-            inherited.assignments.push(word);
+            inherited.variables.extend(Variable::parse(&word));
             kept.push(raw);
         }
         inherited.has_jobs &= inherited.jobserver == Jobserver::None;
@@ -148,12 +149,16 @@ fn split(flags: &str) -> Vec<(String, String)> {
 mod tests {
     use super::*;
 
+    fn words(inherited: &Inherited) -> Vec<&str> {
+        inherited.variables.iter().map(Variable::word).collect()
+    }
+
     #[test]
     fn words_of_a_real_make() {
         // As GNU make 4.3 exports it for: make -k -j4 KCFLAGS='-g -Wall' M='$x'
         let flags = r"k -j4 --jobserver-auth=3,4 -- M=$$x KCFLAGS=-g\ -Wall";
         let inherited = Inherited::parse(flags, |_| true);
-        assert_eq!(inherited.assignments, ["M=$x", "KCFLAGS=-g -Wall"]);
+        assert_eq!(words(&inherited), ["M=$x", "KCFLAGS=-g -Wall"]);
         assert_eq!(inherited.jobserver, Jobserver::Usable);
         assert!(!inherited.dry_run);
         assert_eq!(Inherited::parse(flags, |_| false).jobserver, Jobserver::Closed);
@@ -163,7 +168,7 @@ mod tests {
     #[test]
     fn without_flags_there_is_nothing() {
         assert_eq!(Inherited::parse("", |_| true), Inherited::default());
-        assert_eq!(Inherited::parse(" -- V=1", |_| true).assignments, ["V=1"]);
+        assert_eq!(words(&Inherited::parse(" -- V=1", |_| true)), ["V=1"]);
         assert!(Inherited::parse("kn", |_| true).dry_run);
         assert!(Inherited::parse("-n", |_| true).dry_run);
         assert!(Inherited::parse("-j8", |_| true).has_jobs);

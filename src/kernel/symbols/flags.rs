@@ -11,6 +11,7 @@ use fs_err as fs;
 use regex::bytes::Regex;
 
 use crate::host::make;
+use crate::host::make::variable::Variable;
 use crate::kernel::external::External;
 use crate::kernel::symbols::modules::Module;
 
@@ -40,7 +41,11 @@ struct Marks {
 ///
 /// # Errors
 /// A makefile that may set a flag cannot be read or evaluated; the message has make's own words.
-pub fn flagged(makefiles: &Makefiles, modules: &[Module], variables: &[String]) -> Result<BTreeSet<String>> {
+pub fn flagged(
+    makefiles: &Makefiles,
+    modules: &[Module],
+    variables: &[Variable],
+) -> Result<BTreeSet<String>> {
     let may_set = Regex::new(r"(?m)(?-u:(^|[^A-Za-z0-9_])LIVEPATCH_)|^[ \t]*[-s]?include[ \t]")?;
     let mut marks: BTreeMap<&str, Option<Marks>> = BTreeMap::new();
     let mut flagged = BTreeSet::new();
@@ -74,7 +79,7 @@ pub fn flagged(makefiles: &Makefiles, modules: &[Module], variables: &[String]) 
 ///
 /// # Errors
 /// Their makefile cannot be evaluated.
-pub fn extra_symbols(makefiles: &Makefiles, variables: &[String]) -> Result<Vec<String>> {
+pub fn extra_symbols(makefiles: &Makefiles, variables: &[Variable]) -> Result<Vec<String>> {
     match makefiles.file("") {
         Some(file) => Ok(makefiles.evaluate("", &file, variables)?.extra_symbols),
         None => Ok(Vec::new()),
@@ -163,7 +168,7 @@ impl Makefiles {
         ["VERSION", "PATCHLEVEL", "SUBLEVEL"].into_iter().filter_map(number).collect()
     }
 
-    fn evaluate(&self, directory: &str, file: &Path, variables: &[String]) -> Result<Marks> {
+    fn evaluate(&self, directory: &str, file: &Path, variables: &[Variable]) -> Result<Marks> {
         // Where make stands when it reads it; what MO= names may not be there yet.
         let root = self.external.as_ref().map_or(&self.objtree, |(external, _)| &external.root);
         let root = match &self.external {
@@ -174,7 +179,9 @@ impl Makefiles {
         let config = self.objtree.join("include/config/auto.conf");
         command.arg(format!("auto-conf={}", config.display()));
         command.args(["-rR", "-s", "--no-print-directory", "-f", "-"]);
-        command.args(variables.iter().cloned()).args(self.setting(directory));
+        command
+            .args(variables.iter().map(|variable| variable.word().to_owned()))
+            .args(self.setting(directory));
         command.arg(format!("kbuild-file={}", file.display())).arg("klpbuild-flags");
         make::detach_from_outer(&mut command);
         let output = command.capture(include_str!("flags.mk"))?;
@@ -223,7 +230,7 @@ mod tests {
         fs::write(src.join("drivers/a/more.mk"), "LIVEPATCH_included.o := y\n").unwrap();
         let modules = ["drivers/a/one", "drivers/a/two", "drivers/a/included", "drivers/a/deep/down"]
             .map(|stem| Module { stem: stem.to_owned() });
-        let variables: Vec<String> = variables.iter().map(|&variable| variable.to_owned()).collect();
+        let variables: Vec<Variable> = variables.iter().filter_map(|word| Variable::parse(word)).collect();
         flagged(&Makefiles::in_tree(src, src), &modules, &variables)
     }
 

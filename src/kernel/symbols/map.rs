@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use rayon::prelude::*;
 
 use crate::elf::{Definedness, Machine, Object};
+use crate::host::make::variable::Variable;
 use crate::kernel::kallsyms;
 use crate::kernel::symbols::flags::{self, Makefiles};
 use crate::kernel::symbols::modules::{self, ListKind, MODVERDIR, Module};
@@ -44,7 +45,7 @@ impl Inputs {
         objtree: &Path,
         srctree: Option<&Path>,
         kbuild: Option<&Kbuild>,
-        variables: &[String],
+        variables: &[Variable],
     ) -> Result<Inputs> {
         let vmlinux = objtree.join("vmlinux");
         if !vmlinux.is_file() {

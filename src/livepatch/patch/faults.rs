@@ -7,20 +7,7 @@ use crate::elf::image::Section;
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::names;
 use crate::livepatch::patch::layout::Layout;
-use crate::livepatch::patch::parts::Object;
-
-/// What is wrong with a patch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// The rule.
-    pub rule: &'static str,
-    /// The structure, as in `klp_func vmlinux:cmdline_proc_show`.
-    pub place: String,
-    /// What is wrong, and what to do.
-    pub message: String,
-    /// Whether there are cases in which it works all the same.
-    pub is_warning: bool,
-}
+use crate::livepatch::patch::parts::{Fault, Object};
 
 /// The structure that a fault is about, in words.
 pub(super) struct Here(String);

@@ -3,7 +3,19 @@
 
 use crate::elf::image::Offset;
 use crate::kernel::symbols::VMLINUX;
-use crate::livepatch::patch::faults::Fault;
+
+/// What is wrong with a patch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The rule.
+    pub rule: &'static str,
+    /// The structure, as in `klp_func vmlinux:cmdline_proc_show`.
+    pub place: String,
+    /// What is wrong, and what to do.
+    pub message: String,
+    /// Whether there are cases in which it works all the same.
+    pub is_warning: bool,
+}
 
 /// A function that is replaced (`struct klp_func`).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What was typed, as the floors below take it: paths are absolute, and clap's types stay behind.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::build::plan::Order;
+use crate::build::progress::Shown;
+use crate::cli::{KernelArgs, Options, ProgressKind, SourceArgs};
+use crate::host::make::variable;
+use crate::kernel::installed::Choice;
+use crate::kernel::origin;
+
+/// The directory to start in, absolute.
+///
+/// # Errors
+/// There is no such directory.
+pub fn start(options: &Options) -> Result<PathBuf> {
+    let current = std::env::current_dir().context("cannot tell the current directory")?;
+    let start = options.directory.as_ref().map_or(current.clone(), |directory| current.join(directory));
+    ensure!(
+        start.is_dir(),
+        "{}: no such directory: -C names a kernel source or object tree",
+        start.display()
+    );
+    Ok(start)
+}
+
+/// Where a kernel's symbols are; paths are relative to `start`.
+pub fn choice(arguments: &KernelArgs, start: &Path) -> Choice {
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| absolute(start.join(path)));
+    Choice {
+        vmlinux: path(&arguments.vmlinux),
+        system_map: path(&arguments.system_map),
+        modules_dir: path(&arguments.modules_dir),
+        sysroot: path(&arguments.sysroot),
+        force: arguments.force,
+    }
+}
+
+/// What symbols are looked up in; paths are relative to `start`.
+pub fn sources(arguments: &SourceArgs, start: &Path) -> origin::Asked {
+    origin::Asked {
+        start: start.to_path_buf(),
+        objtree: arguments.objtree.as_ref().map(|objtree| start.join(objtree)),
+        symbols: arguments.symbols.as_ref().map(|list| start.join(list)),
+        choice: choice(&arguments.kernel, start),
+    }
+}
+
+/// What make is to do, with goals and variables among `words`.
+///
+/// # Errors
+/// There is no directory to start in.
+pub fn order(options: &Options, words: &[String]) -> Result<Order> {
+    let start = start(options)?;
+    let (variables, goals) = variable::sort_out(words);
+    Ok(Order {
+        goals,
+        variables,
+        jobs: options.jobs,
+        keep_going: options.keep_going,
+        shown: match options.progress {
+            ProgressKind::Auto => Shown::Auto,
+            ProgressKind::Bar => Shown::Bar,
+            ProgressKind::Plain => Shown::Plain,
+            ProgressKind::None => Shown::None,
+        },
+        quiet: options.quiet,
+        verbose: options.verbose,
+        dry_run: options.dry_run,
+        log: options.log.as_ref().map(|log| start.join(log)),
+        start,
+        ..Order::default()
+    })
+}
