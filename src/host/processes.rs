@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{
-    Pid, Signal, WaitOptions, geteuid, getpid, getppid, kill_process, set_child_subreaper,
+    Pid, Signal, WaitOptions, geteuid, getpgrp, getpid, getppid, kill_process, set_child_subreaper,
     set_parent_process_death_signal, wait,
 };
 
@@ -78,34 +80,66 @@ pub fn command_lines() -> impl Iterator<Item = Vec<u8>> {
 /// When a process was started, in clock ticks since the system was (proc(5), `starttime`); none if there is no such
 /// process, or it has ended.
 pub fn start_of(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
-    let state = fields.next()?;
-    // The command's name is the second field, and the state the third; this is the 22nd.
-    let start = fields.nth(18)?.parse().ok()?;
-    (state != "Z" && state != "X").then_some(start)
+    Some(stat_of(pid)?.start)
 }
 
-/// All processes below this one that have not ended (proc(5), /proc/PID/stat).
-fn descendants() -> Vec<Pid> {
-    let parents: Vec<(i32, i32)> = fs::read_dir("/proc")
+/// The process group that this process is in, and with it all that it starts.
+pub fn group() -> u32 {
+    u32::try_from(getpgrp().as_raw_nonzero().get()).unwrap_or_default()
+}
+
+/// The processes of a group that were started at `start` or later, and have not ended. Servers leave the group of what
+/// has started them (setsid(2)).
+pub fn of_group(group: u32, start: u64) -> Vec<u32> {
+    let is_meant = |stat: &Stat| stat.group == group && stat.start >= start;
+    pids().filter(|&pid| stat_of(pid).as_ref().is_some_and(is_meant)).collect()
+}
+
+/// The path that a variable in another process's environment has, as that process would find it. None if there is no
+/// such variable, or it may not be read.
+pub fn path_in_environment(pid: u32, name: &str) -> Option<PathBuf> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut entries = environment.split(|&byte| byte == 0);
+    let value = entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    let directory = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    Some(directory.join(OsString::from_vec(value.to_vec())))
+}
+
+/// What the kernel tells of a process (proc(5), /proc/PID/stat).
+struct Stat {
+    parent: u32,
+    group: u32,
+    start: u64,
+}
+
+/// None if there is no such process, or it has ended.
+fn stat_of(pid: u32) -> Option<Stat> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command's name may hold anything; what follows its last parenthesis does not.
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    // The state is the third field, the start the 22nd.
+    let start = fields.nth(16)?.parse().ok()?;
+    (state != "Z" && state != "X").then_some(Stat { parent, group, start })
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc")
         .into_iter()
         .flatten()
-        .filter_map(|entry| {
-            let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            // The command's name may hold anything; what follows its last parenthesis does not.
-            let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
-            let state = fields.next()?;
-            let parent = fields.next()?.parse().ok()?;
-            (state != "Z" && state != "X").then_some((pid, parent))
-        })
-        .collect();
-    let mut found = vec![getpid().as_raw_nonzero().get()];
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// All processes below this one that have not ended.
+fn descendants() -> Vec<Pid> {
+    let parents: Vec<(u32, u32)> = pids().filter_map(|pid| Some((pid, stat_of(pid)?.parent))).collect();
+    let mut found = vec![std::process::id()];
     let mut next = 0;
     while let Some(&parent) = found.get(next) {
         found.extend(parents.iter().filter(|&&(_, of)| of == parent).map(|&(pid, _)| pid));
         next += 1;
     }
-    found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
+    found.into_iter().skip(1).filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).collect()
 }

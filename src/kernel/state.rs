@@ -163,10 +163,9 @@ impl State {
             // A klpclean may have removed the file between opening and locking.
             let locked = file.metadata().with_context(described)?;
             if fs::metadata(&path).is_ok_and(|now| (now.ino(), now.dev()) == (locked.ino(), locked.dev())) {
-                if let Some(make) = self.running_make() {
+                if let Some(left) = self.left_running() {
                     bail!(
-                        "the make (process {make}) of a klpbuild that was killed is still at work in {}: wait for it to \
-                         end, or stop it",
+                        "{left} is still at work in {}: wait for it to end, or stop it",
                         self.objtree.display()
                     );
                 }
@@ -207,7 +206,7 @@ impl State {
     /// It cannot be written.
     pub fn note_make(&self, pid: u32) -> Result<()> {
         let start = processes::start_of(pid).unwrap_or_default();
-        Ok(fs::write(self.make(), format!("{pid} {start}\n"))?)
+        Ok(fs::write(self.make(), format!("{pid} {start} {}\n", processes::group()))?)
     }
 
     /// Notes that make has ended.
@@ -215,12 +214,23 @@ impl State {
         let _ = fs::remove_file(self.make());
     }
 
-    /// The make that was noted last, if it is still there.
-    fn running_make(&self) -> Option<u32> {
+    /// The make that was noted last, if it is still there; else something that it has started: nobody reads what make
+    /// prints any more, which ends it before its children.
+    fn left_running(&self) -> Option<String> {
         let text = fs::read_to_string(self.make()).ok()?;
-        let (pid, start) = text.trim().split_once(' ')?;
-        let pid = pid.parse().ok()?;
-        (processes::start_of(pid)? == start.parse::<u64>().ok()?).then_some(pid)
+        let mut numbers = text.split_whitespace();
+        let (pid, start) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
+        if processes::start_of(pid) == Some(start) {
+            return Some(format!("the make (process {pid}) of a klpbuild that was killed"));
+        }
+        let directory = fs::canonicalize(self.directory()).ok()?;
+        let is_of_this = |pid: &u32| {
+            let named = processes::path_in_environment(*pid, VARIABLE);
+            named.and_then(|path| fs::canonicalize(path).ok()).is_some_and(|path| path == directory)
+        };
+        let mut left = processes::of_group(numbers.next()?.parse().ok()?, start).into_iter();
+        let left = left.find(|pid| *pid != std::process::id() && is_of_this(pid))?;
+        Some(format!("process {left}, which the make of a klpbuild that was killed has started,"))
     }
 
     /// The livepatches that were built here last: paths of `.ko` files relative to the object tree, as modules.livepatch
@@ -325,14 +335,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = State::at(dir.path());
         let lock = state.lock().unwrap();
-        let mut sleep = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut sleep = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         state.note_make(sleep.id()).unwrap();
         drop(lock);
         let error = state.lock().unwrap_err().to_string();
         assert!(error.contains(&format!("the make (process {}) of a klpbuild", sleep.id())), "{error}");
         sleep.kill().unwrap();
         // It has ended, though nobody has asked for its status yet.
-        std::thread::sleep(Duration::from_millis(200));
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while processes::start_of(sleep.id()).is_some() {
+            assert!(std::time::Instant::now() < deadline, "a killed process goes on");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         drop(state.lock().unwrap());
         sleep.wait().unwrap();
         // Another process with this number is not that make.

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::num::NonZero;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
-use crate::space::Space;
+use crate::space::{Space, wait_until};
 
 /// Runs klpbuild on a terminal (of script(1)) of a width, and gives what it wrote there.
 fn on_terminal(space: &Space, columns: usize, environment: &str, arguments: &str) -> String {
@@ -76,11 +76,19 @@ fn the_bar_fits_the_terminal_and_is_gone_at_the_end() {
 #[test]
 fn the_bar_shows_the_step_that_is_running() {
     let space = Space::configured("era-c");
-    let script = format!("timeout --foreground 4 {} modules O=../obj SLOW=1", Space::program());
     let mut command = space.command("script");
-    command.args(["-qec", &script, "/dev/null"]).env("TERM", "xterm").stdin(Stdio::null());
-    let text = String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned();
-    assert!(bars(&text).last().unwrap().ends_with("SLOW drivers/one/left.o"), "{text:?}");
+    let script = format!("{} modules O=../obj SLOW=1", Space::program());
+    command.args(["-qfec", &script, "../typescript"]).env("TERM", "xterm");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let text =
+        || String::from_utf8_lossy(&fs::read(space.path("typescript")).unwrap_or_default()).into_owned();
+    wait_until("the bar shows the slow step", || {
+        bars(&text()).last().is_some_and(|bar| bar.ends_with("SLOW drivers/one/left.o"))
+    });
+    // The terminal goes away, and klpbuild with all that it has started.
+    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    child.wait().unwrap();
+    wait_until("klpbuild has ended", || space.klpbuild(&["klpclean", "O=../obj"]).code == Some(0));
 }
 
 #[test]
@@ -182,11 +190,7 @@ fn bytes_that_are_no_text_do_no_harm() {
 fn a_reader_that_goes_away_does_not_stop_the_build() {
     let space = Space::configured("era-c");
     space.sh(&format!("{} modules O=../obj 2>&1 | head -n 1", Space::program())).ok();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while space.files("obj", ".ko").len() < 6 {
-        assert!(Instant::now() < deadline);
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait_until("all modules are there", || space.files("obj", ".ko").len() == 6);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// The trees that stand for an era of kbuild.
 pub const ERAS: [&str; 3] = ["era-a", "era-b", "era-c"];
@@ -14,6 +14,24 @@ pub const EXTERNAL_ERAS: [&str; 4] = ["era-a", "era-b", "era-c", "era-d"];
 pub const TREES: [&str; 4] = ["era-a", "era-b", "era-c", "odd"];
 /// Those, and the other forms of Makefile.modpost that there were from 5.3 to 6.0.
 pub const MODPOSTS: [&str; 6] = ["era-a", "era-b", "era-b-5.3", "era-b-5.8", "era-c", "odd"];
+
+/// How long a test waits for what has to come: much longer than it takes on a machine that is busy.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Waits until something has come about; fails with `what` is missing if it never does.
+#[track_caller]
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited for {} s, but not so: {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether a process has ended, though nobody may have asked for its status yet.
+pub fn has_ended(pid: &str) -> bool {
+    !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
 
 /// A source tree at `src`; object trees beside it.
 pub struct Space {

@@ -5,35 +5,49 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::space::{ERAS, Space, TREES};
+use crate::space::{ERAS, PATIENCE, Space, TREES, has_ended, wait_until};
 
 /// A klpbuild whose make is in the middle of a step that takes ten minutes, in a process group of its own.
 fn slow(space: &Space) -> Child {
+    slow_with(space, &["-j2"])
+}
+
+fn slow_with(space: &Space, options: &[&str]) -> Child {
     // What runs the tests may have these ignored.
     let mut command = space.command("env");
     command.arg("--default-signal=INT,HUP,TERM").arg(Space::program());
-    command.args(["modules", "O=../obj", "SLOW=1", "-j2"]).process_group(0);
+    command.args(["modules", "O=../obj", "SLOW=1"]).args(options).process_group(0);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while sleepers(space) == 0 {
-        assert!(Instant::now() < deadline, "make never came to the slow step");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("make is at the slow step", || sleepers(space) > 0);
     child
+}
+
+/// The processes that work in the object tree, with their command lines.
+fn workers(space: &Space) -> Vec<(i64, Vec<u8>)> {
+    let obj = space.path("obj");
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let command = fs::read(path.join("cmdline")).ok()?;
+        let here = fs::read_link(path.join("cwd")).ok()?;
+        (here == obj).then(|| Some((path.file_name()?.to_str()?.parse().ok()?, command)))?
+    });
+    processes.collect()
 }
 
 /// How many of the slow step's processes there are.
 fn sleepers(space: &Space) -> usize {
-    let obj = space.path("obj");
-    fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let command = fs::read(path.join("cmdline")).ok()?;
-            let here = fs::read_link(path.join("cwd")).ok()?;
-            (here == obj && command.starts_with(b"sleep\x00600")).then_some(())
-        })
-        .count()
+    workers(space).iter().filter(|(_, command)| command.starts_with(b"sleep\x00600")).count()
+}
+
+/// Ends what is left of a make that has ended.
+fn end_workers(space: &Space) {
+    wait_until("nothing works in the object tree", || {
+        let left = workers(space);
+        for (pid, _) in &left {
+            let _ = std::process::Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status();
+        }
+        left.is_empty()
+    });
 }
 
 fn signal(target: i64, signal: &str) {
@@ -42,11 +56,7 @@ fn signal(target: i64, signal: &str) {
 }
 
 fn wait(mut child: Child) -> (ExitStatus, String) {
-    let begin = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "klpbuild does not end");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("klpbuild has ended", || child.try_wait().unwrap().is_some());
     let output = child.wait_with_output().unwrap();
     (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
 }
@@ -94,9 +104,7 @@ fn an_ignored_hangup_stays_ignored() {
     let mut command = space.command("nohup");
     command.arg(Space::program()).args(["modules", "O=../obj", "SLOW=1"]).process_group(0);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    while sleepers(&space) == 0 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("make is at the slow step", || sleepers(&space) > 0);
     signal(child.id().into(), "HUP");
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(sleepers(&space), 1);
@@ -115,18 +123,19 @@ fn a_second_klpbuild_on_an_object_tree_is_refused() {
     {
         let begin = Instant::now();
         space.klpbuild(arguments).ends(1).says(&[&holder, "wait for it to end, or stop it"]);
-        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(begin.elapsed() < PATIENCE);
     }
     signal(child.id().into(), "TERM");
     wait(child);
     space.klpbuild(&["klpclean", "O=../obj"]).ok();
 }
 
-/// make goes on when klpbuild is killed, and nobody else may work there until it has ended.
+/// make goes on when klpbuild is killed, and nobody else may work there until it has ended. With one job: what another
+/// one prints ends make.
 #[test]
 fn a_killed_klpbuild_leaves_the_tree_to_its_make() {
     let space = Space::configured("era-c");
-    let child = slow(&space);
+    let child = slow_with(&space, &["-j1"]);
     signal(child.id().into(), "KILL");
     assert_eq!(wait(child).0.signal(), Some(9));
     assert!(sleepers(&space) > 0);
@@ -137,13 +146,42 @@ fn a_killed_klpbuild_leaves_the_tree_to_its_make() {
         space.klpbuild(&[goal, "O=../obj"]).ends(1).says(&[&words, "wait for it to end, or stop it"]);
     }
     signal(make.parse().unwrap(), "TERM");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while fs::read_to_string(format!("/proc/{make}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
-        assert!(Instant::now() < deadline, "make does not end");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("make has ended", || has_ended(make));
+    end_workers(&space);
     space.klpbuild(&["modules", "O=../obj"]).ok();
     assert!(!space.path("obj/.klpbuild/make.pid").exists());
+    assert_eq!(space.read("obj/Symbols.list"), space.recipe("obj"));
+}
+
+/// Nobody reads what make prints when klpbuild is killed: the next line ends make, but not what else it has started.
+#[test]
+fn what_a_killed_make_has_started_keeps_the_tree_as_well() {
+    let space = Space::configured("era-c");
+    let recipe = space.path("src/scripts/Makefile.build");
+    let text = fs::read_to_string(&recipe).unwrap();
+    let line = "sleep 600))";
+    let waits = "sleep 600,@for i in $$(seq 900); do [ ! -e ../go ] || break; sleep 0.2; done; echo LATE))";
+    assert_eq!(text.matches(line).count(), 1);
+    fs::write(&recipe, text.replace(line, waits)).unwrap();
+    let child = slow_with(&space, &["-j8"]);
+    signal(child.id().into(), "KILL");
+    wait(child);
+    let make = space.read("obj/.klpbuild/make.pid");
+    let make = make.split_whitespace().next().unwrap();
+    fs::write(space.path("go"), "").unwrap();
+    wait_until("make has ended", || has_ended(make));
+    assert!(sleepers(&space) > 0);
+    for goal in ["modules", "clean"] {
+        let ran = space.klpbuild(&[goal, "O=../obj"]).ends(1);
+        let refused = ran.says(&[
+            "klpbuild: error: process ",
+            "which the make of a klpbuild that was killed has started, is",
+        ]);
+        let named = refused.stderr.split("process ").nth(1).unwrap().split(',').next().unwrap();
+        assert!(fs::exists(format!("/proc/{named}")).unwrap(), "{}", refused.stderr);
+    }
+    end_workers(&space);
+    space.klpbuild(&["modules", "O=../obj"]).ok();
     assert_eq!(space.read("obj/Symbols.list"), space.recipe("obj"));
 }
 
