@@ -2,11 +2,13 @@
 //! Driving make: a kernel build that stops for the map between compilation and modpost.
 //!
 //! - [`plan`]: what the command line, the environment and an outer make ask for
+//! - [`prepare`]: what is written down before make runs
 //! - [`session`]: one make, watched: its output logged, understood and shown, signals heeded
 //! - [`kbuild`]: what kbuild prints, line by line
 //! - [`progress`]: what is shown of a run
 //! - [`fragment`]: the makefile fragment (`hook.mk`), which stops make between compilation and modpost
 //! - [`hook`]: the step that it has make run there
+//! - [`report`]: what that step has found
 //! - [`external_map`]: the map of a kernel with external modules
 //! - [`modpost`]: which undefined symbols of livepatches modpost has to accept, and how it is told
 //! - [`after`]: single files, packages and installation, after the main run
@@ -18,5 +20,7 @@ pub mod hook;
 pub mod kbuild;
 pub mod modpost;
 pub mod plan;
+pub mod prepare;
 pub mod progress;
+pub mod report;
 pub mod session;

@@ -1,36 +1,30 @@
 //! `klpbuild modules`: compile, map, modpost.
+//!
+//! - `finish`: conversion, and what was built, told
 
-use std::time::{Duration, SystemTime};
+mod finish;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use fs_err as fs;
 
 use crate::build::after;
-use crate::build::fragment;
 use crate::build::hook;
-use crate::build::hook::Report;
 use crate::build::plan::goals::{Kind, is_interactive};
 use crate::build::plan::{Conversion, Order, Plan};
+use crate::build::prepare;
 use crate::build::progress::history::Run;
-use crate::build::session::{Outcome, Session};
+use crate::build::report::Report;
+use crate::build::session::Session;
 use crate::cli::{ModulesArgs, Options};
 use crate::command::asked;
-use crate::elf::image::Image;
+use crate::command::modules::finish::{Converts, finish};
 use crate::host::exit::Exit;
 use crate::host::program::Program;
-use crate::host::signal::Watch;
 use crate::host::terminal;
-use crate::host::words::{clock, count};
 use crate::kernel::external::context::Context;
-use crate::kernel::origin::Origin;
-use crate::kernel::symbols::exports;
-use crate::kernel::symbols::flags;
-use crate::kernel::symbols::flags::Makefiles;
 use crate::kernel::tree::config::Config;
 use crate::kernel::tree::era::{Era, Kbuild, Method};
-use crate::kernel::tree::facts;
 use crate::kernel::tree::kconfig::Kconfig;
-use crate::livepatch::convert;
 
 /// `klpbuild modules`.
 ///
@@ -55,16 +49,20 @@ fn build(plan: &Plan) -> Result<Exit> {
     if plan.external.is_none() {
         plan.tree.check_clean_source(plan.variable("ARCH"))?;
     }
+    let kbuild = Kbuild::detect(&plan.tree.srctree)?;
+    // Clean and config goals change the configuration of a kernel: what it will be is not known before they have run.
+    let is_known = plan.external.is_some() || before(plan).next().is_none();
+    let main = is_known.then(|| decide(plan, &kbuild)).transpose()?;
     if plan.dry_run {
-        return dry_run(plan);
+        return dry_run(plan, &main.unwrap_or(Main::Mapped(&kbuild)));
     }
-    if let Ok(Main::Mapped(kbuild)) = decide(plan) {
-        after::check(plan, &kbuild)?;
+    if let Some(Main::Mapped(kbuild)) = main {
+        after::check(plan, kbuild)?;
     }
     let _lock = plan.state.lock()?;
     // Reading an installed kernel's symbols takes a while, and can be stopped at any time: not yet under a session.
-    let external = match (&plan.external, decide(plan)) {
-        (Some(_), Ok(Main::Mapped(kbuild))) => Some(context(plan, &kbuild)?),
+    let external = match (&plan.external, &main) {
+        (Some(_), Some(Main::Mapped(kbuild))) => Some(prepare::context(plan, kbuild)?),
         _ => None,
     };
     let mut session = Session::begin(plan)?;
@@ -80,11 +78,15 @@ fn build(plan: &Plan) -> Result<Exit> {
             return Ok(exit);
         }
     }
-    let exit = main_run(plan, &mut session, external)?;
+    let main = match main {
+        Some(main) => main,
+        None => decide(plan, &kbuild)?,
+    };
+    let exit = main_run(plan, &mut session, &main, external)?;
     if exit != Exit::Done {
         return Ok(exit);
     }
-    for command in follow(plan)? {
+    for command in follow(plan, &main)? {
         let exit = run(&mut session, &command)?;
         if exit != Exit::Done {
             return Ok(exit);
@@ -99,10 +101,10 @@ fn before(plan: &Plan) -> impl Iterator<Item = Vec<String>> {
 }
 
 /// The makes that have to come after the main one.
-fn follow(plan: &Plan) -> Result<Vec<Program>> {
-    match decide(plan)? {
-        Main::Plain => after::makes(plan, None, 0),
-        Main::Mapped(kbuild) => after::makes(plan, Some(&kbuild), plan.state.livepatches()?.len()),
+fn follow(plan: &Plan, main: &Main<'_>) -> Result<Vec<Program>> {
+    match main {
+        Main::Plain(_) => after::makes(plan, None, 0),
+        Main::Mapped(kbuild) => after::makes(plan, Some(kbuild), plan.state.livepatches()?.len()),
     }
 }
 
@@ -119,14 +121,15 @@ fn run(session: &mut Session<'_>, command: &Program) -> Result<Exit> {
 }
 
 /// What the main run is.
-enum Main {
-    /// Without CONFIG_LIVEPATCH: as make does it.
-    Plain,
+enum Main<'a> {
+    /// Without CONFIG_LIVEPATCH, as this configuration has it: as make does it.
+    Plain(Config),
     /// With the map in the middle.
-    Mapped(Kbuild),
+    Mapped(&'a Kbuild),
 }
 
-fn decide(plan: &Plan) -> Result<Main> {
+/// Tells what the main run is, by the configuration as it is now.
+fn decide<'a>(plan: &Plan, kbuild: &'a Kbuild) -> Result<Main<'a>> {
     let config = plan.config.display();
     ensure!(
         plan.config.is_file() || plan.external.is_none(),
@@ -145,27 +148,30 @@ fn decide(plan: &Plan) -> Result<Main> {
         "CONFIG_MODULES is not set in {config}: this kernel has no modules; set it \
          (scripts/config --file {config} --enable MODULES), then run: klpbuild modules olddefconfig"
     );
-    if options.livepatch {
-        return Ok(Main::Mapped(Kbuild::detect(&plan.tree.srctree)?));
-    }
-    Ok(Main::Plain)
+    Ok(if options.livepatch { Main::Mapped(kbuild) } else { Main::Plain(options) })
 }
 
-fn main_run(plan: &Plan, session: &mut Session<'_>, external: Option<Context>) -> Result<Exit> {
+fn main_run(
+    plan: &Plan,
+    session: &mut Session<'_>,
+    main: &Main<'_>,
+    external: Option<Context>,
+) -> Result<Exit> {
     let goals = main_goals(plan);
-    match decide(plan)? {
-        Main::Plain => {
-            without_map(plan)?;
+    match main {
+        Main::Plain(config) => {
+            without_map(plan, config)?;
             let last = Run::read(&plan.state.last_run());
             let outcome = session.run(&plan.make(&goals), last)?;
-            finish(plan, session, &outcome, None)
+            finish(plan, session, &outcome, None, Converts::Klpbuild)
         }
         Main::Mapped(kbuild) => {
-            let context = prepare(plan, &kbuild, external)?;
+            after::check(plan, kbuild)?;
+            let context = prepare::prepare(plan, kbuild, external)?;
             match &kbuild.method {
-                Method::Fragment => with_fragment(plan, session, &kbuild, &goals),
-                Method::Patched => with_patches(plan, session, &kbuild, &goals),
-                Method::Phased { compile } => in_phases(plan, session, &kbuild, &context, compile, &goals),
+                Method::Fragment => with_fragment(plan, session, kbuild, &goals),
+                Method::Patched => with_patches(plan, session, kbuild, &goals),
+                Method::Phased { compile } => in_phases(plan, session, kbuild, &context, compile, &goals),
             }
         }
     }
@@ -184,34 +190,32 @@ fn with_patches(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals: 
         None if outcome.exit == Exit::Done => Some(Report::of_lists(&plan.tree.objtree)?),
         report => report,
     };
-    finish(plan, session, &outcome, report)
+    finish(plan, session, &outcome, report, Converts::Makefiles)
 }
 
 /// Says that there will be no map. One of an earlier configuration would only mislead.
-fn without_map(plan: &Plan) -> Result<()> {
+fn without_map(plan: &Plan, config: &Config) -> Result<()> {
     let stale = plan.state.remove_lists()?;
     if !plan.quiet {
         let stale = if stale { "; the old one is removed" } else { "" };
-        let config = plan.config.display();
         terminal::say(format_args!(
-            "CONFIG_LIVEPATCH is not set in {config}: modules only, no Symbols.list is made{stale}"
+            "CONFIG_LIVEPATCH is not set in {}: modules only, no Symbols.list is made{stale}",
+            plan.config.display()
         ));
         if plan.external.is_none() {
-            say_why_off(plan)?;
+            say_why_off(plan, config);
         }
     }
     Ok(())
 }
 
 /// Says what keeps CONFIG_LIVEPATCH off, and how to have it.
-fn say_why_off(plan: &Plan) -> Result<()> {
-    let config = Config::read(&plan.config)?;
-    let kconfig = Kconfig::read(&plan.tree.srctree, &config);
-    if let Some(obstacles) = kconfig.obstacles("LIVEPATCH", &config) {
+fn say_why_off(plan: &Plan, config: &Config) {
+    let kconfig = Kconfig::read(&plan.tree.srctree, config);
+    if let Some(obstacles) = kconfig.obstacles("LIVEPATCH", config) {
         let why = obstacles.shown().map(|why| format!("{why}; ")).unwrap_or_default();
         terminal::say(format_args!("{why}for livepatches: {}", obstacles.remedy(&plan.config)));
     }
-    Ok(())
 }
 
 /// One make run; the fragment makes the map a prerequisite of modpost.
@@ -228,70 +232,7 @@ fn with_fragment(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals:
             plan.log.display()
         );
     }
-    finish(plan, session, &outcome, report)
-}
-
-/// Writes the fragment and what the map step has to know, which it returns, and empties what the last run left for make to read.
-fn prepare(plan: &Plan, kbuild: &Kbuild, external: Option<Context>) -> Result<Context> {
-    let state = &plan.state;
-    let context = external.map_or_else(|| context(plan, kbuild), Ok)?;
-    state.write_context(&context)?;
-    fs::write(state.fragment(), fragment::FRAGMENT)?;
-    fs::write(state.modpost_arguments(), "")?;
-    fs::write(state.strict_arguments(), "")?;
-    match fs::remove_file(state.report()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("cannot begin"),
-        _ => Ok(context),
-    }
-}
-
-/// What the map step has to know. The symbols of an installed kernel are read now, which takes a while the first time.
-fn context(plan: &Plan, kbuild: &Kbuild) -> Result<Context> {
-    let tree = &plan.tree;
-    let mut context = Context {
-        external: plan.external.clone(),
-        choice: plan.choice.clone(),
-        unconverted: plan.conversion.is_off,
-        keep_module_exports: plan.conversion.keep_module_exports,
-        ..Context::of_tree(&tree.srctree, &tree.objtree)
-    };
-    let Some(external) = &mut context.external else { return Ok(context) };
-    ensure!(
-        !matches!(kbuild.method, Method::Phased { .. }),
-        "this kernel's makefiles are unlike any known ones: external modules cannot be built for it with klpbuild"
-    );
-    // Without it, modpost only warns of undefined symbols, and all of a livepatch's would count as not exported.
-    ensure!(
-        tree.objtree.join("Module.symvers").is_file(),
-        "{}",
-        exports::not_known(&format!("in {}", tree.objtree.display()))
-    );
-    let release = facts::release(&tree.objtree).unwrap_or_default();
-    let makefiles = Makefiles::external(&tree.srctree, &tree.objtree, external, &release);
-    external.extra_symbols = flags::extra_symbols(&makefiles, &plan.variables)?;
-    for dump in external.extra_symvers().filter(|dump| !dump.is_file()) {
-        terminal::say(format_args!(
-            "KBUILD_EXTRA_SYMBOLS names {}, which is not there: what is exported there counts as not exported; build \
-             those modules first",
-            dump.display()
-        ));
-    }
-    // Ordinary modules can do without the kernel's symbols.
-    let origin = Origin::of_kernel(&tree.objtree, &plan.choice).and_then(|mut origin| {
-        origin.drop_doubtful_list(plan.quiet);
-        origin.make_list(Some(&plan.state.directory()), plan.quiet)?;
-        Ok(origin)
-    });
-    match origin {
-        Ok(origin) => {
-            context.kernel_list = origin.list.clone();
-            if !plan.quiet {
-                origin.say_shortcomings();
-            }
-        }
-        Err(error) => context.problem = Some(format!("{error:#}")),
-    }
-    Ok(context)
+    finish(plan, session, &outcome, report, Converts::Klpbuild)
 }
 
 /// Several make runs, for a tree without the targets that the fragment needs: everything is compiled and
@@ -317,7 +258,7 @@ fn in_phases(
     let modpost = fs::read_to_string(plan.state.modpost_arguments())?;
     command.args(modpost.split_whitespace());
     let outcome = session.run(&command, None)?;
-    finish(plan, session, &outcome, Some(report))
+    finish(plan, session, &outcome, Some(report), Converts::Klpbuild)
 }
 
 /// The makes before the map: one for all objects, and one for vmlinux where that does not link it.
@@ -330,112 +271,25 @@ fn phases(plan: &Plan, kbuild: &Kbuild, compile: &[&str]) -> (Program, Option<Pr
     (both, (!linked).then(|| plan.make(&["vmlinux".to_owned()])))
 }
 
-/// Says how the main run ended.
-fn finish(plan: &Plan, session: &Session<'_>, outcome: &Outcome, report: Option<Report>) -> Result<Exit> {
-    session.sum_up(outcome);
-    if outcome.exit != Exit::Done && !plan.conversion.is_off {
-        remove_unconverted(plan, outcome.run.time)?;
-    }
-    match outcome.exit {
-        Exit::Done => {}
-        Exit::Make(_) if report.is_some_and(|report| report.failed) => return Ok(Exit::Problem),
-        exit => return Ok(exit),
-    }
-    if report.is_some_and(|report| report.livepatches > 0) && !plan.conversion.is_off && !is_patched(plan)? {
-        let exit = convert(plan)?;
-        if exit != Exit::Done {
-            return Ok(exit);
-        }
-    }
-    if let (Some(external), Some(Report { modules: 0, livepatches: 0, .. })) = (&plan.external, report) {
-        terminal::say(format_args!(
-            "{} has no module to build: what is to be one has to be in obj-m (obj-y is for what becomes a part of the \
-             kernel)",
-            external.source.display()
-        ));
-    }
-    // V=1 and -s have no steps: that says nothing of the next run.
-    if outcome.run.steps > 0 {
-        outcome.run.write(&plan.state.last_run())?;
-    }
-    if !plan.quiet {
-        let time = clock(outcome.run.time);
-        terminal::out(match report {
-            Some(Report { modules, livepatches: 0, .. }) if plan.external.is_some() => {
-                format!("klpbuild: {}, no livepatch; {time}\n", count(modules, "module"))
-            }
-            Some(Report { modules, livepatches, names, .. }) => format!(
-                "klpbuild: {}, {}; {names} names in Symbols.list; {time}\n",
-                count(modules, "module"),
-                count(livepatches, "livepatch"),
-            ),
-            None => format!("klpbuild: make is done; {time}\n"),
-        });
-    }
-    Ok(Exit::Done)
-}
-
-/// Whether the kernel's own makefiles have converted its livepatches.
-fn is_patched(plan: &Plan) -> Result<bool> {
-    Ok(plan.external.is_none() && Kbuild::detect(&plan.tree.srctree)?.method == Method::Patched)
-}
-
-/// Removes livepatches that a make which has failed, or was stopped, has linked in its last `time`: the step that
-/// converts them has not come, and make and `modules_install` would take them for done.
-fn remove_unconverted(plan: &Plan, time: Duration) -> Result<()> {
-    let root = plan.external.as_ref().map_or(&plan.tree.objtree, |external| &external.output);
-    // Time stamps may be coarse.
-    let begin = SystemTime::now().checked_sub(time + Duration::from_secs(2));
-    for module in plan.state.livepatches()? {
-        let path = root.join(module);
-        let is_new = fs::metadata(&path).and_then(|meta| meta.modified()).is_ok_and(|at| Some(at) >= begin);
-        if is_new && Image::read(&path).map_or(true, |image| !convert::is_converted(&image)) {
-            fs::remove_file(&path).context("cannot remove a livepatch that is not converted")?;
-        }
-    }
-    Ok(())
-}
-
-/// Converts the livepatches that the map step found.
-fn convert(plan: &Plan) -> Result<Exit> {
-    let root = plan.external.as_ref().map_or(&plan.tree.objtree, |external| &external.output);
-    // With goals of its own, make may not have come to link all of them.
-    let modules = plan.state.livepatches()?;
-    let modules: Vec<String> = modules.into_iter().filter(|module| root.join(module).is_file()).collect();
-    let mut watch = Watch::begin()?;
-    // Each is converted or removed: a signal waits until all are.
-    let origin = match (&plan.external, plan.state.context()?) {
-        (Some(_), Some(context)) => Origin::of_external(&context, plan.quiet)?,
-        _ => Origin::of_tree(root)?,
-    };
-    convert::tree::convert_tree(root, &modules, &origin, plan.conversion.keep_module_exports, plan.quiet)?;
-    Ok(watch.received().map_or(Exit::Done, Exit::Signal))
-}
-
 /// Prints the makes that would be run.
-fn dry_run(plan: &Plan) -> Result<Exit> {
+fn dry_run(plan: &Plan, main: &Main<'_>) -> Result<Exit> {
     let mut commands: Vec<Program> = Vec::new();
     commands.extend(before(plan).map(|goals| plan.make(&goals)));
     let goals = main_goals(plan);
-    let main = match plan.goals_of(Kind::Config).is_empty() || plan.external.is_some() {
-        true => decide(plan)?,
-        // What the configuration will be is not known before that goal has run.
-        false => Main::Mapped(Kbuild::detect(&plan.tree.srctree)?),
-    };
-    let following = match &main {
-        Main::Plain => after::makes(plan, None, 0)?,
+    let following = match main {
+        Main::Plain(_) => after::makes(plan, None, 0)?,
         Main::Mapped(kbuild) => {
             after::check(plan, kbuild)?;
             after::makes(plan, Some(kbuild), plan.state.livepatches()?.len())?
         }
     };
     match main {
-        Main::Plain => commands.push(plan.make(&goals)),
+        Main::Plain(_) => commands.push(plan.make(&goals)),
         Main::Mapped(kbuild) => match &kbuild.method {
             Method::Patched if plan.external.is_none() => commands.push(plan.make_of_patched_tree(&goals)?),
-            Method::Fragment | Method::Patched => commands.push(plan.make_with_map(&kbuild, &goals)?),
+            Method::Fragment | Method::Patched => commands.push(plan.make_with_map(kbuild, &goals)?),
             Method::Phased { compile } => {
-                let (both, vmlinux) = phases(plan, &kbuild, compile);
+                let (both, vmlinux) = phases(plan, kbuild, compile);
                 commands.push(both);
                 commands.extend(vmlinux);
                 let mut modules = plan.make(&goals);

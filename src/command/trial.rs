@@ -1,6 +1,7 @@
 //! `klpbuild try`: the object tree's kernel in QEMU, with livepatches loaded and unloaded again.
 //!
 //! - [`request`]: what is to be tried, and that it can be; [`module`]: the modules of it
+//! - [`loading`]: which modules are loaded, and in which order
 //! - [`initramfs`]: the guest's files (cpio), with `init.sh`, which goes through the stages
 //! - [`qemu`]: the machine
 //! - [`protocol`]: what the guest says, line by line
@@ -16,6 +17,7 @@ pub mod closing;
 pub mod console;
 pub mod expected;
 pub mod initramfs;
+pub mod loading;
 pub mod module;
 pub mod patience;
 pub mod protocol;

@@ -1,6 +1,10 @@
 //! Where symbols are defined, and at which position the kernel would find them: the map first, then the
 //! objects that it names.
 
+mod known;
+
+pub use known::{Found, Known, Unusable};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -46,93 +50,8 @@ pub struct Sources {
     filter: Filter,
 }
 
-/// One definition of a symbol, or as much as is known of it.
-#[derive(Debug, Clone)]
-pub struct Known {
-    /// The run-time name of the object.
-    pub object: String,
-    /// What the object's symbol table says; none if only the map was there to ask.
-    pub definition: Option<Definition>,
-    /// Its position among those of this name in its object, counted from 1 as the kernel counts (S1); none
-    /// if the kernel does not see the symbol (S3), or only the map was there to ask.
-    pub position: Option<u64>,
-    /// How many of this name the kernel sees in the object, or the map has there.
-    pub total: u64,
-    /// In a module, the name occurs both in code or data that goes away after loading and in what stays (S5).
-    pub is_split: bool,
-}
-
-/// Why no livepatch can use a definition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unusable {
-    /// It goes away once its object has come up (R9).
-    Init,
-    /// Which of several the kernel finds changes while its module is loaded (S5).
-    Split,
-    /// kallsyms leaves it out (S3).
-    Dropped,
-    /// It is at address 0, which the kernel takes for not found (S8).
-    AtZero,
-}
-
-impl Known {
-    /// Why no livepatch can use it; none if one can, or if only the map was there to ask.
-    pub fn unusable(&self) -> Option<Unusable> {
-        let definition = self.definition.as_ref()?;
-        if definition.is_init {
-            Some(Unusable::Init)
-        } else if self.is_split {
-            Some(Unusable::Split)
-        } else if self.object == VMLINUX && self.position.is_none() {
-            Some(Unusable::Dropped)
-        } else if self.object == VMLINUX && definition.value == 0 {
-            Some(Unusable::AtZero)
-        } else {
-            None
-        }
-    }
-
-    /// The position to write down: 0 for a name that is there once (S1).
-    pub fn sympos(&self) -> Option<u64> {
-        if self.total <= 1 { Some(0) } else { self.position }
-    }
-
-    /// Whether it goes away once its object has come up.
-    pub fn is_init(&self) -> bool {
-        self.definition.as_ref().is_some_and(|definition| definition.is_init)
-    }
-}
-
 /// A name with one of its definitions.
 type Named = (Vec<u8>, Known);
-
-/// What was found out about some names.
-#[derive(Debug)]
-pub struct Found {
-    /// The definitions of each name, vmlinux's first, then in the order of the map.
-    pub names: BTreeMap<Vec<u8>, Vec<Known>>,
-    /// All objects there are.
-    pub objects: BTreeSet<String>,
-    /// The kernel's livepatch core.
-    pub kernel: Kernel,
-    /// The machine vmlinux is for, if that was read.
-    pub machine: Option<Machine>,
-}
-
-impl Found {
-    /// The definitions of `name`.
-    pub fn of(&self, name: &[u8]) -> &[Known] {
-        self.names.get(name).map_or(&[], Vec::as_slice)
-    }
-}
-
-impl Found {
-    /// The definition in `object` at `sympos` (S1).
-    pub fn at(&self, object: &str, name: &[u8], sympos: u64) -> Option<&Known> {
-        let own = || self.of(name).iter().filter(|known| known.object == object);
-        own().find(|known| known.position == Some(sympos.max(1))).or_else(|| own().next())
-    }
-}
 
 /// What a command was told to look at ([`Origin::named`]).
 ///

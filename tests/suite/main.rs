@@ -45,6 +45,7 @@ mod doubts;
 mod external;
 mod golden;
 mod header;
+mod house;
 mod installed;
 mod kallsyms;
 mod kept;

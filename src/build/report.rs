@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What the map step found.
+
+use std::path::Path;
+
+use anyhow::Result;
+use fs_err as fs;
+
+use crate::kernel::state::State;
+use crate::kernel::symbols::map::Map;
+
+/// What the map step found, for the klpbuild that started make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Modules in the map.
+    pub modules: usize,
+    /// Livepatches, which are not in the map.
+    pub livepatches: usize,
+    /// Names in the map.
+    pub names: usize,
+    /// Whether the map step itself found a problem, which ends the build.
+    pub failed: bool,
+}
+
+impl Report {
+    /// What a map comes to.
+    pub fn of(map: &Map) -> Report {
+        Report { modules: map.modules, livepatches: map.livepatches.len(), names: map.names, failed: false }
+    }
+
+    /// Leaves it in `state`.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, state: &State) -> Result<()> {
+        let Report { modules, livepatches, names, failed } = *self;
+        let text = format!("{modules} {livepatches} {names} {}\n", u8::from(failed));
+        Ok(fs::write(state.report(), text)?)
+    }
+
+    /// What the lists in an object tree come to.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn of_lists(objtree: &Path) -> Result<Report> {
+        let list = fs::read(objtree.join("Symbols.list"))?;
+        let livepatches = fs::read_to_string(objtree.join("modules.livepatch"))?.lines().count();
+        let lines = || list.split(|&byte| byte == b'\n').skip(1).filter(|line| !line.is_empty());
+        let objects = lines().filter(|line| line.starts_with(b"*")).count();
+        let names = lines().count() - objects;
+        Ok(Report { modules: objects.saturating_sub(1), livepatches, names, failed: false })
+    }
+
+    /// What the last map step left in `state`; none if there was none since the report was removed.
+    pub fn read(state: &State) -> Option<Report> {
+        let text = fs::read_to_string(state.report()).ok()?;
+        let mut numbers = text.split_whitespace().map(|word| word.parse::<usize>().ok());
+        let mut next = || numbers.next().flatten();
+        Some(Report { modules: next()?, livepatches: next()?, names: next()?, failed: next()? != 0 })
+    }
+}

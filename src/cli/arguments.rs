@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What each verb can be given. The fields' doc comments are the text of --help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressKind {
+    /// A bar on a terminal, plain lines elsewhere
+    #[default]
+    Auto,
+    /// A bar, whatever the output is
+    Bar,
+    /// One line for each step, as make prints them
+    Plain,
+    /// No steps, only problems and the closing line
+    None,
+}
+
+/// Arguments of `klpbuild modules`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ModulesArgs {
+    /// Goals and variables for make
+    #[arg(value_name = "GOAL|VAR=VALUE")]
+    pub words: Vec<String>,
+    /// Leave the livepatches as they are linked, without livepatch relocations
+    #[arg(long)]
+    pub no_convert: bool,
+    /// Where an external module's kernel has its symbols.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// Leave livepatches' references to what modules export as they are: they then depend on these modules
+    #[arg(long, conflicts_with = "no_convert")]
+    pub keep_module_exports: bool,
+    /// Options for make, as they are
+    #[arg(value_name = "MAKE-OPTION", last = true)]
+    pub make_options: Vec<String>,
+}
+
+/// Arguments of the subcommands that clean.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CleanArgs {
+    /// Variables for make
+    #[arg(value_name = "VAR=VALUE", value_parser = assignment)]
+    pub words: Vec<String>,
+}
+
+/// Arguments of `klpbuild klpclean`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct KlpcleanArgs {
+    /// Empty the cache of installed kernels' symbols instead
+    #[arg(long, conflicts_with = "words")]
+    pub cache: bool,
+    /// Variables for make
+    #[arg(value_name = "VAR=VALUE", value_parser = assignment)]
+    pub words: Vec<String>,
+}
+
+/// Arguments of `klpbuild symbols`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SymbolsArgs {
+    /// The object tree [default: the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub objtree: Option<PathBuf>,
+    /// Write the map to FILE instead of Symbols.list in the object tree (`-` for standard output)
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// O=DIR: the object tree, as for `klpbuild modules`
+    #[arg(value_name = "O=DIR", value_parser = assignment)]
+    pub words: Vec<String>,
+    /// Within a build: also refuse livepatches that refer to unknown symbols, and remove those to be linked anew
+    #[arg(long, conflicts_with = "output")]
+    pub in_build: bool,
+}
+
+/// Where the symbols of a kernel are that someone else built.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "An installed kernel")]
+pub struct KernelArgs {
+    /// The vmlinux with symbols [default: where distributions put it]
+    #[arg(long, value_name = "FILE")]
+    pub vmlinux: Option<PathBuf>,
+    /// The System.map, if there is no such vmlinux [default: likewise, or /proc/kallsyms]
+    #[arg(long, value_name = "FILE", conflicts_with = "vmlinux")]
+    pub system_map: Option<PathBuf>,
+    /// The directory of the modules [default: /lib/modules/RELEASE]
+    #[arg(long, value_name = "DIR")]
+    pub modules_dir: Option<PathBuf>,
+    /// Look for all of these below DIR instead of /
+    #[arg(long, value_name = "DIR")]
+    pub sysroot: Option<PathBuf>,
+    /// Take files of another kernel than the headers', with a warning
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What symbols are looked up in.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SourceArgs {
+    /// The map of symbols [default: Symbols.list in the object tree]
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
+    /// The object tree of the kernel [default: where the map lies, or the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub objtree: Option<PathBuf>,
+    /// Where an installed kernel has its symbols.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Arguments of `klpbuild convert`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConvertArgs {
+    /// The livepatch
+    #[arg(value_name = "IN.ko", required_unless_present = "livepatches")]
+    pub input: Option<PathBuf>,
+    /// Convert all that modules.livepatch of the object tree has, in place
+    #[arg(long, conflicts_with_all = ["input", "output"])]
+    pub livepatches: bool,
+    /// Write the result to OUT.ko [default: in place]
+    #[arg(short, long, value_name = "OUT.ko")]
+    pub output: Option<PathBuf>,
+    /// What symbols are looked up in.
+    #[command(flatten)]
+    pub sources: SourceArgs,
+    /// Leave references to what modules export as they are: the livepatch then depends on these modules
+    #[arg(long)]
+    pub keep_module_exports: bool,
+}
+
+/// How something is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Arguments of `klpbuild lookup`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LookupArgs {
+    /// Names of symbols, or patterns with *, ? and [...]; O=DIR names the object tree as for `klpbuild modules`
+    #[arg(value_name = "NAME|O=DIR", required = true)]
+    pub words: Vec<String>,
+    /// The names are regular expressions
+    #[arg(long)]
+    pub regex: bool,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// What symbols are looked up in.
+    #[command(flatten)]
+    pub sources: SourceArgs,
+}
+
+/// Arguments of `klpbuild verify`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct VerifyArgs {
+    /// The livepatches
+    #[arg(value_name = "LIVEPATCH.ko", required = true)]
+    pub livepatches: Vec<PathBuf>,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// What symbols are looked up in.
+    #[command(flatten)]
+    pub sources: SourceArgs,
+}
+
+/// Arguments of `klpbuild header` and `klpbuild snippet`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct HeaderArgs {
+    /// Write it to FILE [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Arguments of `klpbuild try`.
+#[derive(Debug, Clone, Args)]
+pub struct TryArgs {
+    /// Livepatches; several are loaded in this order, and unloaded in reverse
+    #[arg(value_name = "LIVEPATCH.ko", required = true)]
+    pub livepatches: Vec<PathBuf>,
+    /// Load a module before the livepatches (repeatable: in the order given): a file, or the name of a module of the
+    /// kernel, which comes with those it depends on
+    #[arg(long, value_name = "MODULE")]
+    pub load: Vec<PathBuf>,
+    /// Load a module after the livepatches (repeatable)
+    #[arg(long, value_name = "MODULE")]
+    pub load_after: Vec<PathBuf>,
+    /// Run COMMAND in the guest's shell before, while and after the livepatches are enabled
+    #[arg(long, value_name = "COMMAND")]
+    pub run: Option<String>,
+    /// The object tree, or the headers of an installed kernel [default: the current directory, or what the external
+    /// module there was built for]
+    #[arg(long, value_name = "DIR")]
+    pub objtree: Option<PathBuf>,
+    /// The kernel to boot [default: arch/x86/boot/bzImage of the object tree, or /boot/vmlinuz-RELEASE]
+    #[arg(long, value_name = "IMAGE")]
+    pub kernel: Option<PathBuf>,
+    /// Add words to the guest's kernel command line (for instance module.sig_enforce=1)
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub append: Option<String>,
+    /// Where an installed kernel has its symbols.
+    #[command(flatten)]
+    pub installed: KernelArgs,
+    /// Give up after so long, by the host's clock
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub timeout: u64,
+    /// The guest's memory [default: 512, and more for big modules]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(32..))]
+    pub memory: Option<u32>,
+    /// What runs the guest
+    #[arg(long, value_name = "ACCEL", value_enum, default_value_t)]
+    pub accel: AccelKind,
+}
+
+/// Arguments of `klpbuild new`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NewArgs {
+    /// The directory to make; its name is the livepatch's
+    #[arg(value_name = "NAME")]
+    pub name: PathBuf,
+    /// The function to replace
+    #[arg(long, value_name = "OLD")]
+    pub function: String,
+    /// The module that has it [default: vmlinux, or the only object that does]
+    #[arg(long, value_name = "MODULE")]
+    pub object: Option<String>,
+    /// Which of several functions of that name there, from 1 (klpbuild lookup tells)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub sympos: Option<u64>,
+    /// Also write a dkms.conf, with which DKMS builds and installs the livepatch for this kernel
+    #[arg(long)]
+    pub dkms: bool,
+    /// What symbols are looked up in.
+    #[command(flatten)]
+    pub sources: SourceArgs,
+}
+
+/// What `klpbuild patches` is asked to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum PatchesCommand {
+    /// List the series, and which one fits the tree or is applied to it
+    List,
+    /// Print a series, for `git am`
+    Show {
+        /// The series [default: the one that fits the tree]
+        #[arg(value_name = "SERIES")]
+        series: Option<String>,
+    },
+    /// Say which series fits the tree or is applied to it, and change nothing
+    Check,
+    /// Apply the series that fits, all of it or nothing
+    Apply,
+    /// Take back the series that is applied
+    Revert,
+}
+
+/// Arguments of `klpbuild doctor`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DoctorArgs {
+    /// The kernel's headers or object tree [default: this directory, KDIR, or those of the kernel that is running]; also
+    /// as O=DIR
+    #[arg(value_name = "KDIR|O=DIR")]
+    pub words: Vec<String>,
+    /// Where an installed kernel has its symbols.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// What runs the guest of `klpbuild try`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum AccelKind {
+    /// KVM if it works, else TCG
+    #[default]
+    Auto,
+    /// The processor
+    Kvm,
+    /// QEMU itself, which is slower
+    Tcg,
+}
+
+fn assignment(word: &str) -> Result<String, String> {
+    if word.contains('=') {
+        Ok(word.to_owned())
+    } else {
+        Err("only variables can be given here (VAR=VALUE), no goals".to_owned())
+    }
+}

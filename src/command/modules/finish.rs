@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The end of the main run.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+
+use crate::build::plan::Plan;
+use crate::build::report::Report;
+use crate::build::session::{Outcome, Session};
+use crate::elf::image::Image;
+use crate::host::exit::Exit;
+use crate::host::signal::Watch;
+use crate::host::terminal;
+use crate::host::words::{clock, count};
+use crate::kernel::origin::Origin;
+use crate::livepatch::convert;
+
+/// Who converts the livepatches that a make has linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Converts {
+    /// klpbuild, when make is done.
+    Klpbuild,
+    /// The kernel's own makefiles, which carry the series of `kbuild-patches`.
+    Makefiles,
+}
+
+/// Ends the main run: livepatches are converted, and what was built is told.
+///
+/// # Errors
+/// A livepatch cannot be converted; none is left that is not.
+pub(super) fn finish(
+    plan: &Plan,
+    session: &Session<'_>,
+    outcome: &Outcome,
+    report: Option<Report>,
+    converts: Converts,
+) -> Result<Exit> {
+    session.sum_up(outcome);
+    if outcome.exit != Exit::Done && !plan.conversion.is_off {
+        remove_unconverted(plan, outcome.run.time)?;
+    }
+    match outcome.exit {
+        Exit::Done => {}
+        Exit::Make(_) if report.is_some_and(|report| report.failed) => return Ok(Exit::Problem),
+        exit => return Ok(exit),
+    }
+    if report.is_some_and(|report| report.livepatches > 0)
+        && !plan.conversion.is_off
+        && converts == Converts::Klpbuild
+    {
+        let exit = convert(plan)?;
+        if exit != Exit::Done {
+            return Ok(exit);
+        }
+    }
+    if let (Some(external), Some(Report { modules: 0, livepatches: 0, .. })) = (&plan.external, report) {
+        terminal::say(format_args!(
+            "{} has no module to build: what is to be one has to be in obj-m (obj-y is for what becomes a part of the \
+             kernel)",
+            external.source.display()
+        ));
+    }
+    // V=1 and -s have no steps: that says nothing of the next run.
+    if outcome.run.steps > 0 {
+        outcome.run.write(&plan.state.last_run())?;
+    }
+    if !plan.quiet {
+        let time = clock(outcome.run.time);
+        terminal::out(match report {
+            Some(Report { modules, livepatches: 0, .. }) if plan.external.is_some() => {
+                format!("klpbuild: {}, no livepatch; {time}\n", count(modules, "module"))
+            }
+            Some(Report { modules, livepatches, names, .. }) => format!(
+                "klpbuild: {}, {}; {names} names in Symbols.list; {time}\n",
+                count(modules, "module"),
+                count(livepatches, "livepatch"),
+            ),
+            None => format!("klpbuild: make is done; {time}\n"),
+        });
+    }
+    Ok(Exit::Done)
+}
+
+/// Removes livepatches that a make which has failed, or was stopped, has linked in its last `time`: the step that
+/// converts them has not come, and make and `modules_install` would take them for done.
+fn remove_unconverted(plan: &Plan, time: Duration) -> Result<()> {
+    let root = plan.external.as_ref().map_or(&plan.tree.objtree, |external| &external.output);
+    // Time stamps may be coarse.
+    let begin = SystemTime::now().checked_sub(time + Duration::from_secs(2));
+    for module in plan.state.livepatches()? {
+        let path = root.join(module);
+        let is_new = fs::metadata(&path).and_then(|meta| meta.modified()).is_ok_and(|at| Some(at) >= begin);
+        if is_new && Image::read(&path).map_or(true, |image| !convert::is_converted(&image)) {
+            fs::remove_file(&path).context("cannot remove a livepatch that is not converted")?;
+        }
+    }
+    Ok(())
+}
+
+/// Converts the livepatches that the map step found.
+fn convert(plan: &Plan) -> Result<Exit> {
+    let root = plan.external.as_ref().map_or(&plan.tree.objtree, |external| &external.output);
+    // With goals of its own, make may not have come to link all of them.
+    let modules = plan.state.livepatches()?;
+    let modules: Vec<String> = modules.into_iter().filter(|module| root.join(module).is_file()).collect();
+    let mut watch = Watch::begin()?;
+    // Each is converted or removed: a signal waits until all are.
+    let origin = match (&plan.external, plan.state.context()?) {
+        (Some(_), Some(context)) => Origin::of_external(&context, plan.quiet)?,
+        _ => Origin::of_tree(root)?,
+    };
+    convert::tree::convert_tree(root, &modules, &origin, plan.conversion.keep_module_exports, plan.quiet)?;
+    Ok(watch.received().map_or(Exit::Done, Exit::Signal))
+}

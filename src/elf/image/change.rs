@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Changes of an object, after which every index is right again.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, bail};
+use object::Endianness;
+use object::elf;
+use object::write::elf as raw;
+
+use crate::elf::image::parts::{Home, Image, Relocation, Section};
+
+impl Image {
+    /// Adds a `tag=value` string to `.modinfo`, after those that are there; nothing if there is no such section.
+    pub fn add_modinfo(&mut self, entry: &str) {
+        let index = self.section_named(b".modinfo").map(|(index, _)| index);
+        let Some(section) = index.and_then(|index| self.sections.get_mut(index)) else { return };
+        if section.data.last().is_some_and(|&last| last != 0) {
+            section.data.push(0);
+        }
+        section.data.extend_from_slice(entry.as_bytes());
+        section.data.push(0);
+    }
+
+    /// Gives a section fewer bytes, which nothing refers to but symbols that stand for all of them.
+    pub fn shorten(&mut self, section: usize, data: Vec<u8>) {
+        let size = data.len() as u64;
+        let Some(old) = self.sections.get_mut(section) else { return };
+        let whole = old.data.len() as u64;
+        old.data = data;
+        for symbol in &mut self.symbols {
+            if symbol.home == Home::Section(section) && symbol.entry.st_size == whole {
+                symbol.entry.st_size = size;
+            }
+        }
+    }
+
+    /// Adds a section that holds relocations for the section `target`, and gives its index.
+    pub fn add_relocations(
+        &mut self,
+        name: Vec<u8>,
+        flags: u64,
+        target: usize,
+        relocations: Vec<Relocation>,
+    ) {
+        let link = self.symtab as u32;
+        let entsize = if self.is_64 { 24 } else { 12 };
+        let header = raw::SectionHeader {
+            sh_name: 0,
+            sh_type: elf::SHT_RELA,
+            sh_flags: elf::SectionFlags(flags),
+            sh_addr: 0,
+            // After all that is there.
+            sh_offset: u64::MAX,
+            sh_size: 0,
+            sh_link: link,
+            sh_info: target as u32,
+            sh_addralign: if self.is_64 { 8 } else { 4 },
+            sh_entsize: entsize,
+        };
+        self.sections.push(Section { name, header, data: Vec::new(), relocations, is_new: true });
+    }
+
+    /// Takes sections and symbols out, and makes every index right again (R5).
+    ///
+    /// Relocations in sections that are not loaded (debugging information) which refer to a symbol taken out
+    /// go with it.
+    ///
+    /// # Errors
+    /// Something else still refers to what is to go, or a section holds indices in a form that is not known.
+    pub fn remove(&mut self, sections: &BTreeSet<usize>, symbols: &BTreeSet<usize>) -> Result<()> {
+        let section_map = renumbered(self.sections.len(), sections);
+        let symbol_map = renumbered(self.symbols.len(), symbols);
+        let symtab = self.symtab;
+        let names: Vec<String> = self.sections.iter().map(Section::shown).collect();
+        let section = |index: usize, user: &str| -> Result<usize> {
+            section_map.get(index).copied().flatten().with_context(|| {
+                format!("{user} belongs to section {}, which is to be removed", name_of(&names, index))
+            })
+        };
+        let symbol_names: Vec<&[u8]> = self.symbols.iter().map(|symbol| symbol.name.as_slice()).collect();
+        for (index, current) in self.sections.iter_mut().enumerate().skip(1) {
+            if sections.contains(&index) {
+                continue;
+            }
+            let user = name_of(&names, index);
+            let is_loaded_target =
+                current.is_rela() && self.header.e_type == elf::ET_REL && current.header.sh_info != 0;
+            if current.is_rela() {
+                let mut kept = Vec::with_capacity(current.relocations.len());
+                for mut relocation in std::mem::take(&mut current.relocations) {
+                    match symbol_map.get(relocation.symbol).copied().flatten() {
+                        Some(symbol) => {
+                            relocation.symbol = symbol;
+                            kept.push(relocation);
+                        }
+                        None if user.contains(".debug_") => {}
+                        None => bail!(
+                            "{user} refers to {}, which is to be removed",
+                            String::from_utf8_lossy(
+                                symbol_names.get(relocation.symbol).copied().unwrap_or_default()
+                            )
+                        ),
+                    }
+                }
+                current.relocations = kept;
+            } else if current.header.sh_type == elf::SHT_GROUP {
+                current.header.sh_info =
+                    symbol_map.get(current.header.sh_info as usize).copied().flatten().unwrap_or(0) as u32;
+                remap_group(&mut current.data, self.endian, &section_map);
+            } else if current.header.sh_link as usize == symtab && index != symtab && !symbols.is_empty() {
+                bail!(
+                    "section {user} refers to the symbol table in a way that klpbuild does not know \
+                     (section type {:#x})",
+                    current.header.sh_type.0
+                );
+            }
+            if is_loaded_target || current.header.sh_flags.0 & elf::SHF_INFO_LINK.0 != 0 {
+                current.header.sh_info = section(current.header.sh_info as usize, user)? as u32;
+            }
+            current.header.sh_link = section(current.header.sh_link as usize, user)? as u32;
+        }
+        for (index, symbol) in self.symbols.iter_mut().enumerate() {
+            if let (Home::Section(home), false) = (symbol.home, symbols.contains(&index)) {
+                symbol.home = Home::Section(section(
+                    home,
+                    &format!("symbol {}", String::from_utf8_lossy(&symbol.name)),
+                )?);
+            }
+        }
+        for index in [&mut self.symtab, &mut self.strtab, &mut self.shstrtab] {
+            *index = section(*index, "the symbol table")?;
+        }
+        keep(&mut self.sections, sections);
+        keep(&mut self.symbols, symbols);
+        Ok(())
+    }
+}
+
+fn name_of(names: &[String], index: usize) -> &str {
+    names.get(index).map_or("?", String::as_str)
+}
+
+/// The new index of each old one; none for those that go.
+fn renumbered(length: usize, removed: &BTreeSet<usize>) -> Vec<Option<usize>> {
+    let mut next = 0;
+    let number = |index: usize| {
+        if removed.contains(&index) {
+            return None;
+        }
+        next += 1;
+        Some(next - 1)
+    };
+    (0..length).map(number).collect()
+}
+
+fn keep<T>(items: &mut Vec<T>, removed: &BTreeSet<usize>) {
+    let mut index = 0;
+    items.retain(|_| {
+        index += 1;
+        !removed.contains(&(index - 1))
+    });
+}
+
+/// A group is a word of flags, then a section index in each word.
+fn remap_group(data: &mut Vec<u8>, endian: Endianness, map: &[Option<usize>]) {
+    let mut out = data.get(..4).unwrap_or_default().to_vec();
+    for word in data.get(4..).unwrap_or_default().chunks_exact(4) {
+        let Ok(bytes) = <[u8; 4]>::try_from(word) else { continue };
+        let little = endian == Endianness::Little;
+        let index = if little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) };
+        if let Some(Some(new)) = map.get(index as usize) {
+            let new = *new as u32;
+            out.extend_from_slice(&if little { new.to_le_bytes() } else { new.to_be_bytes() });
+        }
+    }
+    *data = out;
+}

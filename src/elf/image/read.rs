@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! An object as a file has it.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use object::elf;
+use object::read::elf::{FileHeader, Rela as _, SectionHeader as _};
+use object::write::elf as raw;
+use object::{Endianness, FileKind};
+
+use crate::elf::image::parts::{Home, Image, Relocation, SHN_LIVEPATCH, Section, Symbol};
+use crate::host::compressed;
+
+/// What kbuild appends to a signed module (`MODULE_SIG_STRING` in include/linux/module_signature.h).
+const SIGNATURE: &[u8] = b"~Module signature appended~\n";
+
+impl Image {
+    /// Reads the object at `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not a relocatable ELF object, or is inconsistent; the message names the
+    /// file and what is wrong with it.
+    pub fn read(path: &Path) -> Result<Image> {
+        let data = compressed::read(path).context("cannot read the module")?;
+        Image::parse(&data).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// Reads an object from the bytes of a file.
+    ///
+    /// # Errors
+    /// As [`Image::read`], without the file's name.
+    pub fn parse(data: &[u8]) -> Result<Image> {
+        match FileKind::parse(data) {
+            Ok(FileKind::Elf32) => parse::<elf::FileHeader32<Endianness>>(data),
+            Ok(FileKind::Elf64) => parse::<elf::FileHeader64<Endianness>>(data),
+            _ => match data {
+                [] => bail!("the file is empty: delete it and build again"),
+                [0x1f, 0x8b, ..] | [0xfd, b'7', b'z', b'X', ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+                    bail!("it is compressed: unpack it first (gunzip, unxz or unzstd)")
+                }
+                _ => bail!("not an ELF file"),
+            },
+        }
+    }
+}
+
+fn parse<E>(data: &[u8]) -> Result<Image>
+where
+    E: FileHeader<Endian = Endianness>,
+{
+    let fault = |error: object::read::Error| {
+        anyhow!(
+            "{error} (the file has {} bytes: truncated or corrupt; delete it and build again)",
+            data.len()
+        )
+    };
+    let header = E::parse(data).map_err(fault)?;
+    let endian = header.endian().map_err(fault)?;
+    ensure!(header.e_type(endian) == elf::ET_REL, "not a relocatable object, as modules are");
+    let table = header.sections(endian, data).map_err(fault)?;
+    // R13: more would need extended numbering.
+    ensure!(
+        table.len() < usize::from(elf::SHN_LORESERVE),
+        "it has {} sections: klpbuild handles less than {} (build without -ffunction-sections or \
+         -fdata-sections, or merge sections in a linker script)",
+        table.len(),
+        elf::SHN_LORESERVE
+    );
+    let symbols = table.symbols(endian, data, elf::SHT_SYMTAB).map_err(fault)?;
+    let (symtab, strtab) = (symbols.section().0, symbols.string_section().0);
+    ensure!(!symbols.is_empty(), "it has no symbol table: was it stripped?");
+    let mut sections = Vec::with_capacity(table.len());
+    // Sections of a real object do not overlap: together they are no larger than the file.
+    let mut room = data.len() as u64;
+    for (index, section) in table.iter().enumerate() {
+        let raw = raw::SectionHeader::from_raw(endian, section);
+        let name = if index == 0 { &[][..] } else { table.section_name(endian, section).map_err(fault)? };
+        let shown = String::from_utf8_lossy(name).into_owned();
+        ensure!(
+            (raw.sh_link as usize) < table.len(),
+            "section {shown} is linked to section {}, which is not there",
+            raw.sh_link
+        );
+        if raw.sh_type != elf::SHT_NOBITS && index != 0 {
+            let rest = room.checked_sub(raw.sh_size);
+            room =
+                rest.with_context(|| format!("section {shown} overlaps another one: the file is corrupt"))?;
+        }
+        let mut relocations = Vec::new();
+        let mut bytes = Vec::new();
+        match section.rela(endian, data).map_err(fault)? {
+            Some((entries, link)) if index != 0 => {
+                ensure!(link.0 == symtab, "relocations in {shown} refer to another symbol table");
+                ensure!(
+                    (raw.sh_info as usize) < table.len(),
+                    "{shown} applies to section {}, which is not there",
+                    raw.sh_info
+                );
+                for entry in entries {
+                    let symbol = entry.r_sym(endian, false) as usize;
+                    ensure!(
+                        symbol < symbols.len(),
+                        "a relocation in {shown} refers to symbol {symbol}, which is not there"
+                    );
+                    relocations.push(Relocation {
+                        offset: entry.r_offset(endian).into(),
+                        symbol,
+                        kind: entry.r_type(endian, false).0,
+                        addend: entry.r_addend(endian).into(),
+                    });
+                }
+            }
+            _ if index == 0 || index == symtab => {}
+            _ => bytes = section.data(endian, data).map_err(fault)?.to_vec(),
+        }
+        sections.push(Section { name: name.to_vec(), header: raw, data: bytes, relocations, is_new: false });
+    }
+    let mut all = Vec::with_capacity(symbols.len());
+    for (index, symbol) in symbols.enumerate() {
+        let name = symbols.symbol_name(endian, symbol).map_err(fault)?.to_vec();
+        let section = symbols.symbol_section(endian, symbol, index).map_err(fault)?;
+        let entry = raw::Sym::from_raw(endian, symbol, section.map(|section| section.0 as u32));
+        let home = match section {
+            Some(section) if section.0 < sections.len() => Home::Section(section.0),
+            Some(section) => bail!("symbol {index} is in section {}, which is not there", section.0),
+            None if entry.st_shndx.0 == 0 => Home::Undefined,
+            None if entry.st_shndx.0 == SHN_LIVEPATCH => Home::Livepatch,
+            None => Home::Reserved(entry.st_shndx.0),
+        };
+        all.push(Symbol { name, home, entry, is_renamed: false });
+    }
+    let shstrtab = header.shstrndx(endian, data).map_err(fault)? as usize;
+    ensure!(shstrtab < sections.len() && strtab < sections.len(), "its string tables are not there");
+    let image = Image {
+        header: raw::FileHeader::from_raw(endian, header),
+        endian,
+        is_64: header.is_type_64(),
+        sections,
+        symbols: all,
+        symtab,
+        strtab,
+        shstrtab,
+        is_signed: data.ends_with(SIGNATURE),
+    };
+    image.expect_consistency()?;
+    Ok(image)
+}
