@@ -1,7 +1,12 @@
 //! `klpbuild patches`: the series of `kbuild-patches`, which teach a kernel's own makefiles what the fragment does from
 //! outside.
 //!
+//! - [`series`]: the series themselves; [`change`]: what one makes of a tree
+//!
 //! Which series fits a tree is told by trying it, in memory; what is written is all of it or nothing.
+
+pub mod change;
+pub mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write as _};
@@ -14,6 +19,8 @@ use tempfile::NamedTempFile;
 
 use crate::cli::{Options, PatchesCommand};
 use crate::command::asked;
+use crate::command::patches::change::{Change, Content, State};
+use crate::command::patches::series::{ALL, Series};
 use crate::host::exit::Exit;
 use crate::host::output;
 use crate::host::patch::{self, FileChange};
@@ -22,80 +29,9 @@ use crate::host::program::Program;
 use crate::host::signal::Watch;
 use crate::host::terminal;
 use crate::kernel::tree;
-use crate::kernel::tree::era::{Era, Kbuild};
-
-/// The patches for kernels of one kind.
-#[derive(Debug)]
-pub struct Series {
-    /// The name of its folder.
-    pub name: &'static str,
-    /// Which kernels it is for.
-    pub range: &'static str,
-    /// How these build modules.
-    pub era: Era,
-    /// The patches with their file names, as `git am` takes them.
-    pub patches: [(&'static str, &'static str); 5],
-}
-
-macro_rules! series {
-    ($name:literal, $range:literal, $era:ident) => {
-        Series {
-            name: $name,
-            range: $range,
-            era: Era::$era,
-            patches: series!(
-                $name,
-                "0001-kbuild-build-built-in-objects-for-livepatches.patch",
-                "0002-kbuild-mark-livepatches-with-LIVEPATCH_-name-.o.patch",
-                "0003-kbuild-make-Symbols.list-and-convert-livepatches.patch",
-                "0004-kbuild-add-klpclean.patch",
-                "0005-Documentation-dontdiff-leave-out-what-klpbuild-makes.patch"
-            ),
-        }
-    };
-    ($name:literal, $($file:literal),+) => {
-        [$(($file, include_str!(concat!("../../kbuild-patches/", $name, "/", $file)))),+]
-    };
-}
-
-/// All series, the newest kernels' first.
-pub const ALL: [Series; 5] = [
-    series!("from-6.1", "6.1 and later", ModpostFirst),
-    series!("from-5.19", "5.19 to 6.0", ModulesOrder),
-    series!("from-5.8", "5.8 to 5.18", ModulesOrder),
-    series!("from-5.3", "5.3 to 5.7", ModulesOrder),
-    series!("up-to-5.2", "up to 5.2", ModverDir),
-];
+use crate::kernel::tree::era::Kbuild;
 
 const UNREADABLE: &str = "a patch of klpbuild's own cannot be read";
-
-/// What lies at a path of a tree: its content, or nothing.
-type Content = Option<String>;
-
-/// What a series makes of a tree.
-#[derive(Debug)]
-struct Change {
-    /// By path: what is there, and what is to be there.
-    files: BTreeMap<PathBuf, (Content, Content)>,
-}
-
-/// How a series stands to a tree.
-#[derive(Debug)]
-enum State {
-    /// It can be applied.
-    Fits(Change),
-    /// It is applied, and can be reverted.
-    Applied(Change),
-    /// A klpbuild that was killed has left some files as they are with it, others as they are without.
-    Half {
-        /// What is missing of it.
-        forth: Change,
-        /// What there is of it.
-        back: Change,
-    },
-    /// Neither, for this reason.
-    Neither(String),
-}
 
 impl Series {
     /// Tries the series on the tree.

@@ -91,9 +91,12 @@ fn uses(files: &[(String, String)]) -> Uses {
 /// The paths that climb.
 fn climbs(uses: &Uses) -> Vec<String> {
     let all = uses.iter().flat_map(|(module, used)| used.iter().map(move |other| (module, other)));
-    all.filter(|(module, other)| match other.as_str() {
-        "cli" => floor(module) < floor("command"),
-        _ => module.as_str() == "cli" || floor(other) > floor(module),
+    let is_typed = |module: &str| module == "cli" || module.starts_with("cli/");
+    all.filter(|(module, other)| match (is_typed(module), is_typed(other)) {
+        (true, true) => false,
+        (true, false) => true,
+        (false, true) => floor(module) < floor("command"),
+        (false, false) => floor(other) > floor(module),
     })
     .map(|(module, other)| format!("{module} uses {other}"))
     .collect()
