@@ -5,6 +5,7 @@
 //! - [`patch`]: which functions of which objects it replaces (`struct klp_patch`)
 //! - [`reach`]: which of those objects a relocation is there for; [`code`]: calls that need no relocation
 //! - [`order`]: which modules have to be there before it, or before each other
+//! - [`registered`]: whether it gives its patch to the kernel
 //! - [`record`]: which builds of vmlinux and modules it was converted for
 //! - [`special`]: sections and relocation types that the kernel treats in a way of their own
 //! - [`versions`]: the versions of what it refers to (CONFIG_MODVERSIONS)
@@ -29,6 +30,7 @@ pub mod order;
 pub mod patch;
 pub mod reach;
 pub mod record;
+pub mod registered;
 pub mod special;
 pub mod targets;
 pub mod testimony;

@@ -1,6 +1,8 @@
 //! What code refers to relative to its own position. Inside of one section the assembler resolves that, so that no
 //! relocation shows it; what has a relocation is not yet filled in, and says nothing.
 
+use std::collections::BTreeSet;
+
 use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 
 use crate::elf::Machine;
@@ -34,6 +36,30 @@ pub fn fields(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<Fi
         }),
         Machine::S390 => s390(code, start),
         _ => Vec::new(),
+    }
+}
+
+/// The branches of `code` that lead somewhere in their section, with what they lead to: [`fields()`] without those of
+/// instructions that only address something.
+pub fn branches(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<(u64, u64)> {
+    let all = fields(machine, little, code, start).into_iter();
+    let all = all.filter_map(|field| Some((field.offset, field.target?)));
+    match machine {
+        Machine::X86_64 => {
+            let calls: BTreeSet<u64> = uses(code, start)
+                .into_iter()
+                .filter(|(_, what)| *what == Use::Called)
+                .map(|(at, _)| at)
+                .collect();
+            all.filter(|(offset, _)| calls.contains(offset)).collect()
+        }
+        Machine::S390 => {
+            // The opcode is before the field; LARL is the one with a 0.
+            let opcode =
+                |offset: u64| code.get(usize::try_from(offset.checked_sub(start)?.checked_sub(1)?).ok()?);
+            all.filter(|(offset, _)| opcode(*offset).is_some_and(|byte| byte & 0x0f != 0)).collect()
+        }
+        _ => all.collect(),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::livepatch::endbr::Sealed;
 use crate::livepatch::loops;
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::{Function, Patch};
+use crate::livepatch::registered;
 use crate::livepatch::targets;
 use crate::livepatch::testimony;
 use crate::livepatch::testimony::Asked;
@@ -113,7 +114,7 @@ pub fn of(
     Ok(all)
 }
 
-/// S7: what the kernel would not replace; R15: what would come back to itself.
+/// S7: what the kernel would not replace; R15: what is forgotten, and what would come back to itself.
 fn of_patch(image: &Image, patch: &Patch, sources: &Sources, found: &Found) -> Result<Vec<Doubt>> {
     let refused = targets::refused(patch, sources, found)?.into_iter().map(|refused| Doubt {
         rule: "S7",
@@ -123,18 +124,35 @@ fn of_patch(image: &Image, patch: &Patch, sources: &Sources, found: &Found) -> R
         advice: refused.advice,
     });
     let lines = LazyCell::new(|| image.lines());
-    let loops = loops::of(image, patch, sources).into_iter().map(|(shown, call)| Doubt {
+    let loops = loops::of(image, patch, sources).into_iter().map(|found| Doubt {
         rule: "R15",
         is_error: false,
-        place: shown,
         message: format!(
-            "the new function calls the one that it replaces, in {}: ftrace leads that call to the new function again, \
+            "the new function calls {}the one that it replaces, in {}: ftrace leads that call to the new function again, \
              and so on until one does not call",
-            place(image, &call, lines.as_ref())
+            found.through.iter().map(|name| format!("{name}, which calls ")).collect::<String>(),
+            place(image, &found.call, lines.as_ref())
         ),
+        place: found.place,
         advice: "copy what the old function does into the new one".to_owned(),
     });
-    Ok(refused.chain(loops).collect())
+    let forgotten = registered::forgotten(image, patch).into_iter().map(|name| Doubt {
+        rule: "R15",
+        is_error: false,
+        place: format!("klp_patch {name}").trim_end().to_owned(),
+        message: "no code that runs by itself passes it to klp_enable_patch: the livepatch loads, and nothing of this is applied"
+            .to_owned(),
+        advice: format!("call klp_enable_patch(&{}) in the init function", if name.is_empty() { "patch" } else { &name }),
+    });
+    let warnings =
+        patch.faults(image, usize::MAX).into_iter().filter(|fault| fault.is_warning).map(|fault| Doubt {
+            rule: fault.rule,
+            is_error: false,
+            place: fault.place,
+            message: fault.message,
+            advice: "change the source".to_owned(),
+        });
+    Ok(refused.chain(warnings).chain(forgotten).chain(loops).collect())
 }
 
 fn take<'a, T>(rest: &mut &'a [T], count: usize) -> &'a [T] {

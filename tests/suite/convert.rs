@@ -492,8 +492,9 @@ fn code_for_vmlinux_and_a_module() {
 #[test]
 fn code_that_init_comes_to() {
     let rest = ".text\nfunction helper\ncall_to target_static\nendfunc helper\n\
-                .section .init.text, \"ax\"\nfunction init_module\ncall helper\nendfunc init_module";
-    let code = Code { target: "call_near helper", rest, ..Code::default() };
+                .section .init.text, \"ax\"\nfunction init_module\ncall helper\npoint_to patch\n\
+                call_to klp_enable_patch\nendfunc init_module";
+    let code = Code { target: "call_near helper", rest, flags: &["NO_INIT"], ..Code::default() };
     let found = converted(&ObjTree::with_code(X86_64, &code));
     assert_eq!(found.len(), 1);
     assert!(found[0].starts_with(".klp.rela.vmlinux..text+"), "{found:?}");
@@ -608,9 +609,10 @@ fn code_that_runs_by_itself() {
     assert_eq!(from(code), ".klp.rela.vmlinux");
     // The handler, and the init function, which lies anywhere.
     let init = format!(
-        "{handler}\n.text\n.globl init_module\nfunction init_module\ncall helper\nendfunc init_module"
+        "{handler}\n.text\n.globl init_module\nfunction init_module\ncall helper\npoint_to patch\n\
+         call_to klp_enable_patch\nendfunc init_module"
     );
-    assert_eq!(from(Code { rest: &init, ..Code::default() }), ".klp.rela.vmlinux");
+    assert_eq!(from(Code { rest: &init, flags: &["NO_INIT"], ..Code::default() }), ".klp.rela.vmlinux");
     // The exit function comes late.
     let exit = format!(
         "{helper}.section .exit.text, \"ax\"\nfunction cleanup_module\ncall helper\nendfunc cleanup_module"
@@ -633,7 +635,7 @@ fn special_sections_of_modules() {
     let rest = ".section .init.text, \"ax\"\n\
                 call_to \".klp.sym.rela.target_mod.target_mod.target_static,0\"";
     let tree = ObjTree::with_code(X86_64, &Code { rest, ..Code::default() });
-    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in .init.text+0x1 (R_X86_64_PLT32): .init.text is gone, or has run, when references for target_mod are written (R9): do not use the symbol in __init code");
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in .init.text+0xe (R_X86_64_PLT32): .init.text is gone, or has run, when references for target_mod are written (R9): do not use the symbol in __init code");
 }
 
 #[test]
@@ -850,7 +852,7 @@ fn list_alone() {
     let tree = ObjTree::new(X86_64);
     let rest = format!("{ANNOTATION}.vmlinux, \"a\"\npointer twin\n.4byte 2");
     let code = "call_to unique\ncall_to exported\ncall_to twin";
-    tree.livepatch(&Code { patched: code, rest: &rest, ..Code::default() });
+    tree.livepatch(&Code { patched: code, rest: &rest, flags: &["NO_INIT"], ..Code::default() });
     let other = ObjTree::new(X86_64);
     // Such a marker comes with each exported symbol.
     other.add_to_vmlinux(".section __ksymtab, \"a\"\n__ksymtab_exported: .8byte 0");

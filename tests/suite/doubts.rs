@@ -84,9 +84,13 @@ const LIVEPATCH: &str = r#"
 struct klp_func { const char *old_name; void *new_func; unsigned long old_sympos; char rest[40]; };
 struct klp_object { const char *name; struct klp_func *funcs; void *callbacks[4]; char rest[40]; };
 struct klp_patch { void *mod; struct klp_object *objs; char rest[40]; };
-extern char __this_module[];
+extern char __this_module[]; int klp_enable_patch(struct klp_patch *patch); int init_module(void);
 static const char mark[] __attribute__((section(".modinfo"), used)) = "livepatch=Y";
 "#;
+
+/// What gives it to the kernel.
+const INIT: &str =
+    "__attribute__((section(\".init.text\"))) int init_module(void) { return klp_enable_patch(&patch); }\n";
 
 /// What vmlinux is linked of; per-CPU data stays apart.
 const VMLINUX: [&str; 7] = [
@@ -140,7 +144,7 @@ fn livepatch(
     let text = format!(
         "{LIVEPATCH}{text}\n{}{}static struct klp_object objs[] = {{ {{ .funcs = of_vmlinux }}, {{ .name = \
          \"target_mod\", .funcs = of_module }}, {{ }} }};\nstruct klp_patch patch = {{ .mod = __this_module, .objs = \
-         objs }};\n",
+         objs }};\n{INIT}",
         functions("of_vmlinux", vmlinux),
         functions("of_module", module)
     );
@@ -586,5 +590,69 @@ fn functions_that_cannot_be_replaced() {
         "klp_func vmlinux:counter,0: it is no function (OBJECT); ask klpbuild lookup for the position (S7)",
     ] {
         assert!(said.contains(what), "{said}");
+    }
+}
+
+/// A helper that calls the old function leads back to the new one, too, whether or not a relocation shows the call.
+#[test]
+fn new_functions_that_come_to_the_old_one_by_others() {
+    let tree = tree(&[]);
+    let keep = "__attribute__((noinline, noclone))";
+    let with = |code: &str| {
+        livepatch(&tree, code, &[("first", "new_first"), ("second", "new_second")], &[], &[]);
+        warnings(&tree)
+    };
+    let code = format!(
+        "extern int first(int value);\n\
+         {keep} static int deep(int value) {{ return first(value) + 1; }}\n\
+         {keep} int middle(int value) {{ return deep(value) + 2; }}\n\
+         static int new_first(int value) {{ return value ? middle(value) + 3 : 0; }}\n\
+         static int new_second(int value) {{ return value + 1; }}\n"
+    );
+    let all = with(&code);
+    assert_eq!(all.len(), 1, "{all:?}");
+    let begin = "klp_func vmlinux:first,0: the new function calls middle, which calls deep, which calls the one that it \
+                 replaces, in .text+0x";
+    assert!(all[0].starts_with(begin), "{all:?}");
+    // The other new function comes to it: that is no loop. Nor is a helper that nobody calls, or a pointer to one.
+    let code = code.replace("return value ? middle(value) + 3 : 0;", "return value;");
+    let code = code.replace("return value + 1;", "return middle(value) + 1;");
+    assert_eq!(with(&code), Vec::<String>::new());
+}
+
+/// A patch that is not given to the kernel patches nothing, and loads without a word.
+#[test]
+fn a_patch_that_is_given_to_nobody() {
+    let tree = tree(&[]);
+    let code = "static int new_plain(int value) { return value; }\n";
+    replacing_plain(&tree, code, &[]);
+    let text = String::from_utf8(tree.bytes("livepatch.c")).unwrap();
+    let with = |init: &str| {
+        compile(
+            &tree,
+            "livepatch",
+            &text.replace(INIT, init),
+            &["-O2", "-Wno-unused", "-Wno-missing-prototypes"],
+        );
+        tree.link(&["livepatch.o"], "in.ko");
+        warnings(&tree)
+    };
+    let forgotten = "klp_patch patch: no code that runs by itself passes it to klp_enable_patch: the livepatch loads, \
+                     and nothing of this is applied; call klp_enable_patch(&patch) in the init function (R15)";
+    assert_eq!(with("int init_module(void) { return 0; }"), [forgotten]);
+    // Nobody calls the function that would do it, or another patch is given.
+    assert_eq!(
+        with("int start(void) { return klp_enable_patch(&patch); }\nint init_module(void) { return 0; }"),
+        [forgotten]
+    );
+    let other = "struct klp_patch other;\nint init_module(void) { return klp_enable_patch(&other); }";
+    assert_eq!(with(other), [forgotten]);
+    for right in [
+        "int init_module(void) { return klp_enable_patch(&patch); }",
+        "__attribute__((noinline)) static int start(struct klp_patch *patch) { return klp_enable_patch(patch); }\n\
+         int init_module(void) { return start(&patch); }",
+        "extern const int choice;\nconst int choice = 2;\nstruct klp_patch *const all[] = { &patch, 0 };\nint init_module(void) { return klp_enable_patch(all[choice & 1]); }",
+    ] {
+        assert_eq!(with(right), Vec::<String>::new(), "{right}");
     }
 }

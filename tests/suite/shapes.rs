@@ -255,7 +255,10 @@ fn patches_without_a_module_and_several() {
     let text = format!("{lists}static struct klp_patch patch = {{ .objs = objs }};");
     insta::assert_snapshot!(found(&tree, &text).join("\n"), @"klp_patch patch: its .mod is not set, for which the kernel refuses it: write .mod = THIS_MODULE (R15)");
     let text = format!("{lists}{PATCH}struct klp_patch other = {{ .mod = THIS_MODULE, .objs = objs }};");
-    insta::assert_snapshot!(found(&tree, &text).join("\n"), @"2 klp_patch: one module can enable only one of them at a time: the kernel refuses a second one (R15)");
+    insta::assert_snapshot!(found(&tree, &text).join("\n"), @"
+    2 klp_patch: one module can enable only one of them at a time: the kernel refuses a second one (R15)
+    klp_patch other: no code that runs by itself passes it to klp_enable_patch: the livepatch loads, and nothing of this is applied (R15)
+    ");
 }
 
 /// R3, by the kernel at hand.

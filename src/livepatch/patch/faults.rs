@@ -8,6 +8,7 @@ use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::names;
 use crate::livepatch::patch::layout::Layout;
 use crate::livepatch::patch::parts::{Fault, Object};
+use crate::livepatch::patch::variable_at;
 
 /// The structure that a fault is about, in words.
 pub(super) struct Here(String);
@@ -15,12 +16,7 @@ pub(super) struct Here(String);
 impl Here {
     /// A patch, by the name of its variable.
     pub(super) fn patch(layout: &Layout<'_>, place: Offset) -> Here {
-        let is_it = |symbol: &&crate::elf::image::Symbol| {
-            symbol.home == crate::elf::image::Home::Section(place.section)
-                && symbol.value() == place.offset
-                && symbol.size() > 0
-        };
-        let name = layout.image.symbols.iter().find(is_it).map(|symbol| format!(" {}", symbol.shown()));
+        let name = variable_at(layout.image, place).map(|name| format!(" {name}"));
         Here(format!("klp_patch{}", name.unwrap_or_default()))
     }
 

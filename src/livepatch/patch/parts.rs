@@ -47,6 +47,8 @@ pub struct Object {
 pub struct Patch {
     /// The objects, in the order of the patch.
     pub objects: Vec<Object>,
+    /// Where each `struct klp_patch` begins.
+    pub patches: Vec<Offset>,
     /// Where its structures lie: references from there are no calls.
     pub structures: Vec<Offset>,
     /// Where a `new_func` lies that is no function of this module.

@@ -6,6 +6,7 @@ use crate::elf::Kind;
 use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image};
 use crate::kernel::symbols::VMLINUX;
+use crate::livepatch::patch::REGISTERING;
 use crate::livepatch::patch::faults::{Faults, Here};
 use crate::livepatch::patch::layout::{Array, Layout, stride};
 use crate::livepatch::patch::parts::{Function, Object, Patch};
@@ -93,11 +94,10 @@ impl Candidate {
 
 /// Whether the module gives a patch to the kernel's livepatch core.
 fn is_registered(image: &Image) -> bool {
-    const NAMES: [&[u8]; 2] = [b"klp_enable_patch", b"klp_register_patch"];
     image
         .symbols
         .iter()
-        .any(|symbol| symbol.home == Home::Undefined && NAMES.contains(&symbol.name.as_slice()))
+        .any(|symbol| symbol.home == Home::Undefined && REGISTERING.contains(&symbol.name.as_slice()))
 }
 
 /// Whether code could write down THIS_MODULE where a structure leaves it out.
@@ -257,6 +257,7 @@ fn walk(
     patch: &mut Patch,
     faults: &mut Faults,
 ) {
+    patch.patches.push(candidate.place);
     patch.structures.extend([candidate.place, candidate.objects.array.at]);
     faults.structure(layout, candidate.place, &Here::patch(layout, candidate.place));
     faults.states(layout, candidate.place);

@@ -43,11 +43,9 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
     if let Some(fault) = image.fault_of_locals() {
         findings.error("R5", ".symtab", fault, "do not change the file with other tools after conversion");
     }
-    for fault in patch.iter().flat_map(|patch| patch.faults(image, kernel.name_limit)) {
-        match fault.is_warning {
-            true => findings.warning(fault.rule, fault.place, fault.message, "change the source"),
-            false => findings.error(fault.rule, fault.place, fault.message, "change the source"),
-        }
+    let faults = patch.iter().flat_map(|patch| patch.faults(image, kernel.name_limit));
+    for fault in faults.filter(|fault| !fault.is_warning) {
+        findings.error(fault.rule, fault.place, fault.message, "change the source");
     }
     leftovers(image, findings);
     if let Some(patch) = patch {

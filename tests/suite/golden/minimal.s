@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* A livepatch for vmlinux and a module whose code comes from the macros in_patched, in_target and in_shared.
    NO_MARK, NO_PATCH: it is not said to be one; its struct klp_patch is not static.
-   NAMED_VMLINUX: the module is called vmlinux. INIT_FUNCTION: the new function is init_new, of the test. */
+   NO_INIT: nothing gives the patch to the kernel. NAMED_VMLINUX: the module is called vmlinux. INIT_FUNCTION: the new function is init_new, of the test. */
     .file "minimal.c"
     .section .modinfo, "a"
     .asciz "license=GPL"
@@ -29,6 +29,14 @@ function new_target
 endfunc new_target
 
 .ifndef NO_PATCH
+.ifndef NO_INIT
+    .section .init.text, "ax"
+    .globl init_module
+function init_module
+    point_to patch
+    call_to klp_enable_patch
+endfunc init_module
+.endif
     .data
     .balign 8
     .type patch, %object
