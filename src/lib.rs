@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`run`] | one match, which reads as the table of contents |
 //! | [`command`] | the verbs, a file or folder each: what was typed gets its meaning, and the outcome is printed |
+//! | [`frompatch`] | from a source patch to a livepatch: what it changes, and where that is in the kernel |
 //! | [`build`] | driving make: its plan, its fragment, one run watched, modpost told, what comes after |
 //! | [`livepatch`] | what a livepatch is made of, its conversion and its verification |
 //! | [`kernel`] | the kernel at hand: its trees, its symbols, the files that tell of both |
@@ -33,6 +34,7 @@ pub mod cli;
 pub mod command;
 pub mod debuginfo;
 pub mod elf;
+pub mod frompatch;
 pub mod host;
 pub mod kernel;
 pub mod livepatch;

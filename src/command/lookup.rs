@@ -69,7 +69,9 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     let wanted = wanted(&names, arguments.regex)?;
     let found = sources.find(&wanted)?;
     let missing: Vec<&String> = match &wanted {
-        Wanted::Names(_) => names.iter().filter(|name| found.of(name.as_bytes()).is_empty()).collect(),
+        Wanted::Names(_) | Wanted::All => {
+            names.iter().filter(|name| found.of(name.as_bytes()).is_empty()).collect()
+        }
         Wanted::Patterns(patterns) => {
             let none = |pattern: &Regex| !found.names.keys().any(|name| pattern.is_match(name));
             names.iter().zip(patterns).filter(|(_, pattern)| none(pattern)).map(|(name, _)| name).collect()
@@ -115,7 +117,7 @@ fn promoted(wanted: &Wanted, missing: &[&String], sources: &Sources) -> Result<O
     let expression = |name: &&String| Regex::new(&format!(r"^{}\.llvm\.[0-9]+$", regex::escape(name)));
     let patterns = match wanted {
         Wanted::Names(_) => missing.iter().map(expression).collect::<Result<Vec<_>, _>>()?,
-        Wanted::Patterns(_) => Vec::new(),
+        Wanted::Patterns(_) | Wanted::All => Vec::new(),
     };
     if patterns.is_empty() { Ok(None) } else { sources.find(&Wanted::Patterns(patterns)).map(Some) }
 }

@@ -10,6 +10,75 @@ use object::{Endianness, FileKind};
 
 use crate::elf::{Data, open};
 
+/// The memory of a linked program: what its sections that take up memory (`SHF_ALLOC`) hold, by address.
+#[derive(Debug)]
+pub struct Memory {
+    /// By ascending address.
+    sections: Vec<Loaded>,
+}
+
+/// A section of a [`Memory`].
+#[derive(Debug)]
+struct Loaded {
+    start: u64,
+    size: u64,
+    /// Its bytes; none for `SHT_NOBITS`.
+    bytes: Vec<u8>,
+}
+
+impl Memory {
+    /// Reads the program at `path`; what takes up no memory, as debugging information, is not read.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is inconsistent.
+    pub fn of(path: &Path) -> Result<Memory> {
+        let data = open(path)?;
+        let memory = match FileKind::parse(&data) {
+            Ok(FileKind::Elf64) => memory_of::<elf::FileHeader64<Endianness>>(&data),
+            _ => memory_of::<elf::FileHeader32<Endianness>>(&data),
+        };
+        memory.with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// The bytes from `address` to the end of its section; none if there is nothing, or nothing but zeros that the file
+    /// does not hold.
+    pub fn at(&self, address: u64) -> Option<&[u8]> {
+        let next = self.sections.partition_point(|section| section.start <= address);
+        // Sections without bytes may share their addresses with others.
+        let before = self.sections.get(..next)?.iter().rev().take(4);
+        let holds = |section: &&Loaded| address - section.start < section.bytes.len() as u64;
+        let section = before.into_iter().find(holds)?;
+        section.bytes.get(usize::try_from(address - section.start).ok()?..)
+    }
+
+    /// Whether `address` lies in a section, with bytes or without.
+    pub fn has(&self, address: u64) -> bool {
+        let next = self.sections.partition_point(|section| section.start <= address);
+        let before = self.sections.get(..next).unwrap_or_default().iter().rev().take(4);
+        before.into_iter().any(|section| address - section.start < section.size)
+    }
+}
+
+fn memory_of<E>(data: &Data) -> Result<Memory>
+where
+    E: FileHeader<Endian = Endianness>,
+{
+    let header = E::parse(data)?;
+    let endian = header.endian()?;
+    let mut sections = Vec::new();
+    for section in header.sections(endian, data)?.iter() {
+        let (start, size): (u64, u64) = (section.sh_addr(endian).into(), section.sh_size(endian).into());
+        if section.sh_flags(endian).0 & elf::SHF_ALLOC.0 == 0 || size == 0 {
+            continue;
+        }
+        let has_bytes = section.sh_type(endian) != elf::SHT_NOBITS;
+        let bytes = if has_bytes { section.data(endian, data)?.to_vec() } else { Vec::new() };
+        sections.push(Loaded { start, size, bytes });
+    }
+    sections.sort_by_key(|section| section.start);
+    Ok(Memory { sections })
+}
+
 /// Up to `length` bytes at `address` in the file at `path`, as many as the section there has; none if the file has
 /// no content for that address.
 ///

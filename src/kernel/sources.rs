@@ -8,7 +8,7 @@ pub use known::{Found, Known, Unusable};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rayon::prelude::*;
 
 use crate::elf::definitions;
@@ -173,6 +173,20 @@ impl Sources {
         let objects =
             listed.into_iter().chain(modules.names().cloned()).chain([VMLINUX.to_owned()]).collect();
         Ok(Found { names, objects, kernel, machine })
+    }
+
+    /// All definitions in the object `object`, each with the name that the kernel has for it.
+    ///
+    /// # Errors
+    /// The object is not there or cannot be read, or System.map is of another build than vmlinux.
+    pub fn every(&self, object: &str) -> Result<Vec<(Vec<u8>, Known)>> {
+        let missing = || format!("{object} is not there to be read {}", self.place);
+        let (known, _) = if object == VMLINUX {
+            self.read_vmlinux(self.objects.vmlinux.as_ref().with_context(missing)?, &Wanted::All)?
+        } else {
+            self.read_module(object, &self.objects.file(object).with_context(missing)?, &Wanted::All)?
+        };
+        Ok(known)
     }
 
     /// The definitions in vmlinux, with their positions (S2), and the machine it is for.

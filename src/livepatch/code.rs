@@ -1,5 +1,9 @@
 //! What code refers to relative to its own position. Inside of one section the assembler resolves that, so that no
 //! relocation shows it; what has a relocation is not yet filled in, and says nothing.
+//!
+//! - [`instruction`]: x86-64's instructions one by one, and as assembler writes them
+
+pub mod instruction;
 
 use std::collections::BTreeSet;
 

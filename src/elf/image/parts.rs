@@ -190,6 +190,16 @@ impl Section {
         self.header.sh_flags.0 & elf::SHF_EXECINSTR.0 != 0
     }
 
+    /// Whether the linker merges what is equal in it (`SHF_MERGE`).
+    pub fn is_merged(&self) -> bool {
+        self.header.sh_flags.0 & elf::SHF_MERGE.0 != 0
+    }
+
+    /// Whether it holds strings that end with a zero byte (`SHF_STRINGS`).
+    pub fn has_strings(&self) -> bool {
+        self.header.sh_flags.0 & elf::SHF_STRINGS.0 != 0
+    }
+
     /// Whether it is a `SHT_RELA` section.
     pub fn is_rela(&self) -> bool {
         self.header.sh_type == elf::SHT_RELA

@@ -27,6 +27,8 @@ pub enum Wanted {
     Names(Names),
     /// All names that match one of these expressions.
     Patterns(Vec<Regex>),
+    /// All names.
+    All,
 }
 
 /// A set of names, with a table that tells most other names by their length, how they begin and how they end.
@@ -68,7 +70,7 @@ impl Wanted {
                 let more = more.iter().map(|name| name.as_bytes().to_vec());
                 Wanted::names(known.names.iter().cloned().chain(more))
             }
-            Wanted::Patterns(_) => self.clone(),
+            Wanted::Patterns(_) | Wanted::All => self.clone(),
         }
     }
 
@@ -77,6 +79,7 @@ impl Wanted {
         match self {
             Wanted::Names(known) => known.may_have(name) && known.names.contains(name),
             Wanted::Patterns(patterns) => patterns.iter().any(|pattern| pattern.is_match(name)),
+            Wanted::All => true,
         }
     }
 }

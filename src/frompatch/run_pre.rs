@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Run-pre matching: a unit that was compiled again, unpatched, against the kernel's own bytes. It proves that compiler,
+//! source and configuration are the kernel's, and tells from the kernel's own references where each symbol lies
+//! that the unit refers to, also where its name and the name of its source file are ambiguous.
+//!
+//! - [`kernel`]: the kernel's bytes and symbols; [`unit`]: the unit's
+//! - [`walk`]: one function against the kernel's, instruction by instruction; [`data`]: one variable
+//! - [`candidates`]: what of the kernel each function may be; [`facts`]: what its references say of other symbols
+//! - [`agree`]: which of several candidates it is: all references have to agree
+//! - [`outcome`]: what is told in the end; [`shown`]: a difference as assembler, side by side
+//!
+//! x86-64 only, so far.
+
+mod agree;
+mod candidates;
+mod data;
+mod facts;
+pub mod kernel;
+pub mod outcome;
+mod shown;
+mod unit;
+mod walk;
+
+use crate::elf::Machine;
+use crate::elf::image::Image;
+
+pub use kernel::{KernelImage, Spot};
+pub use outcome::{Fate, Function, Located, Matched, Mismatch};
+
+/// Compares a unit with an object of the kernel: all its functions, and the variables that they refer to.
+///
+/// # Errors
+/// Something is not what the kernel has; all that was found, in the order of the unit's sections.
+pub fn compare(unit: &Image, kernel: &KernelImage) -> Result<Matched, Vec<Mismatch>> {
+    if unit.machine() != Machine::X86_64 {
+        let what = format!("code of ELF machine {} is not compared yet: only x86-64 is", unit.machine().0);
+        return Err(vec![Mismatch { name: "the unit".to_owned(), offset: 0, what, lines: Vec::new() }]);
+    }
+    agree::compare(&unit::Unit::of(unit), kernel)
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What of the kernel each function of the unit may be: what has its name, and its bytes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::elf::{Binding, Kind};
+use crate::frompatch::run_pre::facts::{Fact, Key, Sides, key_of};
+use crate::frompatch::run_pre::kernel::{KernelImage, KernelSymbol, Spot};
+use crate::frompatch::run_pre::outcome::Mismatch;
+use crate::frompatch::run_pre::walk::Difference;
+use crate::frompatch::run_pre::{shown, walk};
+
+/// A place in the kernel that a function may have, with what it refers to there.
+pub(super) struct Candidate {
+    pub(super) spot: Spot,
+    pub(super) file: Option<String>,
+    /// What its references say of other symbols.
+    pub(super) facts: Vec<Fact>,
+}
+
+/// A function of the unit.
+pub(super) struct Entry {
+    pub(super) symbol: usize,
+    pub(super) section: usize,
+    pub(super) key: Key,
+    /// Those whose bytes are equal.
+    pub(super) candidates: Vec<Candidate>,
+    /// The symbol that is used instead of this one, which is weak.
+    pub(super) overridden: Option<Spot>,
+    pub(super) is_settled: bool,
+}
+
+/// The search for them.
+pub(super) struct Search<'a, 'b> {
+    pub(super) sides: Sides<'a, 'b>,
+    entries: Vec<Entry>,
+    mismatches: Vec<Mismatch>,
+}
+
+impl<'a, 'b> Search<'a, 'b> {
+    pub(super) fn new(sides: Sides<'a, 'b>) -> Search<'a, 'b> {
+        Search { sides, entries: Vec::new(), mismatches: Vec::new() }
+    }
+
+    /// Compares each function with all that has its name.
+    pub(super) fn all(mut self) -> (Vec<Entry>, Vec<Mismatch>) {
+        let functions = self.sides.unit.functions();
+        let bases = self.bases_by_name(&functions);
+        for (symbol, section) in functions {
+            let Some(known) = self.sides.unit.symbol(symbol) else { continue };
+            let guess = bases.get(&section).map(|base| base.plus(known.value() as i64));
+            let key = key_of(self.sides.unit, symbol);
+            let mut entry =
+                Entry { symbol, section, key, candidates: Vec::new(), overridden: None, is_settled: false };
+            let is_weak = known.binding() == Binding::Weak;
+            let named = self.named(symbol);
+            entry.overridden =
+                named.iter().find(|other| is_weak && binding(other) == Some(Binding::Global)).map(|o| o.spot);
+            let places: Vec<(Spot, Option<u64>, Option<String>)> = match (entry.overridden, guess) {
+                (Some(_), Some(guess)) => vec![(guess, None, None)],
+                (Some(_), None) => Vec::new(),
+                (None, _) => named.iter().map(|symbol| place(symbol)).collect(),
+            };
+            if places.is_empty() && entry.overridden.is_none() {
+                self.mismatches.push(absent(&known.shown(), self.sides.kernel));
+                continue;
+            }
+            self.try_all(&mut entry, &places, guess);
+            self.entries.push(entry);
+        }
+        (self.entries, self.mismatches)
+    }
+
+    /// The functions of the kernel that a function of the unit may be: those of its name, and if there is none, the one
+    /// that only a number tells from it at the place where it ought to be.
+    fn named(&self, symbol: usize) -> Vec<&KernelSymbol> {
+        let Some(own) = self.sides.unit.symbol(symbol) else { return Vec::new() };
+        let is_function = |other: &&KernelSymbol| kind(other) == Some(Kind::Function);
+        let all: Vec<&KernelSymbol> = self.sides.kernel.named(&own.name).filter(is_function).collect();
+        let is_local = own.binding() == Binding::Local;
+        let is_alike = |other: &&&KernelSymbol| (binding(other) == Some(Binding::Local)) == is_local;
+        let alike: Vec<&KernelSymbol> = all.iter().filter(is_alike).copied().collect();
+        if alike.is_empty() { all } else { alike }
+    }
+
+    fn try_all(
+        &mut self,
+        entry: &mut Entry,
+        places: &[(Spot, Option<u64>, Option<String>)],
+        guess: Option<Spot>,
+    ) {
+        let Some(symbol) = self.sides.unit.symbol(entry.symbol) else { return };
+        let mut worst: Option<(Spot, Difference)> = None;
+        for (spot, size, file) in places {
+            let compared =
+                walk::function(self.sides.unit, self.sides.kernel, entry.section, symbol, *spot, *size);
+            let facts = compared.and_then(|references| self.sides.facts_of(&references));
+            match facts {
+                Ok(facts) => {
+                    entry.candidates.push(Candidate { spot: *spot, file: file.clone(), facts });
+                }
+                Err(difference) => {
+                    let rank = |spot: Spot, difference: &Difference| (Some(spot) == guess, difference.equal);
+                    let is_nearer =
+                        worst.as_ref().is_none_or(|(at, other)| rank(*spot, &difference) > rank(*at, other));
+                    if is_nearer {
+                        worst = Some((*spot, difference));
+                    }
+                }
+            }
+        }
+        if let (true, Some((spot, difference))) = (entry.candidates.is_empty(), worst) {
+            let mismatch =
+                shown::function(self.sides.unit, self.sides.kernel, entry.section, symbol, spot, &difference);
+            self.mismatches.push(mismatch);
+        }
+    }
+
+    /// Where each section of code begins in the kernel, if most of its functions whose names are there once agree.
+    fn bases_by_name(&self, functions: &[(usize, usize)]) -> HashMap<usize, Spot> {
+        let mut votes: HashMap<usize, BTreeMap<Spot, usize>> = HashMap::new();
+        for (symbol, section) in functions {
+            let Some(own) = self.sides.unit.symbol(*symbol).filter(|own| own.binding() != Binding::Weak)
+            else {
+                continue;
+            };
+            if let [only] = self.named(*symbol).as_slice() {
+                let base = only.spot.plus(-(own.value() as i64));
+                *votes.entry(*section).or_default().entry(base).or_default() += 1;
+            }
+        }
+        votes
+            .into_iter()
+            .filter_map(|(section, votes)| Some((section, votes.into_iter().max_by_key(|(_, n)| *n)?.0)))
+            .collect()
+    }
+}
+
+fn kind(symbol: &KernelSymbol) -> Option<Kind> {
+    symbol.known.definition.as_ref()?.kind
+}
+
+pub(super) fn binding(symbol: &KernelSymbol) -> Option<Binding> {
+    symbol.known.definition.as_ref().map(|definition| definition.binding)
+}
+
+/// Where a symbol is, how many bytes it has, and in which source file.
+fn place(symbol: &KernelSymbol) -> (Spot, Option<u64>, Option<String>) {
+    let definition = symbol.known.definition.as_ref();
+    let size = definition.and_then(|definition| definition.size).filter(|size| *size > 0);
+    (symbol.spot, size, definition.and_then(|definition| definition.file.clone()))
+}
+
+fn absent(name: &str, kernel: &KernelImage) -> Mismatch {
+    let what = format!("{} has no function of this name", kernel.object);
+    Mismatch { name: name.to_owned(), offset: 0, what, lines: Vec::new() }
+}

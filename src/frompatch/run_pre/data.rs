@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The data of the unit against the kernel's.
+
+use crate::elf::image::{Section, Symbol};
+use crate::frompatch::run_pre::kernel::{KernelImage, Spot};
+use crate::frompatch::run_pre::unit::Unit;
+use crate::frompatch::run_pre::walk;
+use crate::frompatch::run_pre::walk::{Difference, Reference};
+use crate::livepatch::special;
+
+/// Compares the variable `symbol` in `section` with what the kernel has at `spot`: its bytes, but for what relocations
+/// fill in, which is given. What has no bytes, as `.bss`, is equal.
+pub(super) fn variable(
+    unit: &Unit<'_>,
+    kernel: &KernelImage,
+    section: usize,
+    symbol: &Symbol,
+    spot: Spot,
+) -> Result<Vec<Reference>, Difference> {
+    let (start, end) = (symbol.value(), symbol.value().saturating_add(symbol.size()));
+    let is_witness = |section: &&Section| !is_written_later(&section.name, &symbol.name);
+    let ours = unit.section(section).filter(is_witness);
+    let Some(ours) = ours.and_then(|s| s.data.get(..end as usize)?.get(start as usize..)) else {
+        return Ok(Vec::new());
+    };
+    let relocations: Vec<_> = unit.relocations(section, start, end).copied().collect();
+    let Some(theirs) = kernel.bytes(spot) else {
+        let is_zero = ours.iter().all(|byte| *byte == 0) && relocations.is_empty();
+        let what = "the kernel has no bytes for it".to_owned();
+        let difference = Difference { at: start, kernel_at: spot, what, equal: 0 };
+        return if is_zero { Ok(Vec::new()) } else { Err(difference) };
+    };
+    let mut is_filled = vec![false; ours.len()];
+    let mut references = Vec::new();
+    for relocation in relocations {
+        let from = (relocation.offset - start) as usize;
+        let to = from + walk::size_of(relocation.kind);
+        if let Some(filled) = is_filled.get_mut(from..to.min(ours.len())) {
+            filled.fill(true);
+        }
+        let field = spot.plus(from as i64);
+        let (Some((referent, behind)), Some(lead)) =
+            (unit.referent(&relocation, 0), walk::absolute(kernel, field, relocation.kind))
+        else {
+            continue;
+        };
+        let lead = walk::before(lead, behind);
+        references.push(Reference { at: relocation.offset, kernel_at: field, to: referent, lead });
+    }
+    let pairs = ours.iter().zip(theirs).enumerate();
+    let first = pairs
+        .into_iter()
+        .find(|(index, (our, their))| our != their && !is_filled.get(*index).copied().unwrap_or(false));
+    match first {
+        Some((index, (our, their))) => {
+            let what = format!("its byte {index:#x} is {our:#04x}, the kernel has {their:#04x}");
+            let (at, kernel_at) = (start + index as u64, spot.plus(index as i64));
+            Err(Difference { at, kernel_at, what, equal: 0 })
+        }
+        None => Ok(references),
+    }
+}
+
+/// Whether the kernel's build writes into such a section, or this variable, when it has linked: what the unit has there
+/// is no witness (scripts/sorttable.h, tools/bpf/resolve_btfids).
+fn is_written_later(section: &[u8], variable: &[u8]) -> bool {
+    section == b".BTF_ids" || variable == b"main_extable_sort_needed" || special::is_metadata(section)
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What the unit's references say: each leads to a symbol here, and the kernel's to a place. Where that place is
+//! right, the symbol has to be there.
+
+use crate::elf::Binding;
+use crate::elf::image::{Home, Section};
+use crate::frompatch::run_pre::kernel::{KernelImage, Lead, Spot};
+use crate::frompatch::run_pre::outcome::{base, name_of};
+use crate::frompatch::run_pre::shown;
+use crate::frompatch::run_pre::unit::{Referent, Unit};
+use crate::frompatch::run_pre::walk::{Difference, Reference};
+
+/// What of the unit has a place in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Key {
+    /// What the unit defines: section and offset.
+    Own(usize, u64),
+    /// A symbol that is defined elsewhere, or may be: by its index.
+    Other(usize),
+}
+
+/// What one reference says.
+pub(super) struct Fact {
+    /// What is where.
+    pub(super) key: Key,
+    pub(super) spot: Spot,
+    /// Where in the unit and the kernel the reference is.
+    pub(super) difference: Difference,
+}
+
+/// The key of a symbol: what is weak may be elsewhere though the unit defines it.
+pub(super) fn key_of(unit: &Unit<'_>, index: usize) -> Key {
+    match unit.symbol(index).map(|symbol| (symbol.home, symbol.binding(), symbol.value())) {
+        Some((Home::Section(section), Binding::Local | Binding::Global, value)) => Key::Own(section, value),
+        _ => Key::Other(index),
+    }
+}
+
+/// The unit and the kernel, side by side.
+#[derive(Clone, Copy)]
+pub(super) struct Sides<'a, 'b> {
+    pub(super) unit: &'a Unit<'b>,
+    pub(super) kernel: &'a KernelImage,
+}
+
+impl Sides<'_, '_> {
+    /// What references say, if they can be right: where the kernel's lead to, there is a symbol of that name.
+    pub(super) fn facts_of(&self, references: &[Reference]) -> Result<Vec<Fact>, Difference> {
+        let mut facts = Vec::new();
+        for reference in references {
+            match self.fact_of(reference) {
+                Ok(Some((key, spot))) => {
+                    let (at, kernel_at) = (reference.at, reference.kernel_at);
+                    let difference =
+                        Difference { at, kernel_at, what: String::new(), equal: references.len() };
+                    facts.push(Fact { key, spot, difference });
+                }
+                Ok(None) => {}
+                Err(what) => {
+                    return Err(Difference {
+                        at: reference.at,
+                        kernel_at: reference.kernel_at,
+                        what,
+                        equal: references.len(),
+                    });
+                }
+            }
+        }
+        Ok(facts)
+    }
+
+    fn fact_of(&self, reference: &Reference) -> Result<Option<(Key, Spot)>, String> {
+        match reference.to {
+            Referent::Symbol(index) => self.fact_of_symbol(index, &reference.lead),
+            Referent::Inside { section, offset } => {
+                let Lead::Here(spot) = reference.lead else {
+                    return Err(self.elsewhere(reference));
+                };
+                if self.unit.section(section).is_some_and(Section::is_merged) {
+                    return if self.is_same_constant(section, offset, spot) {
+                        Ok(None)
+                    } else {
+                        Err(format!("{}, which is another constant", self.elsewhere(reference)))
+                    };
+                }
+                let Some((index, further)) = self.unit.symbol_around(section, offset) else {
+                    return Ok(Some((Key::Own(section, offset as u64), spot)));
+                };
+                let spot = spot.plus(-further);
+                let start = offset.wrapping_sub(further) as u64;
+                if self.has_name_of(index, spot) {
+                    Ok(Some((Key::Own(section, start), spot)))
+                } else {
+                    Err(self.elsewhere(reference))
+                }
+            }
+        }
+    }
+
+    fn fact_of_symbol(&self, index: usize, lead: &Lead) -> Result<Option<(Key, Spot)>, String> {
+        let symbol = self.unit.symbol(index);
+        let name = symbol.map(|symbol| symbol.name.as_slice()).unwrap_or_default();
+        let is_missing = || symbol.is_some_and(|s| s.home == Home::Undefined && s.binding() == Binding::Weak);
+        match lead {
+            Lead::Out(other, 0) if other == name => Ok(None),
+            Lead::Here(spot) if self.kernel.at(*spot).any(|other| other.name == name) => {
+                Ok(Some((key_of(self.unit, index), *spot)))
+            }
+            Lead::Here(spot) if spot.address == 0 && self.kernel.is_linked() && is_missing() => Ok(None),
+            _ => Err(format!("it refers to {}, and the kernel's to {}", name_of(symbol), self.lead(lead))),
+        }
+    }
+
+    fn elsewhere(&self, reference: &Reference) -> String {
+        let ours = shown::shown(self.unit, reference.to, 0);
+        format!("it refers to {ours}, and the kernel's to {}", self.lead(&reference.lead))
+    }
+
+    fn lead(&self, lead: &Lead) -> String {
+        match lead {
+            Lead::Here(spot) => self.kernel.shown(*spot).unwrap_or_else(|| format!("{:#x}", spot.address)),
+            Lead::Out(name, _) => String::from_utf8_lossy(name).into_owned(),
+        }
+    }
+
+    /// Whether the kernel has at `spot` a symbol named as one of the unit, or as others at its place; a number at the
+    /// end does not count.
+    pub(super) fn has_name_of(&self, index: usize, spot: Spot) -> bool {
+        let Some(symbol) = self.unit.symbol(index) else { return false };
+        self.kernel.at(spot).any(|other| base(&other.name) == base(&symbol.name))
+            || self
+                .unit
+                .aliases(index)
+                .any(|alias| self.kernel.at(spot).any(|other| other.name == alias.name))
+    }
+
+    /// Whether the constant at `offset` in a section that the linker merges is what lies at `spot`: a string up to its
+    /// end, or one entry. A loop refers to the end of one: then the one before it counts.
+    fn is_same_constant(&self, section: usize, offset: i64, spot: Spot) -> bool {
+        let Some(own) = self.unit.section(section) else { return false };
+        let Ok(offset) = usize::try_from(offset) else { return false };
+        let is_same = |from: usize| {
+            let theirs = self.kernel.bytes(spot.plus(-((offset - from) as i64)));
+            let (Some(ours), Some(theirs)) = (own.data.get(from..), theirs) else { return false };
+            let length = if own.has_strings() {
+                memchr::memchr(0, ours).map_or(ours.len(), |end| end + 1)
+            } else {
+                (own.entsize() as usize).min(ours.len())
+            };
+            length > 0 && ours.get(..length) == theirs.get(..length)
+        };
+        let before = own.data.get(..offset).unwrap_or_default();
+        let start = if own.has_strings() {
+            let text = before.strip_suffix(&[0]);
+            text.map(|text| memchr::memrchr(0, text).map_or(0, |end| end + 1))
+        } else {
+            offset.checked_sub(own.entsize() as usize)
+        };
+        is_same(offset) || start.is_some_and(is_same)
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What comes of the comparison: where the unit's symbols are, or what is not in the kernel as it was compiled.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::elf::image::Symbol;
+use crate::frompatch::run_pre::kernel::Spot;
+use crate::kernel::sources::Known;
+
+/// How wide the left side of a difference is, in characters.
+const WIDTH: usize = 48;
+
+/// Where a symbol of the unit is in the kernel.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// The object's run-time name.
+    pub object: String,
+    /// The raw name that the kernel has for it.
+    pub name: Vec<u8>,
+    /// The place.
+    pub spot: Spot,
+    /// What the object's symbol table says of it, and its position.
+    pub known: Known,
+}
+
+impl Located {
+    /// The position to write down: 0 for a name that is there once (S1); none if kallsyms leaves it out (S3).
+    pub fn sympos(&self) -> Option<u64> {
+        self.known.sympos()
+    }
+
+    /// The address in vmlinux, or the offset in the module's section.
+    pub fn address(&self) -> u64 {
+        self.spot.address
+    }
+}
+
+/// What became of a function of the unit in the kernel.
+#[derive(Debug, Clone)]
+pub enum Fate {
+    /// It is there, equal.
+    Equal(Located),
+    /// It is weak, and a function of the same name is used instead of it: patching this one has no effect.
+    Overridden(Located),
+    /// Several are equal, and nothing tells which of them it is.
+    Ambiguous(Vec<Located>),
+}
+
+/// A function of the unit.
+#[derive(Debug, Clone)]
+pub struct Function {
+    /// Its raw name.
+    pub name: Vec<u8>,
+    /// Its symbol in the unit, by index.
+    pub symbol: usize,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// A unit that is in the kernel, function by function.
+#[derive(Debug, Clone, Default)]
+pub struct Matched {
+    /// All functions of the unit, in the order of its sections.
+    pub functions: Vec<Function>,
+    pub(super) located: BTreeMap<usize, Located>,
+    pub(super) by_name: BTreeMap<Vec<u8>, Option<usize>>,
+    pub(super) vague: BTreeMap<Vec<u8>, Vec<Located>>,
+}
+
+impl Matched {
+    /// Where the symbol `name` of the unit is, whether the unit defines it or refers to it; none if the kernel's code
+    /// does not tell, or if it is not in this object.
+    pub fn position(&self, name: &[u8]) -> Option<&Located> {
+        self.position_of((*self.by_name.get(name)?)?)
+    }
+
+    /// Where a symbol of the unit is, by its index.
+    pub fn position_of(&self, symbol: usize) -> Option<&Located> {
+        self.located.get(&symbol)
+    }
+
+    /// The places among which nothing tells which is meant by `name`; empty if it has one place, or none.
+    pub fn candidates(&self, name: &[u8]) -> &[Located] {
+        self.vague.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The function `name` of the unit.
+    pub fn function(&self, name: &[u8]) -> Option<&Function> {
+        self.functions.iter().find(|function| function.name == name)
+    }
+
+    /// The symbols that were found, by their indices in the unit, with their places.
+    pub fn all(&self) -> impl Iterator<Item = (usize, &Located)> {
+        self.located.iter().map(|(symbol, located)| (*symbol, located))
+    }
+}
+
+/// What is not in the kernel as it was compiled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The function or variable of the unit.
+    pub name: String,
+    /// How many bytes behind its beginning it differs.
+    pub offset: u64,
+    /// What is different.
+    pub what: String,
+    /// Assembler around the difference, the unit's and the kernel's; the first different line of each is marked.
+    pub lines: Vec<(String, String)>,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{:#x}: {}", self.name, self.offset, self.what)?;
+        if !self.lines.is_empty() {
+            write!(f, "\n      {:<WIDTH$} the kernel has", "compiled again")?;
+        }
+        for (our, their) in &self.lines {
+            write!(f, "\n    {:<width$} {}", our, their, width = WIDTH + 2)?;
+        }
+        Ok(())
+    }
+}
+
+/// A symbol's name, and whether it is one that a number at its end may tell from others: `foo` of `foo.12`.
+pub(super) fn base(name: &[u8]) -> &[u8] {
+    let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let rest = name.get(..name.len() - digits).unwrap_or(name);
+    match rest {
+        [base @ .., b'.'] if digits > 0 && !base.is_empty() => base,
+        _ => name,
+    }
+}
+
+/// A symbol's name for messages.
+pub(super) fn name_of(symbol: Option<&Symbol>) -> String {
+    symbol.map_or_else(|| "?".to_owned(), Symbol::shown)
+}
