@@ -11,12 +11,14 @@
 //! - [`versions`]: the versions of what it refers to (CONFIG_MODVERSIONS)
 //! - [`usage`]: what it does with a symbol: calls it, reads it, takes its address
 //! - [`targets`]: what its klp_funcs name, and why the kernel cannot replace it; [`loops`]: new functions that come back
-//!   to themselves
+//!   to themselves, by [`calls`] (which functions of a module call which)
 //! - [`doubts`]: where it and the kernel mean different things by one name, though all names are there; from
 //!   [`testimony`] (what type information says of the kernel's functions), [`copies`] (what else the compiler made
-//!   of a function) and [`endbr`] (which functions must not be called through a pointer)
+//!   of a function), [`callers`] (who calls that) and [`endbr`] (which functions must not be called through a pointer)
 
 pub mod annotations;
+pub mod callers;
+pub mod calls;
 pub mod candidates;
 pub mod code;
 pub mod convert;

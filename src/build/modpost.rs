@@ -8,7 +8,7 @@
 pub mod programs;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use rayon::prelude::*;
@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use crate::elf::image::Image;
 use crate::elf::{Definedness, Object};
 use crate::kernel::suggestions;
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::exports::Exports;
 use crate::kernel::symbols::map::{Inputs, Livepatch, Map};
 use crate::kernel::symbols::modules::Module;
@@ -245,6 +246,7 @@ fn exported_name(marker: &[u8]) -> Option<&[u8]> {
 /// vmlinux's debugging information knows of it.
 fn describe(unknown: &BTreeMap<&[u8], Vec<&Module>>, map: &Map, inputs: &Inputs) -> Vec<String> {
     let parts: Vec<&[u8]> = map.parts.iter().skip(1).flat_map(|part| suggestions::parts(part)).collect();
+    let told = told_by(inputs);
     let message = |(name, users): (&&[u8], &Vec<&Module>)| {
         let shown = String::from_utf8_lossy(name);
         let users_shown: Vec<String> = users.iter().map(|module| module.ko()).collect();
@@ -256,10 +258,17 @@ fn describe(unknown: &BTreeMap<&[u8], Vec<&Module>>, map: &Map, inputs: &Inputs)
              defines it{}{}{uses}",
             users_shown.join(", "),
             suggestions::among(&suggestions::nearest(&plain, &parts, &[])),
-            suggestions::fate(&plain, vmlinux_image(inputs)),
+            suggestions::fate(&plain, &told),
         )
     };
     unknown.iter().map(message).collect()
+}
+
+/// The files with the debugging information of vmlinux and, where they are not too much to read, of the modules.
+fn told_by(inputs: &Inputs) -> Vec<(String, PathBuf)> {
+    let vmlinux = vmlinux_image(inputs).map(|file| (VMLINUX.to_owned(), file.to_path_buf()));
+    let modules = inputs.modules.iter().map(|(module, file)| (module.name(), file.clone()));
+    vmlinux.into_iter().chain(suggestions::bounded(modules.collect())).collect()
 }
 
 /// Where a livepatch's object refers to a symbol.

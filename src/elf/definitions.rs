@@ -47,6 +47,11 @@ pub struct Found {
 }
 
 impl Found {
+    /// The object's byte order.
+    pub fn is_little_endian(&self) -> bool {
+        self.endian == Endianness::Little
+    }
+
     /// The addresses in a table of pointers, whose `bytes` are the object's.
     pub fn addresses(&self, bytes: &[u8]) -> impl Iterator<Item = u64> {
         bytes.chunks_exact(if self.is_64 { 8 } else { 4 }).map(|bytes| super::number(self.endian, bytes))

@@ -101,11 +101,17 @@ fn absolute_size(machine: Machine, kind: u32) -> Option<usize> {
     }
 }
 
-/// What became of a function or variable that the linked object at `path` has no symbol for, if its debugging
-/// information tells.
+/// What became of a function or variable that the object at `path`, linked or a module, has no symbol for, if its
+/// debugging information tells.
 pub fn fate(path: &Path, name: &str) -> Option<dwarf::Fate> {
-    let linked = Linked::open(path)?;
-    dwarf::fate(&|section| linked.section(section), linked.is_little_endian, name.as_bytes()).ok()?
+    if let Some(linked) = Linked::open(path) {
+        let section = |section: &str| linked.section(section);
+        return dwarf::fate(&section, linked.is_little_endian, name.as_bytes()).ok()?;
+    }
+    let image = Image::read(path).ok()?;
+    let bases = image.bases();
+    dwarf::fate(&|name| image.relocated_bytes(name, &bases), image.is_little_endian(), name.as_bytes())
+        .ok()?
 }
 
 /// The prototype of the function `name`, which is at `address` in the object at `path`: linked, or a module with

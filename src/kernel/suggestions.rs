@@ -1,7 +1,7 @@
 //! Names that are like one that is not there; the only place that names strsim.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 
 use fs_err as fs;
 use rayon::prelude::*;
@@ -11,7 +11,9 @@ use crate::elf::lines;
 use crate::kernel::kallsyms;
 use crate::kernel::sources::{Found, Sources};
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::symbols::objects::Vmlinux;
+
+/// How much debugging information of modules is read for a name that any of them may have, in bytes.
+const LOOKED_THROUGH: u64 = 256 << 20;
 
 /// Up to five names like `name`, each with its object. `parts` are pieces of a Symbols.list, each beginning
 /// with an object's line. What a compiler made of the same function (`foo.isra.0`, `foo.cold`) is nearest of
@@ -116,27 +118,50 @@ pub fn missing(name: &str, sources: &Sources, patched: &[String]) -> String {
         "Unable to find missing symbol: {name}: nothing exports it, and neither vmlinux nor any module defines \
          it{}{}",
         hint(name, sources, patched),
-        fate(name, sources.objects.vmlinux.as_ref().and_then(Vmlinux::image))
+        fate_in(name, sources, patched)
     )
 }
 
-/// What the debugging information of vmlinux says of a name that has no symbol: a sentence that follows
-/// another, or nothing.
-pub fn fate(name: &str, vmlinux: Option<&Path>) -> String {
-    match vmlinux.and_then(|vmlinux| lines::fate(vmlinux, name)) {
-        Some(Fate::Inlined { file, line, callers }) => {
+/// What the debugging information says of a name that has no symbol: a sentence that follows another, or nothing.
+/// That of the objects `patched` is asked, then that of vmlinux, and, if it is not known what is patched, that of the
+/// modules.
+pub fn fate_in(name: &str, sources: &Sources, patched: &[String]) -> String {
+    let named = patched.iter().map(String::as_str).filter(|object| *object != VMLINUX).chain([VMLINUX]);
+    let mut files: Vec<(String, PathBuf)> =
+        named.filter_map(|object| Some((object.to_owned(), sources.objects.told_by(object)?))).collect();
+    if patched.is_empty() {
+        files.extend(bounded(sources.objects.all_told()));
+    }
+    fate(name, &files)
+}
+
+/// The files of modules, or none where it would take too long to read them for one name.
+pub fn bounded(files: Vec<(String, PathBuf)>) -> Vec<(String, PathBuf)> {
+    let size = |(_, file): &(String, PathBuf)| fs::metadata(file).map_or(0, |meta| meta.len());
+    if files.iter().map(size).sum::<u64>() <= LOOKED_THROUGH { files } else { Vec::new() }
+}
+
+/// What the debugging information in `files`, each with its object, says of a name that has no symbol there: a sentence
+/// that follows another, or nothing. What was inlined counts before what is gone.
+pub fn fate(name: &str, files: &[(String, PathBuf)]) -> String {
+    let fates: Vec<(&str, Fate)> = (files.par_iter())
+        .filter_map(|(object, file)| Some((object.as_str(), lines::fate(file, name)?)))
+        .collect();
+    let inlined = fates.iter().find(|(_, fate)| matches!(fate, Fate::Inlined { .. }));
+    match inlined.or(fates.first()) {
+        Some((object, Fate::Inlined { file, line, callers })) => {
             let others = if callers.len() < 3 { "" } else { " among others" };
             let callers = match callers.is_empty() {
                 true => String::new(),
                 false => format!(", into {}{others}", callers.join(", ")),
             };
             format!(
-                "; in vmlinux, the function at {file}:{line} was inlined everywhere{callers}: patch the functions \
+                "; in {object}, the function at {file}:{line} was inlined everywhere{callers}: patch the functions \
                  that call it, and copy it"
             )
         }
-        Some(Fate::OptimizedAway { file, line }) => {
-            format!("; in vmlinux, what {file}:{line} defines by this name was optimized away")
+        Some((object, Fate::OptimizedAway { file, line })) => {
+            format!("; in {object}, what {file}:{line} defines by this name was optimized away")
         }
         None => String::new(),
     }

@@ -67,6 +67,30 @@ pub fn branches(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<
     }
 }
 
+/// Where `code`, of a linked object, calls or jumps to one of `targets`, with the target. On x86-64, each byte is tried
+/// as the end of an opcode (call, jmp, jcc): that a distance fits by chance is as likely as 1 in 2^32.
+pub fn calls_to(
+    machine: Machine,
+    little: bool,
+    code: &[u8],
+    start: u64,
+    targets: &BTreeSet<u64>,
+) -> Vec<(u64, u64)> {
+    if machine != Machine::X86_64 {
+        let all = branches(machine, little, code, start);
+        return all.into_iter().filter(|(_, target)| targets.contains(target)).collect();
+    }
+    let windows = code.windows(6).zip(start..);
+    let call = |(window, at): (&[u8], u64)| {
+        let [before, opcode, distance @ ..] = window else { return None };
+        let is_branch = matches!(opcode, 0xe8 | 0xe9) || *before == 0x0f && opcode & 0xf0 == 0x80;
+        let distance = is_branch.then(|| <[u8; 4]>::try_from(distance).ok().map(i32::from_le_bytes))??;
+        let target = at.wrapping_add(6).wrapping_add_signed(distance.into());
+        targets.contains(&target).then_some((at.wrapping_add(2), target))
+    };
+    windows.filter_map(call).collect()
+}
+
 fn x86_64(code: &[u8], start: u64) -> Vec<Field> {
     let mut found = Vec::new();
     let mut decoder = Decoder::with_ip(64, code, start, DecoderOptions::NONE);

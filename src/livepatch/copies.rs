@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
+use crate::elf::definitions::Definition;
 use crate::elf::lines::Told;
 use crate::kernel::kallsyms;
 use crate::kernel::sources::{Known, Sources};
 use crate::kernel::symbols::list::Wanted;
+use crate::livepatch::callers;
 use crate::livepatch::testimony;
 use crate::livepatch::testimony::Asked;
 
@@ -18,21 +20,29 @@ const NAMED: usize = 8;
 /// What there is of a function beside itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Elsewhere {
-    /// Symbols of clones: `name.isra.0`, `name.constprop.0`.
-    pub clones: BTreeSet<String>,
-    /// Symbols of parts that were split off, so that the rest could be inlined: `name.part.0`.
-    pub parts: BTreeSet<String>,
+    /// Symbols of clones, `name.isra.0`, `name.constprop.0`, each with the functions that call it, where any were found.
+    pub clones: BTreeMap<String, BTreeSet<String>>,
+    /// Symbols of parts that were split off, so that the rest could be inlined, `name.part.0`, likewise.
+    pub parts: BTreeMap<String, BTreeSet<String>>,
     /// Functions that have it inlined; none if no debugging information tells.
     pub inlined: Option<BTreeSet<String>>,
 }
 
 impl Elsewhere {
-    /// Without the functions that are `patched` as well.
+    /// Without the functions that are `patched` as well. What only such functions call is never come to.
     pub fn without(&self, patched: impl Fn(&str) -> bool) -> Elsewhere {
-        let rest = |names: &BTreeSet<String>| names.iter().filter(|name| !patched(name)).cloned().collect();
+        let rest = |names: &BTreeSet<String>| -> BTreeSet<String> {
+            names.iter().filter(|name| !patched(name)).cloned().collect()
+        };
+        let called = |clones: &BTreeMap<String, BTreeSet<String>>| {
+            let left = clones.iter().filter(|(name, _)| !patched(name));
+            let left = left.map(|(name, callers)| (name.clone(), callers.is_empty(), rest(callers)));
+            let left = left.filter(|(_, is_unknown, callers)| *is_unknown || !callers.is_empty());
+            left.map(|(name, _, callers)| (name, callers)).collect()
+        };
         Elsewhere {
-            clones: rest(&self.clones),
-            parts: self.parts.clone(),
+            clones: called(&self.clones),
+            parts: called(&self.parts),
             inlined: self.inlined.as_ref().map(rest),
         }
     }
@@ -48,21 +58,36 @@ impl Elsewhere {
             advice.push(format!("patch {names} as well"));
         }
         if !self.clones.is_empty() {
-            let names = shown(&self.clones);
-            left.push(format!("the compiler made {names} of it, which others call in its place"));
-            advice.push(format!("patch the functions that call {names} as well"));
+            let names = shown(self.clones.keys());
+            let callers = callers(&self.clones);
+            let others = callers.as_deref().unwrap_or("others");
+            left.push(format!("the compiler made {names} of it, which {others} call in its place"));
+            advice.push(match &callers {
+                Some(callers) => format!("patch {callers} as well"),
+                None => format!("patch the functions that call {names} as well"),
+            });
         }
         // Where copies are told, the rest of it is among them.
         if self.inlined.is_none() && !self.parts.is_empty() {
-            let names = shown(&self.parts);
+            let names = shown(self.parts.keys());
             left.push(format!("{names} was split off from it, and the rest may be inlined elsewhere"));
-            advice.push(format!("patch the functions that call {names} as well"));
+            advice.push(match callers(&self.parts) {
+                Some(callers) => format!("patch {callers}, which call that, as well"),
+                None => format!("patch the functions that call {names} as well"),
+            });
         }
         if left.is_empty() {
             return None;
         }
         Some((left.join("; "), advice.join(", and ")))
     }
+}
+
+/// The functions that call some clones, if they are known of each.
+fn callers(clones: &BTreeMap<String, BTreeSet<String>>) -> Option<String> {
+    let all: BTreeSet<&String> =
+        clones.values().flatten().filter(|name| !clones.contains_key(*name)).collect();
+    (!all.is_empty() && clones.values().all(|callers| !callers.is_empty())).then(|| shown(all))
 }
 
 fn shown<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
@@ -98,7 +123,49 @@ pub fn elsewhere(sources: &Sources, functions: &[&Known], told: &[Told]) -> Resu
         }
         elsewhere
     };
-    Ok(functions.iter().zip(told).map(one).collect())
+    let mut all: Vec<Elsewhere> = functions.iter().zip(told).map(one).collect();
+    name_callers(sources, functions, &by_object, &mut all);
+    Ok(all)
+}
+
+/// Adds who calls the clones of each of `functions`. Each object is looked through once, and only if it has clones.
+fn name_callers(
+    sources: &Sources,
+    functions: &[&Known],
+    variants: &BTreeMap<&str, Vec<&Known>>,
+    all: &mut [Elsewhere],
+) {
+    for (object, variants) in variants {
+        let own = || functions.iter().enumerate().filter(|(_, known)| known.object == *object);
+        let is_told = |variant: &Definition| {
+            let name = String::from_utf8_lossy(&variant.name);
+            let has = |elsewhere: &Elsewhere| {
+                elsewhere.clones.contains_key(&*name) || elsewhere.parts.contains_key(&*name)
+            };
+            own().any(|(index, _)| all.get(index).is_some_and(has))
+        };
+        let definitions = variants.iter().filter_map(|variant| variant.definition.as_ref());
+        let definitions: Vec<&Definition> = definitions.filter(|variant| is_told(variant)).collect();
+        if definitions.is_empty() {
+            continue;
+        }
+        let callers = callers::of(sources, object, &definitions);
+        let indices: Vec<(usize, Vec<u8>)> = own()
+            .filter_map(|(index, known)| Some((index, known.definition.as_ref()?.name.clone())))
+            .collect();
+        for (index, of) in indices {
+            let Some(elsewhere) = all.get_mut(index) else { continue };
+            for clones in [&mut elsewhere.clones, &mut elsewhere.parts] {
+                // What the function alone calls is not come to once it is replaced.
+                let is_left = |name: &String, found: &mut BTreeSet<String>| {
+                    let Some(all) = callers.get(name) else { return true };
+                    found.extend(all.iter().filter(|caller| caller.as_bytes() != of).cloned());
+                    !found.is_empty()
+                };
+                clones.retain(is_left);
+            }
+        }
+    }
 }
 
 /// What there is beside one function.
@@ -132,8 +199,8 @@ impl Elsewhere {
         // What was made of a part, as in `name.part.0.isra.0`, stands for that part.
         let first = name.split('.').skip(1).find(|part| ["isra", "constprop", "part"].contains(part));
         match first {
-            Some("part") => drop(self.parts.insert(name.to_owned())),
-            Some(_) => drop(self.clones.insert(name.to_owned())),
+            Some("part") => drop(self.parts.insert(name.to_owned(), BTreeSet::new())),
+            Some(_) => drop(self.clones.insert(name.to_owned(), BTreeSet::new())),
             None => {}
         }
     }

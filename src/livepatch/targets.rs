@@ -101,9 +101,16 @@ fn missing(object: &str, function: &Function, message: String, sources: &Sources
     let hint =
         if is_nowhere { suggestions::hint(&name, sources, &[object.to_owned()]) } else { String::new() };
     let is_absent = found.at(object, &function.old_name, 0).is_none();
+    let absent = || {
+        let fate = suggestions::fate(
+            &name,
+            &sources.objects.told_by(object).map(|f| (object.to_owned(), f)).into_iter().collect::<Vec<_>>(),
+        );
+        format!("{}{fate}", suggestions::absent(object, &name, found))
+    };
     Refused {
         place: shown(object, function),
-        message: if is_absent { suggestions::absent(object, &name, found) } else { message },
+        message: if is_absent { absent() } else { message },
         advice: format!("ask klpbuild lookup for the name and position{hint}"),
         is_absent,
     }

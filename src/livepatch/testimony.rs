@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 
@@ -16,7 +16,6 @@ use crate::elf::lines::{Target, Told};
 use crate::elf::memory;
 use crate::kernel::sources::{Known, Sources};
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::symbols::objects::Vmlinux;
 
 /// A function or variable of the kernel.
 #[derive(Debug, Clone)]
@@ -51,7 +50,7 @@ pub fn of(sources: &Sources, asked: &[Asked<'_>]) -> Vec<Told> {
 
 fn in_object(sources: &Sources, object: &str, asked: &[&Asked<'_>]) -> Vec<Told> {
     let targets: Vec<Target> = asked.iter().map(|asked| target(asked)).collect();
-    let mut told = match file(sources, object) {
+    let mut told = match sources.objects.told_by(object) {
         Some(file) => {
             let with_copies = object == VMLINUX && targets.iter().any(|target| target.with_copies);
             lines::tell(&file, &targets, &if with_copies { init_memory(&file) } else { 0..0 })
@@ -73,14 +72,6 @@ fn in_object(sources: &Sources, object: &str, asked: &[&Asked<'_>]) -> Vec<Told>
         }
     }
     told
-}
-
-/// The file with the debugging information of an object.
-fn file(sources: &Sources, object: &str) -> Option<PathBuf> {
-    if object == VMLINUX {
-        return sources.objects.vmlinux.as_ref().and_then(Vmlinux::image).map(Path::to_path_buf);
-    }
-    sources.objects.debug_file(object).map(Path::to_path_buf).or_else(|| sources.objects.file(object))
 }
 
 fn target(asked: &Asked<'_>) -> Target {

@@ -73,6 +73,14 @@ __attribute__((noinline)) int scaled(int value, int factor)
 {
 	return value * factor + value / (factor + 3) - factor * factor;
 }
+static inline int own_tiny(int value)
+{
+	return value * 3 + 1;
+}
+int user_two(int value)
+{
+	return own_tiny(value) + own_tiny(value + 5);
+}
 int user_one(int value)
 {
 	return scaled(value, 4) + scaled(value + 3, 4) + scaled(value + 9, 4);
@@ -392,15 +400,70 @@ static int new_second(int value) { return value + 3; }
     let own = "klp_func target_mod:own_level,0: not all of its code is replaced: it was inlined into own_first; patch \
                own_first as well (S10)";
     let scaled = "klp_func target_mod:scaled,0: not all of its code is replaced: the compiler made scaled.constprop.0 of \
-                  it, which others call in its place; patch the functions that call scaled.constprop.0 as well (S10)";
+                  it, which user_one call in its place; patch user_one as well (S10)";
     assert_eq!(warnings(&tree), [level, own, scaled]);
     let all = [("level", "new_level"), ("first", "new_first")];
-    livepatch(&tree, code, &all, &[("own_level", "new_own"), ("own_first", "new_first")], &["-g"]);
+    let of_module = [
+        ("own_level", "new_own"),
+        ("own_first", "new_first"),
+        ("scaled", "new_scaled"),
+        ("user_one", "new_own"),
+    ];
+    livepatch(&tree, code, &all, &of_module, &["-g"]);
     let rest = level.replace("first, second", "second");
     assert_eq!(warnings(&tree), [rest]);
     let all = [("level", "new_level"), ("first", "new_first"), ("second", "new_second")];
     livepatch(&tree, code, &all, &[], &["-g"]);
     assert_eq!(warnings(&tree), Vec::<String>::new());
+}
+
+/// A function of a module that was inlined everywhere has no symbol: its debugging information knows it.
+#[test]
+fn functions_of_modules_that_are_inlined_everywhere() {
+    let tree = tree(&["-g"]);
+    let fate = "; in target_mod, the function at module.c:14 was inlined everywhere, into user_two: patch the functions that \
+                call it, and copy it";
+    let code = "static int new_tiny(int value) { return value; }";
+    livepatch(&tree, code, &[], &[("own_tiny", "new_tiny")], &[]);
+    let what =
+        format!("klp_func target_mod:own_tiny,0: target_mod does not define it{fate}; ask klpbuild lookup");
+    let said = said(&tree, &tree.convert(&["in.ko"]).ok());
+    assert!(said.starts_with(&format!("klpbuild: in.ko: warning: {what}")), "{said}");
+    let verified = tree.klpbuild(&["verify", "in.ko"]).ends(1).stdout;
+    assert!(verified.contains(&format!("error S7: {what}")), "{verified}");
+    let code = "extern int own_tiny(int value);\nstatic int new_two(int value) { return own_tiny(value); }";
+    livepatch(&tree, code, &[], &[("user_two", "new_two")], &[]);
+    assert!(refused(&tree).contains(fate), "{}", refused(&tree));
+    for words in
+        [&["lookup", "own_tiny"][..], &["new", "lp", "--function", "own_tiny", "--object", "target_mod"]]
+    {
+        tree.klpbuild(words).ends(1).says(&[fate]);
+    }
+}
+
+/// Who calls a clone in vmlinux is seen in its code; what the function itself calls alone is not come to any more.
+#[test]
+fn callers_of_clones_in_vmlinux() {
+    let tree = tree(&[]);
+    let function = |name: &str, code: &str| {
+        format!(".type \"{name}\", %function\n\"{name}\": {code}\n.size \"{name}\", . - \"{name}\"\n")
+    };
+    let code = [
+        function("second.isra.0", "ret"),
+        function("first.part.0", "ret"),
+        function("caller", "nop\ncall second.isra.0\nret"),
+        function("jumper.cold", "jne second.isra.0\nret"),
+        function("first.isra.1", "call first.isra.1\nret"),
+    ];
+    let init = format!(".section .init.text, \"ax\"\n{}", function("starter", "call second.isra.0\nret"));
+    tree.assemble_text(&(code.concat() + &init), "more");
+    tree.link_vmlinux(&[&VMLINUX[..6], &["more.o"], &VMLINUX[6..]].concat());
+    tree.make_list();
+    let code = "static int new_second(int value) { return value; }";
+    livepatch(&tree, code, &[("second", "new_second")], &[], &[]);
+    let told = "klp_func vmlinux:second,0: not all of its code is replaced: the compiler made second.isra.0 of it, which \
+                caller, jumper call in its place; patch caller, jumper as well (S10)";
+    assert_eq!(warnings(&tree), [told]);
 }
 
 /// Symbols tell of clones and of parts that were split off; the cold part belongs to the function alone.

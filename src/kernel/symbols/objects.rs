@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use crate::elf::notes;
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::modules;
 use crate::kernel::symbols::modules::{ListKind, MODVERDIR, Module};
 use crate::kernel::tree::era::Kbuild;
@@ -165,6 +166,24 @@ impl Objects {
             }
             Files::Installed { file, .. } => Some(file.clone()),
         }
+    }
+
+    /// The file with the debugging information of vmlinux or of a module, if there is any file of it.
+    pub fn told_by(&self, object: &str) -> Option<PathBuf> {
+        if object == VMLINUX {
+            return self.vmlinux.as_ref().and_then(Vmlinux::image).map(Path::to_path_buf);
+        }
+        self.debug_file(object).map(Path::to_path_buf).or_else(|| self.file(object))
+    }
+
+    /// The files with the debugging information of all modules, but for those that were installed without.
+    pub fn all_told(&self) -> Vec<(String, PathBuf)> {
+        let is_told = |name: &String| match self.modules.get(name) {
+            Some(Files::Installed { .. }) => self.debug_file(name).is_some(),
+            _ => true,
+        };
+        let names = self.modules.keys().filter(|name| is_told(name));
+        names.filter_map(|name| Some((name.clone(), self.told_by(name)?))).collect()
     }
 
     /// The file with a module's debugging information, if that is apart and there.
