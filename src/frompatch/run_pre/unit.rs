@@ -135,6 +135,14 @@ impl<'a> Unit<'a> {
         let symbol = self.symbol(relocation.symbol)?;
         let behind = relocation.addend.wrapping_add(further);
         Some(match symbol.home {
+            // What is meant is what the symbol stands for, though the sum may lie in another string.
+            Home::Section(section)
+                if symbol.binding() == Binding::Local
+                    && symbol.kind() != Kind::Section
+                    && !self.section(section).is_some_and(Section::is_code) =>
+            {
+                (Referent::Inside { section, offset: symbol.value() as i64 }, behind)
+            }
             Home::Section(section) if symbol.binding() == Binding::Local => {
                 let offset = (symbol.value() as i64).wrapping_add(behind);
                 (Referent::Inside { section, offset }, 0)
