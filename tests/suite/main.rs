@@ -27,6 +27,7 @@
 //! - [`installed`]: kernels that someone else built
 //! - [`kallsyms`]: symbols that kallsyms leaves out
 //! - [`kept`]: maps that are kept are believed only as they were written
+//! - [`run_pre`]: units that were compiled again, against the kernel that they are of
 //! - [`layers`]: each third-party interface has one place
 
 #![allow(
@@ -59,6 +60,7 @@ mod output;
 mod packages;
 mod patches;
 mod record;
+mod run_pre;
 mod screen;
 mod series;
 mod shapes;

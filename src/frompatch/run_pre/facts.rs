@@ -80,7 +80,7 @@ impl Sides<'_, '_> {
                     return if self.is_same_constant(section, offset, spot) {
                         Ok(None)
                     } else {
-                        Err(format!("{}, which is another constant", self.elsewhere(reference)))
+                        Err(self.other_constant(section, offset, spot))
                     };
                 }
                 let Some((index, further)) = self.unit.symbol_around(section, offset) else {
@@ -132,6 +132,25 @@ impl Sides<'_, '_> {
                 .unit
                 .aliases(index)
                 .any(|alias| self.kernel.at(spot).any(|other| other.name == alias.name))
+    }
+
+    /// What is to be told of a constant that the kernel has another one for: both.
+    fn other_constant(&self, section: usize, offset: i64, spot: Spot) -> String {
+        let own = self.unit.section(section);
+        let has_strings = own.is_some_and(Section::has_strings);
+        let size = own.map_or(0, |own| own.entsize() as usize);
+        let shown = |bytes: &[u8]| {
+            if has_strings {
+                let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+                format!("{:?}", String::from_utf8_lossy(text))
+            } else {
+                format!("{:02x?}", bytes.get(..size).unwrap_or(bytes))
+            }
+        };
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let ours = own.and_then(|own| own.data.get(from..)).unwrap_or_default();
+        let theirs = self.kernel.bytes(spot).map_or_else(|| self.lead(&Lead::Here(spot)), shown);
+        format!("it refers to the constant {}, and the kernel's to {theirs}", shown(ours))
     }
 
     /// Whether the constant at `offset` in a section that the linker merges is what lies at `spot`: a string up to its

@@ -176,7 +176,7 @@ impl Walk<'_, '_> {
                 return Err(self.difference(ours, theirs, what));
             };
             let lead = before(lead, behind);
-            self.references.push(Reference { at: relocation.offset, kernel_at: here, to, lead });
+            self.references.push(Reference { at, kernel_at: here, to, lead });
         }
         if our.relative.is_some() && !is_relative_done {
             self.branch(at, our, None, their, here);
