@@ -20,6 +20,7 @@ mod kallsyms;
 mod kernel;
 mod livepatches;
 mod patches;
+mod run_pre;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -81,6 +82,9 @@ fn check(source: &Path) {
 
     step("positions are those of the kernel's own table of symbols");
     kallsyms::check_tree(&kernel.root.join("ours"));
+
+    step("each unit is in the kernel as it was compiled, function by function");
+    run_pre::check_tree(&kernel.root.join("ours"));
 
     step("nothing is built again, by klpbuild or by make");
     let stamps = kernel.stamps();
