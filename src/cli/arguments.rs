@@ -113,11 +113,11 @@ pub struct SourceArgs {
 /// Arguments of `klpbuild convert`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConvertArgs {
-    /// The livepatch
-    #[arg(value_name = "IN.ko", required_unless_present = "livepatches")]
-    pub input: Option<PathBuf>,
+    /// The livepatch; O=DIR names the object tree as for `klpbuild modules`
+    #[arg(value_name = "IN.ko|O=DIR", required_unless_present = "livepatches")]
+    pub words: Vec<PathBuf>,
     /// Convert all that modules.livepatch of the object tree has, in place
-    #[arg(long, conflicts_with_all = ["input", "output"])]
+    #[arg(long, conflicts_with = "output")]
     pub livepatches: bool,
     /// Write the result to OUT.ko [default: in place]
     #[arg(short, long, value_name = "OUT.ko")]
@@ -160,9 +160,9 @@ pub struct LookupArgs {
 /// Arguments of `klpbuild verify`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct VerifyArgs {
-    /// The livepatches
-    #[arg(value_name = "LIVEPATCH.ko", required = true)]
-    pub livepatches: Vec<PathBuf>,
+    /// The livepatches; O=DIR names the object tree as for `klpbuild modules`
+    #[arg(value_name = "LIVEPATCH.ko|O=DIR", required = true)]
+    pub words: Vec<PathBuf>,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -182,9 +182,10 @@ pub struct HeaderArgs {
 /// Arguments of `klpbuild try`.
 #[derive(Debug, Clone, Args)]
 pub struct TryArgs {
-    /// Livepatches; several are loaded in this order, and unloaded in reverse
-    #[arg(value_name = "LIVEPATCH.ko", required = true)]
-    pub livepatches: Vec<PathBuf>,
+    /// Livepatches; several are loaded in this order, and unloaded in reverse; O=DIR names the object tree as for
+    /// `klpbuild modules`
+    #[arg(value_name = "LIVEPATCH.ko|O=DIR", required = true)]
+    pub words: Vec<PathBuf>,
     /// Load a module before the livepatches (repeatable: in the order given): a file, or the name of a module of the
     /// kernel, which comes with those it depends on
     #[arg(long, value_name = "MODULE")]
@@ -222,9 +223,9 @@ pub struct TryArgs {
 /// Arguments of `klpbuild new`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct NewArgs {
-    /// The directory to make; its name is the livepatch's
-    #[arg(value_name = "NAME")]
-    pub name: PathBuf,
+    /// The directory to make; its name is the livepatch's. O=DIR names the object tree as for `klpbuild modules`
+    #[arg(value_name = "NAME|O=DIR", required = true)]
+    pub words: Vec<PathBuf>,
     /// The function to replace
     #[arg(long, value_name = "OLD")]
     pub function: String,

@@ -9,6 +9,7 @@ use crate::build::plan::Order;
 use crate::build::progress::Shown;
 use crate::cli::{KernelArgs, Options, ProgressKind, SourceArgs};
 use crate::host::make::variable;
+use crate::host::make::variable::Variable;
 use crate::kernel::installed::Choice;
 use crate::kernel::origin;
 
@@ -47,6 +48,36 @@ pub fn sources(arguments: &SourceArgs, start: &Path) -> origin::Asked {
         objtree: arguments.objtree.as_ref().map(|objtree| start.join(objtree)),
         symbols: arguments.symbols.as_ref().map(|list| start.join(list)),
         choice: choice(&arguments.kernel, start),
+    }
+}
+
+/// Files, and the kernel that words beside them name.
+#[derive(Debug)]
+pub struct Files<'a> {
+    /// The files, as they were typed.
+    pub files: Vec<&'a PathBuf>,
+    /// Where the kernel is looked for: M= names an external module.
+    pub start: PathBuf,
+    /// The object tree: O= names it, or KDIR=.
+    pub objtree: Option<PathBuf>,
+}
+
+/// The files among `words`, and what the others say of the kernel: O=, KDIR= and M= as for make. Only what was typed
+/// counts: makes that run this have such words, too, which are relative to elsewhere. A file whose name begins so is
+/// named as `./O=...`.
+pub fn files<'a>(words: &'a [PathBuf], start: &Path) -> Files<'a> {
+    const NAMES: [&str; 3] = ["O", "KDIR", "M"];
+    let variable =
+        |word: &Path| word.to_str().and_then(Variable::parse).filter(|v| NAMES.contains(&v.name()));
+    let typed: Vec<Variable> = words.iter().filter_map(|word| variable(word)).collect();
+    let path = |name: &str| {
+        let last = typed.iter().rev().find(|variable| variable.name() == name);
+        last.map(|variable| start.join(variable.value()))
+    };
+    Files {
+        files: words.iter().filter(|word| variable(word).is_none()).collect(),
+        start: path("M").unwrap_or_else(|| start.to_path_buf()),
+        objtree: path("O").or_else(|| path("KDIR")),
     }
 }
 

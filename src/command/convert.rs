@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
 use crate::cli::{ConvertArgs, Options};
@@ -12,7 +12,7 @@ use crate::elf::image::Image;
 use crate::host::exit::Exit;
 use crate::host::signal::Watch;
 use crate::host::{compressed, terminal, words};
-use crate::kernel::origin::Origin;
+use crate::kernel::origin::{Asked, Origin};
 use crate::kernel::sources::named as sources;
 use crate::kernel::state::State;
 use crate::livepatch::convert::tree::{convert_tree, doubts_of, replace, warn};
@@ -20,10 +20,9 @@ use crate::livepatch::convert::{self, Choices, Outcome, is_converted};
 use crate::livepatch::doubts::Doubt;
 
 /// `klpbuild convert --livepatches`: converts what an object tree lists, as a part of its build or on its own.
-fn listed(options: &Options, arguments: &ConvertArgs, start: &Path) -> Result<Exit> {
-    let objtree =
-        arguments.sources.objtree.as_ref().map_or(start.to_path_buf(), |objtree| start.join(objtree));
-    let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
+fn listed(options: &Options, arguments: &ConvertArgs, asked: &Asked) -> Result<Exit> {
+    let objtree = asked.objtree.as_ref().unwrap_or(&asked.start);
+    let objtree = fs::canonicalize(objtree).context("cannot enter the object tree")?;
     let above = State::at(&objtree).context_above()?;
     if above.as_ref().is_some_and(|context| context.unconverted) {
         return Ok(Exit::Done);
@@ -54,8 +53,20 @@ fn listed(options: &Options, arguments: &ConvertArgs, start: &Path) -> Result<Ex
 /// It cannot be converted; nothing is written then.
 pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let start = asked::start(options)?;
-    let Some(given) = &arguments.input else { return listed(options, arguments, &start) };
-    let sources = sources(&asked::sources(&arguments.sources, &start), Some(&start.join(given)))?;
+    let named = asked::files(&arguments.words, &start);
+    let mut asked = asked::sources(&arguments.sources, &named.start);
+    asked.objtree = asked.objtree.or(named.objtree);
+    if arguments.livepatches {
+        ensure!(named.files.is_empty(), "--livepatches takes those of the object tree's list: name no file");
+        return listed(options, arguments, &asked);
+    }
+    let [given] = named.files.as_slice() else {
+        bail!(
+            "{} are named: klpbuild convert takes one, as in klpbuild convert O=DIR IN.ko",
+            words::count(named.files.len(), "livepatch")
+        )
+    };
+    let sources = sources(&asked, Some(&start.join(given)))?;
     let choices = Choices { keep_module_exports: arguments.keep_module_exports, is_marked: false };
     let input = start.join(given);
     let output = arguments.output.as_ref().map_or(input.clone(), |output| start.join(output));
@@ -92,7 +103,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
             if !options.quiet {
                 notes.iter().for_each(|note| terminal::say(format_args!("{}: {note}", given.display())));
                 let count = words::count(relocations, "livepatch relocation");
-                let shown = arguments.output.as_ref().unwrap_or(given);
+                let shown = arguments.output.as_ref().unwrap_or(*given);
                 terminal::out(format!("klpbuild: {}: {count}\n", shown.display()));
             }
         }

@@ -8,14 +8,14 @@ pub mod text;
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
 use crate::cli::{NewArgs, Options};
 use crate::command::asked;
 use crate::command::new::target::Target;
 use crate::host::exit::Exit;
-use crate::host::terminal;
+use crate::host::{terminal, words};
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
 use crate::livepatch::header;
@@ -29,8 +29,15 @@ const LONGEST: usize = 55;
 /// The name is none of a module or is taken, no livepatch can replace the function, or a file cannot be written.
 pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
     let start = asked::start(options)?;
-    let directory = start.join(&arguments.name);
-    let name = arguments.name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let named = asked::files(&arguments.words, &start);
+    let [given] = named.files.as_slice() else {
+        bail!(
+            "{} are given: klpbuild new makes one, as in klpbuild new O=DIR NAME --function OLD",
+            words::count(named.files.len(), "name")
+        )
+    };
+    let directory = start.join(given);
+    let name = given.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let is_name = |name: &str| {
         name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
             && name.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -44,7 +51,8 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         !directory.exists() || fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_none());
     ensure!(is_free, "{} is there already: name another directory, or remove it", directory.display());
 
-    let asked = asked::sources(&arguments.sources, &start);
+    let mut asked = asked::sources(&arguments.sources, &named.start);
+    asked.objtree = asked.objtree.or(named.objtree);
     let origin = Origin::named(&asked, None)?;
     if !options.quiet {
         origin.say_shortcomings();
@@ -71,7 +79,7 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         write(&directory, &files)?;
     }
     if !options.quiet {
-        let shown = arguments.name.display();
+        let shown = given.display();
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
         terminal::out(format!("klpbuild: {shown}: {}\n", names.join(", ")));
         if let Some((what, advice)) = &target.elsewhere {

@@ -21,6 +21,9 @@ use crate::livepatch::verify;
 use crate::livepatch::verify::findings::{Finding, Level};
 use crate::livepatch::verify::form;
 
+/// How many livepatches are read at once, and looked up with one pass over the kernel's objects.
+const TOGETHER: usize = 256;
+
 /// What was found in one livepatch.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
@@ -51,10 +54,12 @@ fn complete(sources: Sources) -> Result<Sources> {
 /// There is nothing to check them against, or nothing can be printed.
 pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
     let start = asked::start(options)?;
-    let first = arguments.livepatches.first().map(|file| start.join(file));
-    let sources = match sources::named(&asked::sources(&arguments.sources, &start), first.as_deref())
-        .and_then(complete)
-    {
+    let named = asked::files(&arguments.words, &start);
+    ensure!(!named.files.is_empty(), "no livepatch is named: klpbuild verify O=DIR LIVEPATCH.ko");
+    let mut asked = asked::sources(&arguments.sources, &named.start);
+    asked.objtree = asked.objtree.or(named.objtree);
+    let first = named.files.first().map(|file| start.join(file));
+    let sources = match sources::named(&asked, first.as_deref()).and_then(complete) {
         Ok(sources) => sources,
         Err(error) => {
             terminal::error(&error);
@@ -66,33 +71,50 @@ pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
     let build_id = build_id.map(|id| hex(&id));
     let mut exit = Exit::Done;
     let mut reports = Vec::new();
-    for file in &arguments.livepatches {
-        let one = || -> Result<Report<'_>> {
-            let image = Image::read(&start.join(file))?;
-            let findings = verify::verify(&image, &sources)
-                .with_context(|| format!("cannot check {}", file.display()))?;
-            Ok(Report {
-                file,
-                relocations: form::relocations(&image),
-                functions: Patch::read(&image)
-                    .map(|patch| patch.objects.iter().map(|o| o.functions.len()).sum()),
-                vmlinux_build_id: build_id.as_deref(),
-                findings,
-            })
-        };
-        match one() {
-            Ok(report) => {
-                let is_bad = report.findings.iter().any(|finding| finding.level == Level::Error);
-                exit = if is_bad && exit == Exit::Done { Exit::Problem } else { exit };
-                if arguments.format == Format::Text {
-                    print(&report, options.quiet);
+    for files in named.files.chunks(TOGETHER) {
+        let mut read = Vec::new();
+        let mut images = Vec::new();
+        for file in files {
+            match Image::read(&start.join(file)) {
+                Ok(image) => {
+                    read.push(file);
+                    images.push(image);
                 }
-                reports.push(report);
+                Err(error) => {
+                    terminal::error(&error);
+                    exit = Exit::Unchecked;
+                }
             }
+        }
+        let all = verify::verify_all(&images, &sources).with_context(|| {
+            format!(
+                "cannot check {}",
+                read.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+            )
+        });
+        let all = match all {
+            Ok(all) => all,
             Err(error) => {
                 terminal::error(&error);
                 exit = Exit::Unchecked;
+                continue;
             }
+        };
+        for ((file, image), findings) in read.into_iter().zip(&images).zip(all) {
+            let report = Report {
+                file,
+                relocations: form::relocations(image),
+                functions: Patch::read(image)
+                    .map(|patch| patch.objects.iter().map(|o| o.functions.len()).sum()),
+                vmlinux_build_id: build_id.as_deref(),
+                findings,
+            };
+            let is_bad = report.findings.iter().any(|finding| finding.level == Level::Error);
+            exit = if is_bad && exit == Exit::Done { Exit::Problem } else { exit };
+            if arguments.format == Format::Text {
+                print(&report, options.quiet);
+            }
+            reports.push(report);
         }
     }
     if arguments.format == Format::Json {

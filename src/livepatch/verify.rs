@@ -16,18 +16,30 @@ use crate::kernel::tree::facts::Kernel;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::verify::findings::{Finding, Findings, Level};
 
-/// Checks the livepatch `image` against the rules and against the kernel that `sources` have.
+/// Checks livepatches against the rules and against the kernel that `sources` have: what is found in each, in their
+/// order. The kernel's objects are looked through once for all.
+///
+/// # Errors
+/// An object of the kernel cannot be read.
+pub fn verify_all(images: &[Image], sources: &Sources) -> Result<Vec<Vec<Finding>>> {
+    let patches: Vec<Option<Patch>> = images.iter().map(Patch::read).collect();
+    let livepatches: Vec<(&Image, Option<&Patch>)> =
+        images.iter().zip(patches.iter().map(Option::as_ref)).collect();
+    let mut all: Vec<Findings> = images.iter().map(|_| Findings::default()).collect();
+    let kernel = meaning::check(&livepatches, sources, &mut all)?;
+    for ((image, patch), findings) in livepatches.iter().zip(&mut all) {
+        form::check(image, *patch, &kernel, findings);
+        findings.0.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    }
+    Ok(all.into_iter().map(|findings| findings.0).collect())
+}
+
+/// Checks one livepatch ([`verify_all`]).
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
 pub fn verify(image: &Image, sources: &Sources) -> Result<Vec<Finding>> {
-    let mut findings = Findings::default();
-    let patch = Patch::read(image);
-    let kernel = meaning::check(image, sources, patch.as_ref(), &mut findings)?;
-    form::check(image, patch.as_ref(), &kernel, &mut findings);
-    let mut findings = findings.0;
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-    Ok(findings)
+    Ok(verify_all(std::slice::from_ref(image), sources)?.pop().unwrap_or_default())
 }
 
 /// What the file itself shows to be wrong with a finished livepatch (the errors of [`form`]), in words.

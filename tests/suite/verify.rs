@@ -168,3 +168,41 @@ fn what_cannot_be_checked_is_not_correct() {
     let ran = tree.klpbuild(&["verify", "in.ko", "cut.ko"]).ends(2);
     assert!(ran.stdout.contains("in.ko: correct") && ran.stderr.contains("cannot read "), "{ran:?}");
 }
+
+/// O= and KDIR= name the kernel as for the commands that run make, from any directory.
+#[test]
+fn the_kernel_can_be_named_as_for_make() {
+    let tree = livepatch();
+    std::fs::create_dir(tree.path("sub")).unwrap();
+    let in_sub = |arguments: &[&str]| tree.klpbuild(&[&["-C", "sub"], arguments].concat());
+    in_sub(&["verify", "../in.ko"]).ends(2).says(&["neither a Symbols.list nor a vmlinux"]);
+    for words in [["O=..", "../in.ko"], ["../in.ko", "KDIR=.."]] {
+        let ran = in_sub(&[&["verify"][..], &words].concat()).ok();
+        assert!(ran.stdout.starts_with("klpbuild: ../in.ko: correct"), "{}", ran.stdout);
+        let ran = in_sub(&[&["convert"][..], &words].concat()).ok();
+        assert_eq!(ran.stdout, "klpbuild: ../in.ko: nothing to convert\n");
+    }
+    tree.write("modules.livepatch", "in.ko\n");
+    assert_eq!(in_sub(&["convert", "--livepatches", "--dry-run", "O=.."]).ok().stdout, "in.ko\n");
+    in_sub(&["convert", "--livepatches", "O=..", "../in.ko"]).ends(1).says(&["name no file"]);
+    for command in ["verify", "convert", "try"] {
+        let code = if command == "try" { 2 } else { 1 };
+        in_sub(&[command, "O=.."]).ends(code).says(&["named: klpbuild ", " O=DIR "]);
+    }
+    in_sub(&["try", "O=..", "../in.ko"]).ends(2).says(&["target-mod.ko has no .modinfo"]);
+    in_sub(&["new", "lp", "O=..", "--function", "nowhere"]).ends(1).says(&["missing symbol: nowhere"]);
+}
+
+/// Several files are looked up together, and told one by one.
+#[test]
+fn several_files_get_a_report_each() {
+    let tree = livepatch();
+    tree.write("second.ko", tree.bytes("in.ko"));
+    tree.livepatch(&Code { patched: "call_to unique", ..Code::default() });
+    let ran = tree.klpbuild(&["verify", "in.ko", "nowhere.ko", "second.ko"]).ends(2).says(&["nowhere.ko"]);
+    let reports: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("klpbuild: ")).collect();
+    assert_eq!(reports.len(), 2, "{}", ran.stdout);
+    assert!(reports[0].starts_with("klpbuild: in.ko: 1 error"), "{reports:?}");
+    assert!(reports[1].starts_with("klpbuild: second.ko: correct"), "{reports:?}");
+    assert!(ran.stdout.contains("in.ko: error R7: "), "{}", ran.stdout);
+}

@@ -73,14 +73,16 @@ impl Request {
     /// Something is missing, or does not fit the kernel at hand.
     pub fn resolve(options: &Options, arguments: &TryArgs) -> Result<Request> {
         let start = asked::start(options)?;
+        let named = asked::files(&arguments.words, &start);
+        ensure!(!named.files.is_empty(), "no livepatch is named: klpbuild try O=DIR LIVEPATCH.ko");
         let origin = Origin::to_boot(
-            &start,
-            arguments.objtree.as_deref(),
+            &named.start,
+            arguments.objtree.as_ref().map(|objtree| start.join(objtree)).or(named.objtree).as_deref(),
             &asked::choice(&arguments.installed, &start),
-            arguments.livepatches.first().map(|file| start.join(file)).as_deref(),
+            named.files.first().map(|file| start.join(file)).as_deref(),
         )?;
         let release = origin.release.as_deref();
-        let livepatches = (arguments.livepatches.iter())
+        let livepatches = (named.files.iter())
             .map(|path| Module::expect(&start.join(path), true, release))
             .collect::<Result<Vec<Module>>>()?;
         let wanted = Wanted { start: &start, objects: &origin.objects, release };

@@ -23,43 +23,43 @@ use crate::livepatch::special;
 use crate::livepatch::targets;
 use crate::livepatch::verify::findings::Findings;
 
-/// Checks the names, and tells what the kernel's livepatch core can do.
+/// Checks the names in each of some livepatches, whose findings are in the same order, and tells what the kernel's
+/// livepatch core can do. The kernel's objects are looked through once for all of them.
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
 pub fn check(
-    image: &Image,
+    livepatches: &[(&Image, Option<&Patch>)],
     sources: &Sources,
-    patch: Option<&Patch>,
-    findings: &mut Findings,
+    findings: &mut [Findings],
 ) -> Result<Kernel> {
-    let symbols: Vec<KlpSymbol> = image
-        .symbols
-        .iter()
-        .filter(|symbol| symbol.home == Home::Livepatch && Annotated::parse(&symbol.name).is_none())
-        .filter_map(|symbol| KlpSymbol::parse(&symbol.name))
-        .collect();
-    let functions = patch.iter().flat_map(|patch| &patch.objects).flat_map(|object| &object.functions);
-    let names: HashSet<Vec<u8>> = symbols
-        .iter()
-        .map(|symbol| symbol.name.clone())
-        .chain(functions.map(|f| f.old_name.clone()))
-        .collect();
+    let names: HashSet<Vec<u8>> =
+        livepatches.iter().flat_map(|(image, patch)| doubts::names(image, *patch)).collect();
     let found = sources.find(&Wanted::names(names))?;
-    is_for_this_kernel(image, sources, &found, findings);
-    is_for_this_build(image, patch, sources, findings)?;
-    for symbol in &symbols {
-        check_symbol(symbol, sources, &found, findings);
+    for ((image, patch), findings) in livepatches.iter().zip(findings.iter_mut()) {
+        is_for_this_kernel(image, sources, &found, findings);
+        is_for_this_build(image, *patch, sources, findings)?;
+        for symbol in symbols(image) {
+            check_symbol(&symbol, sources, &found, findings);
+        }
+        undefined(image, sources, findings);
     }
-    undefined(image, sources, findings);
-    let doubts = doubts::of(&[(image, patch)], sources, &found)?;
-    for doubt in doubts.into_iter().flatten() {
-        // All that the kernel has is at hand: what is not there is nowhere.
-        let is_error = doubt.is_error || doubt.rule == "S7";
-        let report = if is_error { Findings::error } else { Findings::warning };
-        report(findings, doubt.rule, doubt.place, doubt.message, doubt.advice);
+    for (doubts, findings) in doubts::of(livepatches, sources, &found)?.into_iter().zip(findings) {
+        for doubt in doubts {
+            // All that the kernel has is at hand: what is not there is nowhere.
+            let is_error = doubt.is_error || doubt.rule == "S7";
+            let report = if is_error { Findings::error } else { Findings::warning };
+            report(findings, doubt.rule, doubt.place, doubt.message, doubt.advice);
+        }
     }
     Ok(found.kernel)
+}
+
+/// The livepatch symbols of a converted livepatch.
+fn symbols(image: &Image) -> impl Iterator<Item = KlpSymbol> {
+    let all = image.symbols.iter().filter(|symbol| symbol.home == Home::Livepatch);
+    all.filter(|symbol| Annotated::parse(&symbol.name).is_none())
+        .filter_map(|symbol| KlpSymbol::parse(&symbol.name))
 }
 
 /// S4: the vmlinux at hand is the one that the livepatch is for.
