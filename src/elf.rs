@@ -4,6 +4,7 @@
 //! - [`definitions`]: where given names are defined in an object, with all that its symbol table says
 //! - [`image`]: a module as a whole, to be looked at and changed; [`consistent`]: whether its parts fit together;
 //!   [`mod@write`]: a file made of it again
+//! - [`modinfo`]: what a module says of itself
 //! - [`notes`]: build IDs and banners, and what kind of program a file is; [`memory`]: bytes by their address
 //!
 //! For the map and for definitions only the headers, the symbol table with its strings, and `.modinfo` are
@@ -15,6 +16,7 @@ pub mod definitions;
 pub mod image;
 pub mod lines;
 pub mod memory;
+pub mod modinfo;
 pub mod notes;
 pub mod write;
 
@@ -22,12 +24,30 @@ use std::ffi::CStr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use object::Endianness;
 use object::elf;
 use object::read::elf::{FileHeader, SectionHeader as _, Sym as _};
 use object::read::{ReadCache, ReadRef as _};
-use object::{Endianness, FileKind};
 
+use crate::elf::modinfo::Modinfo;
 use crate::host::compressed;
+
+/// Calls a function that is generic over the header of an ELF file with that of the class which `$data` has; for what is
+/// no ELF file, `$otherwise`.
+macro_rules! by_class {
+    ($data:expr, $function:ident($($argument:expr),*), $otherwise:expr) => {
+        match ::object::FileKind::parse($data) {
+            Ok(::object::FileKind::Elf32) => {
+                $function::<::object::elf::FileHeader32<::object::Endianness>>($($argument),*)
+            }
+            Ok(::object::FileKind::Elf64) => {
+                $function::<::object::elf::FileHeader64<::object::Endianness>>($($argument),*)
+            }
+            _ => $otherwise,
+        }
+    };
+}
+use by_class;
 
 /// The bytes of an object, read as they are asked for.
 type Data = ReadCache<compressed::Source>;
@@ -154,11 +174,7 @@ impl Object {
     /// and what is wrong with it.
     pub fn read(path: &Path) -> Result<Object> {
         let data = open(path)?;
-        let inner = || match FileKind::parse(&data) {
-            Ok(FileKind::Elf32) => parse::<elf::FileHeader32<Endianness>>(&data),
-            Ok(FileKind::Elf64) => parse::<elf::FileHeader64<Endianness>>(&data),
-            _ => Err(not_elf(&data)),
-        };
+        let inner = || by_class!(&data, parse(&data), Err(not_elf(&data)));
         inner().with_context(|| format!("cannot read the symbols of {}", path.display()))
     }
 
@@ -191,10 +207,9 @@ impl Object {
         }
     }
 
-    /// The `tag=value` strings of `.modinfo` (include/linux/moduleparam.h); none if there is no such
-    /// section.
-    pub fn modinfo(&self) -> impl Iterator<Item = &[u8]> {
-        self.modinfo.split(|&byte| byte == 0).filter(|entry| !entry.is_empty())
+    /// What it says of itself; nothing if there is no `.modinfo`.
+    pub fn modinfo(&self) -> Modinfo<'_> {
+        Modinfo::of(&self.modinfo)
     }
 }
 

@@ -32,44 +32,50 @@ pub enum Line<'a> {
     Text,
 }
 
-static STEP: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"^  ([A-Z][A-Z0-9_.+-]*(?: \[[A-Z]\]| [A-Z])?) +(\S[^\x00-\x1F\x7F]*)$").ok()
-});
-static FAILED: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"^\S*make(?:\[\d+\])?: \*\*\* \[(?:[^\]]*?:\d+: )?([^\]]+)\] (.+)$").ok());
-static STOPPED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"^(?:\S*make(?:\[\d+\])?|[^ :]+:\d+): \*\*\* (?:\[[^\]]*\] )?(.+?)(?:  Stop\.)?$").ok()
-});
-static NOISE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(
+/// What the lines are told by.
+struct Patterns {
+    step: Regex,
+    failed: Regex,
+    stopped: Regex,
+    noise: Regex,
+    /// The step's line in the command line of a recipe's shell.
+    echo: Regex,
+}
+
+static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| Patterns {
+    step: pattern(r"^  ([A-Z][A-Z0-9_.+-]*(?: \[[A-Z]\]| [A-Z])?) +(\S[^\x00-\x1F\x7F]*)$"),
+    failed: pattern(r"^\S*make(?:\[\d+\])?: \*\*\* \[(?:[^\]]*?:\d+: )?([^\]]+)\] (.+)$"),
+    stopped: pattern(r"^(?:\S*make(?:\[\d+\])?|[^ :]+:\d+): \*\*\* (?:\[[^\]]*\] )?(.+?)(?:  Stop\.)?$"),
+    noise: pattern(
         r"^(?:\S*make(?:\[\d+\])?: (?:\*\*\* Waiting for unfinished jobs|\*\*\* Deleting |Entering directory|Leaving directory|Nothing to be done|Target .* not remade because of errors)|  Building modules, stage 2\.|\S*make(?:\[\d+\])?: '.*' is up to date)",
-    )
-    .ok()
+    ),
+    echo: pattern(r"echo '(  [A-Z][^']*)'"),
 });
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a constant, which every test of a line compiles")
+}
 
 /// Tells what a line of output is; `line` has no line break at its end.
 pub fn classify(line: &[u8]) -> Line<'_> {
-    fn find<'a>(regex: &LazyLock<Option<Regex>>, line: &'a [u8]) -> Option<regex::bytes::Captures<'a>> {
-        regex.as_ref().and_then(|regex| regex.captures(line))
-    }
     fn group<'a>(captures: &regex::bytes::Captures<'a>, index: usize) -> &'a str {
         captures.get(index).and_then(|found| std::str::from_utf8(found.as_bytes()).ok()).unwrap_or_default()
     }
     if line.starts_with(b"  ")
-        && let Some(found) = find(&STEP, line)
+        && let Some(found) = PATTERNS.step.captures(line)
     {
         return Line::Step { tag: group(&found, 1), path: group(&found, 2) };
     }
-    if find(&NOISE, line).is_some() {
+    if PATTERNS.noise.is_match(line) {
         return Line::Noise;
     }
     if !line.windows(5).any(|window| window == b" *** ") {
         return Line::Text;
     }
-    if let Some(found) = find(&FAILED, line) {
+    if let Some(found) = PATTERNS.failed.captures(line) {
         return Line::Failed { target: group(&found, 1).to_owned(), why: group(&found, 2).to_owned() };
     }
-    match find(&STOPPED, line) {
+    match PATTERNS.stopped.captures(line) {
         Some(found) => Line::Stopped(group(&found, 1).to_owned()),
         None => Line::Text,
     }
@@ -79,12 +85,10 @@ pub fn classify(line: &[u8]) -> Line<'_> {
 /// target's output back until it is done (`-O`), but the shell's command line has the step's line in it, in
 /// an `echo` of its own (`cmd` in scripts/Kbuild.include).
 pub fn running_step() -> Option<(String, String)> {
-    static ECHO: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"echo '(  [A-Z][^']*)'").ok());
-    let echo = ECHO.as_ref()?;
     processes::command_lines().find_map(|command| {
         let mut arguments = command.split(|&byte| byte == 0).skip(1);
         let script = if arguments.next()? == b"-c" { arguments.next()? } else { return None };
-        match classify(echo.captures(script)?.get(1)?.as_bytes()) {
+        match classify(PATTERNS.echo.captures(script)?.get(1)?.as_bytes()) {
             Line::Step { tag, path } => Some((tag.to_owned(), path.to_owned())),
             _ => None,
         }

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use memchr::memchr;
+use object::Endianness;
 use object::elf;
 use object::read::elf::{FileHeader, SectionHeader as _, Sym as _};
-use object::{Endianness, FileKind};
 
+use crate::elf::by_class;
 use crate::elf::{Binding, Data, Kind, Machine, not_elf, open, truncated};
 
 /// A definition of a symbol, as a symbol table has it.
@@ -65,11 +66,7 @@ impl Found {
 /// The file cannot be read, is no ELF file, or is inconsistent; the message names it.
 pub fn find(path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Found> {
     let data = open(path)?;
-    let inner = || match FileKind::parse(&data) {
-        Ok(FileKind::Elf32) => find_in::<elf::FileHeader32<Endianness>>(&data, &wanted),
-        Ok(FileKind::Elf64) => find_in::<elf::FileHeader64<Endianness>>(&data, &wanted),
-        _ => Err(not_elf(&data)),
-    };
+    let inner = || by_class!(&data, find_in(&data, &wanted), Err(not_elf(&data)));
     inner().with_context(|| format!("cannot read the symbols of {}", path.display()))
 }
 

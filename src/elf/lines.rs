@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use object::Endianness;
 use object::elf;
 use object::read::elf::FileHeader;
-use object::{Endianness, FileKind};
 
 use crate::debuginfo::dwarf;
 use crate::debuginfo::prototype::{Declaration, Prototype};
+use crate::elf::by_class;
 use crate::elf::image::{Home, Image, Section};
 use crate::elf::{Data, Machine, memory, open};
 
@@ -226,11 +227,7 @@ struct Linked {
 impl Linked {
     fn open(path: &Path) -> Option<Linked> {
         let data = open(path).ok()?;
-        let (endian, kind) = match FileKind::parse(&data).ok()? {
-            FileKind::Elf32 => kind_of::<elf::FileHeader32<Endianness>>(&data)?,
-            FileKind::Elf64 => kind_of::<elf::FileHeader64<Endianness>>(&data)?,
-            _ => return None,
-        };
+        let (endian, kind) = by_class!(&data, kind_of(&data), None)?;
         let is_little_endian = endian == Endianness::Little;
         (kind != elf::ET_REL).then(|| Linked { path: path.to_path_buf(), is_little_endian })
     }

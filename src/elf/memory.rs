@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use object::Endianness;
 use object::elf;
 use object::read::ReadRef as _;
 use object::read::elf::{FileHeader, SectionHeader as _};
-use object::{Endianness, FileKind};
 
+use crate::elf::by_class;
+use crate::elf::not_elf;
 use crate::elf::{Data, open};
 
 /// The memory of a linked program: what its sections that take up memory (`SHF_ALLOC`) hold, by address.
@@ -33,10 +35,7 @@ impl Memory {
     /// The file cannot be read, or is inconsistent.
     pub fn of(path: &Path) -> Result<Memory> {
         let data = open(path)?;
-        let memory = match FileKind::parse(&data) {
-            Ok(FileKind::Elf64) => memory_of::<elf::FileHeader64<Endianness>>(&data),
-            _ => memory_of::<elf::FileHeader32<Endianness>>(&data),
-        };
+        let memory = by_class!(&data, memory_of(&data), Err(not_elf(&data)));
         memory.with_context(|| format!("cannot read {}", path.display()))
     }
 
@@ -86,10 +85,7 @@ where
 /// The file cannot be read, or is inconsistent.
 pub fn read(path: &Path, address: u64, length: u64) -> Result<Option<Vec<u8>>> {
     let data = open(path)?;
-    let bytes = match FileKind::parse(&data) {
-        Ok(FileKind::Elf64) => read_in::<elf::FileHeader64<Endianness>>(&data, address, length),
-        _ => read_in::<elf::FileHeader32<Endianness>>(&data, address, length),
-    };
+    let bytes = by_class!(&data, read_in(&data, address, length), Err(not_elf(&data)));
     bytes.with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -129,10 +125,7 @@ pub fn section(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
 /// As [`section()`].
 pub fn section_at(path: &Path, name: &str) -> Result<Option<(u64, Vec<u8>)>> {
     let data = open(path)?;
-    let bytes = match FileKind::parse(&data) {
-        Ok(FileKind::Elf64) => section_in::<elf::FileHeader64<Endianness>>(&data, name),
-        _ => section_in::<elf::FileHeader32<Endianness>>(&data, name),
-    };
+    let bytes = by_class!(&data, section_in(&data, name), Err(not_elf(&data)));
     bytes.with_context(|| format!("cannot read {}", path.display()))
 }
 

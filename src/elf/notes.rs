@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use object::Endianness;
 use object::elf;
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader as _, SectionHeader as _};
-use object::{Endianness, FileKind};
 
+use crate::elf::by_class;
 use crate::elf::{Data, definitions, memory, not_elf, open, truncated};
 
 /// The build ID of a linked file (`NT_GNU_BUILD_ID`), which tells one build from another; none if it was
@@ -16,11 +17,7 @@ use crate::elf::{Data, definitions, memory, not_elf, open, truncated};
 /// The file cannot be read, or is no ELF file.
 pub fn build_id(path: &Path) -> Result<Option<Vec<u8>>> {
     let data = open(path)?;
-    let inner = || match FileKind::parse(&data) {
-        Ok(FileKind::Elf32) => build_id_of::<elf::FileHeader32<Endianness>>(&data),
-        Ok(FileKind::Elf64) => build_id_of::<elf::FileHeader64<Endianness>>(&data),
-        _ => Err(not_elf(&data)),
-    };
+    let inner = || by_class!(&data, build_id_of(&data), Err(not_elf(&data)));
     inner().with_context(|| format!("cannot read the notes of {}", path.display()))
 }
 
@@ -37,11 +34,7 @@ pub fn build_id_in_notes(notes: &[u8]) -> Option<Vec<u8>> {
 /// The file cannot be read, or is no ELF file.
 pub fn has_code_and_symbols(path: &Path) -> Result<bool> {
     let data = open(path)?;
-    let inner = || match FileKind::parse(&data) {
-        Ok(FileKind::Elf32) => has_code_and_symbols_in::<elf::FileHeader32<Endianness>>(&data),
-        Ok(FileKind::Elf64) => has_code_and_symbols_in::<elf::FileHeader64<Endianness>>(&data),
-        _ => Err(not_elf(&data)),
-    };
+    let inner = || by_class!(&data, has_code_and_symbols_in(&data), Err(not_elf(&data)));
     inner().with_context(|| format!("cannot read the sections of {}", path.display()))
 }
 

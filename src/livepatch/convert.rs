@@ -55,7 +55,7 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
         "it is signed, and a conversion would make the signature invalid: convert it before it is signed \
          (the order is link, convert, sign, compress; R12)"
     );
-    let has_mark = image.modinfo_value("livepatch") == Some(b"Y");
+    let has_mark = image.modinfo().is_livepatch();
     ensure!(
         has_mark || choices.is_marked,
         "it is no livepatch: add MODULE_INFO(livepatch, \"Y\"); to its source (R6)"

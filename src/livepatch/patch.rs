@@ -15,10 +15,7 @@ mod layout;
 mod parts;
 mod walk;
 
-use crate::elf::image::{Home, Image, Offset, Symbol};
-
-/// The functions that a patch is given to the kernel with: the first, and up to 5.0 both.
-pub const REGISTERING: [&[u8]; 2] = [b"klp_enable_patch", b"klp_register_patch"];
+use crate::elf::image::Image;
 
 /// What is wrong with a `new_func` that is too late.
 pub const TOO_LATE: &str = "it is the new_func of a klp_func, which is not written yet when the kernel looks at it and \
@@ -26,15 +23,7 @@ pub const TOO_LATE: &str = "it is the new_func of a klp_func, which is not writt
 /// What to do about that.
 pub const TOO_LATE_ADVICE: &str = "replace the function by one of the livepatch, which calls it";
 
-pub use parts::{Fault, Function, Object, Patch};
-
-/// The name of the variable that begins at a place.
-pub fn variable_at(image: &Image, place: Offset) -> Option<String> {
-    let is_it = |symbol: &&Symbol| {
-        symbol.home == Home::Section(place.section) && symbol.value() == place.offset && symbol.size() > 0
-    };
-    image.symbols.iter().find(is_it).map(Symbol::shown)
-}
+pub use parts::{Fault, Function, Object, Patch, REGISTERING, variable_at};
 
 impl Patch {
     /// Finds the patches that are laid out in `image`; none if there is no static one.

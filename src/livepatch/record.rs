@@ -76,7 +76,7 @@ pub fn read(image: &Image) -> BTreeMap<String, Identity> {
         let (kind, value) = identity.split_once(':')?;
         Some((object.to_owned(), Identity { kind: kind.to_owned(), value: value.to_owned() }))
     };
-    image.modinfo().filter_map(line).collect()
+    image.modinfo().entries().filter_map(line).collect()
 }
 
 /// The lines for a livepatch whose symbols are resolved: those that its `.modinfo` is to have.

@@ -201,6 +201,6 @@ fn mark_behind_an_entry_without_an_end() {
         panic!("it was not converted");
     };
     let image = Image::parse(&bytes).unwrap();
-    let entries: Vec<&[u8]> = image.modinfo().collect();
+    let entries: Vec<&[u8]> = image.modinfo().entries().collect();
     assert!(entries.contains(&b"last=entry".as_slice()) && entries.contains(&b"livepatch=Y".as_slice()));
 }

@@ -205,7 +205,7 @@ fn no_damage_makes_reading_panic() {
             fs::write(&path, &damaged).unwrap();
             if let Ok(object) = Object::read(&path) {
                 assert!(object.symbols().all(|(name, _)| !name.contains(&0)));
-                object.modinfo().for_each(drop);
+                object.modinfo().entries().for_each(drop);
             }
         }
     }

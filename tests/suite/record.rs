@@ -8,7 +8,7 @@ use crate::verify::{findings, livepatch, section};
 /// The lines that say what a livepatch was converted for.
 fn record(tree: &ObjTree, file: &str) -> Vec<String> {
     let image = Image::read(&tree.path(file)).unwrap();
-    let lines = image.modinfo().filter_map(|entry| entry.strip_prefix(b"klpbuild_for="));
+    let lines = image.modinfo().entries().filter_map(|entry| entry.strip_prefix(b"klpbuild_for="));
     lines.map(|line| String::from_utf8_lossy(line).into_owned()).collect()
 }
 

@@ -74,7 +74,7 @@ fn what_modpost_mistook_a_symbol_for_is_no_dependency() {
         tree.add_to_vmlinux("function target_export.7\nendfunc target_export.7");
         tree.convert(&["in.ko", "--keep-module-exports"]).ok();
         let image = Image::read(&tree.path("in.ko")).unwrap();
-        String::from_utf8_lossy(image.modinfo_value("depends").unwrap()).into_owned()
+        String::from_utf8_lossy(image.modinfo().value("depends").unwrap()).into_owned()
     };
     assert_eq!(depends("call_to target_export.7"), "provider");
     assert_eq!(depends("call_to target_export.7\ncall_to target_export"), "provider,target-mod");

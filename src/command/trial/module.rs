@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::elf::Object;
 use crate::elf::image::Image;
+use crate::elf::modinfo::SIGNATURE;
 use crate::host::compressed;
 use crate::host::compressed::unpacked_name;
 use crate::livepatch::order;
@@ -38,9 +39,6 @@ pub struct Module {
     pub can_unload: bool,
 }
 
-/// What scripts/sign-file ends a module with (MODULE_SIG_STRING of include/linux/module_signature.h).
-const SIGNATURE: &[u8] = b"~Module signature appended~\n";
-
 impl Module {
     /// Reads what the module at `path` says of itself.
     ///
@@ -50,11 +48,7 @@ impl Module {
         let shown = path.display();
         ensure!(path.is_file(), "{shown}: no such module: build it first (klpbuild modules)");
         let object = Object::read(path)?;
-        let value = |tag: &str| {
-            let mut all = object.modinfo().filter_map(|entry| entry.strip_prefix(tag.as_bytes()));
-            all.find_map(|value| value.strip_prefix(b"="))
-                .map(|value| String::from_utf8_lossy(value).into_owned())
-        };
+        let modinfo = object.modinfo();
         let has = |name: &[u8]| object.symbols().any(|(symbol, _)| symbol == name);
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let file = unpacked_name(&file).to_owned();
@@ -62,16 +56,15 @@ impl Module {
             bail!("{shown} is not named like a module: a file that ends in .ko is wanted, packed or not");
         };
         ensure!(
-            object.modinfo().next().is_some(),
+            modinfo.entries().next().is_some(),
             "{shown} has no .modinfo: it is no module, or modpost has not finished it"
         );
         Ok(Module {
             path: path.to_path_buf(),
-            name: value("name").unwrap_or_else(|| stem.replace(['-', ','], "_")),
-            // include/linux/vermagic.h: the release is the first word.
-            release: value("vermagic").and_then(|magic| magic.split(' ').next().map(str::to_owned)),
-            livepatch: value("livepatch").as_deref() == Some("Y"),
-            depends: value("depends").map_or_else(Vec::new, |names| {
+            name: modinfo.text("name").unwrap_or_else(|| stem.replace(['-', ','], "_")),
+            release: modinfo.release(),
+            livepatch: modinfo.is_livepatch(),
+            depends: modinfo.text("depends").map_or_else(Vec::new, |names| {
                 names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
             }),
             patches: Vec::new(),

@@ -4,7 +4,7 @@
 //! then looked at closely.
 
 use anyhow::Result;
-use gimli::{Abbreviations, AttributeValue, DwTag, Expression, Operation};
+use gimli::{Abbreviations, AttributeValue, DwTag, Expression, Operation, UnitOffset};
 use rayon::prelude::*;
 
 use super::entries::{Entry, skip};
@@ -130,6 +130,25 @@ fn inlined(units: &Units, found: &[Found]) -> Option<Fate> {
 /// The entries of functions and variables of file scope in `unit` that are called `name`.
 pub(super) fn named(units: &Units, unit: &Unit, name: &[u8]) -> Vec<usize> {
     let mut found = Vec::new();
+    of_file_scope(
+        unit,
+        |attribute| attribute == gimli::DW_AT_name,
+        |offset, value| {
+            if units.sections.string(unit, value) == Some(name) {
+                found.extend(unit.number(offset));
+            }
+        },
+    );
+    found
+}
+
+/// Goes through the functions and variables of file scope in `unit`, as far as it can be read: `tell` gets the first
+/// attribute of each that is `wanted`, with the place of the entry in its unit.
+pub(super) fn of_file_scope<'a>(
+    unit: &Unit<'a>,
+    wanted: impl Fn(gimli::DwAt) -> bool,
+    mut tell: impl FnMut(UnitOffset, Value<'a>),
+) {
     let mut search = || -> gimli::Result<()> {
         let mut entries = unit.entries()?;
         while !entries.is_empty() {
@@ -138,23 +157,19 @@ pub(super) fn named(units: &Units, unit: &Unit, name: &[u8]) -> Vec<usize> {
             let mut attributes = abbreviation.attributes();
             if depth == 1
                 && is_symbol(abbreviation.tag())
-                && let Some(index) = attributes.iter().position(|a| a.name() == gimli::DW_AT_name)
+                && let Some(index) = attributes.iter().position(|attribute| wanted(attribute.name()))
                 && let Some((before, [at, after @ ..])) = attributes.split_at_checked(index)
             {
                 skip(&mut entries, before)?;
-                let value = entries.read_attribute(*at)?.value();
-                if units.sections.string(unit, value) == Some(name) {
-                    found.extend(unit.number(offset));
-                }
+                tell(offset, entries.read_attribute(*at)?.value());
                 attributes = after;
             }
             skip(&mut entries, attributes)?;
         }
         Ok(())
     };
-    // What comes before the error is good.
+    // What comes before an error is good.
     let _ = search();
-    found
 }
 
 /// What `unit` has of the entries `targets`, which are sorted.

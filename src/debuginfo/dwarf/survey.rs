@@ -6,11 +6,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use anyhow::Result;
-use gimli::{AttributeSpecification, AttributeValue, Expression, Operation};
+use gimli::{AttributeValue, Expression, Operation};
 use rayon::prelude::*;
 
-use super::entries::{Entry, skip};
-use super::fate::{is_symbol, refers_to_others, uses};
+use super::entries::Entry;
+use super::fate::{is_symbol, of_file_scope, refers_to_others, uses};
 use super::{Sections, Unit, Units};
 use crate::debuginfo::prototype::Declaration;
 
@@ -114,35 +114,17 @@ fn hits<'a>(units: &Units<'a>, unit: &Unit<'a>, names: &HashMap<&[u8], Vec<Defin
     if unit.is_assembly {
         return found;
     }
-    let mut search = || -> gimli::Result<()> {
-        let mut entries = unit.entries()?;
-        while !entries.is_empty() {
-            let (depth, offset) = (entries.next_depth(), entries.next_offset());
-            let Some(abbreviation) = entries.read_abbreviation()? else { continue };
-            let mut attributes = abbreviation.attributes();
-            if depth == 1
-                && is_symbol(abbreviation.tag())
-                && let Some(index) = attributes.iter().position(is_identity)
-                && let Some((before, [at, after @ ..])) = attributes.split_at_checked(index)
-            {
-                skip(&mut entries, before)?;
-                let (value, own) = (entries.read_attribute(*at)?.value(), unit.number(offset));
-                let reference = match value {
-                    AttributeValue::UnitRef(to) => unit.number(to),
-                    AttributeValue::DebugInfoRef(to) => Some(to.0),
-                    _ => None,
-                };
-                let name = units.sections.string(unit, value).filter(|name| names.contains_key(name));
-                found.named.extend(own.zip(name));
-                found.references.extend(own.zip(reference).map(|(own, named)| Definition { own, named }));
-                attributes = after;
-            }
-            skip(&mut entries, attributes)?;
-        }
-        Ok(())
-    };
-    // What comes before the error is good.
-    let _ = search();
+    of_file_scope(unit, is_identity, |offset, value| {
+        let own = unit.number(offset);
+        let reference = match value {
+            AttributeValue::UnitRef(to) => unit.number(to),
+            AttributeValue::DebugInfoRef(to) => Some(to.0),
+            _ => None,
+        };
+        let name = units.sections.string(unit, value).filter(|name| names.contains_key(name));
+        found.named.extend(own.zip(name));
+        found.references.extend(own.zip(reference).map(|(own, named)| Definition { own, named }));
+    });
     // Most references lead to what nobody asked for.
     let own: BTreeSet<usize> = found.named.iter().map(|(number, _)| *number).collect();
     let is_elsewhere = |number: usize| {
@@ -152,8 +134,8 @@ fn hits<'a>(units: &Units<'a>, unit: &Unit<'a>, names: &HashMap<&[u8], Vec<Defin
     found
 }
 
-fn is_identity(attribute: &AttributeSpecification) -> bool {
-    matches!(attribute.name(), gimli::DW_AT_name | gimli::DW_AT_abstract_origin | gimli::DW_AT_specification)
+fn is_identity(name: gimli::DwAt) -> bool {
+    matches!(name, gimli::DW_AT_name | gimli::DW_AT_abstract_origin | gimli::DW_AT_specification)
 }
 
 impl<'a> Units<'a> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The parts of an object, and what they say.
 
+use crate::elf::modinfo::Modinfo;
 use crate::elf::{Binding, Kind, Machine, number};
 
 use object::Endianness;
@@ -146,15 +147,9 @@ impl Image {
             .map(|(index, section)| (index, section, section.target()))
     }
 
-    /// The `tag=value` strings of `.modinfo`; none if there is no such section.
-    pub fn modinfo(&self) -> impl Iterator<Item = &[u8]> {
-        let data = self.section_named(b".modinfo").map_or(&[][..], |(_, section)| &section.data);
-        data.split(|&byte| byte == 0).filter(|entry| !entry.is_empty())
-    }
-
-    /// The value of a `.modinfo` tag.
-    pub fn modinfo_value(&self, tag: &str) -> Option<&[u8]> {
-        self.modinfo().find_map(|entry| entry.strip_prefix(tag.as_bytes())?.strip_prefix(b"="))
+    /// What it says of itself; nothing if there is no `.modinfo`.
+    pub fn modinfo(&self) -> Modinfo<'_> {
+        Modinfo::of(self.section_named(b".modinfo").map_or(&[][..], |(_, section)| &section.data))
     }
 
     /// What is wrong with the symbol table's order: local symbols come first, as many as it says (`sh_info`).

@@ -4,16 +4,15 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use object::Endianness;
 use object::elf;
 use object::read::elf::{FileHeader, Rela as _, SectionHeader as _};
 use object::write::elf as raw;
-use object::{Endianness, FileKind};
 
+use crate::elf::by_class;
 use crate::elf::image::parts::{Home, Image, Relocation, SHN_LIVEPATCH, Section, Symbol};
+use crate::elf::modinfo::SIGNATURE;
 use crate::host::compressed;
-
-/// What kbuild appends to a signed module (`MODULE_SIG_STRING` in include/linux/module_signature.h).
-const SIGNATURE: &[u8] = b"~Module signature appended~\n";
 
 impl Image {
     /// Reads the object at `path`.
@@ -31,17 +30,17 @@ impl Image {
     /// # Errors
     /// As [`Image::read`], without the file's name.
     pub fn parse(data: &[u8]) -> Result<Image> {
-        match FileKind::parse(data) {
-            Ok(FileKind::Elf32) => parse::<elf::FileHeader32<Endianness>>(data),
-            Ok(FileKind::Elf64) => parse::<elf::FileHeader64<Endianness>>(data),
-            _ => match data {
+        by_class!(
+            data,
+            parse(data),
+            match data {
                 [] => bail!("the file is empty: delete it and build again"),
                 [0x1f, 0x8b, ..] | [0xfd, b'7', b'z', b'X', ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
                     bail!("it is compressed: unpack it first (gunzip, unxz or unzstd)")
                 }
                 _ => bail!("not an ELF file"),
-            },
-        }
+            }
+        )
     }
 }
 

@@ -200,7 +200,7 @@ fn is_livepatch(inputs: &Inputs, module: &Module, object: &Object) -> bool {
         root.join(format!("{}.livepatch", module.stem)).exists()
             || root.join(MODVERDIR).join(format!("{}.livepatch", module.base())).exists()
     };
-    object.modinfo().any(|entry| entry == b"livepatch=Y")
+    object.modinfo().is_livepatch()
         || inputs.flagged.contains(&module.stem)
         || inputs.root.as_ref().is_some_and(is_marked)
 }
@@ -208,14 +208,11 @@ fn is_livepatch(inputs: &Inputs, module: &Module, object: &Object) -> bool {
 /// A module that says which kernel it is for (include/linux/vermagic.h: the release is the first word) has to be for
 /// `release`.
 fn check_release(object: &Object, path: &Path, release: &str) -> Result<()> {
-    let magic = object.modinfo().find_map(|entry| entry.strip_prefix(b"vermagic="));
-    let built_for = magic.and_then(|magic| magic.split(|&byte| byte == b' ').next());
-    match built_for {
-        Some(built_for) if built_for != release.as_bytes() => bail!(
-            "{} is for {}, and not for {release}: name the directory of that kernel's modules (--modules-dir DIR), or \
+    match object.modinfo().release() {
+        Some(built_for) if built_for != release => bail!(
+            "{} is for {built_for}, and not for {release}: name the directory of that kernel's modules (--modules-dir DIR), or \
              use --force if you know better",
-            path.display(),
-            String::from_utf8_lossy(built_for)
+            path.display()
         ),
         _ => Ok(()),
     }

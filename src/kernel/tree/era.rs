@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
-use regex::Regex;
 
 use crate::kernel::symbols::modules::ListKind;
 
@@ -185,8 +184,11 @@ impl Kbuild {
 
 fn prelink(srctree: &Path) -> Option<String> {
     let makefile_lib = fs::read_to_string(srctree.join("scripts/Makefile.lib")).ok()?;
-    let assignment = Regex::new(r"(?m)^\s*mod-prelink-ext\s*:=\s*(\.\w+)\s*$").ok()?;
-    Some(assignment.captures(&makefile_lib)?.get(1)?.as_str().to_owned())
+    makefile_lib.lines().find_map(|line| {
+        let (name, suffix) = line.split_once(":=")?;
+        let is_it = name.trim() == "mod-prelink-ext" && suffix.trim().starts_with('.');
+        is_it.then(|| suffix.trim().to_owned())
+    })
 }
 
 /// The explicit rules of a makefile: enough of its syntax to see targets and prerequisites.

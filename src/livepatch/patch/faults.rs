@@ -7,8 +7,7 @@ use crate::elf::image::Section;
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::names;
 use crate::livepatch::patch::layout::Layout;
-use crate::livepatch::patch::parts::{Fault, Object};
-use crate::livepatch::patch::variable_at;
+use crate::livepatch::patch::parts::{Fault, Object, variable_at};
 
 /// The structure that a fault is about, in words.
 pub(super) struct Here(String);

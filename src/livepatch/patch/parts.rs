@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What a livepatch replaces: its patch, objects and functions.
 
-use crate::elf::image::Offset;
+use crate::elf::image::{Home, Image, Offset, Symbol};
 use crate::kernel::symbols::VMLINUX;
+
+/// The functions that a patch is given to the kernel with: the first, and up to 5.0 both.
+pub const REGISTERING: [&[u8]; 2] = [b"klp_enable_patch", b"klp_register_patch"];
 
 /// What is wrong with a patch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,4 +71,12 @@ impl Patch {
     pub fn has(&self, object: &str) -> bool {
         self.objects.iter().any(|other| other.name == object)
     }
+}
+
+/// The name of the variable that begins at a place.
+pub fn variable_at(image: &Image, place: Offset) -> Option<String> {
+    let is_it = |symbol: &&Symbol| {
+        symbol.home == Home::Section(place.section) && symbol.value() == place.offset && symbol.size() > 0
+    };
+    image.symbols.iter().find(is_it).map(Symbol::shown)
 }

@@ -6,10 +6,9 @@ use crate::elf::Kind;
 use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image};
 use crate::kernel::symbols::VMLINUX;
-use crate::livepatch::patch::REGISTERING;
 use crate::livepatch::patch::faults::{Faults, Here};
 use crate::livepatch::patch::layout::{Array, Layout, stride};
-use crate::livepatch::patch::parts::{Function, Object, Patch};
+use crate::livepatch::patch::parts::{Function, Object, Patch, REGISTERING};
 
 /// The words at the beginning of `struct klp_func` that tell whether it is the last: old_name, new_func, old_sympos.
 const FUNCTION_WORDS: u64 = 3;

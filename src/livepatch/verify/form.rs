@@ -32,7 +32,7 @@ pub fn relocations(image: &Image) -> usize {
 
 /// Checks the sections, symbols and relocations.
 pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &mut Findings) {
-    if image.modinfo_value("livepatch") != Some(b"Y") {
+    if !image.modinfo().is_livepatch() {
         findings.error(
             "R6",
             ".modinfo",

@@ -72,10 +72,8 @@ fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings:
             "name the object tree of the livepatch's own kernel (--objtree)",
         );
     }
-    let vermagic = image.modinfo_value("vermagic").map(String::from_utf8_lossy);
-    let built_for = vermagic.as_deref().and_then(|text| text.split(' ').next());
     let release = &sources.release;
-    if let (Some(built_for), Some(release)) = (built_for, release)
+    if let (Some(built_for), Some(release)) = (&image.modinfo().release(), release)
         && built_for != release
     {
         findings.error(

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What a module says of itself: `.modinfo` (include/linux/moduleparam.h), and whether it is signed.
+
+/// What kbuild appends to a signed module (`MODULE_SIG_STRING` in include/linux/module_signature.h).
+pub const SIGNATURE: &[u8] = b"~Module signature appended~\n";
+
+/// The content of a `.modinfo` section: `tag=value` strings, each with a byte 0 behind it.
+#[derive(Debug, Clone, Copy)]
+pub struct Modinfo<'a>(&'a [u8]);
+
+impl<'a> Modinfo<'a> {
+    /// What the content of a section says.
+    pub fn of(data: &'a [u8]) -> Modinfo<'a> {
+        Modinfo(data)
+    }
+
+    /// The strings.
+    pub fn entries(self) -> impl Iterator<Item = &'a [u8]> {
+        self.0.split(|&byte| byte == 0).filter(|entry| !entry.is_empty())
+    }
+
+    /// The value of the first string with a tag.
+    pub fn value(self, tag: &str) -> Option<&'a [u8]> {
+        self.entries().find_map(|entry| entry.strip_prefix(tag.as_bytes())?.strip_prefix(b"="))
+    }
+
+    /// The value of the first string with a tag, as text.
+    pub fn text(self, tag: &str) -> Option<String> {
+        self.value(tag).map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// The release of the kernel that it was built for: the first word of `vermagic` (include/linux/vermagic.h).
+    pub fn release(self) -> Option<String> {
+        self.text("vermagic").and_then(|magic| magic.split(' ').next().map(str::to_owned))
+    }
+
+    /// Whether it says that it is a livepatch (R6).
+    pub fn is_livepatch(self) -> bool {
+        self.value("livepatch") == Some(b"Y")
+    }
+}
