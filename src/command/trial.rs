@@ -27,7 +27,9 @@ pub mod report;
 pub mod request;
 pub mod verdict;
 
-use std::path::Path;
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -82,19 +84,19 @@ pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
         }
         return Ok(Exit::Done);
     }
-    let directory = tempfile::Builder::new().prefix("klpbuild-").tempdir();
-    let directory = directory.context("cannot make a temporary directory (TMPDIR names the place)")?;
-    let initramfs = directory.path().join("initramfs.cpio");
+    // A file without a name is gone with this process, even if it is killed; QEMU goes with it.
+    let initramfs = tempfile::tempfile().context("cannot make a temporary file (TMPDIR names the place)")?;
     boot(&request, options, choices, &initramfs)
 }
 
 /// Boots on the first of the `choices` that runs the guest.
-fn boot(request: &Request, options: &Options, choices: &[Accel], initramfs: &Path) -> Result<Exit> {
+fn boot(request: &Request, options: &Options, choices: &[Accel], initramfs: &File) -> Result<Exit> {
     let mut watch = Watch::begin()?;
     let protocol = Protocol::new();
     content(request, &protocol).write(initramfs)?;
+    let initramfs = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), initramfs.as_raw_fd()));
     for (index, &accel) in choices.iter().enumerate() {
-        let command = qemu::command(&request.guest, accel, initramfs);
+        let command = qemu::command(&request.guest, accel, &initramfs);
         if options.verbose {
             terminal::out(format!("{command}\n"));
         }

@@ -373,6 +373,7 @@ fn killed_klpbuild_takes_qemu_along() {
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     let pid = space.read("qemu.pid");
     wait_until("QEMU has ended", || has_ended(pid.trim()));
+    assert_eq!(fs::read_dir(space.path("tmp")).unwrap().count(), 0, "temporary files are left");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Nothing of it is quoted for a shell: names are names of files, words are the content of files.
 
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -52,12 +53,12 @@ pub struct Content<'a> {
 }
 
 impl Content<'_> {
-    /// Writes the initramfs to `path`, uncompressed: any kernel reads that.
+    /// Writes the initramfs to `file`, uncompressed: any kernel reads that.
     ///
     /// # Errors
     /// A file cannot be read, or the initramfs cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        let mut archive = Archive { out: BufWriter::new(fs::File::create(path)?), entries: 0 };
+    pub fn write(&self, file: &File) -> Result<()> {
+        let mut archive = Archive { out: BufWriter::new(file), entries: 0 };
         self.write_to(&mut archive).context("cannot make the initramfs")
     }
 
@@ -159,7 +160,7 @@ mod tests {
             livepatches: &[module],
             after: &[],
         };
-        content.write(&archive).unwrap();
+        content.write(&File::create(&archive).unwrap()).unwrap();
         let mut found = Vec::new();
         let mut rest = fs::read(&archive).unwrap().into_iter().collect::<std::collections::VecDeque<u8>>();
         loop {
@@ -194,7 +195,8 @@ mod tests {
             assert!(found.contains(&(name.to_owned(), mode, text.to_owned())), "{name}: {found:?}");
         }
         assert!(!found.iter().any(|(name, ..)| name == "klpbuild/no-reload"));
-        let error = Content { busybox: &dir.path().join("none"), ..content }.write(&archive).unwrap_err();
+        let again = File::create(&archive).unwrap();
+        let error = Content { busybox: &dir.path().join("none"), ..content }.write(&again).unwrap_err();
         assert!(format!("{error:#}").contains("none"), "{error:#}");
     }
 }
