@@ -128,7 +128,8 @@ impl Image {
         Ok(())
     }
 
-    /// `simplify_symbols` in kernel/module/main.c takes every other reserved number for a section's.
+    /// `simplify_symbols` in kernel/module/main.c takes every other reserved number for a section's, and adds a symbol's
+    /// value to where its section was put, whatever it is. At most, a label marks the end of a section.
     fn expect_symbols(&self) -> Result<()> {
         let known = [elf::SHN_ABS.0, elf::SHN_COMMON.0, SHN_LIVEPATCH];
         for symbol in &self.symbols {
@@ -137,6 +138,21 @@ impl Image {
                     known.contains(&index),
                     "symbol {} has the section number {index:#x}, which the kernel does not know",
                     symbol.shown()
+                );
+            }
+            let section = match symbol.home {
+                Home::Section(section) => {
+                    self.sections.get(section).filter(|section| !section.is_compressed())
+                }
+                _ => None,
+            };
+            if let Some(section) = section.filter(|section| symbol.value() > section.size()) {
+                bail!(
+                    "symbol {} is at {:#x} in {}, which has {:#x} bytes",
+                    symbol.shown(),
+                    symbol.value(),
+                    section.shown(),
+                    section.size()
                 );
             }
         }

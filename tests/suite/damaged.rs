@@ -204,3 +204,23 @@ fn mark_behind_an_entry_without_an_end() {
     let entries: Vec<&[u8]> = image.modinfo().entries().collect();
     assert!(entries.contains(&b"last=entry".as_slice()) && entries.contains(&b"livepatch=Y".as_slice()));
 }
+
+/// A label may mark the end of a section, as GNU as writes it; nothing lies behind that.
+#[test]
+fn values_of_symbols() {
+    let mut livepatch = Livepatch::new();
+    let symbols = livepatch.tree.tool("readelf", &["-sW", "in.ko"]);
+    let line = symbols.lines().find(|line| line.ends_with(" new_patched")).unwrap();
+    let number: usize = line.split(':').next().unwrap().trim().parse().unwrap();
+    let at = livepatch.content(".symtab") + 24 * number;
+    let size = livepatch.number(livepatch.field(".text", SIZE), 8);
+    livepatch.write(at + 8, 8, size + 1);
+    livepatch
+        .unreadable(&format!("symbol new_patched is at {:#x} in .text, which has {size:#x} bytes", size + 1));
+    let tree = ObjTree::with_code(
+        X86_64,
+        &Code { patched: "call_to unique", rest: ".text\nlast:", ..Code::default() },
+    );
+    tree.convert(&["in.ko"]).ok();
+    assert!(tree.tool("nm", &["in.ko"]).contains(" t last\n"));
+}
