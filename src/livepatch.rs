@@ -1,5 +1,6 @@
 //! What a livepatch module is made of, apart from its being an ELF object.
 //!
+//! - [`rules`]: the rules of a correct livepatch
 //! - [`names`]: the names of livepatch sections and symbols
 //! - [`annotations`]: what the source says of symbols (KLP_MODULE_RELOC)
 //! - [`patch`]: which functions of which objects it replaces (`struct klp_patch`)
@@ -33,6 +34,7 @@ pub mod patch;
 pub mod reach;
 pub mod record;
 pub mod registered;
+pub mod rules;
 pub mod special;
 pub mod targets;
 pub mod testimony;

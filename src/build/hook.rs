@@ -31,6 +31,7 @@ use crate::kernel::tree::config;
 use crate::kernel::tree::config::Config;
 use crate::kernel::tree::era::{Alone, Kbuild, Method, Modpost};
 use crate::livepatch::convert;
+use crate::livepatch::rules::Rule::R6;
 use crate::livepatch::special;
 
 /// Runs the step from within make: the environment is the recipe's.
@@ -188,7 +189,7 @@ pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
 fn say_unmarked(map: &Map) {
     for module in &map.unmarked {
         terminal::say(format_args!(
-            "{} calls klp_enable_patch, and nothing says that it is a livepatch: add MODULE_INFO(livepatch, \"Y\"); (R6)",
+            "{} calls klp_enable_patch, and nothing says that it is a livepatch: add MODULE_INFO(livepatch, \"Y\"); ({R6})",
             module.ko()
         ));
     }

@@ -161,8 +161,11 @@ pub struct LookupArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub struct VerifyArgs {
     /// The livepatches; O=DIR names the object tree as for `klpbuild modules`
-    #[arg(value_name = "LIVEPATCH.ko|O=DIR", required = true)]
+    #[arg(value_name = "LIVEPATCH.ko|O=DIR", required_unless_present = "explain")]
     pub words: Vec<PathBuf>,
+    /// Print what a rule that findings cite demands, as R7 or S1, or list all rules
+    #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "all", conflicts_with = "words")]
+    pub explain: Option<String>,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

@@ -21,6 +21,7 @@ use crate::kernel::trace::Sites;
 use crate::kernel::{sources, suggestions};
 use crate::livepatch::candidates;
 use crate::livepatch::copies;
+use crate::livepatch::rules::Rule::{S5, S8};
 
 /// A definition as `--format json` prints it. What is not known is null.
 #[derive(Debug, Serialize)]
@@ -215,11 +216,11 @@ fn advice(name: &str, known: &Known, sources: &Sources, sites: Option<&Sites>) -
         return format!("{object}: __init, freed when {object} has come up: no livepatch can use it\n");
     }
     if known.is_split {
-        return format!("{object}: in an init section and elsewhere: which one is found changes (S5)\n");
+        return format!("{object}: in an init section and elsewhere: which one is found changes ({S5})\n");
     }
     if known.unusable() == Some(Unusable::AtZero) {
         return format!(
-            "{object}: at address 0, which the kernel takes for not found (S8): no livepatch can use it\n"
+            "{object}: at address 0, which the kernel takes for not found ({S8}): no livepatch can use it\n"
         );
     }
     let Some(line) = candidates::paste(name, known) else {

@@ -1,7 +1,7 @@
 //! `klpbuild patches`: the series of `kbuild-patches`, which teach a kernel's own makefiles what the fragment does from
 //! outside.
 //!
-//! - [`series`]: the series themselves; [`change`]: what one makes of a tree
+//! - [`series`]: the series themselves; [`mod@change`]: what one makes of a tree
 //!
 //! Which series fits a tree is told by trying it, in memory; what is written is all of it or nothing.
 

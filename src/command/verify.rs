@@ -12,11 +12,13 @@ use crate::elf::image::Image;
 use crate::elf::notes;
 use crate::host::exit::Exit;
 use crate::host::terminal;
+use crate::host::words;
 use crate::host::words::{count, hex};
 use crate::kernel::sources::{self, Sources};
 use crate::kernel::symbols::exports;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::livepatch::patch::Patch;
+use crate::livepatch::rules::Rule;
 use crate::livepatch::verify;
 use crate::livepatch::verify::findings::{Finding, Level};
 use crate::livepatch::verify::form;
@@ -53,6 +55,9 @@ fn complete(sources: Sources) -> Result<Sources> {
 /// # Errors
 /// There is nothing to check them against, or nothing can be printed.
 pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
+    if let Some(rule) = &arguments.explain {
+        return explain(rule);
+    }
     let start = asked::start(options)?;
     let named = asked::files(&arguments.words, &start);
     ensure!(!named.files.is_empty(), "no livepatch is named: klpbuild verify O=DIR LIVEPATCH.ko");
@@ -148,4 +153,16 @@ fn print(report: &Report<'_>, quiet: bool) {
         }
     };
     terminal::out(format!("klpbuild: {file}: {verdict} ({relocations}; {functions}{against})\n"));
+}
+
+/// Prints one rule, or all in a line each.
+fn explain(name: &str) -> Result<Exit> {
+    if name == "all" {
+        Rule::ALL.iter().for_each(|rule| terminal::out(format!("{rule:4} {}\n", rule.title())));
+        return Ok(Exit::Done);
+    }
+    let rule: Rule = name.parse()?;
+    let text = words::wrapped(rule.text(), 80);
+    terminal::out(format!("{rule}: {}\n\n{text}\n\nKernel: {}\n", rule.title(), rule.source()));
+    Ok(Exit::Done)
 }

@@ -3,11 +3,11 @@
 //! source and configuration are the kernel's, and tells from the kernel's own references where each symbol lies
 //! that the unit refers to, also where its name and the name of its source file are ambiguous.
 //!
-//! - [`kernel`]: the kernel's bytes and symbols; [`unit`]: the unit's
-//! - [`walk`]: one function against the kernel's, instruction by instruction; [`data`]: one variable
-//! - [`candidates`]: what of the kernel each function may be; [`facts`]: what its references say of other symbols
-//! - [`agree`]: which of several candidates it is: all references have to agree
-//! - [`outcome`]: what is told in the end; [`shown`]: a difference as assembler, side by side
+//! - `kernel`: the kernel's bytes and symbols; `unit`: the unit's
+//! - `walk`: one function against the kernel's, instruction by instruction; `data`: one variable
+//! - `candidates`: what of the kernel each function may be; `facts`: what its references say of other symbols
+//! - `agree`: which of several candidates it is: all references have to agree
+//! - [`outcome`]: what is told in the end; `shown`: a difference as assembler, side by side
 //!
 //! x86-64 only, so far.
 

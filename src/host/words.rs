@@ -30,3 +30,30 @@ pub fn hex(bytes: &[u8]) -> String {
         text
     })
 }
+
+/// Text in lines of at most `width` characters, broken at blanks.
+pub fn wrapped(text: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_broken_at_blanks() {
+        assert_eq!(wrapped("one two  three\nfour", 8), "one two\nthree\nfour");
+        assert_eq!(wrapped("unbreakable a", 4), "unbreakable\na");
+        assert_eq!(wrapped("", 8), "");
+    }
+}

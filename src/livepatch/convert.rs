@@ -26,6 +26,7 @@ use crate::livepatch::names;
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::record;
+use crate::livepatch::rules::Rule::{R6, R12};
 use crate::livepatch::special;
 use crate::livepatch::verify;
 
@@ -53,12 +54,12 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
     ensure!(
         !image.is_signed,
         "it is signed, and a conversion would make the signature invalid: convert it before it is signed \
-         (the order is link, convert, sign, compress; R12)"
+         (the order is link, convert, sign, compress; {R12})"
     );
     let has_mark = image.modinfo().is_livepatch();
     ensure!(
         has_mark || choices.is_marked,
-        "it is no livepatch: add MODULE_INFO(livepatch, \"Y\"); to its source (R6)"
+        "it is no livepatch: add MODULE_INFO(livepatch, \"Y\"); to its source ({R6})"
     );
     if has_livepatch_symbols(&image) || is_converted(&image) && !was_converted(&image) {
         ensure!(
@@ -71,7 +72,7 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
     ensure!(
         !was_converted(&image),
         "it was converted, and then written anew by a tool that does not know livepatch symbols (ld -r, for \
-         example; R12): link it again, and convert what comes last"
+         example; {R12}): link it again, and convert what comes last"
     );
     if let Some((_, section)) = image.enumerate().find(|(_, section)| section.is_rel()) {
         bail!(

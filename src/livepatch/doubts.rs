@@ -19,6 +19,8 @@ use crate::livepatch::loops;
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::{Function, Patch};
 use crate::livepatch::registered;
+use crate::livepatch::rules::Rule;
+use crate::livepatch::rules::Rule::{R15, S7, S9, S10, S11};
 use crate::livepatch::targets;
 use crate::livepatch::testimony;
 use crate::livepatch::testimony::Asked;
@@ -29,7 +31,7 @@ use crate::livepatch::usage::Usage;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doubt {
     /// The rule, as in `S9`.
-    pub rule: &'static str,
+    pub rule: Rule,
     /// Whether it cannot go well.
     pub is_error: bool,
     /// The symbol or klp_func.
@@ -117,7 +119,7 @@ pub fn of(
 /// S7: what the kernel would not replace; R15: what is forgotten, and what would come back to itself.
 fn of_patch(image: &Image, patch: &Patch, sources: &Sources, found: &Found) -> Result<Vec<Doubt>> {
     let refused = targets::refused(patch, sources, found)?.into_iter().map(|refused| Doubt {
-        rule: "S7",
+        rule: S7,
         is_error: !refused.is_absent,
         place: refused.place,
         message: refused.message,
@@ -125,7 +127,7 @@ fn of_patch(image: &Image, patch: &Patch, sources: &Sources, found: &Found) -> R
     });
     let lines = LazyCell::new(|| image.lines());
     let loops = loops::of(image, patch, sources).into_iter().map(|found| Doubt {
-        rule: "R15",
+        rule: R15,
         is_error: false,
         message: format!(
             "the new function calls {}the one that it replaces, in {}: ftrace leads that call to the new function again, \
@@ -137,7 +139,7 @@ fn of_patch(image: &Image, patch: &Patch, sources: &Sources, found: &Found) -> R
         advice: "copy what the old function does into the new one".to_owned(),
     });
     let forgotten = registered::forgotten(image, patch).into_iter().map(|name| Doubt {
-        rule: "R15",
+        rule: R15,
         is_error: false,
         place: format!("klp_patch {name}").trim_end().to_owned(),
         message: "no code that runs by itself passes it to klp_enable_patch: the livepatch loads, and nothing of this is applied"
@@ -185,7 +187,7 @@ impl<'a> Subject<'a> {
             };
             if let Some((message, advice)) = elsewhere.without(is_replaced).told() {
                 doubts.push(Doubt {
-                    rule: "S10",
+                    rule: S10,
                     is_error: false,
                     place: replaced.place(),
                     message: format!("not all of its code is replaced: {message}"),
@@ -209,7 +211,7 @@ impl<'a> Subject<'a> {
             if !new.agrees_with(old) {
                 let old_name = String::from_utf8_lossy(&replaced.function.old_name).into_owned();
                 doubts.push(Doubt {
-                    rule: "S9",
+                    rule: S9,
                     is_error: false,
                     place: replaced.place(),
                     message: format!(
@@ -250,7 +252,7 @@ impl<'a> Subject<'a> {
                 let misused =
                     misuse.map(|(usage, what)| format!("; {what}, in {}", self.place(usage, lines.as_ref())));
                 doubts.push(Doubt {
-                    rule: "S9",
+                    rule: S9,
                     is_error: misused.is_some(),
                     place: shown.clone(),
                     message: format!(
@@ -284,7 +286,7 @@ impl<'a> Subject<'a> {
             let is_told = doubts.iter().any(|doubt| doubt.is_error && doubt.place == shown);
             if let Some((usage, what)) = misuse(one.known, usages).filter(|_| !is_told) {
                 doubts.push(Doubt {
-                    rule: "S9",
+                    rule: S9,
                     is_error: true,
                     place: shown.clone(),
                     message: format!("{what}, in {}", self.place(usage, lines.as_ref())),
@@ -294,7 +296,7 @@ impl<'a> Subject<'a> {
             let taken = usages.iter().find(|usage| usage.what == Use::Taken);
             if let Some(usage) = taken.filter(|_| sealed.has(&one.known.object, definition)) {
                 doubts.push(Doubt {
-                    rule: "S11",
+                    rule: S11,
                     is_error: has_cfi,
                     place: shown,
                     message: format!(

@@ -1,6 +1,9 @@
 //! The names by which the kernel recognises livepatch sections and symbols, and those that annotations have
 //! (Documentation/livepatch/module-elf-format.rst).
 
+use crate::livepatch::rules::Rule;
+use crate::livepatch::rules::Rule::{R1, R2};
+
 use std::fmt;
 
 /// How the name of a livepatch relocation section begins (R1).
@@ -98,20 +101,20 @@ pub fn fault_of_object(object: &str) -> Option<String> {
 }
 
 /// The rule that the name of an object breaks, and how, for messages that tell the rule in a place of its own.
-pub fn rule_of_object(object: &str) -> Option<(&'static str, String)> {
+pub fn rule_of_object(object: &str) -> Option<(Rule, String)> {
     if object.len() > OBJECT_LIMIT {
         let length = object.len();
         let fault =
             format!("the object name {object} has {length} characters: the kernel reads {OBJECT_LIMIT}");
-        return Some(("R1", fault));
+        return Some((R1, fault));
     }
     if object.is_empty() {
-        return Some(("R2", "an empty name is no object's: write NULL for vmlinux".to_owned()));
+        return Some((R2, "an empty name is no object's: write NULL for vmlinux".to_owned()));
     }
     if object.contains(['-', ',', '.']) {
         let name = object.replace(['-', ','], "_");
         let fault = format!("{object} is no object's run-time name: write {}", name.trim_end_matches(".ko"));
-        return Some(("R2", fault));
+        return Some((R2, fault));
     }
     None
 }

@@ -10,6 +10,8 @@ use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::trace::Sites;
 use crate::livepatch::patch::{Function, Patch};
+use crate::livepatch::rules::Rule;
+use crate::livepatch::rules::Rule::{R2, R9, S1, S3, S5, S8};
 
 /// A klp_func that the kernel refuses.
 #[derive(Debug)]
@@ -33,35 +35,34 @@ pub fn shown(object: &str, function: &Function) -> String {
 ///
 /// # Errors
 /// There is none.
-pub fn meant(found: &Found, object: &str, name: &[u8], sympos: u64) -> Result<Known, (&'static str, String)> {
+pub fn meant(found: &Found, object: &str, name: &[u8], sympos: u64) -> Result<Known, (Rule, String)> {
     if !found.objects.contains(object) {
-        return Err(("R2", format!("there is no object {object}")));
+        return Err((R2, format!("there is no object {object}")));
     }
     let own: Vec<&Known> = found.of(name).iter().filter(|known| known.object == object).collect();
-    let Some(first) = own.first() else { return Err(("S1", format!("{object} does not define it"))) };
+    let Some(first) = own.first() else { return Err((S1, format!("{object} does not define it"))) };
     let at = |is_it: &dyn Fn(&&&Known) -> bool| own.iter().find(is_it).map_or(*first, |known| *known).clone();
     match sympos {
-        0 if first.total > 1 => Err((
-            "S1",
-            format!("position 0 means the only one, but {object} has {} of this name", first.total),
-        )),
+        0 if first.total > 1 => {
+            Err((S1, format!("position 0 means the only one, but {object} has {} of this name", first.total)))
+        }
         0 => Ok(at(&|known| known.position.is_some())),
         _ if sympos > first.total => {
-            Err(("S1", format!("position {sympos} is beyond the {} of this name in {object}", first.total)))
+            Err((S1, format!("position {sympos} is beyond the {} of this name in {object}", first.total)))
         }
         _ => Ok(at(&|known| known.position == Some(sympos))),
     }
 }
 
 /// Why a definition cannot be used: the rule, and what it is.
-pub fn unusable(known: &Known) -> Option<(&'static str, &'static str)> {
+pub fn unusable(known: &Known) -> Option<(Rule, &'static str)> {
     Some(match known.unusable()? {
-        Unusable::Init => ("R9", "it is __init: its memory is freed when its object has come up"),
+        Unusable::Init => (R9, "it is __init: its memory is freed when its object has come up"),
         Unusable::Split => {
-            ("S5", "its name is both in an init section and elsewhere: which one is found changes")
+            (S5, "its name is both in an init section and elsewhere: which one is found changes")
         }
-        Unusable::Dropped => ("S3", "kallsyms leaves it out"),
-        Unusable::AtZero => ("S8", "it is at address 0, which the kernel takes for not found"),
+        Unusable::Dropped => (S3, "kallsyms leaves it out"),
+        Unusable::AtZero => (S8, "it is at address 0, which the kernel takes for not found"),
     })
 }
 

@@ -1,6 +1,7 @@
 //! What `klpbuild verify` finds in livepatches that are broken on purpose, and what it cannot check.
 
 use klpbuild::elf::image::{Home, Image, SHF_ALLOC, SHF_RELA_LIVEPATCH};
+use klpbuild::livepatch::rules::Rule;
 
 use crate::objtree::{Code, ObjTree, TARGETS, Target};
 
@@ -205,4 +206,53 @@ fn several_files_get_a_report_each() {
     assert!(reports[0].starts_with("klpbuild: in.ko: 1 error"), "{reports:?}");
     assert!(reports[1].starts_with("klpbuild: second.ko: correct"), "{reports:?}");
     assert!(ran.stdout.contains("in.ko: error R7: "), "{}", ran.stdout);
+}
+
+/// What the rules are that findings cite: told without any kernel.
+#[test]
+fn rules_are_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_klpbuild"))
+            .args(["verify", "--explain"])
+            .args(arguments)
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, list, _) = run(&[]);
+    assert_eq!((code, list.lines().count()), (Some(0), Rule::ALL.len()));
+    assert!(
+        list.starts_with("R1   relocation sections\n") && list.contains("\nS11  sealed functions\n"),
+        "{list}"
+    );
+    let (code, text, _) = run(&["r7"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        text.starts_with("R7: one place for a relocation\n\nA relocation that became one of a livepatch"),
+        "{text}"
+    );
+    assert!(text.ends_with("\n\nKernel: kernel/module/main.c, apply_relocations\n"), "{text}");
+    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    let (code, _, error) = run(&["R16"]);
+    assert_eq!(code, Some(1));
+    let expected =
+        "klpbuild: error: there is no rule R16: they are R1 to R15 and S1 to S11 (klpbuild verify --explain)";
+    assert_eq!(error.trim_end(), expected);
+}
+
+/// The document has each rule by its title, and no other.
+#[test]
+fn the_document_has_the_rules() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/livepatch-format.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let told: Vec<&str> = document.lines().filter_map(|line| line.strip_prefix("- **")).collect();
+    let told: Vec<&str> = told.iter().filter_map(|line| Some(line.split_once(".** ")?.0)).collect();
+    let mut rules: Vec<String> = Rule::ALL.iter().map(|rule| format!("{rule} {}", rule.title())).collect();
+    let mut sorted: Vec<String> = told.into_iter().map(str::to_owned).collect();
+    rules.sort();
+    sorted.sort();
+    assert_eq!(sorted, rules);
 }

@@ -20,6 +20,7 @@ use crate::kernel::tree::config::Config;
 use crate::livepatch::candidates;
 use crate::livepatch::convert::problem;
 use crate::livepatch::copies;
+use crate::livepatch::rules::Rule::{R9, S3, S5};
 
 /// The bytes of the call or the no-operation that ftrace has at the beginning of a function of x86-64
 /// (`MCOUNT_INSN_SIZE` in arch/x86/include/asm/ftrace.h).
@@ -170,14 +171,14 @@ fn check(known: &Known, name: &str) -> Result<()> {
     let object = &known.object;
     match known.unusable() {
         None => {}
-        Some(Unusable::Init) => bail!("{name} is __init in {object}: it has run, and is gone (R9)"),
+        Some(Unusable::Init) => bail!("{name} is __init in {object}: it has run, and is gone ({R9})"),
         Some(Unusable::Split) => {
             bail!(
-                "{name} is there both in an init section of {object} and elsewhere: which one is found changes (S5)"
+                "{name} is there both in an init section of {object} and elsewhere: which one is found changes ({S5})"
             )
         }
         Some(Unusable::Dropped | Unusable::AtZero) => {
-            bail!("{name}: the kernel cannot find it by its name (S3)")
+            bail!("{name}: the kernel cannot find it by its name ({S3})")
         }
     }
     let Some(definition) = &known.definition else { return Ok(()) };

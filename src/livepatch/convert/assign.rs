@@ -18,6 +18,7 @@ use crate::livepatch::order;
 use crate::livepatch::patch;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::reach::Reach;
+use crate::livepatch::rules::Rule::{R2, R9, R10, R11, R15};
 use crate::livepatch::special;
 use crate::livepatch::special::Special;
 
@@ -116,7 +117,7 @@ impl Assigned {
             let (name, owner) = (String::from_utf8_lossy(&decision.symbol.name), &decision.symbol.object);
             self.notes.insert(format!(
                 "it depends on {owner}, which exports {name}: some code that uses it has to be ready when the livepatch \
-                 is loaded, or is for an object that cannot be told (R10)"
+                 is loaded, or is for an object that cannot be told ({R10})"
             ));
         }
     }
@@ -163,7 +164,7 @@ impl Chooser<'_> {
         self.check(&object, section, decision)?;
         let early = self.kernel.applies_early;
         if self.patch.is_some_and(|patch| patch.is_too_late(place, &object, early)) {
-            return Err(format!("{} (R15): {}", patch::TOO_LATE, patch::TOO_LATE_ADVICE));
+            return Err(format!("{} ({R15}): {}", patch::TOO_LATE, patch::TOO_LATE_ADVICE));
         }
         Ok(object)
     }
@@ -182,7 +183,7 @@ impl Chooser<'_> {
         let (Some(patch), Some(reach)) = (self.patch, &self.reach) else {
             return Err(format!(
                 "which patched object this code is for cannot be told, since there is no static struct \
-                 klp_patch to be seen (R2): {}",
+                 klp_patch to be seen ({R2}): {}",
                 advice()
             ));
         };
@@ -206,13 +207,13 @@ impl Chooser<'_> {
                 (None, [object]) => Ok(object.name.clone()),
                 (None, _) => Err(format!(
                     "no new function of the patch comes to this code, and the patch has no klp_object for {}, so that \
-                     which object it is for cannot be told (R2): {}",
+                     which object it is for cannot be told ({R2}): {}",
                     decision.symbol.object,
                     advice()
                 )),
             },
             names => Err(format!(
-                "new functions of several objects come to this code ({}), and either may be loaded first (R2): \
+                "new functions of several objects come to this code ({}), and either may be loaded first ({R2}): \
                  give each a copy of it, or, if one is always there before the others, {}",
                 names.join(", "),
                 advice()
@@ -230,7 +231,7 @@ impl Chooser<'_> {
         if !(is_patched || object == VMLINUX && early) {
             return Err(format!(
                 "it would be written when {object} is loaded, but the patch has no klp_object for {object}, so \
-                 that it never is (R11): add one, if only with an empty list of functions"
+                 that it never is ({R11}): add one, if only with an empty list of functions"
             ));
         }
         if early && object != VMLINUX && decision.symbol.object == VMLINUX {
@@ -243,7 +244,7 @@ impl Chooser<'_> {
         let shown = String::from_utf8_lossy(section);
         match special::special(section) {
             Some(Special::PerCpu) => Err(
-                "per-CPU data is copied before references in it could be written (R9): set it in the init \
+                "per-CPU data is copied before references in it could be written ({R9}): set it in the init \
                  function instead"
                     .to_owned(),
             ),
@@ -257,7 +258,7 @@ impl Chooser<'_> {
                 }
             )),
             Some(Special::Init) if !in_time => Err(format!(
-                "{shown} is gone, or has run, when references for {object} are written (R9): do not use the \
+                "{shown} is gone, or has run, when references for {object} are written ({R9}): do not use the \
                  symbol in __init code"
             )),
             _ => Ok(()),

@@ -20,6 +20,7 @@ use crate::livepatch::convert::problem::Problems;
 use crate::livepatch::names;
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
+use crate::livepatch::rules::Rule::{R3, R9, S3, S5, S8};
 use crate::livepatch::special;
 
 /// What may differ from one conversion to the next.
@@ -323,29 +324,29 @@ fn check(found: &Found, symbol: &KlpSymbol, meant: &Known) -> Result<(), String>
     }
     if symbol.name.len() > found.kernel.name_limit {
         return Err(format!(
-            "{name} has {} characters: this kernel reads {} (R3)",
+            "{name} has {} characters: this kernel reads {} ({R3})",
             symbol.name.len(),
             found.kernel.name_limit
         ));
     }
     if symbol.name.contains(&b',') {
-        return Err(format!("{name}: the kernel cannot find a symbol with a comma in its name (R3)"));
+        return Err(format!("{name}: the kernel cannot find a symbol with a comma in its name ({R3})"));
     }
     match meant.unusable() {
         None => Ok(()),
         Some(Unusable::Init) => Err(format!(
             "{name} is __init in {object}: its memory is freed when {object} has come up, long before a \
-             livepatch could use it (R9)"
+             livepatch could use it ({R9})"
         )),
         Some(Unusable::Split) => Err(format!(
             "{name} is there both in an init section of {object} and elsewhere: which one the kernel finds \
-             changes while {object} is loaded (S5); rename one of them"
+             changes while {object} is loaded ({S5}); rename one of them"
         )),
         Some(Unusable::Dropped) => {
-            Err(format!("{name}: kallsyms leaves it out, so that the kernel cannot find it (S3)"))
+            Err(format!("{name}: kallsyms leaves it out, so that the kernel cannot find it ({S3})"))
         }
         Some(Unusable::AtZero) => Err(format!(
-            "{name} is at address 0 of the per-CPU area, which the kernel takes for not found (S8)"
+            "{name} is at address 0 of the per-CPU area, which the kernel takes for not found ({S8})"
         )),
     }
 }

@@ -8,6 +8,7 @@ use crate::elf::Machine;
 use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH};
 use crate::livepatch::convert::assign::Assigned;
 use crate::livepatch::convert::resolve::Resolved;
+use crate::livepatch::rules::Rule::R6;
 use crate::livepatch::{names, special, versions};
 
 /// Applies what was resolved to `image`. With `add_mark`, it gets `livepatch=Y` (R6).
@@ -87,7 +88,7 @@ fn update_modinfo(image: &mut Image, resolved: &Resolved, placed: &Assigned, add
         .filter(|object| !placed.needed.contains(*object) && !resolved.kept.contains(*object))
         .collect();
     let modinfo = image.section_named(b".modinfo").map(|(index, _)| index);
-    ensure!(modinfo.is_some() || !add_mark, "it has no .modinfo to say that it is a livepatch (R6)");
+    ensure!(modinfo.is_some() || !add_mark, "it has no .modinfo to say that it is a livepatch ({R6})");
     if let Some(section) = modinfo.and_then(|index| image.sections.get_mut(index))
         && !freed.is_empty()
     {

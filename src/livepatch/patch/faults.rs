@@ -8,6 +8,8 @@ use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::names;
 use crate::livepatch::patch::layout::Layout;
 use crate::livepatch::patch::parts::{Fault, Object, variable_at};
+use crate::livepatch::rules::Rule;
+use crate::livepatch::rules::Rule::{R2, R3, R9, R15};
 
 /// The structure that a fault is about, in words.
 pub(super) struct Here(String);
@@ -37,7 +39,7 @@ impl Here {
 pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
-    fn add(&mut self, rule: &'static str, here: &Here, message: &str) {
+    fn add(&mut self, rule: Rule, here: &Here, message: &str) {
         self.0.push(Fault { rule, place: here.0.clone(), message: message.to_owned(), is_warning: false });
     }
 
@@ -58,12 +60,12 @@ impl Faults {
         let Some(section) = layout.section(place) else { return };
         let shown = section.shown();
         if is_freed(section) {
-            self.add("R9", here, &format!(
+            self.add(R9, here, &format!(
                 "its structures are in {shown}, which is freed when the livepatch has come up, while the kernel goes \
                  on using them: take __initdata away"
             ));
         } else if section.flags() & SHF_WRITE == 0 || section.name == b".data..ro_after_init" {
-            self.add("R15", here, &format!(
+            self.add(R15, here, &format!(
                 "its structures are in {shown}, which is read-only, and the kernel writes to them: take const away"
             ));
         }
@@ -73,7 +75,7 @@ impl Faults {
     pub(super) fn string(&mut self, layout: &Layout<'_>, place: Offset, here: &Here) {
         let Some(section) = layout.target(place).and_then(|target| layout.section(target)) else { return };
         if is_freed(section) {
-            self.add("R9", here, &format!(
+            self.add(R9, here, &format!(
                 "its name is in {}, which is freed when the livepatch has come up, while the kernel goes on using it: \
                  take __initconst away",
                 section.shown()
@@ -86,7 +88,7 @@ impl Faults {
         let first = if layout.is_pointer(object) { 2 } else { 3 };
         let mut callbacks = (first..6).filter_map(|word| layout.code(layout.after(object, word)));
         if callbacks.any(|code| layout.section(code).is_some_and(is_freed)) {
-            self.add("R9", here, "a callback of it is __init, and gone when it is called: take that away");
+            self.add(R9, here, "a callback of it is __init, and gone when it is called: take that away");
         }
     }
 
@@ -97,11 +99,7 @@ impl Faults {
         let Some(array) = layout.array(at) else { return };
         let here = Here::patch(layout, patch);
         if layout.section(at).is_some_and(is_freed) {
-            self.add(
-                "R9",
-                &here,
-                "its states are freed when the livepatch has come up: take __initdata away",
-            );
+            self.add(R9, &here, "its states are freed when the livepatch has come up: take __initdata away");
         }
         let size = 3 * layout.word();
         let mut offset = at.offset;
@@ -114,7 +112,7 @@ impl Faults {
         if array.is_sized {
             let what = "no empty klp_state follows its last one, and the kernel reads on behind them: write { } at the \
                         end";
-            self.add("R15", &here, what);
+            self.add(R15, &here, what);
         }
     }
 
@@ -129,7 +127,7 @@ impl Faults {
         for place in behind {
             let what = "it stands behind an empty entry, at which the kernel stops, so that nothing is patched: take \
                         the empty entry out";
-            self.add("R15", &name(*place), what);
+            self.add(R15, &name(*place), what);
         }
         if is_open {
             let (entry, last) = if here.0.starts_with("klp_patch") {
@@ -137,7 +135,7 @@ impl Faults {
             } else {
                 ("klp_func", "functions")
             };
-            self.add("R15", here, &format!(
+            self.add(R15, here, &format!(
                 "no empty {entry} ends its list of {last}, and the kernel reads on behind it: write {{ }} at the end"
             ));
         }
@@ -145,13 +143,13 @@ impl Faults {
 
     pub(super) fn object_twice(&mut self, here: &Here) {
         let what = "it is there twice, for which the kernel refuses the whole patch: list all functions in one klp_object";
-        self.add("R15", here, what);
+        self.add(R15, here, what);
     }
 
     pub(super) fn function_twice(&mut self, here: &Here) {
         let what = "it is there twice (positions 0 and 1 are one), for which the kernel refuses the whole patch: leave one \
                     of them";
-        self.add("R15", here, what);
+        self.add(R15, here, what);
     }
 
     /// An object without a list, unless what the list is cannot be told from the file.
@@ -159,7 +157,7 @@ impl Faults {
         if !layout.is_pointer(layout.after(object, 1)) {
             let what = "it has no list of functions, for which the kernel refuses the whole patch: give it one, if only \
                         with an empty klp_func";
-            self.add("R15", here, what);
+            self.add(R15, here, what);
         }
     }
 
@@ -168,13 +166,13 @@ impl Faults {
         self.string(layout, place, here);
         let refused = "for which the kernel refuses the whole patch";
         if !layout.is_set(place, 1) {
-            self.add("R15", here, &format!("it has no old_name, {refused}: name the function"));
+            self.add(R15, here, &format!("it has no old_name, {refused}: name the function"));
         }
         let second = layout.after(place, 1);
         if !layout.is_set(second, 1) {
-            self.add("R15", here, &format!("it has no new_func, {refused}: give it one, or take it out"));
+            self.add(R15, here, &format!("it has no new_func, {refused}: give it one, or take it out"));
         } else if layout.target(second).is_some() && layout.code(second).is_none() {
-            self.add("R15", here, "its new_func is no code: name a function");
+            self.add(R15, here, "its new_func is no code: name a function");
         }
         layout.code(second)
     }
@@ -182,13 +180,13 @@ impl Faults {
     /// A patch that does not say whose it is.
     pub(super) fn no_module(&mut self, layout: &Layout<'_>, patch: Offset) {
         let what = "its .mod is not set, for which the kernel refuses it: write .mod = THIS_MODULE";
-        self.add("R15", &Here::patch(layout, patch), what);
+        self.add(R15, &Here::patch(layout, patch), what);
     }
 
     /// The directory of a patch in sysfs is called as the module.
     pub(super) fn several(&mut self, count: usize) {
         self.0.push(Fault {
-            rule: "R15",
+            rule: R15,
             place: format!("{count} klp_patch"),
             message: "one module can enable only one of them at a time: the kernel refuses a second one"
                 .to_owned(),
@@ -210,14 +208,14 @@ pub(super) fn of_objects(
     name_limit: usize,
     found: &mut Vec<Fault>,
 ) {
-    let mut add = |rule: &'static str, here: Here, message: String| {
+    let mut add = |rule: Rule, here: Here, message: String| {
         found.push(Fault { rule, place: here.0, message, is_warning: false });
     };
     for object in objects {
         let here = || Here::object(&object.name);
         if object.is_named && object.name == VMLINUX {
             let what = "the kernel waits for a module of that name: leave .name NULL for vmlinux";
-            add("R2", here(), what.to_owned());
+            add(R2, here(), what.to_owned());
         } else if let Some((rule, fault)) = names::rule_of_object(&object.name) {
             add(rule, here(), fault);
         }
@@ -227,12 +225,12 @@ pub(super) fn of_objects(
             if length > name_limit {
                 let what =
                     format!("the name has {length} characters, of which this kernel reads {name_limit}");
-                add("R3", here(), what);
+                add(R3, here(), what);
             }
             if image.sections.get(function.new.section).is_some_and(is_freed) {
                 let what =
                     "its new function is __init, and gone once the livepatch is loaded: take that away";
-                add("R9", here(), what.to_owned());
+                add(R9, here(), what.to_owned());
             }
         }
     }

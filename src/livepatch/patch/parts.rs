@@ -3,6 +3,7 @@
 
 use crate::elf::image::{Home, Image, Offset, Symbol};
 use crate::kernel::symbols::VMLINUX;
+use crate::livepatch::rules::Rule;
 
 /// The functions that a patch is given to the kernel with: the first, and up to 5.0 both.
 pub const REGISTERING: [&[u8]; 2] = [b"klp_enable_patch", b"klp_register_patch"];
@@ -11,7 +12,7 @@ pub const REGISTERING: [&[u8]; 2] = [b"klp_enable_patch", b"klp_register_patch"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The rule.
-    pub rule: &'static str,
+    pub rule: Rule,
     /// The structure, as in `klp_func vmlinux:cmdline_proc_show`.
     pub place: String,
     /// What is wrong, and what to do.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What is found in a livepatch that does not keep a rule.
 
+use crate::livepatch::rules::Rule;
+
 use std::fmt;
 
 use serde::Serialize;
@@ -21,7 +23,7 @@ pub enum Level {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The rule, as in `R4`.
-    pub rule: &'static str,
+    pub rule: Rule,
     /// How bad it is.
     pub level: Level,
     /// Where: a section, symbol, relocation or klp_func.
@@ -51,7 +53,7 @@ impl Findings {
     /// Adds an error.
     pub fn error(
         &mut self,
-        rule: &'static str,
+        rule: Rule,
         place: impl Into<String>,
         message: impl Into<String>,
         advice: impl Into<String>,
@@ -62,7 +64,7 @@ impl Findings {
     /// Adds a warning.
     pub fn warning(
         &mut self,
-        rule: &'static str,
+        rule: Rule,
         place: impl Into<String>,
         message: impl Into<String>,
         advice: impl Into<String>,
@@ -73,7 +75,7 @@ impl Findings {
     /// Adds a note.
     pub fn note(
         &mut self,
-        rule: &'static str,
+        rule: Rule,
         place: impl Into<String>,
         message: impl Into<String>,
         advice: impl Into<String>,
@@ -81,7 +83,7 @@ impl Findings {
         self.add(Level::Note, rule, place.into(), message.into(), advice.into());
     }
 
-    fn add(&mut self, level: Level, rule: &'static str, place: String, message: String, advice: String) {
+    fn add(&mut self, level: Level, rule: Rule, place: String, message: String, advice: String) {
         let finding = Finding { rule, level, place, message, advice };
         if !self.0.contains(&finding) {
             self.0.push(finding);

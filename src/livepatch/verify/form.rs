@@ -14,6 +14,7 @@ use crate::livepatch::order;
 use crate::livepatch::patch;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::reach::Reach;
+use crate::livepatch::rules::Rule::{R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, R11, R14, R15};
 use crate::livepatch::special;
 use crate::livepatch::special::Special;
 use crate::livepatch::verify::findings::Findings;
@@ -34,14 +35,14 @@ pub fn relocations(image: &Image) -> usize {
 pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &mut Findings) {
     if !image.modinfo().is_livepatch() {
         findings.error(
-            "R6",
+            R6,
             ".modinfo",
             "it has no livepatch=Y, so that the kernel ignores its livepatch relocations",
             "add MODULE_INFO(livepatch, \"Y\"); to the source",
         );
     }
     if let Some(fault) = image.fault_of_locals() {
-        findings.error("R5", ".symtab", fault, "do not change the file with other tools after conversion");
+        findings.error(R5, ".symtab", fault, "do not change the file with other tools after conversion");
     }
     let faults = patch.iter().flat_map(|patch| patch.faults(image, kernel.name_limit));
     for fault in faults.filter(|fault| !fault.is_warning) {
@@ -80,12 +81,7 @@ fn objects(image: &Image, patch: &Patch, kernel: &Kernel, findings: &mut Finding
             let Some(symbol) = KlpSymbol::parse(name) else { continue };
             let used = Offset { section: target, offset: relocation.offset };
             if patch.is_too_late(used, object, kernel.applies_early) {
-                findings.error(
-                    "R15",
-                    at(image, section, relocation),
-                    patch::TOO_LATE,
-                    patch::TOO_LATE_ADVICE,
-                );
+                findings.error(R15, at(image, section, relocation), patch::TOO_LATE, patch::TOO_LATE_ADVICE);
             }
             let reached = reach.at(used);
             let name_of = |number: &usize| patch.objects.get(*number).map(|object| object.name.as_str());
@@ -100,19 +96,19 @@ fn objects(image: &Image, patch: &Patch, kernel: &Kernel, findings: &mut Finding
                     "it is written when {object} is loaded, but what uses it is the new code for {}",
                     users.join(", ")
                 );
-                findings.error("R2", place(), message, "name that object, or convert it again");
+                findings.error(R2, place(), message, "name that object, or convert it again");
             } else if object != VMLINUX && users.iter().any(|user| *user != object) {
                 let message =
                     format!("it is written when {object} is loaded, and also used for {}", users.join(", "));
                 findings.warning(
-                    "R2",
+                    R2,
                     place(),
                     message,
                     format!("see that {object} is always there before the others"),
                 );
             } else if object != VMLINUX && reached.by_itself {
                 let advice = "see to that, or check in it that the object is there";
-                findings.warning("R2", format!("klp_object {object}"), by_itself(object), advice);
+                findings.warning(R2, format!("klp_object {object}"), by_itself(object), advice);
             }
             sections.entry((symbol.object, object.to_owned())).or_insert_with(|| section.shown());
         }
@@ -124,7 +120,7 @@ fn objects(image: &Image, patch: &Patch, kernel: &Kernel, findings: &mut Finding
         let shows = |(owner, _): &&(String, String)| owners.contains(owner);
         let section = sections.iter().find(|(uses, _)| shows(uses)).map(|(_, section)| section.clone());
         let advice = format!("keep {} loaded as long as the livepatch is", owners.join(" and "));
-        findings.warning("R10", section.unwrap_or_default(), need.to_string(), advice);
+        findings.warning(R10, section.unwrap_or_default(), need.to_string(), advice);
     }
 }
 
@@ -132,10 +128,10 @@ fn objects(image: &Image, patch: &Patch, kernel: &Kernel, findings: &mut Finding
 fn leftovers(image: &Image, findings: &mut Findings) {
     for (_, section) in image.enumerate().filter(|(_, section)| section.name.starts_with(ANNOTATIONS_PREFIX))
     {
-        findings.error("R14", section.shown(), "an annotation is left: it is not converted", CONVERT);
+        findings.error(R14, section.shown(), "an annotation is left: it is not converted", CONVERT);
     }
     for symbol in image.symbols.iter().filter(|symbol| Annotated::parse(&symbol.name).is_some()) {
-        findings.error("R14", symbol.shown(), "an annotated name is left: it is not converted", CONVERT);
+        findings.error(R14, symbol.shown(), "an annotated name is left: it is not converted", CONVERT);
     }
 }
 
@@ -157,7 +153,7 @@ fn left_versions(image: &Image, findings: &mut Findings) {
             let message = format!(
                 "{shown} has a version and is resolved as a livepatch symbol: depmod sees a dependency"
             );
-            findings.warning("R10", "__versions", message, CONVERT);
+            findings.warning(R10, "__versions", message, CONVERT);
         }
     }
 }
@@ -170,24 +166,24 @@ fn symbols(image: &Image, kernel: &Kernel, findings: &mut Findings) {
         }
         let shown = symbol.shown();
         if symbol.home != Home::Livepatch {
-            findings.error("R4", &*shown, "its section index is not SHN_LIVEPATCH (0xff20)", CONVERT);
+            findings.error(R4, &*shown, "its section index is not SHN_LIVEPATCH (0xff20)", CONVERT);
         }
         match KlpSymbol::parse(&symbol.name) {
             None => findings.error(
-                "R3",
+                R3,
                 &*shown,
                 "it is no livepatch symbol's name (.klp.sym.<object>.<name>,<sympos>)",
                 CONVERT,
             ),
             Some(parsed) => {
                 if let Some((_, fault)) = names::rule_of_object(&parsed.object) {
-                    findings.error("R3", &*shown, fault, "name the object as lsmod shows it");
+                    findings.error(R3, &*shown, fault, "name the object as lsmod shows it");
                 }
                 if parsed.name.len() > kernel.name_limit {
                     let (length, limit) = (parsed.name.len(), kernel.name_limit);
                     let message =
                         format!("the name has {length} characters, of which this kernel reads {limit}");
-                    findings.error("R3", &*shown, message, "refer to another symbol");
+                    findings.error(R3, &*shown, message, "refer to another symbol");
                 }
             }
         }
@@ -201,12 +197,12 @@ fn plain(image: &Image, section: &Section, written: &HashSet<(usize, u64)>, find
     for relocation in section.relocations.iter().filter(|_| is_loaded) {
         if written.contains(&(section.target(), relocation.offset)) {
             let message = format!("{} and a livepatch relocation write the same place", section.shown());
-            findings.error("R7", at(image, section, relocation), message, CONVERT);
+            findings.error(R7, at(image, section, relocation), message, CONVERT);
         }
         let symbol = image.symbols.get(relocation.symbol);
         if let Some(symbol) = symbol.filter(|symbol| symbol.home == Home::Livepatch) {
             findings.error(
-                "R7",
+                R7,
                 at(image, section, relocation),
                 format!("{} is also in the plain section {}", symbol.shown(), section.shown()),
                 CONVERT,
@@ -231,7 +227,7 @@ impl Checked<'_> {
     fn section(&self, is_named: bool, findings: &mut Findings) {
         let (image, section) = (self.image, self.section);
         let shown = section.shown();
-        let mut r1 = |message: String| findings.error("R1", &*shown, message, CONVERT);
+        let mut r1 = |message: String| findings.error(R1, &*shown, message, CONVERT);
         if !is_named {
             r1("it is marked as livepatch relocations, but has no name of such".to_owned());
         }
@@ -261,7 +257,7 @@ impl Checked<'_> {
             r1(format!("it applies to {}, not to the section in its name", target.shown()));
         }
         if let Some((_, fault)) = names::rule_of_object(object) {
-            findings.error("R2", &*shown, fault, "name the object as lsmod shows it");
+            findings.error(R2, &*shown, fault, "name the object as lsmod shows it");
         }
         self.object(object, target, findings);
         for relocation in &section.relocations {
@@ -276,7 +272,7 @@ impl Checked<'_> {
         let is_early = object == VMLINUX && self.kernel.applies_early;
         if !(is_patched || is_early) {
             findings.error(
-                "R11",
+                R11,
                 &*shown,
                 format!("the patch has no klp_object for {object}, so that it is never applied"),
                 "add one to the patch, if only with an empty list of functions",
@@ -284,20 +280,20 @@ impl Checked<'_> {
         }
         match special::special(&target.name) {
             Some(Special::PerCpu) => findings.error(
-                "R9",
+                R9,
                 &*shown,
                 format!("{} is copied before it is applied", target.shown()),
                 "set per-CPU data in the init function",
             ),
             Some(_) if is_early => {}
             Some(Special::Init) => findings.error(
-                "R9",
+                R9,
                 &*shown,
                 format!("{} is gone, or has run, when it is applied", target.shown()),
                 "do not use the symbols in __init code",
             ),
             Some(Special::AtLoad) => findings.error(
-                "R9",
+                R9,
                 &*shown,
                 format!("the kernel has looked at {} when it is applied", target.shown()),
                 "write the code without static keys, static calls and alternatives of that object",
@@ -306,7 +302,7 @@ impl Checked<'_> {
         }
         if object != VMLINUX && !self.kernel.clears && self.image.machine() == Machine::X86_64 {
             findings.warning(
-                "R2",
+                R2,
                 &*shown,
                 format!("once {object} is unloaded, this kernel cannot load it again (before 6.3)"),
                 "unload the livepatch first",
@@ -321,7 +317,7 @@ impl Checked<'_> {
         let Some(symbol) = symbol.filter(|symbol| symbol.home == Home::Livepatch) else {
             let name = symbol.map(|symbol| symbol.shown()).unwrap_or_default();
             let message = format!("{name} is no livepatch symbol: the kernel refuses the module");
-            return findings.error("R4", place(), message, CONVERT);
+            return findings.error(R4, place(), message, CONVERT);
         };
         if let Some(parsed) = KlpSymbol::parse(&symbol.name)
             && parsed.object == VMLINUX
@@ -330,19 +326,19 @@ impl Checked<'_> {
         {
             let message =
                 format!("{parsed} belongs to vmlinux: this kernel refuses it in a section for {object}");
-            findings.error("R2", place(), message, CONVERT);
+            findings.error(R2, place(), message, CONVERT);
         }
         if let Some(fault) = special::fault_of_type(image.machine(), relocation.kind) {
-            findings.error("R1", place(), "it has a type that livepatch relocations cannot have", fault);
+            findings.error(R1, place(), "it has a type that livepatch relocations cannot have", fault);
         }
         let size = special::size_of_type(image.machine(), relocation.kind);
         let start = usize::try_from(relocation.offset).unwrap_or(usize::MAX);
         let bytes = start.checked_add(size).and_then(|end| target.data.get(start..end));
         match bytes {
-            None => findings.error("R1", place(), "it lies outside of its section", CONVERT),
+            None => findings.error(R1, place(), "it lies outside of its section", CONVERT),
             Some(bytes) if image.machine() == Machine::X86_64 && bytes.iter().any(|&byte| byte != 0) => {
                 findings.error(
-                    "R8",
+                    R8,
                     place(),
                     "the bytes to be written are not zero: the kernel refuses that",
                     CONVERT,

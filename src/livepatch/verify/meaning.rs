@@ -19,6 +19,7 @@ use crate::livepatch::doubts;
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::record;
+use crate::livepatch::rules::Rule::{R7, R10, S4, S7};
 use crate::livepatch::special;
 use crate::livepatch::targets;
 use crate::livepatch::verify::findings::Findings;
@@ -47,7 +48,7 @@ pub fn check(
     for (doubts, findings) in doubts::of(livepatches, sources, &found)?.into_iter().zip(findings) {
         for doubt in doubts {
             // All that the kernel has is at hand: what is not there is nowhere.
-            let is_error = doubt.is_error || doubt.rule == "S7";
+            let is_error = doubt.is_error || doubt.rule == S7;
             let report = if is_error { Findings::error } else { Findings::warning };
             report(findings, doubt.rule, doubt.place, doubt.message, doubt.advice);
         }
@@ -66,7 +67,7 @@ fn symbols(image: &Image) -> impl Iterator<Item = KlpSymbol> {
 fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings: &mut Findings) {
     if let Some(machine) = found.machine.filter(|machine| *machine != image.machine()) {
         findings.error(
-            "S4",
+            S4,
             "ELF header",
             format!("it is for machine {}, vmlinux for {}", image.machine().0, machine.0),
             "name the object tree of the livepatch's own kernel (--objtree)",
@@ -77,7 +78,7 @@ fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings:
         && built_for != release
     {
         findings.error(
-            "S4",
+            S4,
             ".modinfo",
             format!("it was built for {built_for}, the object tree is of {release}"),
             "name the object tree of the livepatch's own kernel (--objtree), or build it for this one",
@@ -88,7 +89,7 @@ fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings:
         && running_kernel_differs(vmlinux, release)
     {
         findings.warning(
-            "S4",
+            S4,
             "vmlinux",
             format!("{release} is running now, and its build ID is another one"),
             "install this kernel before you load the livepatch, or name the object tree of the running one",
@@ -107,7 +108,7 @@ fn is_for_this_build(
     let record = record::read(image);
     if record.is_empty() {
         findings.note(
-            "S4",
+            S4,
             ".modinfo",
             "nothing in it says for which builds of vmlinux and modules it was converted",
             "be sure that they are these: positions hold for one build alone (klpbuild modules writes it down)",
@@ -117,11 +118,11 @@ fn is_for_this_build(
         if difference.found.is_some() {
             let advice = "convert it anew for this build (klpbuild modules), or name the object tree of the one that it \
                           was converted for (--objtree DIR)";
-            findings.error("S4", ".modinfo", difference.to_string(), advice);
+            findings.error(S4, ".modinfo", difference.to_string(), advice);
         } else {
             let advice =
                 "be sure that it is, or verify with the files that it was converted with (--objtree DIR)";
-            findings.note("S4", ".modinfo", difference.to_string(), advice);
+            findings.note(S4, ".modinfo", difference.to_string(), advice);
         }
     }
     let Some(own) = record::module_size(image) else { return Ok(()) };
@@ -129,7 +130,7 @@ fn is_for_this_build(
     let sizes = record::module_sizes(&named, &sources.objects)?;
     if let Some(size) = sizes.first().filter(|_| !sizes.contains(&own)) {
         findings.error(
-            "S4",
+            S4,
             ".gnu.linkonce.this_module",
             format!(
                 "it was compiled for a kernel whose struct module has {own} bytes, and this one's has {size}"
@@ -164,7 +165,7 @@ fn check_symbol(symbol: &KlpSymbol, sources: &Sources, found: &Found, findings: 
                 let is_only = known.total <= 1;
                 if is_only {
                     let advice = "convert it with an up-to-date Module.symvers";
-                    findings.warning("R10", place, "vmlinux exports it: a normal symbol would do", advice);
+                    findings.warning(R10, place, "vmlinux exports it: a normal symbol would do", advice);
                 }
             }
         }
@@ -183,7 +184,7 @@ fn undefined(image: &Image, sources: &Sources, findings: &mut Findings) {
             || Annotated::parse(&symbol.name).is_some();
         if !is_fine && sources.exporter(&symbol.name).is_none() {
             findings.error(
-                "R7",
+                R7,
                 symbol.shown(),
                 "nothing exports it, and it is not converted: the kernel refuses the module (Unknown symbol)",
                 "convert it (klpbuild convert)",
