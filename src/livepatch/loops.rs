@@ -28,12 +28,16 @@ pub struct Loop {
 pub fn of(image: &Image, patch: &Patch, sources: &Sources) -> Vec<Loop> {
     let mut found = Vec::new();
     let mut graph = None;
+    let mut by_object: BTreeMap<String, BTreeMap<usize, (Vec<u8>, u64)>> = BTreeMap::new();
+    for (index, symbol) in image.symbols.iter().enumerate() {
+        if let Some((object, name, sympos)) = referred(symbol, sources) {
+            by_object.entry(object).or_default().insert(index, (name, sympos));
+        }
+    }
     for object in &patch.objects {
         let names: HashSet<&[u8]> = object.functions.iter().map(|f| f.old_name.as_slice()).collect();
-        let symbols: BTreeMap<usize, (Vec<u8>, u64)> = (image.symbols.iter().enumerate())
-            .filter_map(|(index, symbol)| Some((index, referred(symbol, &object.name, sources)?)))
-            .filter(|(_, (name, _))| names.contains(name.as_slice()))
-            .collect();
+        let mut symbols = by_object.remove(&object.name).unwrap_or_default();
+        symbols.retain(|_, (name, _)| names.contains(name.as_slice()));
         if symbols.is_empty() {
             continue;
         }
@@ -65,14 +69,14 @@ pub fn of(image: &Image, patch: &Patch, sources: &Sources) -> Vec<Loop> {
     found
 }
 
-/// What a symbol refers to in `object`, with its position: as a livepatch symbol, or as an export.
-fn referred(symbol: &Symbol, object: &str, sources: &Sources) -> Option<(Vec<u8>, u64)> {
+/// What a symbol refers to, as a livepatch symbol or as an export: the object, the name, and the position.
+fn referred(symbol: &Symbol, sources: &Sources) -> Option<(String, Vec<u8>, u64)> {
     match symbol.home {
         Home::Livepatch => {
-            let symbol = KlpSymbol::parse(&symbol.name).filter(|symbol| symbol.object == object)?;
-            Some((symbol.name, symbol.sympos))
+            let symbol = KlpSymbol::parse(&symbol.name)?;
+            Some((symbol.object, symbol.name, symbol.sympos))
         }
-        Home::Undefined => (sources.exporter(&symbol.name) == Some(object)).then(|| (symbol.name.clone(), 0)),
+        Home::Undefined => Some((sources.exporter(&symbol.name)?.to_owned(), symbol.name.clone(), 0)),
         _ => None,
     }
 }

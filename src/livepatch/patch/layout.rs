@@ -5,10 +5,15 @@ use std::collections::BTreeMap;
 use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image, Relocation, Section};
 
+/// How many symbols are looked at for one that a place lies in: those nearest before it, which others may enclose.
+const NESTED: usize = 8;
+
 /// The data of a module: what is a pointer in it has a relocation.
 pub(super) struct Layout<'a> {
     pub(super) image: &'a Image,
     pointers: BTreeMap<Offset, Relocation>,
+    /// Where symbols with a size begin, with their ends: of several that begin at one place, the longest one.
+    sized: BTreeMap<Offset, u64>,
 }
 
 /// An array of structures.
@@ -31,7 +36,14 @@ impl<'a> Layout<'a> {
                     .extend(entries.relocations.iter().map(|relocation| (place(relocation), *relocation)));
             }
         }
-        Layout { image, pointers }
+        let mut sized = BTreeMap::new();
+        for symbol in image.symbols.iter().filter(|symbol| symbol.size() > 0) {
+            if let Home::Section(section) = symbol.home {
+                let end = sized.entry(Offset { section, offset: symbol.value() }).or_default();
+                *end = symbol.value().saturating_add(symbol.size()).max(*end);
+            }
+        }
+        Layout { image, pointers, sized }
     }
 
     /// The places of all pointers.
@@ -102,12 +114,10 @@ impl<'a> Layout<'a> {
     /// The array at `at`: to the end of the symbol that it lies in.
     pub(super) fn array(&self, at: Offset) -> Option<Array> {
         let section = self.section(at).filter(|section| is_data(section))?;
-        let own = self.image.symbols.iter().filter(|symbol| symbol.home == Home::Section(at.section));
-        let end = own
-            .map(|symbol| (symbol.value(), symbol.value().saturating_add(symbol.size())))
-            .find(|(start, end)| (*start..*end).contains(&at.offset));
+        let before = self.sized.range(..=at).rev().take_while(|(start, _)| start.section == at.section);
+        let end = before.take(NESTED).map(|(_, end)| *end).find(|end| at.offset < *end);
         let is_sized = end.is_some();
-        Some(Array { at, end: end.map_or(section.size(), |(_, end)| end), is_sized })
+        Some(Array { at, end: end.unwrap_or(section.size()), is_sized })
     }
 }
 

@@ -2,6 +2,8 @@
 //! `klp_for_each_func_static` in include/linux/livepatch.h, alike since 4.0): objects up to one with neither name nor
 //! functions, functions up to one without old name, new function and position.
 
+use std::collections::HashSet;
+
 use crate::elf::Kind;
 use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image};
@@ -264,12 +266,12 @@ fn walk(
     let here = Here::patch(layout, candidate.place);
     faults.structure(layout, candidate.objects.array.at, &here);
     faults.end_of(&found.behind, found.is_open, &here, |place| Here::object(&name_of(layout, place)));
-    let mut names: Vec<(String, bool)> = Vec::new();
+    let mut names: HashSet<(String, bool)> = HashSet::new();
     for place in found.entries {
         let name = name_of(layout, place);
         let here = Here::object(&name);
         let is_named = layout.is_pointer(place);
-        if names.contains(&(name.clone(), is_named)) {
+        if !names.insert((name.clone(), is_named)) {
             faults.object_twice(&here);
         }
         faults.string(layout, place, &here);
@@ -294,13 +296,7 @@ fn walk(
             }
         };
         let callbacks = (2..6).filter_map(|word| layout.code(layout.after(place, word)));
-        patch.objects.push(Object {
-            name: name.clone(),
-            functions,
-            callbacks: callbacks.collect(),
-            is_named,
-        });
-        names.push((name, is_named));
+        patch.objects.push(Object { name, functions, callbacks: callbacks.collect(), is_named });
     }
 }
 
@@ -327,6 +323,7 @@ fn functions(
         Here::function(object, name(place), 0)
     });
     let mut functions: Vec<Function> = Vec::new();
+    let mut seen_functions: HashSet<(&[u8], u64)> = HashSet::new();
     for (place, number) in found.entries.into_iter().zip(1..) {
         let here = Here::function(object, name(place), number);
         let new = faults.function(layout, place, &here);
@@ -336,9 +333,7 @@ fn functions(
         }
         let (Some(new), Some(old_name)) = (new, name(place)) else { continue };
         let old_sympos = layout.number(layout.after(place, 2));
-        let is_same =
-            |other: &Function| other.old_name == old_name && other.old_sympos.max(1) == old_sympos.max(1);
-        if functions.iter().any(is_same) {
+        if !seen_functions.insert((old_name, old_sympos.max(1))) {
             faults.function_twice(&here);
         }
         functions.push(Function { old_name: old_name.to_vec(), old_sympos, new });
