@@ -2,8 +2,10 @@
 //! means.
 
 mod arguments;
+mod livepatch;
 
 pub use arguments::*;
+pub use livepatch::LivepatchArgs;
 
 use std::io;
 use std::path::PathBuf;
@@ -79,6 +81,12 @@ pub enum Command {
     /// did not come up, QEMU ended by itself, or nothing that the livepatch patches was ever there. --log FILE keeps
     /// the guest's whole console.
     Try(TryArgs),
+    /// Make a livepatch of patches of the kernel's source
+    ///
+    /// Compiles only what the patches touch, compares the unpatched code with the kernel's own bytes, replaces the functions
+    /// that have changed, and builds, converts and checks the module. The kernel is that of the directory klpbuild is
+    /// started in (-C DIR), of KDIR=DIR or --release, or the one that is running; no tree is written.
+    Livepatch(LivepatchArgs),
     /// Write the skeleton of a livepatch that replaces one function: C file, Makefile and what they include
     ///
     /// It builds, converts and can be tried as it is: until its body is written, the new function goes on to the old

@@ -10,6 +10,7 @@
 //! - [`verify`]: whether finished livepatches are right
 //! - [`lookup`]: where a symbol is, and what to write in a livepatch
 //! - [`header`]: the macros for that; and `snippet`, for a module's Makefile
+//! - [`livepatch`]: a livepatch made of patches of the kernel's source
 //! - [`new`]: the skeleton of a livepatch
 //! - [`trial`] (`try`): what was built, booted
 //! - [`doctor`]: what is missing
@@ -20,6 +21,7 @@ pub mod clean;
 pub mod convert;
 pub mod doctor;
 pub mod header;
+pub mod livepatch;
 pub mod lookup;
 pub mod modules;
 pub mod new;

@@ -1,6 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! From a source patch to a livepatch.
+//! From a patch of the kernel's source to a livepatch, in the order of what happens:
 //!
+//! - [`target`]: the kernel; [`source`]: where its source is; [`compiler`]: its compiler; [`prepare`]: an object tree
+//!   that an installed kernel's files can be compiled in
+//! - [`apply`]: the patches, applied to a directory of the touched files only
+//! - [`units`]: which files are to be compiled; [`recipe`]: how kbuild compiles each; [`compile`]: both ways
+//! - [`assembler`]: what is different, and that, cut out
 //! - [`run_pre`]: the unit as it was, compiled again, against the kernel's own bytes
+//! - [`cut`]: one unit, all of these together; [`account`]: what became of each change, with [`outline`]
+//! - [`module`]: what was cut out, with its tables and annotations, as an external module; [`build`]: that, built
+//! - [`make`]: all of it, in order
+//! - [`report`]: what was changed, and why; [`steps`]: what is shown meanwhile
 
+pub mod account;
+pub mod apply;
+pub mod assembler;
+pub mod build;
+pub mod compile;
+pub mod compiler;
+pub mod cut;
+pub mod make;
+pub mod module;
+pub mod outline;
+pub mod prepare;
+pub mod recipe;
+pub mod report;
 pub mod run_pre;
+pub mod source;
+pub mod steps;
+pub mod target;
+pub mod units;

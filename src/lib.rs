@@ -64,6 +64,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Lookup(args) => lookup::lookup(options, args),
         Command::Verify(args) => verify::verify(options, args),
         Command::Header(args) => header::header(options, args),
+        Command::Livepatch(args) => command::livepatch::livepatch(options, args),
         Command::New(args) => new::new(options, args),
         Command::Snippet(args) => header::snippet(options, args),
         Command::Try(args) => trial::run(options, args),

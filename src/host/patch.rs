@@ -132,6 +132,13 @@ fn hunk(hunk: &diffy::Hunk<'_, [u8]>) -> Hunk {
     }
 }
 
+/// The changes that lead from `old` to `new`, with `context` unchanged lines around each.
+pub fn difference(old: &[u8], new: &[u8], context: usize) -> Vec<Hunk> {
+    let mut options = diffy::DiffOptions::new();
+    options.set_context_len(context);
+    options.create_patch_bytes(old, new).hunks().iter().map(hunk).collect()
+}
+
 impl Hunk {
     /// Its lines in the old file.
     pub fn before(&self) -> Vec<&[u8]> {

@@ -188,6 +188,11 @@ pub fn quoted(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| format!("{word:?}"), |text| text.into_owned())
 }
 
+/// The words of a command as a shell takes them; none if a quote is not closed.
+pub fn words(text: &str) -> Option<Vec<String>> {
+    shlex::split(text)
+}
+
 /// As it can be pasted into a shell.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -136,6 +136,11 @@ impl Kernel {
         Ok(objects)
     }
 
+    /// Where distributions put what belongs to it.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
     /// Where its image may be, from which it is booted.
     pub fn images(&self) -> Vec<PathBuf> {
         self.places.images(&self.release)

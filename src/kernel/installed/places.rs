@@ -96,6 +96,30 @@ impl Places {
         .collect()
     }
 
+    /// Where its source may be: directories, and archives that are to be unpacked.
+    pub fn sources(&self, release: &str) -> Vec<PathBuf> {
+        let version: String =
+            release.chars().take_while(|letter| letter.is_ascii_digit() || *letter == '.').collect();
+        let short: Vec<&str> = version.split('.').take(2).collect();
+        let short = short.join(".");
+        let mut all = vec![self.at(&format!("lib/modules/{release}/source"))];
+        // Debian and Ubuntu: linux-source-6.12.tar.xz, linux-source-6.8.0/linux-source-6.8.0.tar.bz2
+        for version in [&version, &short, &format!("{short}.0")] {
+            let name = format!("linux-source-{version}");
+            all.push(self.at(&format!("usr/src/{name}")));
+            for suffix in ["tar.xz", "tar.bz2", "tar.gz", "tar.zst"] {
+                all.push(self.at(&format!("usr/src/{name}.{suffix}")));
+                all.push(self.at(&format!("usr/src/{name}/{name}.{suffix}")));
+            }
+        }
+        // openSUSE, whose flavour ends the release: /usr/src/linux-6.12.0-160000.5
+        let plain = release.rsplit_once('-').map_or(release, |(plain, _)| plain);
+        all.push(self.at(&format!("usr/src/linux-{plain}")));
+        // Fedora: /usr/src/debug/kernel-6.12.11/linux-6.12.11-200.fc41.x86_64
+        all.push(self.at(&format!("usr/src/debug/kernel-{version}/linux-{release}")));
+        all
+    }
+
     /// Where its image may be, from which it is booted.
     pub fn images(&self, release: &str) -> Vec<PathBuf> {
         [format!("boot/vmlinuz-{release}"), format!("lib/modules/{release}/vmlinuz")]

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `klpbuild livepatch`: a livepatch made of patches of the kernel's source.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
+
+use crate::build::plan::{Named as NamedWords, Order};
+use crate::build::progress::Shown;
+use crate::cli::{Format, LivepatchArgs, Options, ProgressKind};
+use crate::command::asked;
+use crate::frompatch::apply::Named;
+use crate::frompatch::build::Build;
+use crate::frompatch::make::{self, Request};
+use crate::frompatch::prepare::Made;
+use crate::frompatch::report::Report;
+use crate::frompatch::steps::Steps;
+use crate::frompatch::target::Target;
+use crate::host::exit::Exit;
+use crate::host::make::variable;
+use crate::host::output;
+use crate::host::program;
+use crate::host::terminal;
+use crate::kernel::origin::{Asked, Origin};
+use crate::kernel::tree;
+
+/// The longest name of a module (`MODULE_NAME_LEN` in include/linux/moduleparam.h, on 64-bit machines).
+const LONGEST: usize = 55;
+
+/// Makes it.
+///
+/// # Errors
+/// The patches do not fit, cannot be carried over, or the kernel's code is not what its source makes.
+pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
+    let start = asked::start(options)?;
+    let current = std::env::current_dir().context("cannot tell the current directory")?;
+    // A kernel tree that -C names is no place to write to.
+    let here = if tree::is_kernel(&start) { current } else { start.clone() };
+    let (variables, words) = variable::sort_out(&arguments.words);
+    ensure!(!words.is_empty(), "no patch is named");
+    let patches = read(&words, &here)?;
+    let name = name(arguments, &words)?;
+    let named = NamedWords::in_words(&start, &variables).objtree;
+    let choice = asked::choice(&arguments.kernel, &start);
+    let release = arguments.release.as_ref().map(|release| choice.places().build(release));
+    let objtree = arguments.objtree.as_ref().map(|objtree| here.join(objtree)).or(named).or(release);
+    let origin =
+        Origin::named(&Asked { start: start.clone(), objtree, symbols: None, choice: choice.clone() }, None)?;
+    let source = arguments.source.as_ref().map(|source| here.join(source));
+    let is_text = arguments.format == Format::Text && !options.quiet;
+    let mut steps = Steps::begin(is_text)?;
+    let target = Target::of(origin, source.as_deref(), options.quiet)?;
+    let (directory, _temporary) = directory(arguments, &here, &name)?;
+    let flags = program::words(&choice.to_flags()).unwrap_or_default();
+    let request = Request {
+        patches,
+        strip: arguments.strip,
+        allow_layout: arguments.allow_layout,
+        name,
+        directory,
+        flags,
+        jobs: options.jobs,
+    };
+    let order = || order(options, is_text);
+    let mut report = match make::make(&request, &target, &mut steps, order) {
+        Ok(Made::Done(report)) => report,
+        Ok(Made::Over(exit)) => return Ok(exit),
+        Err(error) => match steps.signal() {
+            Some(signal) => return Ok(Exit::Signal(signal)),
+            None => return Err(error),
+        },
+    };
+    deliver(arguments, &here, &mut report)?;
+    if is_text {
+        terminal::out(report.text());
+        terminal::out(format!("klpbuild: {}\n", report.closing()));
+    } else if arguments.format == Format::Json {
+        terminal::json(&report)?;
+    }
+    if !arguments.is_tried {
+        return Ok(Exit::Done);
+    }
+    let build = Build {
+        directory: &request.directory,
+        name: &request.name,
+        kdir: &target.kdir,
+        flags: &request.flags,
+        jobs: options.jobs,
+    };
+    drop(steps);
+    build.trial(arguments.run.as_deref())?.interact()
+}
+
+/// What makes of a prepared tree are told: without plain lines for each step, unless they are asked for.
+fn order(options: &Options, is_text: bool) -> Result<Order> {
+    let mut order = asked::order(options, &[])?;
+    let is_bar = terminal::Surroundings::look().capable && is_text;
+    if options.progress == ProgressKind::Auto && !is_bar {
+        order.shown = Shown::None;
+    }
+    Ok(order)
+}
+
+fn read(words: &[String], here: &Path) -> Result<Vec<Named>> {
+    words
+        .iter()
+        .map(|word| {
+            let mut text = Vec::new();
+            if word == "-" {
+                std::io::stdin().read_to_end(&mut text).context("cannot read a patch from standard input")?;
+                return Ok(("standard input".to_owned(), text));
+            }
+            Ok((word.clone(), fs::read(here.join(word)).context("cannot read the patch")?))
+        })
+        .collect()
+}
+
+/// The livepatch's name: as asked for, or that of the last patch, without the number git puts in front.
+fn name(arguments: &LivepatchArgs, words: &[String]) -> Result<String> {
+    let is_name = |name: &str| {
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+            && name.starts_with(|first: char| first.is_ascii_alphabetic())
+            && name.len() <= LONGEST
+    };
+    if let Some(name) = &arguments.name {
+        ensure!(
+            is_name(name),
+            "{name}: a livepatch is named with letters, digits, - and _, at most {LONGEST} of them, and a letter first"
+        );
+        return Ok(name.clone());
+    }
+    let last = words.last().map_or("", String::as_str);
+    let base =
+        Path::new(last).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let base =
+        base.trim_start_matches(|letter: char| letter.is_ascii_digit()).trim_start_matches('-').to_owned();
+    let letters = base.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' });
+    let name: String = "livepatch-".chars().chain(letters).take(LONGEST).collect();
+    Ok(name.trim_end_matches('-').to_owned())
+}
+
+/// Where the module is built: in what --keep names, or in a directory that goes again.
+fn directory(
+    arguments: &LivepatchArgs,
+    here: &Path,
+    name: &str,
+) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
+    if let Some(keep) = &arguments.keep {
+        let keep = here.join(keep);
+        let is_free = !keep.exists() || fs::read_dir(&keep).is_ok_and(|mut entries| entries.next().is_none());
+        ensure!(
+            is_free,
+            "{} is there already: name another directory, or remove it (--keep)",
+            keep.display()
+        );
+        fs::create_dir_all(&keep)?;
+        return Ok((fs::canonicalize(keep)?, None));
+    }
+    let temporary = tempfile::Builder::new().prefix("klpbuild-").tempdir();
+    let temporary = temporary.context("cannot make a temporary directory (TMPDIR names the place)")?;
+    let directory = fs::canonicalize(temporary.path())?.join(name);
+    fs::create_dir(&directory)?;
+    Ok((directory, Some(temporary)))
+}
+
+/// Puts the livepatch where it is wanted.
+fn deliver(arguments: &LivepatchArgs, here: &Path, report: &mut Report) -> Result<()> {
+    let Some(made) = report.livepatch.clone() else { return Ok(()) };
+    let wanted = match &arguments.output {
+        Some(output) => here.join(output),
+        None if arguments.keep.is_some() => return Ok(()),
+        None => here.join(format!("{}.ko", report.name)),
+    };
+    output::write_named(&wanted, &[fs::read(&made)?], None)?;
+    report.livepatch = Some(wanted);
+    Ok(())
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Each change in the patches is accounted for: what it changes, or why it changes nothing. Where the function around it
+//! is not among the changed ones, the file is compiled once more without this one change.
+
+use std::path::Path;
+
+use anyhow::Result;
+use fs_err as fs;
+use rayon::prelude::*;
+
+use crate::frompatch::apply::{self, Touched};
+use crate::frompatch::compile::{self, Compiled, Trees};
+use crate::frompatch::cut;
+use crate::frompatch::outline::{self, Item};
+use crate::frompatch::report::Accounted;
+use crate::host::patch::{Hunk, Line};
+
+/// How many users of a header are compiled once more for one change in it.
+const USERS: usize = 8;
+
+/// A unit with what is changed in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome<'a> {
+    /// The unit.
+    pub compiled: &'a Compiled,
+    /// The functions and data that are changed or new.
+    pub names: &'a [String],
+}
+
+/// Accounts for all changes of `files`.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn all(files: &[Touched], units: &[Outcome<'_>], trees: Trees<'_>) -> Result<Vec<Accounted>> {
+    let mut tasks = Vec::new();
+    for file in files {
+        let items =
+            [&file.original, &file.patched].map(|text| outline::items(text.as_deref().unwrap_or_default()));
+        for (index, hunk) in file.hunks().into_iter().enumerate() {
+            tasks.push((file, index, hunk, items.clone()));
+        }
+    }
+    tasks.par_iter().map(|(file, index, hunk, items)| one(file, *index, hunk, items, units, trees)).collect()
+}
+
+fn one(
+    file: &Touched,
+    index: usize,
+    hunk: &Hunk,
+    items: &[Vec<Item>; 2],
+    units: &[Outcome<'_>],
+    trees: Trees<'_>,
+) -> Result<Accounted> {
+    let changed: Vec<&String> = units.iter().flat_map(|unit| unit.names).collect();
+    let mut accounted = Accounted {
+        file: file.path.clone(),
+        line: first_changed(hunk),
+        changes: around(hunk, items).into_iter().filter(|name| changed.contains(&name)).collect(),
+        no_effect: None,
+    };
+    if !accounted.changes.is_empty() || file.original.is_none() || file.patched.is_none() {
+        return Ok(accounted);
+    }
+    let without = file.partly(|other| other != index)?;
+    let mut concerned = units.iter().filter(|unit| uses(unit.compiled, file)).take(USERS).peekable();
+    if concerned.peek().is_none() {
+        accounted.no_effect = Some("no file of this kernel is compiled with it".to_owned());
+        return Ok(accounted);
+    }
+    let mut why = None;
+    for unit in concerned {
+        match effect(&without, unit.compiled, trees)? {
+            Effect::None(reason) => why = why.or(Some(reason)),
+            Effect::On(names) => {
+                accounted.changes = names;
+                return Ok(accounted);
+            }
+        }
+    }
+    accounted.no_effect = why;
+    Ok(accounted)
+}
+
+/// What a change does to a unit.
+enum Effect {
+    None(String),
+    On(Vec<String>),
+}
+
+/// Compiles a unit with all but one change, and compares.
+fn effect(without: &Touched, compiled: &Compiled, trees: Trees<'_>) -> Result<Effect> {
+    let directory = tempfile::Builder::new().prefix("without-").tempdir_in(trees.work)?;
+    let overlay = directory.path().join("overlay");
+    copy(trees.overlay, &overlay)?;
+    apply::write(&overlay, std::slice::from_ref(without))?;
+    let own = Trees { overlay: &overlay, work: directory.path(), ..trees };
+    let unit = &compiled.unit;
+    if !overlay.join(&unit.path).is_file() {
+        let text = fs::read(trees.source.join(&unit.path))?;
+        fs::create_dir_all(overlay.join(&unit.path).parent().unwrap_or(&overlay))?;
+        fs::write(overlay.join(&unit.path), text)?;
+    }
+    let (with, other) = (compile::preprocessed(unit, trees), compile::preprocessed(unit, own));
+    if let (Ok(with), Ok(other)) = (&with, &other)
+        && with == other
+    {
+        return Ok(Effect::None("a comment, or off in this configuration".to_owned()));
+    }
+    let output = directory.path().join("without.s");
+    if compile::patched_to(unit, own, &output).is_err() {
+        return Ok(Effect::On(vec!["what the other changes need".to_owned()]));
+    }
+    let names = cut::different(&output, &compiled.patched)?;
+    if names.is_empty() {
+        return Ok(Effect::None("it compiles to the same code".to_owned()));
+    }
+    Ok(Effect::On(names))
+}
+
+/// Whether a unit sees a file: it is that file, or has it among what it includes.
+fn uses(compiled: &Compiled, file: &Touched) -> bool {
+    compiled.unit.path == file.path || compiled.seen.contains(&file.path)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)?.flatten() {
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// The definitions around the changed lines, before and afterwards.
+fn around(hunk: &Hunk, [old, new]: &[Vec<Item>; 2]) -> Vec<String> {
+    let (mut old_line, mut new_line) = (hunk.old_start, hunk.new_start);
+    let mut names = Vec::new();
+    for line in &hunk.lines {
+        match line {
+            Line::Kept(_) => {
+                old_line += 1;
+                new_line += 1;
+            }
+            Line::Removed(_) => {
+                names.extend(outline::names_in(old, old_line, old_line));
+                old_line += 1;
+            }
+            Line::Added(_) => {
+                names.extend(outline::names_in(new, new_line, new_line));
+                new_line += 1;
+            }
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The line before the patch at which the first change is.
+fn first_changed(hunk: &Hunk) -> usize {
+    let kept = hunk.lines.iter().take_while(|line| matches!(line, Line::Kept(_))).count();
+    hunk.old_start + kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_belongs_to_what_is_around_it() {
+        let old = b"int a(void)\n{\n\treturn 1;\n}\n\nint b(void)\n{\n\treturn 2;\n}\n";
+        let new = b"int a(void)\n{\n\treturn 1;\n}\n\nint b(void)\n{\n\treturn 3;\n}\n";
+        let file =
+            Touched { path: "a.c".to_owned(), original: Some(old.to_vec()), patched: Some(new.to_vec()) };
+        let hunks = file.hunks();
+        let items = [outline::items(old), outline::items(new)];
+        assert_eq!(hunks.iter().map(|hunk| around(hunk, &items)).collect::<Vec<_>>(), [["b"]]);
+        assert_eq!(first_changed(&hunks[0]), 8);
+    }
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The patches, applied: to a directory of the touched files only (the overlay), which the compiler looks into before
+//! the source tree. That tree is read, and never written.
+//!
+//! - [`scope`]: which files a livepatch can change
+
+pub mod scope;
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use fs_err as fs;
+
+use crate::frompatch::apply::scope::Scope;
+use crate::host::patch::{self, FileChange, Hunk, Line};
+
+/// The patches' text, and what a message calls each.
+pub type Named = (String, Vec<u8>);
+
+/// A file that the patches touch.
+#[derive(Debug, Clone)]
+pub struct Touched {
+    /// Its path in the source tree.
+    pub path: String,
+    /// What it is before; none of a new file.
+    pub original: Option<Vec<u8>>,
+    /// What it is afterwards; none of one that is removed.
+    pub patched: Option<Vec<u8>>,
+}
+
+/// What came of the patches.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The files that can have an effect, sorted by path.
+    pub files: Vec<Touched>,
+    /// Files whose changes have no effect on this kernel, with the reason.
+    pub ignored: Vec<(String, String)>,
+}
+
+/// Applies patches, in order, to what `source` has, in memory.
+///
+/// # Errors
+/// One cannot be read, does not fit, is applied already, or touches what no livepatch can change.
+pub fn apply(source: &Path, patches: &[Named], strip: usize, arch: &str) -> Result<Applied> {
+    let mut files: BTreeMap<String, Touched> = BTreeMap::new();
+    let mut ignored: BTreeMap<String, String> = BTreeMap::new();
+    for (name, text) in patches {
+        let changes = patch::parse(text).with_context(|| format!("{name} cannot be applied"))?;
+        for change in changes {
+            let change = change.stripped(strip).with_context(|| format!("{name} cannot be applied"))?;
+            match Scope::of(change.path(), arch) {
+                Scope::Code => {}
+                Scope::Elsewhere(why) => {
+                    ignored.insert(change.path().to_owned(), why);
+                    continue;
+                }
+                Scope::Refused(why) => bail!("{name} changes {}: {why}", change.path()),
+            }
+            let file = match files.remove(change.path()) {
+                Some(file) => file,
+                None => touched(source, change.path())?,
+            };
+            let file = one(file, &change, source).with_context(|| format!("{name} does not apply"))?;
+            files.insert(file.path.clone(), file);
+        }
+    }
+    let files = files.into_values().filter(|file| file.original != file.patched).collect();
+    Ok(Applied { files, ignored: ignored.into_iter().collect() })
+}
+
+/// A file as it lies in the source tree.
+fn touched(source: &Path, path: &str) -> Result<Touched> {
+    let original = match fs::read(source.join(path)) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Touched { path: path.to_owned(), patched: original.clone(), original })
+}
+
+/// Applies the change of one file.
+fn one(file: Touched, change: &FileChange, source: &Path) -> Result<Touched> {
+    let path = &file.path;
+    let base = match (&change.old, &file.patched) {
+        (None, Some(now)) => {
+            let is_same = change.apply(b"").is_ok_and(|(new, _)| new == *now);
+            let already = if is_same { ": the patch is applied already" } else { "" };
+            bail!("{path} is to be made, and is there already{already}");
+        }
+        (Some(_), None) => {
+            bail!("there is no {path} in {}: is this the source of the kernel at hand?", source.display())
+        }
+        (_, now) => now.clone().unwrap_or_default(),
+    };
+    match change.apply(&base) {
+        Ok((new, _)) => Ok(Touched { patched: change.new.is_some().then_some(new), ..file }),
+        Err(_) if change.reversed().apply(&base).is_ok() => {
+            bail!("{path} has these changes already: the patch is in this kernel's source")
+        }
+        Err(misfit) => bail!("{path}: {misfit}"),
+    }
+}
+
+impl Touched {
+    /// The changes from first to last, with the lines around them.
+    pub fn hunks(&self) -> Vec<Hunk> {
+        self.difference(3)
+    }
+
+    fn difference(&self, context: usize) -> Vec<Hunk> {
+        let [old, new] = [&self.original, &self.patched].map(|text| text.as_deref().unwrap_or_default());
+        patch::difference(old, new, context)
+    }
+
+    /// What it is afterwards, for the compiler: behind each group of changed lines the following ones are told their old
+    /// number, so that what has its own line number in it (`WARN_ON`, `might_sleep`) does not change.
+    pub fn for_compiler(&self) -> Vec<u8> {
+        let new = self.patched.clone().unwrap_or_default();
+        if self.original.is_none() || !is_c(&self.path) {
+            return new;
+        }
+        numbered(&new, &self.difference(0))
+    }
+
+    /// The file with only some of its changes: those for which `keep` is true, by their index in [`Touched::hunks`].
+    pub fn partly(&self, keep: impl Fn(usize) -> bool) -> Result<Touched> {
+        let (old, new) = (self.original.clone(), self.patched.clone());
+        let hunks = self.hunks().into_iter().enumerate().filter(|(index, _)| keep(*index));
+        let hunks = hunks.map(|(_, hunk)| hunk).collect();
+        let change = FileChange { old: Some(self.path.clone()), new: Some(self.path.clone()), hunks };
+        match (old, new) {
+            (Some(old), Some(_)) => {
+                let (text, _) = change.apply(&old).map_err(|misfit| anyhow::anyhow!("{misfit}"))?;
+                Ok(Touched { path: self.path.clone(), original: Some(old), patched: Some(text) })
+            }
+            _ => Ok(self.clone()),
+        }
+    }
+}
+
+/// Whether a file is C: only there does `#line` say something.
+pub fn is_c(path: &str) -> bool {
+    path.ends_with(".c") || path.ends_with(".h")
+}
+
+/// Puts `#line` behind each of the `groups` of changed lines.
+fn numbered(new: &[u8], groups: &[Hunk]) -> Vec<u8> {
+    // By the index of the line in front of which it stands: the number that this line has had.
+    let mut marks: BTreeMap<usize, usize> = BTreeMap::new();
+    let lines: Vec<&[u8]> = new.split_inclusive(|&byte| byte == b'\n').collect();
+    for (number, group) in groups.iter().enumerate() {
+        let added = group.lines.iter().filter(|line| matches!(line, Line::Added(_))).count();
+        let removed = group.lines.iter().filter(|line| matches!(line, Line::Removed(_))).count();
+        // An empty side of a group counts the line before it.
+        let new_end = if added == 0 { group.new_start } else { group.new_start - 1 + added };
+        let old_end = if removed == 0 { group.old_start } else { group.old_start - 1 + removed };
+        let limit = groups.get(number + 1).map_or(lines.len(), |next| next.new_start.saturating_sub(1));
+        let place = (new_end..limit).find(|&index| can_stand_before(&lines, index));
+        if let Some(place) = place.filter(|_| new_end != old_end) {
+            marks.insert(place, old_end + (place - new_end) + 1);
+        }
+    }
+    let mut text = Vec::with_capacity(new.len() + 32 * marks.len());
+    for (index, line) in lines.iter().enumerate() {
+        if let Some(number) = marks.get(&index) {
+            text.extend_from_slice(format!("#line {number}\n").as_bytes());
+        }
+        text.extend_from_slice(line);
+    }
+    text
+}
+
+/// Whether a directive can stand in front of the line with this index: not in a line that goes on behind a backslash, and
+/// not among the arguments of a macro.
+fn can_stand_before(lines: &[&[u8]], index: usize) -> bool {
+    let before = index.checked_sub(1).and_then(|before| lines.get(before)).copied().unwrap_or_default();
+    let before = before.trim_ascii_end();
+    before.is_empty() || before.ends_with(b"*/") || before.last().is_some_and(|last| b";{}:".contains(last))
+}
+
+/// Writes the overlay: each touched file as the compiler is to see it.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write(overlay: &Path, files: &[Touched]) -> Result<()> {
+    for file in files.iter().filter(|file| file.patched.is_some()) {
+        let path: PathBuf = overlay.join(&file.path);
+        fs::create_dir_all(path.parent().unwrap_or(overlay))?;
+        fs::write(path, file.for_compiler())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("fs")).unwrap();
+        fs::write(dir.path().join("fs/a.c"), "int a;\nint b;\n\nint c;\nint d;\nint e;\n").unwrap();
+        dir
+    }
+
+    fn patched(text: &str) -> Result<Applied> {
+        apply(tree().path(), &[("fix.patch".to_owned(), text.as_bytes().to_vec())], 1, "x86")
+    }
+
+    const ADD: &str = "--- a/fs/a.c\n+++ b/fs/a.c\n@@ -1,3 +1,4 @@\n int a;\n+int new;\n int b;\n \n";
+
+    #[test]
+    fn what_follows_a_change_keeps_its_line_number() {
+        let applied = patched(ADD).unwrap();
+        let text = applied.files[0].for_compiler();
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "int a;\nint new;\n#line 2\nint b;\n\nint c;\nint d;\nint e;\n"
+        );
+    }
+
+    #[test]
+    fn no_directive_stands_behind_a_backslash_or_among_arguments() {
+        let file = |original: &str, patched: &str| Touched {
+            path: "a.c".to_owned(),
+            original: Some(original.into()),
+            patched: Some(patched.into()),
+        };
+        let text = |file: Touched| String::from_utf8(file.for_compiler()).unwrap();
+        let macros =
+            file("#define A \\\n\tb\nint c;\nint d;\n", "#define A \\\n\tx; \\\n\tb\nint c;\nint d;\n");
+        assert_eq!(text(macros), "#define A \\\n\tx; \\\n\tb\nint c;\n#line 4\nint d;\n");
+        let call = file("f(a,\n  b);\ng();\n", "f(a,\n  x,\n  b);\ng();\n");
+        assert_eq!(text(call), "f(a,\n  x,\n  b);\n#line 3\ng();\n");
+        let removed = file("int a;\nint b;\nint c;\n", "int a;\nint c;\n");
+        assert_eq!(text(removed), "int a;\n#line 3\nint c;\n");
+        let same = file("int a;\nint c;\n", "int b;\nint c;\n");
+        assert_eq!(text(same), "int b;\nint c;\n");
+    }
+
+    #[test]
+    fn a_series_is_applied_in_order() {
+        let second =
+            "--- a/fs/a.c\n+++ b/fs/a.c\n@@ -1,3 +1,3 @@\n int a;\n-int new;\n+int newer;\n int b;\n";
+        let patches = [("1".to_owned(), ADD.into()), ("2".to_owned(), second.into())];
+        let applied = apply(tree().path(), &patches, 1, "x86").unwrap();
+        assert_eq!(
+            applied.files[0].patched.as_deref(),
+            Some(&b"int a;\nint newer;\nint b;\n\nint c;\nint d;\nint e;\n"[..])
+        );
+        let wrong = [("2".to_owned(), second.into()), ("1".to_owned(), ADD.into())];
+        let error = format!("{:#}", apply(tree().path(), &wrong, 1, "x86").unwrap_err());
+        assert!(
+            error.starts_with("2 does not apply: fs/a.c: hunk #1 does not fit: nearest is line 1"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_patch_that_is_applied_already_is_told_so() {
+        let dir = tree();
+        let applied = patched(ADD).unwrap();
+        fs::write(dir.path().join("fs/a.c"), applied.files[0].patched.as_ref().unwrap()).unwrap();
+        let error = apply(dir.path(), &[("fix.patch".to_owned(), ADD.into())], 1, "x86").unwrap_err();
+        let error = format!("{error:#}");
+        assert!(
+            error.contains("fix.patch does not apply") && error.contains("has these changes already"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_told_with_the_tree() {
+        let error = format!("{:#}", patched(&ADD.replace("fs/a.c", "fs/none.c")).unwrap_err());
+        assert!(error.contains("there is no fs/none.c in "), "{error}");
+    }
+
+    #[test]
+    fn changes_can_be_made_one_by_one() {
+        let original: String = (0..40).map(|n| format!("int v{n};\n")).collect();
+        let patched = original.replace("v3;", "w3;").replace("v30;", "w30;");
+        let file = Touched {
+            path: "a.c".to_owned(),
+            original: Some(original.clone().into()),
+            patched: Some(patched.into()),
+        };
+        assert_eq!(file.hunks().len(), 2);
+        let first = file.partly(|index| index == 0).unwrap().patched.unwrap();
+        assert_eq!(String::from_utf8(first).unwrap(), original.replace("v3;", "w3;"));
+        let second = file.partly(|index| index == 1).unwrap().patched.unwrap();
+        assert_eq!(String::from_utf8(second).unwrap(), original.replace("v30;", "w30;"));
+    }
+}

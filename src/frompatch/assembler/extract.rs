@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The changed and new functions, cut out of a unit with the constants and new data that they use. What stays in the
+//! kernel becomes an undefined symbol by itself.
+//!
+//! A reference to a function that is replaced goes to the kernel's one, be it a call or its address: ftrace leads on from
+//! there, also when a later livepatch replaces it once more, and pointers stay comparable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use crate::frompatch::assembler::compare::{Changes, counterparts, is_own};
+use crate::frompatch::assembler::line::{Directive, label, names, rewrite};
+use crate::frompatch::assembler::{Listing, Piece, base, parent};
+
+/// What is to be cut out.
+#[derive(Debug)]
+pub struct Extract<'a> {
+    listing: &'a Listing,
+    pieces: BTreeSet<usize>,
+    /// The functions that replace ones of the kernel, by name.
+    pub replaced: Vec<String>,
+    /// The functions that the kernel does not have.
+    pub new_functions: Vec<String>,
+    /// The data that the kernel does not have, or has with another content.
+    pub new_data: Vec<String>,
+    /// What stays in the kernel: by its name here, the name that the unpatched unit has for it.
+    pub references: BTreeMap<String, String>,
+    /// What has no effect, with the reason.
+    pub without_effect: Vec<String>,
+    /// Why it cannot be done.
+    pub refused: Vec<String>,
+}
+
+impl<'a> Extract<'a> {
+    /// Finds out what belongs to the changes.
+    pub fn plan(old: &Listing, new: &'a Listing, changes: &Changes) -> Extract<'a> {
+        let mut extract = Extract {
+            listing: new,
+            pieces: BTreeSet::new(),
+            replaced: Vec::new(),
+            new_functions: Vec::new(),
+            new_data: Vec::new(),
+            references: BTreeMap::new(),
+            without_effect: Vec::new(),
+            refused: Vec::new(),
+        };
+        let pairs = counterparts(old, new);
+        let is_init = |name: &str| {
+            new.piece_of(name).and_then(|piece| new.pieces.get(piece)).is_some_and(Piece::is_init)
+        };
+        let mut waiting: Vec<usize> = Vec::new();
+        for name in changes.changed.keys() {
+            if is_init(name) {
+                extract.without_effect.push(format!("{name} is __init: it has run, and is gone"));
+                continue;
+            }
+            extract.replaced.push(name.clone());
+            waiting.extend(new.pieces_of(name));
+        }
+        while let Some(index) = waiting.pop() {
+            if !extract.pieces.insert(index) {
+                continue;
+            }
+            let Some(piece) = new.pieces.get(index) else { continue };
+            for name in piece.lines.iter().flat_map(|line| names(line)) {
+                waiting.extend(extract.follow(&name, changes, &pairs));
+            }
+        }
+        extract.outside(old, new);
+        extract
+    }
+
+    /// What a name that is used leads to.
+    fn follow(&mut self, name: &str, changes: &Changes, pairs: &BTreeMap<String, String>) -> Vec<usize> {
+        let new = self.listing;
+        let Some(index) = new.piece_of(name) else {
+            if let Some(key) = name.strip_prefix("__SCT__") {
+                return self.key_of_static_call(&format!("__SCK__{key}"));
+            }
+            return Vec::new();
+        };
+        if name.starts_with(".L") || is_own(name) || parent(name).is_some() {
+            return vec![index];
+        }
+        if new.is_function(name) {
+            if !changes.new_functions.contains(name) {
+                return Vec::new();
+            }
+            if new.pieces.get(index).is_some_and(Piece::is_init) {
+                self.refused.push(format!("the new function {name} is __init, and code that stays calls it"));
+            }
+            if !self.new_functions.iter().any(|other| other == name) {
+                self.new_functions.push(name.to_owned());
+            }
+            return new.pieces_of(name);
+        }
+        if changes.constants.contains(name) || !pairs.contains_key(name) {
+            if !self.new_data.iter().any(|other| other == name) {
+                self.new_data.push(name.to_owned());
+            }
+            return vec![index];
+        }
+        Vec::new()
+    }
+
+    /// The piece that keeps the key of a static call: without it, objtool refuses the call of its trampoline.
+    fn key_of_static_call(&self, key: &str) -> Vec<usize> {
+        let holds = |piece: &Piece| {
+            piece.section.starts_with(".discard.addressable")
+                && piece.lines.iter().any(|line| names(line).iter().any(|name| name == key))
+        };
+        let pieces = self.listing.pieces.iter().enumerate();
+        pieces.filter(|(_, piece)| holds(piece)).map(|(index, _)| index).take(1).collect()
+    }
+
+    /// What the patch adds outside of functions.
+    fn outside(&mut self, old: &Listing, new: &Listing) {
+        let plain = |line: &String| line.replace(|letter: char| letter.is_ascii_digit(), "");
+        let before: BTreeSet<String> = old.outside.iter().map(plain).collect();
+        for line in new.outside.iter().filter(|line| !before.contains(&plain(line))) {
+            let line = line.trim();
+            if line.contains("export_symbol") || line.contains("ksymtab") {
+                self.refused.push(
+                    "a new EXPORT_SYMBOL: what a livepatch exports is not what the kernel exports; leave it out of the patch"
+                        .to_owned(),
+                );
+            } else if line.contains("initcall") {
+                self.without_effect.push("a new initcall: the kernel has begun long ago".to_owned());
+            } else if !matches!(line.split_whitespace().next(), Some(".previous" | ".popsection" | ".long")) {
+                self.refused.push(format!(
+                    "what the patch adds outside of functions cannot be carried over: {line:?}"
+                ));
+            }
+        }
+    }
+
+    /// Whether there is nothing to cut out.
+    pub fn is_empty(&self) -> bool {
+        self.replaced.is_empty()
+    }
+
+    /// Finds what stays in the kernel.
+    pub fn resolve(&mut self, old: &Listing) {
+        let pairs = counterparts(old, self.listing);
+        let own: BTreeSet<&str> = self.own_labels().collect();
+        let mut references = BTreeMap::new();
+        for piece in self.pieces.iter().filter_map(|&piece| self.listing.pieces.get(piece)) {
+            for line in piece.lines.iter().filter(|line| !is_definition(line)) {
+                for name in names(line).into_iter().filter(|name| is_symbol(name)) {
+                    let is_inside = own.contains(name.as_str()) && !self.is_replaced(&name);
+                    if !is_inside {
+                        let old = pairs.get(&name).cloned().unwrap_or_else(|| name.clone());
+                        references.insert(name, old);
+                    }
+                }
+            }
+        }
+        self.references = references;
+    }
+
+    fn own_labels(&self) -> impl Iterator<Item = &str> {
+        let pieces = self.pieces.iter().filter_map(|&piece| self.listing.pieces.get(piece));
+        pieces.flat_map(|piece| piece.labels.iter().map(String::as_str))
+    }
+
+    fn is_replaced(&self, name: &str) -> bool {
+        self.replaced.iter().any(|replaced| replaced == name)
+    }
+
+    /// The label of the new function in the text.
+    pub fn label(prefix: &str, name: &str) -> String {
+        format!("{prefix}{name}")
+    }
+
+    /// The text. Local symbols get `prefix` in front, so that those of two units are apart; a reference gets the name
+    /// that `kernel_name` has for it. With `has_endbr`, functions begin as the target of an indirect jump has to.
+    pub fn text(&self, prefix: &str, has_endbr: bool, kernel_name: impl Fn(&str) -> String) -> String {
+        let own: BTreeSet<&str> = self.own_labels().collect();
+        let mut text = String::new();
+        for name in &self.replaced {
+            let _ = writeln!(text, "\t.globl\t{}", Extract::label(prefix, name));
+        }
+        for name in own.iter().filter(|name| self.stays(name)) {
+            let _ = writeln!(text, "\t.globl\t{name}");
+        }
+        for piece in self.pieces.iter().filter_map(|&piece| self.listing.pieces.get(piece)) {
+            text.push_str(&section(piece));
+            for line in &piece.lines {
+                let is_definition = is_definition(line);
+                text.push_str(&rewrite(line, |name| {
+                    let is_inside = own.contains(name) && (is_definition || !self.is_replaced(name));
+                    if !is_symbol(name) || is_inside && self.stays(name) {
+                        None
+                    } else if is_inside {
+                        Some(format!("{prefix}{name}"))
+                    } else {
+                        self.references.contains_key(name).then(|| kernel_name(name))
+                    }
+                }));
+                text.push('\n');
+                let is_entry = label(line).is_some_and(|name| self.is_replaced(name));
+                if is_entry && has_endbr && !self.begins_with_endbr(piece) {
+                    text.push_str("\tendbr64\n");
+                }
+            }
+        }
+        text.push_str("\t.section\t.note.GNU-stack,\"\",@progbits\n");
+        text
+    }
+
+    /// Whether a symbol that is defined here keeps its name: other units of the livepatch may use it.
+    fn stays(&self, name: &str) -> bool {
+        !self.is_replaced(name) && is_symbol(name) && self.listing.is_global(name)
+    }
+
+    fn begins_with_endbr(&self, piece: &Piece) -> bool {
+        let mut lines =
+            piece.lines.iter().skip_while(|line| label(line).is_none_or(|name| !self.is_replaced(name)));
+        lines.next();
+        lines.next().is_some_and(|line| line.trim_start().starts_with("endbr"))
+    }
+}
+
+fn is_symbol(name: &str) -> bool {
+    !name.starts_with('.')
+}
+
+/// Whether a line says something of a symbol that is defined here, and is no use of it.
+fn is_definition(line: &str) -> bool {
+    label(line).is_some()
+        || line.trim_start().starts_with(".size")
+        || matches!(Directive::of(line), Directive::Type { .. } | Directive::Attribute { .. })
+}
+
+/// The directive of a piece's section: code is put together again, as are variables of the same kind.
+fn section(piece: &Piece) -> String {
+    let name = piece.section.as_str();
+    if piece.is_code() {
+        let is_cold = name.starts_with(".text.unlikely");
+        return if is_cold {
+            "\t.section\t.text.unlikely,\"ax\",@progbits\n".to_owned()
+        } else {
+            "\t.text\n".to_owned()
+        };
+    }
+    let own = piece.symbol.as_deref().unwrap_or_default();
+    let plain = name.strip_suffix(own).and_then(|name| name.strip_suffix('.')).filter(|_| !own.is_empty());
+    let name = match plain {
+        Some(plain @ (".data" | ".bss" | ".rodata" | ".data.rel.ro" | ".data.rel.ro.local")) => plain,
+        _ => name,
+    };
+    let flags = if piece.flags.is_empty() { String::new() } else { format!(",{}", piece.flags) };
+    format!("\t.section\t{name}{flags}\n")
+}
+
+/// The name of a function as the source has it, without what the compiler has added.
+pub fn source_name(name: &str) -> &str {
+    let name = base(name);
+    name.split('.').next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frompatch::assembler::compare::compare;
+
+    const OLD: &str = "\t.text\n\t.section\t.text.f,\"ax\",@progbits\n\t.type\tf, @function\nf:\n\tnop\n\tincl\tcount.3(%rip)\n\
+        \tcall\tg\n\tmovq\t$f, %rax\n\tjmp\tf.cold\n\t.section\t.text.unlikely.f,\"ax\",@progbits\n\t.type\tf.cold, @function\nf.cold:\n\tud2\n\
+        \t.section\t.text.f\n\t.size\tf, .-f\n\t.section\t.text.unlikely.f\n\t.size\tf.cold, .-f.cold\n\
+        \t.section\t.text.g,\"ax\",@progbits\n\t.type\tg, @function\ng:\n\tret\n\t.size\tg, .-g\n\
+        \t.section\t.bss.count.3,\"aw\",@nobits\n\t.type\tcount.3, @object\n\t.size\tcount.3, 4\ncount.3:\n\t.zero\t4\n";
+
+    fn cut(new: &str) -> (String, Vec<String>) {
+        let (old, new) = (Listing::parse(OLD), Listing::parse(new));
+        let mut extract = Extract::plan(&old, &new, &compare(&old, &new));
+        extract.resolve(&old);
+        let references = extract.references.iter().map(|(name, old)| format!("{name}={old}")).collect();
+        (extract.text("klp_", true, |name| format!("<{name}>")), references)
+    }
+
+    #[test]
+    fn a_function_comes_with_its_cold_part_and_leaves_the_rest() {
+        let new = OLD.replace("\tnop\n", "\tnop\n\tnop\n").replace("count.3", "count.9");
+        let (text, references) = cut(&new);
+        assert_eq!(references, ["count.9=count.3", "f=f", "g=g"]);
+        assert_eq!(
+            text,
+            "\t.globl\tklp_f\n\t.text\n\t.type\tklp_f, @function\nklp_f:\n\tendbr64\n\tnop\n\tnop\n\tincl\t<count.9>(%rip)\n\
+             \tcall\t<g>\n\tmovq\t$<f>, %rax\n\tjmp\tklp_f.cold\n\t.size\tklp_f, .-klp_f\n\
+             \t.section\t.text.unlikely,\"ax\",@progbits\n\t.type\tklp_f.cold, @function\nklp_f.cold:\n\tud2\n\
+             \t.size\tklp_f.cold, .-klp_f.cold\n\t.section\t.note.GNU-stack,\"\",@progbits\n"
+        );
+    }
+
+    #[test]
+    fn new_functions_and_data_come_along() {
+        let new = OLD.replace("\tnop\n", "\tcall\tn\n")
+            + "\t.section\t.text.n,\"ax\",@progbits\n\t.type\tn, @function\nn:\n\tmovq\t$.LC1, %rdi\n\tincl\tfresh(%rip)\n\tret\n\t.size\tn, .-n\n\
+               \t.section\t.rodata.n.str1.1,\"aMS\",@progbits,1\n.LC0:\n\t.string\t\"not this\"\n.LC1:\n\t.string\t\"this\"\n\
+               \t.globl\tfresh\n\t.section\t.data.fresh,\"aw\"\n\t.type\tfresh, @object\n\t.size\tfresh, 4\nfresh:\n\t.long\t7\n";
+        let (text, _) = cut(&new);
+        for line in [
+            "\tcall\tklp_n\n",
+            "klp_n:\n",
+            "\"this\"",
+            "\t.globl\tfresh\n",
+            "\t.section\t.data,\"aw\"\n",
+            "fresh:\n\t.long\t7\n",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert!(!text.contains("not this") && !text.contains("klp_fresh"), "{text}");
+    }
+
+    #[test]
+    fn init_functions_have_no_effect() {
+        let old = OLD.replace(".text.g,", ".init.text,");
+        let new = old.replace("\tret\n", "\tnop\n\tret\n");
+        let (old, new) = (Listing::parse(&old), Listing::parse(&new));
+        let extract = Extract::plan(&old, &new, &compare(&old, &new));
+        assert!(extract.is_empty());
+        assert_eq!(extract.without_effect, ["g is __init: it has run, and is gone"]);
+    }
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! One line of assembler: its statements, its directive, its label, and the names in it.
+
+/// What a line is to the order of things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Directive {
+    /// Another section.
+    Section {
+        /// Its name.
+        name: String,
+        /// What follows it.
+        flags: String,
+    },
+    /// `.globl`, `.weak`, `.hidden`, `.local`: it says something of names, wherever it stands.
+    Attribute {
+        /// Which.
+        what: String,
+        /// Of what.
+        names: Vec<String>,
+    },
+    /// `.set NAME, TARGET`
+    Alias {
+        /// The other name.
+        name: String,
+        /// What it is another name of.
+        target: String,
+    },
+    /// `.type NAME, @function` or `@object`
+    Type {
+        /// The name.
+        name: String,
+        /// Whether it is a function.
+        is_function: bool,
+    },
+    /// `.comm NAME, ...`
+    Common {
+        /// The name.
+        name: String,
+    },
+    /// `.align` or `.p2align`
+    Align,
+    /// What is of no use elsewhere: `.file`, `.ident`
+    Nothing,
+    /// Anything else.
+    Other,
+}
+
+impl Directive {
+    /// That of a line.
+    pub fn of(line: &str) -> Directive {
+        let line = without_comment(line).trim();
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim();
+        let mut parts = rest.split(',').map(|part| part.trim().trim_matches('"').to_owned());
+        let mut next = || parts.next().unwrap_or_default();
+        match word {
+            ".section" => {
+                let (name, flags) = rest.split_once(',').unwrap_or((rest, ""));
+                let name = name.trim().trim_matches('"').to_owned();
+                Directive::Section { name, flags: flags.trim().to_owned() }
+            }
+            ".text" | ".data" | ".bss" => Directive::Section { name: word.to_owned(), flags: String::new() },
+            ".globl" | ".global" | ".weak" | ".hidden" | ".local" | ".protected" | ".internal" => {
+                Directive::Attribute { what: word.to_owned(), names: parts.collect() }
+            }
+            ".set" | ".equ" => Directive::Alias { name: next(), target: next() },
+            ".type" => {
+                let name = next();
+                Directive::Type { name, is_function: next().contains("function") }
+            }
+            ".comm" => Directive::Common { name: next() },
+            ".align" | ".p2align" | ".balign" => Directive::Align,
+            ".file" | ".ident" | ".addrsig" | ".addrsig_sym" | ".loc" => Directive::Nothing,
+            _ => Directive::Other,
+        }
+    }
+}
+
+/// The label that a line begins with, unless it is a number.
+pub fn label(line: &str) -> Option<&str> {
+    let end = line.find(':')?;
+    let name = line.get(..end)?.trim_matches('"');
+    let is_name = name.starts_with(|first: char| first.is_ascii_alphabetic() || "_.".contains(first))
+        && name.chars().all(is_letter);
+    is_name.then_some(name)
+}
+
+/// The statements of a line, without comments.
+pub fn statements(line: &str) -> Vec<String> {
+    let mut all = vec![String::new()];
+    let mut quoted = false;
+    let mut escaped = false;
+    for letter in line.chars() {
+        match letter {
+            _ if quoted => {
+                quoted = letter != '"' || escaped;
+                escaped = letter == '\\' && !escaped;
+            }
+            '"' => quoted = true,
+            '#' => break,
+            ';' => {
+                all.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        if let Some(last) = all.last_mut() {
+            last.push(letter);
+        }
+    }
+    let trimmed = all.into_iter().map(|statement| statement.trim().to_owned());
+    trimmed.filter(|statement| !statement.is_empty()).collect()
+}
+
+/// A line up to its comment.
+pub fn without_comment(line: &str) -> &str {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (index, letter) in line.char_indices() {
+        match letter {
+            _ if quoted => {
+                quoted = letter != '"' || escaped;
+                escaped = letter == '\\' && !escaped;
+            }
+            '"' => quoted = true,
+            '#' => return line.get(..index).unwrap_or(line),
+            _ => {}
+        }
+    }
+    line
+}
+
+fn is_letter(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_' || letter == '.'
+}
+
+/// Words that stand before an instruction.
+const PREFIXES: [&str; 10] =
+    ["rep", "repe", "repz", "repne", "repnz", "lock", "notrack", "data16", "rex64", "addr32"];
+
+/// The line with each name that is an operand, or a label, put through `change`; what is in quotes, registers and
+/// the names of instructions and directives are left alone.
+pub fn rewrite(line: &str, mut change: impl FnMut(&str) -> Option<String>) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut rest = line;
+    // Whether the next name is that of an instruction or a directive.
+    let mut is_head = true;
+    let mut before = ' ';
+    while let Some(letter) = rest.chars().next() {
+        if letter == '"' {
+            let end = quoted_end(rest);
+            let quoted = rest.get(..end).unwrap_or(rest);
+            text.push_str(quoted);
+            rest = rest.get(end..).unwrap_or_default();
+            before = '"';
+            continue;
+        }
+        if letter == '#' {
+            text.push_str(rest);
+            break;
+        }
+        let begins_name = letter.is_ascii_alphabetic() || letter == '_' || letter == '.';
+        if !begins_name || is_letter(before) || before == '%' {
+            text.push(letter);
+            is_head |= letter == ';' || letter == ':';
+            before = letter;
+            rest = rest.get(letter.len_utf8()..).unwrap_or_default();
+            continue;
+        }
+        let end = rest.find(|letter| !is_letter(letter)).unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        let is_label = after.starts_with(':') && is_head;
+        if is_head && !is_label {
+            text.push_str(name);
+            is_head = PREFIXES.contains(&name);
+            // What follows is the name of a section.
+            if matches!(name, ".section" | ".pushsection") {
+                let end = after.find(';').unwrap_or(after.len());
+                let (section, after) = after.split_at(end);
+                text.push_str(section);
+                rest = after;
+                before = ' ';
+                continue;
+            }
+        } else {
+            match change(name) {
+                Some(new) => text.push_str(&new),
+                None => text.push_str(name),
+            }
+        }
+        before = 'a';
+        rest = after;
+    }
+    text
+}
+
+fn quoted_end(text: &str) -> usize {
+    let mut escaped = false;
+    for (index, letter) in text.char_indices().skip(1) {
+        if letter == '"' && !escaped {
+            return index + 1;
+        }
+        escaped = letter == '\\' && !escaped;
+    }
+    text.len()
+}
+
+/// The names in a line that [`rewrite`] would change.
+pub fn names(line: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    rewrite(line, |name| {
+        all.push(name.to_owned());
+        None
+    });
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operands_are_names_and_instructions_are_not() {
+        assert_eq!(names("\tcall\tadd"), ["add"]);
+        assert_eq!(names("\tlock addl\t$1, counter.3+4(%rip)"), ["counter.3"]);
+        assert_eq!(names("add:\tmovq $.LC0, %rdi # add"), ["add", ".LC0"]);
+        assert_eq!(names("1:\tcall\t__fentry__"), ["__fentry__"]);
+        assert_eq!(names("\t.pushsection .smp_locks,\"a\"; .long x"), ["x"]);
+        assert_eq!(names("\t.string \"call foo\""), Vec::<String>::new());
+        assert_eq!(names("771: .long 1b - ., foo@PLT; jmp bar"), [".", "foo", "PLT", "bar"]);
+        assert_eq!(rewrite("\tjmp\tfoo.cold+2", |_| Some("x".to_owned())), "\tjmp\tx+2");
+    }
+
+    #[test]
+    fn directives_are_known() {
+        assert_eq!(
+            Directive::of("\t.section\t.rodata.f.str1.1,\"aMS\",@progbits,1"),
+            Directive::Section {
+                name: ".rodata.f.str1.1".to_owned(),
+                flags: "\"aMS\",@progbits,1".to_owned()
+            }
+        );
+        assert_eq!(
+            Directive::of("\t.type\tf, @function"),
+            Directive::Type { name: "f".to_owned(), is_function: true }
+        );
+        assert_eq!(Directive::of("\t.quad\tx"), Directive::Other);
+        assert_eq!(
+            (label("f.cold:"), label(".LC0:"), label("1:\tnop"), label("\tnop")),
+            (Some("f.cold"), Some(".LC0"), None, None)
+        );
+        assert_eq!(statements("a \"x;y#\" ; b # c;d"), ["a \"x;y#\"", "b"]);
+    }
+}

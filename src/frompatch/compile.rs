@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! One file, compiled as kbuild does it, but to assembler and with a section for each function and variable: the
+//! original, and what the patches make of it.
+//!
+//! The compiler sees the patched files of the overlay in place of the tree's: their directories stand before the tree's
+//! in the search for headers, and the names that `__FILE__` gives are mapped to those that kbuild's own command gives.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use fs_err as fs;
+use rayon::prelude::*;
+
+use crate::frompatch::recipe::Recipe;
+use crate::frompatch::units::Unit;
+use crate::host::program::Program;
+
+/// The trees that a file is compiled with.
+#[derive(Debug, Clone, Copy)]
+pub struct Trees<'a> {
+    /// The source tree.
+    pub source: &'a Path,
+    /// The object tree, in which the compiler is run.
+    pub objects: &'a Path,
+    /// The patched files.
+    pub overlay: &'a Path,
+    /// Where the results are written.
+    pub work: &'a Path,
+}
+
+/// What came of one file.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The file.
+    pub unit: Unit,
+    /// The assembler text of the original.
+    pub original: PathBuf,
+    /// The assembler text of what is patched.
+    pub patched: PathBuf,
+    /// The object of the original.
+    pub object: PathBuf,
+    /// The files of the overlay that it was compiled with.
+    pub seen: Vec<String>,
+}
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Original,
+    Patched,
+}
+
+/// Compiles all units both ways, several at once.
+///
+/// # Errors
+/// One does not compile, or sees a file of the tree that is patched.
+pub fn all(units: Vec<Unit>, trees: Trees<'_>) -> Result<Vec<Compiled>> {
+    let tasks: Vec<(&Unit, Version)> =
+        units.iter().flat_map(|unit| [(unit, Version::Original), (unit, Version::Patched)]).collect();
+    tasks.par_iter().try_for_each(|(unit, version)| one(unit, *version, trees))?;
+    units
+        .into_iter()
+        .map(|unit| {
+            let [original, patched, object] =
+                ["orig.s", "new.s", "orig.o"].map(|suffix| place(trees.work, &unit, suffix));
+            let list = fs::read_to_string(place(trees.work, &unit, "new.d"))?;
+            let seen = dependencies(&list).into_iter().filter_map(|file| {
+                let file = Path::new(&file).strip_prefix(trees.overlay).ok()?;
+                Some(file.to_str()?.to_owned())
+            });
+            Ok(Compiled { seen: seen.collect(), unit, original, patched, object })
+        })
+        .collect()
+}
+
+/// Compiles one patched unit to the file `output`, with the overlay of `trees`.
+///
+/// # Errors
+/// It does not compile.
+pub fn patched_to(unit: &Unit, trees: Trees<'_>, output: &Path) -> Result<()> {
+    let mut command = command(&unit.recipe, trees, Version::Patched, &unit.path);
+    command.arg("-S").arg("-o").arg(text(output)?).arg(text(&trees.overlay.join(&unit.path))?);
+    run(&command, unit, Version::Patched, trees)
+}
+
+/// The preprocessed text of a unit, without line numbers: what is the same in it compiles to the same.
+///
+/// # Errors
+/// It cannot be preprocessed.
+pub fn preprocessed(unit: &Unit, trees: Trees<'_>) -> Result<Vec<u8>> {
+    let mut command = command(&unit.recipe, trees, Version::Patched, &unit.path);
+    command.args(["-E", "-P"]).arg(text(&trees.overlay.join(&unit.path))?);
+    let output = command.capture("")?;
+    ensure!(output.success, "{}", String::from_utf8_lossy(&output.stderr).trim_end());
+    Ok(output.stdout)
+}
+
+/// Where a result of a unit lies.
+pub fn place(work: &Path, unit: &Unit, suffix: &str) -> PathBuf {
+    work.join(format!("{}.{suffix}", unit.stem()))
+}
+
+fn one(unit: &Unit, version: Version, trees: Trees<'_>) -> Result<()> {
+    let suffix = if version == Version::Original { "orig" } else { "new" };
+    let assembler = place(trees.work, unit, &format!("{suffix}.s"));
+    fs::create_dir_all(assembler.parent().unwrap_or(trees.work))?;
+    let list = place(trees.work, unit, &format!("{suffix}.d"));
+    // A header that names a patched one with quotes finds it beside itself: then it has to be beside the patched one.
+    for _ in 0..16 {
+        let mut command = command(&unit.recipe, trees, version, &unit.path);
+        command.arg(format!("-Wp,-MMD,{}", text(&list)?));
+        let source = match version {
+            Version::Original => unit.recipe.source.clone(),
+            Version::Patched => text(&trees.overlay.join(&unit.path))?,
+        };
+        command.arg("-S").arg("-o").arg(text(&assembler)?).arg(source);
+        run(&command, unit, version, trees)?;
+        if version == Version::Original {
+            return assemble(unit, &assembler, trees);
+        }
+        let seen = dependencies(&fs::read_to_string(&list)?);
+        if !carry_includers(&seen, trees)? {
+            return Ok(());
+        }
+    }
+    bail!("{}: a patched header is always found in the source tree itself", unit.path)
+}
+
+/// Makes the object of the original of its assembler text.
+fn assemble(unit: &Unit, assembler: &Path, trees: Trees<'_>) -> Result<()> {
+    let mut command = Program::new(&unit.recipe.compiler, trees.objects, "is it installed?");
+    // What the assembler is told; the rest is for the compiler proper.
+    let is_for_assembler = |word: &&String| {
+        word.starts_with("-Wa,")
+            || word.starts_with("-m")
+            || word.starts_with("--target")
+            || *word == "-fintegrated-as"
+    };
+    command.args(unit.recipe.options.iter().filter(is_for_assembler));
+    command.args(unit.recipe.options.iter().filter(|word| word.starts_with("-I")));
+    let object = place(trees.work, unit, "orig.o");
+    command.arg("-c").arg("-o").arg(text(&object)?).arg(text(assembler)?);
+    run(&command, unit, Version::Original, trees)
+}
+
+fn run(command: &Program, unit: &Unit, version: Version, trees: Trees<'_>) -> Result<()> {
+    let output = command.capture("")?;
+    if output.success {
+        return Ok(());
+    }
+    let overlay = format!("{}/", trees.overlay.display());
+    let words = String::from_utf8_lossy(&output.stderr).replace(&overlay, "");
+    let words: Vec<&str> = words.lines().take(40).collect();
+    let what = match version {
+        Version::Original => "does not compile as the kernel's command has it, even without the patch",
+        Version::Patched => "does not compile with the patch",
+    };
+    bail!("{} {what}:\n{}", unit.path, words.join("\n"))
+}
+
+/// The compiler's command up to what is to be made of what.
+fn command(recipe: &Recipe, trees: Trees<'_>, version: Version, path: &str) -> Program {
+    let mut command = Program::new(&recipe.compiler, trees.objects, "is it installed?");
+    if version == Version::Original {
+        command.args(recipe.options.iter().cloned());
+    } else {
+        command.args(with_overlay(recipe, trees, path));
+    }
+    command.args(["-ffunction-sections", "-fdata-sections", "-g0"]);
+    command
+}
+
+/// The options with the overlay before the tree.
+fn with_overlay(recipe: &Recipe, trees: Trees<'_>, path: &str) -> Vec<String> {
+    let overlay = trees.overlay.display();
+    let mut options = Vec::new();
+    let mut maps = vec![format!("-fmacro-prefix-map={overlay}/={}", prefix(recipe, path))];
+    let mut words = recipe.options.iter().peekable();
+    while let Some(word) = words.next() {
+        if let Some(directory) = word.strip_prefix("-I").filter(|directory| !directory.is_empty())
+            && let Some(inside) = in_source(directory, trees)
+            && trees.overlay.join(&inside).is_dir()
+        {
+            let inside = trees.overlay.join(&inside).display().to_string();
+            maps.push(format!("-fmacro-prefix-map={inside}/={}/", shown(recipe, directory)));
+            options.push(format!("-I{inside}"));
+        }
+        options.push(word.clone());
+        if word == "-include"
+            && let Some(file) = words.next()
+        {
+            let own = in_source(file, trees).map(|inside| trees.overlay.join(inside));
+            let own = own.filter(|own| own.is_file()).map(|own| own.display().to_string());
+            options.push(own.unwrap_or_else(|| file.clone()));
+        }
+    }
+    let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+    options.extend(["-iquote".to_owned(), trees.source.join(directory).display().to_string()]);
+    // Of several that fit, the compiler takes the last.
+    options.extend(maps);
+    options
+}
+
+/// What stands before the path of a source file in `__FILE__` as the kernel has it: nothing, or the source tree.
+fn prefix(recipe: &Recipe, path: &str) -> String {
+    let before = recipe.source.strip_suffix(path).unwrap_or_default();
+    if mapped(recipe, before) { String::new() } else { before.to_owned() }
+}
+
+/// Whether the command maps names that begin with `before` to what follows.
+fn mapped(recipe: &Recipe, before: &str) -> bool {
+    let maps = ["-fmacro-prefix-map=", "-ffile-prefix-map="];
+    recipe.options.iter().any(|word| {
+        maps.iter().any(|map| word.strip_prefix(map).and_then(|map| map.strip_suffix('=')) == Some(before))
+    })
+}
+
+/// The directory of headers as `__FILE__` has it.
+fn shown(recipe: &Recipe, directory: &str) -> String {
+    let maps = ["-fmacro-prefix-map=", "-ffile-prefix-map="];
+    let map = recipe.options.iter().find_map(|word| {
+        let map = maps.iter().find_map(|map| word.strip_prefix(map))?.strip_suffix('=')?;
+        directory.strip_prefix(map)
+    });
+    map.unwrap_or(directory).to_owned()
+}
+
+/// Where a directory or file that the command names is in the source tree, if it is there.
+fn in_source(named: &str, trees: Trees<'_>) -> Option<PathBuf> {
+    let path = fs::canonicalize(trees.objects.join(named)).ok()?;
+    Some(path.strip_prefix(trees.source).ok()?.to_path_buf())
+}
+
+/// The files of a list of dependencies as compilers write it for make.
+fn dependencies(text: &str) -> Vec<String> {
+    let text = text.split_once(':').map_or(text, |(_, list)| list);
+    text.split_whitespace().filter(|word| *word != "\\").map(str::to_owned).collect()
+}
+
+/// Where a file was read from the tree that the overlay has patched: puts what names it into the overlay as well, so that
+/// it finds the patched one beside itself. True if there was such a file.
+fn carry_includers(seen: &[String], trees: Trees<'_>) -> Result<bool> {
+    let inside: BTreeSet<PathBuf> = seen.iter().filter_map(|file| in_source(file, trees)).collect();
+    let stale: Vec<&PathBuf> = inside.iter().filter(|path| trees.overlay.join(path).is_file()).collect();
+    if stale.is_empty() {
+        return Ok(false);
+    }
+    let mut carried = false;
+    for path in &inside {
+        let own = trees.overlay.join(path);
+        if own.is_file() {
+            continue;
+        }
+        let text = fs::read(trees.source.join(path))?;
+        let names = |stale: &&&PathBuf| {
+            let name = stale.file_name().unwrap_or_default().as_encoded_bytes();
+            memchr::memmem::find(&text, &[b"\"", name, b"\""].concat()).is_some()
+                || memchr::memmem::find(&text, &[b"/", name, b"\""].concat()).is_some()
+        };
+        if stale.iter().any(|stale| names(&stale)) {
+            fs::create_dir_all(own.parent().unwrap_or(trees.overlay))?;
+            fs::write(&own, text)?;
+            carried = true;
+        }
+    }
+    ensure!(
+        carried,
+        "{}: the compiler finds this file in the source tree in place of the patched one",
+        stale.first().map(|path| path.display().to_string()).unwrap_or_default()
+    );
+    Ok(true)
+}
+
+fn text(path: &Path) -> Result<String> {
+    Ok(path.to_str().with_context(|| format!("{}: not valid UTF-8", path.display()))?.to_owned())
+}

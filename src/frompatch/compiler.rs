@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The compiler has to be the kernel's own, to the letter: another one would make other functions of the same source.
+
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::host::program;
+use crate::host::program::Program;
+use crate::kernel::tree::config::Config;
+
+/// Sees that `compiler` is the one that built the kernel with this configuration.
+///
+/// # Errors
+/// It is another one, or cannot be run.
+pub fn check(compiler: &str, config: &Config) -> Result<()> {
+    let Some(wanted) = config.string("CC_VERSION_TEXT") else { return Ok(()) };
+    let own = first_line(compiler)?;
+    ensure!(
+        is_same(&own, &wanted),
+        "{compiler} is not the compiler that built the kernel: it is {own:?}, and the kernel's was {wanted:?}; install \
+         that one (klpbuild doctor names the package)"
+    );
+    Ok(())
+}
+
+/// What make is told to take the kernel's compiler.
+///
+/// # Errors
+/// It is not there.
+pub fn find(config: &Config) -> Result<Vec<String>> {
+    let Some(wanted) = config.string("CC_VERSION_TEXT") else { return Ok(Vec::new()) };
+    for (program, words) in candidates(&wanted) {
+        if program::find(&program).is_some() && first_line(&program).is_ok_and(|own| is_same(&own, &wanted)) {
+            return Ok(words);
+        }
+    }
+    let there: Vec<String> = candidates(&wanted)
+        .into_iter()
+        .filter(|(program, _)| program::find(program).is_some())
+        .filter_map(|(program, _)| Some(format!("{program} is {:?}", first_line(&program).ok()?)))
+        .collect();
+    bail!(
+        "the compiler that built the kernel is not here: {wanted:?}{}; install it (klpbuild doctor names the package)",
+        if there.is_empty() { String::new() } else { format!(" ({})", there.join(", ")) }
+    )
+}
+
+/// Programs that may be the one, each with what make has to be told.
+fn candidates(wanted: &str) -> Vec<(String, Vec<String>)> {
+    let version = wanted.split_whitespace().rev().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    if wanted.contains("clang") {
+        let version = wanted.split("version ").nth(1).unwrap_or_default();
+        let major: String = version.chars().take_while(char::is_ascii_digit).collect();
+        return vec![
+            ("clang".to_owned(), vec!["LLVM=1".to_owned()]),
+            (format!("clang-{major}"), vec![format!("LLVM=-{major}")]),
+        ];
+    }
+    let major = version.and_then(|version| version.split('.').next()).unwrap_or_default();
+    let first = wanted.split_whitespace().next().unwrap_or_default();
+    let mut names = vec![first.to_owned(), format!("gcc-{major}"), "gcc".to_owned()];
+    names.retain(|name| name.contains("gcc"));
+    names
+        .into_iter()
+        .map(|name| {
+            let words = if name == "gcc" { Vec::new() } else { vec![format!("CC={name}")] };
+            (name, words)
+        })
+        .collect()
+}
+
+/// The first line of what it says of its version, as CONFIG_CC_VERSION_TEXT has it (scripts/cc-version.sh).
+fn first_line(compiler: &str) -> Result<String> {
+    let mut program = Program::new(compiler, Path::new("/"), "is the kernel's compiler installed?");
+    let output = program.arg("--version").capture("")?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
+}
+
+/// Whether two first lines are of one compiler: gcc says there by which name it was called.
+fn is_same(own: &str, wanted: &str) -> bool {
+    let rest = |text: &str| {
+        let (name, rest) = text.split_once(' ').unwrap_or((text, ""));
+        if name.contains("gcc") { rest.to_owned() } else { text.to_owned() }
+    };
+    rest(own) == rest(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_by_which_gcc_was_called_does_not_count() {
+        assert!(is_same(
+            "gcc-12 (Debian 12.2.0-14) 12.2.0",
+            "x86_64-linux-gnu-gcc-12 (Debian 12.2.0-14) 12.2.0"
+        ));
+        assert!(!is_same("gcc (Debian 12.2.0-13) 12.2.0", "gcc (Debian 12.2.0-14) 12.2.0"));
+        assert!(!is_same("Debian clang version 19.1.7", "gcc (Debian 12.2.0-14) 12.2.0"));
+    }
+
+    #[test]
+    fn make_is_told_of_what_is_not_its_own_choice() {
+        let words =
+            |text: &str| candidates(text).into_iter().map(|(_, words)| words.join(" ")).collect::<Vec<_>>();
+        assert_eq!(
+            words("x86_64-linux-gnu-gcc-12 (Debian 12.2.0-14) 12.2.0"),
+            ["CC=x86_64-linux-gnu-gcc-12", "CC=gcc-12", ""]
+        );
+        assert_eq!(words("Debian clang version 19.1.7 (3+b1)"), ["LLVM=1", "LLVM=-19"]);
+    }
+}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! One unit: what the patches change in it, proven to be the kernel's, and cut out with all references resolved.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use fs_err as fs;
+
+use crate::elf::image::Image;
+use crate::frompatch::assembler::Listing;
+use crate::frompatch::assembler::compare::{Changes, compare};
+use crate::frompatch::assembler::extract::{Extract, source_name};
+use crate::frompatch::compile::Compiled;
+use crate::frompatch::module::{Annotated, Part, Replaced};
+use crate::frompatch::report::{Changed, New, Reference};
+use crate::frompatch::run_pre::{self, Fate, KernelImage, Located, Matched};
+use crate::frompatch::target::Target;
+use crate::kernel::sources::Known;
+use crate::kernel::symbols::VMLINUX;
+use crate::kernel::symbols::list::Wanted;
+use crate::kernel::trace::Sites;
+
+/// What is taken from a unit.
+#[derive(Debug, Default)]
+pub struct Cut {
+    /// The text.
+    pub part: Part,
+    /// What is replaced.
+    pub replaced: Vec<Replaced>,
+    /// What is referred to.
+    pub annotated: Vec<Annotated>,
+    /// The functions that are replaced, for the report.
+    pub changed: Vec<Changed>,
+    /// What is new, for the report.
+    pub new: Vec<New>,
+    /// What is referred to, for the report.
+    pub references: Vec<Reference>,
+    /// Names that are referred to and exported.
+    pub plain: BTreeSet<String>,
+    /// Functions of the unit that are the kernel's.
+    pub equal: usize,
+    /// What is to be thought of.
+    pub notes: Vec<String>,
+    /// What was changed in code that has run, and is gone.
+    pub without_effect: Vec<String>,
+}
+
+/// The names of what is different between two assembler texts.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn different(one: &Path, other: &Path) -> Result<Vec<String>> {
+    let (one, other) = (fs::read_to_string(one)?, fs::read_to_string(other)?);
+    let mut names = compare(&Listing::parse(&one), &Listing::parse(&other)).names();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// A unit, read.
+#[derive(Debug)]
+pub struct Read {
+    old: Listing,
+    new: Listing,
+    /// What is different.
+    pub changes: Changes,
+}
+
+impl Read {
+    /// Reads and compares.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn of(compiled: &Compiled) -> Result<Read> {
+        let [old, new] = [&compiled.original, &compiled.patched].map(fs::read_to_string);
+        let (old, new) = (Listing::parse(&old?), Listing::parse(&new?));
+        let changes = compare(&old, &new);
+        Ok(Read { old, new, changes })
+    }
+}
+
+/// Cuts the changes out of a unit. `touched` has the names of the definitions that the patches touch in their text,
+/// `prefix` is put in front of local symbols; `own` are the names that units of the livepatch define anew.
+///
+/// # Errors
+/// The unit is not what the kernel has, or a change cannot be carried over.
+pub fn cut(
+    compiled: &Compiled,
+    read: &Read,
+    target: &Target,
+    kernel: &KernelImage,
+    touched: &BTreeSet<String>,
+    prefix: &str,
+    own: &BTreeSet<String>,
+) -> Result<Cut> {
+    let path = &compiled.unit.path;
+    if let [first, ..] = read.changes.refused.as_slice() {
+        bail!("{path}: {first}");
+    }
+    let mut extract = Extract::plan(&read.old, &read.new, &read.changes);
+    extract.resolve(&read.old);
+    if let [first, ..] = extract.refused.as_slice() {
+        bail!("{path}: {first}");
+    }
+    let mut cut = Cut {
+        notes: read.changes.notes.iter().map(|note| format!("{path}: {note}")).collect(),
+        without_effect: extract.without_effect.clone(),
+        ..Cut::default()
+    };
+    if extract.is_empty() {
+        return Ok(cut);
+    }
+    let image = Image::read(&compiled.object)?;
+    let matched = run_pre::compare(&image, kernel).map_err(|mismatches| {
+        let shown: Vec<String> = mismatches.iter().take(3).map(ToString::to_string).collect();
+        anyhow::anyhow!(
+            "{path}, unpatched, does not compile to what {} of the kernel is ({} differences): another version of the \
+             source, another compiler or configuration\n{}",
+            kernel.object,
+            mismatches.len(),
+            shown.join("\n")
+        )
+    })?;
+    cut.equal = matched.functions.iter().filter(|function| matches!(function.fate, Fate::Equal(_))).count();
+    replaced(&mut cut, &extract, target, &matched, path, touched, prefix)?;
+    let names = references(&mut cut, &extract, target, &matched, path, own)?;
+    cut.new = extract
+        .new_functions
+        .iter()
+        .map(|name| ("function", name))
+        .chain(extract.new_data.iter().map(|name| ("data", name)))
+        .map(|(kind, name)| New { name: name.clone(), kind, file: path.clone() })
+        .collect();
+    let has_endbr = target.config.has("X86_KERNEL_IBT");
+    let text =
+        extract.text(prefix, has_endbr, |name| names.get(name).cloned().unwrap_or_else(|| name.to_owned()));
+    cut.part = Part { path: path.clone(), text };
+    Ok(cut)
+}
+
+fn replaced(
+    cut: &mut Cut,
+    extract: &Extract<'_>,
+    target: &Target,
+    matched: &Matched,
+    path: &str,
+    touched: &BTreeSet<String>,
+    prefix: &str,
+) -> Result<()> {
+    for name in &extract.replaced {
+        let function = matched.function(name.as_bytes());
+        let function = function.with_context(|| format!("{path}: {name} is not in the kernel's code"))?;
+        let located = match &function.fate {
+            Fate::Equal(located) => located,
+            Fate::Overridden(_) => bail!(
+                "{path}: {name} is weak, and the kernel uses another function of that name: patch that one"
+            ),
+            Fate::Ambiguous(all) => bail!(
+                "{path}: {name}: {} functions of the kernel are equal to it, and nothing tells which it is",
+                all.len()
+            ),
+        };
+        traceable(target, located, name, path)?;
+        let sympos = position(located, name)?;
+        let own = source_name(name);
+        let why = if touched.contains(own) || touched.is_empty() {
+            "its own text".to_owned()
+        } else {
+            format!("what it includes is changed: {}", touched.iter().cloned().collect::<Vec<_>>().join(", "))
+        };
+        let kernel_name = String::from_utf8_lossy(&located.name).into_owned();
+        cut.changed.push(Changed {
+            object: located.object.clone(),
+            name: kernel_name.clone(),
+            sympos,
+            file: path.to_owned(),
+            why,
+        });
+        cut.replaced.push(Replaced {
+            object: located.object.clone(),
+            name: kernel_name,
+            sympos,
+            label: Extract::label(prefix, name),
+        });
+    }
+    Ok(())
+}
+
+/// The position to write down of a symbol that can be found by its name.
+fn position(located: &Located, name: &str) -> Result<u64> {
+    ensure!(
+        located.known.unusable().is_none(),
+        "{name} cannot be found by its name in {}: it is __init, or kallsyms leaves it out (S3, R9)",
+        located.object
+    );
+    located.sympos().with_context(|| format!("{name}: kallsyms leaves it out (S3)"))
+}
+
+/// Sees that ftrace can step in at a function.
+fn traceable(target: &Target, located: &Located, name: &str, path: &str) -> Result<()> {
+    let sites = Sites::of_object(&target.origin.objects, &located.object)?;
+    let (Some(sites), Some(definition)) = (sites, &located.known.definition) else { return Ok(()) };
+    ensure!(
+        sites.of(definition, located.object == VMLINUX).is_some(),
+        "{path}: {name} cannot be replaced: ftrace cannot step in there (notrace, or made without -pg); change the \
+         functions that call it"
+    );
+    Ok(())
+}
+
+/// Resolves what stays in the kernel: gives each name that it has there.
+fn references(
+    cut: &mut Cut,
+    extract: &Extract<'_>,
+    target: &Target,
+    matched: &Matched,
+    path: &str,
+    own: &BTreeSet<String>,
+) -> Result<BTreeMap<String, String>> {
+    let mut names = BTreeMap::new();
+    let mut unknown: Vec<&String> = Vec::new();
+    for (name, old) in &extract.references {
+        if let Some(located) = matched.position(old.as_bytes()) {
+            let kernel_name = String::from_utf8_lossy(&located.name).into_owned();
+            if target.sources.is_exported(&located.name, &located.known) == Some(true) {
+                cut.plain.insert(kernel_name.clone());
+            } else {
+                note(cut, &located.object, &kernel_name, position(located, name)?, path);
+            }
+            names.insert(name.clone(), kernel_name);
+            continue;
+        }
+        ensure!(
+            matched.candidates(old.as_bytes()).is_empty(),
+            "{path}: nothing in the kernel's code tells which of {} symbols {name} is",
+            matched.candidates(old.as_bytes()).len()
+        );
+        unknown.push(name);
+    }
+    let is_open = |name: &&&String| {
+        target.sources.exporter(name.as_bytes()).is_none() && !own.contains(name.as_str()) && !is_common(name)
+    };
+    cut.plain.extend(unknown.iter().filter(|name| !is_open(name)).map(|name| (*name).clone()));
+    let wanted: Vec<&String> = unknown.iter().filter(is_open).copied().collect();
+    if wanted.is_empty() {
+        return Ok(names);
+    }
+    let found = target.sources.find(&Wanted::names(wanted.iter().map(|name| name.as_bytes().to_vec())))?;
+    for name in wanted {
+        let all = found.of(name.as_bytes());
+        let seen: Vec<&Known> = all.iter().filter(|known| is_visible(known)).collect();
+        let [known] = seen.as_slice() else {
+            bail!(
+                "{path}: the patched code refers to {name}, which {}",
+                if seen.is_empty() { "the kernel does not have" } else { "is there more than once" }
+            );
+        };
+        let sympos =
+            known.sympos().with_context(|| format!("{path}: {name} cannot be found by its name (S3)"))?;
+        note(cut, &known.object, name, sympos, path);
+    }
+    Ok(names)
+}
+
+/// Symbols of the assembler and the loader, which no object defines.
+fn is_common(name: &str) -> bool {
+    matches!(
+        name,
+        "__fentry__" | "__this_module" | "_GLOBAL_OFFSET_TABLE_" | "PLT" | "GOTPCREL" | "function" | "object"
+    )
+}
+
+fn is_visible(known: &Known) -> bool {
+    known.definition.as_ref().is_none_or(|definition| definition.binding != crate::elf::Binding::Local)
+}
+
+fn note(cut: &mut Cut, object: &str, name: &str, sympos: u64, path: &str) {
+    let (object, name) = (object.to_owned(), name.to_owned());
+    cut.annotated.push(Annotated { object: object.clone(), name: name.clone(), sympos });
+    cut.references.push(Reference { object, name, sympos, file: path.to_owned() });
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! All steps, from patches to a livepatch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use fs_err as fs;
+use rayon::prelude::*;
+
+use crate::build::plan::Order;
+use crate::frompatch::account::{self, Outcome};
+use crate::frompatch::apply::{self, Applied, Named};
+use crate::frompatch::build::Build;
+use crate::frompatch::compile::{self, Compiled, Trees};
+use crate::frompatch::cut::{self, Cut, Read};
+use crate::frompatch::module::Module;
+use crate::frompatch::prepare::Made;
+use crate::frompatch::recipe::Recipe;
+use crate::frompatch::report::{CompiledFile, Report};
+use crate::frompatch::run_pre::KernelImage;
+use crate::frompatch::steps::Steps;
+use crate::frompatch::target::{Target, Workshop};
+use crate::frompatch::units::{self, Unit};
+use crate::frompatch::{module, outline};
+use crate::host::exit::Exit;
+use crate::host::patch::Line;
+use crate::host::words::{count, hex};
+
+/// What is wanted.
+#[derive(Debug)]
+pub struct Request {
+    /// The patches.
+    pub patches: Vec<Named>,
+    /// Directories to be taken off their paths.
+    pub strip: usize,
+    /// The livepatch's name.
+    pub name: String,
+    /// Where it is built: an empty directory.
+    pub directory: PathBuf,
+    /// Types may be changed: whoever asks for it knows that memory that is there keeps its layout.
+    pub allow_layout: bool,
+    /// Options that say where the kernel's symbols are.
+    pub flags: Vec<String>,
+    /// The number of jobs, if one was asked for.
+    pub jobs: Option<u32>,
+}
+
+/// Makes the livepatch; gives the report, with the file in the directory of the request.
+///
+/// # Errors
+/// A step fails; with what is to be done about it.
+pub fn make(
+    request: &Request,
+    target: &Target,
+    steps: &mut Steps,
+    order: impl Fn() -> Result<Order>,
+) -> Result<Made<Report>> {
+    let applied = apply::apply(&target.source, &request.patches, request.strip, target.arch)?;
+    ensure!(!applied.files.is_empty(), "the patches have no effect on this kernel: {}", ignored(&applied));
+    if !request.allow_layout {
+        check_types(&applied)?;
+    }
+    let work = tempfile::Builder::new().prefix("klpbuild-").tempdir();
+    let work = work.context("cannot make a temporary directory (TMPDIR names the place)")?;
+    let overlay = fs::canonicalize(work.path())?.join("overlay");
+    apply::write(&overlay, &applied.files)?;
+    if steps.done(&format!("applied to {}", count(applied.files.len(), "file"))) {
+        return Ok(stopped(steps));
+    }
+    let workshop = match target.workshop(order)? {
+        Made::Done(workshop) => workshop,
+        Made::Over(exit) => return Ok(Made::Over(exit)),
+    };
+    let units = match find_units(target, &workshop, &applied)? {
+        Made::Done(units) => units,
+        Made::Over(exit) => return Ok(Made::Over(exit)),
+    };
+    if steps.done(&format!("{} to compile", count(units.len(), "file"))) {
+        return Ok(stopped(steps));
+    }
+    for compiler in units.iter().map(|unit| &unit.recipe.compiler).collect::<BTreeSet<_>>() {
+        target.check_compiler(compiler)?;
+    }
+    let trees =
+        Trees { source: &target.source, objects: workshop.objtree(), overlay: &overlay, work: work.path() };
+    let compiled = compile::all(units, trees)?;
+    if steps.done("compiled, unpatched and patched") {
+        return Ok(stopped(steps));
+    }
+    let reads = compiled.par_iter().map(Read::of).collect::<Result<Vec<Read>>>()?;
+    let (mut report, module) = compare(request, target, &applied, &compiled, &reads)?;
+    if steps.done("compared with the kernel, and cut out") {
+        return Ok(stopped(steps));
+    }
+    let names: Vec<Vec<String>> = reads.iter().map(|read| read.changes.names()).collect();
+    let outcomes: Vec<Outcome<'_>> =
+        compiled.iter().zip(&names).map(|(compiled, names)| Outcome { compiled, names }).collect();
+    report.hunks = account::all(&applied.files, &outcomes, trees)?;
+    if steps.done("each change accounted for") {
+        return Ok(stopped(steps));
+    }
+    if report.changed.is_empty() {
+        bail!("the patches change no code that runs in this kernel:\n{}", report.text().trim_end());
+    }
+    build(request, target, &module, &mut report)?;
+    steps.done("built, converted and verified");
+    report.seconds = steps.seconds();
+    Ok(Made::Done(report))
+}
+
+fn stopped(steps: &mut Steps) -> Made<Report> {
+    Made::Over(steps.signal().map_or(Exit::Problem, Exit::Signal))
+}
+
+fn ignored(applied: &Applied) -> String {
+    let all: Vec<String> = applied.ignored.iter().map(|(file, why)| format!("{file} ({why})")).collect();
+    if all.is_empty() { "nothing is changed".to_owned() } else { all.join(", ") }
+}
+
+/// The units; in a prepared tree, kbuild is made to tell how it compiles them.
+fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result<Made<Vec<Unit>>> {
+    let objtree = workshop.objtree();
+    if let Workshop::Prepared(_) = workshop {
+        let missing: Vec<String> = applied
+            .files
+            .iter()
+            .filter(|file| file.path.ends_with(".c") && file.original.is_some())
+            .filter(|file| !crate::frompatch::recipe::file_of(objtree, &file.path).is_file())
+            .map(|file| format!("{}.o", file.path.trim_end_matches(".c")))
+            .collect();
+        if let Some(header) =
+            applied.files.iter().find(|file| file.path.ends_with(".h") && file.original.is_some())
+        {
+            bail!(
+                "{}: a header is changed, and which files of an installed kernel use it is not told yet: make the \
+                 livepatch in an object tree in which this kernel was built",
+                header.path
+            );
+        }
+        let goals: Vec<&str> = missing.iter().map(String::as_str).collect();
+        if !goals.is_empty()
+            && let Some(exit) = workshop.compile(&goals)?
+        {
+            return Ok(Made::Over(exit));
+        }
+    }
+    let (units, unused) = units::of_built(&target.source, objtree, &applied.files, target.arch)?;
+    if units.is_empty() {
+        bail!(
+            "no file of this kernel is compiled with {}: they are off in its configuration, and the patches have no effect",
+            unused.join(", ")
+        );
+    }
+    Ok(Made::Done(units))
+}
+
+/// Compares all units, and cuts their changes out.
+fn compare(
+    request: &Request,
+    target: &Target,
+    applied: &Applied,
+    compiled: &[Compiled],
+    reads: &[Read],
+) -> Result<(Report, Module)> {
+    let mut module = Module { name: request.name.clone(), ..Module::default() };
+    module.description = format!("Livepatch of {}", names(&request.patches).join(", "));
+    let header = fs::read_to_string(target.source.join("include/linux/livepatch.h")).unwrap_or_default();
+    module.is_registered = header.contains("klp_register_patch");
+    let mut report = Report {
+        name: request.name.clone(),
+        kernel: target.release.clone(),
+        patches: names(&request.patches),
+        ignored: applied.ignored.clone(),
+        build_id: target.origin.installed.as_ref().and_then(|kernel| kernel.build_id.as_deref()).map(hex),
+        ..Report::default()
+    };
+    let touched = touched(applied);
+    let own: BTreeSet<String> = reads
+        .iter()
+        .flat_map(|read| read.changes.new_functions.iter().chain(&read.changes.new_data))
+        .cloned()
+        .collect();
+    let mut kernels: BTreeMap<&str, KernelImage> = BTreeMap::new();
+    for (index, (compiled, read)) in compiled.iter().zip(reads).enumerate() {
+        let Unit { path, recipe: Recipe { object, .. } } = &compiled.unit;
+        report.compiled.push(CompiledFile { path: path.clone(), object: object.clone() });
+        if read.changes.is_empty() {
+            continue;
+        }
+        if !kernels.contains_key(object.as_str()) {
+            kernels.insert(object, KernelImage::open(&target.sources, object)?);
+        }
+        let Some(kernel) = kernels.get(object.as_str()) else { continue };
+        let prefix = if compiled_count(reads) == 1 { "klp_".to_owned() } else { format!("klp{index}_") };
+        let cut = cut::cut(compiled, read, target, kernel, &touched, &prefix, &own)?;
+        take(cut, &mut report, &mut module, target);
+    }
+    Ok((report, module))
+}
+
+fn compiled_count(reads: &[Read]) -> usize {
+    reads.iter().filter(|read| !read.changes.is_empty()).count()
+}
+
+fn names(patches: &[Named]) -> Vec<String> {
+    patches.iter().map(|(name, _)| name.rsplit('/').next().unwrap_or(name).to_owned()).collect()
+}
+
+fn take(cut: Cut, report: &mut Report, module: &mut Module, target: &Target) {
+    report.notes.extend(cut.notes);
+    report.notes.extend(cut.without_effect);
+    report.changed.extend(cut.changed);
+    report.new.extend(cut.new);
+    report.references.extend(cut.references);
+    report.equal += cut.equal;
+    module.replaced.extend(cut.replaced);
+    module.annotated.extend(cut.annotated);
+    if !cut.part.text.is_empty() {
+        let exports = target.sources.exports.as_ref();
+        for name in &cut.plain {
+            let namespace = exports.and_then(|exports| exports.namespace(name.as_bytes()));
+            module.namespaces.extend(namespace.map(str::to_owned));
+        }
+        module.parts.push(cut.part);
+    }
+}
+
+/// The names of the definitions in whose text the patches change something.
+fn touched(applied: &Applied) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for file in &applied.files {
+        let items = outline::items(file.patched.as_deref().unwrap_or_default());
+        for hunk in file.hunks() {
+            let mut line_number = hunk.new_start;
+            for line in &hunk.lines {
+                let is_change = !matches!(line, Line::Kept(_));
+                if is_change {
+                    names.extend(outline::names_in(&items, line_number, line_number));
+                }
+                if !matches!(line, Line::Removed(_)) {
+                    line_number += 1;
+                }
+            }
+        }
+    }
+    names
+}
+
+/// Sees that no type is changed: what is in memory already, and code that is not compiled anew, have the old layout.
+fn check_types(applied: &Applied) -> Result<()> {
+    for file in &applied.files {
+        let (Some(old), Some(new)) = (&file.original, &file.patched) else { continue };
+        let (before, after) = (outline::items(old), outline::items(new));
+        let text = |text: &[u8], item: &outline::Item| -> Vec<Vec<u8>> {
+            let lines =
+                text.split(|&byte| byte == b'\n').skip(item.first - 1).take(item.last + 1 - item.first);
+            lines.map(<[u8]>::to_vec).collect()
+        };
+        let types = |items: &[outline::Item], source: &[u8]| -> Vec<(String, Vec<Vec<u8>>)> {
+            let types = items.iter().filter(|item| item.is_type);
+            types.map(|item| (item.name.clone(), text(source, item))).collect()
+        };
+        let kept = types(&after, new);
+        for (name, lines) in types(&before, old) {
+            ensure!(
+                kept.iter().any(|(_, other)| *other == lines),
+                "{}: the type {name} is changed: what is in memory, and what is not compiled anew, keeps its layout; put what \
+                 is new into a shadow variable (klp_shadow_alloc), or, if the layout stays, say so (--allow-layout)",
+                file.path
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Lays the module down, builds it, and leaves the report beside it.
+fn build(request: &Request, target: &Target, module: &Module, report: &mut Report) -> Result<()> {
+    let directory: &Path = &request.directory;
+    module::write(directory, &module.files(&target.kdir, &request.flags.join(" ")))?;
+    for (name, text) in &request.patches {
+        let name = name.rsplit('/').next().filter(|name| *name != "-").unwrap_or("standard-input.patch");
+        fs::write(directory.join(name), text)?;
+    }
+    let build = Build {
+        directory,
+        name: &request.name,
+        kdir: &target.kdir,
+        flags: &request.flags,
+        jobs: request.jobs,
+    };
+    report.livepatch = Some(build.run()?);
+    fs::write(directory.join("report.txt"), report.text())?;
+    Ok(())
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The external module that a livepatch is built from: the assembler text of each unit's changed functions, a C file with
+//! klp_func, klp_object and klp_patch, and with the positions of what is referred to, and a Makefile.
+//!
+//! It can be read, changed and built again with plain make.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Result;
+use fs_err as fs;
+
+use crate::kernel::symbols::VMLINUX;
+use crate::livepatch::header;
+
+/// A function that is replaced.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Replaced {
+    /// Its object's run-time name.
+    pub object: String,
+    /// Its name in the kernel.
+    pub name: String,
+    /// Its position there (S7).
+    pub sympos: u64,
+    /// The symbol of the new function in the assembler text.
+    pub label: String,
+}
+
+/// Something in the kernel that is not exported and is referred to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Annotated {
+    /// The object that has it.
+    pub object: String,
+    /// Its name in the assembler text, which is that in the kernel.
+    pub name: String,
+    /// Its position there (S1).
+    pub sympos: u64,
+}
+
+/// What is taken from one unit.
+#[derive(Debug, Clone, Default)]
+pub struct Part {
+    /// The unit's path in the source tree.
+    pub path: String,
+    /// The assembler text.
+    pub text: String,
+}
+
+/// The module.
+#[derive(Debug, Default)]
+pub struct Module {
+    /// Its name, with dashes as it was typed.
+    pub name: String,
+    /// What is said of it (MODULE_DESCRIPTION).
+    pub description: String,
+    /// The texts.
+    pub parts: Vec<Part>,
+    /// What is replaced.
+    pub replaced: BTreeSet<Replaced>,
+    /// What is referred to.
+    pub annotated: BTreeSet<Annotated>,
+    /// The namespaces that it imports.
+    pub namespaces: BTreeSet<String>,
+    /// The kernel wants a livepatch registered before it is enabled (up to 5.0).
+    pub is_registered: bool,
+}
+
+/// The name of the files for a unit: its path without directories.
+pub fn file_of(path: &str) -> String {
+    path.strip_suffix(".c").unwrap_or(path).replace(['/', ','], "-")
+}
+
+impl Module {
+    /// Its files, by name.
+    pub fn files(&self, kdir: &Path, flags: &str) -> BTreeMap<String, String> {
+        let mut files = BTreeMap::new();
+        for part in &self.parts {
+            let name = file_of(&part.path);
+            files.insert(format!("{name}.asm"), part.text.clone());
+            files.insert(format!("{name}.S"), wrapper(&name, &part.path));
+        }
+        files.insert("tables.c".to_owned(), self.tables());
+        files.insert("Makefile".to_owned(), self.makefile(kdir, flags));
+        files.insert("Makefile.snippet".to_owned(), header::SNIPPET.to_owned());
+        files.insert("klp_relocs.h".to_owned(), header::HEADER.to_owned());
+        files.insert(".gitignore".to_owned(), GITIGNORE.to_owned());
+        files
+    }
+
+    fn makefile(&self, kdir: &Path, flags: &str) -> String {
+        let name = &self.name;
+        let flags = if flags.is_empty() { String::new() } else { format!("KLPBUILD_FLAGS ?= {flags}\n") };
+        let mut text =
+            format!("# SPDX-License-Identifier: GPL-2.0-only\nobj-m += {name}.o\n{name}-y := tables.o\n");
+        for part in &self.parts {
+            let file = file_of(&part.path);
+            let _ = write!(
+                text,
+                "{name}-y += {file}.o\nAFLAGS_{file}.o += -Wa,-I$(src)\n$(obj)/{file}.o: $(src)/{file}.asm\n"
+            );
+        }
+        let _ = write!(
+            text,
+            "\nKDIR ?= {}\n{flags}include $(dir $(lastword $(MAKEFILE_LIST)))Makefile.snippet\n",
+            kdir.display()
+        );
+        text
+    }
+
+    /// The C file.
+    fn tables(&self) -> String {
+        let mut text = String::from(
+            "// SPDX-License-Identifier: GPL-2.0-only\n\
+             /* Made by klpbuild livepatch: what is replaced, and where in the kernel lies what is referred to. */\n\
+             #include <linux/module.h>\n#include <linux/kernel.h>\n#include <linux/livepatch.h>\n#include \"klp_relocs.h\"\n",
+        );
+        self.write_annotations(&mut text);
+        self.write_functions(&mut text);
+        self.write_ends(&mut text);
+        text
+    }
+
+    fn write_annotations(&self, text: &mut String) {
+        let mut by_object: BTreeMap<&str, Vec<&Annotated>> = BTreeMap::new();
+        for annotated in &self.annotated {
+            by_object.entry(&annotated.object).or_default().push(annotated);
+        }
+        let mut number = 0;
+        for (object, all) in by_object {
+            let _ = writeln!(text, "\n/* not exported, of {object} */");
+            let mut records = String::new();
+            for annotated in all {
+                let _ =
+                    writeln!(text, "extern const char klp_ref_{number}[] __asm__(\"{}\");", annotated.name);
+                let _ = writeln!(records, "\tKLP_SYMPOS(klp_ref_{number}, {}),", annotated.sympos);
+                number += 1;
+            }
+            let _ =
+                writeln!(text, "static KLP_MODULE_RELOC({object}) klp_refs_{object}[] = {{\n{records}}};");
+        }
+    }
+
+    fn write_functions(&self, text: &mut String) {
+        let mut by_object: BTreeMap<&str, Vec<&Replaced>> = BTreeMap::new();
+        for replaced in &self.replaced {
+            by_object.entry(&replaced.object).or_default().push(replaced);
+        }
+        let mut objects = String::new();
+        let mut number = 0;
+        for (object, all) in by_object {
+            text.push('\n');
+            let mut entries = String::new();
+            for replaced in all {
+                let _ = writeln!(text, "extern void klp_new_{number}(void) __asm__(\"{}\");", replaced.label);
+                let sympos = match replaced.sympos {
+                    0 => String::new(),
+                    sympos => format!(", .old_sympos = {sympos}"),
+                };
+                let name = &replaced.name;
+                let _ = writeln!(
+                    entries,
+                    "\t{{ .old_name = \"{name}\", .new_func = klp_new_{number}{sympos} }},"
+                );
+                number += 1;
+            }
+            let _ = writeln!(text, "static struct klp_func klp_funcs_{object}[] = {{\n{entries}\t{{ }}\n}};");
+            let name = if object == VMLINUX { String::new() } else { format!(".name = \"{object}\", ") };
+            let _ = writeln!(objects, "\t{{ {name}.funcs = klp_funcs_{object} }},");
+        }
+        let _ = write!(
+            text,
+            "\nstatic struct klp_object klp_objects[] = {{\n{objects}\t{{ }}\n}};\n\n\
+             static struct klp_patch patch = {{\n\t.mod = THIS_MODULE,\n\t.objs = klp_objects,\n}};\n"
+        );
+    }
+
+    fn write_ends(&self, text: &mut String) {
+        let (enable, leave) = match self.is_registered {
+            false => ("\treturn klp_enable_patch(&patch);\n", ""),
+            true => (
+                "\tint error = klp_register_patch(&patch);\n\n\tif (error)\n\t\treturn error;\n\
+                 \terror = klp_enable_patch(&patch);\n\tif (error)\n\t\tklp_unregister_patch(&patch);\n\treturn error;\n",
+                "\tklp_unregister_patch(&patch);\n",
+            ),
+        };
+        let namespaces: String =
+            self.namespaces.iter().map(|name| format!("MODULE_INFO(import_ns, \"{name}\");\n")).collect();
+        let _ = write!(
+            text,
+            "\nstatic int __init klp_patch_init(void)\n{{\n{enable}}}\n\n\
+             static void __exit klp_patch_exit(void)\n{{\n{leave}}}\n\n\
+             module_init(klp_patch_init);\nmodule_exit(klp_patch_exit);\n\
+             MODULE_DESCRIPTION(\"{}\");\nMODULE_LICENSE(\"GPL\");\nMODULE_INFO(livepatch, \"Y\");\n{namespaces}",
+            self.description.replace(['\\', '"', '\n'], " ")
+        );
+    }
+}
+
+const GITIGNORE: &str = "*.o\n*.ko\n*.mod\n*.mod.c\n*.cmd\n.klpbuild/\nModule.symvers\nmodules.order\nmodules.livepatch\nSymbols.list\n";
+
+/// What has the assembler read the text as the compiler wrote it, without the preprocessor, which would take names in it
+/// for its macros.
+fn wrapper(name: &str, path: &str) -> String {
+    format!(
+        "/* SPDX-License-Identifier: GPL-2.0-only */\n/* Made by klpbuild livepatch: from {path}. */\n\t.include \"{name}.asm\"\n"
+    )
+}
+
+/// Writes files into a directory that is there.
+///
+/// # Errors
+/// One cannot be written.
+pub fn write(directory: &Path, files: &BTreeMap<String, String>) -> Result<()> {
+    for (name, text) in files {
+        fs::write(directory.join(name), text)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module() -> Module {
+        let replaced = |object: &str, name: &str, sympos, label: &str| Replaced {
+            object: object.to_owned(),
+            name: name.to_owned(),
+            sympos,
+            label: label.to_owned(),
+        };
+        let annotated = |object: &str, name: &str, sympos| Annotated {
+            object: object.to_owned(),
+            name: name.to_owned(),
+            sympos,
+        };
+        Module {
+            name: "fix-1".to_owned(),
+            description: "a \"fix\"".to_owned(),
+            parts: vec![Part { path: "fs/proc/cmdline.c".to_owned(), text: "\t.text\n".to_owned() }],
+            replaced: [replaced("vmlinux", "f", 2, "f"), replaced("vfat", "g.isra.0", 0, "g.isra.0")].into(),
+            annotated: [annotated("vmlinux", "s.12", 3), annotated("vfat", "h", 0)].into(),
+            ..Module::default()
+        }
+    }
+
+    #[test]
+    fn the_tables_name_object_and_position() {
+        let text = module().tables();
+        for line in [
+            "static struct klp_func klp_funcs_vfat[] = {\n\t{ .old_name = \"g.isra.0\", .new_func = klp_new_0 },\n\t{ }\n};",
+            "\t{ .old_name = \"f\", .new_func = klp_new_1, .old_sympos = 2 },\n",
+            "\t{ .name = \"vfat\", .funcs = klp_funcs_vfat },\n\t{ .funcs = klp_funcs_vmlinux },\n\t{ }\n};",
+            "extern const char klp_ref_1[] __asm__(\"s.12\");",
+            "static KLP_MODULE_RELOC(vmlinux) klp_refs_vmlinux[] = {\n\tKLP_SYMPOS(klp_ref_1, 3),\n};",
+            "MODULE_DESCRIPTION(\"a  fix \");",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_makefile_has_every_text_and_the_kernel() {
+        let files = module().files(Path::new("/k/obj"), "--force");
+        let makefile = &files["Makefile"];
+        for line in [
+            "obj-m += fix-1.o\nfix-1-y := tables.o\nfix-1-y += fs-proc-cmdline.o\n",
+            "$(obj)/fs-proc-cmdline.o: $(src)/fs-proc-cmdline.asm\n",
+            "KDIR ?= /k/obj\nKLPBUILD_FLAGS ?= --force\n",
+        ] {
+            assert!(makefile.contains(line), "{line}\n{makefile}");
+        }
+        assert!(files["fs-proc-cmdline.S"].ends_with("\t.include \"fs-proc-cmdline.asm\"\n"));
+        assert_eq!(files["fs-proc-cmdline.asm"], "\t.text\n");
+    }
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! An object tree in which files of an installed kernel can be compiled: made once, with the headers' configuration,
+//! release and exports, and the kernel's own compiler, and kept in klpbuild's cache by the kernel's build ID.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
+
+use crate::build::plan::{Order, Plan};
+use crate::build::session::Session;
+use crate::frompatch::compiler;
+use crate::frompatch::source;
+use crate::host::digest;
+use crate::host::exit::Exit;
+use crate::host::make::variable::Variable;
+use crate::host::terminal;
+use crate::host::words::hex;
+use crate::kernel::installed::{Kernel, cache};
+use crate::kernel::state::Lock;
+use crate::kernel::tree::config::Config;
+
+/// The mark of a tree that is complete: what it was made of. Another first line for another way to make it.
+const MADE_OF: &str = "prepared";
+const VERSION: &str = "klpbuild-prepared 1";
+
+/// An installed kernel whose object tree is wanted.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// Its headers.
+    pub headers: &'a Path,
+    /// Its source.
+    pub source: &'a Path,
+}
+
+/// An object tree that files can be compiled in, for as long as this lives.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The tree.
+    pub objtree: PathBuf,
+    /// What makes in it are told.
+    order: Order,
+    _lock: Lock,
+}
+
+/// What came of a make.
+#[derive(Debug)]
+pub enum Made<T> {
+    /// What was wanted.
+    Done(T),
+    /// It was stopped, or has failed and said why.
+    Over(Exit),
+}
+
+/// Finds the tree, or makes it.
+///
+/// # Errors
+/// The compiler is not the kernel's, or there is no place to make it.
+pub fn prepare(wanted: &Wanted<'_>, base: impl Fn() -> Result<Order>) -> Result<Made<Prepared>> {
+    let config_file = wanted.headers.join(".config");
+    ensure!(
+        config_file.is_file(),
+        "{} has no .config: install the headers of {}",
+        wanted.headers.display(),
+        wanted.kernel.release
+    );
+    let config = Config::read(&config_file)?;
+    let compiler = compiler::find(&config)?;
+    let objtree = place(wanted)?;
+    fs::create_dir_all(&objtree).context("cannot make a place for the kernel's object tree")?;
+    let mut order = base()?;
+    order.start = wanted.source.to_path_buf();
+    // A tree of git must not add to the release.
+    let words = [format!("O={}", objtree.display()), "LOCALVERSION=".to_owned()];
+    let words = words.iter().cloned().chain(package(wanted.headers)).collect::<Vec<String>>();
+    order.variables = words.iter().chain(&compiler).filter_map(|word| Variable::parse(word)).collect();
+    let plan = Plan::resolve(copied(&order, &[]))?;
+    let lock = plan.state.lock()?;
+    let made_of = made_of(wanted, &compiler)?;
+    if fs::read_to_string(objtree.join(MADE_OF)).is_ok_and(|text| text == made_of) {
+        return Ok(Made::Done(Prepared { objtree, order, _lock: lock }));
+    }
+    if !order.quiet {
+        terminal::say(format_args!(
+            "preparing {} to compile its files (once: kept in {})",
+            wanted.kernel.release,
+            objtree.display()
+        ));
+    }
+    empty(&objtree, &plan)?;
+    fill(wanted, &objtree, &config)?;
+    for goals in [&["olddefconfig"][..], &["prepare", "modules_prepare"]] {
+        if let Some(exit) = make(&order, goals)? {
+            return Ok(Made::Over(exit));
+        }
+    }
+    let release = crate::kernel::tree::facts::release(&objtree).unwrap_or_default();
+    ensure!(
+        release == wanted.kernel.release,
+        "the object tree made of {} has the release {release}, and the kernel is {}",
+        wanted.source.display(),
+        wanted.kernel.release
+    );
+    fs::write(objtree.join(MADE_OF), made_of)?;
+    Ok(Made::Done(Prepared { objtree, order, _lock: lock }))
+}
+
+impl Prepared {
+    /// Has kbuild compile `goals` (`fs/proc/cmdline.o`), for the commands that it notes.
+    ///
+    /// # Errors
+    /// make cannot be run.
+    pub fn compile(&self, goals: &[&str]) -> Result<Option<Exit>> {
+        make(&self.order, goals)
+    }
+}
+
+/// One make; its exit if it did not end well.
+fn make(order: &Order, goals: &[&str]) -> Result<Option<Exit>> {
+    let plan = Plan::resolve(copied(order, goals))?;
+    let goals: Vec<String> = goals.iter().map(|&goal| goal.to_owned()).collect();
+    let mut session = Session::begin(&plan)?;
+    let outcome = session.run(&plan.make(&goals), None)?;
+    session.sum_up(&outcome);
+    Ok((outcome.exit != Exit::Done).then_some(outcome.exit))
+}
+
+/// The same order for other goals.
+fn copied(order: &Order, goals: &[&str]) -> Order {
+    Order {
+        start: order.start.clone(),
+        goals: goals.iter().map(|&goal| goal.to_owned()).collect(),
+        variables: order.variables.clone(),
+        jobs: order.jobs,
+        shown: order.shown,
+        quiet: order.quiet,
+        verbose: order.verbose,
+        log: order.log.clone(),
+        ..Order::default()
+    }
+}
+
+fn place(wanted: &Wanted<'_>) -> Result<PathBuf> {
+    let base =
+        cache::directory().context("there is no place for the kernel's object tree: set XDG_CACHE_HOME")?;
+    let name = match &wanted.kernel.build_id {
+        Some(id) => hex(id),
+        None => wanted.kernel.release.replace('/', "_"),
+    };
+    Ok(base.join(name).join("objtree"))
+}
+
+/// What Debian's makefiles are told for LINUX_PACKAGE_ID (include/generated/package.h), which two files have in them.
+fn package(headers: &Path) -> Vec<String> {
+    let text = fs::read_to_string(headers.join("include/generated/package.h")).unwrap_or_default();
+    let id = text.lines().find_map(|line| line.strip_prefix("#define LINUX_PACKAGE_ID"));
+    let Some((name, version)) = id.and_then(|id| id.trim().trim_matches('"').trim().split_once(' ')) else {
+        return Vec::new();
+    };
+    vec![
+        "DISTRIBUTION_OFFICIAL_BUILD=1".to_owned(),
+        format!("DISTRIBUTOR={name}"),
+        format!("DISTRIBUTION_VERSION={version}"),
+    ]
+}
+
+/// What a tree is made of, for a later run to see whether it still holds.
+fn made_of(wanted: &Wanted<'_>, compiler: &[String]) -> Result<String> {
+    let hash = |name: &str| -> Result<String> {
+        let bytes = fs::read(wanted.headers.join(name)).unwrap_or_default();
+        Ok(digest::sha256([bytes.as_slice()]))
+    };
+    Ok(format!(
+        "{VERSION}\n{} {}\n{}\n{}\n{}\n{}\n",
+        wanted.kernel.release,
+        source::version(wanted.source)?,
+        wanted.source.display(),
+        compiler.join(" "),
+        hash(".config")?,
+        hash("Module.symvers")?
+    ))
+}
+
+/// Removes what a klpbuild that was stopped has left, but for its own directory with the lock.
+fn empty(objtree: &Path, plan: &Plan) -> Result<()> {
+    for entry in fs::read_dir(objtree)?.flatten() {
+        let path = entry.path();
+        if path == plan.state.directory() {
+            continue;
+        }
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+    }
+    Ok(())
+}
+
+/// Lays down what the kernel was configured with.
+fn fill(wanted: &Wanted<'_>, objtree: &Path, config: &Config) -> Result<()> {
+    fs::copy(wanted.headers.join(".config"), objtree.join(".config"))?;
+    let symvers = wanted.headers.join("Module.symvers");
+    if symvers.is_file() {
+        fs::copy(symvers, objtree.join("Module.symvers"))?;
+    }
+    let version = source::version(wanted.source)?;
+    let rest = wanted.kernel.release.strip_prefix(&version).unwrap_or_default();
+    let own = config.string("LOCALVERSION").unwrap_or_default();
+    // scripts/setlocalversion: files named localversion* come before CONFIG_LOCALVERSION.
+    let rest = rest.strip_suffix(own.as_str()).unwrap_or(rest);
+    if !rest.is_empty() {
+        fs::write(objtree.join("localversion"), format!("{rest}\n"))?;
+    }
+    Ok(())
+}

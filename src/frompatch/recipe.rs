@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! How kbuild compiles one file: what it has written down in the `.cmd` file beside the object (`cmd_and_fixdep` in
+//! scripts/Kbuild.include).
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use fs_err as fs;
+
+use crate::host::program;
+use crate::kernel::symbols::VMLINUX;
+use crate::kernel::symbols::modules::Module;
+
+/// The command that compiles a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// The compiler.
+    pub compiler: String,
+    /// Its options, without those that name the output, list dependencies or ask for debugging information.
+    pub options: Vec<String>,
+    /// The file to compile, as the command names it.
+    pub source: String,
+    /// The run-time name of the module that the file is a part of, or vmlinux.
+    pub object: String,
+}
+
+/// The `.cmd` file of the object of a C file at `path` in the source tree.
+pub fn file_of(objtree: &Path, path: &str) -> PathBuf {
+    let stem = path.strip_suffix(".c").unwrap_or(path);
+    let (directory, name) = stem.rsplit_once('/').unwrap_or(("", stem));
+    objtree.join(directory).join(format!(".{name}.o.cmd"))
+}
+
+impl Recipe {
+    /// Reads the command in the text of a `.cmd` file.
+    ///
+    /// # Errors
+    /// There is none of a C file in it, or one that cannot be repeated.
+    pub fn parse(text: &str) -> Result<Recipe> {
+        let line = text.lines().find(|line| line.starts_with("savedcmd_") || line.starts_with("cmd_"));
+        let (_, command) = line.and_then(|line| line.split_once(" := ")).context("it has no command")?;
+        // As kbuild has escaped them for make (`make-cmd` in scripts/Kbuild.include).
+        let command = command.replace("$(pound)", "#").replace("$$", "$");
+        let words = program::words(&command).context("its command has a quote without an end")?;
+        let mut words: Vec<String> =
+            words.into_iter().take_while(|word| word != ";" && word != "&&").collect();
+        // `... foo.c; objtool`: without a blank in front
+        if let Some(last) = words.last_mut().filter(|word| word.ends_with(';')) {
+            last.pop();
+        }
+        let source = words.pop().filter(|word| word.ends_with(".c")).context("it compiles no C file")?;
+        let mut words = words.into_iter();
+        let compiler = words.find(|word| !is_wrapper(word)).context("its command names no compiler")?;
+        let options = options(words)?;
+        let object = object(&options)?;
+        Ok(Recipe { compiler, options, source, object })
+    }
+
+    /// Reads the `.cmd` file of the C file at `path`; none if there is none.
+    ///
+    /// # Errors
+    /// As [`Recipe::parse`].
+    pub fn read(objtree: &Path, path: &str) -> Result<Option<Recipe>> {
+        let file = file_of(objtree, path);
+        if !file.is_file() {
+            return Ok(None);
+        }
+        let text = fs::read_to_string(&file)?;
+        Ok(Some(Recipe::parse(&text).with_context(|| file.display().to_string())?))
+    }
+
+    /// The bytes of no-operations that the compiler puts before each function (`-fpatchable-function-entry=N,M`).
+    pub fn padding(&self) -> usize {
+        let option =
+            self.options.iter().rev().find_map(|word| word.strip_prefix("-fpatchable-function-entry="));
+        let before =
+            option.and_then(|numbers| numbers.split_once(',')).and_then(|(_, before)| before.parse().ok());
+        before.unwrap_or(0)
+    }
+
+    /// Whether the compiler is clang.
+    pub fn is_clang(&self) -> bool {
+        self.compiler.rsplit('/').next().is_some_and(|name| name.contains("clang"))
+    }
+}
+
+/// Programs that stand in front of a compiler and call it.
+pub fn is_wrapper(word: &str) -> bool {
+    let name = word.rsplit('/').next().unwrap_or(word);
+    ["ccache", "sccache", "distcc", "icecc"].contains(&name)
+}
+
+/// The options that are kept.
+fn options(words: impl Iterator<Item = String>) -> Result<Vec<String>> {
+    let mut kept = Vec::new();
+    let mut words = words.peekable();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "-o" => drop(words.next()),
+            "-c" | "-S" => {}
+            _ if word.starts_with("-Wp,-MD,") || word.starts_with("-Wp,-MMD,") => {}
+            _ if word.starts_with("-flto") => {
+                bail!("the kernel is built with link-time optimization (CONFIG_LTO_CLANG): not yet")
+            }
+            _ if is_debug(&word) => {}
+            _ => kept.push(word),
+        }
+    }
+    Ok(kept)
+}
+
+fn is_debug(word: &str) -> bool {
+    let Some(rest) = word.strip_prefix("-g") else { return word.starts_with("-Wa,-gdwarf") };
+    rest.is_empty() || rest.starts_with("dwarf") || rest.starts_with(|first: char| "0123z-".contains(first))
+}
+
+/// The object that the file becomes a part of (`modname_flags` in scripts/Makefile.lib).
+fn object(options: &[String]) -> Result<String> {
+    let name = options.iter().find_map(|word| word.strip_prefix("-DKBUILD_MODNAME="));
+    if !options.iter().any(|word| word == "-DMODULE") {
+        return Ok(VMLINUX.to_owned());
+    }
+    let name = name.map(|name| name.trim_matches('"').to_owned()).unwrap_or_default();
+    ensure!(!name.is_empty(), "its command does not tell the module");
+    ensure!(!name.contains(':'), "it is a part of more than one module ({name}): not yet");
+    let name = name.strip_prefix("kmod_").unwrap_or(&name);
+    Ok(Module { stem: name.to_owned() }.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "savedcmd_fs/fat/namei_vfat.o := ccache gcc -Wp,-MMD,fs/fat/.namei_vfat.o.d -nostdinc -I/src/include \
+        -I./include -include /src/include/linux/kconfig.h -D__KERNEL__ -fmacro-prefix-map=/src/= -O2 -g -gdwarf-5 \
+        -fpatchable-function-entry=16,16 -I/src/fs/fat -Ifs/fat  -DMODULE  -DKBUILD_BASENAME='\"namei_vfat\"' \
+        -DKBUILD_MODNAME='\"nf-vfat\"' -D'X(a)=$$a$(pound)' -c -o fs/fat/namei_vfat.o /src/fs/fat/namei_vfat.c   ; \
+        ./tools/objtool/objtool --orc fs/fat/namei_vfat.o\n\nsource_fs/fat/namei_vfat.o := /src/fs/fat/namei_vfat.c\n";
+
+    #[test]
+    fn a_command_is_read_without_what_it_writes() {
+        let recipe = Recipe::parse(TEXT).unwrap();
+        assert_eq!((recipe.compiler.as_str(), recipe.object.as_str()), ("gcc", "nf_vfat"));
+        assert_eq!(recipe.source, "/src/fs/fat/namei_vfat.c");
+        assert_eq!(recipe.padding(), 16);
+        let has = |word: &str| recipe.options.iter().any(|option| option == word);
+        assert!(
+            has("-DKBUILD_BASENAME=\"namei_vfat\"") && has("-DX(a)=$a#") && has("-O2"),
+            "{:?}",
+            recipe.options
+        );
+        for word in ["-g", "-gdwarf-5", "-c", "-o", "fs/fat/namei_vfat.o", "-Wp,-MMD,fs/fat/.namei_vfat.o.d"]
+        {
+            assert!(!has(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn old_and_built_in_commands_are_read() {
+        let text = "cmd_kernel/fork.o := gcc -Wp,-MD,kernel/.fork.o.d -DKBUILD_MODNAME='\"fork\"' -c -o kernel/fork.o kernel/fork.c\n";
+        let recipe = Recipe::parse(text).unwrap();
+        assert_eq!(
+            (recipe.object.as_str(), recipe.source.as_str(), recipe.padding()),
+            (VMLINUX, "kernel/fork.c", 0)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_repeated_is_refused() {
+        assert!(Recipe::parse("savedcmd_a.o := gcc -c -o a.o a.S\n").is_err());
+        assert!(Recipe::parse("deps_a.o := a.c\n").is_err());
+        let lto = Recipe::parse("savedcmd_a.o := clang -flto=thin -c -o a.o a.c\n").unwrap_err();
+        assert!(lto.to_string().contains("CONFIG_LTO_CLANG"));
+        assert_eq!(file_of(Path::new("/o"), "fs/a.c"), Path::new("/o/fs/.a.o.cmd"));
+        assert_eq!(file_of(Path::new("/o"), "a.c"), Path::new("/o/.a.o.cmd"));
+    }
+}

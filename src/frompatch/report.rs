@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What was made of the patches: for people, and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::host::words::count;
+
+/// All that is to be known of a livepatch that was made.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// The livepatch's name.
+    pub name: String,
+    /// The file, once it is there.
+    pub livepatch: Option<PathBuf>,
+    /// The release of the kernel it is for.
+    pub kernel: String,
+    /// The build ID of the vmlinux that the code was compared with.
+    pub build_id: Option<String>,
+    /// The patches.
+    pub patches: Vec<String>,
+    /// The files that were compiled.
+    pub compiled: Vec<CompiledFile>,
+    /// The functions that are replaced.
+    pub changed: Vec<Changed>,
+    /// Functions and data that the kernel does not have.
+    pub new: Vec<New>,
+    /// What is referred to that is not exported.
+    pub references: Vec<Reference>,
+    /// What became of each change in the patches.
+    pub hunks: Vec<Accounted>,
+    /// Files of the patches that are no part of this kernel, with the reason.
+    pub ignored: Vec<(String, String)>,
+    /// What is to be thought of.
+    pub notes: Vec<String>,
+    /// How many functions of the unpatched files were found in the kernel, equal.
+    pub equal: usize,
+    /// The time it took, in seconds.
+    pub seconds: f64,
+}
+
+/// A file that was compiled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CompiledFile {
+    /// Its path.
+    pub path: String,
+    /// What it is a part of.
+    pub object: String,
+}
+
+/// A function that is replaced.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Changed {
+    /// The object that has it.
+    pub object: String,
+    /// Its name.
+    pub name: String,
+    /// Its position.
+    pub sympos: u64,
+    /// The file.
+    pub file: String,
+    /// Why it is another one.
+    pub why: String,
+}
+
+/// Something that the kernel does not have.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct New {
+    /// Its name.
+    pub name: String,
+    /// `function` or `data`.
+    pub kind: &'static str,
+    /// The file.
+    pub file: String,
+}
+
+/// A reference to something that is not exported.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Reference {
+    /// The object that has it.
+    pub object: String,
+    /// Its name there.
+    pub name: String,
+    /// Its position there.
+    pub sympos: u64,
+    /// The file whose code refers to it.
+    pub file: String,
+}
+
+/// What became of a group of changed lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Accounted {
+    /// The file.
+    pub file: String,
+    /// The first line, before the patch.
+    pub line: usize,
+    /// The functions and data that it changes.
+    pub changes: Vec<String>,
+    /// Why it has no effect, if so.
+    pub no_effect: Option<String>,
+}
+
+impl Accounted {
+    /// The place, as messages have it.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.file, self.line)
+    }
+}
+
+impl Report {
+    /// For people, line by line.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |word: &str, what: String| {
+            let _ = writeln!(text, "  {word:<10} {what}");
+        };
+        for file in &self.compiled {
+            line("compiled", format!("{} ({})", file.path, file.object));
+        }
+        for changed in &self.changed {
+            let position = position(changed.sympos);
+            line("replaced", format!("{}{position} of {}: {}", changed.name, changed.object, changed.why));
+        }
+        for new in &self.new {
+            line("new", format!("{} {} ({})", new.kind, new.name, new.file));
+        }
+        for reference in self.references_once() {
+            let position = position(reference.sympos);
+            line("refers to", format!("{}{position} of {}", reference.name, reference.object));
+        }
+        for hunk in &self.hunks {
+            if let Some(why) = &hunk.no_effect {
+                line("no effect", format!("{}: {why}", hunk.place()));
+            }
+        }
+        for (file, why) in &self.ignored {
+            line("no effect", format!("{file}: {why}"));
+        }
+        for note in &self.notes {
+            line("note", note.clone());
+        }
+        text
+    }
+
+    fn references_once(&self) -> Vec<&Reference> {
+        let by_symbol: BTreeMap<_, &Reference> =
+            self.references.iter().map(|one| ((&one.object, &one.name, one.sympos), one)).collect();
+        by_symbol.into_values().collect()
+    }
+
+    /// The last line: what is there now.
+    pub fn closing(&self) -> String {
+        let place = self.livepatch.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        format!(
+            "{place}: {} replaced, {} of the unpatched files equal to the kernel's; {:.1} s",
+            count(self.changed.len(), "function"),
+            count(self.equal, "function"),
+            self.seconds
+        )
+    }
+}
+
+fn position(sympos: u64) -> String {
+    if sympos == 0 { String::new() } else { format!(",{sympos}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_out_of_the_text() {
+        let text = |text: &str| text.to_owned();
+        let reference = |file: &str| Reference {
+            object: text("vmlinux"),
+            name: text("kmem"),
+            sympos: 2,
+            file: text(file),
+        };
+        let report = Report {
+            compiled: vec![CompiledFile { path: text("fs/a.c"), object: text("vmlinux") }],
+            changed: vec![Changed {
+                object: text("vmlinux"),
+                name: text("f"),
+                sympos: 0,
+                file: text("fs/a.c"),
+                why: text("its own text"),
+            }],
+            new: vec![New { name: text("g"), kind: "function", file: text("fs/a.c") }],
+            references: vec![reference("fs/a.c"), reference("fs/b.c")],
+            hunks: vec![Accounted {
+                file: text("fs/a.c"),
+                line: 7,
+                changes: vec![],
+                no_effect: Some(text("a comment")),
+            }],
+            ignored: vec![(text("MAINTAINERS"), text("no part of the kernel"))],
+            notes: vec![text("think")],
+            ..Report::default()
+        };
+        assert_eq!(
+            report.text(),
+            "  compiled   fs/a.c (vmlinux)\n  replaced   f of vmlinux: its own text\n  new        function g (fs/a.c)\n  \
+             refers to  kmem,2 of vmlinux\n  no effect  fs/a.c:7: a comment\n  no effect  MAINTAINERS: no part of the \
+             kernel\n  note       think\n"
+        );
+    }
+}

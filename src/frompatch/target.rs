@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The kernel that a livepatch is made for, with the trees that its files are compiled in.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::build::plan::Order;
+use crate::frompatch::compiler;
+use crate::frompatch::prepare::{self, Made, Prepared, Wanted};
+use crate::frompatch::source;
+use crate::host::exit::Exit;
+use crate::kernel::origin::Origin;
+use crate::kernel::sources::Sources;
+use crate::kernel::tree;
+use crate::kernel::tree::config::Config;
+
+/// A kernel, found complete.
+#[derive(Debug)]
+pub struct Target {
+    /// The files that tell of it.
+    pub origin: Origin,
+    /// Where its symbols are looked up.
+    pub sources: Sources,
+    /// Its configuration.
+    pub config: Config,
+    /// Its release.
+    pub release: String,
+    /// What modules are built for it with: its object tree, or its headers.
+    pub kdir: PathBuf,
+    /// Its source tree, without symbolic links.
+    pub source: PathBuf,
+    /// The directory of its architecture in `arch`.
+    pub arch: &'static str,
+}
+
+/// Where its files are compiled.
+#[derive(Debug)]
+pub enum Workshop {
+    /// In the object tree in which everything was built.
+    Built(PathBuf),
+    /// In one that was prepared for an installed kernel.
+    Prepared(Box<Prepared>),
+}
+
+impl Workshop {
+    /// The object tree.
+    pub fn objtree(&self) -> &Path {
+        match self {
+            Workshop::Built(objtree) => objtree,
+            Workshop::Prepared(prepared) => &prepared.objtree,
+        }
+    }
+
+    /// Has kbuild compile files of a prepared tree; the exit if it did not.
+    ///
+    /// # Errors
+    /// make cannot be run.
+    pub fn compile(&self, goals: &[&str]) -> Result<Option<Exit>> {
+        match self {
+            Workshop::Built(_) => Ok(None),
+            Workshop::Prepared(prepared) => prepared.compile(goals),
+        }
+    }
+}
+
+impl Target {
+    /// Completes what is known of a kernel.
+    ///
+    /// # Errors
+    /// It takes no livepatches, its source is not here, or it is for a machine whose code is not compared yet.
+    pub fn of(origin: Origin, named: Option<&Path>, quiet: bool) -> Result<Target> {
+        let kdir = origin.objtree.clone().context(
+            "there is nothing to build modules with: install the kernel's headers (klpbuild doctor names the package), or \
+             name its object tree (KDIR=DIR)",
+        )?;
+        let file = origin.config.clone().filter(|file| file.is_file());
+        let file = file
+            .with_context(|| format!("{} has no .config: it is no kernel that was built", kdir.display()))?;
+        let config = Config::read(&file)?;
+        ensure!(
+            config.livepatch,
+            "CONFIG_LIVEPATCH is not set in {}: this kernel takes no livepatches",
+            file.display()
+        );
+        ensure!(
+            config.has("X86_64"),
+            "livepatches are made of patches for x86-64 only, not yet for other machines: write one by hand (klpbuild new)"
+        );
+        ensure!(
+            !config.has("LTO_CLANG"),
+            "the kernel is built with link-time optimization (CONFIG_LTO_CLANG): not yet"
+        );
+        let release = origin.release.clone().context("the release of the kernel is not known")?;
+        let source = match (&origin.installed, named) {
+            (_, Some(named)) => source::checked(named, &release)?,
+            (Some(_), None)
+                if tree::source_if_known(&kdir).is_some_and(|tree| tree.join("init/main.c").is_file()) =>
+            {
+                tree::source_if_known(&kdir).unwrap_or_default()
+            }
+            (Some(kernel), None) => source::find(&release, None, kernel.places(), quiet)?,
+            (None, None) => match tree::source_if_known(&kdir) {
+                Some(tree) => fs_err::canonicalize(tree)?,
+                None => bail!(
+                    "the source that {} was built from is not known: name it (--source DIR)",
+                    kdir.display()
+                ),
+            },
+        };
+        let sources = Sources::open(&origin, None)?;
+        Ok(Target {
+            kdir: fs_err::canonicalize(kdir)?,
+            sources,
+            config,
+            release,
+            source,
+            arch: "x86",
+            origin,
+        })
+    }
+
+    /// The object tree to compile in: its own, or one that is prepared.
+    ///
+    /// # Errors
+    /// The compiler is another one than the kernel's, or the tree cannot be made.
+    pub fn workshop(&self, order: impl Fn() -> Result<Order>) -> Result<Made<Workshop>> {
+        match &self.origin.installed {
+            None => Ok(Made::Done(Workshop::Built(self.kdir.clone()))),
+            Some(kernel) => {
+                let wanted = Wanted { kernel, headers: &self.kdir, source: &self.source };
+                Ok(match prepare::prepare(&wanted, order)? {
+                    Made::Done(prepared) => Made::Done(Workshop::Prepared(Box::new(prepared))),
+                    Made::Over(exit) => Made::Over(exit),
+                })
+            }
+        }
+    }
+
+    /// Sees that a unit is compiled with the kernel's compiler.
+    ///
+    /// # Errors
+    /// It is another one.
+    pub fn check_compiler(&self, compiler: &str) -> Result<()> {
+        compiler::check(compiler, &self.config)
+    }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Which files have to be compiled: those that the patches change, and those that include what they change.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use fs_err as fs;
+use rayon::prelude::*;
+
+use crate::frompatch::apply::Touched;
+use crate::frompatch::apply::scope::Scope;
+use crate::frompatch::recipe::{self, Recipe};
+
+/// A C file that is compiled on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Its path in the source tree.
+    pub path: String,
+    /// How kbuild compiles it.
+    pub recipe: Recipe,
+}
+
+impl Unit {
+    /// Its path without the suffix.
+    pub fn stem(&self) -> &str {
+        self.path.strip_suffix(".c").unwrap_or(&self.path)
+    }
+}
+
+/// The units of an object tree in which everything was built, and the touched files that none of them uses.
+///
+/// # Errors
+/// A `.cmd` file cannot be read.
+pub fn of_built(
+    srctree: &Path,
+    objtree: &Path,
+    files: &[Touched],
+    arch: &str,
+) -> Result<(Vec<Unit>, Vec<String>)> {
+    let mut units: BTreeMap<String, Unit> = BTreeMap::new();
+    let mut others: Vec<&str> = Vec::new();
+    for file in files {
+        match Recipe::read(objtree, &file.path)? {
+            Some(recipe) if file.path.ends_with(".c") => {
+                units.insert(file.path.clone(), Unit { path: file.path.clone(), recipe });
+            }
+            // New ones have no users but among the touched.
+            _ if file.original.is_some() => others.push(&file.path),
+            _ => {}
+        }
+    }
+    let mut unused = Vec::new();
+    if !others.is_empty() {
+        let users = users(srctree, objtree, &others, arch);
+        let is_used = |path: &&&str| users.iter().any(|(_, used)| used.iter().any(|used| used == **path));
+        unused = others.iter().filter(|path| !is_used(path)).map(|path| (*path).to_owned()).collect();
+        for (path, _) in users {
+            if let Some(recipe) = Recipe::read(objtree, &path)? {
+                units.insert(path.clone(), Unit { path, recipe });
+            }
+        }
+    }
+    Ok((units.into_values().collect(), unused))
+}
+
+/// The units whose lists of dependencies have one of `files`, each with those that it uses.
+fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<(String, Vec<String>)> {
+    let commands = command_files(objtree);
+    let found = commands.par_iter().filter_map(|file| {
+        let text = fs::read_to_string(file).ok()?;
+        let used: Vec<String> = files
+            .iter()
+            .filter(|path| depends_on(&text, path, srctree, objtree))
+            .map(|path| (*path).to_owned())
+            .collect();
+        let source = text.lines().find_map(|line| line.strip_prefix("source_")?.split_once(" := "))?.1.trim();
+        if used.is_empty() || !source.ends_with(".c") {
+            return None;
+        }
+        let source = fs::canonicalize(objtree.join(source)).ok()?;
+        let path = source.strip_prefix(srctree).ok()?.to_str()?.to_owned();
+        // What an object of another name was made of: the same file, compiled for something else.
+        let is_own = recipe::file_of(objtree, &path) == *file;
+        (is_own && Scope::of(&path, arch) == Scope::Code).then_some((path, used))
+    });
+    let mut found: Vec<_> = found.collect();
+    found.sort();
+    found
+}
+
+fn depends_on(text: &str, path: &str, srctree: &Path, objtree: &Path) -> bool {
+    memchr::memmem::find_iter(text.as_bytes(), path.as_bytes()).any(|at| {
+        let is_end = text.as_bytes().get(at + path.len()).is_none_or(u8::is_ascii_whitespace);
+        let begin =
+            text.get(..at).and_then(|before| before.rfind(char::is_whitespace)).map_or(0, |space| space + 1);
+        let Some(word) = text.get(begin..at + path.len()).filter(|_| is_end) else { return false };
+        // Mostly without a look at the disk: absolute, or relative in the tree itself.
+        word == path && srctree == objtree
+            || srctree.to_str().and_then(|srctree| word.strip_prefix(srctree)) == Some(&format!("/{path}"))
+            || (word.starts_with('.')
+                && fs::canonicalize(objtree.join(word)).is_ok_and(|file| file == srctree.join(path)))
+    })
+}
+
+/// All `.cmd` files of objects.
+fn command_files(objtree: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut directories = vec![objtree.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if is_directory {
+                if !matches!(name.as_ref(), "scripts" | "tools" | "include" | ".git" | "Documentation") {
+                    directories.push(entry.path());
+                }
+            } else if name.starts_with('.') && name.ends_with(".o.cmd") {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
+}
