@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The command line as it is typed; the only place that names clap. [`crate::build::plan`] turns it into what it
 //! means.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! ELF objects; with the files below it, the only place that names the object crate.
 //!
 //! - here: names of the symbol table and `.modinfo`, for the map

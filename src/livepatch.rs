@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What a livepatch module is made of, apart from its being an ELF object.
 //!
 //! - [`rules`]: the rules of a correct livepatch

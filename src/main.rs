@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The program: parses the command line, runs, and ends as [`klpbuild::exit`] says.
 
 use std::process::ExitCode;

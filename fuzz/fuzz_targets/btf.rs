@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Prototypes of functions, out of BTF: the input is that of vmlinux, or behind a length that of a module as well.
 #![no_main]
 

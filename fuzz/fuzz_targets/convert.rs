@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Conversion: what is read is converted or refused, and what comes out can be read, and is converted already.
 #![no_main]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Debugging information: the input is an object with it.
 #![no_main]
 

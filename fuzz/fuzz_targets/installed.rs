@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What is read of a kernel that someone else built: packed files, notes, banner, lists of symbols.
 #![no_main]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The map of symbols, and what else is read of linked objects and modules.
 #![no_main]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Texts: the first byte says which one the rest is to be.
 #![no_main]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Verification of what may be a livepatch.
 #![no_main]
 

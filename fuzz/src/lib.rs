@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What the fuzz targets share: the kernels that livepatches are converted for, and files made of an input.
 //!
 //! `prepare` has made the kernels (`tree/<machine>`), and the inputs to begin with (`corpus/<target>`).

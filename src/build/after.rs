@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What comes after the main run: single files, packages, and installation. Livepatches leave the object tree there.
 
 use anyhow::{Result, bail, ensure};

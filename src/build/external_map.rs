@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The map of a kernel with external modules: the kernel's part as it lies there, then the modules' own objects,
 //! and those of modules that KBUILD_EXTRA_SYMBOLS names.
 

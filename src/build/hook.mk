@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 # Read before the kernel's own makefiles by every make of a klpbuild run, until the last one unexports
 # it: there it makes Symbols.list a prerequisite of modpost. klpbuild says in the environment:
 #   KLPBUILD       the program

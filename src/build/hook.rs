@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The step between compilation and modpost: what `klpbuild hook` does, run by the makefile fragment
 //! (`hook.mk`) in the object tree when vmlinux is linked and every module is compiled.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What make and kbuild print, line by line: make's bytes become a typed [`Line`].
 
 use std::sync::LazyLock;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What modpost may accept: a livepatch's undefined symbols that some object of the map defines, and nothing
 //! else.
 //!

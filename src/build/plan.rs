@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What is to be done: the typed command line and the environment, turned once into what they mean. After
 //! this, nothing is "not known yet".
 //!

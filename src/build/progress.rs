@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What the user sees of a running make.
 //!
 //! - [`bar`]: one line on a terminal that is drawn again and again

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! One run of make as the user sees it: its output is logged, understood and shown, signals are heeded, and a
 //! failure is summed up.
 

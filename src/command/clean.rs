@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild klpclean`, and `clean`, `mrproper` and `distclean`, which are klpclean and make's goal of that
 //! name.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild doctor`: what there is, and what is missing, for building livepatches for a kernel.
 //!
 //! - [`checks`]: what is looked at

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild header` and `klpbuild snippet`: files that a livepatch carries in its own directory.
 
 use anyhow::Result;

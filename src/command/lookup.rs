@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild lookup`: where symbols are defined, at which position, and what to write in a livepatch.
 
 use std::collections::BTreeMap;

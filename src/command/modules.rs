@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild modules`: compile, map, modpost.
 //!
 //! - `finish`: conversion, and what was built, told

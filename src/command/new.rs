@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild new`: the skeleton of a livepatch that replaces one function.
 //!
 //! - [`target`]: the function, and all that is known of it

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild symbols`: the map of an object tree that is built already.
 
 use anyhow::{Context as _, Result, ensure};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild try`: the object tree's kernel in QEMU, with livepatches loaded and unloaded again.
 //!
 //! - [`request`]: what is to be tried, and that it can be; [`module`]: the modules of it

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! BTF, the kernel's own type information (Documentation/bpf/btf.rst); the only place that names btf_rs.
 
 use anyhow::{Context as _, Result};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Reading debug information (DWARF 2 to 5); this and the files below it are the only ones that name the
 //! gimli crate.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Functions of the kernel as C declares them, put together from its type information: [`crate::debuginfo::btf`] or
 //! [`crate::debuginfo::dwarf`] read it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Whether the parts of an [`Image`] fit together: what is relied on when it is changed and written again, and what the
 //! kernel's module loader takes on trust (`apply_relocate_add` of each architecture writes where it is told).
 

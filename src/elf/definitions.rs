@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Where given names are defined in an object, with all that its symbol table says of each definition.
 
 use std::path::Path;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Debugging information of objects: the bytes that [`crate::debuginfo::dwarf`] reads.
 
 use std::collections::BTreeSet;

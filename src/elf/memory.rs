@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The content of a file: its memory by address, its sections by name.
 
 use std::path::Path;

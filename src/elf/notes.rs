@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What tells one linked file from another, and what it takes to run one.
 
 use std::path::Path;

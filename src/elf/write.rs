@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Makes a file of an [`Image`].
 //!
 //! Sections keep their order, in the table and in the file. The string tables only grow: what stood in them

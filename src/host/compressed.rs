@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Files that may be compressed, as distributions ship modules (CONFIG_MODULE_COMPRESS) and kernels: the only
 //! place that names liblzma, zstd and flate2.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Hashes of what has to be the same again; the only place that names sha2.
 
 use sha2::{Digest as _, Sha256};

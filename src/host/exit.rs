@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! How klpbuild ends: the exit statuses that `--help` and the README document.
 
 use std::process::ExitStatus;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! make, as the commands here run it.
 //!
 //! - [`makeflags`]: what an outer make says in MAKEFLAGS

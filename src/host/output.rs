@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Writing files: complete or not at all, and untouched if the content is the same.
 //!
 //! New content goes to a temporary file first, whose name nobody can foretell, which is made only if nothing is there by

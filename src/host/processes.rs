@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The processes below this one: what make is at, and what a stopped make leaves behind.
 
 use std::ffi::OsString;

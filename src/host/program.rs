@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! A program to be run: a value that prints itself as a shell would take it, and runs; the only place that
 //! names duct.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Signals that end a build.
 //!
 //! Ctrl-C reaches make by itself, for klpbuild stays in the terminal's process group; SIGTERM and SIGHUP may

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The terminal; with [`crate::build::progress`]'s bar, the only place that prints.
 //!
 //! A reader that went away (`klpbuild modules | head`) is no reason to stop a build, nor is any other error of writing;

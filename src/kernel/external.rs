@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! External modules: a directory outside of the kernel tree that is built with M=.
 //!
 //! - [`context`]: what a build is for, written down for the map step and for later commands

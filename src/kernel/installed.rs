@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! A kernel that someone else built: what there is of it where distributions put such things, and whether that is
 //! of this very kernel.
 //!

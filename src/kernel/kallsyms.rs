@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! How the kernel counts symbols of one name (sympos; rules S1 to S8): which of vmlinux's symbols kallsyms
 //! keeps, in which order, and under which name.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Where symbols are defined, and at which position the kernel would find them: the map first, then the
 //! objects that it names.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! klpbuild's own directory in an object tree, `.klpbuild`: the log, the lock, what the last run was like,
 //! and what the makefile fragment and the map step tell each other.
 

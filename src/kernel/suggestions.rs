@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Names that are like one that is not there; the only place that names strsim.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Symbols.list: the names of the symbols of vmlinux and of every module that is no livepatch.
 //!
 //! - [`modules`]: which modules an object tree has, and where their objects lie

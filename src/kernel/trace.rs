@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Where ftrace can step in: a livepatch can only replace functions that begin with such a place.
 
 use std::collections::{BTreeSet, HashMap};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The kernel tree: where its sources and objects are, what its kbuild is like, how it is configured.
 //!
 //! - [`config`]: `.config` and what klpbuild needs of it

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What the source of a livepatch says of symbols with KLP_MODULE_RELOC: sections `.klp.module_relocs.<object>`
 //! of packed records, each a reference to the symbol and its position, in four bytes.
 

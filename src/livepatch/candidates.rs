@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The table of a symbol's definitions.
 
 use crate::kernel::sources::{Known, Sources};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What code refers to relative to its own position. Inside of one section the assembler resolves that, so that no
 //! relocation shows it; what has a relocation is not yet filled in, and says nothing.
 //!

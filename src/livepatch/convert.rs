@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Conversion: references of a livepatch to symbols that are not exported become livepatch relocations.
 //!
 //! - [`resolve`]: which definition each undefined symbol means

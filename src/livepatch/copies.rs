@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What else the compiler has made of a function: clones that it calls in its place, and copies inside of other
 //! functions. A livepatch that replaces the function alone leaves them as they are.
 

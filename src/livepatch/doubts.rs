@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Where a livepatch and the kernel mean different things by one name, though every name is there: types that do not
 //! agree, code of the old function that stays, pointers that must not be called through.
 

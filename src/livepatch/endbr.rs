@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Functions that the kernel itself only calls directly. At boot it takes the instruction away from them without
 //! which no call through a pointer may arrive (`.ibt_endbr_seal`, `apply_seal_endbr` in
 //! arch/x86/kernel/alternative.c): on hardware that checks it, such a call faults.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! New functions that come back to themselves: a call of the function that is replaced is led to the new one (R15).
 
 use std::collections::{BTreeMap, HashSet};

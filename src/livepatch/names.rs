@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The names by which the kernel recognises livepatch sections and symbols, and those that annotations have
 //! (Documentation/livepatch/module-elf-format.rst).
 

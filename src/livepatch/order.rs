@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Which modules have to be there before a livepatch, or before another module: those whose symbols it refers to.
 //!
 //! A relocation section is written when its object is loaded with the livepatch, or the livepatch with the object; each

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Which functions of which objects a livepatch replaces, read from its static `struct klp_patch`.
 //!
 //! The structures of include/linux/livepatch.h differ in size between kernels, but they all begin alike:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Which patched object a reference is there for (R2): the one whose new functions come to execute it.
 //!
 //! The module is taken apart into functions and variables; what is not covered by a symbol (strings, jump

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What a conversion writes down of the kernel that it was made for: lines `klpbuild_for=<object> <identity>` of
 //! `.modinfo`, one for vmlinux and one for each module whose symbols or functions the livepatch names. Positions (S1)
 //! hold for one build alone; with another of the same release they may name other symbols.

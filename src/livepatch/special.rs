@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Sections and relocation types that the kernel treats in a way of their own.
 
 use crate::elf::Machine;

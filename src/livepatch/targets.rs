@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What a klp_func names in the kernel's objects, and why the kernel cannot replace that (S7).
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What type information says of functions and variables of the kernel: the DWARF of vmlinux and of modules, or
 //! their BTF where that is all there is.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What a livepatch does with the symbols it refers to: calls, reads and writes, or takes their address.
 
 use std::collections::{BTreeMap, HashMap};

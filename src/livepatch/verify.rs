@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Verification: whether a finished livepatch keeps the rules, and fits the kernel it is for.
 //!
 //! - [`form`]: what the file itself shows (R1 to R15)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The versions that modpost writes down for what a module refers to (CONFIG_MODVERSIONS): `__versions`, and from
 //! 6.14 on also `__version_ext_crcs` with `__version_ext_names` (`add_versions` and `add_extended_versions` in
 //! scripts/mod/modpost.c). depmod takes each name in them for a symbol that the module needs.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Kernels of other configurations than the smallest one: as distributions have them, and built by clang with
 //! link-time optimization. Each goes all the way to livepatches at work.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Debian's own 6.12 kernel, as its packages install it: linux-headers, the image with its modules, and the -dbg
 //! package. `make test-kernels` installs them and runs this.
 

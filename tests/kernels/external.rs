@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! External livepatches: built by plain make through Makefile.snippet, verified, and booted.
 
 use std::collections::BTreeMap;

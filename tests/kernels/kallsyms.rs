@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The positions that klpbuild counts, against the kernel's own table of symbols, which lies in vmlinux: that is what a
 //! livepatch is resolved with.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! A kernel source tree with samples of ours, built twice: with plain make, and with klpbuild.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Livepatches of ours on a real kernel: converted, verified, booted, and broken on purpose.
 
 use std::collections::BTreeSet;

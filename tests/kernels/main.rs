@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! klpbuild on real kernels, against plain make: `make test` and `make test-kernels` run this.
 //! `distribution_kernel`, which only the latter runs, is about the one that Debian builds.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! A kernel tree that carries the series of `kbuild-patches`, against `klpbuild modules` on the tree as it is.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What `klpbuild modules` builds.
 
 use std::fs;

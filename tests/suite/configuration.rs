@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Where a kernel's configuration lies, and what it has to have.
 
 use std::fs;

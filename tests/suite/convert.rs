@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What `klpbuild convert` refuses and says; and what it does beside converting.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Objects in which one number is wrong, so that parts of them do not fit together: convert and verify say which, and the
 //! file stays as it is.
 

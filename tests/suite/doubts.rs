@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Livepatches whose names are all there, and which mean something else by them than the kernel does: types, parts of
 //! a function that stay, pointers to what is only called directly.
 

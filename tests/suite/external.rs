@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! External modules (M=) in every era, started in every way.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Livepatches of five architectures, converted, as readelf of that architecture shows them.
 //!
 //! The snapshots in `golden` are what people check against the rules: sections (R1), the names and the home of

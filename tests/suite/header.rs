@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild header`, with a real C compiler; and what debugging information adds to messages.
 
 use std::io::Write as _;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Kernels that someone else built: headers, symbols and packed modules as distributions install them, below a
 //! directory that stands in for the root of the file system.
 

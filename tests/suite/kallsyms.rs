@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Symbols of vmlinux that kallsyms leaves out, though System.map has them.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Maps that are kept, in the cache and in trees, are believed only as they were written, and only while what they were
 //! made of is the same: no altered, cut off or outdated one changes a result.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Each third-party interface has one place in the sources.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! End-to-end tests on kbuild trees in miniature: real make, gcc, ld and nm, and the klpbuild program.
 //!
 //! - [`space`]: a tree to work in, and what was run there
@@ -42,6 +43,7 @@ mod build;
 mod configuration;
 mod convert;
 mod damaged;
+mod door;
 mod doubts;
 mod external;
 mod golden;

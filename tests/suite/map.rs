@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Symbols.list against real nm, for objects of all classes and byte orders; and broken objects.
 
 use std::fs;

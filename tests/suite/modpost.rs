@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! modpost where it runs after vmlinux is linked, by the forms that scripts/Makefile.modpost has had
 //! (`tests/trees/modpost`): it is told of exactly what livepatches may refer to.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Livepatches, objects and lists that are cut short or changed at random: nothing panics or hangs, and what is
 //! converted all the same is in order.
 //!

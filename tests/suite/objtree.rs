@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! An object tree that is assembled and linked for one architecture, with a livepatch in it (sources in
 //! `golden`).
 

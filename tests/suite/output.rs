@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Where output goes: to devices and pipes that somebody names, to full ones, and to readers that have gone away.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What makes modules leave the object tree: installation, and package goals, whose recipes build once more.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild patches`, and trees that carry a series: plain make on miniature trees with the series' own
 //! scripts/Makefile.klp.
 

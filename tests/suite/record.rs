@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What a conversion writes down of the kernel it was made for, and what `klpbuild verify` makes of it.
 
 use klpbuild::elf::image::Image;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What is printed: on a terminal of some width, in pipes, and after failures.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Every series of kbuild-patches on every form of the files that it changes (`tests/trees/forms`).
 
 use std::collections::BTreeMap;

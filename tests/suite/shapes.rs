@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `struct klp_patch` in all shapes that C can give it: what the kernel takes is taken, and what it refuses, or falls
 //! over, is refused by convert and verify with the structure named.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild new`: what it writes, and what it refuses. That it builds is seen with real kernels.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Makefile.snippet: plain make in the directory of an external module, and in a kernel tree.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! A kbuild tree in miniature in a temporary directory, and what was run there.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Where klpbuild can be started, how it finds trees, variables and jobs, and what it refuses.
 
 use std::fs;

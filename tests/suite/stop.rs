@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Signals, locks, and cleaning.
 
 use std::fs;

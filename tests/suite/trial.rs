@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild try`: what is refused before the boot, and what is made of a guest's words. The guest is a script
 //! that plays a recorded console; `@T` in a recording stands for the token of the run.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What `klpbuild verify` finds in livepatches that are broken on purpose, and what it cannot check.
 
 use klpbuild::elf::image::{Home, Image, SHF_ALLOC, SHF_RELA_LIVEPATCH};

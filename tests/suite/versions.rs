@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What CONFIG_MODVERSIONS leaves in livepatches, and what depmod makes of it.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The programs that klpbuild puts into modpost's place, or before it, for one more symbol dump: what livepatches
 //! may refer to.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Sorting goals by the make run they have to be in.
 //!
 //! make builds most goals in one run, but the top Makefile calls itself once for each goal when config,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The bar on a terminal; the only place that names indicatif.
 
 use std::fmt::Write;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! How the last successful run of an object tree went: its number of steps and its time.
 
 use std::path::Path;

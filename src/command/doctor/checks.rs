@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What is looked at: the kernel's options, the headers, the compiler, the symbols, and programs.
 
 use anyhow::Result;

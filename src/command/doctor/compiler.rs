@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The compiler has to be the kernel's: what it makes of structures and inline functions has to agree.
 
 use std::path::Path;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Which package or command supplies what is missing: for the distribution at hand, or for each if that is none of
 //! the known ones.
 

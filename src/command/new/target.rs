@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The function that is to be replaced: where it is, that it can be replaced, and its type.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The files of a skeleton.
 
 use std::path::Path;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Which lines of the kernel's log say that something is wrong with it.
 //!
 //! A word alone is none: a driver may print it, and a command may write it to /dev/kmsg. So the line has to be the

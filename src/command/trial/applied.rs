@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What of the livepatches was applied: a klp_object whose module never comes is loaded in vain, and the kernel says
 //! nothing of it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What is said at the end of a trial that went well.
 
 use crate::command::trial::applied::Applied;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The last lines of a console: what is to be shown of a kernel that went down.
 
 use std::collections::VecDeque;

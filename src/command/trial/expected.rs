@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The stages that a trial has to go through, by name: a guest that leaves one out has not shown anything.
 
 use crate::command::trial::module::Module;

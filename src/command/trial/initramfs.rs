@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The guest's files: busybox, `init.sh`, and what it is to do. The only place that names cpio.
 //!
 //! Nothing of it is quoted for a shell: names are names of files, words are the content of files.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! A module that is to be loaded, and whether the kernel at hand can be expected to take it.
 
 use std::path::{Path, PathBuf};

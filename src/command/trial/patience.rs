@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! How long the guest may take for what, by the host's clock: the guest's own may go as it likes.
 
 use std::time::Duration;

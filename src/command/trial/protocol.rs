@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What the guest says: lines of its console, told apart into those of `init.sh`, which begin with a token
 //! that no one else knows, and those of the kernel.
 

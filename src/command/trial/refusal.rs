@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Why the kernel refused a module, where its error number says more than that it did.
 
 use crate::command::trial::module::Module;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What the guest's words come to: each stage is shown when it ends, with what the kernel logged in it. What the whole
 //! comes to is the [`verdict`](crate::command::trial::verdict)'s.
 

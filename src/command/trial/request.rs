@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What is to be tried: the command line, turned into files that are there and fit together. All that can be
 //! found wrong without a boot is found here.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What a whole trial comes to: the livepatches work, one of them fails, or they could not be tried.
 
 use std::fmt;

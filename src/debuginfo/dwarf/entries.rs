@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Single entries of `.debug_info`: what they refer to, what they are called and where they are defined.
 //!
 //! The number of an entry is where it starts in `.debug_info`.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What became of a function or variable that the source has and the symbol table has not.
 //!
 //! All entries are passed over once, to find those of the name; only units that may refer to one of them are

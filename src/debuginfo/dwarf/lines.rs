@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! From an address to its source line: the line programs of `.debug_line`, run and sorted.
 
 use std::collections::HashMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! How functions and variables that have a symbol are declared, and into which other functions one was inlined.
 //!
 //! All entries of file scope are passed over once, for all names together; only the entries of these names are

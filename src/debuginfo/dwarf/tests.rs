@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Against real compilers' output, and what becomes of it when bytes of it are changed.
 
 use std::collections::{BTreeMap, BTreeSet};

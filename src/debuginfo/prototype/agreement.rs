@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Whether two declarations of one thing agree: what a livepatch says of a function or variable, and what the
 //! kernel was compiled with.
 //!

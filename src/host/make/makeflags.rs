@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What a klpbuild that is run by a make's recipe inherits: MAKEFLAGS.
 //!
 //! Its form is GNU make's: single-letter flags without dashes first, then options, then ` -- ` and the

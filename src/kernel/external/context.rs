@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What a build is for: written by `klpbuild modules` for the map step, which make runs, and read later by commands
 //! that are started in the directory of an external module.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The map of an installed kernel, made once and kept below XDG_CACHE_HOME, in a directory named by the kernel's
 //! build ID: a distribution's 4,000 packed modules take a while to read.
 //!

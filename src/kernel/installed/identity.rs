@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What a kernel is recognised by: its release; with headers at hand, its version (`uname -v`), which tells builds
 //! of one release apart; and, while it runs, its build ID.
 

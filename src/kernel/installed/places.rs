@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Where distributions put a kernel's files. `R` is its release.
 //!
 //! | what | Debian, Ubuntu | Fedora, RHEL | openSUSE |

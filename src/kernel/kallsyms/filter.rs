@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Which of the symbols that nm shows of vmlinux kallsyms leaves out (S3): scripts/mksysmap takes some away, for
 //! System.map as well, and scripts/kallsyms.c more. What the latter does is read from the kernel's own source; its
 //! form is the same from 4.4 to 7.1: lists of strings, and a comparison for absolute symbols.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Module.symvers: which object exports a symbol.
 
 use std::collections::HashMap;

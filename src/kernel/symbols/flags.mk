@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 # Prints the LIVEPATCH_* flags that one kbuild makefile sets to y, the modules it builds in directories below
 # its own, and KBUILD_EXTRA_SYMBOLS. Read from standard input where kbuild reads it, with srctree, obj, src,
 # auto-conf and kbuild-file on the command line: what scripts/Makefile.build reads before its own rules, no more.

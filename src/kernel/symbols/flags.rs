@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Livepatches marked in a kbuild makefile, by `LIVEPATCH_<name>.o := y` or `LIVEPATCH_<name> := y`.
 //!
 //! make evaluates the makefiles; reading their text only decides which of them need it. A makefile that

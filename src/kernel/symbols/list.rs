@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Reading Symbols.list: which objects have lines for given names. The list of a distribution's kernel has
 //! 30 MB; it is searched in parallel, in pieces, without keeping it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The map itself: reads vmlinux and every module's object, leaves the livepatches out, and sorts the names.
 //!
 //! The format is the one of the original klp-convert: a first line, then for each object a line `*<object>`

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Which modules an object tree has, and which file holds each one's object before modpost.
 
 use std::path::{Path, PathBuf};

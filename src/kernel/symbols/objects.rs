@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The files in which symbols are looked up: vmlinux, or a list of its symbols, and modules with their
 //! debugging information.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Whether a file that klpbuild wrote before is still what it wrote: its length and a hash of its content, kept apart
 //! from it. A list that is cut off or edited says of names that only one object has them.
 

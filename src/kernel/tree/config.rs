@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The kernel's configuration, as far as klpbuild has to know it.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Which kbuild a tree has, told by features of its makefiles and never by its version: stable and vendor
 //! trees backport.
 

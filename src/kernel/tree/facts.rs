@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What the livepatch core of a built kernel can do, as far as it decides how a livepatch has to look. Told
 //! by features, since stable and vendor kernels backport; the release only helps out.
 

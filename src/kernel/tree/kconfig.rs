@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Why an option of the kernel's configuration is off: what it depends on, as the tree's own Kconfig files have it
 //! (Documentation/kbuild/kconfig-language.rst), against what is set.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Which relocation section each reference goes to: that of the object whose code it is (R2), where this
 //! kernel can apply it in time.
 

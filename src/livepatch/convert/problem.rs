@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What is in the way of a conversion, in words: the symbol, where it is used, the reason, and what to do.
 
 use std::collections::HashSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Which definition each undefined symbol of a livepatch means: the one that an annotation names, or the only
 //! one there is. What is exported stays as it is.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Makes the changes in the object: livepatch symbols, their relocation sections, no more annotations.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What the kernel refuses of a `struct klp_patch`, or would fall over (R15): `klp_enable_patch`, `klp_init_patch`,
 //! `klp_init_object` and `klp_init_func` in kernel/livepatch/core.c. All of them end the whole patch with -EINVAL or
 //! -EEXIST where they look, and read and write whatever is there where they do not.

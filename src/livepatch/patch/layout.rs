@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Pointers and arrays in the data of a module, and how far apart the entries of an array are.
 
 use std::collections::BTreeMap;

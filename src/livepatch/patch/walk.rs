@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! The arrays of a patch as the kernel goes through them (`klp_for_each_object_static` and
 //! `klp_for_each_func_static` in include/linux/livepatch.h, alike since 4.0): objects up to one with neither name nor
 //! functions, functions up to one without old name, new function and position.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What the file itself shows: R1 to R15.
 
 use std::collections::{BTreeMap, HashSet};

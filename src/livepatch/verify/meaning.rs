@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! What the kernel's objects say of the symbols and functions that a livepatch names: S1 to S8, and what of
 //! the R rules depends on them.
 

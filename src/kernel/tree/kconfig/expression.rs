@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only
 //! Conditions of Kconfig: `A && (B || !C)`, `A = "text"`.
 
 use std::fmt;

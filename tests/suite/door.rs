@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What stands at the door: licences of our own files and of what they use, and links that lead somewhere.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The project's files, without what is built.
+fn files() -> Vec<String> {
+    fn collect(directory: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !["target", ".git", "corpus", "artifacts", "tree"].contains(&name.as_str()) {
+                    collect(&path, found);
+                }
+            } else {
+                found.push(path.strip_prefix(root()).unwrap().to_string_lossy().into_owned());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(root(), &mut found);
+    found
+}
+
+#[test]
+fn every_source_file_names_its_licence() {
+    let is_source = |name: &str, text: &str| {
+        [".rs", ".mk", ".sh", ".c", ".h", ".S", ".config"].iter().any(|end| name.ends_with(end))
+            || text.starts_with("#!")
+    };
+    let texts =
+        files().into_iter().filter_map(|name| Some((fs::read_to_string(root().join(&name)).ok()?, name)));
+    let sources: Vec<(String, String)> = texts.filter(|(text, name)| is_source(name, text)).collect();
+    assert!(sources.len() > 200, "{}", sources.len());
+    let has_line =
+        |text: &str| text.lines().take(2).any(|line| line.contains("SPDX-License-Identifier: GPL-2.0-only"));
+    let without: Vec<&str> =
+        sources.iter().filter(|(text, _)| !has_line(text)).map(|(_, name)| name.as_str()).collect();
+    assert!(without.is_empty(), "{without:?}");
+}
+
+/// Each crate that becomes a part of the program can be had under a licence that goes with GPL-2.0-only. Apache-2.0 alone
+/// does not; crates that only tests use are not distributed.
+#[test]
+fn what_is_used_may_be_used() {
+    const GOOD: [&str; 9] = [
+        "MIT",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "Zlib",
+        "0BSD",
+        "Unlicense",
+        "LGPL-2.1-or-later",
+        "Unicode-3.0",
+        "GPL-2.0-only",
+    ];
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges=normal,build", "--prefix=none", "--format={l}|{p}"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let crates = String::from_utf8(output.stdout).unwrap();
+    assert!(crates.lines().count() > 50);
+    // Of alternatives (OR, or / in old manifests) one may be chosen; of licences joined by AND, all count.
+    let is_good = |licence: &str| {
+        let plain = licence.replace(['(', ')'], " ").replace('/', " OR ");
+        plain.split(" AND ").all(|part| part.split(" OR ").any(|one| GOOD.contains(&one.trim())))
+    };
+    let bad: Vec<&str> =
+        crates.lines().filter(|line| !is_good(line.split('|').next().unwrap_or_default())).collect();
+    assert!(bad.is_empty(), "{bad:?}");
+    assert!(is_good("Apache-2.0/MIT") && !is_good("MIT AND Apache-2.0") && !is_good("Apache-2.0"));
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let link = regex::Regex::new(r"\]\(([^)#:]+)(#[^)]*)?\)").unwrap();
+    let mut seen = 0;
+    for name in files().iter().filter(|name| name.ends_with(".md")) {
+        let text = fs::read_to_string(root().join(name)).unwrap();
+        for found in link.captures_iter(&text) {
+            let target = root().join(name).parent().unwrap().join(&found[1]);
+            assert!(target.exists(), "{name}: {}", &found[1]);
+            seen += 1;
+        }
+    }
+    assert!(seen > 3);
+}
