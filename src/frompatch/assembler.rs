@@ -71,7 +71,7 @@ impl Piece {
 impl Listing {
     /// Takes a unit apart.
     pub fn parse(text: &str) -> Listing {
-        Parser::default().parse(text)
+        Parser::default().parse(&line::without_block_comments(text))
     }
 
     /// The piece that defines a label.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! One line of assembler: its statements, its directive, its label, and the names in it.
 
+use std::borrow::Cow;
+
 /// What a line is to the order of things.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Directive {
@@ -112,6 +114,54 @@ pub fn statements(line: &str) -> Vec<String> {
     trimmed.filter(|statement| !statement.is_empty()).collect()
 }
 
+/// A text with a blank for each comment between `/*` and `*/`, which may go over lines. Kernel macros write such ones
+/// (`CC_OUT` in arch/x86/include/asm/asm.h).
+pub fn without_block_comments(text: &str) -> Cow<'_, str> {
+    if !text.contains("/*") {
+        return Cow::Borrowed(text);
+    }
+    let mut kept = String::with_capacity(text.len());
+    let mut letters = text.chars().peekable();
+    let mut quoted = false;
+    while let Some(letter) = letters.next() {
+        match letter {
+            // What is escaped does not end a string, and no string goes over lines.
+            '\\' if quoted => kept.extend([Some(letter), letters.next()].into_iter().flatten()),
+            '"' => {
+                quoted = !quoted;
+                kept.push(letter);
+            }
+            '\n' => {
+                quoted = false;
+                kept.push(letter);
+            }
+            // To the end of the line: no quotation mark there counts.
+            '#' if !quoted => {
+                kept.push(letter);
+                while let Some(rest) = letters.next_if(|next| *next != '\n') {
+                    kept.push(rest);
+                }
+            }
+            '/' if !quoted && letters.peek() == Some(&'*') => {
+                letters.next();
+                kept.push(' ');
+                let mut last = ' ';
+                for inside in letters.by_ref() {
+                    if inside == '\n' {
+                        kept.push('\n');
+                    }
+                    if last == '*' && inside == '/' {
+                        break;
+                    }
+                    last = inside;
+                }
+            }
+            _ => kept.push(letter),
+        }
+    }
+    Cow::Owned(kept)
+}
+
 /// A line up to its comment.
 pub fn without_comment(line: &str) -> &str {
     let mut quoted = false;
@@ -218,6 +268,17 @@ pub fn names(line: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn comments_between_marks_are_blanks() {
+        let text = "\tbtl %eax, x(%rip)\n\t/* output condition code c*/\n\t.ascii \"/* \\\" no */\" /* a\nb */ ret\n# it's \" not /* open\n";
+        assert_eq!(
+            without_block_comments(text),
+            "\tbtl %eax, x(%rip)\n\t \n\t.ascii \"/* \\\" no */\"  \n ret\n# it's \" not /* open\n"
+        );
+        assert_eq!(without_block_comments("a /* never ends"), "a  ");
+        assert!(matches!(without_block_comments("a / b * c"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn operands_are_names_and_instructions_are_not() {
