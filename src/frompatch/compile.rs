@@ -80,7 +80,7 @@ pub fn all(units: Vec<Unit>, trees: Trees<'_>) -> Result<Vec<Compiled>> {
 /// It does not compile.
 pub fn patched_to(unit: &Unit, trees: Trees<'_>, output: &Path) -> Result<()> {
     let mut command = command(&unit.recipe, trees, Version::Patched, &unit.path);
-    command.arg("-S").arg("-o").arg(text(output)?).arg(text(&trees.overlay.join(&unit.path))?);
+    command.arg("-S").arg("-o").arg(text(output)?).arg(source(unit, trees)?);
     run(&command, unit, Version::Patched, trees)
 }
 
@@ -90,7 +90,7 @@ pub fn patched_to(unit: &Unit, trees: Trees<'_>, output: &Path) -> Result<()> {
 /// It cannot be preprocessed.
 pub fn preprocessed(unit: &Unit, trees: Trees<'_>) -> Result<Vec<u8>> {
     let mut command = command(&unit.recipe, trees, Version::Patched, &unit.path);
-    command.args(["-E", "-P"]).arg(text(&trees.overlay.join(&unit.path))?);
+    command.args(["-E", "-P"]).arg(source(unit, trees)?);
     let output = command.capture("")?;
     ensure!(output.success, "{}", String::from_utf8_lossy(&output.stderr).trim_end());
     Ok(output.stdout)
@@ -112,7 +112,7 @@ fn one(unit: &Unit, version: Version, trees: Trees<'_>) -> Result<()> {
         command.arg(format!("-Wp,-MMD,{}", text(&list)?));
         let source = match version {
             Version::Original => unit.recipe.source.clone(),
-            Version::Patched => text(&trees.overlay.join(&unit.path))?,
+            Version::Patched => source(unit, trees)?,
         };
         command.arg("-S").arg("-o").arg(text(&assembler)?).arg(source);
         run(&command, unit, version, trees)?;
@@ -125,6 +125,12 @@ fn one(unit: &Unit, version: Version, trees: Trees<'_>) -> Result<()> {
         }
     }
     bail!("{}: a patched header is always found in the source tree itself", unit.path)
+}
+
+/// The patched unit: in the overlay, or in the tree if only what it includes is patched.
+fn source(unit: &Unit, trees: Trees<'_>) -> Result<String> {
+    let own = trees.overlay.join(&unit.path);
+    if own.is_file() { text(&own) } else { Ok(unit.recipe.source.clone()) }
 }
 
 /// Makes the object of the original of its assembler text.
