@@ -77,16 +77,16 @@ pub fn step_of_patched_tree(
     kbuild: &Kbuild,
     variables: &[Variable],
     state: &State,
-) -> Result<Report> {
+) -> Result<(Report, Written)> {
     let inputs = Inputs::of_tree(&context.objtree, Some(&context.srctree), Some(kbuild), variables)?;
     let map = Map::make(&inputs)?;
     say_unmarked(&map);
     remove_demoted(&map, &inputs, &context.objtree)?;
-    write(&map, &context.objtree, state)?;
+    let written = write(&map, &context.objtree, state)?;
     let verdict = Verdict::of(&map, &inputs, &Beyond::default())?;
     ensure!(verdict.problems.is_empty(), "{}", verdict.problems.join("\n"));
     remove_outdated(&context.objtree, &map, &inputs, context, false)?;
-    Ok(Report::of(&map))
+    Ok((Report::of(&map), written))
 }
 
 /// Makes the map of the object tree and gets modpost ready for it.

@@ -55,9 +55,13 @@ fn build(plan: &Plan) -> Result<Exit> {
     let is_known = plan.external.is_some() || before(plan).next().is_none();
     let main = is_known.then(|| decide(plan, &kbuild)).transpose()?;
     if plan.dry_run {
-        return dry_run(plan, &main.unwrap_or(Main::Mapped(&kbuild)));
+        let main = match main {
+            Some(main) => main,
+            None => Main::Mapped(own(plan, &kbuild, None)?),
+        };
+        return dry_run(plan, &main);
     }
-    if let Some(Main::Mapped(kbuild)) = main {
+    if let Some(Main::Mapped(kbuild)) = &main {
         after::check(plan, kbuild)?;
     }
     let _lock = plan.state.lock()?;
@@ -102,7 +106,7 @@ fn before(plan: &Plan) -> impl Iterator<Item = Vec<String>> {
 }
 
 /// The makes that have to come after the main one.
-fn follow(plan: &Plan, main: &Main<'_>) -> Result<Vec<Program>> {
+fn follow(plan: &Plan, main: &Main) -> Result<Vec<Program>> {
     match main {
         Main::Plain(_) => after::makes(plan, None, 0),
         Main::Mapped(kbuild) => after::makes(plan, Some(kbuild), plan.state.livepatches()?.len()),
@@ -122,15 +126,15 @@ fn run(session: &mut Session<'_>, command: &Program) -> Result<Exit> {
 }
 
 /// What the main run is.
-enum Main<'a> {
+enum Main {
     /// Without CONFIG_LIVEPATCH, as this configuration has it: as make does it.
     Plain(Config),
     /// With the map in the middle.
-    Mapped(&'a Kbuild),
+    Mapped(Kbuild),
 }
 
 /// Tells what the main run is, by the configuration as it is now.
-fn decide<'a>(plan: &Plan, kbuild: &'a Kbuild) -> Result<Main<'a>> {
+fn decide(plan: &Plan, kbuild: &Kbuild) -> Result<Main> {
     let config = plan.config.display();
     ensure!(
         plan.config.is_file() || plan.external.is_none(),
@@ -149,15 +153,19 @@ fn decide<'a>(plan: &Plan, kbuild: &'a Kbuild) -> Result<Main<'a>> {
         "CONFIG_MODULES is not set in {config}: this kernel has no modules; set it \
          (scripts/config --file {config} --enable MODULES), then run: klpbuild modules olddefconfig"
     );
-    Ok(if options.livepatch { Main::Mapped(kbuild) } else { Main::Plain(options) })
+    Ok(match options.livepatch {
+        true => Main::Mapped(own(plan, kbuild, Some(&options))?),
+        false => Main::Plain(options),
+    })
 }
 
-fn main_run(
-    plan: &Plan,
-    session: &mut Session<'_>,
-    main: &Main<'_>,
-    external: Option<Context>,
-) -> Result<Exit> {
+/// The tree's kbuild for what is built: a series of `kbuild-patches` leaves external modules to klpbuild.
+fn own(plan: &Plan, kbuild: &Kbuild, config: Option<&Config>) -> Result<Kbuild> {
+    let kbuild = kbuild.clone();
+    if plan.external.is_some() { Ok(kbuild) } else { kbuild.by_itself(&plan.tree.srctree, config) }
+}
+
+fn main_run(plan: &Plan, session: &mut Session<'_>, main: &Main, external: Option<Context>) -> Result<Exit> {
     let goals = main_goals(plan);
     match main {
         Main::Plain(config) => {
@@ -171,7 +179,7 @@ fn main_run(
             let context = prepare::prepare(plan, kbuild, external)?;
             match &kbuild.method {
                 Method::Fragment => with_fragment(plan, session, kbuild, &goals),
-                Method::Patched => with_patches(plan, session, kbuild, &goals),
+                Method::Patched => with_patches(plan, session, &goals),
                 Method::Phased { compile } => in_phases(plan, session, kbuild, &context, compile, &goals),
             }
         }
@@ -179,11 +187,8 @@ fn main_run(
 }
 
 /// One make run of a tree that carries the series of `kbuild-patches`: it makes the map and converts by itself, with this
-/// program. For external modules it does not.
-fn with_patches(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals: &[String]) -> Result<Exit> {
-    if plan.external.is_some() {
-        return with_fragment(plan, session, kbuild, goals);
-    }
+/// program.
+fn with_patches(plan: &Plan, session: &mut Session<'_>, goals: &[String]) -> Result<Exit> {
     let last = Run::read(&plan.state.last_run());
     let outcome = session.run(&plan.make_of_patched_tree(goals)?, last)?;
     // Where nothing has changed, make has not come to the map.
@@ -273,7 +278,7 @@ fn phases(plan: &Plan, kbuild: &Kbuild, compile: &[&str]) -> (Program, Option<Pr
 }
 
 /// Prints the makes that would be run.
-fn dry_run(plan: &Plan, main: &Main<'_>) -> Result<Exit> {
+fn dry_run(plan: &Plan, main: &Main) -> Result<Exit> {
     let mut commands: Vec<Program> = Vec::new();
     commands.extend(before(plan).map(|goals| plan.make(&goals)));
     let goals = main_goals(plan);
@@ -287,8 +292,8 @@ fn dry_run(plan: &Plan, main: &Main<'_>) -> Result<Exit> {
     match main {
         Main::Plain(_) => commands.push(plan.make(&goals)),
         Main::Mapped(kbuild) => match &kbuild.method {
-            Method::Patched if plan.external.is_none() => commands.push(plan.make_of_patched_tree(&goals)?),
-            Method::Fragment | Method::Patched => commands.push(plan.make_with_map(kbuild, &goals)?),
+            Method::Patched => commands.push(plan.make_of_patched_tree(&goals)?),
+            Method::Fragment => commands.push(plan.make_with_map(kbuild, &goals)?),
             Method::Phased { compile } => {
                 let (both, vmlinux) = phases(plan, kbuild, compile);
                 commands.push(both);

@@ -239,14 +239,13 @@ fn source(start: &Path) -> Result<PathBuf> {
 }
 
 fn list(tree: Option<&Path>) -> Result<Exit> {
-    let era = tree.map(|tree| Kbuild::detect(tree).map(|kbuild| kbuild.era)).transpose()?;
+    let found = tree.map(find).transpose()?.and_then(std::result::Result::ok);
     for series in &ALL {
-        let tree = tree.filter(|_| era == Some(series.era));
-        let state = match tree.map(|tree| series.state(tree)).transpose()? {
-            Some(State::Fits(_)) => "  fits this tree",
-            Some(State::Applied(_)) => "  applied to this tree",
-            Some(State::Half { .. }) => "  half applied to this tree",
-            Some(State::Neither(_)) | None => "",
+        let state = match found.as_ref().filter(|(found, _)| found.name == series.name) {
+            Some((_, State::Fits(_))) => "  fits this tree",
+            Some((_, State::Applied(_))) => "  applied to this tree",
+            Some((_, State::Half { .. })) => "  half applied to this tree",
+            Some((_, State::Neither(_))) | None => "",
         };
         let line = format!("{:10}  {:14}  {}{state}", series.name, series.range, count(series));
         terminal::out(line.trim_end().to_owned() + "\n");
@@ -258,11 +257,8 @@ fn count(series: &Series) -> String {
     format!("{} patches", series.patches.len())
 }
 
-/// The series that fits the tree or is applied to it, with its state.
-///
-/// # Errors
-/// There is none: why, for each.
-fn chosen(tree: &Path) -> Result<(&'static Series, State)> {
+/// The series that fits the tree or is applied to it, with its state; or why there is none, for each.
+fn find(tree: &Path) -> Result<std::result::Result<(&'static Series, State), Vec<String>>> {
     let mut reasons = Vec::new();
     let mut half = None;
     let era = Kbuild::detect(tree)?.era;
@@ -270,17 +266,25 @@ fn chosen(tree: &Path) -> Result<(&'static Series, State)> {
         match series.state(tree)? {
             State::Neither(why) => reasons.push(format!("{}: {why}", series.name)),
             state @ State::Half { .. } => half = half.or(Some((series, state))),
-            state => return Ok((series, state)),
+            state => return Ok(Ok((series, state))),
         }
     }
-    if let Some(half) = half {
-        return Ok(half);
+    Ok(half.ok_or(reasons))
+}
+
+/// The series that fits the tree or is applied to it, with its state.
+///
+/// # Errors
+/// There is none: why, for each.
+fn chosen(tree: &Path) -> Result<(&'static Series, State)> {
+    match find(tree)? {
+        Ok(found) => Ok(found),
+        Err(reasons) => bail!(
+            "no series fits {}: it may carry a part of one already, or its makefiles are unlike any known ones\n{}",
+            tree.display(),
+            reasons.join("\n")
+        ),
     }
-    bail!(
-        "no series fits {}: it may carry a part of one already, or its makefiles are unlike any known ones\n{}",
-        tree.display(),
-        reasons.join("\n")
-    )
 }
 
 fn show(tree: Option<&Path>, name: Option<&str>) -> Result<Exit> {
@@ -350,6 +354,12 @@ fn change(options: &Options, tree: &Path, back: bool) -> Result<Exit> {
     if !options.quiet {
         let what = if back { "is taken back from" } else { "is applied to" };
         terminal::out(format!("klpbuild: {} ({}) {what} {}\n", series.name, count(series), tree.display()));
+        if !back {
+            terminal::out(
+                "klpbuild: a configuration that is there already needs the new option CONFIG_KLP_CONVERT: make olddefconfig \
+                 switches it on\n",
+            );
+        }
     }
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
 }

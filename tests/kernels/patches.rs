@@ -75,6 +75,9 @@ pub(crate) fn check(kernel: &Kernel) {
         assert!(!ran.stdout.contains("fuzz"), "{}", ran.stdout);
     }
 
+    make(&["olddefconfig"]).ok();
+    assert!(kernel.read("ours/.config").contains("\nCONFIG_KLP_CONVERT=y\n"));
+
     step("plain make comes to the same map and the same modules");
     // Linked anew, so that what is compared was made by this make.
     remove_modules(kernel);
@@ -152,6 +155,7 @@ pub(crate) fn check_in_tree(source: &Path) {
     let expected = results(&kernel, "src");
     run(&src, KLPBUILD, &["klpclean"], &[]).ok();
     run(&src, KLPBUILD, &["patches", "apply"], &[]).ok();
+    make(&["olddefconfig"]).ok();
     for (_, module) in kernel.files("src", |name| name.ends_with(".ko")) {
         fs::remove_file(module).unwrap();
     }

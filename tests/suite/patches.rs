@@ -10,7 +10,8 @@ use std::process::Command;
 
 use crate::space::{ERAS, Ran, Space};
 
-const SERIES: [(&str, &str); 5] = [
+const SERIES: [(&str, &str); 6] = [
+    ("from-6.19", "era-c"),
     ("from-6.1", "era-c"),
     ("from-5.19", "era-b"),
     ("from-5.8", "era-b"),
@@ -28,7 +29,7 @@ fn files_of(series: &str) -> BTreeMap<String, (String, String)> {
         for hunk in part.split("\n@@ ").skip(1) {
             let lines = || hunk.lines().skip(1);
             // What an earlier patch of the series has added.
-            if lines().any(|line| line == " ifdef CONFIG_LIVEPATCH") {
+            if lines().any(|line| line == " ifdef CONFIG_KLP_CONVERT") {
                 continue;
             }
             let side = |marks: &str| -> String {
@@ -57,17 +58,16 @@ fn source(series: &str) -> Space {
         let path = src.join(&name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         // What tells the era.
-        let more =
-            if name == "Makefile" && series == "from-6.1" { "vmlinux: vmlinux.o modpost\n" } else { "" };
+        let more = if name == "Makefile" && series.starts_with("from-6.") {
+            "vmlinux: vmlinux.o modpost\n"
+        } else {
+            ""
+        };
         fs::write(&path, format!("{old}{more}")).unwrap();
     }
     let path = src.join("scripts/Makefile.modpost");
-    let modpost = if series == "up-to-5.2" {
-        format!("x := $(MODVERDIR)\n{}", fs::read_to_string(&path).unwrap())
-    } else {
-        String::new()
-    };
-    fs::write(path, modpost).unwrap();
+    let modpost = if series == "up-to-5.2" { "x := $(MODVERDIR)\n" } else { "" };
+    fs::write(&path, modpost.to_owned() + &fs::read_to_string(&path).unwrap_or_default()).unwrap();
     space
 }
 
@@ -98,16 +98,17 @@ fn the_series_that_fits_is_applied_and_taken_back() {
         let after = space.files("src", "");
         assert_eq!(String::from_utf8_lossy(&after["scripts/Makefile.klp"]), klp_makefile(series));
         for (name, words) in [
-            ("Makefile", "\nKBUILD_BUILTIN := |\n  KBUILD_BUILTIN := 1\n"),
+            ("Makefile", "\nKBUILD_BUILTIN := "),
             ("Makefile", "\nklpclean:\n"),
             (".gitignore", "\n/Symbols.list\n"),
             ("Documentation/dontdiff", "\nSymbols.list\n"),
             ("samples/livepatch/Makefile", "\nLIVEPATCH_livepatch-sample.o := y\n"),
-            ("scripts/mod/modpost.c", "\nstatic bool is_livepatch(const char *modname, "),
+            ("scripts/mod/modpost.c", "\nstatic void mark_livepatches(void)\n"),
+            ("kernel/livepatch/Kconfig", "\nconfig KLP_CONVERT\n"),
             ("scripts/mod/modpost.h", "is_livepatch;\n"),
         ] {
             let text = String::from_utf8_lossy(&after[name]);
-            assert!(words.split('|').any(|words| text.contains(words)), "{series}: {name}: {words}: {text}");
+            assert!(text.contains(words), "{series}: {name}: {words}: {text}");
         }
         assert_eq!(fs::metadata(&script).unwrap().permissions().mode() & 0o777, 0o640);
         assert!(patches(&space, &["list"]).ok().stdout.contains("applied to this tree"));
@@ -189,7 +190,7 @@ fn a_tree_that_does_not_fit_is_left_alone() {
     space
         .klpbuild(&["patches", "show", "from-7.0"])
         .ends(1)
-        .says(&["from-7.0: there is no such series; there are from-6.1, "]);
+        .says(&["from-7.0: there is no such series; there are from-6.19, "]);
     space.klpbuild(&["patches", "apply", "-C", "/"]).ends(1).says(&["/ is no kernel's source tree"]);
 }
 
@@ -221,12 +222,25 @@ fn what_git_has_not_seen_committed_is_not_overwritten() {
     );
 }
 
-/// A miniature tree with the series' Makefile.klp, and plain make in it.
+/// A miniature tree with the series' Makefile.klp and its switch, which is on, and plain make in it.
 fn patched(tree: &str) -> Space {
     let space = Space::configured(tree);
+    patch(&space, tree);
+    space
+}
+
+fn patch(space: &Space, tree: &str) {
     let (series, _) = SERIES.iter().find(|(_, era)| *era == tree).unwrap();
     fs::write(space.path("src/scripts/Makefile.klp"), klp_makefile(series)).unwrap();
-    space
+    fs::create_dir_all(space.path("src/kernel/livepatch")).unwrap();
+    fs::write(space.path("src/kernel/livepatch/Kconfig"), "config KLP_CONVERT\n\tbool\n").unwrap();
+    switch(space, "CONFIG_KLP_CONVERT=y");
+}
+
+/// Has the configuration end with that line.
+fn switch(space: &Space, line: &str) {
+    let config = space.read("obj/.config").replace("CONFIG_KLP_CONVERT=y\n", "");
+    fs::write(space.path("obj/.config"), format!("{config}{line}\n")).unwrap();
 }
 
 fn make(space: &Space, arguments: &[&str]) -> Ran {
@@ -333,13 +347,51 @@ fn the_map_is_made_anew_for_another_module() {
     }
 }
 
+/// A tree that carries a series can do without klpbuild, and does not ask for it.
+#[test]
+fn with_the_switch_off_plain_make_does_without_klpbuild() {
+    for tree in ERAS {
+        let space = patched(tree);
+        let without =
+            |words: &[&str]| space.make(&[&["O=../obj", "KLPBUILD=/nowhere/klpbuild"], words].concat());
+        switch(&space, "# CONFIG_KLP_CONVERT is not set");
+        let plain = without(&["vmlinux", "modules"]).ok();
+        assert!(!plain.stdout.contains("KLP"), "{tree}: {}", plain.stdout);
+        assert!(!space.path("obj/Symbols.list").exists(), "{tree}");
+        assert!(!space.path("obj/.klpbuild").exists(), "{tree}");
+        // Then a livepatch's references are errors as any module's are: it is not there unconverted.
+        without(&["vmlinux", "modules", "KNOWN=m"]).ends(2).says(&["lp-known.ko] undefined!"]);
+        assert!(!space.path("obj/samples/livepatch/lp-known.ko").exists(), "{tree}");
+
+        // klpbuild sees that the makefiles leave it to it.
+        let ours = space.klpbuild(&["modules", "KNOWN=m", "O=../obj", "-v"]).ok();
+        assert!(ours.stdout.contains("MAKEFILES="), "{tree}: {}", ours.stdout);
+        assert!(ours.stdout.contains("  KLP [M] samples/livepatch/lp-known.ko\n"), "{tree}: {}", ours.stdout);
+    }
+}
+
+/// The build ends before anything is compiled.
+#[test]
+fn a_build_that_has_no_klpbuild_says_so_at_once() {
+    for tree in ERAS {
+        let space = patched(tree);
+        let missing = space.make(&["O=../obj", "modules", "KLPBUILD=klpbuild-is-not-here"]).ends(2).says(&[
+            "*** CONFIG_KLP_CONVERT is set, and there is no klpbuild-is-not-here:\n",
+            "(make KLPBUILD=/path/to/klpbuild)",
+            "(scripts/config --disable KLP_CONVERT)",
+        ]);
+        assert!(!missing.stdout.contains("  CC "), "{tree}: {}", missing.stdout);
+        // Nothing else needs it.
+        space.make(&["O=../obj", "vmlinux", "KLPBUILD=klpbuild-is-not-here"]).ok();
+    }
+}
+
 /// External modules are none of the series' business: klpbuild does them as in any tree.
 #[test]
 fn external_modules_of_a_patched_tree_are_klpbuilds() {
     for tree in ERAS {
         let space = crate::external::space(tree);
-        let (series, _) = SERIES.iter().find(|(_, era)| *era == tree).unwrap();
-        fs::write(space.path("src/scripts/Makefile.klp"), klp_makefile(series)).unwrap();
+        patch(&space, tree);
         let built = crate::external::klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
         assert!(built.stdout.contains("  KLP [M] lp-ext.ko\n"), "{tree}: {}", built.stdout);
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::space::{Ran, Space};
 
 /// By the first kernel of that form: the series for it, and the rule that comes to convert livepatches.
-const FORMS: [(&str, &str, &str); 14] = [
+const FORMS: [(&str, &str, &str); 15] = [
     ("4.9", "up-to-5.2", "_modpost: "),
     ("4.14", "up-to-5.2", "_modpost: "),
     ("4.19", "up-to-5.2", "_modpost: "),
@@ -23,6 +23,7 @@ const FORMS: [(&str, &str, &str); 14] = [
     ("5.19", "from-5.19", "modules: modules_check"),
     ("6.1", "from-6.1", "modules: modpost"),
     ("6.18", "from-6.1", "modules: modpost"),
+    ("6.19", "from-6.19", "modules: modpost"),
 ];
 
 /// The files of a form, by path.
@@ -82,14 +83,26 @@ fn each_form_has_a_series_that_fits() {
         assert!(found.starts_with(rule), "{form}: {found}");
         let expected = match series {
             "up-to-5.2" => "_modpost: ",
-            "from-6.1" => "\t$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.modfinal",
+            "from-6.1" | "from-6.19" => "\t$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.modfinal",
             _ => "\t$(Q)$(MAKE) -f $(srctree)/scripts/Makefile.modpost",
         };
         assert!(before_it.starts_with(expected), "{form}: {before_it}");
         let modpost = text("scripts/mod/modpost.c");
-        let defined = modpost.find("static bool is_livepatch(").unwrap();
+        let defined = modpost.find("static void mark_livepatches(void)").unwrap();
         assert!(defined < modpost.find("static void read_symbols(").unwrap(), "{form}");
-        assert!(modpost.contains("mod->is_livepatch = is_livepatch(modname, "), "{form}");
+        // Modules are known by then.
+        let called = modpost.find("\tif (files_source)\n\t\tmark_livepatches();\n").unwrap();
+        assert!(called > modpost.find("\tread_symbols_from_files(files_source);").unwrap(), "{form}");
+        let makefile_modpost = text("scripts/Makefile.modpost");
+        let again = makefile_modpost.find("\n$(output-symdump): $(wildcard $(KBUILD_LIVEPATCHES))\n");
+        // Up to 5.7, modpost looks each time.
+        assert_eq!(again.is_some(), makefile_modpost.contains("\n__modpost: $(output-symdump)\n"), "{form}");
+        // The first rule is the one that has a recipe: what it calls $< stays.
+        assert!(again.is_none_or(|at| at > makefile_modpost.find("if_changed,modpost").unwrap()), "{form}");
+        let kconfig = text("kernel/livepatch/Kconfig");
+        let option = kconfig.find("\nconfig KLP_CONVERT\n").unwrap();
+        assert!(kconfig.find("config LIVEPATCH\n").unwrap() < option, "{form}");
+        assert!(kconfig.find("config HAVE_KLP_BUILD").is_none_or(|next| option < next), "{form}");
         // No symbol of a livepatch comes as far as modpost's complaint; one that is found is looked at further.
         let spared = modpost.find("if (mod->is_livepatch").unwrap();
         assert!(spared < modpost.find("undefined(s)").unwrap(), "{form}");

@@ -190,7 +190,7 @@ fn outer_makefiles() -> Option<String> {
 
 /// Variables a kbuild exports to its recipes that would make another make take itself for a part of that
 /// build.
-const KBUILD_EXPORTS: [&str; 18] = [
+const KBUILD_EXPORTS: [&str; 19] = [
     "sub_make_done",
     "KBUILD_SRC",
     "srctree",
@@ -203,6 +203,7 @@ const KBUILD_EXPORTS: [&str; 18] = [
     "KBUILD_BUILTIN",
     "KBUILD_MODULES",
     "KBUILD_EXTMOD",
+    "KBUILD_LIVEPATCHES",
     "extmod_prefix",
     "MODORDER",
     "quiet",

@@ -24,7 +24,7 @@ macro_rules! series {
             era: Era::$era,
             patches: series!(
                 $name,
-                "0001-kbuild-build-built-in-objects-for-livepatches.patch",
+                "0001-livepatch-add-KLP_CONVERT-and-build-built-in-objects-for-it.patch",
                 "0002-kbuild-mark-livepatches-with-LIVEPATCH_-name-.o.patch",
                 "0003-kbuild-make-Symbols.list-and-convert-livepatches.patch",
                 "0004-kbuild-add-klpclean.patch",
@@ -38,8 +38,9 @@ macro_rules! series {
 }
 
 /// All series, the newest kernels' first.
-pub const ALL: [Series; 5] = [
-    series!("from-6.1", "6.1 and later", ModpostFirst),
+pub const ALL: [Series; 6] = [
+    series!("from-6.19", "6.19 and later", ModpostFirst),
+    series!("from-6.1", "6.1 to 6.18", ModpostFirst),
     series!("from-5.19", "5.19 to 6.0", ModulesOrder),
     series!("from-5.8", "5.8 to 5.18", ModulesOrder),
     series!("from-5.3", "5.3 to 5.7", ModulesOrder),

@@ -26,6 +26,8 @@ pub struct Config {
     set: BTreeSet<String>,
     /// All values.
     texts: BTreeMap<String, String>,
+    /// All of which `.config` says that they are not set.
+    unset: BTreeSet<String>,
 }
 
 impl Config {
@@ -47,17 +49,33 @@ impl Config {
             let value = value.strip_suffix('"')?;
             Some((name.to_owned(), value.replace("\\\"", "\"").replace("\\\\", "\\")))
         };
+        let not_set = |line: &str| {
+            Some(line.trim_end().strip_prefix("# CONFIG_")?.strip_suffix(" is not set")?.to_owned())
+        };
+        let unset = text.lines().filter_map(not_set).collect();
         let mut texts: BTreeMap<String, String> = text.lines().filter_map(text_of).collect();
         // Before there was CONFIG_CC_VERSION_TEXT, a comment told the compiler.
         if let Some(compiler) = text.lines().find_map(|line| line.strip_prefix("# Compiler: ")) {
             texts.entry("CC_VERSION_TEXT".to_owned()).or_insert_with(|| compiler.to_owned());
         }
-        Ok(Config { modules: set.contains("MODULES"), livepatch: set.contains("LIVEPATCH"), set, texts })
+        Ok(Config {
+            modules: set.contains("MODULES"),
+            livepatch: set.contains("LIVEPATCH"),
+            set,
+            texts,
+            unset,
+        })
     }
 
     /// The value of the option `name` (without `CONFIG_`), a text without its quotes.
     pub fn string(&self, name: &str) -> Option<String> {
         self.texts.get(name).cloned()
+    }
+
+    /// Whether the file `.config` says anything of the option `name` (without `CONFIG_`): kconfig asks for what it does
+    /// not.
+    pub fn tells(&self, name: &str) -> bool {
+        self.texts.contains_key(name) || self.unset.contains(name)
     }
 
     /// Whether kconfig has made it, and not only somebody who knows what is to be set: what follows from the rest is
@@ -84,6 +102,7 @@ mod tests {
         fs::write(&path, "# CONFIG_LIVEPATCH is not set\nCONFIG_MODULES=y\nCONFIG_LIVEPATCH_X=y\n").unwrap();
         let config = Config::read(&path).unwrap();
         assert_eq!((config.modules, config.livepatch, config.has("LIVEPATCH_X")), (true, false, true));
+        assert_eq!(["MODULES", "LIVEPATCH", "LIVE"].map(|name| config.tells(name)), [true, true, false]);
         fs::write(&path, "CONFIG_MODULES_X=y\nCONFIG_LIVEPATCH=y\n").unwrap();
         let config = Config::read(&path).unwrap();
         assert_eq!((config.modules, config.livepatch, config.has("LIVEPATCH_X")), (false, true, false));

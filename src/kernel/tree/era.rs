@@ -4,10 +4,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::kernel::symbols::modules::ListKind;
+use crate::kernel::tree::config::Config;
 
 /// The three ways kbuild has built modules so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub enum Alone {
 pub enum Method {
     /// In one make run, by a makefile fragment that adds a prerequisite (`hook.mk`).
     Fragment,
-    /// Not at all: the tree carries the series of `kbuild-patches`, and does it by itself.
+    /// Not at all: the tree carries the series of `kbuild-patches`, which is switched on, and does it by itself.
     Patched,
     /// In phases, for a tree without the targets that the fragment needs: make with these goals, then the
     /// map, then `make modules`.
@@ -78,7 +79,13 @@ pub struct Kbuild {
 }
 
 /// The makefile that a series of `kbuild-patches` adds to a tree.
-pub const PATCHED: &str = "scripts/Makefile.klp";
+const PATCHED: &str = "scripts/Makefile.klp";
+
+/// The option that a series adds, without `CONFIG_`.
+const SWITCH: &str = "KLP_CONVERT";
+
+/// Where it is.
+const SWITCH_FILE: &str = "kernel/livepatch/Kconfig";
 
 impl Era {
     /// Where the list of modules is.
@@ -121,7 +128,8 @@ impl Modpost {
 }
 
 impl Kbuild {
-    /// Reads the makefiles of the source tree at `srctree`.
+    /// Reads the makefiles of the source tree at `srctree`. A series of `kbuild-patches` in it counts for nothing: see
+    /// [`Kbuild::by_itself`].
     ///
     /// # Errors
     /// The top Makefile or scripts/Makefile.modpost cannot be read.
@@ -146,9 +154,7 @@ impl Kbuild {
         let linker = srctree.join("scripts/Makefile.vmlinux");
         let complete =
             expected.iter().all(|target| top.has(target)) && (era != Era::ModpostFirst || linker.is_file());
-        let method = if srctree.join(PATCHED).is_file() {
-            Method::Patched
-        } else if complete {
+        let method = if complete {
             Method::Fragment
         } else {
             let mut goals = vec!["modules_check", "modules.order", "modules_prepare"];
@@ -180,6 +186,31 @@ impl Kbuild {
             _ => "_module_$(M)",
         };
         Ok(Kbuild { era, method, modpost, alone, compiled, prelink: prelink(srctree) })
+    }
+
+    /// For the kernel's own modules: by its own makefiles, if the tree carries a series of `kbuild-patches` that `config`
+    /// switches on. Without a configuration it is on, as kconfig has it where nobody chooses.
+    ///
+    /// # Errors
+    /// The configuration is older than the series: kconfig would ask in the middle of the build.
+    pub fn by_itself(self, srctree: &Path, config: Option<&Config>) -> Result<Kbuild> {
+        if !srctree.join(PATCHED).is_file() {
+            return Ok(self);
+        }
+        let kconfig = fs::read_to_string(srctree.join(SWITCH_FILE)).unwrap_or_default();
+        // A series that has no switch is on.
+        if let Some(config) = config.filter(|_| kconfig.contains(&format!("config {SWITCH}\n"))) {
+            ensure!(
+                config.tells(SWITCH),
+                "the kernel's makefiles convert livepatches since a series of patches was applied, and its configuration does \
+                 not say yet whether they shall (CONFIG_{SWITCH}): have klpbuild modules olddefconfig switch it on, or \
+                 scripts/config --disable {SWITCH} off"
+            );
+            if !config.has(SWITCH) {
+                return Ok(self);
+            }
+        }
+        Ok(Kbuild { method: Method::Patched, ..self })
     }
 }
 
@@ -275,6 +306,29 @@ mod tests {
         // What modpost reads there, it writes to Module.symvers.
         let (_, kbuild) = tree(TOP_B, "input-symdump := vmlinux.symvers\noutput-symdump := Module.symvers\n");
         assert_eq!((kbuild.modpost, kbuild.alone), (Modpost::WarnOnly, Some(Alone::Dump)));
+    }
+
+    #[test]
+    fn a_series_counts_where_it_is_switched_on() {
+        let (dir, kbuild) = tree(TOP_C, "");
+        let config = |text: &str| {
+            let path = dir.path().join(".config");
+            fs::write(&path, text).unwrap();
+            Config::read(&path).unwrap()
+        };
+        let configs = ["CONFIG_KLP_CONVERT=y\n", "# CONFIG_KLP_CONVERT is not set\n", "CONFIG_LIVEPATCH=y\n"];
+        let [on, off, older] = configs.map(config);
+        let method = |config: Option<&Config>| Ok(kbuild.clone().by_itself(dir.path(), config)?.method);
+        let methods = || [None, Some(&on), Some(&off), Some(&older)].map(|config| method(config).ok());
+        assert_eq!(methods(), [const { Some(Method::Fragment) }; 4]);
+        fs::write(dir.path().join(PATCHED), "").unwrap();
+        assert_eq!(Kbuild::detect(dir.path()).unwrap().method, Method::Fragment);
+        assert_eq!(methods(), [const { Some(Method::Patched) }; 4]);
+        fs::create_dir_all(dir.path().join("kernel/livepatch")).unwrap();
+        fs::write(dir.path().join(SWITCH_FILE), "config KLP_CONVERT\n\tbool\n").unwrap();
+        assert_eq!(methods(), [Some(Method::Patched), Some(Method::Patched), Some(Method::Fragment), None]);
+        let error = method(Some(&older)).map_err(|error: anyhow::Error| error.to_string()).unwrap_err();
+        assert!(error.contains("(CONFIG_KLP_CONVERT): have klpbuild modules olddefconfig "), "{error}");
     }
 
     #[test]

@@ -24,9 +24,8 @@ for object in "$@" $modules; do
 done > "$work/exports"
 cat "$work/exports" $dumps | cut -f2 | sort -u > "$work/known"
 for object in $modules; do
-	# With the series of kbuild-patches, livepatches are left to klpbuild.
-	[ "${KLP_MODPOST:-}" ] && { grep -q livepatch=Y "$object" || [ -e "${object%.o}.livepatch" ] ||
-		[ -e ".tmp_versions/$(basename "$object" .o).livepatch" ]; } && continue
+	# With a series of kbuild-patches, livepatches are left to klpbuild.
+	[ "${KBUILD_LIVEPATCHES:-}" ] && grep -qx "${object%.o}.ko" "$KBUILD_LIVEPATCHES" && continue
 	# Names with a number are cut at their first dot.
 	nm -u "$object" | sed 's/^ *[Uw] //; s/^\([^.][^.]*\)\.[0-9][0-9]*$/\1/; s/^\([^.][^.]*\)\.[0-9][0-9]*\..*/\1/' | sort -u | comm -23 - "$work/known" | sed "s|.*|\"&\" [${object%.o}.ko] undefined!|"
 done > "$work/undefined"
