@@ -125,6 +125,13 @@ pub fn cut(
     cut.equal = matched.functions.iter().filter(|function| matches!(function.fate, Fate::Equal(_))).count();
     replaced(&mut cut, &extract, target, &matched, path, touched, prefix)?;
     let names = references(&mut cut, &extract, target, &matched, path, own)?;
+    // What is renamed must not come to be one of the kernel's own (as klp_copy_process is).
+    let used = names.values().chain(extract.references.keys());
+    if let Some(name) = used.into_iter().find(|name| name.starts_with(prefix)) {
+        bail!(
+            "{path}: {name} of the kernel begins with {prefix}, as the names of the livepatch's own functions do"
+        );
+    }
     cut.new = extract
         .new_functions
         .iter()

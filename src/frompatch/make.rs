@@ -192,7 +192,8 @@ fn compare(
             kernels.insert(object, KernelImage::open(&target.sources, object)?);
         }
         let Some(kernel) = kernels.get(object.as_str()) else { continue };
-        let prefix = if compiled_count(reads) == 1 { "klp_".to_owned() } else { format!("klp{index}_") };
+        let prefix =
+            if compiled_count(reads) == 1 { "klpbuild_".to_owned() } else { format!("klpbuild{index}_") };
         let cut = cut::cut(compiled, read, target, kernel, &touched, &prefix, &own)?;
         take(cut, &mut report, &mut module, target);
     }
