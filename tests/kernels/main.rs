@@ -17,6 +17,7 @@
 mod configs;
 mod distribution;
 mod external;
+mod frompatch;
 mod kallsyms;
 mod kernel;
 mod livepatches;
@@ -139,6 +140,7 @@ fn check(source: &Path) {
     assert!(fs::read(ext.join("outside.ko")).unwrap() == expected);
 
     patches::check(&kernel);
+    frompatch::check(&kernel);
 
     step("clean leaves nothing of ours");
     kernel.klpbuild(&[]).ok();
