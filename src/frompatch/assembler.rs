@@ -5,7 +5,7 @@
 //!
 //! x86-64, as gcc and clang write it.
 //!
-//! - [`line`]: one line: statements, directives, names
+//! - [`mod@line`]: one line: statements, directives, names
 //! - [`compare`]: what is different between two units; [`extract`]: that, cut out
 
 pub mod compare;
