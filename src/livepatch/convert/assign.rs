@@ -244,11 +244,10 @@ impl Chooser<'_> {
         let in_time = object == VMLINUX && early;
         let shown = String::from_utf8_lossy(section);
         match special::special(section) {
-            Some(Special::PerCpu) => Err(
+            Some(Special::PerCpu) => Err(format!(
                 "per-CPU data is copied before references in it could be written ({R9}): set it in the init \
                  function instead"
-                    .to_owned(),
-            ),
+            )),
             Some(Special::AtLoad) if !in_time => Err(format!(
                 "the kernel looks at {shown} while the livepatch is loaded, before this reference is written: \
                  {}",
