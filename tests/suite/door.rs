@@ -16,7 +16,9 @@ fn files() -> Vec<String> {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
-                if !["target", ".git", "corpus", "artifacts", "tree"].contains(&name.as_str()) {
+                let is_made = ["target", ".git", "corpus", "artifacts"].contains(&name.as_str())
+                    || path == root().join("fuzz/tree");
+                if !is_made {
                     collect(&path, found);
                 }
             } else {
