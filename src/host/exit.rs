@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How klpbuild ends: the exit statuses that `--help` and the README document.
+//! How klpbuild ends: the exit statuses that `--help` and the reference (docs/reference.md) document.
 
 use std::process::ExitStatus;
 
