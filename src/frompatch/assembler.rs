@@ -7,10 +7,13 @@
 //!
 //! - [`mod@line`]: one line: statements, directives, names
 //! - [`compare`]: what is different between two units; [`extract`]: that, cut out
+//! - `canon`: the text that is compared; `pairs`: which variable is which
 
+mod canon;
 pub mod compare;
 pub mod extract;
 pub mod line;
+mod pairs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -139,6 +142,28 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// Sections that tell of what stands elsewhere.
+fn is_book_keeping(section: &str) -> bool {
+    const NAMES: [&str; 6] = [".discard", ".note", ".comment", ".modinfo", ".initcall", "__dyndbg"];
+    is_table(section) || section == "__verbose" || NAMES.iter().any(|name| section.starts_with(name))
+}
+
+/// Tables that the kernel reads when it begins, or when the module is loaded: what comes later is not seen.
+fn is_table(section: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        "__tracepoint",
+        "_ftrace_event",
+        "_ftrace_eval",
+        "__syscalls_metadata",
+        "___ksymtab",
+        "__ksymtab",
+        "__param",
+        "__bpf_raw_tp",
+        "_error_injection",
+    ];
+    NAMES.iter().any(|name| section.starts_with(name))
+}
+
 /// A name without the number that the compiler has put behind it to tell it from others.
 pub fn base(name: &str) -> &str {
     match name.rsplit_once('.') {
@@ -166,6 +191,7 @@ struct Parser {
 
 impl Parser {
     fn parse(mut self, text: &str) -> Listing {
+        let text = line::without_blocks(text);
         let lines: Vec<&str> = text.lines().collect();
         self.section = (".text".to_owned(), String::new());
         for (index, line) in lines.iter().enumerate() {

@@ -99,7 +99,7 @@ pub fn cut(
         bail!("{path}: {first}");
     }
     let mut extract = Extract::plan(&read.old, &read.new, &read.changes);
-    extract.resolve(&read.old);
+    extract.resolve();
     if let [first, ..] = extract.refused.as_slice() {
         bail!("{path}: {first}");
     }

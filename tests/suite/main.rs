@@ -2,6 +2,7 @@
 //! End-to-end tests on kbuild trees in miniature: real make, gcc, ld and nm, and the klpbuild program.
 //!
 //! - [`space`]: a tree to work in, and what was run there
+//! - [`assembler`]: units as compilers write them, before and after a change
 //! - [`build`]: what `klpbuild modules` builds, in every era; strictness; exit statuses
 //! - [`start`]: where it can be started, how trees, variables and jobs are found, what is refused
 //! - [`map`]: Symbols.list against real nm, of all classes and byte orders; broken objects
@@ -39,6 +40,7 @@
     reason = "a test that panics has failed, which is what it is for; it exports nothing"
 )]
 
+mod assembler;
 mod build;
 mod configuration;
 mod convert;

@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::frompatch::assembler::line::{names, rewrite, without_comment};
-use crate::frompatch::assembler::{Listing, base};
+use crate::frompatch::assembler::canon::Canon;
+use crate::frompatch::assembler::line::names;
+use crate::frompatch::assembler::pairs::{Pairs, is_own, used};
+use crate::frompatch::assembler::{Listing, Piece, base, is_book_keeping, is_table};
 
 /// What is different.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Changes {
     pub constants: BTreeSet<String>,
     /// Constants and variables that are new.
     pub new_data: BTreeSet<String>,
+    /// Variables and constants that stay, by their names in the patched unit: their names in the unpatched one.
+    pub pairs: BTreeMap<String, String>,
     /// Why no livepatch can bring some of it.
     pub refused: Vec<String>,
     /// What is to be thought of.
@@ -43,249 +47,173 @@ impl Changes {
     }
 }
 
-/// Statics that belong to one place of the source, as a copy does as well: macros make them, and nothing is kept in them
-/// that has to go on.
-const OWN: [&str; 16] = [
-    "__already_done",
-    "__func__",
-    "__FUNCTION__",
-    "__PRETTY_FUNCTION__",
-    "__key",
-    "__warned",
-    "__print_once",
-    "_entry",
-    "_entry_ptr",
-    "_rs",
-    "descriptor",
-    "CSWTCH",
-    "__msg",
-    "__flags",
-    "__branch",
-    "______f",
-];
-
-/// Whether a name is of something that every function has for itself.
-pub fn is_own(name: &str) -> bool {
-    let base = base(name);
-    name.starts_with("__UNIQUE_ID")
-        || (base != name || name.starts_with("CSWTCH"))
-            && OWN.contains(&base.split('.').next_back().unwrap_or(base))
-        || base != name && base.starts_with("switch.table")
-        || name.starts_with("switch.table.")
-}
-
-/// The text of one unit's pieces in a form that can be compared.
-struct Canon<'a> {
-    listing: &'a Listing,
-}
-
-impl Canon<'_> {
-    fn function(&self, name: &str) -> String {
-        let pieces = self.listing.pieces_of(name);
-        self.text(&pieces, 0)
-    }
-
-    fn text(&self, pieces: &[usize], depth: usize) -> String {
-        let inside = |label: &str| self.listing.piece_of(label).is_some_and(|piece| pieces.contains(&piece));
-        let mut locals: BTreeMap<String, usize> = BTreeMap::new();
-        let mut statics: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let mut text = String::new();
-        for piece in pieces.iter().filter_map(|&piece| self.listing.pieces.get(piece)) {
-            text.push_str(&self.section(&piece.section));
-            text.push('\n');
-            for line in &piece.lines {
-                let line = without_comment(line).trim();
-                let line = rewrite(line, |name| {
-                    if name.starts_with(".L") && (inside(name) || self.listing.piece_of(name).is_none()) {
-                        let next = locals.len();
-                        return Some(format!(".L{}", locals.entry(name.to_owned()).or_insert(next)));
-                    }
-                    Some(self.name(name, &mut statics, depth))
-                });
-                text.push_str(&line);
-                text.push('\n');
-            }
-        }
-        text
-    }
-
-    /// A section without the numbers of statics, and without what it is called after.
-    fn section(&self, name: &str) -> String {
-        base(name).to_owned()
-    }
-
-    fn name(&self, name: &str, statics: &mut BTreeMap<String, Vec<String>>, depth: usize) -> String {
-        let Some(index) = self.listing.piece_of(name) else { return name.to_owned() };
-        let piece = self.listing.pieces.get(index);
-        if name.starts_with(".L") || is_own(name) {
-            let is_constant = piece.is_some_and(|piece| piece.is_constant() || name.starts_with(".L"));
-            let content =
-                if is_constant && depth < 4 { self.content(index, depth + 1) } else { String::new() };
-            let word: String = base(name).trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
-            let word = if name.starts_with(".L") { ".L" } else { &word };
-            return format!("{{{word}:{content}}}");
-        }
-        if self.listing.is_function(name) || base(name) == name {
-            return name.to_owned();
-        }
-        // Statics of one name, in the order in which they are come to.
-        let all = statics.entry(base(name).to_owned()).or_default();
-        let position = all.iter().position(|other| other == name).unwrap_or_else(|| {
-            all.push(name.to_owned());
-            all.len() - 1
-        });
-        format!("{}.<{position}>", base(name))
-    }
-
-    fn content(&self, piece: usize, depth: usize) -> String {
-        let text = self.text(&[piece], depth);
-        // Without its own label, and where the linker puts it.
-        let lines = text.lines().skip(1).filter(|line| {
-            let line = line.trim();
-            !line.ends_with(':')
-                && ![".type", ".size", ".align", ".p2align"].iter().any(|word| line.starts_with(word))
-        });
-        lines.collect::<Vec<_>>().join(";")
-    }
-
-    /// A variable or constant, with its size.
-    fn data(&self, name: &str) -> String {
-        let Some(piece) = self.listing.piece_of(name) else { return String::new() };
-        self.text(&[piece], 0).replace(name, base(name))
-    }
-}
-
 /// Compares.
 pub fn compare(old: &Listing, new: &Listing) -> Changes {
-    let mut changes = Changes::default();
-    let (before, after) = (Canon { listing: old }, Canon { listing: new });
+    let Pairs { by_new, unclear } = Pairs::of(old, new);
+    let mut changes = Changes { pairs: by_new, ..Changes::default() };
+    for name in unclear {
+        changes.refused.push(format!(
+            "several variables are called {}, and nothing tells which of the patched ones is which of the kernel's: give \
+             what is new another name",
+            name.trim_end_matches('.')
+        ));
+    }
+    let pairs = changes.pairs.clone();
+    let sides = Sides { old, new, before: Canon::of(old, None), after: Canon::of(new, Some(&pairs)) };
     for name in new.functions() {
         if !old.is_function(name) {
             changes.new_functions.insert(name.to_owned());
-        } else if before.function(name) != after.function(name) {
+        } else if sides.before.function(name) != sides.after.function(name) {
             changes.changed.insert(name.to_owned(), String::new());
         }
     }
     changes.removed_functions =
         old.functions().filter(|name| !new.is_function(name)).map(str::to_owned).collect();
-    data(old, new, &before, &after, &mut changes);
-    reasons(old, new, &mut changes);
+    for (name, piece) in new.data() {
+        sides.data(name, piece, &mut changes);
+    }
+    sides.unnamed_tables(&mut changes);
+    sides.removed(&mut changes);
+    sides.aliases(&mut changes);
+    sides.reasons(&mut changes);
     changes
 }
 
-/// Counterparts of variables and constants: those of one name, or of one name and place in order.
-pub fn counterparts(old: &Listing, new: &Listing) -> BTreeMap<String, String> {
-    let by_base = |listing: &Listing| {
-        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (name, _) in listing.data().filter(|(name, _)| !is_own(name)) {
-            all.entry(base(name).to_owned()).or_default().push(name.to_owned());
-        }
-        all
-    };
-    let (before, after) = (by_base(old), by_base(new));
-    let mut pairs = BTreeMap::new();
-    for (base, names) in &after {
-        let Some(others) = before.get(base) else { continue };
-        if names.len() == 1 && others.len() == 1 {
-            pairs.extend(names.iter().cloned().zip(others.iter().cloned()));
-            continue;
-        }
-        // Several of one name: each by the function that uses it, and its order there.
-        let (of_new, of_old) = (used_by(new, names), used_by(old, others));
-        for (key, name) in of_new {
-            if let Some(other) = of_old.iter().find(|(other, _)| **other == key).map(|(_, name)| name) {
-                pairs.entry(name).or_insert_with(|| other.clone());
-            }
-        }
-    }
-    pairs
+/// The two units.
+struct Sides<'a> {
+    old: &'a Listing,
+    new: &'a Listing,
+    before: Canon<'a>,
+    after: Canon<'a>,
 }
 
-/// By function and order in it: the names that it uses.
-fn used_by(listing: &Listing, wanted: &[String]) -> BTreeMap<(String, usize), String> {
-    let mut all = BTreeMap::new();
-    for function in listing.functions() {
-        let mut found: Vec<String> = Vec::new();
-        for piece in listing.pieces_of(function).into_iter().filter_map(|piece| listing.pieces.get(piece)) {
-            for name in piece.lines.iter().flat_map(|line| names(line)) {
-                if wanted.contains(&name) && !found.contains(&name) {
-                    found.push(name);
-                }
-            }
-        }
-        for (order, name) in found.into_iter().enumerate() {
-            all.insert((function.to_owned(), order), name);
-        }
-    }
-    all
-}
-
-fn data(old: &Listing, new: &Listing, before: &Canon<'_>, after: &Canon<'_>, changes: &mut Changes) {
-    let pairs = counterparts(old, new);
-    for (name, piece) in new.data() {
-        if is_own(name) || piece.is_init() || is_book_keeping(&piece.section) {
-            continue;
-        }
-        let Some(other) = pairs.get(name) else {
-            changes.new_data.insert(name.to_owned());
-            continue;
-        };
-        if before.data(other) == after.data(name) {
-            continue;
-        }
+impl Sides<'_> {
+    fn data(&self, name: &str, piece: &Piece, changes: &mut Changes) {
         let shown = base(name);
-        if piece.is_constant()
-            && !new.is_global(name)
-            && !is_pointed_to(new, name)
-            && !is_pointed_to(old, other)
-        {
-            changes.constants.insert(name.to_owned());
-        } else if size(old, other) != size(new, name) {
-            changes.refused.push(format!(
+        if is_own(name) || is_book_keeping(&piece.section) && !is_table(&piece.section) {
+            return;
+        }
+        if piece.is_init() || is_table(&piece.section) {
+            let is_same =
+                self.old.piece_of(name).is_some() && self.before.data(name) == self.after.data(name);
+            if is_same || base(name) != name {
+                return;
+            }
+            if piece.is_init() {
+                changes.notes.push(format!("{shown} is __init data: it has been read, and is gone"));
+            } else {
+                changes.refused.push(format!(
+                    "{shown} in {} is new or changed: the kernel has read that table already; leave it out of the patch",
+                    piece.section
+                ));
+            }
+            return;
+        }
+        let Some(other) = changes.pairs.get(name) else {
+            changes.new_data.insert(name.to_owned());
+            return;
+        };
+        if self.before.data(other) != self.after.data(name) {
+            let other = other.clone();
+            match self.refusal(&other, name, piece) {
+                Some(why) => changes.refused.push(why),
+                None => drop(changes.constants.insert(name.to_owned())),
+            }
+        }
+    }
+
+    /// Why the content of a variable or constant cannot be another one.
+    fn refusal(&self, other: &str, name: &str, piece: &Piece) -> Option<String> {
+        let (old, new, shown) = (self.old, self.new, base(name));
+        let is_visible = new.is_global(name) || is_pointed_to(new, name) || is_pointed_to(old, other);
+        if piece.is_constant() && !is_visible {
+            let user = init_user(new, name).or_else(|| init_user(old, other))?;
+            return Some(format!(
+                "the constant {shown} gets another content, and {user}, which is __init, has given the old one away when \
+                 the kernel began; change the functions that read it"
+            ));
+        }
+        Some(if size(old, other) != size(new, name) {
+            format!(
                 "the variable {shown} gets another size: what is there keeps the old one; keep its type, and put what is \
                  new into a variable of its own or a shadow variable (klp_shadow_alloc)"
-            ));
+            )
         } else if piece.is_constant() {
-            changes.refused.push(format!(
+            format!(
                 "the constant {shown} gets another content, and other data or files point to it: they would keep the old \
                  one; change the functions that read it"
-            ));
+            )
         } else {
-            changes.refused.push(format!(
+            format!(
                 "the initial value of {shown} is changed: it has been set long ago, and may have changed since; set it in \
                  a callback (pre_patch) or in the functions that read it"
-            ));
-        }
+            )
+        })
     }
-    let kept: BTreeSet<&String> = pairs.values().collect();
-    for (name, piece) in old.data() {
-        let is_kept = is_own(name)
-            || piece.is_init()
-            || is_book_keeping(&piece.section)
-            || kept.contains(&name.to_owned());
-        if !is_kept {
-            changes.notes.push(format!("{} is no more used; it stays where it is", base(name)));
-        }
-    }
-}
 
-/// Sections that tell of what stands elsewhere.
-fn is_book_keeping(section: &str) -> bool {
-    const NAMES: [&str; 12] = [
-        ".discard",
-        ".note",
-        ".comment",
-        "__tracepoint",
-        "_ftrace_event",
-        "__ksymtab",
-        "__bug_table",
-        ".modinfo",
-        "__param",
-        ".initcall",
-        "__verbose",
-        "__dyndbg",
-    ];
-    NAMES.iter().any(|name| section.starts_with(name))
+    /// Entries of the kernel's tables that have no name which could be compared.
+    fn unnamed_tables(&self, changes: &mut Changes) {
+        let entries = |listing: &Listing, canon: &Canon<'_>| {
+            let mut all: Vec<(String, String)> = listing
+                .data()
+                .filter(|(name, _)| base(name) != *name || is_own(name))
+                .filter(|(_, piece)| is_table(&piece.section))
+                .map(|(name, piece)| (piece.section.clone(), canon.data(name)))
+                .collect();
+            all.sort();
+            all
+        };
+        let before = entries(self.old, &self.before);
+        for (section, entry) in entries(self.new, &self.after) {
+            if !before.contains(&(section.clone(), entry)) {
+                changes.refused.push(format!(
+                    "an entry of the kernel's table {section} is new or changed: it has been read already; leave it out \
+                     of the patch"
+                ));
+            }
+        }
+    }
+
+    fn removed(&self, changes: &mut Changes) {
+        let kept: BTreeSet<&str> = changes.pairs.values().map(String::as_str).collect();
+        let gone: Vec<String> = self
+            .old
+            .data()
+            .filter(|(name, piece)| {
+                !is_own(name) && !piece.is_init() && !is_book_keeping(&piece.section) && !kept.contains(name)
+            })
+            .map(|(name, _)| format!("{} is no more used; it stays where it is", base(name)))
+            .collect();
+        changes.notes.extend(gone);
+    }
+
+    fn aliases(&self, changes: &mut Changes) {
+        for (name, target) in &self.new.aliases {
+            match self.old.aliases.get(name) {
+                Some(other) if other != target => changes.refused.push(format!(
+                    "{name} becomes another name of {target}: in the kernel it stays one of {other}; change {other}"
+                )),
+                None if !name.starts_with('.') => {
+                    changes.notes.push(format!("{name}, another name of {target}, is new: the kernel does not get it"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Says of each changed function why: its users count as changed where a constant is.
+    fn reasons(&self, changes: &mut Changes) {
+        for function in self.new.functions().filter(|name| self.old.is_function(name)) {
+            let used: BTreeSet<String> = used(self.new, &self.new.pieces_of(function)).into_iter().collect();
+            let constants: Vec<&str> =
+                used.iter().filter(|name| changes.constants.contains(*name)).map(|name| base(name)).collect();
+            if !constants.is_empty() {
+                let why = format!("it uses the constant {}", constants.join(", "));
+                let entry = changes.changed.entry(function.to_owned()).or_default();
+                *entry = if entry.is_empty() { why } else { format!("{entry}; {why}") };
+            }
+        }
+    }
 }
 
 /// Whether other data points to a name.
@@ -298,26 +226,19 @@ fn is_pointed_to(listing: &Listing, name: &str) -> bool {
         .any(|(_, piece)| piece.lines.iter().any(|line| names(line).iter().any(|word| word == name)))
 }
 
+/// A function that runs at the beginning only, and uses a name.
+fn init_user<'a>(listing: &'a Listing, name: &str) -> Option<&'a str> {
+    listing.functions().find(|function| {
+        let pieces = listing.pieces_of(function);
+        let is_init = pieces.iter().filter_map(|&piece| listing.pieces.get(piece)).any(Piece::is_init);
+        is_init && used(listing, &pieces).iter().any(|word| word == name)
+    })
+}
+
 fn size(listing: &Listing, name: &str) -> Option<String> {
     let piece = listing.pieces.get(listing.piece_of(name)?)?;
     let line = piece.lines.iter().find(|line| line.trim_start().starts_with(".size"))?;
     line.rsplit(',').next().map(|size| size.trim().to_owned())
-}
-
-/// Says of each changed function why: its users count as changed where a constant is.
-fn reasons(old: &Listing, new: &Listing, changes: &mut Changes) {
-    for function in new.functions().filter(|name| old.is_function(name)) {
-        let used = new.pieces_of(function).into_iter().filter_map(|piece| new.pieces.get(piece));
-        let used: BTreeSet<String> =
-            used.flat_map(|piece| piece.lines.iter().flat_map(|line| names(line))).collect();
-        let constants: Vec<&str> =
-            used.iter().filter(|name| changes.constants.contains(*name)).map(|name| base(name)).collect();
-        if !constants.is_empty() {
-            let why = format!("it uses the constant {}", constants.join(", "));
-            let entry = changes.changed.entry(function.to_owned()).or_default();
-            *entry = if entry.is_empty() { why } else { format!("{entry}; {why}") };
-        }
-    }
 }
 
 #[cfg(test)]
@@ -339,7 +260,9 @@ mod tests {
     #[test]
     fn a_unit_is_the_same_as_itself_with_other_numbers() {
         let other = UNIT.replace(".LC0", ".LC7").replace("count.3", "count.12").replace(".L2", ".L9");
-        assert_eq!(compare(&listing(UNIT), &listing(&other)), Changes::default());
+        let changes = compare(&listing(UNIT), &listing(&other));
+        assert!(changes.is_empty() && changes.notes.is_empty(), "{changes:?}");
+        assert_eq!(changes.pairs.get("count.12").map(String::as_str), Some("count.3"));
         let functions: Vec<String> = listing(UNIT).functions().map(str::to_owned).collect();
         assert_eq!(functions, ["f", "g"]);
     }

@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use crate::frompatch::assembler::compare::{Changes, counterparts, is_own};
+use crate::frompatch::assembler::compare::Changes;
 use crate::frompatch::assembler::line::{Directive, label, names, rewrite};
+use crate::frompatch::assembler::pairs::is_own;
 use crate::frompatch::assembler::{Listing, Piece, base, parent};
 
 /// What is to be cut out.
@@ -29,6 +30,7 @@ pub struct Extract<'a> {
     pub without_effect: Vec<String>,
     /// Why it cannot be done.
     pub refused: Vec<String>,
+    pairs: BTreeMap<String, String>,
 }
 
 impl<'a> Extract<'a> {
@@ -43,8 +45,8 @@ impl<'a> Extract<'a> {
             references: BTreeMap::new(),
             without_effect: Vec::new(),
             refused: Vec::new(),
+            pairs: changes.pairs.clone(),
         };
-        let pairs = counterparts(old, new);
         let is_init = |name: &str| {
             new.piece_of(name).and_then(|piece| new.pieces.get(piece)).is_some_and(Piece::is_init)
         };
@@ -57,21 +59,41 @@ impl<'a> Extract<'a> {
             extract.replaced.push(name.clone());
             waiting.extend(new.pieces_of(name));
         }
+        // What other units of the livepatch may use, whether this one does or not.
+        for name in changes.new_functions.iter().chain(&changes.new_data).filter(|name| new.is_global(name)) {
+            if !is_init(name) {
+                waiting.extend(extract.follow(name, changes));
+            }
+        }
         while let Some(index) = waiting.pop() {
             if !extract.pieces.insert(index) {
                 continue;
             }
             let Some(piece) = new.pieces.get(index) else { continue };
             for name in piece.lines.iter().flat_map(|line| names(line)) {
-                waiting.extend(extract.follow(&name, changes, &pairs));
+                waiting.extend(extract.follow(&name, changes));
             }
         }
         extract.outside(old, new);
+        extract.tell_unreached(changes);
         extract
     }
 
+    /// Tells what is new and comes along for nothing that is replaced.
+    fn tell_unreached(&mut self, changes: &Changes) {
+        for (kind, names, taken) in [
+            ("function", &changes.new_functions, &self.new_functions),
+            ("variable or constant", &changes.new_data, &self.new_data),
+        ] {
+            let left = names.iter().filter(|name| !taken.contains(name));
+            self.without_effect.extend(left.map(|name| {
+                format!("the new {kind} {}: nothing that is replaced uses it", source_name(name))
+            }));
+        }
+    }
+
     /// What a name that is used leads to.
-    fn follow(&mut self, name: &str, changes: &Changes, pairs: &BTreeMap<String, String>) -> Vec<usize> {
+    fn follow(&mut self, name: &str, changes: &Changes) -> Vec<usize> {
         let new = self.listing;
         let Some(index) = new.piece_of(name) else {
             if let Some(key) = name.strip_prefix("__SCT__") {
@@ -94,7 +116,7 @@ impl<'a> Extract<'a> {
             }
             return new.pieces_of(name);
         }
-        if changes.constants.contains(name) || !pairs.contains_key(name) {
+        if changes.constants.contains(name) || !self.pairs.contains_key(name) {
             if !self.new_data.iter().any(|other| other == name) {
                 self.new_data.push(name.to_owned());
             }
@@ -115,9 +137,15 @@ impl<'a> Extract<'a> {
 
     /// What the patch adds outside of functions.
     fn outside(&mut self, old: &Listing, new: &Listing) {
-        let plain = |line: &String| line.replace(|letter: char| letter.is_ascii_digit(), "");
-        let before: BTreeSet<String> = old.outside.iter().map(plain).collect();
-        for line in new.outside.iter().filter(|line| !before.contains(&plain(line))) {
+        let mut before: BTreeMap<String, usize> = BTreeMap::new();
+        for line in &old.outside {
+            *before.entry(plain(line)).or_default() += 1;
+        }
+        for line in &new.outside {
+            if let Some(left) = before.get_mut(&plain(line)).filter(|left| **left > 0) {
+                *left -= 1;
+                continue;
+            }
             let line = line.trim();
             if line.contains("export_symbol") || line.contains("ksymtab") {
                 self.refused.push(
@@ -126,7 +154,7 @@ impl<'a> Extract<'a> {
                 );
             } else if line.contains("initcall") {
                 self.without_effect.push("a new initcall: the kernel has begun long ago".to_owned());
-            } else if !matches!(line.split_whitespace().next(), Some(".previous" | ".popsection" | ".long")) {
+            } else if !is_frame(line) {
                 self.refused.push(format!(
                     "what the patch adds outside of functions cannot be carried over: {line:?}"
                 ));
@@ -136,12 +164,11 @@ impl<'a> Extract<'a> {
 
     /// Whether there is nothing to cut out.
     pub fn is_empty(&self) -> bool {
-        self.replaced.is_empty()
+        self.pieces.is_empty()
     }
 
     /// Finds what stays in the kernel.
-    pub fn resolve(&mut self, old: &Listing) {
-        let pairs = counterparts(old, self.listing);
+    pub fn resolve(&mut self) {
         let own: BTreeSet<&str> = self.own_labels().collect();
         let mut references = BTreeMap::new();
         for piece in self.pieces.iter().filter_map(|&piece| self.listing.pieces.get(piece)) {
@@ -149,7 +176,7 @@ impl<'a> Extract<'a> {
                 for name in names(line).into_iter().filter(|name| is_symbol(name)) {
                     let is_inside = own.contains(name.as_str()) && !self.is_replaced(&name);
                     if !is_inside {
-                        let old = pairs.get(&name).cloned().unwrap_or_else(|| name.clone());
+                        let old = self.pairs.get(&name).cloned().unwrap_or_else(|| name.clone());
                         references.insert(name, old);
                     }
                 }
@@ -221,6 +248,23 @@ impl<'a> Extract<'a> {
     }
 }
 
+/// A line of the source's own assembler without what is counted up.
+fn plain(line: &str) -> String {
+    let is_counted = |name: &str| {
+        ["__UNIQUE_ID", "__initcall__", "__addressable"].iter().any(|start| name.starts_with(start))
+    };
+    let plain =
+        rewrite(line, |name| is_counted(name).then(|| name.replace(|c: char| c.is_ascii_digit(), "")));
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a line of the source's own assembler says nothing without the others around it, which are told.
+fn is_frame(line: &str) -> bool {
+    let word = line.split_whitespace().next().unwrap_or_default();
+    matches!(word, ".previous" | ".popsection" | ".align" | ".balign" | ".section") && !line.contains(';')
+        || label(line).is_some_and(|name| line.trim().len() == name.len() + 1)
+}
+
 fn is_symbol(name: &str) -> bool {
     !name.starts_with('.')
 }
@@ -273,7 +317,7 @@ mod tests {
     fn cut(new: &str) -> (String, Vec<String>) {
         let (old, new) = (Listing::parse(OLD), Listing::parse(new));
         let mut extract = Extract::plan(&old, &new, &compare(&old, &new));
-        extract.resolve(&old);
+        extract.resolve();
         let references = extract.references.iter().map(|(name, old)| format!("{name}={old}")).collect();
         (extract.text("klp_", true, |name| format!("<{name}>")), references)
     }

@@ -78,6 +78,33 @@ impl Directive {
     }
 }
 
+/// The text without the comments between `/*` and `*/`, which inline assembler brings along.
+pub fn without_blocks(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(begin) = rest.find(['"', '#', '/']) {
+        let (before, from) = rest.split_at(begin);
+        plain.push_str(before);
+        let end = if from.starts_with("/*") {
+            let end = from.find("*/").map_or(from.len(), |end| end + 2);
+            plain.extend(from.get(..end).unwrap_or(from).chars().filter(|letter| *letter == '\n'));
+            plain.push(' ');
+            rest = from.get(end..).unwrap_or_default();
+            continue;
+        } else if from.starts_with('"') {
+            quoted_end(from)
+        } else if from.starts_with('#') {
+            from.find('\n').unwrap_or(from.len())
+        } else {
+            1
+        };
+        plain.push_str(from.get(..end).unwrap_or(from));
+        rest = from.get(end..).unwrap_or_default();
+    }
+    plain.push_str(rest);
+    plain
+}
+
 /// The label that a line begins with, unless it is a number.
 pub fn label(line: &str) -> Option<&str> {
     let end = line.find(':')?;
@@ -210,9 +237,10 @@ pub fn rewrite(line: &str, mut change: impl FnMut(&str) -> Option<String>) -> St
             break;
         }
         let begins_name = letter.is_ascii_alphabetic() || letter == '_' || letter == '.';
-        if !begins_name || is_letter(before) || before == '%' {
+        if !begins_name || is_letter(before) || matches!(before, '%' | '@' | '\\') {
             text.push(letter);
-            is_head |= letter == ';' || letter == ':';
+            // After a label there is still no instruction; the colon of `%gs:x` is none of a label.
+            is_head |= letter == ';';
             before = letter;
             rest = rest.get(letter.len_utf8()..).unwrap_or_default();
             continue;
@@ -223,8 +251,8 @@ pub fn rewrite(line: &str, mut change: impl FnMut(&str) -> Option<String>) -> St
         if is_head && !is_label {
             text.push_str(name);
             is_head = PREFIXES.contains(&name);
-            // What follows is the name of a section.
-            if matches!(name, ".section" | ".pushsection") {
+            // What follows is the name of a section, or words of a macro.
+            if matches!(name, ".section" | ".pushsection") || MACROS.contains(&name) {
                 let end = after.find(';').unwrap_or(after.len());
                 let (section, after) = after.split_at(end);
                 text.push_str(section);
@@ -232,6 +260,8 @@ pub fn rewrite(line: &str, mut change: impl FnMut(&str) -> Option<String>) -> St
                 before = ' ';
                 continue;
             }
+        } else if is_argument(after) {
+            text.push_str(name);
         } else {
             match change(name) {
                 Some(new) => text.push_str(&new),
@@ -242,6 +272,14 @@ pub fn rewrite(line: &str, mut change: impl FnMut(&str) -> Option<String>) -> St
         rest = after;
     }
     text
+}
+
+/// Directives whose words are names of the assembler's macros, or of their arguments.
+const MACROS: [&str; 9] = [".macro", ".endm", ".purgem", ".irp", ".irpc", ".ifc", ".ifnc", ".ifb", ".ifnb"];
+
+/// Whether what stands before `after` is the name of an argument for a macro: `reg=%rax`.
+fn is_argument(after: &str) -> bool {
+    after.strip_prefix('=').is_some_and(|value| !value.starts_with('='))
 }
 
 fn quoted_end(text: &str) -> usize {
@@ -288,8 +326,16 @@ mod tests {
         assert_eq!(names("1:\tcall\t__fentry__"), ["__fentry__"]);
         assert_eq!(names("\t.pushsection .smp_locks,\"a\"; .long x"), ["x"]);
         assert_eq!(names("\t.string \"call foo\""), Vec::<String>::new());
-        assert_eq!(names("771: .long 1b - ., foo@PLT; jmp bar"), [".", "foo", "PLT", "bar"]);
+        assert_eq!(names("771: .long 1b - ., foo@PLT; jmp bar"), [".", "foo", "bar"]);
+        assert_eq!(names("\tmovq\t%gs:hot+8(%rip), %rax"), ["hot"]);
+        assert_eq!(names("\tincl %gs:count.2(%rip); f: call g"), ["count.2", "f", "g"]);
         assert_eq!(rewrite("\tjmp\tfoo.cold+2", |_| Some("x".to_owned())), "\tjmp\tx+2");
+    }
+
+    #[test]
+    fn comments_are_left_out() {
+        let text = "a /* b\nc */ d\n.string \"/* e */\" # /* f\n g/h /* i";
+        assert_eq!(without_blocks(text), "a \n  d\n.string \"/* e */\" # /* f\n g/h  ");
     }
 
     #[test]

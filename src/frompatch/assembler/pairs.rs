@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Which variable and constant of the patched unit is which of the unpatched one. The compiler puts numbers behind
+//! statics that have a name in common; which is which is told by what uses them, and in which order. Where that does not
+//! tell, nothing is guessed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::frompatch::assembler::line::names;
+use crate::frompatch::assembler::{Listing, base, is_book_keeping};
+
+/// Statics that belong to one place of the source, as a copy does as well: macros make them, and nothing is kept in them
+/// that has to go on.
+const OWN: [&str; 16] = [
+    "__already_done",
+    "__func__",
+    "__FUNCTION__",
+    "__PRETTY_FUNCTION__",
+    "__key",
+    "__warned",
+    "__print_once",
+    "_entry",
+    "_entry_ptr",
+    "_rs",
+    "descriptor",
+    "CSWTCH",
+    "__msg",
+    "__flags",
+    "__branch",
+    "______f",
+];
+
+/// Whether a name is of something that every function has for itself.
+pub(super) fn is_own(name: &str) -> bool {
+    let base = base(name);
+    name.starts_with("__UNIQUE_ID")
+        || (base != name || name.starts_with("CSWTCH"))
+            && OWN.contains(&base.split('.').next_back().unwrap_or(base))
+        || base != name && base.starts_with("switch.table")
+        || name.starts_with("switch.table.")
+}
+
+/// Which is which.
+#[derive(Debug, Default)]
+pub(super) struct Pairs {
+    /// By the name in the patched unit: the name in the unpatched one. What has none is new.
+    pub(super) by_new: BTreeMap<String, String>,
+    /// Names that several have in common, where nothing tells which is which.
+    pub(super) unclear: BTreeSet<String>,
+}
+
+/// What uses what, by the order of first use.
+type Uses = BTreeMap<String, Vec<String>>;
+
+/// The variables and constants that have a name in common, in one unit.
+#[derive(Debug, Default)]
+struct Group {
+    names: Vec<String>,
+    uses: Uses,
+    /// One of them is there when the kernel has begun.
+    lasts: bool,
+}
+
+impl Pairs {
+    /// Finds out which is which.
+    pub(super) fn of(old: &Listing, new: &Listing) -> Pairs {
+        let mut pairs = Pairs::default();
+        let (before, after) = (groups(old), groups(new));
+        let nothing = Group::default();
+        for (key, group) in &after {
+            let other = before.get(key).unwrap_or(&nothing);
+            let is_there = |user: &String, listing: &Listing| listing.is_function(user);
+            match pair(other, group, |user| is_there(user, old) && is_there(user, new)) {
+                Some(found) => pairs.by_new.extend(found),
+                None if group.lasts => drop(pairs.unclear.insert(key.clone())),
+                None => {}
+            }
+        }
+        pairs
+    }
+}
+
+/// The name that statics have in common which the compiler had to tell apart: gcc numbers all, clang all but the first.
+fn key(name: &str) -> String {
+    // Not with the variable of that name that is no static of a function.
+    if base(name) == name {
+        name.to_owned()
+    } else if base(name).contains('.') {
+        base(name).to_owned()
+    } else {
+        format!("{}.", base(name))
+    }
+}
+
+fn groups(listing: &Listing) -> BTreeMap<String, Group> {
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    for (name, piece) in listing.data() {
+        if !is_own(name) {
+            let group = groups.entry(key(name)).or_default();
+            group.names.push(name.to_owned());
+            group.lasts |= !piece.is_init() && !is_book_keeping(&piece.section);
+        }
+    }
+    let known: BTreeMap<String, String> = groups
+        .iter()
+        .flat_map(|(key, group)| group.names.iter().map(move |name| (name.clone(), key.clone())))
+        .collect();
+    let functions = listing.functions().map(|name| (name.to_owned(), listing.pieces_of(name)));
+    let data = listing.data().filter(|(name, _)| !is_own(name));
+    let data =
+        data.filter_map(|(name, _)| Some((format!("data {}", base(name)), vec![listing.piece_of(name)?])));
+    for (user, pieces) in functions.chain(data) {
+        for name in used(listing, &pieces) {
+            let group = known.get(&name).and_then(|key| groups.get_mut(key));
+            let uses = group.map(|group| group.uses.entry(user.clone()).or_default());
+            if let Some(uses) = uses.filter(|uses| !uses.contains(&name)) {
+                uses.push(name);
+            }
+        }
+    }
+    groups
+}
+
+/// The names that pieces use, in their order, also by way of what has no name of its own.
+pub(super) fn used(listing: &Listing, pieces: &[usize]) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut seen: BTreeSet<usize> = pieces.iter().copied().collect();
+    let mut waiting: Vec<usize> = pieces.iter().rev().copied().collect();
+    while let Some(piece) = waiting.pop().and_then(|index| listing.pieces.get(index)) {
+        let mut further = Vec::new();
+        for name in piece.lines.iter().flat_map(|line| names(line)) {
+            if name.starts_with(".L") || is_own(&name) {
+                let index = listing.piece_of(&name);
+                let index =
+                    index.filter(|&index| listing.pieces.get(index).is_some_and(|piece| !piece.is_code()));
+                further.extend(index.filter(|&index| seen.insert(index)));
+            } else if piece.symbol.as_ref() != Some(&name) {
+                all.push(name);
+            }
+        }
+        waiting.extend(further.into_iter().rev());
+    }
+    all
+}
+
+/// The pairs of a group; none if nothing tells. `is_kept` says of a user that both units have it.
+fn pair(old: &Group, new: &Group, is_kept: impl Fn(&String) -> bool) -> Option<BTreeMap<String, String>> {
+    if let ([old_name], [new_name]) = (old.names.as_slice(), new.names.as_slice()) {
+        let is_moved = base(new_name) != new_name
+            && !old.uses.keys().any(|user| new.uses.contains_key(user))
+            && old.uses.keys().any(&is_kept)
+            && new.uses.keys().any(&is_kept);
+        return (!is_moved).then(|| BTreeMap::from([(new_name.clone(), old_name.clone())]));
+    }
+    if old.names.is_empty() {
+        return Some(BTreeMap::new());
+    }
+    let mut found = BTreeMap::new();
+    // First where there are as many as before; what is told by that helps with the others.
+    for only_equal in [true, false] {
+        for (user, names) in &new.uses {
+            let Some(others) = old.uses.get(user) else { continue };
+            if only_equal != (names.len() == others.len()) {
+                continue;
+            }
+            let (names, others) =
+                if only_equal { (names.clone(), others.clone()) } else { open(names, others, &found) };
+            if order(&names) != order(&others) {
+                return None;
+            }
+            for (name, other) in names.into_iter().zip(others) {
+                if found.entry(name).or_insert_with(|| other.clone()) != &other {
+                    return None;
+                }
+            }
+        }
+    }
+    let (names, others) = open(&new.names, &old.names, &found);
+    let is_used = |uses: &Uses, name: &String| uses.values().any(|all| all.contains(name));
+    if names.len() == others.len()
+        && !names.iter().any(|name| is_used(&new.uses, name))
+        && !others.iter().any(|name| is_used(&old.uses, name))
+    {
+        found.extend(names.into_iter().zip(others));
+    } else if !names.is_empty() && !others.is_empty() {
+        return None;
+    }
+    let distinct: BTreeSet<&String> = found.values().collect();
+    (distinct.len() == found.len()).then_some(found)
+}
+
+/// Those of which nothing is known yet.
+fn open(names: &[String], others: &[String], found: &BTreeMap<String, String>) -> (Vec<String>, Vec<String>) {
+    let names = names.iter().filter(|name| !found.contains_key(*name)).cloned().collect();
+    let others =
+        others.iter().filter(|other| !found.values().any(|known| known == *other)).cloned().collect();
+    (names, others)
+}
+
+/// For each name its place among the others by number: with the order of use it has to be as before, or the order of use
+/// says nothing.
+fn order(names: &[String]) -> Vec<usize> {
+    let number = |name: &String| -> Option<u64> {
+        name.rsplit_once('.').and_then(|(base, number)| (!base.is_empty()).then(|| number.parse().ok())?)
+    };
+    names.iter().map(|name| names.iter().filter(|other| number(other) < number(name)).count()).collect()
+}

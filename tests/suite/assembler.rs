@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Units compiled by real compilers, before and after a change: what is found to be different, and what is cut out.
+
+use std::fs;
+use std::process::Command;
+
+use klpbuild::frompatch::assembler::Listing;
+use klpbuild::frompatch::assembler::compare::{Changes, compare};
+use klpbuild::frompatch::assembler::extract::Extract;
+
+use crate::header::compilers;
+
+/// How the kernel compiles, and how a unit is made ready to be taken apart.
+const FLAGS: &[&str] = &[
+    "-O2",
+    "-fno-pic",
+    "-fno-pie",
+    "-mcmodel=kernel",
+    "-mno-sse",
+    "-fno-stack-protector",
+    "-fno-common",
+    "-w",
+    "-g0",
+    "-fno-strict-aliasing",
+    "-fno-asynchronous-unwind-tables",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-S",
+];
+
+/// What is declared in each unit.
+const HEAD: &str = "extern int out(int); extern void keep(const void *); extern int printk(const char *, ...);\n\
+    #define noinline __attribute__((noinline))\n#define init __attribute__((section(\".init.text\")))\n";
+
+fn listing(compiler: &str, text: &str) -> Listing {
+    Listing::parse(&assembler(compiler, text))
+}
+
+/// What the compiler writes.
+fn assembler(compiler: &str, text: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.c"), format!("{HEAD}{text}")).unwrap();
+    let ran = Command::new(compiler).args(FLAGS).args(["-o", "a.s", "a.c"]).current_dir(&dir).output();
+    let ran = ran.unwrap();
+    assert!(ran.status.success(), "{compiler}: {}", String::from_utf8_lossy(&ran.stderr));
+    fs::read_to_string(dir.path().join("a.s")).unwrap()
+}
+
+/// What is different, with `from` replaced by `to` in `text`.
+fn changed(compiler: &str, text: &str, from: &str, to: &str) -> Changes {
+    assert_eq!(text.matches(from).count(), 1, "{from}");
+    compare(&listing(compiler, text), &listing(compiler, &text.replace(from, to)))
+}
+
+/// The functions that are different.
+fn functions(changes: &Changes) -> Vec<&str> {
+    changes.changed.keys().map(String::as_str).collect()
+}
+
+const SWITCH: &str = "int f(int a){switch(a){case 0:return out(1);case 1:return out(5);case 2:return out(7);case 3:return out(9);\
+    case 4:return out(33);case 5:return out(6);case 6:return out(99);case 7:case 8: out(8); return out(2);} return 0;}\n";
+
+#[test]
+fn a_jump_table_that_leads_elsewhere_is_a_change() {
+    for compiler in compilers() {
+        let changes = changed(
+            compiler,
+            SWITCH,
+            "case 1:return out(5);case 2:return out(7);",
+            "case 2:return out(5);case 1:return out(7);",
+        );
+        assert_eq!(functions(&changes), ["f"], "{compiler}");
+        let moved = SWITCH.replace("case 7:case 8:", "case 7:").replace("case 6:", "case 6:case 8:");
+        let changes = compare(&listing(compiler, SWITCH), &listing(compiler, &moved));
+        assert_eq!(functions(&changes), ["f"], "{compiler}");
+        // With the code as it was: two entries of the table have changed places.
+        let text = assembler(compiler, SWITCH);
+        let entries: Vec<&str> = text.lines().filter(|line| line.starts_with("\t.quad\t.L")).collect();
+        assert!(entries.len() > 6 && entries[0] != entries[1], "{text}");
+        let other = text
+            .replacen(entries[0], "\t.here", 1)
+            .replacen(entries[1], entries[0], 1)
+            .replacen("\t.here", entries[1], 1);
+        let (old, other) = (Listing::parse(&text), Listing::parse(&other));
+        assert_eq!(functions(&compare(&old, &other)), ["f"], "{compiler}");
+        assert!(compare(&old, &old).is_empty());
+    }
+}
+
+#[test]
+fn a_constant_behind_a_table_of_the_compilers_is_a_change_of_its_user() {
+    let text = "struct t { int a[8]; }; static const struct t one={{1,2}},two={{3,4}},three={{5}},four={{6}},five={{7}};\n\
+        const struct t *f(int a){switch(a){case 0:return &one;case 1:return &two;case 2:return &three;case 3:return &four;\
+        case 4: return &five;} return 0;}\n";
+    for compiler in compilers() {
+        let changes = changed(compiler, text, "{{3,4}}", "{{3,5}}");
+        assert!(functions(&changes) == ["f"] || !changes.refused.is_empty(), "{compiler}: {changes:?}");
+    }
+}
+
+#[test]
+fn what_statics_of_the_macros_are_set_to_counts() {
+    let text = "struct rs { int interval, burst; }; extern int __ratelimit(struct rs *);\n\
+        void f(void){static struct rs _rs={5,10}; if(__ratelimit(&_rs)) printk(\"x\");}\n";
+    for compiler in compilers() {
+        let changes = changed(compiler, text, "{5,10}", "{5,20}");
+        assert!(functions(&changes) == ["f"] || !changes.refused.is_empty(), "{compiler}: {changes:?}");
+    }
+}
+
+#[test]
+fn statics_of_one_name_are_not_taken_for_one_another() {
+    let text =
+        "int f(int a){ if(a){static int n; n+=a; out(n);/*1*/} {static int n; n-=a; return out(n);} }\n";
+    for compiler in compilers() {
+        let same = compare(&listing(compiler, text), &listing(compiler, &format!("int new;\n{text}")));
+        assert!(same.changed.is_empty() && same.refused.is_empty(), "{compiler}: {same:?}");
+        let changes =
+            changed(compiler, text, "int f(int a){", "int f(int a){ if(a>7){static int n; n^=a; out(n);}");
+        assert!(!changes.refused.is_empty(), "{compiler}: {changes:?}");
+    }
+}
+
+#[test]
+fn unnamed_initial_values_of_data_count() {
+    let text = "struct x{int a;}; struct x *all[]={&(struct x){1},&(struct x){2},&(struct x){3}}; int f(int a){return all[a]->a;}\n";
+    for compiler in compilers() {
+        let changes = changed(compiler, text, "{2}", "{9}");
+        assert!(!changes.refused.is_empty(), "{compiler}: {changes:?}");
+    }
+}
+
+#[test]
+fn a_constant_that_was_handed_on_at_the_beginning_is_refused() {
+    let text = "struct t { int a[8]; }; static const struct t ops={{1,2}}; init void g(void){keep(&ops);}\n\
+        int f(int a){return ops.a[a];}\n";
+    for compiler in compilers() {
+        let changes = changed(compiler, text, "{1,2}", "{1,3}");
+        assert!(!changes.refused.is_empty(), "{compiler}: {changes:?}");
+    }
+}
+
+#[test]
+fn another_target_of_an_alias_is_refused() {
+    let text = "int f(void){return out(1);} int g(void){return out(2);} int h(void) __attribute__((alias(\"f\")));\n";
+    for compiler in compilers() {
+        let changes = changed(compiler, text, "(\"f\")", "(\"g\")");
+        assert!(!changes.refused.is_empty(), "{compiler}: {changes:?}");
+    }
+}
+
+#[test]
+fn parameters_and_tables_of_the_kernel_are_refused() {
+    for section in ["__param", "__tracepoints", "_ftrace_events"] {
+        let text = format!(
+            "#define T __attribute__((used,section(\"{section}\")))\nint v; T static int *a=&v; /*1*/\nint f(int a){{return out(a);}}\n"
+        );
+        for compiler in compilers() {
+            let changes = changed(compiler, &text, "/*1*/", "T static int *b=&v;");
+            assert!(!changes.refused.is_empty(), "{compiler} {section}: {changes:?}");
+            let changes = changed(compiler, &text, "*a=&v", "*a=&v+1");
+            assert!(!changes.refused.is_empty(), "{compiler} {section}: {changes:?}");
+        }
+    }
+}
+
+#[test]
+fn new_functions_that_only_other_units_call_are_cut_out() {
+    let text = "int f(int a){return out(a);}\n";
+    for compiler in compilers() {
+        let (old, new) = (
+            listing(compiler, text),
+            listing(compiler, &format!("{text}int added(int a){{return out(a+1);}}")),
+        );
+        let mut extract = Extract::plan(&old, &new, &compare(&old, &new));
+        extract.resolve();
+        assert!(!extract.is_empty(), "{compiler}");
+        let text = extract.text("klp_", false, str::to_owned);
+        assert!(text.contains("\t.globl\tadded\n") && text.contains("\nadded:"), "{text}");
+    }
+}
+
+#[test]
+fn what_inline_assembler_says_in_comments_is_no_reference() {
+    let text = "extern int hot; int f(int a){char c; asm volatile(\"incl %%gs:hot(%%rip)\\n/* output condition code c */ setc %0\"\n\
+        : \"=q\"(c)); return out(c);/*1*/}\n";
+    for compiler in compilers() {
+        let (old, new) = (listing(compiler, text), listing(compiler, &text.replace("out(c)", "out(c+1)")));
+        let mut extract = Extract::plan(&old, &new, &compare(&old, &new));
+        extract.resolve();
+        assert_eq!(extract.references.keys().collect::<Vec<_>>(), ["hot", "out"], "{compiler}");
+    }
+}
+
+#[test]
+fn arguments_of_assembler_macros_are_no_references() {
+    let text = "int f(int a){asm volatile(\"1: nop\\n.pushsection \\\"__ex_table\\\",\\\"a\\\"\\n.long 1b - .\\n\
+        .macro m type:req reg:req\\n.set .Lf, 0\\n.irp rs,rax,eax,ecx\\n.ifc \\\\reg, %%\\\\rs\\n.set .Lf, .Lf+1\\n.long \\\\type\\n.endif\\n.endr\\n.endm\\n\
+        m reg=%0, type=3\\n.purgem m\\n.popsection\" : \"+r\"(a)); return out(a);/*1*/}\n";
+    for compiler in compilers() {
+        let (old, new) = (listing(compiler, text), listing(compiler, &text.replace("out(a)", "out(a+1)")));
+        let mut extract = Extract::plan(&old, &new, &compare(&old, &new));
+        extract.resolve();
+        assert_eq!(extract.references.keys().collect::<Vec<_>>(), ["out"], "{compiler}");
+    }
+}
