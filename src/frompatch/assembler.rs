@@ -7,15 +7,19 @@
 //!
 //! - [`mod@line`]: one line: statements, directives, names
 //! - [`compare`]: what is different between two units; [`extract`]: that, cut out
-//! - `canon`: the text that is compared; `pairs`: which variable is which
+//! - `canon`: the text that is compared; `pairs`: which variable is which; `own`: what goes with its function
+//! - `sections`: what the names of sections say
 
 mod canon;
 pub mod compare;
 pub mod extract;
 pub mod line;
+mod own;
 mod pairs;
+mod sections;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use crate::frompatch::assembler::line::{Directive, label, statements};
 
@@ -49,6 +53,8 @@ pub struct Listing {
     pub aliases: BTreeMap<String, String>,
     /// What the source says to the assembler outside of functions, line by line.
     pub outside: Vec<String>,
+    /// Data that goes with the function that uses it, once that was asked for.
+    own: OnceLock<BTreeSet<String>>,
 }
 
 impl Piece {
@@ -142,28 +148,6 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Sections that tell of what stands elsewhere.
-fn is_book_keeping(section: &str) -> bool {
-    const NAMES: [&str; 6] = [".discard", ".note", ".comment", ".modinfo", ".initcall", "__dyndbg"];
-    is_table(section) || section == "__verbose" || NAMES.iter().any(|name| section.starts_with(name))
-}
-
-/// Tables that the kernel reads when it begins, or when the module is loaded: what comes later is not seen.
-fn is_table(section: &str) -> bool {
-    const NAMES: [&str; 9] = [
-        "__tracepoint",
-        "_ftrace_event",
-        "_ftrace_eval",
-        "__syscalls_metadata",
-        "___ksymtab",
-        "__ksymtab",
-        "__param",
-        "__bpf_raw_tp",
-        "_error_injection",
-    ];
-    NAMES.iter().any(|name| section.starts_with(name))
-}
-
 /// A name without the number that the compiler has put behind it to tell it from others.
 pub fn base(name: &str) -> &str {
     match name.rsplit_once('.') {
@@ -185,6 +169,8 @@ struct Parser {
     nested: bool,
     /// Within a table of places for tracers that the padding needs no more.
     in_padding_table: bool,
+    /// Of names whose label is still to come: the line with their type, which clang writes before the section's.
+    types: BTreeMap<String, String>,
     /// The function that has begun and not ended: its piece and section.
     open: Option<(String, usize, (String, String))>,
 }
@@ -228,8 +214,10 @@ impl Parser {
                 Directive::Type { name, is_function } => {
                     self.begin();
                     if is_function {
-                        self.listing.functions.insert(name);
+                        self.listing.functions.insert(name.clone());
                     }
+                    self.types.insert(name, line.to_owned());
+                    return;
                 }
                 Directive::Common { name } => {
                     self.common(&name, line);
@@ -357,6 +345,7 @@ impl Parser {
         };
         self.piece = Some(index);
         if let Some(piece) = self.listing.pieces.get_mut(index) {
+            piece.lines.extend(label.and_then(|label| self.types.remove(label)));
             piece.lines.push(line.to_owned());
             piece.labels.extend(label.map(str::to_owned));
         }

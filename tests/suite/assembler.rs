@@ -204,3 +204,85 @@ fn arguments_of_assembler_macros_are_no_references() {
         assert_eq!(extract.references.keys().collect::<Vec<_>>(), ["out"], "{compiler}");
     }
 }
+
+/// What is cut out of the changed text, with its references.
+fn cut(compiler: &str, text: &str, from: &str, to: &str) -> (String, Vec<String>) {
+    assert_eq!(text.matches(from).count(), 1, "{from}");
+    let (old, new) = (listing(compiler, text), listing(compiler, &text.replace(from, to)));
+    let changes = compare(&old, &new);
+    assert!(changes.refused.is_empty(), "{compiler}: {changes:?}");
+    let mut extract = Extract::plan(&old, &new, &changes);
+    extract.resolve();
+    assert!(extract.refused.is_empty(), "{compiler}: {:?}", extract.refused);
+    let references = extract.references.keys().cloned().collect();
+    (extract.text("klp_", false, str::to_owned), references)
+}
+
+#[test]
+fn a_table_of_places_within_a_function_goes_with_it() {
+    let text = "int f(const unsigned char *p){static const void *const t[]={&&a,&&b,&&c};goto *t[*p++];\
+        a:out(1);goto *t[*p++];b:out(2);goto *t[*p++];c:return 3;}\n";
+    for compiler in compilers() {
+        // The kernel's table leads into the kernel's function.
+        let (cut, references) = cut(compiler, text, "out(2)", "out(5)");
+        assert_eq!(references, ["out"], "{compiler}");
+        assert_eq!(cut.matches("\t.quad\t.L").count(), 3, "{compiler}: {cut}");
+        let swapped = changed(compiler, text, "{&&a,&&b,&&c}", "{&&b,&&a,&&c}");
+        assert_eq!(functions(&swapped), ["f"], "{compiler}");
+    }
+}
+
+#[test]
+fn variables_that_are_called_as_those_of_macros_stay_the_kernels() {
+    for name in ["descriptor", "__flags", "_entry", "__warned"] {
+        let text = format!("int f(int a){{static int {name}; return {name}+=a;}}\n");
+        for compiler in compilers() {
+            let (cut, references) = cut(compiler, &text, "+=a", "+=a+1");
+            let static_name = references.iter().find(|reference| reference.contains(name));
+            assert!(static_name.is_some() && !cut.contains(".zero"), "{compiler}: {cut}");
+        }
+    }
+}
+
+#[test]
+fn what_the_kernel_may_do_without_stays_weak() {
+    let text = "extern int may(void) __attribute__((weak)); int f(void){return may?may():1;}\n";
+    for compiler in compilers() {
+        let (cut, _) = cut(compiler, text, ":1", ":2");
+        assert!(cut.contains("\t.weak\tmay\n"), "{compiler}: {cut}");
+    }
+}
+
+#[test]
+fn types_are_told_of_what_follows_them() {
+    let text = "static const int t[]={1,2,3,4,5}; int g(int a){return out(t[a]);} static noinline int f(int a){return out(a);}\n\
+        int h(int a){keep(t);keep(f);return 1;}\n";
+    for compiler in compilers() {
+        let (cut, references) = cut(compiler, text, "out(a);", "out(a+1);");
+        assert_eq!(references, ["out"], "{compiler}");
+        assert!(!cut.contains("@object") && cut.contains("klp_f"), "{compiler}: {cut}");
+    }
+    let text = "#define P __attribute__((section(\".data..percpu\")))\nP int one; /*1*/\nint f(int a){return one+=a;/*2*/}\n";
+    for compiler in compilers() {
+        let new = text
+            .replace("/*1*/", "static P int two;")
+            .replace("return", "two++; return")
+            .replace("/*2*/", "");
+        let changes = compare(&listing(compiler, text), &listing(compiler, &new));
+        assert!(changes.refused.is_empty(), "{compiler}: {changes:?}");
+        assert_eq!(functions(&changes), ["f"], "{compiler}");
+    }
+}
+
+#[test]
+fn assembler_outside_of_functions_is_not_lost() {
+    let text = "asm(\".pushsection .table,\\\"a\\\"\\n.long 1\\n.popsection\");/*1*/\nint f(int a){return out(a);}\n";
+    let again = "asm(\".pushsection .table,\\\"a\\\"\\n.long 1\\n.popsection\");";
+    for compiler in compilers() {
+        for (from, to) in [(".long 1", ".long 2"), ("/*1*/", again)] {
+            let (old, new) = (listing(compiler, text), listing(compiler, &text.replace(from, to)));
+            let extract = Extract::plan(&old, &new, &compare(&old, &new));
+            assert!(!extract.refused.is_empty(), "{compiler}: {from}");
+        }
+    }
+}

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::frompatch::assembler::line::{Directive, rewrite, without_comment};
-use crate::frompatch::assembler::pairs::is_own;
 use crate::frompatch::assembler::{Listing, Piece, base};
 
 /// How to write the text of one unit.
@@ -92,7 +91,7 @@ impl Text<'_> {
                 name.to_owned()
             };
         };
-        if is_own(name) {
+        if listing.is_own(name) {
             let word = base(name).trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
             return if self.own.contains(&index) { word } else { self.unnamed(index, &word) };
         }

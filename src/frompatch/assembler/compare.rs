@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::assembler::canon::Canon;
 use crate::frompatch::assembler::line::names;
-use crate::frompatch::assembler::pairs::{Pairs, is_own, used};
-use crate::frompatch::assembler::{Listing, Piece, base, is_book_keeping, is_table};
+use crate::frompatch::assembler::pairs::{Pairs, used};
+use crate::frompatch::assembler::sections::{is_book_keeping, is_table};
+use crate::frompatch::assembler::{Listing, Piece, base};
 
 /// What is different.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -90,7 +91,7 @@ struct Sides<'a> {
 impl Sides<'_> {
     fn data(&self, name: &str, piece: &Piece, changes: &mut Changes) {
         let shown = base(name);
-        if is_own(name) || is_book_keeping(&piece.section) && !is_table(&piece.section) {
+        if self.new.is_own(name) || is_book_keeping(&piece.section) && !is_table(&piece.section) {
             return;
         }
         if piece.is_init() || is_table(&piece.section) {
@@ -156,7 +157,7 @@ impl Sides<'_> {
         let entries = |listing: &Listing, canon: &Canon<'_>| {
             let mut all: Vec<(String, String)> = listing
                 .data()
-                .filter(|(name, _)| base(name) != *name || is_own(name))
+                .filter(|(name, _)| base(name) != *name || listing.is_own(name))
                 .filter(|(_, piece)| is_table(&piece.section))
                 .map(|(name, piece)| (piece.section.clone(), canon.data(name)))
                 .collect();
@@ -180,7 +181,10 @@ impl Sides<'_> {
             .old
             .data()
             .filter(|(name, piece)| {
-                !is_own(name) && !piece.is_init() && !is_book_keeping(&piece.section) && !kept.contains(name)
+                !self.old.is_own(name)
+                    && !piece.is_init()
+                    && !is_book_keeping(&piece.section)
+                    && !kept.contains(name)
             })
             .map(|(name, _)| format!("{} is no more used; it stays where it is", base(name)))
             .collect();
@@ -218,9 +222,9 @@ impl Sides<'_> {
 
 /// Whether other data points to a name.
 fn is_pointed_to(listing: &Listing, name: &str) -> bool {
-    let others = listing
-        .data()
-        .filter(|(other, piece)| *other != name && !is_own(other) && !is_book_keeping(&piece.section));
+    let others = listing.data().filter(|(other, piece)| {
+        *other != name && !listing.is_own(other) && !is_book_keeping(&piece.section)
+    });
     others
         .into_iter()
         .any(|(_, piece)| piece.lines.iter().any(|line| names(line).iter().any(|word| word == name)))

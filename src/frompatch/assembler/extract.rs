@@ -10,7 +10,6 @@ use std::fmt::Write as _;
 
 use crate::frompatch::assembler::compare::Changes;
 use crate::frompatch::assembler::line::{Directive, label, names, rewrite};
-use crate::frompatch::assembler::pairs::is_own;
 use crate::frompatch::assembler::{Listing, Piece, base, parent};
 
 /// What is to be cut out.
@@ -101,7 +100,7 @@ impl<'a> Extract<'a> {
             }
             return Vec::new();
         };
-        if name.starts_with(".L") || is_own(name) || parent(name).is_some() {
+        if name.starts_with(".L") || new.is_own(name) || parent(name).is_some() {
             return vec![index];
         }
         if new.is_function(name) {
@@ -138,10 +137,10 @@ impl<'a> Extract<'a> {
     /// What the patch adds outside of functions.
     fn outside(&mut self, old: &Listing, new: &Listing) {
         let mut before: BTreeMap<String, usize> = BTreeMap::new();
-        for line in &old.outside {
+        for line in old.all_outside() {
             *before.entry(plain(line)).or_default() += 1;
         }
-        for line in &new.outside {
+        for line in new.all_outside() {
             if let Some(left) = before.get_mut(&plain(line)).filter(|left| **left > 0) {
                 *left -= 1;
                 continue;
@@ -209,6 +208,12 @@ impl<'a> Extract<'a> {
         }
         for name in own.iter().filter(|name| self.stays(name)) {
             let _ = writeln!(text, "\t.globl\t{name}");
+        }
+        // What the kernel may do without stays so.
+        for name in self.references.keys().filter(|name| self.listing.is_weak(name)) {
+            if self.listing.piece_of(name).is_none() {
+                let _ = writeln!(text, "\t.weak\t{}", kernel_name(name));
+            }
         }
         for piece in self.pieces.iter().filter_map(|&piece| self.listing.pieces.get(piece)) {
             text.push_str(&section(piece));

@@ -6,38 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::assembler::line::names;
-use crate::frompatch::assembler::{Listing, base, is_book_keeping};
-
-/// Statics that belong to one place of the source, as a copy does as well: macros make them, and nothing is kept in them
-/// that has to go on.
-const OWN: [&str; 16] = [
-    "__already_done",
-    "__func__",
-    "__FUNCTION__",
-    "__PRETTY_FUNCTION__",
-    "__key",
-    "__warned",
-    "__print_once",
-    "_entry",
-    "_entry_ptr",
-    "_rs",
-    "descriptor",
-    "CSWTCH",
-    "__msg",
-    "__flags",
-    "__branch",
-    "______f",
-];
-
-/// Whether a name is of something that every function has for itself.
-pub(super) fn is_own(name: &str) -> bool {
-    let base = base(name);
-    name.starts_with("__UNIQUE_ID")
-        || (base != name || name.starts_with("CSWTCH"))
-            && OWN.contains(&base.split('.').next_back().unwrap_or(base))
-        || base != name && base.starts_with("switch.table")
-        || name.starts_with("switch.table.")
-}
+use crate::frompatch::assembler::sections::is_book_keeping;
+use crate::frompatch::assembler::{Listing, base};
 
 /// Which is which.
 #[derive(Debug, Default)]
@@ -94,7 +64,7 @@ fn key(name: &str) -> String {
 fn groups(listing: &Listing) -> BTreeMap<String, Group> {
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     for (name, piece) in listing.data() {
-        if !is_own(name) {
+        if !listing.is_own(name) {
             let group = groups.entry(key(name)).or_default();
             group.names.push(name.to_owned());
             group.lasts |= !piece.is_init() && !is_book_keeping(&piece.section);
@@ -105,7 +75,7 @@ fn groups(listing: &Listing) -> BTreeMap<String, Group> {
         .flat_map(|(key, group)| group.names.iter().map(move |name| (name.clone(), key.clone())))
         .collect();
     let functions = listing.functions().map(|name| (name.to_owned(), listing.pieces_of(name)));
-    let data = listing.data().filter(|(name, _)| !is_own(name));
+    let data = listing.data().filter(|(name, _)| !listing.is_own(name));
     let data =
         data.filter_map(|(name, _)| Some((format!("data {}", base(name)), vec![listing.piece_of(name)?])));
     for (user, pieces) in functions.chain(data) {
@@ -128,7 +98,7 @@ pub(super) fn used(listing: &Listing, pieces: &[usize]) -> Vec<String> {
     while let Some(piece) = waiting.pop().and_then(|index| listing.pieces.get(index)) {
         let mut further = Vec::new();
         for name in piece.lines.iter().flat_map(|line| names(line)) {
-            if name.starts_with(".L") || is_own(&name) {
+            if name.starts_with(".L") || listing.is_own(&name) {
                 let index = listing.piece_of(&name);
                 let index =
                     index.filter(|&index| listing.pieces.get(index).is_some_and(|piece| !piece.is_code()));

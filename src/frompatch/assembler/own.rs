@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Data that belongs to one function: whoever takes the function takes a copy of it along. Nothing may be kept in it that
+//! has to go on; where that is not known, it is a variable like any other, and stays the kernel's.
+
+use crate::frompatch::assembler::line::names;
+use crate::frompatch::assembler::{Listing, Piece, base};
+
+/// Statics that macros make, or the compiler. A variable that somebody has written may be called so, too: these count
+/// only where they are constants, or in a section of their own.
+const MADE: [&str; 13] = [
+    "__already_done",
+    "__func__",
+    "__FUNCTION__",
+    "__PRETTY_FUNCTION__",
+    "__warned",
+    "__print_once",
+    "_entry",
+    "_entry_ptr",
+    "descriptor",
+    "__msg",
+    "__flags",
+    "__branch",
+    "______f",
+];
+
+/// Statics of macros which are plain variables: lock classes, and the states of rate limits.
+const PLAIN: [&str; 2] = ["__key", "_rs"];
+
+impl Listing {
+    /// Whether a name is of data that belongs to one function, and is copied with it.
+    pub(super) fn is_own(&self, name: &str) -> bool {
+        let all = || {
+            let own = self.data().filter(|(name, piece)| is_own(self, name, piece));
+            own.map(|(name, _)| name.to_owned()).collect()
+        };
+        self.own.get_or_init(all).contains(name)
+    }
+
+    /// What the source says to the assembler outside of functions. clang writes it down anew, section by section: there it
+    /// lies in pieces without labels.
+    pub(super) fn all_outside(&self) -> impl Iterator<Item = &String> {
+        let is_left =
+            |piece: &&Piece| piece.labels.is_empty() && !piece.is_code() && !leads_into_code(self, piece);
+        let left = self.pieces.iter().filter(is_left).flat_map(|piece| &piece.lines);
+        self.outside.iter().chain(left)
+    }
+}
+
+fn is_own(listing: &Listing, name: &str, piece: &Piece) -> bool {
+    let base = base(name);
+    let is_numbered = base != name;
+    let word = base.split('.').next_back().unwrap_or(base);
+    let is_made = name.starts_with("CSWTCH")
+        || is_numbered && (PLAIN.contains(&word) || MADE.contains(&word) && is_set_apart(name, piece))
+        || is_numbered && base.starts_with("switch.table")
+        || name.starts_with("switch.table.");
+    name.starts_with("__UNIQUE_ID") || is_made || leads_into_code(listing, piece)
+}
+
+/// Whether a piece is not where the compiler puts any variable.
+fn is_set_apart(name: &str, piece: &Piece) -> bool {
+    let kept = [".data", ".bss"].iter().find_map(|start| piece.section.strip_prefix(start));
+    !kept.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('.') == Some(name))
+}
+
+/// Whether a piece holds places within a function (`&&label`): those of another version of the function are elsewhere.
+fn leads_into_code(listing: &Listing, piece: &Piece) -> bool {
+    let is_place = |name: &String| {
+        name.starts_with(".L")
+            && listing.piece_of(name).and_then(|index| listing.pieces.get(index)).is_some_and(Piece::is_code)
+    };
+    !piece.is_code() && piece.lines.iter().any(|line| names(line).iter().any(is_place))
+}
