@@ -177,7 +177,6 @@ struct Parser {
 
 impl Parser {
     fn parse(mut self, text: &str) -> Listing {
-        let text = line::without_blocks(text);
         let lines: Vec<&str> = text.lines().collect();
         self.section = (".text".to_owned(), String::new());
         for (index, line) in lines.iter().enumerate() {
