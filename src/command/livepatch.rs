@@ -12,7 +12,6 @@ use crate::build::progress::Shown;
 use crate::cli::{Format, LivepatchArgs, Options, ProgressKind};
 use crate::command::asked;
 use crate::frompatch::apply::Named;
-use crate::frompatch::build::Build;
 use crate::frompatch::make::{self, Request};
 use crate::frompatch::prepare::Made;
 use crate::frompatch::report::Report;
@@ -25,9 +24,7 @@ use crate::host::program;
 use crate::host::terminal;
 use crate::kernel::origin::{Asked, Origin};
 use crate::kernel::tree;
-
-/// The longest name of a module (`MODULE_NAME_LEN` in include/linux/moduleparam.h, on 64-bit machines).
-const LONGEST: usize = 55;
+use crate::livepatch::names;
 
 /// Makes it.
 ///
@@ -82,15 +79,8 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     if !arguments.is_tried {
         return Ok(Exit::Done);
     }
-    let build = Build {
-        directory: &request.directory,
-        name: &request.name,
-        kdir: &target.kdir,
-        flags: &request.flags,
-        jobs: options.jobs,
-    };
     drop(steps);
-    build.trial(arguments.run.as_deref())?.interact()
+    request.build(&target).trial(arguments.run.as_deref())?.interact()
 }
 
 /// What makes of a prepared tree are told: without plain lines for each step, unless they are asked for.
@@ -119,16 +109,8 @@ fn read(words: &[String], here: &Path) -> Result<Vec<Named>> {
 
 /// The livepatch's name: as asked for, or that of the last patch, without the number git puts in front.
 fn name(arguments: &LivepatchArgs, words: &[String]) -> Result<String> {
-    let is_name = |name: &str| {
-        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-            && name.starts_with(|first: char| first.is_ascii_alphabetic())
-            && name.len() <= LONGEST
-    };
     if let Some(name) = &arguments.name {
-        ensure!(
-            is_name(name),
-            "{name}: a livepatch is named with letters, digits, - and _, at most {LONGEST} of them, and a letter first"
-        );
+        names::check_module(name)?;
         return Ok(name.clone());
     }
     let last = words.last().map_or("", String::as_str);
@@ -137,7 +119,7 @@ fn name(arguments: &LivepatchArgs, words: &[String]) -> Result<String> {
     let base =
         base.trim_start_matches(|letter: char| letter.is_ascii_digit()).trim_start_matches('-').to_owned();
     let letters = base.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' });
-    let name: String = "livepatch-".chars().chain(letters).take(LONGEST).collect();
+    let name: String = "livepatch-".chars().chain(letters).take(names::OBJECT_LIMIT).collect();
     Ok(name.trim_end_matches('-').to_owned())
 }
 

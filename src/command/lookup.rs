@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild lookup`: where symbols are defined, at which position, and what to write in a livepatch.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context as _, Result, ensure};
 use regex::bytes::Regex;
 use serde::Serialize;
@@ -18,7 +16,7 @@ use crate::host::words;
 use crate::kernel::sources::{Found, Known, Sources, Unusable};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
-use crate::kernel::trace::Sites;
+use crate::kernel::trace::{KnownSites, Sites};
 use crate::kernel::{sources, suggestions};
 use crate::livepatch::candidates;
 use crate::livepatch::copies;
@@ -172,18 +170,14 @@ fn rows<'a>(found: &'a Found, sources: &Sources) -> Vec<Row<'a>> {
 }
 
 fn print(found: &Found, wanted: &Wanted, sources: &Sources) -> Result<()> {
-    let mut sites: BTreeMap<&str, Option<Sites>> = BTreeMap::new();
+    let mut sites = KnownSites::of(&sources.objects);
     for (number, (name, known)) in found.names.iter().enumerate() {
         let name = String::from_utf8_lossy(name);
         let mut text = if number > 0 { "\n".to_owned() } else { String::new() };
         text.push_str(&format!("{name}: {}\n", words::count(known.len(), "definition")));
         text.push_str(&candidates::render(known, sources));
         for known in known {
-            if !sites.contains_key(known.object.as_str()) {
-                sites.insert(&known.object, Sites::of_object(&sources.objects, &known.object)?);
-            }
-            let sites = sites.get(known.object.as_str()).and_then(Option::as_ref);
-            text.push_str(&advice(&name, known, sources, sites));
+            text.push_str(&advice(&name, known, sources, sites.in_object(&known.object)?));
             // For a pattern, that would be a look at all debugging information for each name.
             if matches!(wanted, Wanted::Names(_)) && is_function(known) {
                 text.push_str(&elsewhere(known, sources)?);

@@ -61,9 +61,7 @@ fn build(plan: &Plan) -> Result<Exit> {
         };
         return dry_run(plan, &main);
     }
-    if let Some(Main::Mapped(kbuild)) = &main {
-        after::check(plan, kbuild)?;
-    }
+    main.as_ref().map_or(Ok(()), |main| main.check(plan))?;
     let _lock = plan.state.lock()?;
     // Reading an installed kernel's symbols takes a while, and can be stopped at any time: not yet under a session.
     let external = match (&plan.external, &main) {
@@ -85,7 +83,11 @@ fn build(plan: &Plan) -> Result<Exit> {
     }
     let main = match main {
         Some(main) => main,
-        None => decide(plan, &kbuild)?,
+        None => {
+            let main = decide(plan, &kbuild)?;
+            main.check(plan)?;
+            main
+        }
     };
     let exit = main_run(plan, &mut session, &main, external)?;
     if exit != Exit::Done {
@@ -133,6 +135,16 @@ enum Main {
     Mapped(Kbuild),
 }
 
+impl Main {
+    /// Refuses what klpbuild cannot follow ([`after::check`]), before the main run.
+    fn check(&self, plan: &Plan) -> Result<()> {
+        match self {
+            Main::Plain(_) => Ok(()),
+            Main::Mapped(kbuild) => after::check(plan, kbuild),
+        }
+    }
+}
+
 /// Tells what the main run is, by the configuration as it is now.
 fn decide(plan: &Plan, kbuild: &Kbuild) -> Result<Main> {
     let config = plan.config.display();
@@ -175,7 +187,6 @@ fn main_run(plan: &Plan, session: &mut Session<'_>, main: &Main, external: Optio
             finish(plan, session, &outcome, None, Converts::Klpbuild)
         }
         Main::Mapped(kbuild) => {
-            after::check(plan, kbuild)?;
             let context = prepare::prepare(plan, kbuild, external)?;
             match &kbuild.method {
                 Method::Fragment => with_fragment(plan, session, kbuild, &goals),

@@ -20,9 +20,7 @@ use crate::host::{terminal, words};
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
 use crate::livepatch::header;
-
-/// The longest name of a module (`MODULE_NAME_LEN` in include/linux/moduleparam.h, on 64-bit machines).
-const LONGEST: usize = 55;
+use crate::livepatch::names;
 
 /// Writes the skeleton.
 ///
@@ -39,15 +37,7 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
     };
     let directory = start.join(given);
     let name = given.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let is_name = |name: &str| {
-        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-            && name.starts_with(|first: char| first.is_ascii_alphabetic())
-            && name.len() <= LONGEST
-    };
-    ensure!(
-        is_name(&name),
-        "{name}: a livepatch is named with letters, digits, - and _, at most {LONGEST} of them, and a letter first"
-    );
+    names::check_module(&name)?;
     let is_free =
         !directory.exists() || fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_none());
     ensure!(is_free, "{} is there already: name another directory, or remove it", directory.display());

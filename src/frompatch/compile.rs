@@ -216,20 +216,19 @@ fn prefix(recipe: &Recipe, path: &str) -> String {
 
 /// Whether the command maps names that begin with `before` to what follows.
 fn mapped(recipe: &Recipe, before: &str) -> bool {
-    let maps = ["-fmacro-prefix-map=", "-ffile-prefix-map="];
-    recipe.options.iter().any(|word| {
-        maps.iter().any(|map| word.strip_prefix(map).and_then(|map| map.strip_suffix('=')) == Some(before))
-    })
+    removed_prefixes(recipe).any(|prefix| prefix == before)
 }
 
 /// The directory of headers as `__FILE__` has it.
 fn shown(recipe: &Recipe, directory: &str) -> String {
-    let maps = ["-fmacro-prefix-map=", "-ffile-prefix-map="];
-    let map = recipe.options.iter().find_map(|word| {
-        let map = maps.iter().find_map(|map| word.strip_prefix(map))?.strip_suffix('=')?;
-        directory.strip_prefix(map)
-    });
-    map.unwrap_or(directory).to_owned()
+    removed_prefixes(recipe).find_map(|prefix| directory.strip_prefix(prefix)).unwrap_or(directory).to_owned()
+}
+
+/// What the command has taken off the front of names in `__FILE__`.
+fn removed_prefixes(recipe: &Recipe) -> impl Iterator<Item = &str> {
+    const MAPS: [&str; 2] = ["-fmacro-prefix-map=", "-ffile-prefix-map="];
+    let maps = recipe.options.iter().filter_map(|word| MAPS.iter().find_map(|map| word.strip_prefix(map)));
+    maps.filter_map(|map| map.strip_suffix('='))
 }
 
 /// Where a directory or file that the command names is in the source tree, if it is there.

@@ -20,6 +20,7 @@ use crate::kernel::sources::Known;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::trace::Sites;
+use crate::livepatch::rules::Rule::{R9, S3};
 
 /// What is taken from a unit.
 #[derive(Debug, Default)]
@@ -80,6 +81,15 @@ impl Read {
     }
 }
 
+/// The object that a unit is a part of, in the kernel.
+#[derive(Debug)]
+pub struct Against<'a> {
+    /// Its code and symbols.
+    pub kernel: &'a KernelImage,
+    /// Where ftrace can step in, if that is known.
+    pub sites: Option<&'a Sites>,
+}
+
 /// Cuts the changes out of a unit. `touched` has the names of the definitions that the patches touch in their text,
 /// `prefix` is put in front of local symbols; `own` are the names that units of the livepatch define anew.
 ///
@@ -89,12 +99,13 @@ pub fn cut(
     compiled: &Compiled,
     read: &Read,
     target: &Target,
-    kernel: &KernelImage,
+    against: &Against<'_>,
     touched: &BTreeSet<String>,
     prefix: &str,
     own: &BTreeSet<String>,
 ) -> Result<Cut> {
     let path = &compiled.unit.path;
+    let kernel = against.kernel;
     if let [first, ..] = read.changes.refused.as_slice() {
         bail!("{path}: {first}");
     }
@@ -123,7 +134,7 @@ pub fn cut(
         )
     })?;
     cut.equal = matched.functions.iter().filter(|function| matches!(function.fate, Fate::Equal(_))).count();
-    replaced(&mut cut, &extract, target, &matched, path, touched, prefix)?;
+    replaced(&mut cut, &extract, against, &matched, path, touched, prefix)?;
     let names = references(&mut cut, &extract, target, &matched, path, own)?;
     // What is renamed must not come to be one of the kernel's own (as klp_copy_process is).
     let used = names.values().chain(extract.references.keys());
@@ -149,7 +160,7 @@ pub fn cut(
 fn replaced(
     cut: &mut Cut,
     extract: &Extract<'_>,
-    target: &Target,
+    against: &Against<'_>,
     matched: &Matched,
     path: &str,
     touched: &BTreeSet<String>,
@@ -168,7 +179,7 @@ fn replaced(
                 all.len()
             ),
         };
-        traceable(target, located, name, path)?;
+        traceable(against.sites, located, name, path)?;
         let sympos = position(located, name)?;
         let own = source_name(name);
         let why = if touched.contains(own) || touched.is_empty() {
@@ -198,15 +209,14 @@ fn replaced(
 fn position(located: &Located, name: &str) -> Result<u64> {
     ensure!(
         located.known.unusable().is_none(),
-        "{name} cannot be found by its name in {}: it is __init, or kallsyms leaves it out (S3, R9)",
+        "{name} cannot be found by its name in {}: it is __init, or kallsyms leaves it out ({S3}, {R9})",
         located.object
     );
-    located.sympos().with_context(|| format!("{name}: kallsyms leaves it out (S3)"))
+    located.sympos().with_context(|| format!("{name}: kallsyms leaves it out ({S3})"))
 }
 
 /// Sees that ftrace can step in at a function.
-fn traceable(target: &Target, located: &Located, name: &str, path: &str) -> Result<()> {
-    let sites = Sites::of_object(&target.origin.objects, &located.object)?;
+fn traceable(sites: Option<&Sites>, located: &Located, name: &str, path: &str) -> Result<()> {
     let (Some(sites), Some(definition)) = (sites, &located.known.definition) else { return Ok(()) };
     ensure!(
         sites.of(definition, located.object == VMLINUX).is_some(),
@@ -264,7 +274,7 @@ fn references(
             );
         };
         let sympos =
-            known.sympos().with_context(|| format!("{path}: {name} cannot be found by its name (S3)"))?;
+            known.sympos().with_context(|| format!("{path}: {name} cannot be found by its name ({S3})"))?;
         note(cut, &known.object, name, sympos, path);
     }
     Ok(names)

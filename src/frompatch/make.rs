@@ -13,7 +13,7 @@ use crate::frompatch::account::{self, Outcome};
 use crate::frompatch::apply::{self, Applied, Named};
 use crate::frompatch::build::Build;
 use crate::frompatch::compile::{self, Compiled, Trees};
-use crate::frompatch::cut::{self, Cut, Read};
+use crate::frompatch::cut::{self, Against, Cut, Read};
 use crate::frompatch::module::Module;
 use crate::frompatch::prepare::Made;
 use crate::frompatch::recipe::Recipe;
@@ -26,6 +26,7 @@ use crate::frompatch::{module, outline};
 use crate::host::exit::Exit;
 use crate::host::patch::Line;
 use crate::host::words::{count, hex};
+use crate::kernel::trace::KnownSites;
 
 /// What is wanted.
 #[derive(Debug)]
@@ -44,6 +45,19 @@ pub struct Request {
     pub flags: Vec<String>,
     /// The number of jobs, if one was asked for.
     pub jobs: Option<u32>,
+}
+
+impl Request {
+    /// The build of its module, once that is laid down.
+    pub fn build<'a>(&'a self, target: &'a Target) -> Build<'a> {
+        Build {
+            directory: &self.directory,
+            name: &self.name,
+            kdir: &target.kdir,
+            flags: &self.flags,
+            jobs: self.jobs,
+        }
+    }
 }
 
 /// Makes the livepatch; gives the report, with the file in the directory of the request.
@@ -182,6 +196,7 @@ fn compare(
         .cloned()
         .collect();
     let mut kernels: BTreeMap<&str, KernelImage> = BTreeMap::new();
+    let mut sites = KnownSites::of(&target.origin.objects);
     for (index, (compiled, read)) in compiled.iter().zip(reads).enumerate() {
         let Unit { path, recipe: Recipe { object, .. } } = &compiled.unit;
         report.compiled.push(CompiledFile { path: path.clone(), object: object.clone() });
@@ -194,7 +209,8 @@ fn compare(
         let Some(kernel) = kernels.get(object.as_str()) else { continue };
         let prefix =
             if compiled_count(reads) == 1 { "klpbuild_".to_owned() } else { format!("klpbuild{index}_") };
-        let cut = cut::cut(compiled, read, target, kernel, &touched, &prefix, &own)?;
+        let against = Against { kernel, sites: sites.in_object(object)? };
+        let cut = cut::cut(compiled, read, target, &against, &touched, &prefix, &own)?;
         take(cut, &mut report, &mut module, target);
     }
     Ok((report, module))
@@ -283,14 +299,7 @@ fn build(request: &Request, target: &Target, module: &Module, report: &mut Repor
         let name = name.rsplit('/').next().filter(|name| *name != "-").unwrap_or("standard-input.patch");
         fs::write(directory.join(name), text)?;
     }
-    let build = Build {
-        directory,
-        name: &request.name,
-        kdir: &target.kdir,
-        flags: &request.flags,
-        jobs: request.jobs,
-    };
-    report.livepatch = Some(build.run()?);
+    report.livepatch = Some(request.build(target).run()?);
     fs::write(directory.join("report.txt"), report.text())?;
     Ok(())
 }

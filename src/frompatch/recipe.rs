@@ -77,11 +77,6 @@ impl Recipe {
             option.and_then(|numbers| numbers.split_once(',')).and_then(|(_, before)| before.parse().ok());
         before.unwrap_or(0)
     }
-
-    /// Whether the compiler is clang.
-    pub fn is_clang(&self) -> bool {
-        self.compiler.rsplit('/').next().is_some_and(|name| name.contains("clang"))
-    }
 }
 
 /// Programs that stand in front of a compiler and call it.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Where ftrace can step in: a livepatch can only replace functions that begin with such a place.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use anyhow::Result;
@@ -83,6 +83,31 @@ impl Sites {
             (VMLINUX, None, _) | (_, _, None) => Ok(None),
             (_, _, Some(file)) => Ok(Image::read(&file).ok().as_ref().and_then(Sites::of_module)),
         }
+    }
+}
+
+/// The places in the objects of a kernel; each object is read once, when it is first asked for.
+#[derive(Debug)]
+pub struct KnownSites<'a> {
+    objects: &'a Objects,
+    read: BTreeMap<String, Option<Sites>>,
+}
+
+impl<'a> KnownSites<'a> {
+    /// Those of `objects`, of which none is read yet.
+    pub fn of(objects: &'a Objects) -> KnownSites<'a> {
+        KnownSites { objects, read: BTreeMap::new() }
+    }
+
+    /// The places in the object `name` ([`Sites::of_object`]).
+    ///
+    /// # Errors
+    /// The object cannot be read.
+    pub fn in_object(&mut self, name: &str) -> Result<Option<&Sites>> {
+        if !self.read.contains_key(name) {
+            self.read.insert(name.to_owned(), Sites::of_object(self.objects, name)?);
+        }
+        Ok(self.read.get(name).and_then(Option::as_ref))
     }
 }
 

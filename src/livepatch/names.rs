@@ -2,10 +2,12 @@
 //! The names by which the kernel recognises livepatch sections and symbols, and those that annotations have
 //! (Documentation/livepatch/module-elf-format.rst).
 
+use std::fmt;
+
+use anyhow::{Result, ensure};
+
 use crate::livepatch::rules::Rule;
 use crate::livepatch::rules::Rule::{R1, R2};
-
-use std::fmt;
 
 /// How the name of a livepatch relocation section begins (R1).
 pub const SECTION_PREFIX: &[u8] = b".klp.rela.";
@@ -94,6 +96,21 @@ pub fn section_name(object: &str, target: &[u8]) -> Vec<u8> {
 pub fn parse_section_name(name: &[u8]) -> Option<(&str, &[u8])> {
     let (object, target) = split_once(name.strip_prefix(SECTION_PREFIX)?, b'.')?;
     Some((std::str::from_utf8(object).ok().filter(|object| !object.is_empty())?, target))
+}
+
+/// Sees that a livepatch can have this name, as a module and as a file.
+///
+/// # Errors
+/// It cannot.
+pub fn check_module(name: &str) -> Result<()> {
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        && name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.len() <= OBJECT_LIMIT;
+    ensure!(
+        is_name,
+        "{name}: a livepatch is named with letters, digits, - and _, at most {OBJECT_LIMIT} of them, and a letter first"
+    );
+    Ok(())
 }
 
 /// What is wrong with the name of an object, for it to be part of a livepatch name.

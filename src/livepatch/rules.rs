@@ -185,7 +185,14 @@ pub struct UnknownRule(String);
 
 impl fmt::Display for UnknownRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there is no rule {}: they are R1 to R15 and S1 to S11 (klpbuild verify --explain)", self.0)
+        let last =
+            |kind: &str| Rule::ALL.iter().rev().map(|rule| rule.name()).find(|name| name.starts_with(kind));
+        let (form, symbols) = (last("R").unwrap_or_default(), last("S").unwrap_or_default());
+        write!(
+            f,
+            "there is no rule {}: they are R1 to {form} and S1 to {symbols} (klpbuild verify --explain)",
+            self.0
+        )
     }
 }
 

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What a klp_func names in the kernel's objects, and why the kernel cannot replace that (S7).
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 
 use crate::elf::Kind;
 use crate::kernel::sources::{Found, Known, Sources, Unusable};
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::trace::Sites;
+use crate::kernel::trace::{KnownSites, Sites};
 use crate::livepatch::patch::{Function, Patch};
 use crate::livepatch::rules::Rule;
 use crate::livepatch::rules::Rule::{R2, R9, S1, S3, S5, S8};
@@ -72,7 +70,7 @@ pub fn unusable(known: &Known) -> Option<(Rule, &'static str)> {
 /// # Errors
 /// An object of the kernel cannot be read.
 pub fn refused(patch: &Patch, sources: &Sources, found: &Found) -> Result<Vec<Refused>> {
-    let mut sites: BTreeMap<&str, Option<Sites>> = BTreeMap::new();
+    let mut sites = KnownSites::of(&sources.objects);
     let mut all = Vec::new();
     for object in &patch.objects {
         for function in &object.functions {
@@ -83,11 +81,7 @@ pub fn refused(patch: &Patch, sources: &Sources, found: &Found) -> Result<Vec<Re
                     continue;
                 }
             };
-            if !sites.contains_key(object.name.as_str()) {
-                sites.insert(&object.name, Sites::of_object(&sources.objects, &object.name)?);
-            }
-            let sites = sites.get(object.name.as_str()).and_then(Option::as_ref);
-            if let Some((message, advice)) = fault(&known, sites) {
+            if let Some((message, advice)) = fault(&known, sites.in_object(&object.name)?) {
                 let (place, advice) = (shown(&object.name, function), advice.to_owned());
                 all.push(Refused { place, message, advice, is_absent: false });
             }

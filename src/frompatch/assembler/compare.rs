@@ -207,6 +207,9 @@ impl Sides<'_> {
 
     /// Says of each changed function why: its users count as changed where a constant is.
     fn reasons(&self, changes: &mut Changes) {
+        if changes.constants.is_empty() {
+            return;
+        }
         for function in self.new.functions().filter(|name| self.old.is_function(name)) {
             let used: BTreeSet<String> = used(self.new, &self.new.pieces_of(function)).into_iter().collect();
             let constants: Vec<&str> =

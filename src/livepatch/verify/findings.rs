@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What is found in a livepatch that does not keep a rule.
 
-use crate::livepatch::rules::Rule;
-
 use std::fmt;
 
 use serde::Serialize;
+
+use crate::livepatch::rules::Rule;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
