@@ -75,6 +75,7 @@ pub(crate) fn check(kernel: &Kernel) {
         assert!(!ran.stdout.contains("fuzz"), "{}", ran.stdout);
     }
 
+    let config = kernel.read("ours/.config");
     make(&["olddefconfig"]).ok();
     assert!(kernel.read("ours/.config").contains("\nCONFIG_KLP_CONVERT=y\n"));
 
@@ -141,6 +142,12 @@ pub(crate) fn check(kernel: &Kernel) {
     assert_eq!(left.keys().collect::<Vec<_>>(), Vec::<&String>::new());
     patches("revert").ok();
     assert!(contents(kernel.files("src", |_| true)) == before);
+    // What kconfig keeps of an option that the source no longer has, and no `make clean` takes away.
+    fs::write(kernel.root.join("ours/.config"), config).unwrap();
+    kernel.make("ours", &["syncconfig"]).ok();
+    for kept in [".config.old", "include/config/KLP_CONVERT"] {
+        fs::remove_file(kernel.root.join("ours").join(kept)).unwrap();
+    }
 }
 
 /// The same in the source tree itself, without O=.
