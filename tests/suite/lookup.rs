@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::convert::said;
-use crate::objtree::{ObjTree, TARGETS, X86_64};
+use crate::objtree::{ObjTree, X86_64, targets};
 
 /// Runs `klpbuild lookup` in the tree and gives what people see: standard output, then standard error.
 #[track_caller]
@@ -213,7 +213,7 @@ fn for_programs() {
 /// S2: vmlinux's symbols count by address, as nm -n has them; S5: a module's by its symbol table.
 #[test]
 fn positions_are_the_kernels() {
-    for target in TARGETS {
+    for target in targets() {
         let tree = ObjTree::new(target);
         let defined = |arguments: &[&str], name: &str| {
             let text = tree.tool("nm", arguments);

@@ -7,11 +7,8 @@ use std::process::Command;
 
 use klpbuild::elf::Object;
 
+use crate::objtree::targets;
 use crate::space::Space;
-
-/// The binutils whose objects are read: their prefix, and what is special about the object.
-const TARGETS: [&str; 5] =
-    ["", "aarch64-linux-gnu-", "powerpc64le-linux-gnu-", "s390x-linux-gnu-", "powerpc-linux-gnu-"];
 
 /// Symbols of every kind that nm treats in its own way: local and global, weak, undefined, common, absolute,
 /// several of one name, section and file symbols, mapping symbols, and names with odd characters.
@@ -73,7 +70,7 @@ fn symbols(objtree: &Path, arguments: &[&str]) -> (Option<i32>, String, String) 
 
 #[test]
 fn names_and_their_order_are_nms_for_every_target() {
-    for prefix in TARGETS {
+    for prefix in targets().map(|target| target.prefix) {
         let dir = objtree(prefix);
         let (code, _, stderr) = symbols(dir.path(), &[]);
         assert_eq!(code, Some(0), "{prefix}: {stderr}");
@@ -182,14 +179,13 @@ fn symbols_that_look_like_an_object_are_refused() {
 fn no_damage_makes_reading_panic() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("damaged.o");
-    let mut errors = 0;
-    for prefix in TARGETS {
+    for prefix in targets().map(|target| target.prefix) {
         let whole = fs::read(objtree(prefix).path().join("vmlinux")).unwrap();
+        assert!(whole.len() > 600, "{prefix}");
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
             let error = Object::read(&path).map(drop).unwrap_err();
             assert!(format!("{error:#}").contains("damaged.o"), "{error:#}");
-            errors += 1;
         }
         // A linear congruential generator: the same damage in every run.
         let mut state = 0x2545_f491_u32;
@@ -210,5 +206,4 @@ fn no_damage_makes_reading_panic() {
             }
         }
     }
-    assert!(errors > 3000);
 }

@@ -3,6 +3,7 @@
 //! `golden`).
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -22,14 +23,39 @@ pub struct Target {
 
 /// x86-64, with which the messages are tested.
 pub const X86_64: Target = Target { name: "x86-64", prefix: "", base: "0xffffffff81000000" };
-/// All architectures.
-pub const TARGETS: [Target; 5] = [
+/// All architectures; [`targets`] has those whose binutils are there.
+const TARGETS: [Target; 5] = [
     X86_64,
     Target { name: "aarch64", prefix: "aarch64-linux-gnu-", base: "0xffff800080000000" },
     Target { name: "ppc64le", prefix: "powerpc64le-linux-gnu-", base: "0xc000000000000000" },
     Target { name: "s390x", prefix: "s390x-linux-gnu-", base: "0x100000" },
     Target { name: "ppc", prefix: "powerpc-linux-gnu-", base: "0xc0000000" },
 ];
+
+impl Target {
+    /// Whether its binutils are installed. Where they are not, the test goes on without this architecture, with a word;
+    /// never in CI, where that would be a test less which nobody misses.
+    fn is_here(self) -> bool {
+        let is_here = Command::new(format!("{}as", self.prefix)).arg("--version").output().is_ok();
+        if !is_here {
+            let word = format!("{}: no {}as; `make deps` installs it", self.name, self.prefix);
+            assert!(std::env::var_os("CI").is_none(), "{word}");
+            let _ = writeln!(std::io::stderr(), "skipped for {word}");
+        }
+        is_here
+    }
+}
+
+/// The architectures that can be assembled for on this machine.
+pub fn targets() -> impl Iterator<Item = Target> {
+    TARGETS.into_iter().filter(|target| target.is_here())
+}
+
+/// The architecture `name`, if it can be assembled for on this machine.
+pub fn target(name: &str) -> Option<Target> {
+    let target = TARGETS.into_iter().find(|target| target.name == name).expect("it is one of TARGETS");
+    target.is_here().then_some(target)
+}
 
 /// Module.symvers of the tree.
 const SYMVERS: &str = "\
@@ -91,7 +117,7 @@ impl ObjTree {
         tree
     }
 
-    /// Likewise, with the livepatch as `in.ko`.
+    /// An object tree with the livepatch as `in.ko`.
     pub fn with_livepatch(target: Target) -> ObjTree {
         let tree = ObjTree::new(target);
         tree.assemble("livepatch");
@@ -99,7 +125,7 @@ impl ObjTree {
         tree
     }
 
-    /// Likewise, with a livepatch of the code that stands in `code`.
+    /// An object tree with a livepatch of the code that stands in `code`, as `in.ko`.
     pub fn with_code(target: Target, code: &Code<'_>) -> ObjTree {
         let tree = ObjTree::new(target);
         tree.livepatch(code);

@@ -3,7 +3,7 @@
 //! over, is refused by convert and verify with the structure named.
 
 use crate::header::{CLANG, compilers};
-use crate::objtree::{ObjTree, TARGETS, X86_64};
+use crate::objtree::{ObjTree, X86_64, targets};
 
 /// What a livepatch includes, with the sizes that the structures have in 6.12 (include/linux/livepatch.h).
 const HEADER: &str = r#"
@@ -323,7 +323,7 @@ fn with_clang_for_each_machine() {
     if !compilers().contains(&CLANG) {
         return;
     }
-    for target in TARGETS {
+    for target in targets() {
         let tree = ObjTree::new(target);
         let with = |list: &str| {
             let text = format!("{objects} {{ .funcs = (struct klp_func[]) {{ {list} }} }}, {{ }} }} }};\n");

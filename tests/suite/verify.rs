@@ -4,9 +4,8 @@
 use klpbuild::elf::image::{Home, Image, SHF_ALLOC, SHF_RELA_LIVEPATCH};
 use klpbuild::livepatch::rules::Rule;
 
-use crate::objtree::{Code, ObjTree, TARGETS, Target};
+use crate::objtree::{Code, ObjTree, X86_64};
 
-const X86_64: Target = TARGETS[0];
 const OWN: &[u8] = b".klp.rela.target_mod..text";
 const VMLINUX: &[u8] = b".klp.rela.vmlinux..text";
 
