@@ -120,6 +120,11 @@ impl Sources {
         self.exports.as_ref().map(|exports| !is_local && exports.owner(name) == Some(known.object.as_str()))
     }
 
+    /// The name of a symbol of vmlinux as the kernel compares it (S6).
+    pub fn compared<'a>(&self, name: &'a [u8]) -> &'a [u8] {
+        self.spelling.of(name)
+    }
+
     /// Finds all definitions of the names that are wanted.
     ///
     /// # Errors

@@ -115,6 +115,13 @@ pub fn parts(text: &[u8]) -> Vec<&[u8]> {
 
 /// The message for a symbol that nothing defines, of a livepatch of `patched`, if that is known.
 pub fn missing(name: &str, sources: &Sources, patched: &[String]) -> String {
+    let compared = String::from_utf8_lossy(sources.compared(name.as_bytes())).into_owned();
+    if compared != name {
+        return format!(
+            "Unable to find missing symbol: {name}: this kernel (built with CONFIG_LTO_CLANG) cuts vmlinux's names \
+             before it compares them, and knows it as {compared}: see klpbuild lookup {compared}"
+        );
+    }
     format!(
         "Unable to find missing symbol: {name}: nothing exports it, and neither vmlinux nor any module defines \
          it{}{}",

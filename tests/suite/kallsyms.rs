@@ -5,6 +5,7 @@ use std::fs;
 
 use crate::convert::said;
 use crate::objtree::{Code, ObjTree, X86_64};
+use crate::space::Ran;
 
 /// A symbol that stands for a number.
 const ABSOLUTE: &str = ".globl target_size\n.set target_size, 0x600000\n";
@@ -94,4 +95,56 @@ fn the_source_tree_tells() {
          if (toupper(type) == 'A' && strcmp(name, \"__gp\"))\n\treturn true;\n",
     );
     assert!(shown("odd_glue").contains("kallsyms leaves it out") && shown("kept").contains("1 of 1"));
+}
+
+/// S6: kernels of CONFIG_LTO_CLANG from 6.2 to 6.10 cut vmlinux's names before they compare them, and count what is
+/// then of one name.
+#[test]
+fn names_are_cut_as_the_kernel_cuts_them() {
+    let functions = ["cut.llvm.17", "cut.llvm.29", "cut.part.0"];
+    let more: String =
+        functions.iter().map(|name| format!(".text\nfunction {name}\nnop\nendfunc {name}\n")).collect();
+    for (release, options, cut) in [
+        ("6.1.9", "CONFIG_LTO_CLANG=y\n", &[][..]),
+        ("6.2.0", "CONFIG_LTO_CLANG=y\n", &functions[..]),
+        ("6.4.16", "CONFIG_LTO_CLANG=y\n", &functions[..]),
+        ("6.5.0", "CONFIG_LTO_CLANG=y\n", &functions[..2]),
+        ("6.10.9", "CONFIG_LTO_CLANG=y\n", &functions[..2]),
+        ("6.11.0", "CONFIG_LTO_CLANG=y\n", &[][..]),
+        ("6.6.0", "# CONFIG_LTO_CLANG is not set\n", &[][..]),
+    ] {
+        let tree = ObjTree::new(X86_64);
+        tree.add_to_vmlinux(&more);
+        tree.write(".config", options);
+        fs::create_dir_all(tree.path("include/config")).unwrap();
+        tree.write("include/config/kernel.release", format!("{release}\n"));
+        for name in functions {
+            let ran = tree.klpbuild(&["lookup", name]);
+            if cut.contains(&name) {
+                let said = "cuts vmlinux's names before it compares them, and knows it as cut: see klpbuild lookup cut";
+                ran.ends(1).says(&[said]);
+            } else {
+                let advice = format!(".old_name = \"{name}\", .old_sympos = 0\n");
+                assert!(ran.stdout.ends_with(&advice), "{release} {name}: {ran:?}");
+            }
+        }
+        let positions = |ran: &Ran| {
+            let lines = ran.stdout.lines().filter(|line| line.contains("vmlinux-d.o") && !cut.is_empty());
+            lines.filter_map(|line| line.split_whitespace().nth(6).map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let ran = tree.klpbuild(&["lookup", "cut"]).ends(i32::from(cut.is_empty()));
+        let all: Vec<String> = (1..=cut.len()).map(|position| position.to_string()).collect();
+        assert_eq!(positions(&ran), all, "{release}: {ran:?}");
+        let rest = ".section .klp.module_relocs.vmlinux, \"a\"\npointer \"cut\"\n.4byte 2\n";
+        tree.livepatch(&Code { patched: "call_to cut", rest, ..Code::default() });
+        let ran = tree.convert(&["in.ko"]);
+        if cut.is_empty() {
+            ran.ends(1).says(&["vmlinux does not define cut; ", "cut.llvm.17 (vmlinux)"]);
+        } else {
+            ran.ok();
+            let symbols = tree.tool("nm", &["in.ko"]);
+            assert!(symbols.contains(" .klp.sym.vmlinux.cut,2\n"), "{release}: {symbols}");
+            tree.klpbuild(&["verify", "in.ko"]).ok();
+        }
+    }
 }
