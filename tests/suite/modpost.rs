@@ -75,3 +75,41 @@ fn fewer_exceptions_make_modpost_look_again() {
         ran.says(&["ERROR: modpost: \"flagged_only\" [samples/livepatch/lp-flagged.ko] undefined!"]);
     }
 }
+
+/// With CONFIG_MODVERSIONS, modpost writes each name into a field of 56 bytes and stops at a longer one.
+#[test]
+fn names_that_modversions_has_no_room_for_are_refused() {
+    let space = Space::configured("era-c");
+    let config = space.read("obj/.config");
+    for (length, option, is_room) in [
+        (56, "# CONFIG_MODVERSIONS is not set", true),
+        (55, "CONFIG_MODVERSIONS=y", true),
+        (56, "CONFIG_MODVERSIONS=y", false),
+        (56, "CONFIG_MODVERSIONS=y\nCONFIG_EXTENDED_MODVERSIONS=y", true),
+    ] {
+        let name = "n".repeat(length);
+        fs::write(space.path("obj/.config"), format!("{config}\n{option}\n")).unwrap();
+        let definition = format!("\nint {name} = 1;\n");
+        let source = space.path("src/init/main.c");
+        let text = fs::read_to_string(&source).unwrap();
+        fs::write(&source, format!("{text}{definition}")).unwrap();
+        let source = space.path("src/samples/livepatch/lp-known.c");
+        let known = fs::read_to_string(&source).unwrap();
+        let usage = format!(
+            "\nextern int {name};\nint *use_of_it(void);\nint *use_of_it(void) {{ return &{name}; }}\n"
+        );
+        fs::write(&source, format!("{known}{usage}")).unwrap();
+        let ran = space.klpbuild(&["modules", "O=../obj", "KNOWN=m"]);
+        if is_room {
+            let ran = ran.ok();
+            assert!(!ran.stderr.contains("too long"), "{option}: {}", ran.stderr);
+        } else {
+            ran.ends(1).says(&[
+                &format!("{name} is too long for modpost of a kernel with CONFIG_MODVERSIONS, which takes 55 characters"),
+                &format!("say where {name} is with KLP_MODULE_RELOC instead (klpbuild lookup {name})"),
+            ]);
+        }
+        fs::write(&source, known).unwrap();
+        fs::write(space.path("src/init/main.c"), text).unwrap();
+    }
+}
