@@ -102,7 +102,7 @@ pub enum Command {
     /// Looks at the kernel's options, headers, compiler, symbols and at programs, and names the package or command that
     /// supplies what is missing. Exit status: 1 if something needed is missing.
     Doctor(DoctorArgs),
-    /// The same within a kernel's own makefiles: the patch series for that
+    /// Put all this into a kernel's own makefiles: a series of patches
     ///
     /// In a source tree (-C TREE): plain `make modules` then makes Symbols.list and converts livepatches by itself, with
     /// the klpbuild that KLPBUILD names.

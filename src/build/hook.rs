@@ -68,7 +68,7 @@ pub fn run() -> Result<()> {
     result.map(drop)
 }
 
-/// Likewise for a tree that carries the series of `kbuild-patches`, whose modpost knows livepatches.
+/// Makes the map in a tree that carries the series of `kbuild-patches`, whose modpost knows livepatches.
 ///
 /// # Errors
 /// As [`step`].
@@ -112,7 +112,7 @@ pub fn step(
     Ok((Report::of(&map), written))
 }
 
-/// Likewise for external modules. Only if some livepatch of theirs needs them do the kernel's symbols have to be
+/// Makes the map for external modules. Only if some livepatch of theirs needs them do the kernel's symbols have to be
 /// known; without livepatches there is no map.
 ///
 /// # Errors

@@ -127,7 +127,7 @@ fn make(order: &Order, goals: &[&str]) -> Result<Option<Exit>> {
     Ok((outcome.exit != Exit::Done).then_some(outcome.exit))
 }
 
-/// The same order for other goals.
+/// `order` with other goals.
 fn copied(order: &Order, goals: &[&str]) -> Order {
     Order {
         start: order.start.clone(),

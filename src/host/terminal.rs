@@ -160,7 +160,7 @@ pub fn say(message: impl Display) {
     }
 }
 
-/// Likewise, but each word only once in a process: more than one step may come across its reason.
+/// A word from klpbuild itself that is said once in a process: more than one step may come across its reason.
 pub fn say_once(message: impl Display) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let message = message.to_string();

@@ -54,7 +54,7 @@ impl Kernel {
         Kernel::lay_out_as(source, &source.file_name().unwrap().to_string_lossy())
     }
 
-    /// Likewise, under a name of its own.
+    /// Links the source tree at `source` to a fresh copy called `name`, with our samples.
     pub(crate) fn lay_out_as(source: &Path, name: &str) -> Kernel {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/kernels/test").join(name);
         let _ = fs::remove_dir_all(&root);

@@ -150,7 +150,7 @@ pub(crate) fn check(kernel: &Kernel) {
     }
 }
 
-/// The same in the source tree itself, without O=.
+/// The series in a source tree that is its own object tree, without O=.
 pub(crate) fn check_in_tree(source: &Path) {
     let kernel = Kernel::lay_out_as(source, "in-tree");
     let src = kernel.root.join("src");

@@ -80,7 +80,7 @@ impl Livepatch {
         assert_eq!(self.tree.names(), before);
     }
 
-    /// Likewise, and verify cannot read it either.
+    /// Asserts that convert refuses the file, and that verify cannot read it.
     #[track_caller]
     fn unreadable(&self, reason: &str) {
         self.refused(reason);

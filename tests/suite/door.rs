@@ -96,3 +96,24 @@ fn links_between_documents_lead_somewhere() {
     }
     assert!(seen > 3);
 }
+
+/// A doc comment is read alone, in an editor's pop-up: it says what it means without the one above it.
+#[test]
+fn each_doc_comment_stands_on_its_own() {
+    let leans = |comment: &str| {
+        let text = comment.trim_start_matches(['/', '!']).trim_start();
+        ["Likewise", "The same", "As above", "Ditto"].iter().any(|word| text.starts_with(word))
+    };
+    let mut leaning = Vec::new();
+    for name in files().into_iter().filter(|name| name.ends_with(".rs")) {
+        let mut above = "";
+        let text = fs::read_to_string(root().join(&name)).unwrap();
+        for line in text.lines().map(str::trim_start) {
+            if line.starts_with("///") && !above.starts_with("///") && leans(line) {
+                leaning.push(format!("{name}: {line}"));
+            }
+            above = line;
+        }
+    }
+    assert!(leaning.is_empty(), "{leaning:#?}");
+}

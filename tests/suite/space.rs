@@ -110,7 +110,7 @@ impl Space {
         Space { dir, tree: tree.to_owned() }
     }
 
-    /// Likewise, configured, for an object tree `obj`.
+    /// A copy of the tree, configured for an object tree `obj`.
     pub fn configured(tree: &str) -> Space {
         let space = Space::new(tree);
         space.make(&["O=../obj", "defconfig"]).ok();

@@ -81,7 +81,7 @@ impl Module {
         (!self.can_unload).then_some("it has no module_exit, so that the kernel never unloads it")
     }
 
-    /// Likewise, for a livepatch or for an ordinary module.
+    /// Reads the module at `path`, which has to be a livepatch if `livepatch` says so, and an ordinary module if not.
     ///
     /// # Errors
     /// It is not what it should be, or was built for another kernel than `release`.

@@ -80,7 +80,7 @@ impl Identity {
 }
 
 impl Identity {
-    /// Likewise for the list of symbols at `file`, which says nothing of itself.
+    /// How the list of symbols at `file` differs from this kernel, as far as its names tell: a list carries no build ID.
     ///
     /// # Errors
     /// It cannot be read.

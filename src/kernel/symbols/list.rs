@@ -64,7 +64,7 @@ impl Wanted {
         Wanted::Names(Names { names, marks })
     }
 
-    /// Likewise, with more of them.
+    /// These names and `more`; what is wanted by pattern stays as it is.
     pub fn with(&self, more: &[&str]) -> Wanted {
         match self {
             Wanted::Names(known) => {
