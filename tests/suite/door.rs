@@ -82,6 +82,38 @@ fn what_is_used_may_be_used() {
     assert!(is_good("Apache-2.0/MIT") && !is_good("MIT AND Apache-2.0") && !is_good("Apache-2.0"));
 }
 
+/// The oldest Rust that Cargo.toml names is new enough for all that the program is made of, and the same as everywhere else.
+/// Whether it is new enough for our own code, clippy tells (`incompatible_msrv`).
+#[test]
+fn one_oldest_rust_is_named_everywhere() {
+    let arguments = [
+        "metadata",
+        "--locked",
+        "--offline",
+        "--format-version=1",
+        "--filter-platform=x86_64-unknown-linux-gnu",
+    ];
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let parts =
+        |version: &str| version.split('.').map(|part| part.parse::<u32>().unwrap()).collect::<Vec<_>>();
+    let needs: Vec<(&str, &str)> = (metadata["packages"].as_array().unwrap().iter())
+        .filter_map(|package| Some((package["name"].as_str()?, package["rust_version"].as_str()?)))
+        .collect();
+    let (_, ours) = *needs.iter().find(|(name, _)| *name == env!("CARGO_PKG_NAME")).unwrap();
+    assert!(needs.len() > 30, "{needs:?}");
+    let newer: Vec<_> = needs.iter().filter(|(_, theirs)| parts(theirs) > parts(ours)).collect();
+    assert!(newer.is_empty(), "newer than {ours}: {newer:?}");
+    let named = |file: &str, before: &str| {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let (_, after) = text.split_once(before).unwrap_or_else(|| panic!("{file}: no {before}"));
+        after.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap().to_owned()
+    };
+    assert_eq!(named("README.md", "with Rust "), ours);
+    assert_eq!(named("tests/packages", "! printf '"), ours);
+}
+
 #[test]
 fn links_between_documents_lead_somewhere() {
     let link = regex::Regex::new(r"\]\(([^)#:]+)(#[^)]*)?\)").unwrap();
