@@ -6,6 +6,7 @@
 //! - [`image`]: a module as a whole, to be looked at and changed; [`consistent`]: whether its parts fit together;
 //!   [`mod@write`]: a file made of it again
 //! - [`modinfo`]: what a module says of itself
+//! - [`lines`] and [`types`]: debugging information, and BTF
 //! - [`notes`]: build IDs and banners, and what kind of program a file is; [`memory`]: bytes by their address
 //!
 //! For the map and for definitions only the headers, the symbol table with its strings, and `.modinfo` are
@@ -19,6 +20,7 @@ pub mod lines;
 pub mod memory;
 pub mod modinfo;
 pub mod notes;
+pub mod types;
 pub mod write;
 
 use std::ffi::CStr;

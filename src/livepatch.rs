@@ -15,8 +15,9 @@
 //! - [`targets`]: what its klp_funcs name, and why the kernel cannot replace it; [`loops`]: new functions that come back
 //!   to themselves, by [`calls`] (which functions of a module call which)
 //! - [`doubts`]: where it and the kernel mean different things by one name, though all names are there; from
-//!   [`testimony`] (what type information says of the kernel's functions), [`copies`] (what else the compiler made
-//!   of a function), [`callers`] (who calls that) and [`endbr`] (which functions must not be called through a pointer)
+//!   [`subject`] (what of the kernel it names), [`types`] (whether it declares that as the kernel does), [`testimony`]
+//!   (what type information says of the kernel's functions), [`copies`] (what else the compiler made of a function),
+//!   [`callers`] (who calls that) and [`endbr`] (which functions must not be called through a pointer)
 
 pub mod annotations;
 pub mod callers;
@@ -37,8 +38,10 @@ pub mod record;
 pub mod registered;
 pub mod rules;
 pub mod special;
+pub mod subject;
 pub mod targets;
 pub mod testimony;
+pub mod types;
 pub mod usage;
 pub mod verify;
 pub mod versions;

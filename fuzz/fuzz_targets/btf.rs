@@ -13,7 +13,14 @@ fuzz_target!(|data: &[u8]| {
         Some((vmlinux, Some(module)))
     });
     let (vmlinux, module) = parts.unwrap_or((data, None));
+    let types = told(match module {
+        Some(module) => btf::Types::read(module, Some(vmlinux)),
+        None => btf::Types::read(vmlinux, None),
+    });
     for name in names(data).take(6) {
+        if let Some(types) = &types {
+            let _ = (told(types.defined(name)), told(types.declared(name)), types.size_of_struct(name));
+        }
         let _ = told(btf::size_of_struct(vmlinux, name));
         if let Some(prototype) = told(btf::prototype(vmlinux, module, name)).flatten() {
             let _ = (prototype.declaration(name), prototype.tags(), prototype.names());

@@ -17,7 +17,7 @@ use crate::kernel::sources::named as sources;
 use crate::kernel::state::State;
 use crate::livepatch::convert::tree::{convert_tree, doubts_of, replace, warn};
 use crate::livepatch::convert::{self, Choices, Outcome, is_converted};
-use crate::livepatch::doubts::Doubt;
+use crate::livepatch::subject::Doubt;
 
 /// `klpbuild convert --livepatches`: converts what an object tree lists, as a part of its build or on its own.
 fn listed(options: &Options, arguments: &ConvertArgs, asked: &Asked) -> Result<Exit> {

@@ -1,10 +1,96 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! BTF, the kernel's own type information (Documentation/bpf/btf.rst); the only place that names btf_rs.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result};
 use btf_rs::{Btf, BtfType, FuncProto, Type as Kind};
 
-use crate::debuginfo::prototype::{DEEPEST, Prototype, Scalar, Type, depth_within};
+use crate::debuginfo::prototype::{DEEPEST, Declaration, Prototype, Scalar, Type, depth_within};
+
+/// The types of an object: those that it has itself, which may be made of those of vmlinux.
+pub struct Types(Btf);
+
+impl Types {
+    /// Reads the BTF of vmlinux, of a module whose BTF goes with that of vmlinux, or of an object that stands alone:
+    /// `base` is what the BTF is made on top of, for one that is.
+    ///
+    /// # Errors
+    /// The BTF is damaged, or it needs a base and has none.
+    pub fn read(own: &[u8], base: Option<&[u8]>) -> Result<Types> {
+        if stands_alone(own) {
+            return Ok(Types(Btf::from_bytes(own).context("cannot read the BTF")?));
+        }
+        let base = base.context("the BTF goes with one that is not there")?;
+        let base = Btf::from_bytes(base).context("cannot read the BTF of vmlinux")?;
+        Ok(Types(Btf::from_split_bytes(own, &base).context("cannot read the BTF of the module")?))
+    }
+
+    /// What the object defines by this name; none if it is not there, or there more than once with different types.
+    ///
+    /// # Errors
+    /// The BTF is damaged.
+    pub fn defined(&self, name: &str) -> Result<Option<Declaration>> {
+        self.declaration(name, false)
+    }
+
+    /// What the object declares by this name, for another one to define; else as [`Types::defined()`].
+    ///
+    /// # Errors
+    /// The BTF is damaged.
+    pub fn declared(&self, name: &str) -> Result<Option<Declaration>> {
+        self.declaration(name, true)
+    }
+
+    fn declaration(&self, name: &str, is_elsewhere: bool) -> Result<Option<Declaration>> {
+        let own = self.0.split().unwrap_or_else(|| self.0.base());
+        let mut found: Option<Declaration> = None;
+        for kind in own.resolve_types_by_name(name).unwrap_or_default() {
+            let declaration = match kind {
+                Kind::Func(function) if function.is_extern() == is_elsewhere => {
+                    let Kind::FuncProto(prototype) = self.0.resolve_chained_type(&function)? else {
+                        continue;
+                    };
+                    Declaration::Function(read(&self.0, &prototype, 0)?)
+                }
+                Kind::Var(variable) if variable.is_extern() == is_elsewhere => {
+                    Declaration::Variable(by_id(&self.0, variable.get_type_id().unwrap_or(0), 0)?)
+                }
+                _ => continue,
+            };
+            if found.as_ref().is_some_and(|found| *found != declaration) {
+                return Ok(None);
+            }
+            found = Some(declaration);
+        }
+        Ok(found)
+    }
+
+    /// The size in bytes of `struct name`, be it the object's own or of what that goes with; none if it is not there, or
+    /// there with different sizes.
+    pub fn size_of_struct(&self, name: &str) -> Option<u64> {
+        let all = self.0.resolve_types_by_name(name).unwrap_or_default();
+        let sizes = all.iter().filter_map(|kind| match kind {
+            Kind::Struct(structure) => Some(structure.size() as u64),
+            _ => None,
+        });
+        let sizes: BTreeSet<u64> = sizes.collect();
+        sizes.first().copied().filter(|_| sizes.len() == 1)
+    }
+}
+
+/// Whether BTF is not made on top of another one. Its strings begin with the empty one then, which others take from what
+/// they are made on (`btf_parse_str_sec` in kernel/bpf/btf.c).
+pub fn stands_alone(bytes: &[u8]) -> bool {
+    // include/uapi/linux/btf.h: hdr_len, and str_off counted from behind the header.
+    let little = bytes.first() == Some(&0x9f);
+    let word = |at: usize| {
+        let word = <[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?;
+        Some(if little { u32::from_le_bytes(word) } else { u32::from_be_bytes(word) } as usize)
+    };
+    let strings = word(4).zip(word(16)).and_then(|(header, strings)| header.checked_add(strings));
+    strings.and_then(|strings| bytes.get(strings)).is_none_or(|&byte| byte == 0)
+}
 
 /// The prototype of the function `name` in the BTF of a module, or of vmlinux if there is no `module`. None if it is
 /// not there, or there more than once with different types.
@@ -12,34 +98,14 @@ use crate::debuginfo::prototype::{DEEPEST, Prototype, Scalar, Type, depth_within
 /// # Errors
 /// The BTF is damaged.
 pub fn prototype(vmlinux: &[u8], module: Option<&[u8]>, name: &str) -> Result<Option<Prototype>> {
-    Ok(prototypes(vmlinux, module, &[name])?.pop().flatten())
-}
-
-/// The prototypes of functions, in the order of `names`, as [`prototype()`] has them.
-///
-/// # Errors
-/// The BTF is damaged.
-pub fn prototypes(vmlinux: &[u8], module: Option<&[u8]>, names: &[&str]) -> Result<Vec<Option<Prototype>>> {
-    let base = Btf::from_bytes(vmlinux).context("cannot read the BTF of vmlinux")?;
-    let btf = match module {
-        Some(module) => Btf::from_split_bytes(module, &base).context("cannot read the BTF of the module")?,
-        None => base,
+    let types = match module {
+        Some(module) => Types::read(module, Some(vmlinux))?,
+        None => Types::read(vmlinux, None)?,
     };
-    names.iter().map(|name| by_name(&btf, name)).collect()
-}
-
-fn by_name(btf: &Btf, name: &str) -> Result<Option<Prototype>> {
-    let mut found: Option<Prototype> = None;
-    for kind in btf.resolve_types_by_name(name).unwrap_or_default() {
-        let Kind::Func(function) = kind else { continue };
-        let Kind::FuncProto(prototype) = btf.resolve_chained_type(&function)? else { continue };
-        let prototype = read(btf, &prototype, 0)?;
-        if found.as_ref().is_some_and(|found| *found != prototype) {
-            return Ok(None);
-        }
-        found = Some(prototype);
-    }
-    Ok(found)
+    Ok(match types.defined(name)? {
+        Some(Declaration::Function(prototype)) => Some(prototype),
+        _ => None,
+    })
 }
 
 /// The size in bytes of `struct name` in the BTF of vmlinux; none if it is not there, or there with different sizes.
@@ -47,14 +113,7 @@ fn by_name(btf: &Btf, name: &str) -> Result<Option<Prototype>> {
 /// # Errors
 /// The BTF is damaged.
 pub fn size_of_struct(vmlinux: &[u8], name: &str) -> Result<Option<u64>> {
-    let btf = Btf::from_bytes(vmlinux).context("cannot read the BTF of vmlinux")?;
-    let all = btf.resolve_types_by_name(name).unwrap_or_default();
-    let sizes = all.iter().filter_map(|kind| match kind {
-        Kind::Struct(structure) => Some(structure.size() as u64),
-        _ => None,
-    });
-    let sizes: std::collections::BTreeSet<u64> = sizes.collect();
-    Ok(sizes.first().copied().filter(|_| sizes.len() == 1))
+    Ok(Types::read(vmlinux, None)?.size_of_struct(name))
 }
 
 fn read(btf: &Btf, prototype: &FuncProto, depth: usize) -> Result<Prototype> {
@@ -137,5 +196,51 @@ mod tests {
         }
         let error = prototype(&of_itself(128), None, "f").unwrap_err().to_string();
         assert!(error.contains("too many parameters"), "{error}");
+    }
+
+    /// BTF with `int` as type 1, behind it `types`, and `strings` that begin with the empty one.
+    fn with_int(types: &[u32], strings: &[u8]) -> Vec<u8> {
+        const INT: [u32; 4] = [1, 1 << 24, 4, 32];
+        let length = |count: usize| u32::try_from(count).unwrap();
+        let size = length(4 * (INT.len() + types.len()));
+        let header: [u32; 6] = [0x0001_eb9f, 24, 0, size, size, length(strings.len())];
+        let words = header.iter().chain(&INT).chain(types).flat_map(|word| word.to_le_bytes());
+        words.chain(strings.iter().copied()).collect()
+    }
+
+    #[test]
+    fn what_others_define_is_apart_from_what_is_defined() {
+        const STATIC: u32 = 0;
+        const EXTERN: u32 = 2;
+        // `int f(void)` in type 2, a function `f` of it, and a variable `v`.
+        let of = |linkage: u32| {
+            let types = [0, 13 << 24, 1, 5, 12 << 24 | linkage, 2, 7, 14 << 24, 1, linkage];
+            with_int(&types, b"\0int\0f\0v\0")
+        };
+        for (linkage, defined, declared) in [(STATIC, true, false), (EXTERN, false, true)] {
+            let types = Types::read(&of(linkage), None).unwrap();
+            for (name, shown) in [("f", "int f(void)"), ("v", "int v")] {
+                let text = |found: Option<Declaration>| found.map(|found| found.shown(name));
+                let expected = |is_there: bool| is_there.then(|| shown.to_owned());
+                assert_eq!(text(types.defined(name).unwrap()), expected(defined));
+                assert_eq!(text(types.declared(name).unwrap()), expected(declared));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_made_on_top_of_another_needs_it() {
+        let base = with_int(&[], b"\0int\0");
+        // Types count on from those of the base, and so do strings: `int f(void)` in type 2, and `f`.
+        let types: [u32; 6] = [0, 13 << 24, 1, 5, 12 << 24, 2];
+        let header: [u32; 6] = [0x0001_eb9f, 24, 0, 24, 24, 2];
+        let words = header.iter().chain(&types).flat_map(|word| word.to_le_bytes());
+        let split: Vec<u8> = words.chain(*b"f\0").collect();
+        assert!(stands_alone(&base) && !stands_alone(&split));
+        assert!(Types::read(&split, None).is_err());
+        // vmlinux's own functions are not the module's.
+        let found = Types::read(&split, Some(&base)).unwrap();
+        assert_eq!(found.defined("f").unwrap().unwrap().shown("f"), "int f(void)");
+        assert_eq!(found.defined("int").unwrap(), None);
     }
 }

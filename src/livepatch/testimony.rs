@@ -8,13 +8,12 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::debuginfo::btf;
-use crate::debuginfo::prototype::{Declaration, Prototype};
+use crate::debuginfo::prototype::Declaration;
 use crate::elf::definitions;
 use crate::elf::definitions::Definition;
 use crate::elf::lines;
 use crate::elf::lines::{Target, Told};
-use crate::elf::memory;
+use crate::elf::types;
 use crate::kernel::sources::{Known, Sources};
 use crate::kernel::symbols::VMLINUX;
 
@@ -97,41 +96,36 @@ fn init_memory(vmlinux: &Path) -> Range<u64> {
     value(b"__init_begin")..value(b"__init_end")
 }
 
-/// The functions of an object, as BTF has them: it tells them by their names alone.
+/// The functions and variables of an object, as BTF has them: it tells them by their names alone.
 fn in_btf(sources: &Sources, object: &str, names: &[&str]) -> Vec<Option<Declaration>> {
-    let section = |file: &Path| memory::section(file, ".BTF").ok().flatten();
-    let find = || {
-        if names.is_empty() {
-            return None;
-        }
-        let base = sources.btf.as_deref().and_then(section)?;
-        let module = match object {
-            VMLINUX => None,
-            _ => Some(section(&sources.objects.file(object)?)?),
-        };
-        btf::prototypes(&base, module.as_deref(), names).ok()
-    };
-    let found = find().unwrap_or_default();
-    found.into_iter().map(|prototype| prototype.filter(is_told).map(Declaration::Function)).collect()
+    let vmlinux = sources.btf.as_deref();
+    let file =
+        || if object == VMLINUX { vmlinux.map(Path::to_path_buf) } else { sources.objects.file(object) };
+    let types = (!names.is_empty()).then(|| types::of_file(&file()?, vmlinux)).flatten();
+    let one = |name: &&str| types.as_ref()?.defined(name).ok()?.filter(is_told);
+    names.iter().map(one).collect()
 }
 
 /// Whether BTF can be believed: functions that are written in assembler stand there as `void f(void)`, whatever they
 /// take and return.
-fn is_told(prototype: &Prototype) -> bool {
-    !(prototype.result.is_void() && prototype.parameters.is_empty())
+fn is_told(declaration: &Declaration) -> bool {
+    match declaration {
+        Declaration::Function(prototype) => !(prototype.result.is_void() && prototype.parameters.is_empty()),
+        Declaration::Variable(_) => true,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::debuginfo::prototype::{Scalar, Type};
+    use crate::debuginfo::prototype::{Prototype, Scalar, Type};
 
     #[test]
     fn what_btf_says_of_assembler_is_nothing() {
         let int = || Type::Base(Scalar { name: "int".to_owned(), size: 4, is_float: false });
         let of = |result, parameters: Vec<Type>| {
             let parameters = parameters.into_iter().map(|parameter| (parameter, None)).collect();
-            Prototype { result, parameters, is_variadic: false }
+            Declaration::Function(Prototype { result, parameters, is_variadic: false })
         };
         assert!(!is_told(&of(Type::Void, vec![])));
         assert!(is_told(&of(int(), vec![])));

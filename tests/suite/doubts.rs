@@ -102,7 +102,7 @@ const INIT: &str =
     "__attribute__((section(\".init.text\"))) int init_module(void) { return klp_enable_patch(&patch); }\n";
 
 /// What vmlinux is linked of; per-CPU data stays apart.
-const VMLINUX: [&str; 7] = [
+pub const VMLINUX: [&str; 7] = [
     "vmlinux-a.o",
     "vmlinux-b.o",
     "vmlinux-c.o",
@@ -113,7 +113,7 @@ const VMLINUX: [&str; 7] = [
 ];
 
 /// A tree whose vmlinux and module are compiled with these options.
-fn tree(options: &[&str]) -> ObjTree {
+pub fn tree(options: &[&str]) -> ObjTree {
     let tree = ObjTree::new(X86_64);
     compile(&tree, "kernel", KERNEL, &[&["-O2"], options].concat());
     compile(
@@ -136,7 +136,7 @@ fn tree(options: &[&str]) -> ObjTree {
 }
 
 /// Compiles a livepatch, `in.ko`, that replaces functions of vmlinux and of the module, each with its new one.
-fn livepatch(
+pub fn livepatch(
     tree: &ObjTree,
     text: &str,
     vmlinux: &[(&str, &str)],
@@ -162,13 +162,13 @@ fn livepatch(
 }
 
 /// A livepatch that has `code` in the place of `plain`.
-fn replacing_plain(tree: &ObjTree, code: &str, options: &[&str]) {
+pub fn replacing_plain(tree: &ObjTree, code: &str, options: &[&str]) {
     livepatch(tree, code, &[("plain", "new_plain")], &[], options);
 }
 
 /// What conversion and verify say of a livepatch that can be converted.
 #[track_caller]
-fn warnings(tree: &ObjTree) -> Vec<String> {
+pub fn warnings(tree: &ObjTree) -> Vec<String> {
     let ran = tree.convert(&["in.ko"]).ok();
     let build: Vec<String> = said(tree, &ran)
         .lines()
@@ -188,7 +188,7 @@ fn warnings(tree: &ObjTree) -> Vec<String> {
 
 /// What conversion says of one that cannot.
 #[track_caller]
-fn refused(tree: &ObjTree) -> String {
+pub fn refused(tree: &ObjTree) -> String {
     let before = tree.bytes("in.ko");
     let text = said(tree, &tree.convert(&["in.ko"]).ends(1));
     assert_eq!(tree.bytes("in.ko"), before);

@@ -74,5 +74,6 @@ mod space;
 mod start;
 mod stop;
 mod trial;
+mod types;
 mod verify;
 mod versions;

@@ -205,7 +205,11 @@ fn prototype(origin: &Origin, known: &Known, name: &str) -> Option<Prototype> {
     let is_only = known.total <= 1;
     let from_btf = base.filter(|_| is_only).and_then(|base| match (is_vmlinux, &module) {
         (true, _) => btf::prototype(&base, None, name).ok().flatten(),
-        (false, Some(module)) => btf::prototype(&base, Some(&of_file(module)?), name).ok().flatten(),
+        (false, Some(module)) => {
+            // What was built outside of the kernel's tree has its base with it.
+            let base = memory::section(module, ".BTF.base").ok().flatten().unwrap_or(base);
+            btf::prototype(&base, Some(&of_file(module)?), name).ok().flatten()
+        }
         (false, None) => None,
     });
     let address = known.definition.as_ref().map_or(0, |definition| definition.value);

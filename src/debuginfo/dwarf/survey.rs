@@ -264,6 +264,10 @@ impl<'a> Units<'a> {
     ) -> Option<Declared> {
         let string = |at| entry.attr_value(at).and_then(|value| self.sections.string(unit, value));
         let name = string(gimli::DW_AT_name)?;
+        // The compiler's own declaration of what it may call by itself (`__builtin_memcpy`) has no types.
+        if name.starts_with(b"__builtin_") {
+            return None;
+        }
         let symbol = string(gimli::DW_AT_linkage_name).unwrap_or(name);
         let number = unit.number(entry.offset()).filter(|_| is_wanted(symbol))?;
         let declaration = self.declaration(number, number)?;

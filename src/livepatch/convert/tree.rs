@@ -15,8 +15,9 @@ use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
 use crate::kernel::symbols::list::Wanted;
 use crate::livepatch::convert::{Choices, Outcome, convert, is_converted};
-use crate::livepatch::doubts::{self, Doubt};
+use crate::livepatch::doubts;
 use crate::livepatch::patch::Patch;
+use crate::livepatch::subject::Doubt;
 
 /// Converts the livepatches of an object tree, or of external modules, in place, all that can be: `modules` are paths
 /// of `.ko` files relative to `root`.
@@ -96,8 +97,8 @@ pub fn doubts_of(images: &[&Image], sources: &Sources) -> Result<Vec<Vec<Doubt>>
         images.iter().copied().zip(patches.iter().map(Option::as_ref)).collect();
     let names: HashSet<Vec<u8>> =
         livepatches.iter().flat_map(|(image, patch)| doubts::names(image, *patch)).collect();
-    if names.is_empty() {
-        return Ok(images.iter().map(|_| Vec::new()).collect());
+    if images.is_empty() {
+        return Ok(Vec::new());
     }
     doubts::of(&livepatches, sources, &sources.find(&Wanted::names(names))?)
 }

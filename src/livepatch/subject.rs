@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A finished livepatch with what of the kernel it names, and what is doubtful about that.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::elf::image::{Home, Image};
+use crate::elf::lines::Lines;
+use crate::kernel::sources::{Found, Known};
+use crate::livepatch::names::{Annotated, KlpSymbol};
+use crate::livepatch::patch::{Function, Patch};
+use crate::livepatch::rules::Rule;
+use crate::livepatch::targets;
+use crate::livepatch::usage;
+use crate::livepatch::usage::Usage;
+
+/// Something that is likely to go wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// The rule, as in `S9`.
+    pub rule: Rule,
+    /// Whether it cannot go well.
+    pub is_error: bool,
+    /// The symbol or klp_func.
+    pub place: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub advice: String,
+}
+
+/// A symbol of the kernel that a livepatch refers to.
+#[derive(Debug)]
+pub struct Referred<'a> {
+    /// Its index in the livepatch's symbol table.
+    pub index: usize,
+    /// Its name.
+    pub name: Vec<u8>,
+    /// How it is named in messages: `vmlinux:do_work,2`, or for an exported one its name alone.
+    pub shown: String,
+    /// What it means.
+    pub known: &'a Known,
+}
+
+/// A function of the kernel that a livepatch replaces.
+#[derive(Debug)]
+pub struct Replaced<'a> {
+    /// The run-time name of its object.
+    pub object: &'a str,
+    /// Its klp_func.
+    pub function: &'a Function,
+    /// What it means.
+    pub known: &'a Known,
+}
+
+/// One livepatch, with what of the kernel it names.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// The livepatch.
+    pub image: &'a Image,
+    /// The symbols that it refers to, as far as they are known.
+    pub referred: Vec<Referred<'a>>,
+    /// The functions that it replaces, as far as they are known.
+    pub replaced: Vec<Replaced<'a>>,
+    usages: OnceCell<BTreeMap<usize, Vec<Usage>>>,
+    lines: OnceCell<Option<Lines>>,
+}
+
+/// The livepatch symbols of a converted livepatch, with their indices.
+pub fn symbols(image: &Image) -> impl Iterator<Item = (usize, KlpSymbol)> {
+    let all = image.symbols.iter().enumerate().filter(|(_, symbol)| symbol.home == Home::Livepatch);
+    all.filter(|(_, symbol)| Annotated::parse(&symbol.name).is_none())
+        .filter_map(|(index, symbol)| Some((index, KlpSymbol::parse(&symbol.name)?)))
+}
+
+/// The symbols that a livepatch leaves to the kernel's exports, with their indices.
+pub fn left_to_exports(image: &Image) -> impl Iterator<Item = (usize, &[u8])> {
+    let all = image.symbols.iter().enumerate().skip(1);
+    all.filter(|(_, symbol)| symbol.home == Home::Undefined)
+        .map(|(index, symbol)| (index, symbol.name.as_slice()))
+}
+
+impl<'a> Subject<'a> {
+    /// What a livepatch names: `found` has its livepatch symbols and functions, `exported` what the kernel exports.
+    pub fn of(
+        image: &'a Image,
+        patch: Option<&'a Patch>,
+        found: &'a Found,
+        exported: &'a HashMap<Vec<u8>, Known>,
+    ) -> Subject<'a> {
+        let converted = symbols(image).filter_map(|(index, symbol)| {
+            let known = found.at(&symbol.object, &symbol.name, symbol.sympos)?;
+            Some(Referred { index, shown: symbol.to_string(), name: symbol.name, known })
+        });
+        let ordinary = left_to_exports(image).filter_map(|(index, name)| {
+            let shown = String::from_utf8_lossy(name).into_owned();
+            Some(Referred { index, name: name.to_vec(), shown, known: exported.get(name)? })
+        });
+        let referred = converted.chain(ordinary).collect();
+        let replaced = patch.iter().flat_map(|patch| &patch.objects).flat_map(|object| {
+            object.functions.iter().filter_map(|function| {
+                let known = found.at(&object.name, &function.old_name, function.old_sympos)?;
+                Some(Replaced { object: &object.name, function, known })
+            })
+        });
+        let replaced = replaced.collect();
+        Subject { image, referred, replaced, usages: OnceCell::new(), lines: OnceCell::new() }
+    }
+
+    /// What it does with the symbol of this index.
+    pub fn usages(&self, index: usize) -> &[Usage] {
+        let all = self.usages.get_or_init(|| {
+            let indices: BTreeSet<usize> = self.referred.iter().map(|one| one.index).collect();
+            usage::usages(self.image, |symbol| indices.contains(&symbol))
+        });
+        all.get(&index).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The place of a reference, as in `.text+0x1c (foo.c:12)`.
+    pub fn place(&self, usage: &Usage) -> String {
+        place(self.image, usage, self.lines.get_or_init(|| self.image.lines()).as_ref())
+    }
+}
+
+/// The place of a reference, as in `.text+0x1c (foo.c:12)`.
+pub fn place(image: &Image, usage: &Usage, lines: Option<&Lines>) -> String {
+    let section = image.sections.get(usage.section).map(|section| section.shown()).unwrap_or_default();
+    let offset = usage.relocation.offset;
+    let line = lines.and_then(|lines| lines.at(usage.section, offset));
+    format!("{section}+{offset:#x}{}", line.map(|line| format!(" ({line})")).unwrap_or_default())
+}
+
+impl Replaced<'_> {
+    /// The klp_func, for messages.
+    pub fn place(&self) -> String {
+        targets::shown(self.object, self.function)
+    }
+}
