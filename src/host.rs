@@ -4,7 +4,7 @@
 //! - [`program`]: a program to be run, as a value (duct); [`make`]: the make among them
 //! - [`processes`]: what runs below this process; [`signal`]: Ctrl-C, SIGTERM, SIGHUP; [`exit`]: exit statuses
 //! - [`terminal`]: everything that is printed
-//! - [`output`]: files that are written whole or not at all
+//! - [`output`]: files that are written whole or not at all; [`text`]: texts that are read whole
 //! - [`patch`]: patches, read and applied (diffy)
 //! - [`words`]: numbers, times and bytes, as messages have them
 //! - [`compressed`]: files that may be packed (liblzma, zstd, flate2); [`digest`]: hashes (sha2)
@@ -19,4 +19,5 @@ pub mod processes;
 pub mod program;
 pub mod signal;
 pub mod terminal;
+pub mod text;
 pub mod words;

@@ -5,10 +5,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use fs_err as fs;
 
 use crate::build::modpost::Beyond;
 use crate::host::make::variable::Variable;
+use crate::host::text;
 use crate::kernel::external::External;
 use crate::kernel::external::context::Context;
 use crate::kernel::origin::Origin;
@@ -72,7 +72,7 @@ pub fn prepare(
 
 /// Modules that others have built, with absolute stems; of livepatches among them there is nothing to be had.
 fn others(directory: &Path, kind: modules::ListKind, external: &External) -> Result<Vec<(Module, PathBuf)>> {
-    let livepatches = fs::read_to_string(directory.join("modules.livepatch")).unwrap_or_default();
+    let livepatches = text::read(directory.join("modules.livepatch")).unwrap_or_default();
     let mut found = Vec::new();
     for module in external.list_extra(directory, kind)? {
         let object = directory.join(format!("{}.o", module.stem));
@@ -94,7 +94,7 @@ impl Prepared {
             bail!("{problem}");
         }
         let text = match &context.kernel_list {
-            Some(list) => fs::read(list)?,
+            Some(list) => text::list(list)?,
             None => {
                 let mut origin = Origin::of_kernel(&context.objtree, &context.choice)?;
                 origin.drop_doubtful_list(true);

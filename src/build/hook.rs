@@ -20,6 +20,7 @@ use crate::host::make::variable::Variable;
 use crate::host::output;
 use crate::host::output::Written;
 use crate::host::terminal;
+use crate::host::text;
 use crate::kernel::external::External;
 use crate::kernel::external::context::Context;
 use crate::kernel::installed::cache;
@@ -151,7 +152,7 @@ pub fn external_step(
     }
     fs::write(state.modpost_arguments(), arguments)?;
     let resolved_with = resolved_with(context)?;
-    let is_other = fs::read_to_string(state.resolved_with()).is_ok_and(|last| last != resolved_with);
+    let is_other = text::read(state.resolved_with()).is_ok_and(|last| last != resolved_with);
     // Positions may have changed where no file here is newer.
     remove_outdated(&external.output, map, &prepared.inputs, context, is_other)?;
     fs::write(state.resolved_with(), resolved_with)?;
@@ -199,7 +200,7 @@ fn say_unmarked(map: &Map) {
 /// Removes those modules that were livepatches in the last run and are none now: make has to link them anew, and sees
 /// no reason to.
 fn remove_demoted(map: &Map, inputs: &Inputs, root: &Path) -> Result<()> {
-    let last = fs::read_to_string(root.join("modules.livepatch")).unwrap_or_default();
+    let last = text::read(root.join("modules.livepatch")).unwrap_or_default();
     let livepatches = map.livepatch_list();
     let is_in = |list: &str, name: &str| list.lines().any(|line| line == name);
     for name in inputs.modules.iter().map(|(module, _)| module.ko()) {

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use fs_err as fs;
 
+use crate::host::text;
 use crate::kernel::state::State;
 use crate::kernel::symbols::map::Map;
 
@@ -43,8 +44,8 @@ impl Report {
     /// # Errors
     /// There are none.
     pub fn of_lists(objtree: &Path) -> Result<Report> {
-        let list = fs::read(objtree.join("Symbols.list"))?;
-        let livepatches = fs::read_to_string(objtree.join("modules.livepatch"))?.lines().count();
+        let list = text::list(objtree.join("Symbols.list"))?;
+        let livepatches = text::read(objtree.join("modules.livepatch"))?.lines().count();
         let lines = || list.split(|&byte| byte == b'\n').skip(1).filter(|line| !line.is_empty());
         let objects = lines().filter(|line| line.starts_with(b"*")).count();
         let names = lines().count() - objects;
@@ -53,7 +54,7 @@ impl Report {
 
     /// What the last map step left in `state`; none if there was none since the report was removed.
     pub fn read(state: &State) -> Option<Report> {
-        let text = fs::read_to_string(state.report()).ok()?;
+        let text = text::read(state.report()).ok()?;
         let mut numbers = text.split_whitespace().map(|word| word.parse::<usize>().ok());
         let mut next = || numbers.next().flatten();
         Some(Report { modules: next()?, livepatches: next()?, names: next()?, failed: next()? != 0 })

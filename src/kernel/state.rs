@@ -13,6 +13,7 @@ use fs_err as fs;
 
 use crate::host::output;
 use crate::host::processes;
+use crate::host::text;
 
 /// The name of the directory in the object tree's root.
 pub const DIRECTORY: &str = ".klpbuild";
@@ -241,7 +242,7 @@ impl State {
     /// The list cannot be read, or a path leads out of the object tree.
     pub fn livepatches(&self) -> Result<Vec<String>> {
         let path = self.objtree.join("modules.livepatch");
-        let list = match fs::read_to_string(&path) {
+        let list = match text::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             list => list?,
         };

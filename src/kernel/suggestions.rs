@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::debuginfo::dwarf::Fate;
 use crate::elf::lines;
+use crate::host::text;
 use crate::kernel::kallsyms;
 use crate::kernel::sources::{Found, Sources};
 use crate::kernel::symbols::VMLINUX;
@@ -91,7 +92,9 @@ fn distance(name: &str, candidate: &str, limit: usize) -> Option<usize> {
 
 /// What to say of names like `name`: a sentence that follows another.
 pub fn hint(name: &str, sources: &Sources, patched: &[String]) -> String {
-    let Some(text) = sources.list.as_ref().and_then(|list| fs::read(list).ok()) else { return String::new() };
+    let Some(text) = sources.list.as_ref().and_then(|list| text::list(list).ok()) else {
+        return String::new();
+    };
     among(&nearest(name, &parts(&text), patched))
 }
 

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use fs_err as fs;
 
 use crate::cli::{AccelKind, Options, TryArgs};
 use crate::command::asked;
@@ -17,6 +16,7 @@ use crate::elf::image::Image;
 use crate::elf::notes;
 use crate::host::program;
 use crate::host::terminal;
+use crate::host::text;
 use crate::kernel::origin::Origin;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 use crate::kernel::tree;
@@ -283,7 +283,7 @@ fn lists(origin: &Origin) -> Vec<PathBuf> {
 /// Up to 6.2, a patched module on x86 cannot be loaded a second time: nothing clears the relocations that were
 /// applied to the livepatch for the first one (`clear_relocate_add`, arch/x86/kernel/module.c).
 fn why_no_reload(lists: &[PathBuf]) -> Option<String> {
-    let mut lists = lists.iter().filter_map(|list| fs::read_to_string(list).ok()).peekable();
+    let mut lists = lists.iter().filter_map(|list| text::read(list).ok()).peekable();
     lists.peek()?;
     let has = lists.any(|list| list.lines().any(|line| line.ends_with("clear_relocate_add")));
     (!has).then(|| {
@@ -306,6 +306,8 @@ fn busybox() -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use fs_err as fs;
+
     use super::*;
 
     #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::output;
 use crate::host::processes;
 use crate::host::terminal;
+use crate::host::text;
 use crate::kernel::external::External;
 use crate::kernel::installed::Choice;
 use crate::kernel::state::{self, State};
@@ -95,7 +96,7 @@ impl State {
             ));
             return Ok(None);
         }
-        let context = terminal::from_json(&fs::read_to_string(&path)?).with_context(|| {
+        let context = terminal::from_json(&text::read(&path)?).with_context(|| {
             format!("{}: not of this klpbuild: build again (klpbuild modules)", path.display())
         })?;
         Ok(Some(context))

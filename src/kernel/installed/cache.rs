@@ -16,6 +16,7 @@ use fs_err as fs;
 
 use crate::host::output;
 use crate::host::terminal;
+use crate::host::text;
 use crate::host::words;
 use crate::host::words::hex;
 use crate::kernel::installed::Kernel;
@@ -36,7 +37,7 @@ pub fn directory() -> Option<PathBuf> {
 
 /// What lies beside a map that is kept and changes when one of its objects does; nothing for another list.
 pub fn made_of(list: &Path) -> Option<String> {
-    fs::read_to_string(list.with_file_name("made-of")).ok()
+    text::read(list.with_file_name("made-of")).ok()
 }
 
 /// Removes all maps that are kept; true if there were any.
@@ -61,12 +62,12 @@ impl Kernel {
         let places: Vec<&Path> = kept.as_deref().into_iter().chain(fallback).collect();
         for place in places.iter().filter(|place| is_own(place)) {
             let [list, livepatches, note] = files(place);
-            let listed = fs::read_to_string(&livepatches).unwrap_or_default();
+            let listed = text::read(&livepatches).unwrap_or_default();
             let made_of = self.made_of(vmlinux.file(), objects, &listed)?;
             // A file that cannot be read has no seal.
             let sealed =
                 || Some(sealed(&made_of, &Seal::of_file(&list).ok()?, &Seal::of_file(&livepatches).ok()?));
-            if fs::read_to_string(note).is_ok_and(|text| sealed().is_some_and(|sealed| text == sealed)) {
+            if text::read(note).is_ok_and(|text| sealed().is_some_and(|sealed| text == sealed)) {
                 return Ok(list);
             }
         }

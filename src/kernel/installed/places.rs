@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use crate::host::compressed::unpacked_name;
+use crate::host::text;
 
 /// The longest line of a list of symbols, in bytes.
 const LONGEST_LINE: u64 = 1 << 13;
@@ -184,7 +185,7 @@ impl Places {
     /// What the distribution calls itself (os-release(5)): its ID and those that it is like.
     pub fn distribution(&self) -> Vec<String> {
         let files = ["etc/os-release", "usr/lib/os-release"].map(|path| self.at(path));
-        let text = files.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+        let text = files.iter().find_map(|file| text::read(file).ok()).unwrap_or_default();
         let value = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
             Some(line.trim_matches(['"', '\'']).to_owned())
@@ -238,7 +239,7 @@ pub fn modules_below(directory: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     // What depmod has chosen counts; without it, its usual order (depmod.d(5)).
-    let chosen = fs::read_to_string(directory.join("modules.dep")).unwrap_or_default();
+    let chosen = text::read(directory.join("modules.dep")).unwrap_or_default();
     let chosen: HashSet<&str> = chosen.lines().filter_map(|line| Some(line.split_once(':')?.0)).collect();
     let rank = |path: &PathBuf| {
         let rest = path.strip_prefix(directory).unwrap_or(path);

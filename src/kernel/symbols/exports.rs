@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use fs_err as fs;
 
+use crate::host::text;
 use crate::kernel::symbols::modules::Module;
 
 /// Why nothing can be said of exports in a kernel whose Module.symvers is missing; `place` is where it was looked for,
@@ -40,7 +40,8 @@ impl Exports {
     /// # Errors
     /// As [`Exports::read`].
     pub fn add(&mut self, path: &Path) -> Result<()> {
-        let text = fs::read(path).context("the exported symbols are not known: build the modules first")?;
+        let text =
+            text::bytes(path).context("the exported symbols are not known: build the modules first")?;
         for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
             if line.is_empty() {
                 continue;
@@ -96,6 +97,8 @@ impl Exports {
 
 #[cfg(test)]
 mod tests {
+    use fs_err as fs;
+
     use super::*;
 
     fn read(text: &str) -> Result<Exports> {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
+use crate::host::text;
+
 /// Where kbuild keeps its list of modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListKind {
@@ -107,7 +109,7 @@ fn listed(directory: &Path, kind: ListKind, root: &Path) -> Result<Vec<Module>> 
 }
 
 fn from_modules_order(path: &Path) -> Result<Vec<Module>> {
-    let text = fs::read_to_string(path)
+    let text = text::read(path)
         .context("there is no list of modules: build the modules first (klpbuild modules)")?;
     let mut modules = text
         .lines()
@@ -139,7 +141,7 @@ fn from_modverdir(directory: &Path, root: &Path) -> Result<Vec<Module>> {
     files.sort();
     let mut modules = Vec::with_capacity(files.len());
     for path in &files {
-        let text = fs::read_to_string(path)?;
+        let text = text::read(path)?;
         let line = text.lines().next().unwrap_or_default();
         let module = module_of(line).with_context(|| format!("{}:1: {line:?}", path.display()))?;
         // Left behind by a module that is not built any more; kbuild skips it as well

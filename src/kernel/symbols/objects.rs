@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use crate::elf::notes;
+use crate::host::text;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::modules;
 use crate::kernel::symbols::modules::{ListKind, MODVERDIR, Module};
@@ -97,7 +98,7 @@ impl Objects {
 
     /// Adds modules that are built in `root`. Those that the list of livepatches there has are left out.
     pub fn add_built(&mut self, root: &Path, modules: Vec<Module>, prelink: Option<&str>) {
-        let livepatches = fs::read_to_string(root.join("modules.livepatch")).unwrap_or_default();
+        let livepatches = text::read(root.join("modules.livepatch")).unwrap_or_default();
         let livepatches: HashSet<&str> = livepatches.lines().collect();
         for module in modules.into_iter().filter(|module| !livepatches.contains(module.ko().as_str())) {
             let files = Files::Built {
