@@ -9,6 +9,7 @@
 //! - [`symbols`]: Symbols.list: the modules, their objects, and the map made of them
 //! - [`kallsyms`]: how the kernel counts symbols of one name
 //! - [`sources`]: where given symbols are defined, and at which position
+//! - [`structures`]: the sizes of `struct klp_func` and `struct klp_object`
 //! - [`trace`]: where ftrace can step in
 //! - [`suggestions`]: names that are like one that is not there, and what became of it
 
@@ -18,6 +19,7 @@ pub mod kallsyms;
 pub mod origin;
 pub mod sources;
 pub mod state;
+pub mod structures;
 pub mod suggestions;
 pub mod symbols;
 pub mod trace;

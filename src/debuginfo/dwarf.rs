@@ -7,6 +7,7 @@
 //! - [`fate()`]: what became of a function or variable that has no symbol
 //! - [`survey()`]: how functions and variables are declared that have one, and into what else they were inlined
 //! - [`declared()`]: what an object declares that others define
+//! - [`sizes()`]: how many bytes structures have
 //!
 //! Sections come as bytes from the caller, decompressed and with their relocations applied. Nothing in them
 //! is trusted: what does not fit is left out, and the work to be done is linear in their size.
@@ -15,6 +16,7 @@ mod entries;
 mod fate;
 mod lines;
 mod prototype;
+mod sizes;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ mod tests;
 pub use fate::{Fate, fate};
 pub use lines::{Lines, SourceLine};
 pub use prototype::prototype;
+pub use sizes::sizes;
 pub use survey::{Copy, Declared, Surveyed, Wanted, declared, survey};
 
 use std::collections::BTreeMap;

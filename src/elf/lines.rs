@@ -130,6 +130,14 @@ pub fn prototype(path: &Path, name: &str, address: u64) -> Option<Prototype> {
     dwarf::prototype(&section, image.is_little_endian(), name.as_bytes(), u64::MAX).ok()?
 }
 
+/// The sizes of structures in bytes, as the debugging information of the linked object at `path` has them; none of those
+/// that it does not know.
+pub fn sizes<const N: usize>(path: &Path, names: [&str; N]) -> [Option<u64>; N] {
+    let Some(linked) = Linked::open(path) else { return [None; N] };
+    let section = |name: &str| linked.section(name);
+    dwarf::sizes(&section, linked.is_little_endian, names).unwrap_or([None; N])
+}
+
 /// A function or variable in an object, to be told about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -159,6 +167,13 @@ impl Image {
         let bases = self.bases();
         let section = |name: &str| self.relocated_bytes(name, &bases);
         dwarf::declared(&section, self.is_little_endian(), is_wanted).unwrap_or_default()
+    }
+
+    /// The sizes of structures that the debugging information has ([`sizes()`]).
+    pub fn sizes<const N: usize>(&self, names: [&str; N]) -> [Option<u64>; N] {
+        let bases = self.bases();
+        let section = |name: &str| self.relocated_bytes(name, &bases);
+        dwarf::sizes(&section, self.is_little_endian(), names).unwrap_or([None; N])
     }
 
     /// What the debugging information says of each of `targets`.

@@ -8,6 +8,7 @@ pub use known::{Found, Known, Unusable};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rayon::prelude::*;
@@ -18,6 +19,7 @@ use crate::elf::{Binding, Machine, notes};
 use crate::kernel::kallsyms;
 use crate::kernel::kallsyms::{Filter, Spelling, SystemMap};
 use crate::kernel::origin::{Asked, Origin};
+use crate::kernel::structures::Sizes;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::exports::Exports;
 use crate::kernel::symbols::list;
@@ -47,6 +49,7 @@ pub struct Sources {
     pub has_cfi: bool,
     /// Where the kernel's symbols were looked for, for messages.
     pub place: String,
+    sizes: OnceLock<Sizes>,
     spelling: Spelling,
     filter: Filter,
 }
@@ -101,10 +104,17 @@ impl Sources {
             exports: (!kernel.symvers.is_empty()).then_some(exports),
             objects: kernel.objects.clone(),
             release: kernel.release.clone(),
+            sizes: OnceLock::new(),
             place,
             srctree,
             list,
         })
+    }
+
+    /// The sizes of the structures that this kernel has livepatches in.
+    pub fn sizes(&self) -> Sizes {
+        let vmlinux = self.objects.vmlinux.as_ref().and_then(Vmlinux::image);
+        *self.sizes.get_or_init(|| Sizes::of_kernel(self.btf.as_deref(), vmlinux))
     }
 
     /// The run-time name of the object that exports `name`. Without a Module.symvers, the markers that are in

@@ -82,9 +82,9 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
         );
     }
     let mut resolved = resolve::resolve(&image, sources, choices)?;
-    let patch = Patch::read(&image);
+    let patch = Patch::read_for(&image, sources.sizes());
     let faults = patch.iter().flat_map(|patch| patch.faults(&image, resolved.kernel.name_limit));
-    let faults = faults.filter(|fault| !fault.is_warning);
+    let faults = faults.filter(|fault| fault.warns_to.is_none());
     let faults: Vec<String> =
         faults.map(|fault| format!("{}: {} ({})", fault.place, fault.message, fault.rule)).collect();
     ensure!(faults.is_empty(), "{}", faults.join("\n"));

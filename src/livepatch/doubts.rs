@@ -16,7 +16,7 @@ use crate::livepatch::endbr::Sealed;
 use crate::livepatch::loops;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::registered;
-use crate::livepatch::rules::Rule::{R15, S7, S10, S11};
+use crate::livepatch::rules::Rule::{R15, S4, S7, S10, S11};
 use crate::livepatch::subject::{Doubt, Subject, left_to_exports, place, symbols};
 use crate::livepatch::targets;
 use crate::livepatch::testimony;
@@ -103,15 +103,28 @@ fn of_patch(image: &Image, patch: &Patch, sources: &Sources, found: &Found) -> R
             .to_owned(),
         advice: format!("call klp_enable_patch(&{}) in the init function", if name.is_empty() { "patch" } else { &name }),
     });
-    let warnings =
-        patch.faults(image, usize::MAX).into_iter().filter(|fault| fault.is_warning).map(|fault| Doubt {
+    let warnings = patch.faults(image, usize::MAX).into_iter().filter_map(|fault| {
+        Some(Doubt {
             rule: fault.rule,
             is_error: false,
+            advice: fault.warns_to?.to_owned(),
             place: fault.place,
             message: fault.message,
-            advice: "change the source".to_owned(),
-        });
-    Ok(refused.chain(warnings).chain(forgotten).chain(loops).collect())
+        })
+    });
+    let sizes = patch.other_sizes.iter().map(|(name, kernel, own)| Doubt {
+        rule: S4,
+        is_error: true,
+        place: format!("struct {name}"),
+        message: match own {
+            Some(own) => format!("it has {own} bytes in the livepatch, and {kernel} in this kernel"),
+            None => format!(
+                "it has {kernel} bytes in this kernel, and those of the livepatch do not lie as far apart"
+            ),
+        },
+        advice: "build it for this kernel: the configuration is another one".to_owned(),
+    });
+    Ok(refused.chain(sizes).chain(warnings).chain(forgotten).chain(loops).collect())
 }
 
 fn take<'a, T>(rest: &mut &'a [T], count: usize) -> &'a [T] {

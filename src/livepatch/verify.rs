@@ -23,7 +23,8 @@ use crate::livepatch::verify::findings::{Finding, Findings, Level};
 /// # Errors
 /// An object of the kernel cannot be read.
 pub fn verify_all(images: &[Image], sources: &Sources) -> Result<Vec<Vec<Finding>>> {
-    let patches: Vec<Option<Patch>> = images.iter().map(Patch::read).collect();
+    let patches: Vec<Option<Patch>> =
+        images.iter().map(|image| Patch::read_for(image, sources.sizes())).collect();
     let livepatches: Vec<(&Image, Option<&Patch>)> =
         images.iter().zip(patches.iter().map(Option::as_ref)).collect();
     let mut all: Vec<Findings> = images.iter().map(|_| Findings::default()).collect();

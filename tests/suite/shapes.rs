@@ -315,6 +315,56 @@ fn modules_that_use_symbols_of_each_other() {
     ");
 }
 
+/// One function and the end, in 240 bytes: twice 120, or one of 240. Type information tells, or nothing does.
+#[test]
+fn how_far_apart_entries_are() {
+    let tree = ObjTree::new(X86_64);
+    let text = |list: &str| format!("static struct klp_func funcs[] = {{ {list} }};\n{ONE}{PATCH}");
+    let warning = "warning: klp_object vmlinux: nothing tells how many bytes a klp_func has, so that the end of its list of \
+                   functions was not checked";
+    let open = "klp_object vmlinux: no empty klp_func ends its list of functions";
+    let with = |size: usize, list: &str, options: &[&str]| {
+        compile_sized(&tree, size, &text(list));
+        let options: Vec<&str> = ["-O2", "-fno-pic", "-fno-common", "-mcmodel=kernel", "-w", "-c"]
+            .into_iter()
+            .chain(options.iter().copied())
+            .collect();
+        let size = format!("-DSIZE={size}");
+        tree.run("gcc", &[&options[..], &[&size, "shape.c", "-o", "in.ko"]].concat());
+        tree.convert(&["in.ko"])
+    };
+    let right = format!("{A}, {{ }}");
+    assert!(with(12, &right, &[]).ok().stderr.contains(warning));
+    // The livepatch's own debugging information, or BTF.
+    for option in ["-g", "-gbtf"] {
+        assert_eq!(with(12, &right, &[option]).ok().stderr, "", "{option}");
+        assert!(with(27, A, &[option]).ends(1).stderr.contains(open), "{option}");
+    }
+    // The kernel's: by that, the kernel goes through the list.
+    let kernel = |size: usize, option: &str| {
+        let types = format!(
+            "struct klp_func {{ void *words[{}]; }} func = {{ }}; struct klp_object {{ void *words[21]; }} object = {{ }};",
+            3 + size
+        );
+        tree.write("types.c", types);
+        tree.run("gcc", &["-O2", "-fno-pic", "-mcmodel=kernel", "-c", option, "types.c"]);
+        tree.link_vmlinux(&["vmlinux-a.o", "vmlinux-b.o", "vmlinux-c.o", "types.o"]);
+        tree.make_list();
+    };
+    for option in ["-g", "-gbtf"] {
+        kernel(12, option);
+        assert_eq!(with(12, &right, &[]).ok().stderr, "", "{option}");
+        kernel(27, option);
+        assert_eq!(with(27, &right, &[]).ok().stderr, "", "{option}");
+        assert!(with(27, A, &[]).ends(1).stderr.contains(open), "{option}");
+        // Compiled for another one.
+        let said = with(14, &format!("{A}, {B}, {{ }}"), &[]).ends(1).stderr;
+        let expected = "struct klp_func: it has 136 bytes in the livepatch, and 240 in this kernel; build it for this \
+                        kernel: the configuration is another one (S4)";
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
 /// Compilers and machines lay out compound literals, strings and lists in ways of their own.
 #[test]
 fn with_clang_for_each_machine() {

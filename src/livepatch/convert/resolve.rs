@@ -128,7 +128,7 @@ pub fn resolve(image: &Image, sources: &Sources, choices: Choices) -> Result<Res
         );
     }
     let mut problems = Problems::default();
-    let patched: Vec<String> = Patch::read(image)
+    let patched: Vec<String> = Patch::read_for(image, sources.sizes())
         .iter()
         .flat_map(|patch| &patch.objects)
         .map(|object| object.name.clone())

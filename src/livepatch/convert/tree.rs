@@ -92,7 +92,8 @@ pub fn convert_tree(
 
 /// What is doubtful in each of some livepatches that are converted.
 pub fn doubts_of(images: &[&Image], sources: &Sources) -> Result<Vec<Vec<Doubt>>> {
-    let patches: Vec<Option<Patch>> = images.iter().map(|image| Patch::read(image)).collect();
+    let patches: Vec<Option<Patch>> =
+        images.iter().map(|image| Patch::read_for(image, sources.sizes())).collect();
     let livepatches: Vec<(&Image, Option<&Patch>)> =
         images.iter().copied().zip(patches.iter().map(Option::as_ref)).collect();
     let names: HashSet<Vec<u8>> =

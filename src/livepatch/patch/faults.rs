@@ -35,13 +35,20 @@ impl Here {
     }
 }
 
+impl Here {
+    /// What is listed there: the structure, and the word for several.
+    fn listed(&self) -> (&'static str, &'static str) {
+        if self.0.starts_with("klp_patch") { ("klp_object", "objects") } else { ("klp_func", "functions") }
+    }
+}
+
 /// Collects faults.
 #[derive(Default)]
 pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
     fn add(&mut self, rule: Rule, here: &Here, message: &str) {
-        self.0.push(Fault { rule, place: here.0.clone(), message: message.to_owned(), is_warning: false });
+        self.0.push(Fault { rule, place: here.0.clone(), message: message.to_owned(), warns_to: None });
     }
 
     /// All of them, each once.
@@ -131,11 +138,7 @@ impl Faults {
             self.add(R15, &name(*place), what);
         }
         if is_open {
-            let (entry, last) = if here.0.starts_with("klp_patch") {
-                ("klp_object", "objects")
-            } else {
-                ("klp_func", "functions")
-            };
+            let (entry, last) = here.listed();
             self.add(R15, here, &format!(
                 "no empty {entry} ends its list of {last}, and the kernel reads on behind it: write {{ }} at the end"
             ));
@@ -191,7 +194,20 @@ impl Faults {
             place: format!("{count} klp_patch"),
             message: "one module can enable only one of them at a time: the kernel refuses a second one"
                 .to_owned(),
-            is_warning: true,
+            warns_to: Some("change the source"),
+        });
+    }
+
+    /// A list of which nothing tells how far apart its entries are.
+    pub(super) fn no_distance(&mut self, here: &Here) {
+        let (entry, last) = here.listed();
+        self.0.push(Fault {
+            rule: R15,
+            place: here.0.clone(),
+            message: format!(
+                "nothing tells how many bytes a {entry} has, so that the end of its list of {last} was not checked"
+            ),
+            warns_to: Some("have it end with { }; with debugging information (-g), or BTF of the kernel, that is checked"),
         });
     }
 }
@@ -210,7 +226,7 @@ pub(super) fn of_objects(
     found: &mut Vec<Fault>,
 ) {
     let mut add = |rule: Rule, here: Here, message: String| {
-        found.push(Fault { rule, place: here.0, message, is_warning: false });
+        found.push(Fault { rule, place: here.0, message, warns_to: None });
     };
     for object in objects {
         let here = || Here::object(&object.name);

@@ -17,8 +17,8 @@ pub struct Fault {
     pub place: String,
     /// What is wrong, and what to do.
     pub message: String,
-    /// Whether there are cases in which it works all the same.
-    pub is_warning: bool,
+    /// What to do, where there are cases in which it works all the same; none for what is an error.
+    pub warns_to: Option<&'static str>,
 }
 
 /// A function that is replaced (`struct klp_func`).
@@ -57,6 +57,9 @@ pub struct Patch {
     pub structures: Vec<Offset>,
     /// Where a `new_func` lies that is no function of this module.
     pub foreign: Vec<Offset>,
+    /// The structures whose entries do not lie as far apart as the kernel goes through them: their names, their sizes in the
+    /// kernel, and how far apart they lie, if that is certain.
+    pub other_sizes: Vec<(&'static str, u64, Option<u64>)>,
     /// What is wrong with the structures.
     pub(super) faults: Vec<Fault>,
 }

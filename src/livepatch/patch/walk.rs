@@ -3,11 +3,13 @@
 //! `klp_for_each_func_static` in include/linux/livepatch.h, alike since 4.0): objects up to one with neither name nor
 //! functions, functions up to one without old name, new function and position.
 
+use std::cell::LazyCell;
 use std::collections::HashSet;
 
 use crate::elf::Kind;
 use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image};
+use crate::kernel::structures::Sizes;
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::patch::faults::{Faults, Here};
 use crate::livepatch::patch::layout::{Array, Layout, stride};
@@ -31,9 +33,20 @@ fn sizes(layout: &Layout<'_>, words: [&[u64]; 2]) -> Vec<u64> {
 }
 
 /// The array that a patch or an object has, with where entries were seen in it.
+#[derive(Clone)]
 struct Seen {
     array: Array,
     starts: Vec<u64>,
+}
+
+impl Seen {
+    /// Whether all entries lie a multiple of `stride` bytes from the first one.
+    fn fits(&self, stride: u64) -> bool {
+        let from_first = |start: &u64| start.checked_sub(self.array.at.offset);
+        self.starts
+            .iter()
+            .all(|start| from_first(start).is_some_and(|distance| distance.is_multiple_of(stride)))
+    }
 }
 
 /// A patch whose arrays were found.
@@ -46,7 +59,7 @@ struct Candidate {
 }
 
 /// Reads all patches of a module.
-pub(super) fn read(image: &Image) -> Option<Patch> {
+pub(super) fn read(image: &Image, kernel: Sizes) -> Option<Patch> {
     let layout = Layout::of(image);
     let mut found: Vec<Candidate> = layout
         .all()
@@ -63,18 +76,44 @@ pub(super) fn read(image: &Image) -> Option<Patch> {
     if found.len() > 1 {
         faults.several(found.len());
     }
-    let mut strides = Strides { objects: None, functions: None };
-    let objects: Vec<_> = found.iter().map(|c| (c.objects.array, c.objects.starts.as_slice())).collect();
-    strides.objects = stride(&objects, &sizes(&layout, OBJECT_SIZES));
-    let functions = found.iter().flat_map(|candidate| candidate.functions.iter().flatten());
-    let functions: Vec<_> = functions.map(|seen| (seen.array, seen.starts.as_slice())).collect();
-    strides.functions = stride(&functions, &sizes(&layout, FUNCTION_SIZES));
-    let mut patch = Patch::default();
+    let objects: Vec<Seen> = found.iter().map(|candidate| candidate.objects.clone()).collect();
+    let functions: Vec<Seen> =
+        found.iter().flat_map(|candidate| candidate.functions.iter().flatten()).cloned().collect();
+    let own = LazyCell::new(|| Sizes::of_image(image));
+    let (by_objects, is_other) =
+        stride_of(&objects, kernel.object, || own.object, &sizes(&layout, OBJECT_SIZES));
+    let (by_functions, is_other_function) =
+        stride_of(&functions, kernel.function, || own.function, &sizes(&layout, FUNCTION_SIZES));
+    let strides = Strides { objects: by_objects, functions: by_functions };
+    let other = [
+        ("klp_object", kernel.object, by_objects, is_other),
+        ("klp_func", kernel.function, by_functions, is_other_function),
+    ];
+    let other_sizes = other.into_iter().filter(|(.., is_other)| *is_other);
+    let other_sizes = other_sizes.filter_map(|(name, kernel, own, _)| Some((name, kernel?, own))).collect();
+    let mut patch = Patch { other_sizes, ..Patch::default() };
     for candidate in &found {
         walk(&layout, candidate, &strides, &mut patch, &mut faults);
     }
     patch.faults = faults.end();
     (!patch.objects.is_empty() || !patch.faults.is_empty()).then_some(patch)
+}
+
+/// How many bytes apart the entries are that were `seen`, if that is certain: as the kernel goes through them, or else as
+/// the livepatch was compiled, or as they lie; and whether the kernel's own size is not that.
+fn stride_of(
+    seen: &[Seen],
+    kernel: Option<u64>,
+    own: impl FnOnce() -> Option<u64>,
+    known: &[u64],
+) -> (Option<u64>, bool) {
+    let fits = |stride: &u64| *stride > 0 && seen.iter().all(|seen| seen.fits(*stride));
+    if let Some(stride) = kernel.filter(fits) {
+        return (Some(stride), false);
+    }
+    let arrays: Vec<_> = seen.iter().map(|seen| (seen.array, seen.starts.as_slice())).collect();
+    let stride = own().filter(fits).or_else(|| stride(&arrays, known));
+    (stride, kernel.is_some())
 }
 
 /// How many bytes apart entries are, where that is certain.
@@ -223,21 +262,25 @@ struct Entries {
     behind: Vec<Offset>,
     /// Whether no empty entry follows: the kernel takes for an entry what comes behind the array.
     is_open: bool,
+    /// Whether it is not known how far apart entries are: those that hold something were taken.
+    is_guessed: bool,
 }
 
 /// Goes through an array up to an entry whose first `words` words are empty.
-fn entries(layout: &Layout<'_>, seen: &Seen, stride: Option<u64>, words: u64) -> Entries {
+fn entries(layout: &Layout<'_>, seen: &Seen, stride: Option<u64>, words: u64, known: [&[u64]; 2]) -> Entries {
+    let least = sizes(layout, known).first().copied().unwrap_or(0);
     let array = seen.array;
     let at = |offset: u64| Offset { offset, ..array.at };
     let all = || seen.starts.iter().map(|start| at(*start));
-    let fits =
-        |stride: &u64| seen.starts.iter().all(|start| (start - array.at.offset).is_multiple_of(*stride));
-    let Some(stride) = stride.filter(|stride| *stride > 0 && fits(stride)) else {
+    let Some(stride) = stride.filter(|stride| *stride > 0 && seen.fits(*stride)) else {
         let is_over = !layout.is_set(array.at, words);
         let (entries, behind) = if is_over { (vec![], all().collect()) } else { (all().collect(), vec![]) };
-        return Entries { entries, behind, is_open: false };
+        // Where it is too small for so many of any kernel's and an empty one, these are no kernel's structures.
+        let least = least.saturating_mul(seen.starts.len() as u64 + 1);
+        let is_guessed = !array.is_sized || array.end.saturating_sub(array.at.offset) >= least;
+        return Entries { entries, behind, is_open: false, is_guessed };
     };
-    let mut found = Entries { entries: Vec::new(), behind: Vec::new(), is_open: false };
+    let mut found = Entries { entries: Vec::new(), behind: Vec::new(), is_open: false, is_guessed: false };
     let mut offset = array.at.offset;
     while offset.checked_add(stride).is_some_and(|end| end <= array.end) {
         if !layout.is_set(at(offset), words) {
@@ -263,10 +306,13 @@ fn walk(
     patch.structures.extend([candidate.place, candidate.objects.array.at]);
     faults.structure(layout, candidate.place, &Here::patch(layout, candidate.place));
     faults.states(layout, candidate.place);
-    let found = entries(layout, &candidate.objects, strides.objects, OBJECT_WORDS);
+    let found = entries(layout, &candidate.objects, strides.objects, OBJECT_WORDS, OBJECT_SIZES);
     let here = Here::patch(layout, candidate.place);
     faults.structure(layout, candidate.objects.array.at, &here);
     faults.end_of(&found.behind, found.is_open, &here, |place| Here::object(&name_of(layout, place)));
+    if found.is_guessed {
+        faults.no_distance(&here);
+    }
     let mut names: HashSet<(String, bool)> = HashSet::new();
     for place in found.entries {
         let name = name_of(layout, place);
@@ -318,11 +364,14 @@ fn functions(
     faults: &mut Faults,
     foreign: &mut Vec<Offset>,
 ) -> Vec<Function> {
-    let found = entries(layout, seen, stride, FUNCTION_WORDS);
+    let found = entries(layout, seen, stride, FUNCTION_WORDS, FUNCTION_SIZES);
     let name = |place: Offset| layout.string(place);
     faults.end_of(&found.behind, found.is_open, &Here::object(object), |place| {
         Here::function(object, name(place), 0)
     });
+    if found.is_guessed {
+        faults.no_distance(&Here::object(object));
+    }
     let mut functions: Vec<Function> = Vec::new();
     let mut seen_functions: HashSet<(&[u8], u64)> = HashSet::new();
     for (place, number) in found.entries.into_iter().zip(1..) {

@@ -46,7 +46,7 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
         findings.error(R5, ".symtab", fault, "do not change the file with other tools after conversion");
     }
     let faults = patch.iter().flat_map(|patch| patch.faults(image, kernel.name_limit));
-    for fault in faults.filter(|fault| !fault.is_warning) {
+    for fault in faults.filter(|fault| fault.warns_to.is_none()) {
         findings.error(fault.rule, fault.place, fault.message, "change the source");
     }
     leftovers(image, findings);

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The structures that a livepatch is laid out in (include/linux/livepatch.h). What they hold behind the first words has
+//! changed with the kernel, and changes with its configuration: only type information tells their sizes.
+
+use std::path::Path;
+
+use crate::debuginfo::btf::Types;
+use crate::elf::image::Image;
+use crate::elf::{lines, types};
+
+/// Their names in C.
+const NAMES: [&str; 2] = ["klp_func", "klp_object"];
+
+/// Their sizes in bytes, each none if nothing tells it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// That of `struct klp_func`.
+    pub function: Option<u64>,
+    /// That of `struct klp_object`.
+    pub object: Option<u64>,
+}
+
+impl Sizes {
+    /// What a livepatch was compiled with, if its own debugging information or BTF tells.
+    pub fn of_image(image: &Image) -> Sizes {
+        Sizes::of(image.sizes(NAMES)).or_of(|| image.types(None))
+    }
+
+    /// What a kernel was compiled with: `btf` is a file that has its BTF, `vmlinux` one that may have its debugging
+    /// information, which takes longer to read.
+    pub fn of_kernel(btf: Option<&Path>, vmlinux: Option<&Path>) -> Sizes {
+        let told = Sizes::default().or_of(|| types::of_file(btf?, None));
+        match vmlinux {
+            Some(vmlinux) if told == Sizes::default() => Sizes::of(lines::sizes(vmlinux, NAMES)),
+            _ => told,
+        }
+    }
+
+    fn of([function, object]: [Option<u64>; 2]) -> Sizes {
+        Sizes { function, object }
+    }
+
+    fn or_of(self, types: impl FnOnce() -> Option<Types>) -> Sizes {
+        if self != Sizes::default() {
+            return self;
+        }
+        types().map_or(self, |types| Sizes::of(NAMES.map(|name| types.size_of_struct(name))))
+    }
+}
