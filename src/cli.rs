@@ -97,6 +97,10 @@ pub enum Command {
     ///
     /// A module's Makefile includes it, as a file of its own or where it is installed.
     Snippet(HeaderArgs),
+    /// List the installed kernels: their headers, symbols, modules and source, and whether they take livepatches
+    ///
+    /// Any other command takes one of them with --release RELEASE, or KDIR=RELEASE.
+    Kernels(KernelsArgs),
     /// Print what is there and what is missing for building livepatches for a kernel
     ///
     /// Looks at the kernel's options, headers, compiler, symbols and at programs, and names the package or command that

@@ -13,6 +13,7 @@
 //! - [`livepatch`]: a livepatch made of patches of the kernel's source
 //! - [`new`]: the skeleton of a livepatch
 //! - [`trial`] (`try`): what was built, booted
+//! - [`kernels`]: the kernels that are installed
 //! - [`doctor`]: what is missing
 //! - [`patches`]: the series of `kbuild-patches`, with which a kernel's makefiles do it themselves
 
@@ -21,6 +22,7 @@ pub mod clean;
 pub mod convert;
 pub mod doctor;
 pub mod header;
+pub mod kernels;
 pub mod livepatch;
 pub mod lookup;
 pub mod modules;

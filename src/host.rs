@@ -18,6 +18,7 @@ pub mod patch;
 pub mod processes;
 pub mod program;
 pub mod signal;
+pub mod table;
 pub mod terminal;
 pub mod text;
 pub mod words;

@@ -43,7 +43,9 @@ use anyhow::Result;
 
 use crate::build::hook;
 use crate::cli::{Cli, Command};
-use crate::command::{clean, convert, doctor, header, lookup, modules, new, patches, symbols, trial, verify};
+use crate::command::{
+    clean, convert, doctor, header, kernels, lookup, modules, new, patches, symbols, trial, verify,
+};
 use crate::host::exit::Exit;
 use crate::host::processes;
 
@@ -68,6 +70,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::New(args) => new::new(options, args),
         Command::Snippet(args) => header::snippet(options, args),
         Command::Try(args) => trial::run(options, args),
+        Command::Kernels(args) => kernels::kernels(options, args),
         Command::Doctor(args) => doctor::doctor(options, args),
         Command::Patches { command } => patches::patches(options, command),
         Command::Hook => hook::run().map(|()| Exit::Done),

@@ -113,10 +113,14 @@ impl Plan {
         let inherited = Inherited::from_env();
         let Order { start, goals, .. } = order;
         let variables = Variables(inherited.variables.iter().chain(&order.variables).collect());
-        let is_build = order.choice.is_some();
+        let asks = match order.choice {
+            None => places::Asks::NoBuild,
+            Some(_) if order.quiet => places::Asks::QuietBuild,
+            Some(_) => places::Asks::Build,
+        };
         let choice = order.choice.unwrap_or_default();
         let module = variables.typed("M").or_else(|| variables.anywhere("KBUILD_EXTMOD"));
-        let (directory, module) = places::kernel_and_module(&start, module, &variables, &choice, is_build)?;
+        let (directory, module) = places::kernel_and_module(&start, module, &variables, &choice, asks)?;
         let output = variables.typed("O").or_else(|| variables.anywhere("KBUILD_OUTPUT"));
         let output = output.map(|output| start.join(output));
         let tree = Tree::locate(&directory, output.as_deref())?;

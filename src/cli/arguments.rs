@@ -45,6 +45,9 @@ pub struct CleanArgs {
     /// Variables for make
     #[arg(value_name = "VAR=VALUE", value_parser = assignment)]
     pub words: Vec<String>,
+    /// The installed kernel that external modules were built for
+    #[arg(long, value_name = "RELEASE")]
+    pub release: Option<String>,
 }
 
 /// Arguments of `klpbuild klpclean`.
@@ -62,7 +65,7 @@ pub struct KlpcleanArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub struct SymbolsArgs {
     /// The object tree [default: the current directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "release")]
     pub objtree: Option<PathBuf>,
     /// Write the map to FILE instead of Symbols.list in the object tree (`-` for standard output)
     #[arg(short, long, value_name = "FILE")]
@@ -73,12 +76,29 @@ pub struct SymbolsArgs {
     /// Within a build: also refuse livepatches that refer to unknown symbols, and remove those to be linked anew
     #[arg(long, conflicts_with = "output")]
     pub in_build: bool,
+    /// Map the installed kernel with this release instead, to FILE or to klpbuild's cache
+    #[arg(long, value_name = "RELEASE", conflicts_with = "in_build")]
+    pub release: Option<String>,
+}
+
+/// Arguments of `klpbuild kernels`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct KernelsArgs {
+    /// How the list is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Look below DIR instead of /
+    #[arg(long, value_name = "DIR")]
+    pub sysroot: Option<PathBuf>,
 }
 
 /// Where the symbols of a kernel are that someone else built.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "An installed kernel")]
 pub struct KernelArgs {
+    /// The installed kernel with this release, as `uname -r` has it (klpbuild kernels lists them)
+    #[arg(long, value_name = "RELEASE")]
+    pub release: Option<String>,
     /// The vmlinux with symbols [default: where distributions put it]
     #[arg(long, value_name = "FILE")]
     pub vmlinux: Option<PathBuf>,
@@ -103,7 +123,7 @@ pub struct SourceArgs {
     #[arg(long, value_name = "FILE")]
     pub symbols: Option<PathBuf>,
     /// The object tree of the kernel [default: where the map lies, or the current directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "release")]
     pub objtree: Option<PathBuf>,
     /// Where an installed kernel has its symbols.
     #[command(flatten)]
@@ -201,7 +221,7 @@ pub struct TryArgs {
     pub run: Option<String>,
     /// The object tree, or the headers of an installed kernel [default: the current directory, or what the external
     /// module there was built for]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "release")]
     pub objtree: Option<PathBuf>,
     /// The kernel to boot [default: arch/x86/boot/bzImage of the object tree, or /boot/vmlinuz-RELEASE]
     #[arg(long, value_name = "IMAGE")]

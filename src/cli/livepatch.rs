@@ -41,9 +41,6 @@ pub struct LivepatchArgs {
     /// The object tree, or the headers of an installed kernel
     #[arg(long, value_name = "DIR", conflicts_with = "release")]
     pub objtree: Option<PathBuf>,
-    /// The installed kernel with this release
-    #[arg(long, value_name = "RELEASE")]
-    pub release: Option<String>,
     /// How the report is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

@@ -11,7 +11,9 @@ use crate::cli::{KernelArgs, Options, ProgressKind, SourceArgs};
 use crate::host::make::variable;
 use crate::host::make::variable::Variable;
 use crate::kernel::installed::Choice;
-use crate::kernel::origin;
+use crate::kernel::installed::inventory;
+use crate::kernel::installed::places::{Meant, Places};
+use crate::kernel::{origin, tree};
 
 /// The directory to start in, absolute.
 ///
@@ -46,6 +48,7 @@ pub fn sources(arguments: &SourceArgs, start: &Path) -> origin::Asked {
     origin::Asked {
         start: start.to_path_buf(),
         objtree: arguments.objtree.as_ref().map(|objtree| start.join(objtree)),
+        release: arguments.kernel.release.clone(),
         symbols: arguments.symbols.as_ref().map(|list| start.join(list)),
         choice: choice(&arguments.kernel, start),
     }
@@ -58,36 +61,74 @@ pub struct Files<'a> {
     pub files: Vec<&'a PathBuf>,
     /// Where the kernel is looked for: M= names an external module.
     pub start: PathBuf,
-    /// The object tree: O= names it, or KDIR=.
-    pub objtree: Option<PathBuf>,
+    /// The kernel: O= names it, or KDIR=.
+    pub kernel: Option<Meant>,
 }
+
+/// Adds the kernel that words name to what options say: an object tree that an option names counts more.
+///
+/// # Errors
+/// An option names an installed kernel as well.
+pub fn add_kernel(asked: &mut origin::Asked, kernel: Option<Meant>) -> Result<()> {
+    let Some(kernel) = kernel.filter(|_| asked.objtree.is_none()) else { return Ok(()) };
+    ensure!(asked.release.is_none(), "{TWO_KERNELS}");
+    match kernel {
+        Meant::Directory(directory) => asked.objtree = Some(directory),
+        Meant::Release(release) => asked.release = Some(release),
+    }
+    Ok(())
+}
+
+/// What is wrong with `--release R KDIR=DIR`.
+pub const TWO_KERNELS: &str = "--release and O= or KDIR= both name the kernel: leave one of them out";
 
 /// The files among `words`, and what the others say of the kernel: O=, KDIR= and M= as for make. Only what was typed
 /// counts: makes that run this have such words, too, which are relative to elsewhere. A file whose name begins so is
 /// named as `./O=...`.
-pub fn files<'a>(words: &'a [PathBuf], start: &Path) -> Files<'a> {
+pub fn files<'a>(words: &'a [PathBuf], start: &Path, arguments: &KernelArgs) -> Files<'a> {
     const NAMES: [&str; 3] = ["O", "KDIR", "M"];
     let variable =
         |word: &Path| word.to_str().and_then(Variable::parse).filter(|v| NAMES.contains(&v.name()));
     let typed: Vec<Variable> = words.iter().filter_map(|word| variable(word)).collect();
-    let path = |name: &str| {
-        let last = typed.iter().rev().find(|variable| variable.name() == name);
-        last.map(|variable| start.join(variable.value()))
-    };
+    let last = |name: &str| typed.iter().rev().find(|variable| variable.name() == name).map(Variable::value);
+    let path = |name: &str| last(name).map(|value| start.join(value));
+    let places = choice(arguments, start).places();
+    let kdir = || last("KDIR").map(|value| Meant::by_kdir(&places, start, value));
     Files {
         files: words.iter().filter(|word| variable(word).is_none()).collect(),
         start: path("M").unwrap_or_else(|| start.to_path_buf()),
-        objtree: path("O").or_else(|| path("KDIR")),
+        kernel: path("O").map(Meant::Directory).or_else(kdir),
     }
 }
 
-/// What make is to do, with goals and variables among `words`.
+/// What make is to do, with goals and variables among `words`. KDIR= may name an installed kernel by its release, as
+/// `release` does: make is told the directory.
 ///
 /// # Errors
-/// There is no directory to start in.
-pub fn order(options: &Options, words: &[String]) -> Result<Order> {
+/// There is no directory to start in, or the kernel that is named is not installed.
+pub fn order(options: &Options, words: &[String], release: Option<&str>, places: &Places) -> Result<Order> {
     let start = start(options)?;
-    let (variables, goals) = variable::sort_out(words);
+    let (mut variables, goals) = variable::sort_out(words);
+    let kdir = |release: &str| -> Result<Variable> {
+        let word = format!("KDIR={}", inventory::headers(places, release)?.display());
+        Variable::parse(&word).context("KDIR=DIR is a variable")
+    };
+    for variable in variables.iter_mut().filter(|variable| variable.name() == "KDIR") {
+        if let Meant::Release(release) = Meant::by_kdir(places, &start, variable.value()) {
+            *variable = kdir(&release)?;
+        }
+    }
+    if let Some(release) = release {
+        let names_kernel = |variable: &Variable| ["O", "KDIR"].contains(&variable.name());
+        ensure!(!variables.iter().any(names_kernel), "{TWO_KERNELS}");
+        ensure!(
+            !tree::is_source(&start),
+            "{} is a kernel tree, which is built here; --release chooses the kernel that external modules are built for: \
+             start klpbuild in their directory",
+            start.display()
+        );
+        variables.push(kdir(release)?);
+    }
     Ok(Order {
         goals,
         variables,

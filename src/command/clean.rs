@@ -10,7 +10,7 @@ use crate::cli::{CleanArgs, KlpcleanArgs, Options};
 use crate::command::asked;
 use crate::host::exit::Exit;
 use crate::host::terminal;
-use crate::kernel::installed::cache;
+use crate::kernel::installed::{Choice, cache};
 use crate::kernel::state::State;
 
 /// `klpbuild clean`, `mrproper` and `distclean`: runs make's `goal` of that name, and removes what is klpbuild's.
@@ -18,7 +18,9 @@ use crate::kernel::state::State;
 /// # Errors
 /// Another klpbuild is at work on the object tree, or something cannot be removed.
 pub fn clean(options: &Options, arguments: &CleanArgs, goal: &str) -> Result<Exit> {
-    make_clean(&Plan::resolve(asked::order(options, &arguments.words)?)?, Some(goal))
+    let places = Choice::default().places();
+    let order = asked::order(options, &arguments.words, arguments.release.as_deref(), &places)?;
+    make_clean(&Plan::resolve(order)?, Some(goal))
 }
 
 /// `klpbuild klpclean`: removes what is klpbuild's, or with --cache what it keeps of installed kernels.
@@ -34,7 +36,8 @@ pub fn klpclean(options: &Options, arguments: &KlpcleanArgs) -> Result<Exit> {
     if arguments.words.is_empty() && !here.present().is_empty() {
         return remove(&here, options.dry_run);
     }
-    make_clean(&Plan::resolve(asked::order(options, &arguments.words)?)?, None)
+    let order = asked::order(options, &arguments.words, None, &Choice::default().places())?;
+    make_clean(&Plan::resolve(order)?, None)
 }
 
 /// Runs make's `goal`, if one is given, and removes what is klpbuild's. If make fails, its log stays.

@@ -53,9 +53,9 @@ fn listed(options: &Options, arguments: &ConvertArgs, asked: &Asked) -> Result<E
 /// It cannot be converted; nothing is written then.
 pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let start = asked::start(options)?;
-    let named = asked::files(&arguments.words, &start);
+    let named = asked::files(&arguments.words, &start, &arguments.sources.kernel);
     let mut asked = asked::sources(&arguments.sources, &named.start);
-    asked.objtree = asked.objtree.or(named.objtree);
+    asked::add_kernel(&mut asked, named.kernel)?;
     if arguments.livepatches {
         ensure!(named.files.is_empty(), "--livepatches takes those of the object tree's list: name no file");
         return listed(options, arguments, &asked);

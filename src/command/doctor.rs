@@ -4,11 +4,13 @@
 //! - [`checks`]: what is looked at
 //! - [`compiler`]: whether the kernel's compiler is there, and how kbuild comes to take it
 //! - [`patient`]: the kernel that is looked at; [`finding`]: what became of a check
+//! - [`index`]: which packages there are
 //! - [`remedy`]: which package or command supplies something, by distribution
 
 pub mod checks;
 pub mod compiler;
 pub mod finding;
+pub mod index;
 pub mod patient;
 pub mod remedy;
 

@@ -22,6 +22,7 @@ use crate::host::make::variable;
 use crate::host::output;
 use crate::host::program;
 use crate::host::terminal;
+use crate::kernel::installed::Choice;
 use crate::kernel::origin::{Asked, Origin};
 use crate::kernel::tree;
 use crate::livepatch::names;
@@ -39,12 +40,17 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     ensure!(!words.is_empty(), "no patch is named");
     let patches = read(&words, &here)?;
     let name = name(arguments, &words)?;
-    let named = NamedWords::in_words(&start, &variables).objtree;
     let choice = asked::choice(&arguments.kernel, &start);
-    let release = arguments.release.as_ref().map(|release| choice.places().build(release));
-    let objtree = arguments.objtree.as_ref().map(|objtree| here.join(objtree)).or(named).or(release);
-    let origin =
-        Origin::named(&Asked { start: start.clone(), objtree, symbols: None, choice: choice.clone() }, None)?;
+    let named = NamedWords::in_words(&start, &variables, &choice.places()).kernel;
+    let mut wanted = Asked {
+        start: start.clone(),
+        objtree: arguments.objtree.as_ref().map(|objtree| here.join(objtree)),
+        release: arguments.kernel.release.clone(),
+        symbols: None,
+        choice: choice.clone(),
+    };
+    asked::add_kernel(&mut wanted, named)?;
+    let origin = Origin::named(&wanted, None)?;
     let source = arguments.source.as_ref().map(|source| here.join(source));
     let is_text = arguments.format == Format::Text && !options.quiet;
     let mut steps = Steps::begin(is_text)?;
@@ -85,7 +91,7 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
 
 /// What makes of a prepared tree are told: without plain lines for each step, unless they are asked for.
 fn order(options: &Options, is_text: bool) -> Result<Order> {
-    let mut order = asked::order(options, &[])?;
+    let mut order = asked::order(options, &[], None, &Choice::default().places())?;
     let is_bar = terminal::Surroundings::look().capable && is_text;
     if options.progress == ProgressKind::Auto && !is_bar {
         order.shown = Shown::None;

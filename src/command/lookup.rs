@@ -62,9 +62,11 @@ fn names(arguments: &LookupArgs) -> Result<(Vec<String>, Vec<Variable>)> {
 /// There is no map and no vmlinux, or something cannot be read.
 pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     let (names, variables) = names(arguments)?;
-    let named = Named::in_words(&asked::start(options)?, &variables);
+    let start = asked::start(options)?;
+    let places = asked::choice(&arguments.sources.kernel, &start).places();
+    let named = Named::in_words(&start, &variables, &places);
     let mut asked = asked::sources(&arguments.sources, &named.start);
-    asked.objtree = asked.objtree.or(named.objtree);
+    asked::add_kernel(&mut asked, named.kernel)?;
     let sources = sources::named(&asked, None)?;
     let wanted = wanted(&names, arguments.regex)?;
     let found = sources.find(&wanted)?;

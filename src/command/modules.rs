@@ -32,10 +32,12 @@ use crate::kernel::tree::kconfig::Kconfig;
 /// # Errors
 /// klpbuild found a problem: with the tree, the configuration, or what the map step saw.
 pub fn modules(options: &Options, arguments: &ModulesArgs) -> Result<Exit> {
-    let order = asked::order(options, &arguments.words)?;
+    let choice = asked::choice(&arguments.kernel, &asked::start(options)?);
+    let release = arguments.kernel.release.as_deref();
+    let order = asked::order(options, &arguments.words, release, &choice.places())?;
     let plan = Plan::resolve(Order {
         make_options: arguments.make_options.clone(),
-        choice: Some(asked::choice(&arguments.kernel, &order.start)),
+        choice: Some(choice),
         conversion: Conversion {
             is_off: arguments.no_convert,
             keep_module_exports: arguments.keep_module_exports,

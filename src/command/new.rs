@@ -28,7 +28,7 @@ use crate::livepatch::names;
 /// The name is none of a module or is taken, no livepatch can replace the function, or a file cannot be written.
 pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
     let start = asked::start(options)?;
-    let named = asked::files(&arguments.words, &start);
+    let named = asked::files(&arguments.words, &start, &arguments.sources.kernel);
     let [given] = named.files.as_slice() else {
         bail!(
             "{} are given: klpbuild new makes one, as in klpbuild new O=DIR NAME --function OLD",
@@ -43,7 +43,7 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
     ensure!(is_free, "{} is there already: name another directory, or remove it", directory.display());
 
     let mut asked = asked::sources(&arguments.sources, &named.start);
-    asked.objtree = asked.objtree.or(named.objtree);
+    asked::add_kernel(&mut asked, named.kernel)?;
     let origin = Origin::named(&asked, None)?;
     if !options.quiet {
         origin.say_shortcomings();

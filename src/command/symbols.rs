@@ -17,6 +17,8 @@ use crate::host::signal::Watch;
 use crate::host::terminal;
 use crate::host::words;
 use crate::kernel::external::context::Context;
+use crate::kernel::installed::Choice;
+use crate::kernel::origin::{Asked, Origin};
 use crate::kernel::state::State;
 use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::tree;
@@ -29,10 +31,20 @@ use crate::kernel::tree::era::Kbuild;
 /// The object tree is not built, an object cannot be read, or the map cannot be written.
 pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
     let start = asked::start(options)?;
-    let named = Named::in_words(&start, &variable::sort_out(&arguments.words).0)
-        .objtree
-        .unwrap_or_else(|| start.clone());
-    let objtree = arguments.objtree.as_ref().map_or(named, |objtree| start.join(objtree));
+    let choice = Choice::default();
+    let named = Named::in_words(&start, &variable::sort_out(&arguments.words).0, &choice.places());
+    let mut wanted = Asked {
+        start: start.clone(),
+        objtree: arguments.objtree.as_ref().map(|objtree| start.join(objtree)),
+        release: arguments.release.clone(),
+        symbols: None,
+        choice,
+    };
+    asked::add_kernel(&mut wanted, named.kernel)?;
+    if wanted.release.is_some() {
+        return installed(options, arguments, &wanted);
+    }
+    let objtree = wanted.objtree.unwrap_or_else(|| start.clone());
     let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
     let state = State::at(&objtree);
     let above = state.context_above()?;
@@ -93,4 +105,33 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
         ));
     }
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
+}
+
+/// The map of an installed kernel's symbols: it is in klpbuild's cache, from which a file is written if one is named.
+fn installed(options: &Options, arguments: &SymbolsArgs, wanted: &Asked) -> Result<Exit> {
+    let origin = Origin::named(wanted, None)?;
+    if !options.quiet {
+        origin.say_shortcomings();
+    }
+    let list = origin.list.as_deref().context("there is nothing to make a map of")?;
+    if options.dry_run {
+        return Ok(Exit::Done);
+    }
+    let target = match &arguments.output {
+        Some(path) if path.as_os_str() == "-" => {
+            terminal::out(fs::read(list)?);
+            return Ok(Exit::Done);
+        }
+        Some(path) => {
+            let path = wanted.start.join(path);
+            output::write_named(&path, &[fs::read(list)?], None)?;
+            path
+        }
+        None => list.to_path_buf(),
+    };
+    if !options.quiet {
+        let release = origin.release.as_deref().unwrap_or_default();
+        terminal::out(format!("klpbuild: the symbols of {release} are in {}\n", target.display()));
+    }
+    Ok(Exit::Done)
 }

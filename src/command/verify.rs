@@ -59,10 +59,10 @@ pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
         return explain(rule);
     }
     let start = asked::start(options)?;
-    let named = asked::files(&arguments.words, &start);
+    let named = asked::files(&arguments.words, &start, &arguments.sources.kernel);
     ensure!(!named.files.is_empty(), "no livepatch is named: klpbuild verify O=DIR LIVEPATCH.ko");
     let mut asked = asked::sources(&arguments.sources, &named.start);
-    asked.objtree = asked.objtree.or(named.objtree);
+    asked::add_kernel(&mut asked, named.kernel)?;
     let first = named.files.first().map(|file| start.join(file));
     let sources = match sources::named(&asked, first.as_deref()).and_then(complete) {
         Ok(sources) => sources,

@@ -10,6 +10,7 @@ use crate::frompatch::compiler;
 use crate::frompatch::prepare::{self, Made, Prepared, Wanted};
 use crate::frompatch::source;
 use crate::host::exit::Exit;
+use crate::kernel::installed::inventory;
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
 use crate::kernel::tree;
@@ -70,10 +71,20 @@ impl Target {
     /// # Errors
     /// It takes no livepatches, its source is not here, or it is for a machine whose code is not compared yet.
     pub fn of(origin: Origin, named: Option<&Path>, quiet: bool) -> Result<Target> {
+        if let Some(places) = &origin.searched {
+            bail!(
+                "no kernel is named, and the one that is running has no headers here: {}",
+                inventory::advice(places)
+            );
+        }
         let kdir = origin.objtree.clone().context(
             "there is nothing to build modules with: install the kernel's headers (klpbuild doctor names the package), or \
              name its object tree (KDIR=DIR)",
-        )?;
+        );
+        let kdir = match &origin.installed {
+            Some(kernel) => inventory::or_others(kdir, kernel.places())?,
+            None => kdir?,
+        };
         let file = origin.config.clone().filter(|file| file.is_file());
         let file = file
             .with_context(|| format!("{} has no .config: it is no kernel that was built", kdir.display()))?;

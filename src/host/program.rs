@@ -184,6 +184,39 @@ impl Program {
     }
 }
 
+/// The command that this process is, to be pasted, with another kernel than it names: `option` and its value stand in the
+/// place of all words that name one. What a make has started is started again by make.
+pub fn again_with(option: &str, value: &str) -> String {
+    let is_of_make = std::env::var_os("MAKELEVEL").is_some_and(|level| level != "0" && !level.is_empty());
+    if is_of_make {
+        return format!("make KDIR={}", quoted(value));
+    }
+    let words = std::env::args().skip(1);
+    again(words, option, value)
+}
+
+fn again(words: impl Iterator<Item = String>, option: &str, value: &str) -> String {
+    let mut command = "klpbuild".to_owned();
+    let mut own = Vec::new();
+    let mut behind = Vec::new();
+    let mut words = words.peekable();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            behind = std::iter::once(word).chain(words.by_ref()).collect();
+        } else if ["--release", "--objtree"].contains(&word.as_str()) {
+            words.next();
+        } else if !["--release=", "--objtree=", "KDIR=", "O="].iter().any(|name| word.starts_with(name)) {
+            own.push(word);
+        }
+    }
+    own.extend([option.to_owned(), value.to_owned()]);
+    for word in own.iter().chain(&behind) {
+        command.push(' ');
+        command.push_str(&quoted(word));
+    }
+    command
+}
+
 /// A word as a shell takes it.
 pub fn quoted(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| format!("{word:?}"), |text| text.into_owned())
@@ -303,6 +336,13 @@ pub fn lines_of(pipe: PipeReader) -> Receiver<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_said_again_for_another_kernel() {
+        let again = |words: &str| again(words.split(' ').map(str::to_owned), "--release", "6.1");
+        assert_eq!(again("lookup a* KDIR=/x --release 6.0"), "klpbuild lookup 'a*' --release 6.1");
+        assert_eq!(again("modules O=b -j8 -- -d KDIR=x"), "klpbuild modules -j8 --release 6.1 -- -d KDIR=x");
+    }
 
     #[test]
     fn prints_itself_for_a_shell() {

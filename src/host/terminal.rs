@@ -84,6 +84,12 @@ pub fn columns() -> usize {
     }
 }
 
+/// The width of the terminal at standard output; None if that is none, or does not tell.
+pub fn width_of_output() -> Option<usize> {
+    let size = if stdout().is_terminal() { tcgetwinsize(stdout()).ok()? } else { return None };
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
 /// The first error of writing to standard output, which is left to [`finish`].
 static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
 

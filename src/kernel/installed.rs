@@ -4,10 +4,12 @@
 //!
 //! - [`places`]: the paths
 //! - [`identity`]: release, version and build ID have to agree
+//! - [`inventory`]: all that are installed
 //! - [`cache`]: the map of its symbols, which takes a while to make and is kept
 
 pub mod cache;
 pub mod identity;
+pub mod inventory;
 pub mod places;
 
 use std::path::{Path, PathBuf};

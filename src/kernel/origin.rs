@@ -11,6 +11,8 @@ use crate::host::terminal;
 use crate::kernel::external::context::Context;
 use crate::kernel::installed;
 use crate::kernel::installed::Choice;
+use crate::kernel::installed::inventory;
+use crate::kernel::installed::places::{Meant, Places};
 use crate::kernel::state::State;
 use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::symbols::modules;
@@ -29,6 +31,8 @@ pub struct Asked {
     pub start: PathBuf,
     /// The object tree of the kernel.
     pub objtree: Option<PathBuf>,
+    /// The release of an installed kernel, in place of an object tree.
+    pub release: Option<String>,
     /// The map of symbols.
     pub symbols: Option<PathBuf>,
     /// Where an installed kernel has its symbols.
@@ -53,6 +57,8 @@ pub struct Origin {
     pub objects: Objects,
     /// The installed kernel, if it is one.
     pub installed: Option<installed::Kernel>,
+    /// Where no kernel was found that could be taken.
+    pub searched: Option<Places>,
 }
 
 impl Origin {
@@ -70,6 +76,7 @@ impl Origin {
             objects: Objects::of_tree(objtree, tree::source_if_known(objtree).as_deref())?,
             objtree: Some(objtree.to_path_buf()),
             installed: None,
+            searched: None,
         })
     }
 
@@ -90,6 +97,7 @@ impl Origin {
             objects: kernel.objects()?,
             objtree: objtree.map(Path::to_path_buf),
             installed: Some(kernel),
+            searched: None,
         })
     }
 
@@ -160,6 +168,7 @@ impl Origin {
     pub fn named(asked: &Asked, file: Option<&Path>) -> Result<Origin> {
         let Asked { start, choice, .. } = asked;
         let mut origin = match (&asked.objtree, &asked.symbols) {
+            _ if asked.release.is_some() => Origin::released(asked, file)?,
             (Some(objtree), _) => {
                 ensure!(
                     objtree.is_dir(),
@@ -191,6 +200,23 @@ impl Origin {
             origin.expect_symbols().map_err(|_| error)?;
         }
         Ok(origin)
+    }
+
+    /// The installed kernel whose release was named: with the modules that klpbuild has built for it around here.
+    fn released(asked: &Asked, file: Option<&Path>) -> Result<Origin> {
+        let Asked { start, choice, .. } = asked;
+        let release = asked.release.as_deref().unwrap_or_default();
+        let places = choice.places();
+        inventory::expect(&places, release)?;
+        let build = places.build(release);
+        if !build.is_dir() {
+            return Origin::of_installed(release, None, choice);
+        }
+        let is_it = |context: &Context| is_same_file(&context.objtree, &build);
+        match Origin::built_beside(start, choice, file, is_it)? {
+            Some(origin) => Ok(origin),
+            None => Origin::of_kernel(&build, choice),
+        }
     }
 
     /// The kernel of what klpbuild has built in `directory` last, with its modules, if `is_wanted`.
@@ -244,6 +270,15 @@ impl Origin {
             return Ok(origin);
         }
         let places = choice.places();
+        if let Some(Meant::Release(release)) = places.environment() {
+            let asked = Asked {
+                start: start.to_path_buf(),
+                release: Some(release),
+                choice: choice.clone(),
+                ..Asked::default()
+            };
+            return Origin::released(&asked, file);
+        }
         if let Some(objtree) = places.kernel_directory(None) {
             return Origin::of_kernel(&objtree, choice);
         }
@@ -251,22 +286,22 @@ impl Origin {
             Some(release) if choice.names_files() || places.modules(&release).is_some() => {
                 Origin::of_installed(&release, None, choice)
             }
-            _ => Ok(Origin { objtree: Some(start.to_path_buf()), ..Origin::default() }),
+            _ => {
+                Ok(Origin { objtree: Some(start.to_path_buf()), searched: Some(places), ..Origin::default() })
+            }
         }
     }
 
-    /// The kernel to be booted: that of the object tree `objtree`, or the one that a command started in `start` is
-    /// about.
+    /// The kernel to be booted: the one that was named, or else the one that a command started there is about.
     ///
     /// # Errors
     /// There is no such directory, or what is found is of another kernel.
-    pub fn to_boot(
-        start: &Path,
-        objtree: Option<&Path>,
-        choice: &Choice,
-        livepatch: Option<&Path>,
-    ) -> Result<Origin> {
-        let Some(objtree) = objtree else { return Origin::around(start, choice, livepatch) };
+    pub fn to_boot(asked: &Asked, livepatch: Option<&Path>) -> Result<Origin> {
+        let Asked { start, choice, .. } = asked;
+        if asked.release.is_some() {
+            return Origin::released(asked, livepatch);
+        }
+        let Some(objtree) = &asked.objtree else { return Origin::around(start, choice, livepatch) };
         let objtree = fs_err::canonicalize(start.join(objtree)).context("cannot enter the object tree")?;
         match facts::release(&objtree) {
             Some(_) => Origin::of_kernel(&objtree, choice),

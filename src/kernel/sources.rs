@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use crate::elf::definitions;
 use crate::elf::definitions::Definition;
 use crate::elf::{Binding, Machine, notes};
+use crate::kernel::installed::inventory;
 use crate::kernel::kallsyms;
 use crate::kernel::kallsyms::{Filter, Spelling, SystemMap};
 use crate::kernel::origin::{Asked, Origin};
@@ -80,10 +81,12 @@ impl Sources {
         let list = list.or(kernel.list.as_deref()).map(Path::to_path_buf);
         let place = objtree.map_or("here".to_owned(), |tree| format!("in {}", tree.display()));
         if list.is_none() && kernel.objects.vmlinux.is_none() {
+            let others = kernel.searched.as_ref().map(|places| format!("; {}", inventory::advice(places)));
             bail!(
                 "there is neither a Symbols.list nor a vmlinux {place}: name the object tree of a kernel that \
-                 was built with `klpbuild modules` (--objtree DIR), a list (--symbols FILE), or the headers of an \
-                 installed kernel (KDIR in the environment; klpbuild doctor)"
+                 was built with `klpbuild modules` (--objtree DIR), a list (--symbols FILE), or an installed kernel \
+                 (--release RELEASE, or KDIR=DIR for its headers; klpbuild doctor says what is missing){}",
+                others.unwrap_or_default()
             );
         }
         let srctree = objtree.and_then(tree::source_if_known);

@@ -354,7 +354,7 @@ fn doctor_says_what_is_there_and_what_is_missing() {
     let mut command = space.command(Space::program());
     command.current_dir(space.path("ext")).env_remove("KDIR").args(["doctor", "--sysroot"]);
     let bare = Ran::of(command.arg(space.path("root")).output().unwrap()).ends(1).stdout;
-    assert!(bare.contains("klpbuild doctor ") && bare.contains("/modules/8.9-other/build\n"), "{bare}");
+    assert!(bare.contains("are installed: klpbuild doctor --release 8.9-other\n"), "{bare}");
     distribution
         .klpbuild(&["doctor", "KDIR=nowhere"])
         .ends(1)
@@ -366,4 +366,130 @@ fn doctor_says_what_is_there_and_what_is_missing() {
     let bad = run("much is missing").replace(&version, "GCC");
     let own = regex::Regex::new(r"gcc is [0-9.]+,").unwrap().replace(&bad, "gcc is VERSION,").into_owned();
     insta::assert_snapshot!(own);
+}
+
+/// A second kernel that is installed, without symbols or headers.
+fn add_another(distribution: &Distribution) {
+    distribution
+        .space
+        .sh("mkdir -p ../root/lib/modules/9.1-other/kernel && touch ../root/boot/vmlinuz-9.1-other")
+        .ok();
+}
+
+#[test]
+fn installed_kernels_are_listed_and_taken_by_their_release() {
+    let distribution = Distribution::install();
+    let space = &distribution.space;
+    add_another(&distribution);
+    let listed = distribution.klpbuild(&["kernels"]).ok().stdout;
+    assert_eq!(
+        listed,
+        "  release    headers  symbols  modules  source  livepatches\n  \
+           9.0-mini   no       vmlinux  4        no      not known\n  \
+           9.1-other  no       no       0        no      not known\n\
+         klpbuild: none of them has all that livepatches need: klpbuild doctor --release 9.1-other says what is missing\n"
+    );
+    // Without headers, symbols can be looked up.
+    let pair = distribution.klpbuild(&["lookup", "right", "--release", "9.0-mini"]).ok().stdout;
+    assert!(pair.contains("KLP_MODULE_RELOC(pair) right_reloc"), "{pair}");
+    distribution.klpbuild(&["modules", "--release", "9.0-mini"]).ends(1).says(&[
+        "the headers of 9.0-mini are not installed (there is no ",
+        "klpbuild doctor --release 9.0-mini says",
+    ]);
+    space.sh("ln -s ../../../../headers ../root/lib/modules/9.0-mini/build").ok();
+    for (name, text) in [
+        ("headers/.config", "CONFIG_MODULES=y\nCONFIG_LIVEPATCH=y\nCONFIG_KALLSYMS_ALL=y\n"),
+        ("root/proc/sys/kernel/osrelease", "9.0-mini\n"),
+    ] {
+        fs::write(space.path(name), text).unwrap();
+    }
+    let listed = distribution.klpbuild(&["kernels"]).ok().stdout;
+    let own = "  9.0-mini (running)  yes      vmlinux  4        no      no, CONFIG_DYNAMIC_FTRACE_WITH_REGS is not set\n";
+    assert!(listed.contains(own), "{listed}");
+    let json = distribution.klpbuild(&["kernels", "--format", "json"]).ok().stdout;
+    assert!(json.contains("\"release\": \"9.0-mini\",\n    \"running\": true,\n"), "{json}");
+    assert!(json.contains("\"options_missing\": [\n      \"DYNAMIC_FTRACE_WITH_REGS\"\n    ]\n"), "{json}");
+
+    // Each of these takes the same kernel.
+    let elsewhere = |arguments: &[&str], kdir: &str| {
+        let mut command = space.command(Space::program());
+        command.current_dir(space.path("ext")).env("KDIR", kdir).env("XDG_CACHE_HOME", space.path("cache"));
+        Ran::of(command.args(arguments).arg("--sysroot").arg(space.path("root")).output().unwrap())
+    };
+    for (arguments, kdir) in [
+        (&["lookup", "right", "--release", "9.0-mini"][..], ""),
+        (&["lookup", "right", "KDIR=9.0-mini"], ""),
+        (&["lookup", "right"], "9.0-mini"),
+    ] {
+        assert_eq!(elsewhere(arguments, kdir).ok().stdout, pair, "{arguments:?} {kdir}");
+    }
+    elsewhere(&["modules", "KDIR=9.0-mini"], "").ok();
+    assert!(distribution.converted());
+    let verified = elsewhere(&["verify", "lp-ext.ko", "--release=9.0-mini"], "").ok().stdout;
+    assert!(verified.contains("klpbuild: lp-ext.ko: correct"), "{verified}");
+    elsewhere(&["modules", "--release", "9.0-mini", "O=x"], "").ends(1).says(&["both name the kernel"]);
+    elsewhere(&["lookup", "right", "--release", "9.2"], "").ends(1).says(&[
+        "no kernel 9.2 is installed (",
+        "installed are 9.0-mini, 9.1-other: choose one, as in klpbuild lookup right --sysroot ",
+        " --release 9.0-mini\n",
+    ]);
+}
+
+#[test]
+fn a_build_takes_the_kernel_of_the_last_one_or_of_a_newer_makefile() {
+    let distribution = Distribution::install();
+    let space = &distribution.space;
+    let elsewhere = |arguments: &[&str]| {
+        let mut command = space.command(Space::program());
+        command.current_dir(space.path("ext")).env_remove("KDIR").env("XDG_CACHE_HOME", space.path("cache"));
+        Ran::of(command.args(arguments).arg("--sysroot").arg(space.path("root")).output().unwrap())
+    };
+    let headers = space.path("headers").display().to_string();
+    space.sh("rm -rf ../root/proc").ok();
+    elsewhere(&["modules"]).ends(1).says(&["; 9.0-mini is installed: klpbuild modules --sysroot "]);
+    elsewhere(&["modules", &format!("KDIR={headers}")]).ok();
+    elsewhere(&["modules"]).ok().says(&[&format!("klpbuild: for {headers}, as the last build here (")]);
+    // What the Makefile has said all the while does not count more than what was typed.
+    let makefile = space.path("ext/Makefile");
+    let before = fs::metadata(space.path("ext/.klpbuild/context.json")).unwrap().modified().unwrap();
+    let text = fs::read_to_string(&makefile).unwrap_or_default();
+    let other = space.path("other-headers").display().to_string();
+    space.sh("cp -a ../headers ../other-headers").ok();
+    fs::write(&makefile, format!("KDIR ?= {other} # elsewhere\n{text}")).unwrap();
+    let old = before - std::time::Duration::from_secs(60);
+    fs::File::options().write(true).open(&makefile).unwrap().set_modified(old).unwrap();
+    elsewhere(&["modules"]).ok().says(&[&format!("klpbuild: for {headers}, as the last build here (")]);
+    let new = before + std::time::Duration::from_secs(60);
+    fs::File::options().write(true).open(&makefile).unwrap().set_modified(new).unwrap();
+    elsewhere(&["modules"]).ok().says(&[&format!(
+        "klpbuild: for {other}, as the Makefile has it now (KDIR); the last build here was for {headers}\n"
+    )]);
+    let quiet = elsewhere(&["modules", "-q"]).ok();
+    assert!(!quiet.stderr.contains("klpbuild: for "), "{}", quiet.stderr);
+}
+
+#[test]
+fn doctor_names_no_package_that_the_index_lacks() {
+    let distribution = Distribution::install();
+    let space = &distribution.space;
+    fs::create_dir_all(space.path("bin")).unwrap();
+    fs::create_dir_all(space.path("root/var/lib/apt/lists")).unwrap();
+    fs::remove_dir_all(space.path("root/usr")).unwrap();
+    fs::remove_file(space.path("root/boot/System.map-9.0-mini")).unwrap();
+    let fake = space.path("bin/apt-cache");
+    let has = "for last; do :; done\ncase $1:$last in -oRootDir=*/root:linux-*-amd64) echo Package: $last;; *) exit 100;; esac\n";
+    fs::write(&fake, format!("#!/bin/sh\n{has}")).unwrap();
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+    let fetch = distribution.klpbuild(&["doctor"]).ends(1).stdout;
+    assert!(fetch.contains("  apt update && apt install linux-image-9.0-mini-dbg\n"), "{fetch}");
+    fs::write(space.path("root/var/lib/apt/lists/x_Packages"), "").unwrap();
+    let none = distribution.klpbuild(&["doctor"]).ends(1).stdout;
+    assert!(
+        none.contains(
+            "  no package linux-image-9.0-mini-dbg is to be had (apt-cache): 9.0-mini is not, or no longer, a kernel of \
+             this distribution; take one that is (klpbuild kernels), or install its newest: apt install \
+             linux-headers-amd64 linux-image-amd64\n"
+        ),
+        "{none}"
+    );
 }

@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::build::plan::variables::Variables;
+use crate::host::terminal;
 use crate::kernel::external::External;
 use crate::kernel::installed::Choice;
+use crate::kernel::installed::inventory;
+use crate::kernel::installed::places::{Meant, Places};
 use crate::kernel::state::State;
 use crate::kernel::tree::{self, Tree};
 
@@ -19,14 +22,23 @@ pub(super) fn kernel_and_module(
     module: Option<String>,
     variables: &Variables<'_>,
     choice: &Choice,
-    is_build: bool,
+    asks: Asks,
 ) -> Result<(PathBuf, Option<String>)> {
     let typed = variables.typed("KDIR").map(|directory| start.join(directory));
     // A typed KDIR says that this is none, whatever lies here.
     let is_kernel = if typed.is_some() { tree::is_source(start) } else { tree::is_kernel(start) };
-    if is_kernel || (module.is_none() && typed.is_none() && !External::is_one(start)) {
+    let is_bare = module.is_none() && !External::is_one(start);
+    if is_kernel || (is_bare && typed.is_none() && start.join("Makefile").exists()) {
         return Ok((start.to_path_buf(), module));
     }
+    ensure!(
+        !is_bare || typed.is_some() || start.join("Makefile").exists(),
+        "{} is not a kernel tree (no Kconfig and scripts/Makefile.build), and there is no livepatch in it, which has a C \
+         file and a Makefile: klpbuild new NAME --function OLD writes both, and klpbuild livepatch FIX.patch makes a \
+         livepatch of a patch of the kernel's source; to build a kernel, start klpbuild in its source or object tree, or \
+         name one with -C DIR",
+        tree::absolute(start)?.display()
+    );
     ensure!(
         module.is_some() || External::is_one(start),
         "{} has no Kbuild and no Makefile with obj-m: there is no external module to build (klpbuild new makes one)",
@@ -44,9 +56,8 @@ pub(super) fn kernel_and_module(
     let places = choice.places();
     let typed = typed.or_else(|| {
         let module = module.as_ref().map_or(start.to_path_buf(), |module| start.join(module));
-        let built_for = || State::at(&module).context().ok().flatten().map(|context| context.objtree);
         let is_named = std::env::var_os("KDIR").is_some_and(|value| !value.is_empty());
-        if is_build || is_named { None } else { built_for() }
+        if is_named { None } else { by_itself(&module, &places, asks) }
     });
     let directory = places.kernel_directory(typed).with_context(|| {
         let release = places.running().unwrap_or_default();
@@ -57,9 +68,76 @@ pub(super) fn kernel_and_module(
             start.display(),
             places.build(&release).display()
         )
-    })?;
-    tree::expect_kernel(&directory)?;
+    });
+    let directory = inventory::or_others(directory, &places)?;
+    inventory::or_others(tree::expect_kernel(&directory), &places)?;
     Ok((directory, Some(module.unwrap_or_else(|| start.display().to_string()))))
+}
+
+/// What a command that drives make does with external modules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// It builds them.
+    Build,
+    /// It builds them, and says nothing but problems.
+    QuietBuild,
+    /// It does something to what was built.
+    NoBuild,
+}
+
+/// The kernel that external modules in `directory` are for, if nobody has said so now: that of the last build there, or
+/// the one that their Makefile names, if that has changed since. A make that builds them with a Makefile without KDIR
+/// means the kernel that is running.
+fn by_itself(directory: &Path, places: &Places, asks: Asks) -> Option<PathBuf> {
+    let state = State::at(directory);
+    let last = state.context().ok().flatten().map(|context| context.objtree);
+    if asks == Asks::NoBuild {
+        return last;
+    }
+    let makefile = directory.join("Makefile");
+    let named = kdir_of(&makefile, places);
+    let is_of_make = std::env::var("MAKELEVEL").is_ok_and(|level| !level.is_empty() && level != "0");
+    let Some(last) = last.filter(|last| !is_of_make && last.is_dir()) else { return named };
+    let otherwise = named.clone().or_else(|| Some(places.build(&places.running()?)));
+    let same = |one: &Path, other: &Path| fs_err::canonicalize(one).ok() == fs_err::canonicalize(other).ok();
+    if otherwise.as_deref().is_some_and(|otherwise| same(&last, otherwise)) {
+        return otherwise;
+    }
+    let time = |file: &Path| fs_err::metadata(file).and_then(|meta| meta.modified()).ok();
+    let named = named.filter(|_| time(&makefile) > time(&state.context_file()));
+    if asks == Asks::Build {
+        match &named {
+            Some(named) => terminal::say(format_args!(
+                "for {}, as the Makefile has it now (KDIR); the last build here was for {}",
+                named.display(),
+                last.display()
+            )),
+            None => terminal::say(format_args!(
+                "for {}, as the last build here (KDIR=DIR or --release chooses another)",
+                last.display()
+            )),
+        }
+    }
+    named.or(Some(last))
+}
+
+/// The kernel that a Makefile's variable KDIR names, if that is there. Of make's functions, only `uname -r` is known.
+fn kdir_of(makefile: &Path, places: &Places) -> Option<PathBuf> {
+    let text = fs_err::read_to_string(makefile).ok()?;
+    let value = text.lines().find_map(|line| {
+        let rest = line.trim_start().strip_prefix("KDIR")?.trim_start();
+        let rest = ["?=", ":=", "::=", "="].iter().find_map(|operator| rest.strip_prefix(operator))?;
+        Some(rest.split('#').next().unwrap_or_default().trim().to_owned())
+    })?;
+    let value = value.replace("$(shell uname -r)", &places.running().unwrap_or_default());
+    if value.is_empty() || value.contains('$') {
+        return None;
+    }
+    let directory = match Meant::by_kdir(places, makefile.parent()?, &value) {
+        Meant::Directory(directory) => directory,
+        Meant::Release(release) => places.build(&release),
+    };
+    tree::is_kernel(&directory).then_some(directory)
 }
 
 /// The external modules that M= and MO= name. Up to 6.12, M= is relative to the object tree, where make is then; later

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host::make::makeflags::Inherited;
 use crate::host::make::variable::Variable;
+use crate::kernel::installed::places::{Meant, Places};
 use crate::kernel::tree;
 
 /// Variables for make: those of an outer make's command line, then those of this one. The last one counts.
@@ -30,23 +31,25 @@ impl Variables<'_> {
 pub struct Named {
     /// Where it begins: M= names an external module.
     pub start: PathBuf,
-    /// The object tree: O= names it, or KDIR=, or for a source tree the environment variable KBUILD_OUTPUT.
-    pub objtree: Option<PathBuf>,
+    /// The kernel: O= names it, or KDIR=, or for a source tree the environment variable KBUILD_OUTPUT.
+    pub kernel: Option<Meant>,
     /// The configuration's name, which is relative to the object tree.
     pub config: String,
 }
 
 impl Named {
-    /// What `words` say to a command that begins in `start`.
-    pub fn in_words(start: &Path, words: &[Variable]) -> Named {
+    /// What `words` say to a command that begins in `start`; kernels are installed at `places`.
+    pub fn in_words(start: &Path, words: &[Variable], places: &Places) -> Named {
         let inherited = Inherited::from_env();
         let variables = Variables(inherited.variables.iter().chain(words).collect());
         let output = || tree::is_source(start).then(|| variables.anywhere("KBUILD_OUTPUT")).flatten();
-        let objtree = variables.typed("O").or_else(|| variables.typed("KDIR")).or_else(output);
+        let directory = |value: String| Meant::Directory(start.join(value));
+        let kdir = || variables.typed("KDIR").map(|value| Meant::by_kdir(places, start, &value));
+        let kernel = variables.typed("O").map(directory).or_else(kdir);
         let module = variables.typed("M").map(|module| start.join(module));
         Named {
             start: module.unwrap_or_else(|| start.to_path_buf()),
-            objtree: objtree.map(|tree| start.join(tree)),
+            kernel: kernel.or_else(|| output().map(directory)),
             config: variables.anywhere("KCONFIG_CONFIG").unwrap_or_else(|| ".config".to_owned()),
         }
     }

@@ -78,15 +78,9 @@ fn options(patient: &Patient) -> Vec<Finding> {
         return vec![finding];
     }
     let mut findings = Vec::new();
-    let ftrace = ["DYNAMIC_FTRACE_WITH_REGS", "DYNAMIC_FTRACE_WITH_ARGS"];
-    let has_ftrace = ftrace.iter().any(|name| config.has(name));
-    let needed = ["MODULES", "LIVEPATCH", "KALLSYMS_ALL"];
-    let mut missing: Vec<&str> = needed.into_iter().filter(|name| !config.has(name)).collect();
-    if !has_ftrace {
-        missing.push(ftrace[0]);
-    }
+    let missing = config.lacks_for_livepatches();
     if missing.is_empty() {
-        let has = ftrace.into_iter().find(|name| config.has(name)).unwrap_or_default();
+        let has = config.ftrace().unwrap_or_default();
         findings.push(Finding::fine("options", format!("CONFIG_LIVEPATCH, KALLSYMS_ALL and {has} are set")));
     } else {
         let names = missing.join(", ");
@@ -167,11 +161,10 @@ fn headers(patient: &Patient) -> Finding {
         let place = patient.places.build(&patient.release);
         let what = format!("not installed: there is no {}", place.display());
         let mut remedies = patient.remedy(Need::Headers);
-        remedies.extend(patient.places.all_builds().iter().map(|build| {
-            format!(
-                "or look at another kernel, whose headers are installed: klpbuild doctor {}",
-                build.display()
-            )
+        let others = patient.places.releases();
+        let with_headers = others.iter().filter(|other| patient.places.build(other).is_dir());
+        remedies.extend(with_headers.map(|other| {
+            format!("or take another kernel, whose headers are installed: klpbuild doctor --release {other}")
         }));
         return Finding::not(Level::Missing, "headers", what, remedies);
     };

@@ -10,7 +10,9 @@ use crate::cli::{DoctorArgs, Options};
 use crate::command::asked;
 use crate::host::make::variable;
 use crate::kernel::installed::Choice;
-use crate::kernel::installed::places::Places;
+use crate::kernel::installed::inventory;
+use crate::kernel::installed::places::{Meant, Places};
+use crate::kernel::origin::Asked;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::tree::config::{self, Config};
 use crate::kernel::tree::{self, facts};
@@ -52,21 +54,31 @@ impl Patient {
         let start = asked::start(options)?;
         let choice = asked::choice(&arguments.kernel, &start);
         let places = choice.places();
-        let named = named(&start, &arguments.words)?;
+        let named = named(&start, &arguments.words, &places)?;
+        let mut wanted =
+            Asked { start: start.clone(), release: arguments.kernel.release.clone(), ..Asked::default() };
+        asked::add_kernel(&mut wanted, named.kernel)?;
+        let is_named = wanted.objtree.is_some();
+        let release = wanted.release.or_else(|| match places.environment() {
+            Some(Meant::Release(release)) if !is_named => Some(release),
+            _ => None,
+        });
+        release.iter().try_for_each(|release| inventory::expect(&places, release))?;
         // An object tree that has only been configured does not lead to it yet.
         let started_in = Some(start.clone()).filter(|start| tree::is_source(start));
-        let objtree = match named.objtree {
-            None if tree::is_kernel(&start) => Some(start),
-            objtree => places.kernel_directory(objtree),
+        let objtree = match (wanted.objtree, &release) {
+            (None, Some(release)) => Some(places.build(release)).filter(|build| build.is_dir()),
+            (None, None) if tree::is_kernel(&start) => Some(start),
+            (objtree, _) => places.kernel_directory(objtree),
         };
-        objtree.as_deref().map_or(Ok(()), tree::expect_kernel)?;
+        inventory::or_others(objtree.as_deref().map_or(Ok(()), tree::expect_kernel), &places)?;
         let objtree = objtree.map(fs_err::canonicalize).transpose()?;
         let running = places.running();
         let configured = objtree
             .iter()
             .flat_map(|tree| [tree.join(&named.config), config::file(tree)])
             .find(|p| p.is_file());
-        let built = objtree.as_deref().map_or_else(|| running.clone(), facts::release);
+        let built = objtree.as_deref().map_or_else(|| release.or(running.clone()), facts::release);
         let release = match (&built, &objtree) {
             (Some(release), _) => release.clone(),
             (None, None) => bail!("which kernel is running cannot be told: name a kernel's headers"),
@@ -95,14 +107,15 @@ impl Patient {
 }
 
 /// What the words of the command line say; one without `=` is a KDIR.
-fn named(start: &Path, words: &[String]) -> Result<Named> {
+fn named(start: &Path, words: &[String], places: &Places) -> Result<Named> {
     let (variables, plain) = variable::sort_out(words);
     ensure!(plain.len() <= 1, "{}: one kernel at a time", plain.join(" "));
-    let named = Named::in_words(start, &variables);
-    if let Some(objtree) =
-        named.objtree.as_ref().filter(|_| variables.iter().any(|variable| variable.name() == "O"))
+    let named = Named::in_words(start, &variables, places);
+    if let Some(Meant::Directory(objtree)) =
+        named.kernel.as_ref().filter(|_| variables.iter().any(|variable| variable.name() == "O"))
     {
         ensure!(objtree.is_dir(), "{}: no such directory: O= names an object tree", objtree.display());
     }
-    Ok(Named { objtree: plain.first().map(|kdir| start.join(kdir)).or(named.objtree), ..named })
+    let plain = plain.first().map(|kdir| Meant::by_kdir(places, start, kdir));
+    Ok(Named { kernel: plain.or(named.kernel), ..named })
 }

@@ -2,6 +2,7 @@
 //! Which package or command supplies what is missing: for the distribution at hand, or for each if that is none of
 //! the known ones.
 
+use crate::command::doctor::index::Index;
 use crate::kernel::installed::places::Places;
 
 /// What may be missing.
@@ -62,28 +63,11 @@ impl Family {
     }
 
     /// The command that supplies `need` for the kernel `release`; `major` is the compiler's version.
-    fn command(self, need: Need, release: &str, major: &str) -> String {
+    fn command(self, need: Need, release: &str, major: &str, is_ubuntu: bool) -> String {
         // openSUSE names its packages by the flavour: 6.4.0-150600.21-default.
         let flavour = release.rsplit_once('-').map_or("default", |(_, flavour)| flavour);
         match self {
-            Family::Debian => format!(
-                "apt install {}",
-                match need {
-                    Need::Headers => format!("linux-headers-{release}"),
-                    Need::DebugSymbols => format!(
-                        "linux-image-{release}-dbg (Ubuntu: linux-image-{release}-dbgsym, from ddebs)"
-                    ),
-                    Need::Kernel => format!("linux-image-{release}"),
-                    Need::Compiler if major.is_empty() => "gcc".to_owned(),
-                    Need::Compiler => format!("gcc-{major}"),
-                    Need::Clang => format!("clang-{major} lld-{major} llvm-{major}"),
-                    Need::Make => "make".to_owned(),
-                    Need::Binutils => "binutils".to_owned(),
-                    Need::Pahole => "pahole".to_owned(),
-                    Need::Qemu => "qemu-system-x86".to_owned(),
-                    Need::Busybox => "busybox-static".to_owned(),
-                }
-            ),
+            Family::Debian => format!("apt install {}", debian(need, release, major, is_ubuntu)),
             Family::Fedora => match need {
                 Need::Headers => format!("dnf install kernel-devel-{release}"),
                 Need::DebugSymbols => format!("dnf debuginfo-install kernel-{release}"),
@@ -117,15 +101,68 @@ impl Family {
     }
 }
 
-/// What to run for `need`, a line for each distribution that may be meant.
+/// The packages of Debian, or of Ubuntu, which has those with debug symbols in another archive (ddebs).
+fn debian(need: Need, release: &str, major: &str, is_ubuntu: bool) -> String {
+    match need {
+        Need::Headers => format!("linux-headers-{release}"),
+        Need::DebugSymbols if is_ubuntu => format!("linux-image-{release}-dbgsym"),
+        Need::DebugSymbols => format!("linux-image-{release}-dbg"),
+        Need::Kernel => format!("linux-image-{release}"),
+        Need::Compiler if major.is_empty() => "gcc".to_owned(),
+        Need::Compiler => format!("gcc-{major}"),
+        Need::Clang => format!("clang-{major} lld-{major} llvm-{major}"),
+        Need::Make => "make".to_owned(),
+        Need::Binutils => "binutils".to_owned(),
+        Need::Pahole => "pahole".to_owned(),
+        Need::Qemu => "qemu-system-x86".to_owned(),
+        Need::Busybox => "busybox-static".to_owned(),
+    }
+}
+
+/// What to run for `need`, a line for each distribution that may be meant. Where the distribution's index can be asked, no
+/// package is named that it does not have.
 pub fn for_need(need: Need, places: &Places, release: &str, major: &str) -> Vec<String> {
+    let is_ubuntu = places.distribution().iter().any(|id| id == "ubuntu");
     match Family::of(places) {
-        Some(family) => vec![family.command(need, release, major)],
+        Some(Family::Debian) => {
+            indexed(need, &Index::of(places), release, &debian(need, release, major, is_ubuntu))
+        }
+        Some(family) => vec![family.command(need, release, major, is_ubuntu)],
         None => {
-            let line =
-                |family: Family| format!("{}: {}", family.name(), family.command(need, release, major));
+            let line = |family: Family| {
+                format!("{}: {}", family.name(), family.command(need, release, major, false))
+            };
             Family::ALL.into_iter().map(line).collect()
         }
+    }
+}
+
+/// What to do for packages of Debian's, by what its index has.
+fn indexed(need: Need, index: &Index, release: &str, packages: &str) -> Vec<String> {
+    if *index == Index::Empty {
+        return vec![format!("apt update && apt install {packages}")];
+    }
+    let lacking: Vec<&str> = packages.split(' ').filter(|package| !index.has(package)).collect();
+    if lacking.is_empty() {
+        return vec![format!("apt install {packages}")];
+    }
+    let lacking = lacking.join(" ");
+    match need {
+        Need::Headers | Need::Kernel | Need::DebugSymbols => {
+            let own = ["linux-headers-amd64 linux-image-amd64", "linux-headers-generic linux-image-generic"];
+            let own = own.iter().find(|names| names.split(' ').all(|name| index.has(name)));
+            let own = own.map(|names| format!(", or install its newest: apt install {names}"));
+            let own = own.unwrap_or_default();
+            let ddebs =
+                if lacking.ends_with("-dbgsym") { ", or the archive ddebs is not set up" } else { "" };
+            vec![format!(
+                "no package {lacking} is to be had (apt-cache): {release} is not, or no longer, a kernel of this \
+                 distribution{ddebs}; take one that is (klpbuild kernels){own}"
+            )]
+        }
+        _ => vec![format!(
+            "no package {lacking} is to be had (apt-cache): get it elsewhere, or take another kernel"
+        )],
     }
 }
 

@@ -17,7 +17,7 @@ use crate::elf::notes;
 use crate::host::program;
 use crate::host::terminal;
 use crate::host::text;
-use crate::kernel::origin::Origin;
+use crate::kernel::origin::{Asked, Origin};
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 use crate::kernel::tree;
 use crate::kernel::tree::config::Config;
@@ -74,14 +74,18 @@ impl Request {
     /// Something is missing, or does not fit the kernel at hand.
     pub fn resolve(options: &Options, arguments: &TryArgs) -> Result<Request> {
         let start = asked::start(options)?;
-        let named = asked::files(&arguments.words, &start);
+        let named = asked::files(&arguments.words, &start, &arguments.installed);
         ensure!(!named.files.is_empty(), "no livepatch is named: klpbuild try O=DIR LIVEPATCH.ko");
-        let origin = Origin::to_boot(
-            &named.start,
-            arguments.objtree.as_ref().map(|objtree| start.join(objtree)).or(named.objtree).as_deref(),
-            &asked::choice(&arguments.installed, &start),
-            named.files.first().map(|file| start.join(file)).as_deref(),
-        )?;
+        let mut asked = Asked {
+            start: named.start,
+            objtree: arguments.objtree.as_ref().map(|objtree| start.join(objtree)),
+            release: arguments.installed.release.clone(),
+            symbols: None,
+            choice: asked::choice(&arguments.installed, &start),
+        };
+        asked::add_kernel(&mut asked, named.kernel)?;
+        let first = named.files.first().map(|file| start.join(file));
+        let origin = Origin::to_boot(&asked, first.as_deref())?;
         let release = origin.release.as_deref();
         let livepatches = (named.files.iter())
             .map(|path| Module::expect(&start.join(path), true, release))

@@ -21,6 +21,26 @@ use crate::host::text;
 /// The longest line of a list of symbols, in bytes.
 const LONGEST_LINE: u64 = 1 << 13;
 
+/// What names a kernel: a directory, or the release of one that is installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meant {
+    /// Its headers, object or source tree.
+    Directory(PathBuf),
+    /// Its release.
+    Release(String),
+}
+
+impl Meant {
+    /// What KDIR says, seen from `start`: a directory; where there is none of that name, a release.
+    pub fn by_kdir(places: &Places, start: &Path, value: &str) -> Meant {
+        let directory = start.join(value);
+        if !directory.is_dir() && !value.contains('/') && places.has(value) {
+            return Meant::Release(value.to_owned());
+        }
+        Meant::Directory(directory)
+    }
+}
+
 /// The root of the file system in which a kernel is installed.
 #[derive(Debug, Clone)]
 pub struct Places {
@@ -33,7 +53,7 @@ impl Places {
         Places { root: sysroot.unwrap_or(Path::new("/")).to_path_buf() }
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    pub(super) fn at(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
@@ -146,19 +166,49 @@ impl Places {
     /// What external modules are built with: what `typed` or else the environment variable KDIR names, or else what
     /// belongs to the kernel that is running, if that is there.
     pub fn kernel_directory(&self, typed: Option<PathBuf>) -> Option<PathBuf> {
-        let environment = || std::env::var_os("KDIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let environment = || {
+            Some(match self.environment()? {
+                Meant::Directory(directory) => directory,
+                Meant::Release(release) => self.build(&release),
+            })
+        };
         let installed = || Some(self.build(&self.running()?)).filter(|build| build.is_dir());
         let found = typed.or_else(environment).or_else(installed)?;
         Some(std::path::absolute(&found).unwrap_or(found))
     }
 
-    /// Those links of all kernels that are installed, sorted.
-    pub fn all_builds(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.at("lib/modules")).into_iter().flatten().flatten();
-        let mut builds: Vec<PathBuf> =
-            entries.map(|entry| entry.path().join("build")).filter(|build| build.is_dir()).collect();
-        builds.sort_unstable();
-        builds
+    /// What the environment variable KDIR names.
+    pub fn environment(&self) -> Option<Meant> {
+        let value = std::env::var("KDIR").ok().filter(|value| !value.is_empty())?;
+        Some(Meant::by_kdir(self, Path::new(""), &value))
+    }
+
+    /// The releases of all kernels of which something is installed, sorted.
+    pub fn releases(&self) -> Vec<String> {
+        let names = |directory: &str| {
+            let entries = fs::read_dir(self.at(directory)).into_iter().flatten().flatten();
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        let mut all: Vec<String> = ["lib/modules", "usr/lib/modules"].into_iter().flat_map(names).collect();
+        for (directory, prefix) in [("boot", "vmlinuz-"), ("usr/lib/debug/boot", "vmlinux-")] {
+            all.extend(
+                names(directory).iter().filter_map(|name| Some(name.strip_prefix(prefix)?.to_owned())),
+            );
+        }
+        all.sort_unstable();
+        all.dedup();
+        all.retain(|release| self.has(release));
+        all
+    }
+
+    /// Whether anything of the kernel `release` is installed that klpbuild can use. A directory of modules may outlive its
+    /// kernel.
+    pub fn has(&self, release: &str) -> bool {
+        let is_one = !release.is_empty() && !release.contains('/') && !release.starts_with('.');
+        is_one
+            && (self.modules(release).is_some()
+                || self.build(release).is_dir()
+                || self.vmlinux(release).iter().chain(&self.images(release)).any(|file| file.is_file()))
     }
 
     /// The release of the kernel that is running.
@@ -180,6 +230,16 @@ impl Places {
         let is_hidden = first.split(' ').next()?.bytes().all(|byte| byte == b'0');
         // The first symbol of an x86-64 kernel may be per-CPU, at address 0.
         (!is_hidden || has_an_address(&path)).then_some(path)
+    }
+
+    /// The root of the file system.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where apt keeps its lists of packages.
+    pub fn apt_lists(&self) -> PathBuf {
+        self.at("var/lib/apt/lists")
     }
 
     /// What the distribution calls itself (os-release(5)): its ID and those that it is like.
@@ -206,6 +266,11 @@ fn has_an_address(kallsyms: &Path) -> bool {
     let Ok(file) = fs::File::open(kallsyms) else { return false };
     let lines = BufReader::new(file.take(16 << 20)).lines().map_while(Result::ok).take(100_000);
     lines.into_iter().any(|line| line.bytes().take_while(|byte| *byte != b' ').any(|byte| byte != b'0'))
+}
+
+/// Whether a kernel's whole source is at `place`, which is a directory or an archive: headers leave a part of it.
+pub fn is_whole_source(place: &Path) -> bool {
+    place.is_file() || place.join("init/main.c").is_file()
 }
 
 /// Whether a System.map is one: some distributions install a line of text in its place.
@@ -249,4 +314,23 @@ pub fn modules_below(directory: &Path) -> Result<Vec<PathBuf>> {
     };
     found.sort_by_cached_key(|path| (rank(path), path.clone()));
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kdir_names_a_directory_before_a_release() {
+        let root = tempfile::tempdir().unwrap();
+        let places = Places::below(Some(root.path()));
+        fs::create_dir_all(root.path().join("lib/modules/6.1/kernel")).unwrap();
+        let start = root.path().join("start");
+        assert_eq!(Meant::by_kdir(&places, &start, "6.1"), Meant::Release("6.1".to_owned()));
+        for other in ["6.2", "./6.1", "/6.1"] {
+            assert_eq!(Meant::by_kdir(&places, &start, other), Meant::Directory(start.join(other)));
+        }
+        fs::create_dir_all(start.join("6.1")).unwrap();
+        assert_eq!(Meant::by_kdir(&places, &start, "6.1"), Meant::Directory(start.join("6.1")));
+    }
 }

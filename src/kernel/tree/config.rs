@@ -84,6 +84,21 @@ impl Config {
         self.set.iter().any(|name| name.starts_with("HAVE_"))
     }
 
+    /// What is not set of the options that livepatches need, without `CONFIG_`.
+    pub fn lacks_for_livepatches(&self) -> Vec<&'static str> {
+        let needed = ["MODULES", "LIVEPATCH", "KALLSYMS_ALL"];
+        let mut missing: Vec<&str> = needed.into_iter().filter(|name| !self.has(name)).collect();
+        if self.ftrace().is_none() {
+            missing.push("DYNAMIC_FTRACE_WITH_REGS");
+        }
+        missing
+    }
+
+    /// The option by which ftrace gives livepatches the registers, if one is set.
+    pub fn ftrace(&self) -> Option<&'static str> {
+        ["DYNAMIC_FTRACE_WITH_REGS", "DYNAMIC_FTRACE_WITH_ARGS"].into_iter().find(|name| self.has(name))
+    }
+
     /// Whether the option `name` (without `CONFIG_`) is `y`.
     pub fn has(&self, name: &str) -> bool {
         self.set.contains(name)
