@@ -4,9 +4,11 @@
 
 mod arguments;
 mod livepatch;
+mod show;
 
 pub use arguments::*;
 pub use livepatch::LivepatchArgs;
+pub use show::ShowArgs;
 
 use std::io;
 use std::path::PathBuf;
@@ -68,6 +70,11 @@ pub enum Command {
     ///
     /// Exit status: 0 if all are correct, 1 if something was found, 2 if something could not be checked.
     Verify(VerifyArgs),
+    /// Print what a livepatch replaces and refers to, with where that is in the kernel's source: what a reviewer signs
+    ///
+    /// The kernel is that of `verify`, or else the installed one that the livepatch was compiled for; without any, the file
+    /// alone is told of. Exit status: 0 if it is correct, 1 if verify finds something, 2 if that could not be checked.
+    Show(ShowArgs),
     /// Print the C header with the macros KLP_MODULE_RELOC, KLP_SYMPOS and KLP_RELOC_SYMBOL_POS
     Header(HeaderArgs),
     /// Boot the object tree's kernel in QEMU, and try livepatches in it

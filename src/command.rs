@@ -8,6 +8,7 @@
 //! - [`symbols`]: Symbols.list for a tree that is built already
 //! - [`convert`]: one livepatch, or all that a tree lists
 //! - [`verify`]: whether finished livepatches are right
+//! - [`show`]: what a livepatch replaces and refers to, for people who review it
 //! - [`lookup`]: where a symbol is, and what to write in a livepatch
 //! - [`header`]: the macros for that; and `snippet`, for a module's Makefile
 //! - [`livepatch`]: a livepatch made of patches of the kernel's source
@@ -28,6 +29,7 @@ pub mod lookup;
 pub mod modules;
 pub mod new;
 pub mod patches;
+pub mod show;
 pub mod symbols;
 pub mod trial;
 pub mod verify;

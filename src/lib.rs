@@ -44,7 +44,7 @@ use anyhow::Result;
 use crate::build::hook;
 use crate::cli::{Cli, Command};
 use crate::command::{
-    clean, convert, doctor, header, kernels, lookup, modules, new, patches, symbols, trial, verify,
+    clean, convert, doctor, header, kernels, lookup, modules, new, patches, show, symbols, trial, verify,
 };
 use crate::host::exit::Exit;
 use crate::host::processes;
@@ -65,6 +65,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Convert(args) => convert::convert(options, args),
         Command::Lookup(args) => lookup::lookup(options, args),
         Command::Verify(args) => verify::verify(options, args),
+        Command::Show(args) => show::show(options, args),
         Command::Header(args) => header::header(options, args),
         Command::Livepatch(args) => command::livepatch::livepatch(options, args),
         Command::New(args) => new::new(options, args),

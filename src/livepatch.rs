@@ -3,6 +3,7 @@
 //!
 //! - [`rules`]: the rules of a correct livepatch
 //! - [`names`]: the names of livepatch sections and symbols
+//! - [`account`]: what it replaces and refers to, and where that is in the source
 //! - [`annotations`]: what the source says of symbols (KLP_MODULE_RELOC)
 //! - [`patch`]: which functions of which objects it replaces (`struct klp_patch`)
 //! - [`reach`]: which of those objects a relocation is there for; [`code`]: calls that need no relocation
@@ -19,6 +20,7 @@
 //!   (what type information says of the kernel's functions), [`copies`] (what else the compiler made of a function),
 //!   [`callers`] (who calls that) and [`endbr`] (which functions must not be called through a pointer)
 
+pub mod account;
 pub mod annotations;
 pub mod callers;
 pub mod calls;

@@ -14,8 +14,7 @@ use crate::host::exit::Exit;
 use crate::host::terminal;
 use crate::host::words;
 use crate::host::words::{count, hex};
-use crate::kernel::sources::{self, Sources};
-use crate::kernel::symbols::exports;
+use crate::kernel::sources;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::rules::Rule;
@@ -39,17 +38,6 @@ struct Report<'a> {
     findings: Vec<Finding>,
 }
 
-/// Sources that can tell whether a livepatch is correct.
-fn complete(sources: Sources) -> Result<Sources> {
-    let place = &sources.place;
-    ensure!(
-        sources.objects.vmlinux.is_some(),
-        "there is no vmlinux {place}: positions cannot be checked against a list alone (--objtree DIR)"
-    );
-    ensure!(sources.exports.is_some(), "{}", exports::not_known(place));
-    Ok(sources)
-}
-
 /// Checks files, and prints what is found.
 ///
 /// # Errors
@@ -64,7 +52,8 @@ pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
     let mut asked = asked::sources(&arguments.sources, &named.start);
     asked::add_kernel(&mut asked, named.kernel)?;
     let first = named.files.first().map(|file| start.join(file));
-    let sources = match sources::named(&asked, first.as_deref()).and_then(complete) {
+    let sources = sources::named(&asked, first.as_deref());
+    let sources = match sources.and_then(|sources| verify::complete(&sources).map(|()| sources)) {
         Ok(sources) => sources,
         Err(error) => {
             terminal::error(&error);

@@ -25,7 +25,7 @@ pub use fate::{Fate, fate};
 pub use lines::{Lines, SourceLine};
 pub use prototype::prototype;
 pub use sizes::sizes;
-pub use survey::{Copy, Declared, Surveyed, Wanted, declared, survey};
+pub use survey::{Copy, Declared, DefinedAt, Surveyed, Wanted, declared, survey};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

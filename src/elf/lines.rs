@@ -156,6 +156,8 @@ pub struct Target {
 pub struct Told {
     /// What it is.
     pub declaration: Option<Declaration>,
+    /// Where it is defined, if that is known.
+    pub defined: Option<dwarf::DefinedAt>,
     /// The functions that have it inlined, by their names in C, if they were asked for and it is known: those alone
     /// that stay once the object has come up.
     pub copies: Option<BTreeSet<String>>,
@@ -229,6 +231,7 @@ fn told(
     let stays = |copy: &dwarf::Copy| !copy.address.is_some_and(&is_init);
     let one = |found: dwarf::Surveyed| Told {
         declaration: found.declaration,
+        defined: found.defined,
         copies: found.copies.map(|copies| copies.into_iter().filter(stays).map(|copy| copy.into).collect()),
     };
     found.into_iter().map(one).collect()

@@ -9,13 +9,28 @@ pub mod findings;
 pub mod form;
 pub mod meaning;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::elf::image::Image;
 use crate::kernel::sources::Sources;
+use crate::kernel::symbols::exports;
 use crate::kernel::tree::facts::Kernel;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::verify::findings::{Finding, Findings, Level};
+
+/// Sees that sources can tell whether a livepatch is correct.
+///
+/// # Errors
+/// They cannot.
+pub fn complete(sources: &Sources) -> Result<()> {
+    let place = &sources.place;
+    ensure!(
+        sources.objects.vmlinux.is_some(),
+        "there is no vmlinux {place}: positions cannot be checked against a list alone (--objtree DIR)"
+    );
+    ensure!(sources.exports.is_some(), "{}", exports::not_known(place));
+    Ok(())
+}
 
 /// Checks livepatches against the rules and against the kernel that `sources` have: what is found in each, in their
 /// order. The kernel's objects are looked through once for all.

@@ -27,6 +27,7 @@
 //! - [`record`]: what it was converted for; [`versions`]: what CONFIG_MODVERSIONS leaves in it
 //! - [`mutations`]: damaged livepatches, objects and lists
 //! - [`installed`]: kernels that someone else built
+//! - [`show`]: what `klpbuild show` tells of a livepatch
 //! - [`kallsyms`]: symbols that kallsyms leaves out
 //! - [`kept`]: maps that are kept are believed only as they were written
 //! - [`run_pre`]: units that were compiled again, against the kernel that they are of
@@ -68,6 +69,7 @@ mod run_pre;
 mod screen;
 mod series;
 mod shapes;
+mod show;
 mod skeleton;
 mod snippet;
 mod space;

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use klpbuild::kernel::sources::Sources;
 use klpbuild::kernel::symbols::exports::Exports;
 use klpbuild::kernel::symbols::list;
 use klpbuild::kernel::symbols::list::Wanted;
+use klpbuild::livepatch::account;
+use klpbuild::livepatch::account::{AtHand, Roots};
 use klpbuild::livepatch::convert::{Choices, Outcome, convert};
 use klpbuild::livepatch::verify::verify;
 
@@ -71,7 +74,10 @@ enum End {
 /// Converts what may be a livepatch.
 fn survives(bytes: &[u8], sources: &Sources) -> End {
     let Ok(image) = Image::parse(bytes) else { return End::NotRead };
-    let _ = verify(&image, sources);
+    // With what verify says of it.
+    let kernel = AtHand { sources, unchecked: None, is_other_release: false };
+    let _ = account::of(&image, Path::new("in.ko"), Some(&kernel), &Roots::default());
+    let _ = account::of(&image, Path::new("in.ko"), None, &Roots::default());
     let outcome = match convert(image, sources, Choices::default()) {
         Ok(outcome) => outcome,
         // Whoever shows the message reads all of it.
@@ -285,16 +291,15 @@ fn damaged_text(name: &str, whole: &[u8]) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn damaged_lists() {
     let tree = ObjTree::new(X86_64);
-    let read =
-        |name: &str, least: (usize, usize), read: fn(&std::path::Path) -> Result<(), anyhow::Error>| {
-            let path = tree.path("damaged");
-            let ends = all_survive(damaged_text(name, &tree.bytes(name)), move |bytes| {
-                fs::write(&path, bytes).unwrap();
-                end_of(read(&path))
-            });
-            let of = |end| ends.get(&end).copied().unwrap_or(0);
-            assert!(of(End::Converted) > least.0 && of(End::Refused) >= least.1, "{name}: {ends:?}");
-        };
+    let read = |name: &str, least: (usize, usize), read: fn(&Path) -> Result<(), anyhow::Error>| {
+        let path = tree.path("damaged");
+        let ends = all_survive(damaged_text(name, &tree.bytes(name)), move |bytes| {
+            fs::write(&path, bytes).unwrap();
+            end_of(read(&path))
+        });
+        let of = |end| ends.get(&end).copied().unwrap_or(0);
+        assert!(of(End::Converted) > least.0 && of(End::Refused) >= least.1, "{name}: {ends:?}");
+    };
     read("Symbols.list", (300, 50), |path| list::search(path, &wanted(), Spelling::Exact).map(drop));
     read("Module.symvers", (20, 300), |path| Exports::read(path).map(drop));
     // What is no line of it is left out.

@@ -35,11 +35,24 @@ pub struct Copy {
     pub address: Option<u64>,
 }
 
+/// Where a function or variable is defined in C.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DefinedAt {
+    /// The source file: relative to the directory that the compiler ran in, unless it lies elsewhere.
+    pub file: String,
+    /// The line with its name, from 1; 0 if that is not known.
+    pub line: u64,
+    /// The directory that the compiler ran in, as it says; empty if it does not.
+    pub directory: String,
+}
+
 /// What the debug information says of one that was wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surveyed {
     /// What it is; none if the debug information does not know it at that address.
     pub declaration: Option<Declaration>,
+    /// Where it is defined, if that is known.
+    pub defined: Option<DefinedAt>,
     /// The functions with code that have it inlined, if they were asked for and it is known.
     pub copies: Option<BTreeSet<Copy>>,
 }
@@ -147,7 +160,23 @@ impl<'a> Units<'a> {
         };
         let Some(definition) = definitions.iter().find(is_it) else { return Surveyed::default() };
         let copies = wanted.with_copies.then(|| self.copies(definition, definitions));
-        Surveyed { declaration: self.declaration(definition.own, definition.named), copies }
+        Surveyed {
+            declaration: self.declaration(definition.own, definition.named),
+            defined: self.defined(definition),
+            copies,
+        }
+    }
+
+    /// Where `definition` is written: its own place, or that of the entry that it is an instance of.
+    fn defined(&self, definition: &Definition) -> Option<DefinedAt> {
+        let has_line = |number: &usize| {
+            self.entry(*number).is_some_and(|(_, entry)| entry.has_attr(gimli::DW_AT_decl_line))
+        };
+        let number = [definition.own, definition.named].into_iter().find(has_line)?;
+        let (file, line) = self.place(number)?;
+        let (unit, _) = self.entry(number)?;
+        let directory = String::from_utf8_lossy(unit.directory.unwrap_or_default()).into_owned();
+        Some(DefinedAt { file, line, directory })
     }
 
     /// Where the code of a function begins, or a variable is.

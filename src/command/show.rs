@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `klpbuild show`: what a livepatch replaces and refers to, with where that is in the kernel's source: what a reviewer
+//! signs.
+//!
+//! - `tree`: the account as a tree, for people
+//! - `branches`: how a tree is drawn
+
+mod branches;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::cli::{Format, Options, ShowArgs};
+use crate::command::asked;
+use crate::elf::image::Image;
+use crate::host::exit::Exit;
+use crate::host::terminal;
+use crate::host::terminal::Surroundings;
+use crate::kernel::origin::{Asked, Origin};
+use crate::kernel::sources::Sources;
+use crate::livepatch::account;
+use crate::livepatch::account::{AtHand, Roots, Verdict};
+use crate::livepatch::verify;
+
+/// Shows a livepatch.
+///
+/// # Errors
+/// It cannot be read, or nothing can be printed.
+pub fn show(options: &Options, arguments: &ShowArgs) -> Result<Exit> {
+    let start = asked::start(options)?;
+    let named = asked::files(&arguments.words, &start, &arguments.sources.kernel);
+    let file = match named.files.as_slice() {
+        [file] => *file,
+        [] => bail!("no livepatch is named: klpbuild show O=DIR LIVEPATCH.ko"),
+        _ => bail!("one livepatch at a time: klpbuild show O=DIR LIVEPATCH.ko"),
+    };
+    let path = start.join(file);
+    let image = Image::read(&path)?;
+    let mut asked = asked::sources(&arguments.sources, &named.start);
+    asked::add_kernel(&mut asked, named.kernel)?;
+    let wanted = image.modinfo().release();
+    let (kernel, reason) = match kernel(&asked, &path, wanted.as_deref()) {
+        Ok(kernel) => (Some(kernel), None),
+        Err(error) if is_named(&asked) => return Err(error),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
+    let sources = kernel.as_ref().map(|(sources, _)| sources);
+    let at_hand = sources.map(|sources| AtHand {
+        sources,
+        unchecked: verify::complete(sources).err().map(|error| format!("{error:#}")),
+        is_other_release: matches!((&sources.release, &wanted), (Some(one), Some(other)) if one != other),
+    });
+    let roots = Roots {
+        kernel: kernel.iter().flat_map(|(_, trees)| trees).cloned().collect(),
+        own: path.parent().map(Path::to_path_buf).into_iter().collect(),
+    };
+    let mut account = account::of(&image, file, at_hand.as_ref(), &roots)?;
+    account.unknown.extend(reason);
+    match arguments.format {
+        Format::Json => terminal::json(&account)?,
+        Format::Text => {
+            let width = Surroundings::look().stdout.then(terminal::columns);
+            terminal::out(tree::of(&account).drawn(width));
+        }
+    }
+    Ok(match account.verdict {
+        Verdict::Correct => Exit::Done,
+        Verdict::Errors => Exit::Problem,
+        Verdict::Unchecked => Exit::Unchecked,
+    })
+}
+
+/// Whether someone said which kernel it is to be.
+fn is_named(asked: &Asked) -> bool {
+    asked.objtree.is_some()
+        || asked.release.is_some()
+        || asked.symbols.is_some()
+        || asked.choice.names_files()
+}
+
+/// The kernel to tell of the livepatch with: the one that was named, or that is here, or the installed one of the release
+/// `wanted`, with the trees that its source files are in. An installed kernel of another release tells nothing of it.
+fn kernel(asked: &Asked, livepatch: &Path, wanted: Option<&str>) -> Result<(Sources, Vec<PathBuf>)> {
+    let origin = Origin::named(asked, Some(livepatch));
+    let is_other = |origin: &Origin| {
+        let other =
+            origin.release.as_deref().filter(|release| wanted.is_some_and(|wanted| wanted != *release));
+        other.is_some() && origin.installed.is_some()
+    };
+    let is_usable = |origin: &Origin| {
+        is_named(asked) || !is_other(origin) && (origin.list.is_some() || origin.objects.vmlinux.is_some())
+    };
+    let origin = match (origin, wanted) {
+        (Ok(origin), _) if is_usable(&origin) => origin,
+        (Err(error), None) => return Err(error),
+        (Err(error), _) if is_named(asked) => return Err(error),
+        (_, Some(wanted)) => {
+            let headers = asked.choice.places().build(wanted);
+            let headers = Some(headers).filter(|directory| directory.is_dir());
+            let mut origin = Origin::of_installed(wanted, headers.as_deref(), &asked.choice)?;
+            origin.make_list(None, false)?;
+            origin
+        }
+        (Ok(origin), None) => origin,
+    };
+    origin.say_shortcomings();
+    let sources = Sources::open(&origin, asked.symbols.as_deref())?;
+    let unpacked = origin.installed.as_ref().zip(origin.release.as_deref());
+    let unpacked = unpacked.map(|(kernel, release)| kernel.places().sources(release)).unwrap_or_default();
+    let trees = sources.srctree.iter().chain(&origin.objtree).cloned();
+    let trees = trees.chain(unpacked.into_iter().filter(|place| place.is_dir())).collect();
+    Ok((sources, trees))
+}

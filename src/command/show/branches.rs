@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! How a tree is drawn: with lines to its branches, and its words broken where the terminal ends.
+
+/// Words are not squeezed into less than this.
+const NARROWEST: usize = 24;
+
+/// A node, with what grows from it.
+#[derive(Debug, Default)]
+pub(super) struct Branch {
+    /// Its lines: the second and later ones stand a little further in.
+    lines: Vec<String>,
+    branches: Vec<Branch>,
+}
+
+impl Branch {
+    /// One with a line of text.
+    pub(super) fn new(text: impl AsRef<str>) -> Branch {
+        Branch { lines: vec![printable(text.as_ref())], branches: Vec::new() }
+    }
+
+    /// Adds a line below the first.
+    pub(super) fn line(&mut self, text: impl AsRef<str>) {
+        self.lines.push(printable(text.as_ref()));
+    }
+
+    /// Adds a branch.
+    pub(super) fn grow(&mut self, branch: Branch) {
+        self.branches.push(branch);
+    }
+
+    /// Draws it, with lines of at most `width` characters, if there is a width.
+    pub(super) fn drawn(&self, width: Option<usize>) -> String {
+        let mut text = String::new();
+        self.draw("", "", width, &mut text);
+        text
+    }
+
+    fn draw(&self, first: &str, rest: &str, width: Option<usize>, text: &mut String) {
+        let stem = if self.branches.is_empty() { "  " } else { "│ " };
+        let mut lead = first.to_owned();
+        for (number, line) in self.lines.iter().enumerate() {
+            let further = format!("{rest}{stem}");
+            if number > 0 {
+                lead.clone_from(&further);
+            }
+            let hanging = format!("{further}  ");
+            for (number, part) in
+                broken(line, width, lead.chars().count(), hanging.chars().count()).iter().enumerate()
+            {
+                text.push_str(if number == 0 { &lead } else { &hanging });
+                text.push_str(part);
+                text.truncate(text.trim_end().len());
+                text.push('\n');
+            }
+        }
+        for (number, branch) in self.branches.iter().enumerate() {
+            let is_last = number + 1 == self.branches.len();
+            let (first, further) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            branch.draw(&format!("{rest}{first}"), &format!("{rest}{further}"), width, text);
+        }
+    }
+}
+
+/// A line in parts that fit behind `lead` and `hanging` columns. What has no blanks is left whole: a path that is cut
+/// cannot be copied.
+fn broken(line: &str, width: Option<usize>, lead: usize, hanging: usize) -> Vec<String> {
+    let Some(width) = width else { return vec![line.to_owned()] };
+    let room = |before: usize| width.saturating_sub(before + 1).max(NARROWEST);
+    let mut parts: Vec<String> = vec![String::new()];
+    for word in line.split(' ') {
+        let number = parts.len();
+        let Some(last) = parts.last_mut() else { break };
+        let room = room(if number == 1 { lead } else { hanging });
+        if last.is_empty() {
+            last.push_str(word);
+        } else if last.chars().count() + 1 + word.chars().count() <= room {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            parts.push(word.to_owned());
+        }
+    }
+    parts
+}
+
+/// Text from a file as a terminal can be given it: what would move the cursor, or turn the direction of writing, is
+/// spelled out.
+fn printable(text: &str) -> String {
+    let is_turning = |letter: char| matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let mut shown = String::new();
+    for letter in text.chars() {
+        if letter.is_control() || is_turning(letter) {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn branches_hang_where_they_belong() {
+        let mut root = Branch::new("root");
+        root.line("more of it");
+        let mut one = Branch::new("one two three four five six seven");
+        one.grow(Branch::new("leaf"));
+        root.grow(one);
+        let mut last = Branch::new("last");
+        last.line("its words");
+        root.grow(last);
+        let expected = "\
+root
+│ more of it
+├─ one two three four five
+│  │   six seven
+│  └─ leaf
+└─ last
+     its words
+";
+        assert_eq!(root.drawn(Some(20)), expected);
+        assert!(root.drawn(None).contains("├─ one two three four five six seven\n"));
+    }
+
+    #[test]
+    fn what_would_move_the_cursor_is_spelled_out() {
+        assert_eq!(printable("a\x1b[2Jb\n\u{202e}c é"), "a\\u{1b}[2Jb\\n\\u{202e}c é");
+    }
+}

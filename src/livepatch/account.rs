@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! An account of a livepatch: what it replaces, by what, and what it refers to, with where all that is in the kernel's
+//! source, as far as the kernel at hand tells.
+//!
+//! - `parts`: what an account is made of, as programs read it
+//! - `references`: what the livepatch refers to beyond itself, and from where
+//! - `whereabouts`: definitions in the kernel, with their places in the source
+//! - `text`: the lines of a function in a source tree
+//!
+//! Without a kernel, the file alone is told of; what is not known then is said.
+
+mod parts;
+mod references;
+mod text;
+mod whereabouts;
+
+pub use parts::{
+    Account, BuiltFor, Defined, Kernel, New, Patched, Reference, Replaced, SCHEMA, SourcePlace, SourceText,
+    UsePlace, Verdict,
+};
+pub use text::Roots;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::elf::image::Image;
+use crate::elf::notes;
+use crate::host::words::hex;
+use crate::kernel::sources::{Found, Sources};
+use crate::kernel::symbols::VMLINUX;
+use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::objects::Vmlinux;
+use crate::livepatch::account::references::References;
+use crate::livepatch::account::whereabouts::Whereabouts;
+use crate::livepatch::doubts;
+use crate::livepatch::patch::{Function, Patch};
+use crate::livepatch::record;
+use crate::livepatch::verify;
+use crate::livepatch::verify::findings::Level;
+
+/// The kernel that a livepatch is told of with.
+#[derive(Debug)]
+pub struct AtHand<'a> {
+    /// What tells its symbols.
+    pub sources: &'a Sources,
+    /// Why the livepatch cannot be checked against it, if it cannot.
+    pub unchecked: Option<String>,
+    /// Whether it is of another release than the one that the livepatch was compiled for.
+    pub is_other_release: bool,
+}
+
+/// Gives an account of the livepatch `image`, which was read from `file`.
+///
+/// # Errors
+/// An object of the kernel cannot be read.
+pub fn of(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>, roots: &Roots) -> Result<Account> {
+    let patch = Patch::read(image);
+    let found = kernel.map(|kernel| find(image, patch.as_ref(), kernel.sources)).transpose()?;
+    let whereabouts = Whereabouts::new(image, kernel.map(|kernel| kernel.sources), found.as_ref(), roots);
+    let mut account = head(image, file, kernel)?;
+    let mut references = References::collect(image, &whereabouts);
+    match &patch {
+        Some(patch) => {
+            for object in &patch.objects {
+                let mut patched = Patched {
+                    name: object.name.clone(),
+                    functions: Vec::new(),
+                    callbacks: object
+                        .callbacks
+                        .iter()
+                        .map(|place| whereabouts.new_function(*place))
+                        .collect(),
+                };
+                for function in &object.functions {
+                    patched.functions.push(replaced(&object.name, function, &whereabouts, &mut references));
+                }
+                account.objects.push(patched);
+            }
+        }
+        None => account.unknown.push(
+            "what it replaces: there is no static struct klp_patch in it that could be read".to_owned(),
+        ),
+    }
+    account.other = references.rest();
+    whereabouts.locate(&mut account);
+    check(image, kernel, &mut account)?;
+    Ok(account)
+}
+
+fn find(image: &Image, patch: Option<&Patch>, sources: &Sources) -> Result<Found> {
+    let mut names = doubts::names(image, patch);
+    names.extend(references::exported(image, sources).map(|(name, _)| name.to_vec()));
+    sources.find(&Wanted::names(names))
+}
+
+/// What the livepatch says of itself, and of the kernel at hand.
+fn head(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>) -> Result<Account> {
+    let modinfo = image.modinfo();
+    let own = |tag: &str| modinfo.text(tag).filter(|text| !text.is_empty());
+    let stem = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem = stem.split(".ko").next().unwrap_or_default().replace('-', "_");
+    let differences = match kernel {
+        Some(kernel) => record::differences(image, &kernel.sources.objects)?,
+        None => Vec::new(),
+    };
+    let built_for = record::read(image).into_iter().map(|(object, identity)| {
+        let is_there = kernel.is_some_and(|kernel| {
+            let objects = &kernel.sources.objects;
+            if object == VMLINUX { objects.vmlinux.is_some() } else { objects.file(&object).is_some() }
+        });
+        let at_hand = match differences.iter().find(|difference| difference.object == object) {
+            Some(difference) if difference.found.is_some() => "another build",
+            Some(_) => "not known",
+            None if is_there => "the same",
+            None => "not there",
+        };
+        BuiltFor { object, kind: identity.kind, value: identity.value, at_hand: at_hand.to_owned() }
+    });
+    let mut unknown = Vec::new();
+    let shown = kernel.map(|kernel| {
+        let vmlinux = kernel.sources.objects.vmlinux.as_ref();
+        let image = vmlinux.and_then(Vmlinux::image);
+        Kernel {
+            release: kernel.sources.release.clone(),
+            vmlinux: vmlinux.map(|vmlinux| vmlinux.file().display().to_string()),
+            build_id: image.and_then(|file| notes::build_id(file).ok().flatten()).map(|id| hex(&id)),
+            is_other_release: kernel.is_other_release,
+        }
+    });
+    if kernel.is_none() {
+        unknown.push(
+            "where the old functions and the symbols are, why their positions, and who exports the rest: no kernel is \
+             at hand"
+                .to_owned(),
+        );
+    }
+    Ok(Account {
+        schema: SCHEMA,
+        file: file.display().to_string(),
+        name: own("name").unwrap_or(stem),
+        description: own("description"),
+        license: own("license"),
+        version: own("version"),
+        vermagic: own("vermagic"),
+        is_livepatch: modinfo.is_livepatch(),
+        is_signed: image.is_signed,
+        built_for: built_for.collect(),
+        kernel: shown,
+        unknown,
+        objects: Vec::new(),
+        other: Vec::new(),
+        verdict: Verdict::Unchecked,
+        findings: Vec::new(),
+    })
+}
+
+fn replaced(
+    object: &str,
+    function: &Function,
+    whereabouts: &Whereabouts<'_>,
+    references: &mut References,
+) -> Replaced {
+    let new = whereabouts.new_function(function.new);
+    let references = references.take(&new.symbol);
+    Replaced {
+        name: String::from_utf8_lossy(&function.old_name).into_owned(),
+        sympos: function.old_sympos,
+        position: whereabouts.reason(object, &function.old_name, function.old_sympos),
+        old: whereabouts.meant(object, &function.old_name, function.old_sympos),
+        namesakes: whereabouts.namesakes(object, &function.old_name, function.old_sympos),
+        new,
+        references,
+    }
+}
+
+/// What verify finds, and what it comes to.
+fn check(image: &Image, kernel: Option<&AtHand<'_>>, account: &mut Account) -> Result<()> {
+    let Some(kernel) = kernel else {
+        account.unknown.push("whether it is correct: there is nothing to check it against".to_owned());
+        return Ok(());
+    };
+    if let Some(reason) = &kernel.unchecked {
+        account.unknown.push(format!("whether it is correct: {reason}"));
+        return Ok(());
+    }
+    account.findings = verify::verify(image, kernel.sources)?;
+    let is_bad = account.findings.iter().any(|finding| finding.level == Level::Error);
+    account.verdict = if is_bad { Verdict::Errors } else { Verdict::Correct };
+    Ok(())
+}

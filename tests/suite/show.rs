@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `klpbuild show`: what a livepatch replaces and refers to, for people and for programs.
+
+use std::collections::BTreeSet;
+
+use klpbuild::elf::image::{Home, Image};
+use serde_json::Value;
+
+use crate::doubts;
+use crate::objtree::ObjTree;
+use crate::space::Ran;
+
+/// The new functions, for vmlinux and for the module.
+const CODE: &str = r#"
+extern int counter;
+extern int exported(void);
+#include "klp_relocs.h"
+extern int twin(void) KLP_RELOC_SYMBOL_POS(vmlinux, vmlinux, twin, 2);
+
+static int helper(void);
+__attribute__((noinline)) static int helper(void)
+{
+	return twin();
+}
+
+/* Takes
+ * the place of plain(). */
+static int new_plain(int value)
+{
+	return value - counter + exported() + helper();
+}
+
+static int new_first(int value)
+{
+	return value;
+}
+
+static int new_two(int value)
+{
+	return value + 1;
+}
+"#;
+
+/// A tree whose vmlinux has debugging information, with a converted livepatch.
+fn tree() -> ObjTree {
+    let tree = doubts::tree(&["-g"]);
+    tree.klpbuild(&["header", "-o", "klp_relocs.h"]).ok();
+    doubts::livepatch(
+        &tree,
+        CODE,
+        &[("plain", "new_plain")],
+        &[("own_level", "new_first"), ("user_two", "new_two")],
+        &["-g"],
+    );
+    tree.convert(&["in.ko"]).ok();
+    tree
+}
+
+fn json(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+}
+
+/// The address and the size of a symbol, as readelf has them.
+fn symbol(tree: &ObjTree, file: &str, name: &str) -> (String, u64) {
+    let table = tree.tool("readelf", &["-sW", file]);
+    let words = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let found = words.filter(|words| words.len() == 8 && words[7] == name).collect::<Vec<_>>();
+    let [found] = found.as_slice() else { panic!("{name}: {table}") };
+    (format!("0x{}", found[1].trim_start_matches('0')), found[2].parse().unwrap())
+}
+
+/// The number of the line of `text` that has `part`.
+fn line(text: &str, part: &str) -> usize {
+    text.lines().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {text}")) + 1
+}
+
+#[test]
+fn a_reviewer_sees_what_is_replaced_and_what_it_refers_to() {
+    let tree = tree();
+    let ran = tree.klpbuild(&["show", "in.ko"]).ok();
+    let source = String::from_utf8(tree.bytes("livepatch.c")).unwrap();
+    let kernel = String::from_utf8(tree.bytes("kernel.c")).unwrap();
+    let (plain, size) = symbol(&tree, "vmlinux", "plain");
+    let (new, new_size) = symbol(&tree, "in.ko", "new_plain");
+    let new = if new == "0x" { "0x0" } else { &new };
+    let change = format!("{} {}", size.abs_diff(new_size), if new_size > size { "more" } else { "less" });
+    let (counter, _) = symbol(&tree, "vmlinux", "counter");
+    let expected = [
+        "in (in.ko)".to_owned(),
+        "├─ vmlinux: 1 function replaced".to_owned(),
+        "│  └─ plain".to_owned(),
+        format!(
+            "│     ├─ old: kernel.c:{}, {plain}, {size} bytes; the only one of this name in vmlinux",
+            line(&kernel, "int plain(int value)")
+        ),
+        format!(
+            "│     ├─ new: new_plain, livepatch.c:{}, .text+{new}, {new_size} bytes ({change})",
+            line(&source, "int new_plain(int value)")
+        ),
+        "│     └─ refers to".to_owned(),
+        "│        ├─ counter of vmlinux: livepatch relocation, written when the livepatch is loaded"
+            .to_owned(),
+        format!(
+            "│        │    kernel.c:{}, {counter}, 4 bytes; the only one of this name in vmlinux",
+            line(&kernel, "int counter = 1;")
+        ),
+        "│        └─ exported: exported by vmlinux".to_owned(),
+        "├─ target_mod: 2 functions replaced".to_owned(),
+        "│     └─ refers to nothing beyond the livepatch".to_owned(),
+        "├─ other code and data refers to".to_owned(),
+        "│  ├─ twin of vmlinux: livepatch relocation, written when the livepatch is loaded".to_owned(),
+        "└─ verify: correct, 1 warning".to_owned(),
+    ];
+    let mut lines = ran.stdout.lines();
+    for expected in &expected {
+        assert!(lines.any(|line| line == expected), "{expected}\n{}", ran.stdout);
+    }
+    let used = format!("livepatch.c:{}", line(&source, "value - counter + exported"));
+    let is_use = |line: &&str| line.contains("new_plain+0x") && line.ends_with(&used);
+    assert_eq!(ran.stdout.lines().filter(is_use).count(), 2, "{}", ran.stdout);
+    assert!(ran.stdout.contains("helper+0x"), "{}", ran.stdout);
+    // Of several, each is told, and which one it is.
+    let twins: Vec<&str> = ran.stdout.lines().filter(|line| line.contains(" of 3: ")).collect();
+    assert_eq!(twins.len(), 3, "{}", ran.stdout);
+    assert!(twins[0].contains("not 1 of 3: kernel/a.c, 0x"), "{twins:?}");
+    assert!(twins[1].contains("this one: 2 of 3: kernel/b.c, 0x"), "{twins:?}");
+    assert!(
+        ran.stdout.contains("; 2 of 3 of this name in vmlinux, by ascending address\n"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn programs_get_the_same() {
+    let tree = tree();
+    let told = json(&tree.klpbuild(&["show", "in.ko", "--format", "json"]).ok());
+    assert_eq!(told["schema"], 1);
+    let function = &told["objects"][0]["functions"][0];
+    assert_eq!((&function["name"], &function["sympos"]), (&Value::from("plain"), &Value::from(0)));
+    let (address, size) = symbol(&tree, "vmlinux", "plain");
+    assert_eq!((&function["old"]["address"], &function["old"]["size"]), (&address.into(), &size.into()));
+    let text = function["old"]["source"]["text"]["text"].as_str().unwrap();
+    assert_eq!(text, "KEEP int plain(int value)\n{\n\treturn value + counter;\n}\n");
+    let text = &function["new"]["source"]["text"];
+    assert!(text["text"].as_str().unwrap().starts_with("/* Takes\n * the place of plain(). */\nstatic int"));
+    let source = String::from_utf8(tree.bytes("livepatch.c")).unwrap();
+    assert_eq!(text["first"], line(&source, "/* Takes"));
+    assert_eq!(function["references"][0]["kind"], "livepatch");
+    assert_eq!(function["references"][0]["uses"][0]["how"], "reads or writes it");
+    assert_eq!(function["references"][1]["uses"][0]["how"], "calls it");
+    assert_eq!((&told["verdict"], &told["findings"][0]["rule"]), (&"correct".into(), &"S10".into()));
+    // The document tells of each key, and of no other.
+    let mut keys = BTreeSet::new();
+    collect_keys(&told, &mut keys);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/show.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let documented: BTreeSet<String> = rows.map(|(key, _)| key.to_owned()).collect();
+    assert_eq!(keys, documented);
+}
+
+fn collect_keys(value: &Value, keys: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(all) => {
+            keys.extend(all.keys().cloned());
+            all.values().for_each(|value| collect_keys(value, keys));
+        }
+        Value::Array(all) => all.iter().for_each(|value| collect_keys(value, keys)),
+        _ => {}
+    }
+}
+
+/// Without a kernel, the file alone is told of, and what is missing is said. One that was named has to be there.
+#[test]
+fn without_a_kernel_the_file_is_told_of() {
+    let tree = tree();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let at = |name: &str| elsewhere.path().join(name).display().to_string();
+    std::fs::copy(tree.path("in.ko"), at("in.ko")).unwrap();
+    let run = |more: &[&str]| tree.klpbuild(&[&["-C", &at(""), "show", "in.ko"], more].concat());
+    let ran = run(&["--sysroot", &at("")]).ends(2);
+    for expected in [
+        "│     ├─ old: position 0: said to be the only one of this name in vmlinux\n",
+        "│     ├─ new: new_plain, livepatch.c:",
+        "refers to\n│        ├─ counter of vmlinux: livepatch relocation, written when the livepatch is loaded\n",
+        "│        └─ exported: who exports it is not known\n",
+        "├─ not known\n│  ├─ where the old functions and the symbols are, why their positions,",
+        "└─ verify: not checked\n",
+    ] {
+        assert!(ran.stdout.contains(expected), "{expected}\n{}", ran.stdout);
+    }
+    let told = json(&run(&["--sysroot", &at(""), "--format", "json"]).ends(2));
+    assert_eq!((&told["kernel"], &told["verdict"]), (&Value::Null, &"unchecked".into()));
+    run(&["O=nowhere"]).ends(1).says(&["nowhere: no such directory"]);
+}
+
+/// An error of verify is one here: the status says so, and the tree which.
+#[test]
+fn what_is_not_correct_is_said() {
+    let tree = tree();
+    let mut image = Image::read(&tree.path("in.ko")).unwrap();
+    let mut symbols = image.symbols.iter_mut().filter(|symbol| symbol.home == Home::Livepatch);
+    let symbol = symbols.find(|symbol| symbol.shown().contains(".twin,2")).unwrap();
+    symbol.become_livepatch(b".klp.sym.vmlinux.twin,4".to_vec());
+    let name = b".klp.sym.vmlinux.a\x1b[2Jb\xe2\x80\xae<b>,0".to_vec();
+    let symbol = image.symbols.iter_mut().find(|symbol| symbol.shown().contains(".counter,0")).unwrap();
+    symbol.become_livepatch(name);
+    tree.write("in.ko", image.to_bytes().unwrap());
+    let ran = tree.klpbuild(&["show", "in.ko"]).ends(1);
+    assert!(ran.stdout.contains("position 4 is beyond the 3 of this name in vmlinux (S1)\n"), "{ran:?}");
+    assert!(ran.stdout.contains("└─ verify: NOT CORRECT, 2 errors"), "{ran:?}");
+    assert!(ran.stdout.contains("├─ a\\u{1b}[2Jb\\u{202e}<b> of vmlinux: "), "{ran:?}");
+    assert!(!ran.stdout.contains(['\x1b', '\u{202e}']), "{ran:?}");
+}
+
+#[test]
+fn what_cannot_be_shown_is_refused() {
+    let tree = tree();
+    tree.write("cut.ko", &tree.bytes("in.ko")[..300]);
+    tree.klpbuild(&["show", "cut.ko"]).ends(1).says(&["cannot read ", "cut.ko: "]);
+    tree.klpbuild(&["show", "in.ko", "cut.ko"]).ends(1).says(&["one livepatch at a time"]);
+    tree.klpbuild(&["show", "O=."])
+        .ends(1)
+        .says(&["no livepatch is named: klpbuild show O=DIR LIVEPATCH.ko"]);
+}
