@@ -2,11 +2,12 @@
 //! Where symbols are defined, and at which position the kernel would find them: the map first, then the
 //! objects that it names.
 
+mod exported;
 mod known;
 
 pub use known::{Found, Known, Unusable};
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -206,47 +207,6 @@ impl Sources {
             self.read_module(object, &self.objects.file(object).with_context(missing)?, &Wanted::All)?
         };
         Ok(known)
-    }
-
-    /// The definitions of those of `names` that the kernel exports, each in the object that exports it, if that is there.
-    /// Nothing counts them: the kernel finds them by their exports.
-    ///
-    /// # Errors
-    /// Such an object cannot be read.
-    pub fn exported(&self, names: &HashSet<&[u8]>) -> Result<HashMap<Vec<u8>, Known>> {
-        let mut by_owner: BTreeMap<&str, HashSet<&[u8]>> = BTreeMap::new();
-        for &name in names {
-            if let Some(owner) = self.exporter(name) {
-                by_owner.entry(owner).or_default().insert(name);
-            }
-        }
-        let found = (by_owner.into_par_iter())
-            .map(|(owner, names)| Ok((owner, self.exported_by(owner, &names)?)))
-            .collect::<Result<Vec<_>>>()?;
-        let all = found.into_iter().flat_map(|(owner, definitions)| {
-            let seen = definitions.into_iter().filter(|definition| definition.binding != Binding::Local);
-            seen.map(move |definition| {
-                let object = owner.to_owned();
-                let name = definition.name.clone();
-                (
-                    name,
-                    Known { object, definition: Some(definition), position: None, total: 1, is_split: false },
-                )
-            })
-        });
-        Ok(all.collect())
-    }
-
-    /// The definitions of some names in the object `owner`, if that is there.
-    fn exported_by(&self, owner: &str, names: &HashSet<&[u8]>) -> Result<Vec<Definition>> {
-        let is_wanted = |name: &[u8]| names.contains(name);
-        let file = match (owner, &self.objects.vmlinux) {
-            (VMLINUX, Some(Vmlinux::List(list))) => return kallsyms::definitions_in(list, is_wanted),
-            (VMLINUX, vmlinux) => vmlinux.as_ref().map(|vmlinux| vmlinux.file().to_path_buf()),
-            (module, _) => self.objects.file(module),
-        };
-        let found = file.map(|file| definitions::find(&file, is_wanted)).transpose()?;
-        Ok(found.map(|found| found.definitions).unwrap_or_default())
     }
 
     /// The definitions in vmlinux, with their positions (S2), and the machine it is for.
