@@ -8,10 +8,12 @@
 //! - [`survey()`]: how functions and variables are declared that have one, and into what else they were inlined
 //! - [`declared()`]: what an object declares that others define
 //! - [`sizes()`]: how many bytes structures have
+//! - [`compiled()`]: which source files an object was compiled of
 //!
 //! Sections come as bytes from the caller, decompressed and with their relocations applied. Nothing in them
 //! is trusted: what does not fit is left out, and the work to be done is linear in their size.
 
+mod compiled;
 mod entries;
 mod fate;
 mod lines;
@@ -21,6 +23,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
+pub use compiled::compiled;
 pub use fate::{Fate, fate};
 pub use lines::{Lines, SourceLine};
 pub use prototype::prototype;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Debugging information of objects: the bytes that [`crate::debuginfo::dwarf`] reads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -136,6 +136,34 @@ pub fn sizes<const N: usize>(path: &Path, names: [&str; N]) -> [Option<u64>; N] 
     let Some(linked) = Linked::open(path) else { return [None; N] };
     let section = |name: &str| linked.section(name);
     dwarf::sizes(&section, linked.is_little_endian, names).unwrap_or([None; N])
+}
+
+/// The source files that the object at `path`, linked or a module, was compiled of ([`dwarf::compiled`]); none if its
+/// debugging information does not tell.
+pub fn compiled(path: &Path) -> Option<Vec<String>> {
+    let found = match Linked::open(path) {
+        Some(linked) => dwarf::compiled(&|name| linked.section(name), linked.is_little_endian),
+        None => {
+            let image = Image::read(path).ok()?;
+            let bases = image.bases();
+            dwarf::compiled(&|name| image.relocated_bytes(name, &bases), image.is_little_endian())
+        }
+    };
+    found.ok().filter(|names| !names.is_empty())
+}
+
+/// Whether the debugging information of the object at `path` has a string that ends in one of `paths`, which is told
+/// without reading the rest; none if it has no strings.
+pub fn mentions(path: &Path, paths: &HashSet<&[u8]>) -> Option<bool> {
+    // Up to DWARF 4, all strings are in one section.
+    let strings = [".debug_line_str", ".debug_str"];
+    let bytes = strings.iter().find_map(|name| memory::section(path, name).ok()?)?;
+    let ends_in_one = |string: &[u8]| {
+        let slashes = string.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1);
+        let mut ends = std::iter::once(0).chain(slashes).filter_map(|at| string.get(at..));
+        string.len() < 4096 && ends.any(|end| paths.contains(end))
+    };
+    Some(bytes.split(|&byte| byte == 0).any(ends_in_one))
 }
 
 /// A function or variable in an object, to be told about.

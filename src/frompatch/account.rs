@@ -62,7 +62,10 @@ fn one(
         return Ok(accounted);
     }
     let without = file.partly(|other| other != index)?;
-    let mut concerned = units.iter().filter(|unit| uses(unit.compiled, file)).take(USERS).peekable();
+    // A change that has an effect has it where something is changed.
+    let (some, none): (Vec<&Outcome<'_>>, Vec<_>) =
+        units.iter().filter(|unit| uses(unit.compiled, file)).partition(|unit| !unit.names.is_empty());
+    let mut concerned = some.into_iter().chain(none).take(USERS).peekable();
     if concerned.peek().is_none() {
         accounted.no_effect = Some("no file of this kernel is compiled with it".to_owned());
         return Ok(accounted);

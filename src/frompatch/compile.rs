@@ -84,6 +84,21 @@ pub fn patched_to(unit: &Unit, trees: Trees<'_>, output: &Path) -> Result<()> {
     run(&command, unit, Version::Patched, trees)
 }
 
+/// Whether the patches change the text of a unit in assembler.
+///
+/// # Errors
+/// It cannot be preprocessed.
+pub fn is_changed(unit: &Unit, trees: Trees<'_>) -> Result<bool> {
+    let of = |version, source: String| -> Result<Vec<u8>> {
+        let mut command = command(&unit.recipe, trees, version, &unit.path);
+        let output = command.args(["-E", "-P"]).arg(source).capture("")?;
+        ensure!(output.success, "{}: {}", unit.path, String::from_utf8_lossy(&output.stderr).trim_end());
+        Ok(output.stdout)
+    };
+    let original = of(Version::Original, unit.recipe.source.clone())?;
+    Ok(original != of(Version::Patched, source(unit, trees)?)?)
+}
+
 /// The preprocessed text of a unit, without line numbers: what is the same in it compiles to the same.
 ///
 /// # Errors

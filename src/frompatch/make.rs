@@ -16,17 +16,22 @@ use crate::frompatch::compile::{self, Compiled, Trees};
 use crate::frompatch::cut::{self, Against, Cut, Read};
 use crate::frompatch::module::Module;
 use crate::frompatch::prepare::Made;
-use crate::frompatch::recipe::Recipe;
+use crate::frompatch::recipe::{self, Recipe};
 use crate::frompatch::report::{CompiledFile, Report};
 use crate::frompatch::run_pre::KernelImage;
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{Target, Workshop};
-use crate::frompatch::units::{self, Unit};
-use crate::frompatch::{module, outline};
+use crate::frompatch::units::{self, Found, Unit};
+use crate::frompatch::{includers, module, outline};
 use crate::host::exit::Exit;
 use crate::host::patch::Line;
+use crate::host::terminal;
 use crate::host::words::{count, hex};
+use crate::kernel::symbols::compiled::compiled;
 use crate::kernel::trace::KnownSites;
+
+/// If more files than these are compiled for a header, it is said.
+const MANY: usize = 100;
 
 /// What is wanted.
 #[derive(Debug)]
@@ -86,8 +91,8 @@ pub fn make(
         Made::Done(workshop) => workshop,
         Made::Over(exit) => return Ok(Made::Over(exit)),
     };
-    let units = match find_units(target, &workshop, &applied)? {
-        Made::Done(units) => units,
+    let Found { units, assembler, .. } = match find_units(target, &workshop, &applied)? {
+        Made::Done(found) => found,
         Made::Over(exit) => return Ok(Made::Over(exit)),
     };
     if steps.done(&format!("{} to compile", count(units.len(), "file"))) {
@@ -98,6 +103,7 @@ pub fn make(
     }
     let trees =
         Trees { source: &target.source, objects: workshop.objtree(), overlay: &overlay, work: work.path() };
+    check_assembler(&assembler, trees)?;
     let compiled = compile::all(units, trees)?;
     if steps.done("compiled, unpatched and patched") {
         return Ok(stopped(steps));
@@ -133,40 +139,68 @@ fn ignored(applied: &Applied) -> String {
 }
 
 /// The units; in a prepared tree, kbuild is made to tell how it compiles them.
-fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result<Made<Vec<Unit>>> {
+fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result<Made<Found>> {
     let objtree = workshop.objtree();
     if let Workshop::Prepared(_) = workshop {
-        let missing: Vec<String> = applied
-            .files
-            .iter()
-            .filter(|file| file.path.ends_with(".c") && file.original.is_some())
-            .filter(|file| !crate::frompatch::recipe::file_of(objtree, &file.path).is_file())
-            .map(|file| format!("{}.o", file.path.trim_end_matches(".c")))
+        let touched =
+            applied.files.iter().filter(|file| file.path.ends_with(".c") && file.original.is_some());
+        let mut wanted: BTreeSet<String> = touched.map(|file| file.path.clone()).collect();
+        wanted.extend(users(target, objtree, &units::headers(&applied.files))?);
+        let missing = wanted.iter().filter(|path| !recipe::file_of(objtree, path).is_file());
+        let goals: Vec<String> = missing
+            .map(|path| format!("{}.o", path.rsplit_once('.').map_or(path.as_str(), |(stem, _)| stem)))
             .collect();
-        if let Some(header) =
-            applied.files.iter().find(|file| file.path.ends_with(".h") && file.original.is_some())
-        {
-            bail!(
-                "{}: a header is changed, and which files of an installed kernel use it is not told yet: make the \
-                 livepatch in an object tree in which this kernel was built",
-                header.path
-            );
-        }
-        let goals: Vec<&str> = missing.iter().map(String::as_str).collect();
+        let goals: Vec<&str> = goals.iter().map(String::as_str).collect();
         if !goals.is_empty()
             && let Some(exit) = workshop.compile(&goals)?
         {
             return Ok(Made::Over(exit));
         }
     }
-    let (units, unused) = units::of_built(&target.source, objtree, &applied.files, target.arch)?;
-    if units.is_empty() {
+    let found = units::of_built(&target.source, objtree, &applied.files, target.arch)?;
+    if found.units.is_empty() && found.assembler.is_empty() {
         bail!(
             "no file of this kernel is compiled with {}: they are off in its configuration, and the patches have no effect",
-            unused.join(", ")
+            found.unused.join(", ")
         );
     }
-    Ok(Made::Done(units))
+    Ok(Made::Done(found))
+}
+
+/// The files that may be compiled with one of `headers` and that an installed kernel was compiled of.
+fn users(target: &Target, objtree: &Path, headers: &[&str]) -> Result<BTreeSet<String>> {
+    if headers.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let candidates = includers::of(&target.source, objtree, headers, target.arch);
+    let users = compiled(&target.origin.objects, &candidates).with_context(|| {
+        format!(
+            "{}: a header is changed, and which files of this kernel use it is not known: install its debug packages, of all \
+             modules (klpbuild doctor), or make the livepatch in an object tree in which this kernel was built",
+            headers.join(", ")
+        )
+    })?;
+    if users.len() > MANY {
+        terminal::say(format_args!(
+            "{} of this kernel may be compiled with {}: all of them are, which takes a while",
+            count(users.len(), "file"),
+            headers.join(", ")
+        ));
+    }
+    Ok(users)
+}
+
+/// Sees that no code in assembler is changed by what it includes.
+fn check_assembler(assembler: &[Unit], trees: Trees<'_>) -> Result<()> {
+    for unit in assembler {
+        ensure!(
+            !compile::is_changed(unit, trees)?,
+            "{} is in assembler, and what it includes is changed for it: functions written in assembler cannot be replaced; \
+             leave what they use as it is",
+            unit.path
+        );
+    }
+    Ok(())
 }
 
 /// Compares all units, and cuts their changes out.

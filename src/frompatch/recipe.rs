@@ -20,13 +20,14 @@ pub struct Recipe {
     pub options: Vec<String>,
     /// The file to compile, as the command names it.
     pub source: String,
-    /// The run-time name of the module that the file is a part of, or vmlinux.
+    /// The run-time name of the module that the file is a part of, or vmlinux; empty for a file in assembler, whose command
+    /// does not tell.
     pub object: String,
 }
 
-/// The `.cmd` file of the object of a C file at `path` in the source tree.
+/// The `.cmd` file of the object of the file at `path` in the source tree, in C or in assembler.
 pub fn file_of(objtree: &Path, path: &str) -> PathBuf {
-    let stem = path.strip_suffix(".c").unwrap_or(path);
+    let stem = path.strip_suffix(".c").or_else(|| path.strip_suffix(".S")).unwrap_or(path);
     let (directory, name) = stem.rsplit_once('/').unwrap_or(("", stem));
     objtree.join(directory).join(format!(".{name}.o.cmd"))
 }
@@ -48,15 +49,16 @@ impl Recipe {
         if let Some(last) = words.last_mut().filter(|word| word.ends_with(';')) {
             last.pop();
         }
-        let source = words.pop().filter(|word| word.ends_with(".c")).context("it compiles no C file")?;
+        let source = words.pop().filter(|word| word.ends_with(".c") || is_assembler(word));
+        let source = source.context("it compiles no C file")?;
         let mut words = words.into_iter();
         let compiler = words.find(|word| !is_wrapper(word)).context("its command names no compiler")?;
         let options = options(words)?;
-        let object = object(&options)?;
+        let object = if is_assembler(&source) { String::new() } else { object(&options)? };
         Ok(Recipe { compiler, options, source, object })
     }
 
-    /// Reads the `.cmd` file of the C file at `path`; none if there is none.
+    /// Reads the `.cmd` file of the file at `path`; none if there is none.
     ///
     /// # Errors
     /// As [`Recipe::parse`].
@@ -77,6 +79,11 @@ impl Recipe {
             option.and_then(|numbers| numbers.split_once(',')).and_then(|(_, before)| before.parse().ok());
         before.unwrap_or(0)
     }
+}
+
+/// Whether a file is in assembler that is preprocessed.
+pub fn is_assembler(path: &str) -> bool {
+    path.ends_with(".S")
 }
 
 /// Programs that stand in front of a compiler and call it.

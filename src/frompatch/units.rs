@@ -12,7 +12,7 @@ use crate::frompatch::apply::Touched;
 use crate::frompatch::apply::scope::Scope;
 use crate::frompatch::recipe::{self, Recipe};
 
-/// A C file that is compiled on its own.
+/// A file that is compiled on its own: in C, or in assembler ([`Found::assembler`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     /// Its path in the source tree.
@@ -24,20 +24,27 @@ pub struct Unit {
 impl Unit {
     /// Its path without the suffix.
     pub fn stem(&self) -> &str {
-        self.path.strip_suffix(".c").unwrap_or(&self.path)
+        self.path.rsplit_once('.').map_or(&self.path, |(stem, _)| stem)
     }
 }
 
-/// The units of an object tree in which everything was built, and the touched files that none of them uses.
+/// What patched files are compiled into.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The units in C.
+    pub units: Vec<Unit>,
+    /// Files in assembler that include a patched one.
+    pub assembler: Vec<Unit>,
+    /// The patched files that no unit uses.
+    pub unused: Vec<String>,
+}
+
+/// The units of an object tree in which they were built, by kbuild's lists of dependencies.
 ///
 /// # Errors
 /// A `.cmd` file cannot be read.
-pub fn of_built(
-    srctree: &Path,
-    objtree: &Path,
-    files: &[Touched],
-    arch: &str,
-) -> Result<(Vec<Unit>, Vec<String>)> {
+pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -> Result<Found> {
+    let mut assembler = Vec::new();
     let mut units: BTreeMap<String, Unit> = BTreeMap::new();
     let mut others: Vec<&str> = Vec::new();
     for file in files {
@@ -56,12 +63,20 @@ pub fn of_built(
         let is_used = |path: &&&str| users.iter().any(|(_, used)| used.iter().any(|used| used == **path));
         unused = others.iter().filter(|path| !is_used(path)).map(|path| (*path).to_owned()).collect();
         for (path, _) in users {
-            if let Some(recipe) = Recipe::read(objtree, &path)? {
-                units.insert(path.clone(), Unit { path, recipe });
+            match Recipe::read(objtree, &path)? {
+                Some(recipe) if recipe::is_assembler(&path) => assembler.push(Unit { path, recipe }),
+                Some(recipe) => drop(units.insert(path.clone(), Unit { path, recipe })),
+                None => {}
             }
         }
     }
-    Ok((units.into_values().collect(), unused))
+    Ok(Found { units: units.into_values().collect(), assembler, unused })
+}
+
+/// The headers among patched files that were there before.
+pub fn headers(files: &[Touched]) -> Vec<&str> {
+    let old = files.iter().filter(|file| file.original.is_some());
+    old.map(|file| file.path.as_str()).filter(|path| !path.ends_with(".c")).collect()
 }
 
 /// The units whose lists of dependencies have one of `files`, each with those that it uses.
@@ -75,14 +90,15 @@ fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<(Str
             .map(|path| (*path).to_owned())
             .collect();
         let source = text.lines().find_map(|line| line.strip_prefix("source_")?.split_once(" := "))?.1.trim();
-        if used.is_empty() || !source.ends_with(".c") {
+        if used.is_empty() || !(source.ends_with(".c") || recipe::is_assembler(source)) {
             return None;
         }
         let source = fs::canonicalize(objtree.join(source)).ok()?;
         let path = source.strip_prefix(srctree).ok()?.to_str()?.to_owned();
         // What an object of another name was made of: the same file, compiled for something else.
         let is_own = recipe::file_of(objtree, &path) == *file;
-        (is_own && Scope::of(&path, arch) == Scope::Code).then_some((path, used))
+        let is_kernels = Scope::of(&path, arch) == Scope::Code || recipe::is_assembler(&path);
+        (is_own && is_kernels).then_some((path, used))
     });
     let mut found: Vec<_> = found.collect();
     found.sort();

@@ -4,10 +4,11 @@
 //! - [`modules`]: which modules an object tree has, and where their objects lie
 //! - [`flags`]: which of them a kbuild makefile marks as livepatches
 //! - [`map`]: reads the objects, sorts out the livepatches, and makes the two lists
-//! - [`objects`]: the files they are in
+//! - [`objects`]: the files they are in; [`compiled`]: the source files they were compiled of
 //! - [`list`]: searches a Symbols.list; [`exports`]: reads Module.symvers
 //! - [`seal`]: whether a list is still what was written
 
+pub mod compiled;
 pub mod exports;
 pub mod flags;
 pub mod list;

@@ -237,7 +237,10 @@ impl ObjTree {
     /// Runs a program in the tree.
     pub fn ran(&self, program: &str, arguments: &[&str]) -> Ran {
         let mut command = Command::new(program);
-        Ran::of(command.args(arguments).current_dir(self.dir.path()).env("LC_ALL", "C").output().unwrap())
+        command.args(arguments).current_dir(self.dir.path()).env("LC_ALL", "C");
+        // Never the cache of whoever runs the tests.
+        command.env("XDG_CACHE_HOME", self.path("cache"));
+        Ran::of(command.output().unwrap())
     }
 
     /// Runs klpbuild in the tree.

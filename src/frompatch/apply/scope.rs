@@ -13,7 +13,7 @@ pub enum Scope {
 }
 
 /// Directories that nothing of the running kernel comes from.
-const BESIDE: [&str; 6] = ["Documentation", "tools", "samples", "scripts", "usr", "LICENSES"];
+pub const BESIDE: [&str; 6] = ["Documentation", "tools", "samples", "scripts", "usr", "LICENSES"];
 /// Files beside the vdso that are the kernel's own.
 const OF_THE_KERNEL: [&str; 3] = ["vma.c", "extable.c", "vdso32-setup.c"];
 
