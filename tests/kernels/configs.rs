@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::kernel::{Kernel, Ran, ran};
-use crate::step;
+use crate::{packages, step};
 
 const SAMPLES: &str = "samples/klpbuild";
 /// The bytes that scripts/sign-file puts at the end of a module.
@@ -85,6 +85,9 @@ pub(crate) fn signed(source: &Path) {
     }
     assert!(printed(&late, "command after").contains("target as built\n"), "{}", late.stdout);
 
+    step("so are those in Debian's packages");
+    packages::deb(&kernel);
+
     step("one that is not signed is refused by the kernel, and told so");
     let refused = attempt(&kernel, &format!("{SAMPLES}/lp-first.ko"), &append).ends(1);
     assert!(refused.stderr.contains("it has no signature, and this kernel takes signed modules only"));
@@ -93,7 +96,7 @@ pub(crate) fn signed(source: &Path) {
 
 /// What an installed livepatch looks like: converted, with its BTF, no version of what is converted, signed at the
 /// very end, packed.
-fn form(kernel: &Kernel, packed: &Path) {
+pub(crate) fn form(kernel: &Kernel, packed: &Path) {
     let output = Command::new("xz").arg("-dc").arg(packed).output().unwrap();
     assert!(output.status.success() && output.stdout.ends_with(SIGNATURE), "{}", packed.display());
     let unpacked = kernel.root.join("unpacked.ko");

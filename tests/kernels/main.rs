@@ -21,6 +21,7 @@ mod frompatch;
 mod kallsyms;
 mod kernel;
 mod livepatches;
+mod packages;
 mod patches;
 mod run_pre;
 
@@ -139,6 +140,7 @@ fn check(source: &Path) {
     kernel.klpbuild(&[&m]).ok();
     assert!(fs::read(ext.join("outside.ko")).unwrap() == expected);
 
+    packages::check(&kernel);
     patches::check(&kernel);
     frompatch::check(&kernel);
 
