@@ -10,7 +10,7 @@
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
-PROGRAM := target/release/klpbuild
+PROGRAM := $(or $(CARGO_TARGET_DIR),target)/release/klpbuild
 KDIR ?=
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
@@ -79,10 +79,17 @@ bench: deps-bench $(KERNELS)/linux-source-6.12/Makefile
 	@$(MAKE) --no-print-directory build
 	@KERNELS='$(KERNELS)' tests/bench/run
 
+# Installs what is built. As root, cargo runs only where nothing is built yet.
+SHARE := $(DESTDIR)$(PREFIX)/share
 .PHONY: install
-install: build
+install: $(if $(and $(wildcard $(PROGRAM)),$(filter 0,$(shell id -u))),,build)
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/klpbuild
-	install -D -m 644 Makefile.snippet $(DESTDIR)$(PREFIX)/share/klpbuild/Makefile.snippet
+	install -D -m 644 Makefile.snippet $(SHARE)/klpbuild/Makefile.snippet
+	install -d $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	$(PROGRAM) completions bash > $(SHARE)/bash-completion/completions/klpbuild
+	$(PROGRAM) completions zsh > $(SHARE)/zsh/site-functions/_klpbuild
+	$(PROGRAM) completions fish > $(SHARE)/fish/vendor_completions.d/klpbuild.fish
+	$(PROGRAM) -q man $(SHARE)/man
 
 .PHONY: clean
 clean:

@@ -3,35 +3,26 @@
 //! means.
 
 mod arguments;
+mod help;
 mod livepatch;
 mod show;
+mod tips;
 
 pub use arguments::*;
+pub use clap::Command as Definition;
+pub use help::{GROUPS, SECTIONS, Section, examples};
 pub use livepatch::LivepatchArgs;
 pub use show::ShowArgs;
 
 use std::io;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-
-const AFTER_HELP: &str = "\
-Exit status:
-  0  done
-  1  klpbuild found a problem (its message says which, and what to do)
-  2  usage error
-  N  make's own status, if make failed (2 for a build error)
-  A signal that stops klpbuild stops make as well, and then ends klpbuild by the same signal.
-
-Files, all in the object tree:
-  Symbols.list       the symbols of vmlinux and of every module that is not a livepatch
-  modules.livepatch  the livepatch modules, one path a line
-  .klpbuild/         klpbuild's state: the log of the last run (make.log), its lock, the make fragment";
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// Build Linux kernel modules and livepatches: runs make, and makes Symbols.list between compilation and
 /// modpost.
 #[derive(Debug, Parser)]
-#[command(name = "klpbuild", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "klpbuild", version = env!("KLPBUILD_VERSION"), max_term_width = 100)]
 #[expect(missing_docs, reason = "the fields' doc comments are the text of --help; these are the outermost")]
 pub struct Cli {
     #[command(flatten)]
@@ -122,6 +113,10 @@ pub enum Command {
         #[command(subcommand)]
         command: PatchesCommand,
     },
+    /// Print what has a shell complete klpbuild's commands, options, releases, functions and livepatches
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
     /// Run by the makefile fragment between compilation and modpost
     #[command(hide = true)]
     Hook,
@@ -138,6 +133,7 @@ pub enum Command {
 
 /// Options of every subcommand.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Common options")]
 pub struct Options {
     /// Run as if started in DIR
     #[arg(short = 'C', long, value_name = "DIR", global = true)]
@@ -149,7 +145,7 @@ pub struct Options {
     #[arg(short, long, global = true)]
     pub keep_going: bool,
     /// Print problems only
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, visible_short_alias = 's', long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Also print the command that is run, quoted so that it can be pasted
     #[arg(short, long, global = true)]
@@ -161,7 +157,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE", global = true)]
     pub log: Option<PathBuf>,
     /// Print what would be run and removed, and do nothing
-    #[arg(long, global = true)]
+    #[arg(short = 'n', long, global = true)]
     pub dry_run: bool,
 }
 
@@ -179,17 +175,104 @@ pub struct Printed {
 /// # Errors
 /// There is nothing else to do: something was printed.
 pub fn parse() -> Result<Cli, Printed> {
-    Cli::try_parse().map_err(|error| Printed { is_usage_error: error.use_stderr(), written: error.print() })
+    let parsed = from_words(std::env::args_os().collect());
+    parsed.map_err(|error| Printed { is_usage_error: error.use_stderr(), written: error.print() })
+}
+
+/// The whole command line.
+pub fn command() -> Definition {
+    help::complete(Cli::command())
+}
+
+fn from_words(words: Vec<std::ffi::OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let mut matches = match command.try_get_matches_from_mut(words) {
+        Ok(matches) => matches,
+        Err(error) => return Err(tips::add(error)),
+    };
+    tips::refuse_meaningless(&mut command, &matches)?;
+    Cli::from_arg_matches_mut(&mut matches)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
+
+    fn parsed(words: &str) -> Result<Cli, String> {
+        let words = words.split(' ').map(std::ffi::OsString::from).collect();
+        from_words(words).map_err(|error| error.to_string())
+    }
 
     #[test]
     fn definition_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn each_verb_is_in_one_group_and_has_two_examples_that_can_be_typed() {
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, verbs)| *verbs).copied().collect();
+        let whole = command();
+        let mut all: Vec<&str> =
+            whole.get_subcommands().filter(|verb| !verb.is_hide_set()).map(Definition::get_name).collect();
+        (grouped.sort_unstable(), all.sort_unstable());
+        assert_eq!(grouped, all);
+        for verb in all {
+            let examples = examples(verb);
+            assert_eq!(examples.len(), 2, "{verb}");
+            let own = format!("klpbuild {verb} ");
+            for (line, _) in examples.iter().filter(|(line, _)| line.starts_with(&own)) {
+                let line = line.split(" | ").next().and_then(|line| line.split(" > ").next()).unwrap();
+                let words = shlex::split(line).unwrap().into_iter().map(Into::into).collect();
+                from_words(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            }
+        }
+    }
+
+    #[test]
+    fn options_stand_under_their_headings() {
+        let mut whole = command();
+        whole.build();
+        let help = whole.find_subcommand_mut("try").unwrap().render_long_help().to_string();
+        let of = |option: &str| {
+            let at = help.find(option).unwrap_or_else(|| panic!("no {option}: {help}"));
+            let before = help[..at].lines().rev();
+            before.into_iter().find(|line| line.ends_with(':') && !line.starts_with(' ')).unwrap().to_owned()
+        };
+        assert_eq!(
+            ["--timeout", "--memory", "--vmlinux", "--release", "--quiet", "--dry-run"].map(of),
+            [
+                "Options:",
+                "Options:",
+                "An installed kernel:",
+                "An installed kernel:",
+                "Common options:",
+                "Common options:"
+            ]
+        );
+        assert!(!help.contains("--keep-going"), "{help}");
+    }
+
+    #[test]
+    fn what_makes_users_type_works_or_is_answered() {
+        let make = parsed("klpbuild modules -ns").unwrap();
+        assert!(make.options.dry_run && make.options.quiet);
+        for (line, tip) in [
+            ("klpbuild modules -B", "tip: to build everything anew: klpbuild clean, then klpbuild modules"),
+            (
+                "klpbuild modules -j",
+                "tip: klpbuild runs one job per CPU by itself: leave -j out, or write -j N",
+            ),
+            (
+                "klpbuild -j modules",
+                "tip: klpbuild runs one job per CPU by itself: leave -j out, or write -j N",
+            ),
+            ("klpbuild modules -d", "tip: options for make stand behind --: klpbuild modules -- -d"),
+            ("klpbuild lookup f --dry-run", "klpbuild lookup does nothing that --dry-run could change"),
+            ("klpbuild header --log x", "klpbuild header does nothing that --log could change"),
+        ] {
+            let error = parsed(line).unwrap_err();
+            assert!(error.contains(tip), "{line}: {error}");
+        }
     }
 
     #[test]

@@ -16,16 +16,19 @@
 //! - [`trial`] (`try`): what was built, booted
 //! - [`kernels`]: the kernels that are installed
 //! - [`doctor`]: what is missing
+//! - [`completions`]: for shells; [`man`]: the manual pages
 //! - [`patches`]: the series of `kbuild-patches`, with which a kernel's makefiles do it themselves
 
 pub mod asked;
 pub mod clean;
+pub mod completions;
 pub mod convert;
 pub mod doctor;
 pub mod header;
 pub mod kernels;
 pub mod livepatch;
 pub mod lookup;
+pub mod man;
 pub mod modules;
 pub mod new;
 pub mod patches;

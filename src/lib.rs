@@ -44,7 +44,8 @@ use anyhow::Result;
 use crate::build::hook;
 use crate::cli::{Cli, Command};
 use crate::command::{
-    clean, convert, doctor, header, kernels, lookup, modules, new, patches, show, symbols, trial, verify,
+    clean, completions, convert, doctor, header, kernels, lookup, man, modules, new, patches, show, symbols,
+    trial, verify,
 };
 use crate::host::exit::Exit;
 use crate::host::processes;
@@ -73,6 +74,8 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Try(args) => trial::run(options, args),
         Command::Kernels(args) => kernels::kernels(options, args),
         Command::Doctor(args) => doctor::doctor(options, args),
+        Command::Completions(args) => completions::completions(args),
+        Command::Man(args) => man::man(options, args),
         Command::Patches { command } => patches::patches(options, command),
         Command::Hook => hook::run().map(|()| Exit::Done),
         Command::Tied { parent, command } => processes::become_tied(*parent, command).map(|()| Exit::Done),

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use klpbuild::command::completions;
 use klpbuild::host::exit::Exit;
 use klpbuild::host::{signal, terminal};
 use klpbuild::{cli, run};
@@ -13,6 +14,11 @@ fn main() -> ExitCode {
         terminal::error(&error);
         Exit::Problem
     };
+    match completions::answer() {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => {}
+        Err(error) => return ExitCode::from(problem(error).code()),
+    }
     let exit = match cli::parse() {
         Ok(cli) => run(&cli).unwrap_or_else(problem),
         Err(printed) if printed.is_usage_error => Exit::Usage,

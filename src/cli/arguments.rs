@@ -28,15 +28,15 @@ pub struct ModulesArgs {
     /// Leave the livepatches as they are linked, without livepatch relocations
     #[arg(long)]
     pub no_convert: bool,
-    /// Where an external module's kernel has its symbols.
-    #[command(flatten)]
-    pub kernel: KernelArgs,
     /// Leave livepatches' references to what modules export as they are: they then depend on these modules
     #[arg(long, conflicts_with = "no_convert")]
     pub keep_module_exports: bool,
     /// Options for make, as they are
     #[arg(value_name = "MAKE-OPTION", last = true)]
     pub make_options: Vec<String>,
+    /// Where an external module's kernel has its symbols.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
 }
 
 /// Arguments of the subcommands that clean.
@@ -79,6 +79,35 @@ pub struct SymbolsArgs {
     /// Map the installed kernel with this release instead, to FILE or to klpbuild's cache
     #[arg(long, value_name = "RELEASE", conflicts_with = "in_build")]
     pub release: Option<String>,
+}
+
+/// Arguments of `klpbuild completions`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub shell: ShellKind,
+}
+
+/// The shells that klpbuild completes for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ShellKind {
+    /// GNU Bash
+    Bash,
+    /// Zsh
+    Zsh,
+    /// Fish
+    Fish,
+    /// Elvish
+    Elvish,
+}
+
+/// Arguments of `klpbuild man`.
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// The directory of manual pages: they go to man1 and man7 below it
+    #[arg(value_name = "DIR")]
+    pub pages: PathBuf,
 }
 
 /// Arguments of `klpbuild kernels`.
@@ -142,12 +171,12 @@ pub struct ConvertArgs {
     /// Write the result to OUT.ko [default: in place]
     #[arg(short, long, value_name = "OUT.ko")]
     pub output: Option<PathBuf>,
-    /// What symbols are looked up in.
-    #[command(flatten)]
-    pub sources: SourceArgs,
     /// Leave references to what modules export as they are: the livepatch then depends on these modules
     #[arg(long)]
     pub keep_module_exports: bool,
+    /// What symbols are looked up in.
+    #[command(flatten)]
+    pub sources: SourceArgs,
 }
 
 /// How something is printed.
@@ -229,9 +258,6 @@ pub struct TryArgs {
     /// Add words to the guest's kernel command line (for instance module.sig_enforce=1)
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub append: Option<String>,
-    /// Where an installed kernel has its symbols.
-    #[command(flatten)]
-    pub installed: KernelArgs,
     /// Give up after so long, by the host's clock
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub timeout: u64,
@@ -241,6 +267,9 @@ pub struct TryArgs {
     /// What runs the guest
     #[arg(long, value_name = "ACCEL", value_enum, default_value_t)]
     pub accel: AccelKind,
+    /// Where an installed kernel has its symbols.
+    #[command(flatten)]
+    pub installed: KernelArgs,
 }
 
 /// Arguments of `klpbuild new`.

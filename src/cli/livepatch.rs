@@ -15,7 +15,7 @@ pub struct LivepatchArgs {
     #[arg(value_name = "PATCH|KDIR=DIR", required = true)]
     pub words: Vec<String>,
     /// The livepatch's name [default: that of the last patch]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Write the livepatch to FILE [default: NAME.ko in the current directory]
     #[arg(short, long, value_name = "FILE")]

@@ -32,6 +32,8 @@ fn each_interface_has_one_place() {
         (&["indicatif::"][..], "build/progress/bar.rs"),
         (&["duct::"], "host/program.rs"),
         (&["clap::"], "cli/"),
+        (&["clap_complete::"], "command/completions.rs"),
+        (&["clap_mangen::"], "command/man.rs"),
         (&["gimli::"], "debuginfo/dwarf/"),
         (&["cpio::"], "command/trial/initramfs.rs"),
         (&["btf_rs::"], "debuginfo/btf.rs"),

@@ -96,7 +96,7 @@ fn gnu_strip_strips_livepatches() {
     let ran = space.klpbuild(&install).ok();
     assert!(!ran.stderr.contains("llvm-strip"), "{}", ran.stderr);
     let ran =
-        space.klpbuild(&[&install[..], &["INSTALL_MOD_STRIP=1", "CROSS_COMPILE=no-such-", "-n"]].concat());
+        space.klpbuild(&[&install[..], &["INSTALL_MOD_STRIP=1", "CROSS_COMPILE=no-such-", "-Z"]].concat());
     assert_eq!(ran.code, Some(2), "a usage error");
     let ran = space.klpbuild(
         &[&install[..5], &["INSTALL_MOD_STRIP=1", "STRIP=/no/such/llvm-strip", "CROSS_COMPILE="]].concat(),

@@ -198,10 +198,24 @@ fn a_reader_that_goes_away_does_not_stop_the_build() {
 fn help_names_the_exit_statuses() {
     let space = Space::new("era-c");
     let help = space.klpbuild(&["--help"]).ok().stdout;
-    for line in ["  0  done", "  1  klpbuild found a problem", "  2  usage error", "make's own status"] {
-        assert!(help.contains(line), "{help}");
+    let verbs = "\nBuild:\n  modules    Build the modules, a complete vmlinux and Symbols.list, in place of ";
+    let statuses = [
+        "  0       done",
+        "  1       klpbuild found a problem",
+        "  2       usage error",
+        "make's own status",
+    ];
+    for text in statuses.into_iter().chain([
+        verbs,
+        "\n\nCheck:\n  verify  Check ",
+        "\n\nEnvironment:\n  KDIR    the kernel",
+    ]) {
+        assert!(help.contains(text), "no {text:?} in {help}");
     }
+    assert!(!help.contains('\u{1b}'), "{help}");
     assert!(!help.contains("hook"), "{help}");
     let version = space.klpbuild(&["--version"]).ok().stdout;
-    assert_eq!(version, format!("klpbuild {}\n", env!("CARGO_PKG_VERSION")));
+    let pattern =
+        format!(r"^klpbuild {}( \([0-9a-f]{{7,12}}\))?\n$", regex::escape(env!("CARGO_PKG_VERSION")));
+    assert!(regex::Regex::new(&pattern).unwrap().is_match(&version), "{version}");
 }

@@ -147,4 +147,40 @@ fn it_is_printed_and_installed() {
     assert_eq!(space.read("root/usr/share/klpbuild/Makefile.snippet"), text);
     let installed = Ran::of(Command::new(root.join("usr/bin/klpbuild")).arg("snippet").output().unwrap());
     assert_eq!(installed.ok().stdout, text);
+    let page = space.read("root/usr/share/man/man1/klpbuild-try.1");
+    assert!(page.contains(".SH OPTIONS") && page.contains("klpbuild try lp.ko"), "{page}");
+    assert!(space.read("root/usr/share/man/man7/klpbuild.7").contains(".SS \"5. Try it\""));
+    let bash = space.read("root/usr/share/bash-completion/completions/klpbuild");
+    assert!(bash.contains("KLPBUILD_COMPLETE=\"bash\""), "{bash}");
+    for shell in ["zsh/site-functions/_klpbuild", "fish/vendor_completions.d/klpbuild.fish"] {
+        assert!(space.read(&format!("root/usr/share/{shell}")).contains("KLPBUILD_COMPLETE"));
+    }
+}
+
+/// What bash gets for words that are typed so far; the last one is completed.
+fn completed(space: &Space, words: &[&str]) -> Vec<String> {
+    let mut command = space.command(Space::program());
+    command
+        .env("KLPBUILD_COMPLETE", "bash")
+        .env("_CLAP_IFS", "\n")
+        .env("_CLAP_COMPLETE_INDEX", words.len().to_string());
+    command.env("_CLAP_COMPLETE_COMP_TYPE", "9").env("_CLAP_COMPLETE_SPACE", "true");
+    let asked = command.args(["--", "klpbuild"]).args(words).output().unwrap();
+    Ran::of(asked).ok().stdout.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn shells_are_told_what_is_there() {
+    let space = Space::new("era-c");
+    fs::write(
+        space.path("src/Symbols.list"),
+        "klp-convert-symbol-data.0.1\n*vmlinux\nvfs_read\nvfs_rename\nvfs_x.0\n*ext4\nvfs_read\n",
+    )
+    .unwrap();
+    fs::write(space.path("src/modules.livepatch"), "samples/lp-a.ko\nsamples/lp-b.ko\n").unwrap();
+    assert_eq!(completed(&space, &["new", "lp", "--function", "vfs_"]), ["vfs_read", "vfs_rename"]);
+    assert_eq!(completed(&space, &["lookup", "vfs_re"]), ["vfs_read", "vfs_rename"]);
+    assert_eq!(completed(&space, &["verify", "samples/lp-"]), ["samples/lp-a.ko", "samples/lp-b.ko"]);
+    assert_eq!(completed(&space, &["distc"]), ["distclean"]);
+    assert!(completed(&space, &["try", "--tim"]).contains(&"--timeout".to_owned()));
 }

@@ -102,7 +102,7 @@ impl Kernel {
     }
 
     /// The name of the directory for this kernel's map: its build ID, and what tells apart files that were named.
-    fn key(&self) -> String {
+    pub fn key(&self) -> String {
         let name = self.build_id.as_deref().map_or_else(|| self.release.replace('/', "_"), hex);
         if !self.is_chosen {
             return name;

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What --help and the manual pages tell beside the options: the verbs in their order of use, examples, the environment,
+//! files and exit statuses; and which common options mean something to which verb.
+
+use clap::builder::StyledStr;
+use clap::{Arg, Command};
+
+/// The verbs, in the order in which they are used.
+pub const GROUPS: [(&str, &[&str]); 4] = [
+    ("Build", &["modules", "symbols", "convert", "clean", "mrproper", "distclean", "klpclean"]),
+    ("Write", &["new", "livepatch", "lookup", "header", "snippet"]),
+    ("Check", &["verify", "show", "try"]),
+    ("Manage", &["kernels", "doctor", "patches", "completions", "man"]),
+];
+
+/// A section of the overview: its title, and lines of a word with what it means.
+pub type Section = (&'static str, &'static [(&'static str, &'static str)]);
+
+/// What stands below the options of `klpbuild --help`.
+pub const SECTIONS: [Section; 4] = [
+    (
+        "Examples",
+        &[
+            ("klpbuild kernels", "which kernels are installed"),
+            (
+                "klpbuild new lp --function cmdline_proc_show",
+                "write a livepatch, for the kernel that is running",
+            ),
+            ("make -C lp && klpbuild -C lp try lp.ko", "build it, and boot that kernel with it"),
+            ("klpbuild livepatch FIX.patch --try", "or make one of a patch of the kernel's source"),
+        ],
+    ),
+    (
+        "Environment",
+        &[
+            (
+                "KDIR",
+                "the kernel: a directory, or the release of an installed one; for what O=, KDIR= and --release do not name",
+            ),
+            ("KBUILD_OUTPUT, KBUILD_EXTMOD, KCONFIG_CONFIG", "as for the kernel's make"),
+            ("MAKEFLAGS", "the variables and the jobserver of an outer make"),
+            ("XDG_CACHE_HOME", "where the symbols of installed kernels are kept [default: ~/.cache]"),
+            ("TMPDIR", "where temporary files lie"),
+            ("TERM, CI", "without a terminal that can draw, or in CI, there is no bar"),
+        ],
+    ),
+    (
+        "Exit status",
+        &[
+            ("0", "done"),
+            ("1", "klpbuild found a problem (its message says which, and what to do)"),
+            ("2", "usage error; of verify and try: it could not be checked or tried"),
+            ("N", "make's own status, if make failed (2 for a build error)"),
+            ("signal", "a signal that stops klpbuild stops make as well, and then ends klpbuild"),
+        ],
+    ),
+    (
+        "Files",
+        &[
+            (
+                "Symbols.list",
+                "in the object tree: the symbols of vmlinux and of every module that is no livepatch",
+            ),
+            ("modules.livepatch", "there: the livepatch modules, one path a line"),
+            (".klpbuild/", "there: klpbuild's state, with the log of the last run (make.log)"),
+        ],
+    ),
+];
+
+/// Two examples of each verb, each with what it does.
+pub fn examples(verb: &str) -> &'static [(&'static str, &'static str)] {
+    match verb {
+        "modules" => &[
+            ("klpbuild modules O=../obj bzImage -j8", "modules, Symbols.list and the kernel image"),
+            (
+                "klpbuild modules --release 6.12.38-amd64",
+                "the livepatch in this directory, for an installed kernel",
+            ),
+        ],
+        "symbols" => &[
+            ("klpbuild symbols O=../obj", "Symbols.list of a tree that make has built"),
+            ("klpbuild symbols --release 6.12.38-amd64 -o map", "the map of an installed kernel"),
+        ],
+        "convert" => &[
+            ("klpbuild convert O=../obj lp.ko", "in place"),
+            (
+                "klpbuild convert lp.ko -o out.ko --release 6.12.38-amd64",
+                "for an installed kernel, to another file",
+            ),
+        ],
+        "clean" => &[
+            ("klpbuild clean O=../obj", "make clean, and away with klpbuild's files"),
+            ("klpbuild -C lp clean --dry-run", "what would be run and removed"),
+        ],
+        "mrproper" => &[
+            ("klpbuild mrproper", "make mrproper, and away with klpbuild's files"),
+            ("klpbuild mrproper O=../obj ARCH=arm64", "of an object tree for another machine"),
+        ],
+        "distclean" => &[
+            ("klpbuild distclean", "make distclean, and away with klpbuild's files"),
+            ("klpbuild distclean --dry-run", "what would be run and removed"),
+        ],
+        "klpclean" => &[
+            ("klpbuild klpclean O=../obj", "leave what make has built"),
+            ("klpbuild klpclean --cache", "forget the symbols of installed kernels"),
+        ],
+        "new" => &[
+            ("klpbuild new lp --function cmdline_proc_show", "a function of vmlinux"),
+            ("klpbuild new lp --function ext4_sync_file --object ext4 --dkms", "one of a module, for DKMS"),
+        ],
+        "livepatch" => &[
+            ("klpbuild livepatch fix.patch --try", "for this kernel tree, and booted"),
+            (
+                "klpbuild livepatch 000*.patch --release 6.12.38-amd64 --keep lp",
+                "for an installed kernel; its source stays in lp",
+            ),
+        ],
+        "lookup" => &[
+            ("klpbuild lookup do_work 'ext4_mb_*'", "a name, and all that match a pattern"),
+            ("klpbuild lookup --regex '^__x64_sys_.*at$' --format json", "for programs"),
+        ],
+        "header" => &[
+            ("klpbuild header -o klp_relocs.h", "beside the livepatch, which includes it"),
+            ("klpbuild header | less", "to read it"),
+        ],
+        "snippet" => &[
+            ("klpbuild snippet -o Makefile.snippet", "beside a module's Makefile, which includes it"),
+            ("klpbuild snippet | less", "to read it"),
+        ],
+        "verify" => &[
+            ("klpbuild verify O=../obj lp.ko", "against the kernel in that tree"),
+            ("klpbuild verify --explain R7", "what a rule demands"),
+        ],
+        "show" => &[
+            ("klpbuild show O=../obj lp.ko", "what a reviewer signs"),
+            ("klpbuild show lp.ko --format json | jq -r '.objects[].functions[].name'", "for programs"),
+        ],
+        "try" => &[
+            ("klpbuild try lp.ko --run 'cat /proc/cmdline'", "before, while and after it is enabled"),
+            ("klpbuild try lp.ko --release 6.12.38-amd64 --load ext4", "with a module of the kernel"),
+        ],
+        "kernels" => &[
+            ("klpbuild kernels", "a table"),
+            ("klpbuild kernels --format json | jq -r '.[].release'", "for programs"),
+        ],
+        "doctor" => &[
+            ("klpbuild doctor", "the kernel that is running, or this tree"),
+            ("klpbuild doctor --release 6.12.38-amd64", "another one that is installed"),
+        ],
+        "patches" => &[
+            ("klpbuild -C linux patches check", "which series fits the tree"),
+            ("klpbuild -C linux patches apply", "and apply it"),
+        ],
+        "completions" => &[
+            ("source <(klpbuild completions bash)", "for this shell"),
+            ("klpbuild completions fish > ~/.config/fish/completions/klpbuild.fish", "for all to come"),
+        ],
+        "man" => &[
+            ("klpbuild man ~/.local/share/man", "write the pages to man1 and man7 there"),
+            ("MANPATH=~/.local/share/man: man klpbuild", "read one"),
+        ],
+        _ => &[],
+    }
+}
+
+/// The common options that mean something to a verb; to those named in [`Meaning::refused`], the others are an error.
+fn meant(verb: &str) -> &'static [&'static str] {
+    match verb {
+        "modules" | "clean" | "mrproper" | "distclean" => {
+            &["directory", "jobs", "keep_going", "quiet", "verbose", "progress", "log", "dry_run"]
+        }
+        "livepatch" => &["directory", "jobs", "quiet", "verbose", "progress", "log"],
+        "try" => &["directory", "quiet", "verbose", "log", "dry_run"],
+        "klpclean" | "symbols" | "convert" | "new" | "patches" => &["directory", "quiet", "dry_run"],
+        "verify" | "show" | "doctor" | "kernels" => &["directory", "quiet"],
+        "completions" | "man" => &[],
+        _ => &["directory"],
+    }
+}
+
+/// Options that ask for something to be done or left undone: where nothing would come of them, they are refused.
+const ASKING: [&str; 2] = ["dry_run", "log"];
+
+/// The options among [`ASKING`] that mean nothing to a verb.
+pub(super) fn refused(verb: &str) -> impl Iterator<Item = &'static str> {
+    ASKING.into_iter().filter(move |option| !meant(verb).contains(option))
+}
+
+/// The whole command line, with all that helps.
+pub(super) fn complete(mut whole: Command) -> Command {
+    let common: Vec<Arg> = whole.get_arguments().filter(|option| option.is_global_set()).cloned().collect();
+    let verbs: Vec<String> = whole.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    for name in verbs {
+        whole = whole.mut_subcommand(&name, |verb| {
+            let hidden = common.iter().filter(|option| !meant(&name).contains(&option.get_id().as_str()));
+            let verb = hidden.fold(verb, |verb, option| verb.arg(option.clone().hide(true)));
+            let shown = examples(&name);
+            if shown.is_empty() { verb } else { verb.after_help(section(&("Examples", shown))) }
+        });
+    }
+    let groups: String = GROUPS.iter().map(|(title, verbs)| group(&whole, title, verbs)).collect();
+    let sections: Vec<String> = SECTIONS.iter().map(section).collect();
+    let template = format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}{}\n{{options}}{{after-help}}",
+        heading("Options")
+    );
+    whole.help_template(StyledStr::from(template)).after_help(StyledStr::from(sections.join("\n")))
+}
+
+/// A heading, as clap's own are.
+fn heading(title: &str) -> String {
+    let style = clap::builder::Styles::styled();
+    format!("{}{title}:{:#}", style.get_header(), style.get_header())
+}
+
+fn section((title, lines): &Section) -> String {
+    let style = clap::builder::Styles::styled();
+    let literal = style.get_literal();
+    let text: String = (lines.iter())
+        .map(|(word, meaning)| match word.len() {
+            0..=6 => format!("  {literal}{word:6}{literal:#}  {meaning}\n"),
+            _ => format!("  {literal}{word}{literal:#}\n          {meaning}\n"),
+        })
+        .collect();
+    format!("{}\n{text}", heading(title))
+}
+
+/// A group of verbs, each with its line.
+fn group(whole: &Command, title: &str, verbs: &[&str]) -> String {
+    let found = verbs.iter().filter_map(|name| whole.find_subcommand(name)).enumerate();
+    let some = Command::new("klpbuild").max_term_width(100).disable_help_subcommand(true);
+    let some = found.fold(some, |some, (order, verb)| some.subcommand(verb.clone().display_order(order)));
+    let mut some = some.help_template("{subcommands}");
+    format!("{}\n{}\n\n", heading(title), some.render_help().ansi().to_string().trim_end())
+}
