@@ -214,7 +214,8 @@ mod tests {
         let whole = command();
         let mut all: Vec<&str> =
             whole.get_subcommands().filter(|verb| !verb.is_hide_set()).map(Definition::get_name).collect();
-        (grouped.sort_unstable(), all.sort_unstable());
+        grouped.sort_unstable();
+        all.sort_unstable();
         assert_eq!(grouped, all);
         for verb in all {
             let examples = examples(verb);
