@@ -60,7 +60,12 @@ impl Scanner {
                 '/' if letters.next_if_eq(&'*').is_some() => self.in_comment = true,
                 '/' if letters.peek() == Some(&'/') => break,
                 '"' | '\'' => skip_quoted(letter, &mut letters),
-                '{' => self.depth += 1,
+                '{' => {
+                    if self.depth == 0 {
+                        self.head.push(letter);
+                    }
+                    self.depth += 1;
+                }
                 '}' => {
                     self.depth = self.depth.saturating_sub(1);
                     // A function ends here; a variable goes on to its semicolon.
@@ -113,11 +118,18 @@ fn is_type(head: &str) -> bool {
 }
 
 fn is_function(head: &str) -> bool {
+    // What follows a body are attributes of a type or of a variable.
+    let head = head.split('{').next().unwrap_or_default();
     head.contains('(') && !head.contains('=')
 }
 
 /// The word before the first parenthesis, bracket or `=`.
 fn name(head: &str) -> Option<String> {
+    // A type with its body is called by its tag, or `enum`, and not by the attributes that follow.
+    let head = match head.split_once('{') {
+        Some((before, _)) if is_type(head) && !head.starts_with("typedef") => before,
+        _ => head,
+    };
     let end = head.find(['(', '[', '=']).unwrap_or(head.len());
     let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_';
     let word = head.get(..end)?.trim_end().rsplit(|letter| !is_letter(letter)).next()?;
@@ -149,9 +161,12 @@ mod tests {
         );
         assert!(items.iter().all(|item| !item.is_type));
         let types = super::items(
-            b"struct a {\n\tint b;\n} __packed;\nstruct a c;\nstruct a *f(void)\n{\n}\nenum {\n\tX,\n};\n",
+            b"struct a {\n\tint b;\n} __packed;\nstruct a c;\nstruct a *f(void)\n{\n}\nenum {\n\tX,\n};\n\
+              union d {\n\tint e;\n} __aligned(8);\ntypedef struct {\n\tint g;\n} h;\n",
         );
-        assert_eq!(types.iter().map(|item| item.is_type).collect::<Vec<_>>(), [true, true, false, true]);
+        let types: Vec<(&str, bool)> = types.iter().map(|item| (item.name.as_str(), item.is_type)).collect();
+        let all = [("a", true), ("c", true), ("f", false), ("enum", true), ("d", true), ("h", true)];
+        assert_eq!(types, all);
         assert_eq!(names_in(&items, 8, 14), ["ops", "f"]);
         assert!(names_in(&items, 1, 3).is_empty());
     }
