@@ -11,6 +11,7 @@ use klpbuild::kernel::origin::Origin;
 use klpbuild::kernel::symbols::objects::Vmlinux;
 
 use crate::external::{names, plain_make, run, state};
+use crate::fixes;
 use crate::step;
 
 const KLPBUILD: &str = env!("CARGO_BIN_EXE_klpbuild");
@@ -201,6 +202,10 @@ pub(crate) fn check() {
             tried.stdout
         );
     }
+
+    let place = root.join("fixes");
+    fs::create_dir_all(&place).unwrap();
+    fixes::check(&place, &klpbuild);
 
     step("DKMS builds, signs and packs a skeleton's livepatch");
     dkms(&root, &release, environment);

@@ -17,6 +17,7 @@
 mod configs;
 mod distribution;
 mod external;
+mod fixes;
 mod frompatch;
 mod kallsyms;
 mod kernel;
