@@ -13,7 +13,8 @@
 //! - [`special`]: sections and relocation types that the kernel treats in a way of their own
 //! - [`versions`]: the versions of what it refers to (CONFIG_MODVERSIONS)
 //! - [`usage`]: what it does with a symbol: calls it, reads it, takes its address
-//! - [`targets`]: what its klp_funcs name, and why the kernel cannot replace it; [`loops`]: new functions that come back
+//! - [`definition`]: which definition an object, a name and a position mean, and why a livepatch cannot use or replace it
+//! - [`targets`]: its klp_funcs that the kernel would refuse; [`loops`]: new functions that come back
 //!   to themselves, by [`calls`] (which functions of a module call which)
 //! - [`doubts`]: where it and the kernel mean different things by one name, though all names are there; from
 //!   [`subject`] (what of the kernel it names), [`types`] (whether it declares that as the kernel does), [`testimony`]
@@ -28,6 +29,7 @@ pub mod candidates;
 pub mod code;
 pub mod convert;
 pub mod copies;
+pub mod definition;
 pub mod doubts;
 pub mod endbr;
 pub mod header;

@@ -13,14 +13,15 @@ use crate::host::exit::Exit;
 use crate::host::make::variable::{self, Variable};
 use crate::host::terminal;
 use crate::host::words;
-use crate::kernel::sources::{Found, Known, Sources, Unusable};
+use crate::kernel::sources::{Found, Known, Sources};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
-use crate::kernel::trace::{KnownSites, Sites};
+use crate::kernel::trace::KnownSites;
 use crate::kernel::{sources, suggestions};
 use crate::livepatch::candidates;
 use crate::livepatch::copies;
-use crate::livepatch::rules::Rule::{S5, S8};
+use crate::livepatch::definition;
+use crate::livepatch::definition::Fault;
 
 /// A definition as `--format json` prints it. What is not known is null.
 #[derive(Debug, Serialize)]
@@ -164,7 +165,7 @@ fn rows<'a>(found: &'a Found, sources: &Sources) -> Vec<Row<'a>> {
                 sympos: known.sympos(),
                 exported: sources.is_exported(name.as_bytes(), known),
                 init: definition.map(|d| d.is_init),
-                klp_sympos: candidates::paste(name, known),
+                klp_sympos: candidates::paste(name, known, found.kernel.name_limit),
             });
         }
     }
@@ -179,22 +180,16 @@ fn print(found: &Found, wanted: &Wanted, sources: &Sources) -> Result<()> {
         text.push_str(&format!("{name}: {}\n", words::count(known.len(), "definition")));
         text.push_str(&candidates::render(known, sources));
         for known in known {
-            text.push_str(&advice(&name, known, sources, sites.in_object(&known.object)?));
+            let replaceable = definition::replaceable(known, sites.in_object(&known.object)?);
+            text.push_str(&advice(&name, known, sources, found.kernel.name_limit, &replaceable));
             // For a pattern, that would be a look at all debugging information for each name.
-            if matches!(wanted, Wanted::Names(_)) && is_function(known) {
+            if matches!(wanted, Wanted::Names(_)) && replaceable.is_ok() {
                 text.push_str(&elsewhere(known, sources)?);
             }
         }
         terminal::out(text);
     }
     Ok(())
-}
-
-/// Whether a livepatch could replace it: what stands in a list alone may be a function.
-fn is_function(known: &Known) -> bool {
-    let definition = known.definition.as_ref();
-    known.unusable().is_none()
-        && definition.is_none_or(|d| d.kind == Some(Kind::Function) || d.kind.is_none() && !d.is_data)
 }
 
 /// What else the compiler has made of a function, a line, or nothing.
@@ -206,37 +201,35 @@ fn elsewhere(known: &Known, sources: &Sources) -> Result<String> {
         .unwrap_or_default())
 }
 
-/// What to write for a definition, or why nothing helps.
-fn advice(name: &str, known: &Known, sources: &Sources, sites: Option<&Sites>) -> String {
+/// What to write for a definition, or why nothing helps: never a line that the other verbs refuse. `limit` is the longest
+/// name that the kernel reads.
+fn advice(
+    name: &str,
+    known: &Known,
+    sources: &Sources,
+    limit: usize,
+    replaceable: &Result<(), Fault>,
+) -> String {
     let object = &known.object;
-    if known.is_init() {
-        return format!("{object}: __init, freed when {object} has come up: no livepatch can use it\n");
+    let usable = definition::nameable(object, name.as_bytes(), limit);
+    if let Err(fault) = usable.and_then(|()| definition::usable(known)) {
+        return format!("{object}: no livepatch can use it: {}\n", fault.with_rule());
     }
-    if known.is_split {
-        return format!("{object}: in an init section and elsewhere: which one is found changes ({S5})\n");
-    }
-    if known.unusable() == Some(Unusable::AtZero) {
-        return format!(
-            "{object}: at address 0, which the kernel takes for not found ({S8}): no livepatch can use it\n"
-        );
-    }
-    let Some(line) = candidates::paste(name, known) else {
-        return match known.definition {
-            Some(_) => format!("{object}: kallsyms leaves it out: no livepatch can use it\n"),
-            None => format!("{object}: there are {} lines for it: positions are not known\n", known.total),
-        };
+    let Some(line) = candidates::paste(name, known, limit) else {
+        return format!("{object}: there are {} lines for it: positions are not known\n", known.total);
     };
     let exported = match sources.is_exported(name.as_bytes(), known) {
         Some(true) if known.object == VMLINUX => "exported: needs no annotation; ",
         _ => "",
     };
     let sympos = known.sympos().unwrap_or(0);
-    let is_traced = (sites.zip(known.definition.as_ref()))
-        .is_none_or(|(sites, definition)| sites.has(definition, known.object == VMLINUX));
-    let function = match (is_function(known), is_traced) {
-        (false, _) => String::new(),
-        (true, true) => format!("in a klp_func: .old_name = \"{name}\", .old_sympos = {sympos}\n"),
-        (true, false) => format!("{object}: ftrace cannot step in there: no livepatch can replace it\n"),
+    let function = match replaceable {
+        Ok(()) => format!("in a klp_func: .old_name = \"{name}\", .old_sympos = {sympos}\n"),
+        // Nobody asks that of data.
+        Err(Fault::NoFunction(_)) => String::new(),
+        Err(fault) => {
+            format!("{object}: no livepatch can replace it: {}; {}\n", fault.with_rule(), fault.advice())
+        }
     };
     format!("{exported}{line}\n{function}")
 }

@@ -14,13 +14,12 @@ use crate::frompatch::assembler::extract::{Extract, source_name};
 use crate::frompatch::compile::Compiled;
 use crate::frompatch::module::{Annotated, Part, Replaced};
 use crate::frompatch::report::{Changed, New, Reference};
-use crate::frompatch::run_pre::{self, Fate, KernelImage, Located, Matched};
+use crate::frompatch::run_pre::{self, Fate, KernelImage, Matched};
 use crate::frompatch::target::Target;
 use crate::kernel::sources::Known;
-use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::trace::Sites;
-use crate::livepatch::rules::Rule::{R9, S3};
+use crate::livepatch::definition;
 
 /// What is taken from a unit.
 #[derive(Debug, Default)]
@@ -179,8 +178,11 @@ fn replaced(
                 all.len()
             ),
         };
-        traceable(against.sites, located, name, path)?;
-        let sympos = position(located, name)?;
+        let fault = definition::replaceable(&located.known, against.sites);
+        if let Err(fault) = fault {
+            bail!("{path}: {name} cannot be replaced: {}; {}", fault.with_rule(), fault.advice());
+        }
+        let sympos = position(&located.known, name, path)?;
         let own = source_name(name);
         let why = if touched.contains(own) || touched.is_empty() {
             "its own text".to_owned()
@@ -205,25 +207,17 @@ fn replaced(
     Ok(())
 }
 
-/// The position to write down of a symbol that can be found by its name.
-fn position(located: &Located, name: &str) -> Result<u64> {
-    ensure!(
-        located.known.unusable().is_none(),
-        "{name} cannot be found by its name in {}: it is __init, or kallsyms leaves it out ({S3}, {R9})",
-        located.object
-    );
-    located.sympos().with_context(|| format!("{name}: kallsyms leaves it out ({S3})"))
-}
-
-/// Sees that ftrace can step in at a function.
-fn traceable(sites: Option<&Sites>, located: &Located, name: &str, path: &str) -> Result<()> {
-    let (Some(sites), Some(definition)) = (sites, &located.known.definition) else { return Ok(()) };
-    ensure!(
-        sites.of(definition, located.object == VMLINUX).is_some(),
-        "{path}: {name} cannot be replaced: ftrace cannot step in there (notrace, or made without -pg); change the \
-         functions that call it"
-    );
-    Ok(())
+/// The position to write down of a symbol that the kernel finds by its name.
+fn position(known: &Known, name: &str, path: &str) -> Result<u64> {
+    if let Err(fault) = definition::usable(known) {
+        bail!("{path}: {name} of {}: {}", known.object, fault.with_rule());
+    }
+    known.sympos().with_context(|| {
+        format!(
+            "{path}: {name}: {} has {} of this name, and nothing tells which is meant",
+            known.object, known.total
+        )
+    })
 }
 
 /// Resolves what stays in the kernel: gives each name that it has there.
@@ -243,7 +237,7 @@ fn references(
             if target.sources.is_exported(&located.name, &located.known) == Some(true) {
                 cut.plain.insert(kernel_name.clone());
             } else {
-                note(cut, &located.object, &kernel_name, position(located, name)?, path);
+                note(cut, &located.object, &kernel_name, position(&located.known, name, path)?, path);
             }
             names.insert(name.clone(), kernel_name);
             continue;
@@ -266,15 +260,17 @@ fn references(
     let found = target.sources.find(&Wanted::names(wanted.iter().map(|name| name.as_bytes().to_vec())))?;
     for name in wanted {
         let all = found.of(name.as_bytes());
-        let seen: Vec<&Known> = all.iter().filter(|known| is_visible(known)).collect();
-        let [known] = seen.as_slice() else {
-            bail!(
-                "{path}: the patched code refers to {name}, which {}",
-                if seen.is_empty() { "the kernel does not have" } else { "is there more than once" }
-            );
+        let seen: Vec<Known> = all.iter().filter(|known| is_visible(known)).cloned().collect();
+        let meant = match seen.as_slice() {
+            [known] => Ok(Some(known)),
+            seen => definition::only(seen),
         };
-        let sympos =
-            known.sympos().with_context(|| format!("{path}: {name} cannot be found by its name ({S3})"))?;
+        let known = match meant {
+            Ok(Some(known)) => known,
+            Ok(None) => bail!("{path}: the patched code refers to {name}, which the kernel does not have"),
+            Err(fault) => bail!("{path}: the patched code refers to {name}: {}", fault.with_rule()),
+        };
+        let sympos = position(known, name, path)?;
         note(cut, &known.object, name, sympos, path);
     }
     Ok(names)

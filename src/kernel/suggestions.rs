@@ -52,29 +52,22 @@ fn is_call(name: &str, candidate: &str) -> bool {
     name.starts_with("sys_") && MACHINES.iter().any(|machine| candidate.strip_prefix(machine) == Some(name))
 }
 
-/// Why there is no function `name` of `object`, and where there is one.
-pub fn absent(object: &str, name: &str, found: &Found) -> String {
-    let mut text = if found.objects.contains(object) {
-        format!("{object} does not define it")
-    } else {
-        let meant = object.strip_suffix(".ko").unwrap_or(object).replace('-', "_");
-        let near = match found.objects.contains(&meant) {
-            true => format!(": its run-time name is {meant}"),
-            false => objects(object, &found.objects),
-        };
-        format!("there is no object {object}{near}")
-    };
+/// What to say of an object that is not there: its run-time name, or those that are like it.
+pub fn like_object(object: &str, all: &BTreeSet<String>) -> String {
+    let meant = object.strip_suffix(".ko").unwrap_or(object).replace('-', "_");
+    if all.contains(&meant) { format!(": its run-time name is {meant}") } else { objects(object, all) }
+}
+
+/// Which objects other than `object` define `name`: a sentence that follows another, or nothing.
+pub fn owners(object: &str, name: &str, found: &Found) -> String {
     let owners: BTreeSet<&str> = found
         .of(name.as_bytes())
         .iter()
         .map(|known| known.object.as_str())
         .filter(|o| *o != object)
         .collect();
-    if !owners.is_empty() {
-        let owners: Vec<&str> = owners.into_iter().take(3).collect();
-        text.push_str(&format!("; {name} is in {}", owners.join(", ")));
-    }
-    text
+    let owners: Vec<&str> = owners.into_iter().take(3).collect();
+    if owners.is_empty() { String::new() } else { format!("; {name} is in {}", owners.join(", ")) }
 }
 
 /// How far two names are apart, if that is at most `limit`. A name that begins with the other comes after

@@ -2,6 +2,7 @@
 //! The table of a symbol's definitions.
 
 use crate::kernel::sources::{Known, Sources};
+use crate::livepatch::definition;
 
 const HEADINGS: [&str; 9] =
     ["object", "source file", "type", "binding", "size", "address", "sympos", "exported", ""];
@@ -56,11 +57,10 @@ fn row(known: &Known, sources: &Sources) -> [String; 9] {
     ]
 }
 
-/// The line that says in C which one is meant; none if no line could.
-pub fn paste(name: &str, known: &Known) -> Option<String> {
-    if known.unusable().is_some() {
-        return None;
-    }
+/// The line that says in C which one is meant; none if no line could. `limit` is the longest name that the kernel reads.
+pub fn paste(name: &str, known: &Known, limit: usize) -> Option<String> {
+    definition::nameable(&known.object, name.as_bytes(), limit).ok()?;
+    definition::usable(known).ok()?;
     let sympos = match (&known.definition, known.position) {
         (Some(_), None) => return None,
         _ => known.sympos()?,

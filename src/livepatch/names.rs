@@ -137,6 +137,12 @@ pub fn rule_of_object(object: &str) -> Option<(Rule, String)> {
     None
 }
 
+/// What is wrong with a symbol's name that is longer than the kernel reads (R3), which is `limit` bytes.
+pub fn too_long(name: &[u8], limit: usize) -> Option<String> {
+    let length = name.len();
+    (length > limit).then(|| format!("the name has {length} characters, of which this kernel reads {limit}"))
+}
+
 fn split_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     let at = memchr::memchr(separator, text)?;
     Some((text.get(..at)?, text.get(at + 1..)?))

@@ -58,7 +58,7 @@ pub(crate) fn check(kernel: &Kernel) {
     step("an ambiguous symbol is explained");
     let ambiguous = kernel.klpbuild(&["KLPBUILD_LIVEPATCHES=m", "KLPBUILD_AMBIGUOUS=m"]).ends(1);
     for words in [
-        "klpbuild-ambiguous.ko: Define KLP_SYMPOS for the symbol: klpbuild_twin is ambiguous, it is defined 2 times",
+        "klpbuild-ambiguous.ko: Define KLP_SYMPOS for the symbol: klpbuild_twin: it is ambiguous, defined 2 times",
         "vmlinux  twin-two.c   FUNC    LOCAL ",
         "vmlinux  twin-one.c   OBJECT  LOCAL ",
         "static KLP_MODULE_RELOC(vmlinux) klpbuild_twin_reloc[] = { KLP_SYMPOS(klpbuild_twin, 2) };",

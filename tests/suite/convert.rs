@@ -182,7 +182,7 @@ fn unknown_symbol_with_compiler_variants() {
 #[test]
 fn ambiguous_symbol() {
     insta::assert_snapshot!(refused(&patched("call_to twin")), @"
-    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: twin is ambiguous, it is defined 3 times in 1 object
+    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: twin: it is ambiguous, defined 3 times in 1 object
     klpbuild: Valid KLP_SYMPOS for symbol twin:
     klpbuild:   object   source file  type    binding  size  address           sympos  exported
     klpbuild:   vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
@@ -203,7 +203,7 @@ fn ambiguous_symbol_of_two_objects() {
     let list = String::from_utf8(tree.bytes("Symbols.list")).unwrap();
     write_list(&tree, &(list + "*elsewhere\nunique\n"));
     insta::assert_snapshot!(refused(&tree), @"
-    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: unique is ambiguous, it is defined 2 times in 2 objects
+    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: unique: it is ambiguous, defined 2 times in 2 objects
     klpbuild: Valid KLP_SYMPOS for symbol unique:
     klpbuild:   object     source file  type  binding  size  address           sympos  exported
     klpbuild:   vmlinux    kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
@@ -218,7 +218,7 @@ fn ambiguous_symbol_of_two_objects() {
 #[test]
 fn annotation_for_an_unknown_object() {
     insta::assert_snapshot!(refused(&annotated("twin", &[("target_mud", "twin", 1)])), @"
-    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: twin is said to be in target_mud, but there is no such object: write vmlinux or the run-time name of a module; the nearest are target_mod
+    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: twin: there is no object target_mud; the nearest are target_mod; write vmlinux or the run-time name of a module
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
 }
@@ -226,7 +226,7 @@ fn annotation_for_an_unknown_object() {
 #[test]
 fn annotation_for_the_wrong_object() {
     insta::assert_snapshot!(refused(&annotated("twin", &[("provider", "twin", 1)])), @"
-    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: provider does not define twin
+    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: twin: provider does not define it
     klpbuild: Valid KLP_SYMPOS for symbol twin:
     klpbuild:   object   source file  type    binding  size  address           sympos  exported
     klpbuild:   vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
@@ -239,7 +239,7 @@ fn annotation_for_the_wrong_object() {
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
     insta::assert_snapshot!(refused(&annotated("uniqe", &[("vmlinux", "uniqe", 0)])), @"
-    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: vmlinux does not define uniqe; the nearest names are unique (vmlinux)
+    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: uniqe: vmlinux does not define it; the nearest names are unique (vmlinux)
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
 }
@@ -247,7 +247,7 @@ fn annotation_for_the_wrong_object() {
 #[test]
 fn annotation_with_position_0_of_several() {
     insta::assert_snapshot!(refused(&annotated("twin", &[("vmlinux", "twin", 0)])), @"
-    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: twin is annotated with position 0, which means the only one, but vmlinux defines it 3 times
+    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: twin: position 0 means the only one, but vmlinux has 3 of this name
     klpbuild: Valid KLP_SYMPOS for symbol twin:
     klpbuild:   object   source file  type    binding  size  address           sympos  exported
     klpbuild:   vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
@@ -264,7 +264,7 @@ fn annotation_with_position_0_of_several() {
 #[test]
 fn annotation_with_a_position_too_high() {
     insta::assert_snapshot!(refused(&annotated("twin", &[("vmlinux", "twin", 4)])), @"
-    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: twin is annotated with position 4, but vmlinux defines it 3 times (positions count from 1)
+    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: twin: there is no position 4: vmlinux has 3 of this name, counted from 1
     klpbuild: Valid KLP_SYMPOS for symbol twin:
     klpbuild:   object   source file  type    binding  size  address           sympos  exported
     klpbuild:   vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
@@ -277,7 +277,7 @@ fn annotation_with_a_position_too_high() {
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
     insta::assert_snapshot!(refused(&annotated("unique", &[("vmlinux", "unique", 2)])), @"
-    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: unique is annotated with position 2, but vmlinux defines it once (positions count from 1)
+    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: unique: there is no position 2: vmlinux has 1 of this name, counted from 1
     klpbuild: Valid KLP_SYMPOS for symbol unique:
     klpbuild:   object   source file  type  binding  size  address           sympos  exported
     klpbuild:   vmlinux  kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
@@ -378,11 +378,11 @@ fn long_symbol_names() {
     };
     let shown = |(tree, name): (ObjTree, String)| refused(&tree).replace(&name, "NAME");
     insta::assert_snapshot!(shown(with(128, "5.10.0-8-amd64")), @"
-    klpbuild: error: cannot convert in.ko: NAME has 128 characters: this kernel reads 127 (R3)
+    klpbuild: error: cannot convert in.ko: NAME: the name has 128 characters, of which this kernel reads 127 (R3)
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
     insta::assert_snapshot!(shown(with(512, "6.12.0")), @"
-    klpbuild: error: cannot convert in.ko: NAME has 512 characters: this kernel reads 511 (R3)
+    klpbuild: error: cannot convert in.ko: NAME: the name has 512 characters, of which this kernel reads 511 (R3)
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
     for (length, release) in [(127, "5.10.0-8-amd64"), (511, "6.12.0")] {
@@ -394,7 +394,7 @@ fn long_symbol_names() {
 #[test]
 fn init_symbol() {
     insta::assert_snapshot!(refused(&patched("call_to start_up")), @"
-    klpbuild: error: cannot convert in.ko: start_up is __init in vmlinux: its memory is freed when vmlinux has come up, long before a livepatch could use it (R9)
+    klpbuild: error: cannot convert in.ko: start_up: it is __init: its memory is freed when vmlinux has come up, long before a livepatch could use it (R9)
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
 }
@@ -409,13 +409,13 @@ fn in_init_and_core_of_a_module() {
     tree.link(&["target-a.o", "core.o", "init.o"], "drivers/target/target-mod.o");
     tree.make_list();
     insta::assert_snapshot!(refused(&tree), @"
-    klpbuild: error: cannot convert in.ko: split is there both in an init section of target_mod and elsewhere: which one the kernel finds changes while target_mod is loaded (S5); rename one of them
+    klpbuild: error: cannot convert in.ko: split: it is there both in an init section of target_mod and elsewhere: which one the kernel finds changes while target_mod is loaded (S5); rename one of them
     klpbuild:   used in .text+0xd (R_X86_64_PLT32)
     ");
     let rest = format!("{ANNOTATION}.target_mod, \"a\"\npointer split\n.4byte 1");
     tree.livepatch(&Code { target: "call_to split", rest: &rest, ..Code::default() });
     insta::assert_snapshot!(refused(&tree), @"
-    klpbuild: error: cannot convert in.ko: split is there both in an init section of target_mod and elsewhere: which one the kernel finds changes while target_mod is loaded (S5); rename one of them
+    klpbuild: error: cannot convert in.ko: split: it is there both in an init section of target_mod and elsewhere: which one the kernel finds changes while target_mod is loaded (S5); rename one of them
     klpbuild:   used in .text+0xd (R_X86_64_PLT32)
     ");
 }
@@ -448,7 +448,7 @@ fn at_address_0() {
     tree.write("System.map", tree.tool("nm", &["-n", "vmlinux"]));
     tree.make_list();
     insta::assert_snapshot!(refused(&tree), @"
-    klpbuild: error: cannot convert in.ko: first_of_cpu is at address 0 of the per-CPU area, which the kernel takes for not found (S8)
+    klpbuild: error: cannot convert in.ko: first_of_cpu: it is at address 0, which the kernel takes for not found (S8)
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
 }
@@ -875,7 +875,7 @@ fn list_alone() {
     other.livepatch(&Code { patched: "call_to twin", ..Code::default() });
     let ran = other.klpbuild(&["convert", "--symbols", "Symbols.list", "in.ko"]).ends(1);
     insta::assert_snapshot!(said(&other, &ran), @"
-    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: twin is ambiguous, it is defined 3 times in 1 object
+    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: twin: it is ambiguous, defined 3 times in 1 object
     klpbuild: Valid KLP_SYMPOS for symbol twin:
     klpbuild:   object   source file  type  binding  size  address  sympos  exported
     klpbuild:   vmlinux  -            -     -        -     -        ? of 3  -

@@ -22,7 +22,7 @@ fn absolute_symbols_are_not_counted() {
         }
         let ran = tree.klpbuild(&["lookup", "target_size"]).ok();
         assert!(
-            ran.stdout.ends_with("vmlinux: kallsyms leaves it out: no livepatch can use it\n"),
+            ran.stdout.ends_with("vmlinux: no livepatch can use it: kallsyms leaves it out, so that the kernel cannot find it (S3)\n"),
             "{with_map}: {ran:?}"
         );
         tree.livepatch(&Code { patched: "call_to target_size", ..Code::default() });
@@ -43,7 +43,7 @@ fn a_livepatch_that_uses_one_is_wrong() {
     tree.add_to_vmlinux(ABSOLUTE);
     let ran = tree.klpbuild(&["verify", "in.ko"]).ends(1);
     assert!(
-        ran.stdout.contains("error S3: .klp.sym.vmlinux.target_size,0: kallsyms leaves it out; "),
+        ran.stdout.contains("error S3: .klp.sym.vmlinux.target_size,0: kallsyms leaves it out, so that the kernel cannot find it; "),
         "{ran:?}"
     );
 }
@@ -139,7 +139,7 @@ fn names_are_cut_as_the_kernel_cuts_them() {
         tree.livepatch(&Code { patched: "call_to cut", rest, ..Code::default() });
         let ran = tree.convert(&["in.ko"]);
         if cut.is_empty() {
-            ran.ends(1).says(&["vmlinux does not define cut; ", "cut.llvm.17 (vmlinux)"]);
+            ran.ends(1).says(&["cut: vmlinux does not define it; ", "cut.llvm.17 (vmlinux)"]);
         } else {
             ran.ok();
             let symbols = tree.tool("nm", &["in.ko"]);

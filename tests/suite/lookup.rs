@@ -71,7 +71,7 @@ fn what_no_livepatch_can_use() {
     start_up: 1 definition
       object   source file  type  binding  size  address           sympos  exported
       vmlinux  kernel/b.c   FUNC  LOCAL    1     ffffffff81000010  1 of 1  no        __init
-    vmlinux: __init, freed when vmlinux has come up: no livepatch can use it
+    vmlinux: no livepatch can use it: it is __init: its memory is freed when vmlinux has come up, long before a livepatch could use it (R9)
     ");
     tree.assemble_text("function split\nendfunc split", "core");
     tree.assemble_text(".section .init.text, \"ax\"\nfunction split\nendfunc split", "init");
@@ -83,14 +83,14 @@ fn what_no_livepatch_can_use() {
     __kstrtab_thing: 1 definition
       object   source file  type  binding  size  address           sympos  exported
       vmlinux  vmlinux-d.o  FUNC  LOCAL    1     ffffffff81000010  none    no
-    vmlinux: kallsyms leaves it out: no livepatch can use it
+    vmlinux: no livepatch can use it: kallsyms leaves it out, so that the kernel cannot find it (S3)
 
     split: 2 definitions
       object    source file  type  binding  size  address         sympos  exported
       provider  core.o       FUNC  LOCAL    1     .text+0x0       1 of 2  no
       provider  init.o       FUNC  LOCAL    1     .init.text+0x0  2 of 2  no        __init
-    provider: in an init section and elsewhere: which one is found changes (S5)
-    provider: __init, freed when provider has come up: no livepatch can use it
+    provider: no livepatch can use it: it is there both in an init section of provider and elsewhere: which one the kernel finds changes while provider is loaded (S5)
+    provider: no livepatch can use it: it is __init: its memory is freed when provider has come up, long before a livepatch could use it (R9)
     ");
 }
 

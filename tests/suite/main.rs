@@ -13,6 +13,7 @@
 //! - [`golden`]: converted livepatches, as readelf shows them
 //! - [`configuration`]: where the configuration lies, and what it has to have
 //! - [`convert`]: what `klpbuild convert` refuses and says
+//! - [`definition`]: what a name and a position mean, and why not: all verbs agree
 //! - [`doubts`]: types, copies and pointers: what is right in all names and wrong all the same
 //! - [`external`]: external modules (M=), in every era
 //! - [`header`]: annotations in C, and what debugging information adds to messages
@@ -46,6 +47,7 @@ mod build;
 mod configuration;
 mod convert;
 mod damaged;
+mod definition;
 mod door;
 mod doubts;
 mod external;

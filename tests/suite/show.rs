@@ -208,7 +208,10 @@ fn what_is_not_correct_is_said() {
     symbol.become_livepatch(name);
     tree.write("in.ko", image.to_bytes().unwrap());
     let ran = tree.klpbuild(&["show", "in.ko"]).ends(1);
-    assert!(ran.stdout.contains("position 4 is beyond the 3 of this name in vmlinux (S1)\n"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("there is no position 4: vmlinux has 3 of this name, counted from 1 (S1)\n"),
+        "{ran:?}"
+    );
     assert!(ran.stdout.contains("└─ verify: NOT CORRECT, 2 errors"), "{ran:?}");
     assert!(ran.stdout.contains("├─ a\\u{1b}[2Jb\\u{202e}<b> of vmlinux: "), "{ran:?}");
     assert!(!ran.stdout.contains(['\x1b', '\u{202e}']), "{ran:?}");

@@ -84,7 +84,7 @@ fn a_function_of_a_module_has_its_object() {
     assert!(text.contains("\nstatic int new_left(void)\n"), "{text}");
     let other = new(&space, &["lp-x", "--function", "left", "--object", "pairs"]).ends(1);
     assert!(
-        other.stderr.contains("pairs: the kernel has no such module; the nearest are pair"),
+        other.stderr.contains("left: there is no object pairs; the nearest are pair (R2)"),
         "{}",
         other.stderr
     );
@@ -99,13 +99,19 @@ fn what_cannot_be_replaced_is_refused() {
             &["lp", "--function", "typed*"],
             "typed*: this is no function's name (klpbuild lookup takes patterns)",
         ),
-        (&["lp", "--function", "typed", "--sympos", "7"], "typed has no such position (--sympos 7)"),
-        (&["lp", "--function", "typed.isra.0"], "replace the functions that call it"),
-        (&["lp", "--function", "typed_data"], "typed_data is no function (OBJECT)"),
-        (&["lp", "--function", "starts"], "starts is __init in vmlinux"),
+        (
+            &["lp", "--function", "typed", "--sympos", "7"],
+            "typed: there is no position 7: vmlinux has 1 of this name, counted from 1 (S1)",
+        ),
+        (&["lp", "--function", "typed.isra.0"], "patch the functions that call it"),
+        (&["lp", "--function", "typed_data"], "typed_data: it is no function (OBJECT) (S7)"),
+        (
+            &["lp", "--function", "starts"],
+            "starts: it is __init: its memory is freed when vmlinux has come up",
+        ),
         (&["user", "--function", "typed"], "the kernel has a module user: give the livepatch another name"),
         (&["0lp", "--function", "typed"], "0lp: a livepatch is named with letters"),
-        (&["lp", "--function", "left", "--object", "user"], "user does not define left"),
+        (&["lp", "--function", "left", "--object", "user"], "left: user does not define it (S1)"),
     ] {
         let ran = new(&space, arguments).ends(1);
         assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);

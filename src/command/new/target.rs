@@ -3,15 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 
 use crate::cli::NewArgs;
 use crate::debuginfo::btf;
 use crate::debuginfo::prototype::Prototype;
-use crate::elf::{Kind, Machine, lines, memory};
+use crate::elf::{Machine, lines, memory};
 use crate::kernel::installed::places::Places;
 use crate::kernel::origin::Origin;
-use crate::kernel::sources::{Found, Known, Sources, Unusable};
+use crate::kernel::sources::{Found, Known, Sources};
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
@@ -19,9 +19,9 @@ use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::trace::Sites;
 use crate::kernel::tree::config::Config;
 use crate::livepatch::candidates;
-use crate::livepatch::convert::problem;
 use crate::livepatch::copies;
-use crate::livepatch::rules::Rule::{R9, S3, S5};
+use crate::livepatch::definition;
+use crate::livepatch::definition::Fault;
 
 /// The bytes of the call or the no-operation that ftrace has at the beginning of a function of x86-64
 /// (`MCOUNT_INSN_SIZE` in arch/x86/include/asm/ftrace.h).
@@ -70,26 +70,19 @@ impl Target {
         );
         ensure!(
             !name.contains('.'),
-            "{name}: the compiler made this function of another one, with other parameters: replace the functions that \
-             call it"
+            "{name}: the compiler made this function of another one, with other parameters: patch the functions that call \
+             it"
         );
         let found = sources.find(&Wanted::names([name.as_bytes().to_vec()]))?;
         let known = choose(sources, &found, arguments)?;
-        check(&known, name)?;
         let sites = Sites::of_object(&origin.objects, &known.object)?;
+        let fault = definition::nameable(&known.object, name.as_bytes(), found.kernel.name_limit)
+            .and_then(|()| definition::replaceable(&known, sites.as_ref()));
+        if let Err(fault) = fault {
+            bail!("{name}: {}; {}", fault.with_rule(), fault.advice());
+        }
         let is_vmlinux = known.object == VMLINUX;
-        let site = match (&sites, &known.definition) {
-            (Some(sites), Some(definition)) => {
-                let site = sites.of(definition, is_vmlinux);
-                ensure!(
-                    site.is_some(),
-                    "{name}: ftrace cannot step in there: it does not begin with a call of __fentry__ (notrace, or made \
-                     without -pg); replace the functions that call it"
-                );
-                site
-            }
-            _ => None,
-        };
+        let site = sites.zip(known.definition.as_ref()).and_then(|(sites, of)| sites.of(of, is_vmlinux));
         let all = found.of(name.as_bytes());
         let clang = origin.config.as_deref().and_then(|config| Config::read(config).ok());
         let has = |option: &str| clang.as_ref().is_some_and(|config| config.has(option));
@@ -132,62 +125,26 @@ fn choose(sources: &Sources, found: &Found, arguments: &NewArgs) -> Result<Known
         let patched: Vec<String> = arguments.object.iter().map(|object| object.replace('-', "_")).collect();
         bail!("{}", suggestions::missing(name, sources, &patched));
     }
-    let object = arguments.object.as_ref().map(|object| object.replace('-', "_"));
-    if let Some(object) = &object {
-        ensure!(
-            found.objects.contains(object),
-            "{object}: the kernel has no such module{}",
-            suggestions::objects(object, &found.objects)
-        );
-    }
-    let of = |object: &str| -> Vec<&Known> { all.iter().filter(|known| known.object == object).collect() };
-    let own: Vec<&Known> = match &object {
-        Some(object) => of(object),
-        None if !of(VMLINUX).is_empty() => of(VMLINUX),
-        None => all.iter().collect(),
+    let named = arguments.object.as_ref().map(|object| object.replace('-', "_"));
+    let owners: BTreeSet<&str> = all.iter().map(|known| known.object.as_str()).collect();
+    let likely = owners.get(VMLINUX).or(owners.first().filter(|_| owners.len() == 1));
+    let meant = match named.as_deref().or(likely.copied()) {
+        Some(object) => definition::meant(found, object, name.as_bytes(), arguments.sympos.unwrap_or(0)),
+        None => Err(Fault::Ambiguous { count: all.len(), objects: owners.len() }),
     };
-    let position = arguments.sympos;
-    let meant: Vec<&Known> =
-        own.iter().copied().filter(|known| position.is_none_or(|n| known.position == Some(n))).collect();
-    match meant.as_slice() {
-        [only] => Ok((*only).clone()),
-        [] if own.is_empty() => bail!(
-            "{} does not define {name}{}",
-            object.unwrap_or_default(),
-            problem::choices(name, all, sources)
-        ),
-        [] => bail!(
-            "{name} has no such position (--sympos {})\n{}",
-            position.unwrap_or_default(),
-            candidates::render(all, sources).trim_end()
-        ),
-        _ => bail!(
-            "{name} is defined more than once: say which is meant (--object MODULE, --sympos N)\n{}",
-            candidates::render(all, sources).trim_end()
-        ),
-    }
-}
-
-fn check(known: &Known, name: &str) -> Result<()> {
-    let object = &known.object;
-    match known.unusable() {
-        None => {}
-        Some(Unusable::Init) => bail!("{name} is __init in {object}: it has run, and is gone ({R9})"),
-        Some(Unusable::Split) => {
-            bail!(
-                "{name} is there both in an init section of {object} and elsewhere: which one is found changes ({S5})"
-            )
-        }
-        Some(Unusable::Dropped | Unusable::AtZero) => {
-            bail!("{name}: the kernel cannot find it by its name ({S3})")
-        }
-    }
-    let Some(definition) = &known.definition else { return Ok(()) };
-    match definition.kind {
-        Some(kind) if kind != Kind::Function => bail!("{name} is no function ({})", kind.shown()),
-        None if definition.is_data => bail!("{name} is no function: it lies among data"),
-        _ => Ok(()),
-    }
+    meant.cloned().map_err(|fault| {
+        let say = match fault {
+            Fault::NotOnly { .. } | Fault::Ambiguous { .. } => {
+                "; say which is meant (--object MODULE, --sympos N)"
+            }
+            _ => "",
+        };
+        let table = match fault {
+            Fault::NoObject { .. } => String::new(),
+            _ => format!("\n{}", candidates::render(all, sources).trim_end()),
+        };
+        anyhow!("{name}: {}{say}{table}", fault.with_rule())
+    })
 }
 
 /// The type of a function, from BTF or else from debug information.

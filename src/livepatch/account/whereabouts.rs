@@ -13,7 +13,7 @@ use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::account::parts::{Account, Defined, New, SourcePlace};
 use crate::livepatch::account::text;
 use crate::livepatch::account::text::Roots;
-use crate::livepatch::targets;
+use crate::livepatch::definition;
 use crate::livepatch::testimony;
 use crate::livepatch::testimony::Asked;
 
@@ -68,8 +68,8 @@ impl<'a> Whereabouts<'a> {
 
     /// The definition that a livepatch means.
     pub(super) fn meant(&self, object: &str, name: &[u8], sympos: u64) -> Option<Defined> {
-        let known = targets::meant(self.found?, object, name, sympos).ok()?;
-        let (known, told) = self.told.iter().find(|(other, _)| is_same(other, &known))?;
+        let known = definition::meant(self.found?, object, name, sympos).ok()?;
+        let (known, told) = self.told.iter().find(|(other, _)| is_same(other, known))?;
         known.definition.as_ref()?;
         Some(self.defined(known, told, true))
     }
@@ -89,12 +89,10 @@ impl<'a> Whereabouts<'a> {
     pub(super) fn namesakes(&self, object: &str, name: &[u8], sympos: u64) -> Vec<Defined> {
         let Some(found) = self.found else { return Vec::new() };
         let all = found.of(name).iter().filter(|known| known.object == object && known.definition.is_some());
-        let meant = targets::meant(found, object, name, sympos).ok();
+        let meant = definition::meant(found, object, name, sympos).ok();
         let all: Vec<Defined> = all
             .filter_map(|known| self.told.iter().find(|(other, _)| is_same(other, known)))
-            .map(|(known, told)| {
-                self.defined(known, told, meant.as_ref().is_some_and(|meant| is_same(meant, known)))
-            })
+            .map(|(known, told)| self.defined(known, told, meant.is_some_and(|meant| is_same(meant, known))))
             .collect();
         if all.len() > 1 { all } else { Vec::new() }
     }
@@ -107,8 +105,8 @@ impl<'a> Whereabouts<'a> {
                 _ => format!("said to be number {sympos} of this name in {object}"),
             };
         };
-        match targets::meant(found, object, name, sympos) {
-            Err((rule, message)) => format!("{message} ({rule})"),
+        match definition::meant(found, object, name, sympos) {
+            Err(fault) => fault.with_rule(),
             Ok(known) if known.total <= 1 => format!("the only one of this name in {object}"),
             Ok(known) if object == VMLINUX => {
                 format!("{sympos} of {} of this name in vmlinux, by ascending address", known.total)

@@ -77,11 +77,12 @@ pub fn uses(image: &Image, symbol: usize, lines: Option<&Lines>) -> String {
     text
 }
 
-/// The definitions there are, and the line to paste for each that can be meant.
-pub fn choices(name: &str, known: &[Known], sources: &Sources) -> String {
+/// The definitions there are, and the line to paste for each that can be meant. `limit` is the longest name that the
+/// kernel reads.
+pub fn choices(name: &str, known: &[Known], sources: &Sources, limit: usize) -> String {
     let mut text = format!("\nValid KLP_SYMPOS for symbol {name}:\n");
     text.push_str(&candidates::render(known, sources));
-    let lines: Vec<String> = known.iter().filter_map(|known| candidates::paste(name, known)).collect();
+    let lines: Vec<String> = known.iter().filter_map(|known| candidates::paste(name, known, limit)).collect();
     if !lines.is_empty() {
         text.push_str("paste the line of the one that is meant (klpbuild header prints the macros):\n");
         for line in lines {

@@ -9,8 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::elf::Binding;
 use crate::elf::image::{Home, Image};
-use crate::host::words;
-use crate::kernel::sources::{Found, Known, Sources, Unusable};
+use crate::kernel::sources::{Found, Known, Sources};
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
@@ -18,10 +17,11 @@ use crate::kernel::tree::facts::Kernel;
 use crate::livepatch::annotations::{Annotation, Annotations};
 use crate::livepatch::convert::problem;
 use crate::livepatch::convert::problem::Problems;
-use crate::livepatch::names;
+use crate::livepatch::definition;
+use crate::livepatch::definition::Fault;
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
-use crate::livepatch::rules::Rule::{R3, R9, S3, S5, S8};
+use crate::livepatch::rules::Rule::S5;
 use crate::livepatch::special;
 
 /// What may differ from one conversion to the next.
@@ -197,24 +197,30 @@ fn one(
         (None, Some(annotation)) => Some((annotation.object.as_str(), annotation.sympos)),
         (None, None) => None,
     };
+    let wrong = Wrong { sources, name: &name, limit: found.kernel.name_limit };
     let meant = match (said, exporter) {
         (None, Some(VMLINUX)) => return Ok(None),
         (None, Some(_)) if choices.keep_module_exports || reference.is_weak => return Ok(None),
         // Another livepatch exports it, or a module that is not built here: it has to be there first.
         (None, Some(owner)) if !found.objects.contains(owner) => return Ok(None),
-        (Some((object, sympos)), _) => annotated(sources, found, &name, known, object, sympos)?,
+        (Some((object, sympos)), _) => {
+            let meant = definition::meant(found, object, &reference.name, sympos);
+            meant.cloned().map_err(|fault| wrong.said(&fault, known, object))?
+        }
         (None, Some(owner)) => {
             let own: Vec<Known> = known.iter().filter(|known| known.object == owner).cloned().collect();
-            only(sources, &name, &own).map_err(|message| message.unwrap_or_else(|| {
-                format!("Unable to find missing symbol: {name} is exported by {owner}, which is not in the map")
-            }))?
+            let only = definition::only(&own).map_err(|fault| wrong.said(&fault, &own, owner))?.cloned();
+            only.ok_or_else(|| {
+                format!(
+                    "Unable to find missing symbol: {name} is exported by {owner}, which is not in the map"
+                )
+            })?
         }
-        (None, None) => match only(sources, &name, known) {
-            Ok(known) => known,
-            Err(None) if reference.is_weak => return Ok(None),
-            Err(None) if with_hints => return Err(suggestions::missing(&name, sources, patched)),
-            Err(None) => return Err(format!("Unable to find missing symbol: {name}: nothing defines it")),
-            Err(Some(message)) => return Err(message),
+        (None, None) => match definition::only(known).map_err(|fault| wrong.said(&fault, known, VMLINUX))? {
+            Some(known) => known.clone(),
+            None if reference.is_weak => return Ok(None),
+            None if with_hints => return Err(suggestions::missing(&name, sources, patched)),
+            None => return Err(format!("Unable to find missing symbol: {name}: nothing defines it")),
         },
     };
     let is_local = meant.definition.as_ref().is_some_and(|definition| definition.binding == Binding::Local);
@@ -225,7 +231,12 @@ fn one(
     }
     let sympos = said.map_or_else(|| meant.sympos().unwrap_or(0), |(_, sympos)| sympos);
     let symbol = KlpSymbol { object: meant.object.clone(), name: reference.name.clone(), sympos };
-    check(found, &symbol, &meant)?;
+    let fault = definition::nameable(&symbol.object, &symbol.name, found.kernel.name_limit)
+        .and_then(|()| definition::usable(&meant));
+    fault.map_err(|fault| {
+        let way_out = if fault.rule() == S5 { "; rename one of them" } else { "" };
+        format!("{name}: {}{way_out}", fault.with_rule())
+    })?;
     Ok(Some(Resolution {
         symbol,
         section_object: reference.annotated.as_ref().map(|annotated| annotated.section_object.clone()),
@@ -240,114 +251,26 @@ fn mistaken_for(sources: &Sources, name: &[u8]) -> Option<String> {
     sources.exporter(asked).map(str::to_owned)
 }
 
-/// The only definition there is. Without one, the error has no message.
-fn only(sources: &Sources, name: &str, known: &[Known]) -> Result<Known, Option<String>> {
-    let objects: HashSet<&str> = known.iter().map(|known| known.object.as_str()).collect();
-    match known {
-        [] => Err(None),
-        [first, ..] if objects.len() == 1 && first.total <= 1 => {
-            // The kernel may see but one of several.
-            Ok(known.iter().find(|known| known.position.is_some()).unwrap_or(first).clone())
-        }
-        // No annotation could say which: what is wrong is told of the one that stays (S5).
-        [first, ..] if objects.len() == 1 && first.is_split => {
-            Ok(known.iter().find(|known| !known.is_init()).unwrap_or(first).clone())
-        }
-        _ => {
-            let count = known.len().max(known.iter().map(|known| known.total as usize).max().unwrap_or(0));
-            Err(Some(format!(
-                "Define KLP_SYMPOS for the symbol: {name} is ambiguous, it is defined {count} times in {}{}",
-                words::count(objects.len(), "object"),
-                problem::choices(name, known, sources)
-            )))
-        }
-    }
+/// A symbol that means no definition, or none in particular.
+struct Wrong<'a> {
+    sources: &'a Sources,
+    name: &'a str,
+    /// The longest name that the kernel reads.
+    limit: usize,
 }
 
-/// The definition that an annotation names.
-fn annotated(
-    sources: &Sources,
-    found: &Found,
-    name: &str,
-    known: &[Known],
-    object: &str,
-    sympos: u64,
-) -> Result<Known, String> {
-    if !found.objects.contains(object) {
-        return Err(format!(
-            "Provided KLP_SYMPOS does not match a symbol: {name} is said to be in {object}, but there is no \
-             such object: write vmlinux or the run-time name of a module{}",
-            suggestions::objects(object, &found.objects)
-        ));
-    }
-    let own: Vec<&Known> = known.iter().filter(|known| known.object == object).collect();
-    let Some(first) = own.first() else {
-        let elsewhere = if known.is_empty() {
-            suggestions::hint(name, sources, &[object.to_owned()])
-        } else {
-            problem::choices(name, known, sources)
+impl Wrong<'_> {
+    /// What is said of it, and of the definitions there are, or of names in `object` that are like it.
+    fn said(&self, fault: &Fault, known: &[Known], object: &str) -> String {
+        let what = match fault {
+            Fault::NotOnly { .. } | Fault::Ambiguous { .. } => "Define KLP_SYMPOS for the symbol",
+            _ => "Provided KLP_SYMPOS does not match a symbol",
         };
-        return Err(format!(
-            "Provided KLP_SYMPOS does not match a symbol: {object} does not define {name}{elsewhere}"
-        ));
-    };
-    if sympos == 0 && first.total > 1 {
-        return Err(format!(
-            "Define KLP_SYMPOS for the symbol: {name} is annotated with position 0, which means the only one, \
-             but {object} defines it {} times{}",
-            first.total,
-            problem::choices(name, known, sources)
-        ));
-    }
-    if sympos > first.total {
-        return Err(format!(
-            "Provided KLP_SYMPOS does not match a symbol: {name} is annotated with position {sympos}, but \
-             {object} defines it {} (positions count from 1){}",
-            times(first.total),
-            problem::choices(name, known, sources)
-        ));
-    }
-    let position = sympos.max(1);
-    let meant = own.iter().find(|known| known.position == Some(position)).or(own.first());
-    Ok(meant.map_or_else(|| (*first).clone(), |known| (*known).clone()))
-}
-
-fn times(count: u64) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
-}
-
-/// Rules that the definition itself has to keep.
-fn check(found: &Found, symbol: &KlpSymbol, meant: &Known) -> Result<(), String> {
-    let name = String::from_utf8_lossy(&symbol.name).into_owned();
-    let object = &symbol.object;
-    if let Some(fault) = names::fault_of_object(object) {
-        return Err(format!("{name}: {fault}"));
-    }
-    if symbol.name.len() > found.kernel.name_limit {
-        return Err(format!(
-            "{name} has {} characters: this kernel reads {} ({R3})",
-            symbol.name.len(),
-            found.kernel.name_limit
-        ));
-    }
-    if symbol.name.contains(&b',') {
-        return Err(format!("{name}: the kernel cannot find a symbol with a comma in its name ({R3})"));
-    }
-    match meant.unusable() {
-        None => Ok(()),
-        Some(Unusable::Init) => Err(format!(
-            "{name} is __init in {object}: its memory is freed when {object} has come up, long before a \
-             livepatch could use it ({R9})"
-        )),
-        Some(Unusable::Split) => Err(format!(
-            "{name} is there both in an init section of {object} and elsewhere: which one the kernel finds \
-             changes while {object} is loaded ({S5}); rename one of them"
-        )),
-        Some(Unusable::Dropped) => {
-            Err(format!("{name}: kallsyms leaves it out, so that the kernel cannot find it ({S3})"))
-        }
-        Some(Unusable::AtZero) => Err(format!(
-            "{name} is at address 0 of the per-CPU area, which the kernel takes for not found ({S8})"
-        )),
+        let more = match fault {
+            Fault::NoObject { .. } => "; write vmlinux or the run-time name of a module".to_owned(),
+            _ if known.is_empty() => suggestions::hint(self.name, self.sources, &[object.to_owned()]),
+            _ => problem::choices(self.name, known, self.sources, self.limit),
+        };
+        format!("{what}: {}: {fault}{more}", self.name)
     }
 }

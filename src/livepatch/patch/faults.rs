@@ -238,10 +238,7 @@ pub(super) fn of_objects(
         }
         for function in &object.functions {
             let here = || Here::function(&object.name, Some(&function.old_name), 0);
-            let length = function.old_name.len();
-            if length > name_limit {
-                let what =
-                    format!("the name has {length} characters, of which this kernel reads {name_limit}");
+            if let Some(what) = names::too_long(&function.old_name, name_limit) {
                 add(R3, here(), what);
             }
             if image.sections.get(function.new.section).is_some_and(is_freed) {

@@ -180,10 +180,7 @@ fn symbols(image: &Image, kernel: &Kernel, findings: &mut Findings) {
                 if let Some((_, fault)) = names::rule_of_object(&parsed.object) {
                     findings.error(R3, &*shown, fault, "name the object as lsmod shows it");
                 }
-                if parsed.name.len() > kernel.name_limit {
-                    let (length, limit) = (parsed.name.len(), kernel.name_limit);
-                    let message =
-                        format!("the name has {length} characters, of which this kernel reads {limit}");
+                if let Some(message) = names::too_long(&parsed.name, kernel.name_limit) {
                     findings.error(R3, &*shown, message, "refer to another symbol");
                 }
             }

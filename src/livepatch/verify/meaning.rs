@@ -16,13 +16,13 @@ use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::tree::facts::Kernel;
+use crate::livepatch::definition;
 use crate::livepatch::doubts;
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::record;
 use crate::livepatch::rules::Rule::{R7, R10, S4, S7};
 use crate::livepatch::special;
-use crate::livepatch::targets;
 use crate::livepatch::verify::findings::Findings;
 
 /// Checks the names in each of some livepatches, whose findings are in the same order, and tells what the kernel's
@@ -154,15 +154,20 @@ fn running_kernel_differs(vmlinux: &Path, release: &str) -> bool {
 fn check_symbol(symbol: &KlpSymbol, sources: &Sources, found: &Found, findings: &mut Findings) {
     let place =
         format!(".klp.sym.{}.{},{}", symbol.object, String::from_utf8_lossy(&symbol.name), symbol.sympos);
-    match targets::meant(found, &symbol.object, &symbol.name, symbol.sympos) {
-        Err((rule, message)) => {
-            findings.error(rule, place, message, "convert it for this kernel (klpbuild lookup)");
+    match definition::meant(found, &symbol.object, &symbol.name, symbol.sympos) {
+        Err(fault) => {
+            findings.error(
+                fault.rule(),
+                place,
+                fault.to_string(),
+                "convert it for this kernel (klpbuild lookup)",
+            );
         }
         Ok(known) => {
-            if let Some((rule, message)) = targets::unusable(&known) {
-                findings.error(rule, &*place, message, "refer to another symbol");
+            if let Err(fault) = definition::usable(known) {
+                findings.error(fault.rule(), &*place, fault.to_string(), "refer to another symbol");
             }
-            if symbol.object == VMLINUX && sources.is_exported(&symbol.name, &known) == Some(true) {
+            if symbol.object == VMLINUX && sources.is_exported(&symbol.name, known) == Some(true) {
                 let is_only = known.total <= 1;
                 if is_only {
                     let advice = "convert it with an up-to-date Module.symvers";

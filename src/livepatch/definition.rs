@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Which definition of the kernel's an object, a name and a position mean, and why a livepatch cannot use or replace it.
+//! Whoever asks gets the same answer in the same words: convert, verify, lookup, new and livepatch.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::elf::Kind;
+use crate::host::words;
+use crate::kernel::sources::{Found, Known, Unusable};
+use crate::kernel::suggestions;
+use crate::kernel::symbols::VMLINUX;
+use crate::kernel::trace::Sites;
+use crate::livepatch::names;
+use crate::livepatch::rules::Rule;
+use crate::livepatch::rules::Rule::{R2, R3, R9, S1, S3, S5, S7, S8};
+
+/// Why a livepatch cannot have what it names. Its text speaks of the symbol as `it`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The kernel has no such object; `near` is what to say of others.
+    NoObject {
+        /// The object.
+        object: String,
+        /// Its run-time name, or those that are like it: a sentence that follows another, or nothing.
+        near: String,
+    },
+    /// The object has no symbol of the name.
+    NotDefined(String),
+    /// Position 0 stands for the only one, and there are more.
+    NotOnly {
+        /// The object.
+        object: String,
+        /// How many it has of the name.
+        total: u64,
+    },
+    /// There are not that many.
+    NoPosition {
+        /// The object.
+        object: String,
+        /// The position.
+        sympos: u64,
+        /// How many it has of the name.
+        total: u64,
+    },
+    /// No object is named, and the name does not tell which definition is meant.
+    Ambiguous {
+        /// How many definitions there are.
+        count: usize,
+        /// In how many objects.
+        objects: usize,
+    },
+    /// The name of the object or the symbol cannot be part of a livepatch symbol's name.
+    Name(Rule, String),
+    /// The kernel does not find it, or it does not stay.
+    Unusable(String, Unusable),
+    /// It is something else than a function, as far as that is known.
+    NoFunction(Option<Kind>),
+    /// ftrace has no place in it.
+    NotTraced,
+}
+
+impl Fault {
+    /// The rule that is broken.
+    pub fn rule(&self) -> Rule {
+        match self {
+            Fault::NoObject { .. } => R2,
+            Fault::NotDefined(_)
+            | Fault::NotOnly { .. }
+            | Fault::NoPosition { .. }
+            | Fault::Ambiguous { .. } => S1,
+            Fault::Name(rule, _) => *rule,
+            Fault::Unusable(_, Unusable::Init) => R9,
+            Fault::Unusable(_, Unusable::Split) => S5,
+            Fault::Unusable(_, Unusable::Dropped) => S3,
+            Fault::Unusable(_, Unusable::AtZero) => S8,
+            Fault::NoFunction(_) | Fault::NotTraced => S7,
+        }
+    }
+
+    /// What to do where the function was to be replaced.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Fault::NoObject { .. }
+            | Fault::NotDefined(_)
+            | Fault::NotOnly { .. }
+            | Fault::NoPosition { .. }
+            | Fault::Ambiguous { .. } => "ask klpbuild lookup for the name and position",
+            Fault::Name(..) | Fault::Unusable(..) => "patch another function",
+            Fault::NoFunction(_) => "ask klpbuild lookup for the position",
+            Fault::NotTraced => "patch the functions that call it",
+        }
+    }
+
+    /// Whether the object, or the symbol in it, is not among what is at hand.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Fault::NoObject { .. } | Fault::NotDefined(_))
+    }
+
+    /// The text, and the rule behind it.
+    pub fn with_rule(&self) -> String {
+        format!("{self} ({})", self.rule())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::NoObject { object, near } => write!(f, "there is no object {object}{near}"),
+            Fault::NotDefined(object) => write!(f, "{object} does not define it"),
+            Fault::NotOnly { object, total } => {
+                write!(f, "position 0 means the only one, but {object} has {total} of this name")
+            }
+            Fault::NoPosition { object, sympos, total } => {
+                write!(f, "there is no position {sympos}: {object} has {total} of this name, counted from 1")
+            }
+            Fault::Ambiguous { count, objects } => {
+                write!(f, "it is ambiguous, defined {count} times in {}", words::count(*objects, "object"))
+            }
+            Fault::Name(_, what) => f.write_str(what),
+            Fault::Unusable(object, Unusable::Init) => write!(
+                f,
+                "it is __init: its memory is freed when {object} has come up, long before a livepatch could use it"
+            ),
+            Fault::Unusable(object, Unusable::Split) => write!(
+                f,
+                "it is there both in an init section of {object} and elsewhere: which one the kernel finds changes while \
+                 {object} is loaded"
+            ),
+            Fault::Unusable(_, Unusable::Dropped) => {
+                f.write_str("kallsyms leaves it out, so that the kernel cannot find it")
+            }
+            Fault::Unusable(_, Unusable::AtZero) => {
+                f.write_str("it is at address 0, which the kernel takes for not found")
+            }
+            Fault::NoFunction(Some(kind)) => write!(f, "it is no function ({})", kind.shown()),
+            Fault::NoFunction(None) => f.write_str("it is no function: it lies among data"),
+            Fault::NotTraced => f.write_str(
+                "ftrace cannot step in there: it does not begin with a call of __fentry__ (notrace, or made without -pg)",
+            ),
+        }
+    }
+}
+
+/// The definition of `name` in `object` with the position `sympos` (S1).
+///
+/// # Errors
+/// There is none.
+pub fn meant<'a>(found: &'a Found, object: &str, name: &[u8], sympos: u64) -> Result<&'a Known, Fault> {
+    if !found.objects.contains(object) {
+        let near = suggestions::like_object(object, &found.objects);
+        return Err(Fault::NoObject { object: object.to_owned(), near });
+    }
+    let own: Vec<&Known> = found.of(name).iter().filter(|known| known.object == object).collect();
+    let Some(first) = own.first() else { return Err(Fault::NotDefined(object.to_owned())) };
+    let (object, total) = (object.to_owned(), first.total);
+    let position = match sympos {
+        0 if total > 1 => return Err(Fault::NotOnly { object, total }),
+        // What is wrong with those that the kernel does not count is said of the first.
+        _ if total > 0 && sympos > total => return Err(Fault::NoPosition { object, sympos, total }),
+        _ => sympos.max(1),
+    };
+    Ok(own.iter().find(|known| known.position == Some(position)).unwrap_or(first))
+}
+
+/// The only definition among `known`, where nothing but the name tells which is meant; none if there is none.
+///
+/// # Errors
+/// There are several that can be told apart.
+pub fn only(known: &[Known]) -> Result<Option<&Known>, Fault> {
+    let objects: BTreeSet<&str> = known.iter().map(|known| known.object.as_str()).collect();
+    let Some(first) = known.first() else { return Ok(None) };
+    match (objects.len(), first) {
+        // The kernel may see but one of several.
+        (1, first) if first.total <= 1 => {
+            Ok(known.iter().find(|known| known.position.is_some()).or(Some(first)))
+        }
+        // No position could say which: what is wrong is told of the one that stays (S5).
+        (1, first) if first.is_split => Ok(known.iter().find(|known| !known.is_init()).or(Some(first))),
+        (objects, _) => {
+            let total = known.iter().map(|known| known.total).max().unwrap_or(0);
+            let count = known.len().max(usize::try_from(total).unwrap_or(usize::MAX));
+            Err(Fault::Ambiguous { count, objects })
+        }
+    }
+}
+
+/// Sees that a livepatch symbol or a klp_func can name `name` of `object` (R1 to R3); `limit` is the longest name that
+/// the kernel reads.
+///
+/// # Errors
+/// It cannot.
+pub fn nameable(object: &str, name: &[u8], limit: usize) -> Result<(), Fault> {
+    if let Some((rule, what)) = names::rule_of_object(object) {
+        return Err(Fault::Name(rule, what));
+    }
+    if let Some(what) = names::too_long(name, limit) {
+        return Err(Fault::Name(R3, what));
+    }
+    if name.contains(&b',') {
+        return Err(Fault::Name(R3, "the kernel cannot find a symbol with a comma in its name".to_owned()));
+    }
+    Ok(())
+}
+
+/// Sees that the kernel finds a definition whenever it looks for it, and that it stays (R9, S3, S5, S8).
+///
+/// # Errors
+/// It does not.
+pub fn usable(known: &Known) -> Result<(), Fault> {
+    known.unusable().map_or(Ok(()), |why| Err(Fault::Unusable(known.object.clone(), why)))
+}
+
+/// Sees that a definition is a function, as far as is known.
+///
+/// # Errors
+/// It is none.
+pub fn is_function(known: &Known) -> Result<(), Fault> {
+    let Some(definition) = &known.definition else { return Ok(()) };
+    match definition.kind {
+        Some(kind) if kind != Kind::Function => Err(Fault::NoFunction(Some(kind))),
+        None if definition.is_data => Err(Fault::NoFunction(None)),
+        _ => Ok(()),
+    }
+}
+
+/// Sees that a livepatch can replace a definition (S7). `sites` are the places for ftrace in its object, if these are
+/// known.
+///
+/// # Errors
+/// It cannot.
+pub fn replaceable(known: &Known, sites: Option<&Sites>) -> Result<(), Fault> {
+    usable(known)?;
+    is_function(known)?;
+    let Some(definition) = &known.definition else { return Ok(()) };
+    let is_traced = sites.is_none_or(|sites| sites.has(definition, known.object == VMLINUX));
+    if is_traced { Ok(()) } else { Err(Fault::NotTraced) }
+}
