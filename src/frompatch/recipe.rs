@@ -32,6 +32,28 @@ pub fn file_of(objtree: &Path, path: &str) -> PathBuf {
     objtree.join(directory).join(format!(".{name}.o.cmd"))
 }
 
+/// The `.cmd` files of all objects that may be parts of the kernel, sorted.
+pub fn all_files(objtree: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut directories = vec![objtree.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if is_directory {
+                if !matches!(name.as_ref(), "scripts" | "tools" | "include" | ".git" | "Documentation") {
+                    directories.push(entry.path());
+                }
+            } else if name.starts_with('.') && name.ends_with(".o.cmd") {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
 impl Recipe {
     /// Reads the command in the text of a `.cmd` file.
     ///
@@ -69,15 +91,6 @@ impl Recipe {
         }
         let text = fs::read_to_string(&file)?;
         Ok(Some(Recipe::parse(&text).with_context(|| file.display().to_string())?))
-    }
-
-    /// The bytes of no-operations that the compiler puts before each function (`-fpatchable-function-entry=N,M`).
-    pub fn padding(&self) -> usize {
-        let option =
-            self.options.iter().rev().find_map(|word| word.strip_prefix("-fpatchable-function-entry="));
-        let before =
-            option.and_then(|numbers| numbers.split_once(',')).and_then(|(_, before)| before.parse().ok());
-        before.unwrap_or(0)
     }
 }
 
@@ -144,7 +157,6 @@ mod tests {
         let recipe = Recipe::parse(TEXT).unwrap();
         assert_eq!((recipe.compiler.as_str(), recipe.object.as_str()), ("gcc", "nf_vfat"));
         assert_eq!(recipe.source, "/src/fs/fat/namei_vfat.c");
-        assert_eq!(recipe.padding(), 16);
         let has = |word: &str| recipe.options.iter().any(|option| option == word);
         assert!(
             has("-DKBUILD_BASENAME=\"namei_vfat\"") && has("-DX(a)=$a#") && has("-O2"),
@@ -161,15 +173,19 @@ mod tests {
     fn old_and_built_in_commands_are_read() {
         let text = "cmd_kernel/fork.o := gcc -Wp,-MD,kernel/.fork.o.d -DKBUILD_MODNAME='\"fork\"' -c -o kernel/fork.o kernel/fork.c\n";
         let recipe = Recipe::parse(text).unwrap();
-        assert_eq!(
-            (recipe.object.as_str(), recipe.source.as_str(), recipe.padding()),
-            (VMLINUX, "kernel/fork.c", 0)
-        );
+        assert_eq!((recipe.object.as_str(), recipe.source.as_str()), (VMLINUX, "kernel/fork.c"));
+    }
+
+    #[test]
+    fn assembler_tells_no_object() {
+        let recipe = Recipe::parse("savedcmd_a.o := gcc -D__ASSEMBLY__ -c -o a.o ../a.S\n").unwrap();
+        assert_eq!((recipe.object.as_str(), recipe.source.as_str()), ("", "../a.S"));
+        assert!(is_assembler(&recipe.source));
     }
 
     #[test]
     fn what_cannot_be_repeated_is_refused() {
-        assert!(Recipe::parse("savedcmd_a.o := gcc -c -o a.o a.S\n").is_err());
+        assert!(Recipe::parse("savedcmd_a.o := gcc -c -o a.o a.o.tmp\n").is_err());
         assert!(Recipe::parse("deps_a.o := a.c\n").is_err());
         let lto = Recipe::parse("savedcmd_a.o := clang -flto=thin -c -o a.o a.c\n").unwrap_err();
         assert!(lto.to_string().contains("CONFIG_LTO_CLANG"));

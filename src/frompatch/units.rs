@@ -2,7 +2,7 @@
 //! Which files have to be compiled: those that the patches change, and those that include what they change.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use fs_err as fs;
@@ -81,7 +81,7 @@ pub fn headers(files: &[Touched]) -> Vec<&str> {
 
 /// The units whose lists of dependencies have one of `files`, each with those that it uses.
 fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<(String, Vec<String>)> {
-    let commands = command_files(objtree);
+    let commands = recipe::all_files(objtree);
     let found = commands.par_iter().filter_map(|file| {
         let text = fs::read_to_string(file).ok()?;
         let used: Vec<String> = files
@@ -117,26 +117,4 @@ fn depends_on(text: &str, path: &str, srctree: &Path, objtree: &Path) -> bool {
             || (word.starts_with('.')
                 && fs::canonicalize(objtree.join(word)).is_ok_and(|file| file == srctree.join(path)))
     })
-}
-
-/// All `.cmd` files of objects.
-fn command_files(objtree: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut directories = vec![objtree.to_path_buf()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if is_directory {
-                if !matches!(name.as_ref(), "scripts" | "tools" | "include" | ".git" | "Documentation") {
-                    directories.push(entry.path());
-                }
-            } else if name.starts_with('.') && name.ends_with(".o.cmd") {
-                found.push(entry.path());
-            }
-        }
-    }
-    found.sort();
-    found
 }

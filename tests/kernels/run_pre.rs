@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use klpbuild::elf::image::Image;
+use klpbuild::frompatch::recipe;
 use klpbuild::frompatch::run_pre::{Fate, KernelImage, Mismatch, compare};
 use klpbuild::kernel::origin::Origin;
 use klpbuild::kernel::sources::Sources;
@@ -13,34 +14,24 @@ use klpbuild::kernel::symbols::VMLINUX;
 use klpbuild::livepatch::names;
 
 /// What becomes no part of vmlinux as it is compiled, or of no module.
-const OTHERS: [&str; 5] = ["arch/x86/boot", "arch/x86/realmode", "arch/x86/purgatory", "/vdso", "scripts"];
+const OTHERS: [&str; 4] = ["arch/x86/boot", "arch/x86/realmode", "arch/x86/purgatory", "/vdso"];
 
 /// The C units of an object tree by the object that they are linked into.
 fn units(objtree: &Path) -> BTreeMap<String, Vec<PathBuf>> {
     let mut units: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-    let mut directories = vec![objtree.to_path_buf()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(&directory).unwrap() {
-            let entry = entry.unwrap();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if entry.file_type().unwrap().is_dir() {
-                directories.push(entry.path());
-                continue;
-            }
-            let Some(stem) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".o.cmd")) else {
-                continue;
-            };
-            let command = fs::read_to_string(entry.path()).unwrap();
-            let is_unit = command.contains("-D__KERNEL__")
-                && command.lines().any(|line| line.starts_with("source_") && line.ends_with(".c"));
-            let object = directory.join(format!("{stem}.o"));
-            if !is_unit || !object.is_file() || stem.ends_with(".mod") {
-                continue;
-            }
-            let module = command.split("KBUILD_MODNAME='\"").nth(1).and_then(|rest| rest.split('"').next());
-            let owner = if command.contains(" -DMODULE ") { module.unwrap() } else { VMLINUX };
-            units.entry(owner.to_owned()).or_default().push(object);
+    for file in recipe::all_files(objtree) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let stem = name.strip_prefix('.').and_then(|name| name.strip_suffix(".o.cmd")).unwrap();
+        let command = fs::read_to_string(&file).unwrap();
+        let is_unit = command.contains("-D__KERNEL__")
+            && command.lines().any(|line| line.starts_with("source_") && line.ends_with(".c"));
+        let object = file.with_file_name(format!("{stem}.o"));
+        if !is_unit || !object.is_file() || stem.ends_with(".mod") {
+            continue;
         }
+        let module = command.split("KBUILD_MODNAME='\"").nth(1).and_then(|rest| rest.split('"').next());
+        let owner = if command.contains(" -DMODULE ") { module.unwrap() } else { VMLINUX };
+        units.entry(owner.to_owned()).or_default().push(object);
     }
     units
 }

@@ -172,7 +172,8 @@ fn new_functions_that_only_other_units_call_are_cut_out() {
             listing(compiler, text),
             listing(compiler, &format!("{text}int added(int a){{return out(a+1);}}")),
         );
-        let mut extract = Extract::plan(&old, &new, &compare(&old, &new));
+        let changes = compare(&old, &new);
+        let mut extract = Extract::plan(&old, &new, &changes);
         extract.resolve();
         assert!(!extract.is_empty(), "{compiler}");
         let text = extract.text("klp_", false, str::to_owned);
@@ -186,7 +187,8 @@ fn what_inline_assembler_says_in_comments_is_no_reference() {
         : \"=q\"(c)); return out(c);/*1*/}\n";
     for compiler in compilers() {
         let (old, new) = (listing(compiler, text), listing(compiler, &text.replace("out(c)", "out(c+1)")));
-        let mut extract = Extract::plan(&old, &new, &compare(&old, &new));
+        let changes = compare(&old, &new);
+        let mut extract = Extract::plan(&old, &new, &changes);
         extract.resolve();
         assert_eq!(extract.references.keys().collect::<Vec<_>>(), ["hot", "out"], "{compiler}");
     }
@@ -199,7 +201,8 @@ fn arguments_of_assembler_macros_are_no_references() {
         m reg=%0, type=3\\n.purgem m\\n.popsection\" : \"+r\"(a)); return out(a);/*1*/}\n";
     for compiler in compilers() {
         let (old, new) = (listing(compiler, text), listing(compiler, &text.replace("out(a)", "out(a+1)")));
-        let mut extract = Extract::plan(&old, &new, &compare(&old, &new));
+        let changes = compare(&old, &new);
+        let mut extract = Extract::plan(&old, &new, &changes);
         extract.resolve();
         assert_eq!(extract.references.keys().collect::<Vec<_>>(), ["out"], "{compiler}");
     }
@@ -281,7 +284,8 @@ fn assembler_outside_of_functions_is_not_lost() {
     for compiler in compilers() {
         for (from, to) in [(".long 1", ".long 2"), ("/*1*/", again)] {
             let (old, new) = (listing(compiler, text), listing(compiler, &text.replace(from, to)));
-            let extract = Extract::plan(&old, &new, &compare(&old, &new));
+            let changes = compare(&old, &new);
+            let extract = Extract::plan(&old, &new, &changes);
             assert!(!extract.refused.is_empty(), "{compiler}: {from}");
         }
     }

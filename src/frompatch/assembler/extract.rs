@@ -29,12 +29,13 @@ pub struct Extract<'a> {
     pub without_effect: Vec<String>,
     /// Why it cannot be done.
     pub refused: Vec<String>,
-    pairs: BTreeMap<String, String>,
+    /// The changes that it is of.
+    changes: &'a Changes,
 }
 
 impl<'a> Extract<'a> {
     /// Finds out what belongs to the changes.
-    pub fn plan(old: &Listing, new: &'a Listing, changes: &Changes) -> Extract<'a> {
+    pub fn plan(old: &Listing, new: &'a Listing, changes: &'a Changes) -> Extract<'a> {
         let mut extract = Extract {
             listing: new,
             pieces: BTreeSet::new(),
@@ -44,7 +45,7 @@ impl<'a> Extract<'a> {
             references: BTreeMap::new(),
             without_effect: Vec::new(),
             refused: Vec::new(),
-            pairs: changes.pairs.clone(),
+            changes,
         };
         let is_init = |name: &str| {
             new.piece_of(name).and_then(|piece| new.pieces.get(piece)).is_some_and(Piece::is_init)
@@ -61,7 +62,7 @@ impl<'a> Extract<'a> {
         // What other units of the livepatch may use, whether this one does or not.
         for name in changes.new_functions.iter().chain(&changes.new_data).filter(|name| new.is_global(name)) {
             if !is_init(name) {
-                waiting.extend(extract.follow(name, changes));
+                waiting.extend(extract.follow(name));
             }
         }
         while let Some(index) = waiting.pop() {
@@ -70,16 +71,17 @@ impl<'a> Extract<'a> {
             }
             let Some(piece) = new.pieces.get(index) else { continue };
             for name in piece.lines.iter().flat_map(|line| names(line)) {
-                waiting.extend(extract.follow(&name, changes));
+                waiting.extend(extract.follow(&name));
             }
         }
         extract.outside(old, new);
-        extract.tell_unreached(changes);
+        extract.tell_unreached();
         extract
     }
 
     /// Tells what is new and comes along for nothing that is replaced.
-    fn tell_unreached(&mut self, changes: &Changes) {
+    fn tell_unreached(&mut self) {
+        let changes = self.changes;
         for (kind, names, taken) in [
             ("function", &changes.new_functions, &self.new_functions),
             ("variable or constant", &changes.new_data, &self.new_data),
@@ -92,7 +94,8 @@ impl<'a> Extract<'a> {
     }
 
     /// What a name that is used leads to.
-    fn follow(&mut self, name: &str, changes: &Changes) -> Vec<usize> {
+    fn follow(&mut self, name: &str) -> Vec<usize> {
+        let changes = self.changes;
         let new = self.listing;
         let Some(index) = new.piece_of(name) else {
             if let Some(key) = name.strip_prefix("__SCT__") {
@@ -115,7 +118,7 @@ impl<'a> Extract<'a> {
             }
             return new.pieces_of(name);
         }
-        if changes.constants.contains(name) || !self.pairs.contains_key(name) {
+        if changes.constants.contains(name) || !changes.pairs.contains_key(name) {
             if !self.new_data.iter().any(|other| other == name) {
                 self.new_data.push(name.to_owned());
             }
@@ -175,7 +178,7 @@ impl<'a> Extract<'a> {
                 for name in names(line).into_iter().filter(|name| is_symbol(name)) {
                     let is_inside = own.contains(name.as_str()) && !self.is_replaced(&name);
                     if !is_inside {
-                        let old = self.pairs.get(&name).cloned().unwrap_or_else(|| name.clone());
+                        let old = self.changes.pairs.get(&name).cloned().unwrap_or_else(|| name.clone());
                         references.insert(name, old);
                     }
                 }
@@ -321,7 +324,8 @@ mod tests {
 
     fn cut(new: &str) -> (String, Vec<String>) {
         let (old, new) = (Listing::parse(OLD), Listing::parse(new));
-        let mut extract = Extract::plan(&old, &new, &compare(&old, &new));
+        let changes = compare(&old, &new);
+        let mut extract = Extract::plan(&old, &new, &changes);
         extract.resolve();
         let references = extract.references.iter().map(|(name, old)| format!("{name}={old}")).collect();
         (extract.text("klp_", true, |name| format!("<{name}>")), references)
@@ -366,7 +370,8 @@ mod tests {
         let old = OLD.replace(".text.g,", ".init.text,");
         let new = old.replace("\tret\n", "\tnop\n\tret\n");
         let (old, new) = (Listing::parse(&old), Listing::parse(&new));
-        let extract = Extract::plan(&old, &new, &compare(&old, &new));
+        let changes = compare(&old, &new);
+        let extract = Extract::plan(&old, &new, &changes);
         assert!(extract.is_empty());
         assert_eq!(extract.without_effect, ["g is __init: it has run, and is gone"]);
     }
