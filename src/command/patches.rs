@@ -224,8 +224,8 @@ pub fn patches(options: &Options, command: &PatchesCommand) -> Result<Exit> {
         PatchesCommand::List => list(tree::source_if_known(&start).as_deref()),
         PatchesCommand::Show { series } => show(tree::source_if_known(&start).as_deref(), series.as_deref()),
         PatchesCommand::Check => check(&source(&start)?, options.quiet),
-        PatchesCommand::Apply => change(options, &source(&start)?, false),
-        PatchesCommand::Revert => change(options, &source(&start)?, true),
+        PatchesCommand::Apply => change(options, &source(&start)?, Way::Forth),
+        PatchesCommand::Revert => change(options, &source(&start)?, Way::Back),
     }
 }
 
@@ -333,16 +333,25 @@ fn check(tree: &Path, quiet: bool) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Which way a tree is changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The series that fits is applied.
+    Forth,
+    /// The series that is applied is taken back.
+    Back,
+}
+
 /// Applies the series that fits, or takes back the one that is applied.
-fn change(options: &Options, tree: &Path, back: bool) -> Result<Exit> {
+fn change(options: &Options, tree: &Path, way: Way) -> Result<Exit> {
     let (series, state) = chosen(tree)?;
-    let change = match (state, back) {
-        (State::Fits(change) | State::Half { forth: change, .. }, false) => {
+    let change = match (state, way) {
+        (State::Fits(change) | State::Half { forth: change, .. }, Way::Forth) => {
             check_clean(tree, &change)?;
             change
         }
-        (State::Applied(change) | State::Half { back: change, .. }, true) => change,
-        (State::Applied(_), false) => bail!("{} is applied to {} already", series.name, tree.display()),
+        (State::Applied(change) | State::Half { back: change, .. }, Way::Back) => change,
+        (State::Applied(_), Way::Forth) => bail!("{} is applied to {} already", series.name, tree.display()),
         _ => bail!("no series is applied to {}", tree.display()),
     };
     if options.dry_run {
@@ -352,9 +361,9 @@ fn change(options: &Options, tree: &Path, back: bool) -> Result<Exit> {
     let mut watch = Watch::begin()?;
     change.write(tree)?;
     if !options.quiet {
-        let what = if back { "is taken back from" } else { "is applied to" };
+        let what = if way == Way::Back { "is taken back from" } else { "is applied to" };
         terminal::out(format!("klpbuild: {} ({}) {what} {}\n", series.name, count(series), tree.display()));
-        if !back {
+        if way == Way::Forth {
             terminal::out(
                 "klpbuild: a configuration that is there already needs the new option CONFIG_KLP_CONVERT: make olddefconfig \
                  switches it on\n",

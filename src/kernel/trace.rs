@@ -7,9 +7,9 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::elf::definitions;
-use crate::elf::definitions::Definition;
 use crate::elf::image::Image;
 use crate::elf::{Machine, memory};
+use crate::kernel::sources::Known;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 
@@ -59,13 +59,11 @@ impl Sites {
         (!sites.is_empty()).then(|| Sites { sites, slack: slack(image.machine()) })
     }
 
-    /// Whether a function begins with such a place.
-    pub fn has(&self, function: &Definition, is_vmlinux: bool) -> bool {
-        self.of(function, is_vmlinux).is_some()
-    }
-
-    /// The place in a function, in bytes from its beginning, where a machine has it before that from 0.
-    pub fn of(&self, function: &Definition, is_vmlinux: bool) -> Option<u64> {
+    /// The place in a function of the object, in bytes from its beginning, where a machine has it before that from 0; none
+    /// if it does not begin with one.
+    pub fn of(&self, known: &Known) -> Option<u64> {
+        let function = known.definition.as_ref()?;
+        let is_vmlinux = known.object == VMLINUX;
         let section = if is_vmlinux { "" } else { function.section.as_deref().unwrap_or_default() };
         let start = function.value.saturating_sub(self.slack);
         let end = function.value.saturating_add(function.size.unwrap_or(0).max(1));

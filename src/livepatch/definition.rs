@@ -9,7 +9,6 @@ use crate::elf::Kind;
 use crate::host::words;
 use crate::kernel::sources::{Found, Known, Unusable};
 use crate::kernel::suggestions;
-use crate::kernel::symbols::VMLINUX;
 use crate::kernel::trace::Sites;
 use crate::livepatch::names;
 use crate::livepatch::rules::Rule;
@@ -232,7 +231,6 @@ pub fn is_function(known: &Known) -> Result<(), Fault> {
 pub fn replaceable(known: &Known, sites: Option<&Sites>) -> Result<(), Fault> {
     usable(known)?;
     is_function(known)?;
-    let Some(definition) = &known.definition else { return Ok(()) };
-    let is_traced = sites.is_none_or(|sites| sites.has(definition, known.object == VMLINUX));
-    if is_traced { Ok(()) } else { Err(Fault::NotTraced) }
+    let is_untraced = known.definition.is_some() && sites.is_some_and(|sites| sites.of(known).is_none());
+    if is_untraced { Err(Fault::NotTraced) } else { Ok(()) }
 }

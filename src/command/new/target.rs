@@ -81,8 +81,7 @@ impl Target {
         if let Err(fault) = fault {
             bail!("{name}: {}; {}", fault.with_rule(), fault.advice());
         }
-        let is_vmlinux = known.object == VMLINUX;
-        let site = sites.zip(known.definition.as_ref()).and_then(|(sites, of)| sites.of(of, is_vmlinux));
+        let site = sites.and_then(|sites| sites.of(&known));
         let all = found.of(name.as_bytes());
         let clang = origin.config.as_deref().and_then(|config| Config::read(config).ok());
         let has = |option: &str| clang.as_ref().is_some_and(|config| config.has(option));
