@@ -12,6 +12,29 @@
 //! - [`structures`]: the sizes of `struct klp_func` and `struct klp_object`
 //! - [`trace`]: where ftrace can step in
 //! - [`suggestions`]: names that are like one that is not there, and what became of it
+//!
+//! # How its types are related
+//! ```text
+//!   what was typed                           what a build writes down for later
+//!   origin::Asked                            external::context::Context
+//!     choice: installed::Choice                external: External   where M= lies
+//!       |                                      choice: Choice
+//!       |   +-----------------------------------+
+//!       v   v
+//!   origin::Origin              which files tell of one kernel
+//!     objects: Objects            vmlinux and the modules, as files
+//!     installed: Option<Kernel>   if someone else built it (installed::Kernel)
+//!       |                           Places    the root it is installed below
+//!       |                           Identity  what a file has to fit
+//!       | Sources::open
+//!       v
+//!   sources::Sources            those files, ready to be asked
+//!       | find(names)
+//!       v
+//!   sources::Found              the definitions of names: Known, one by one
+//!     kernel: facts::Kernel       what its livepatch core can do
+//! ```
+//! An `Origin` is paths; only `Sources` answers what is asked of symbols, and knows nothing of what was typed.
 
 pub mod external;
 pub mod installed;
