@@ -209,8 +209,9 @@ pub struct LookupArgs {
 /// Arguments of `klpbuild verify`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct VerifyArgs {
-    /// The livepatches; O=DIR names the object tree as for `klpbuild modules`
-    #[arg(value_name = "LIVEPATCH.ko|O=DIR", required_unless_present = "explain")]
+    /// The livepatches [default: those that the last build has listed here]; O=DIR names the object tree as for `klpbuild
+    /// modules`
+    #[arg(value_name = "LIVEPATCH.ko|O=DIR")]
     pub words: Vec<PathBuf>,
     /// Print what a rule that findings cite demands, as R7 or S1, or list all rules
     #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "all", conflicts_with = "words")]
@@ -234,9 +235,9 @@ pub struct HeaderArgs {
 /// Arguments of `klpbuild try`.
 #[derive(Debug, Clone, Args)]
 pub struct TryArgs {
-    /// Livepatches; several are loaded in this order, and unloaded in reverse; O=DIR names the object tree as for
-    /// `klpbuild modules`
-    #[arg(value_name = "LIVEPATCH.ko|O=DIR", required = true)]
+    /// Livepatches [default: those that the last build has listed here]; several are loaded in this order, and unloaded in
+    /// reverse; O=DIR names the object tree as for `klpbuild modules`
+    #[arg(value_name = "LIVEPATCH.ko|O=DIR")]
     pub words: Vec<PathBuf>,
     /// Load a module before the livepatches (repeatable: in the order given): a file, or the name of a module of the
     /// kernel, which comes with those it depends on

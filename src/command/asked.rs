@@ -13,6 +13,7 @@ use crate::host::make::variable::Variable;
 use crate::kernel::installed::Choice;
 use crate::kernel::installed::inventory;
 use crate::kernel::installed::places::{Meant, Places};
+use crate::kernel::state::State;
 use crate::kernel::{origin, tree};
 
 /// The directory to start in, absolute.
@@ -52,6 +53,25 @@ pub fn sources(arguments: &SourceArgs, start: &Path) -> origin::Asked {
         symbols: arguments.symbols.as_ref().map(|list| start.join(list)),
         choice: choice(&arguments.kernel, start),
     }
+}
+
+/// The livepatches that a build has listed in the object tree or the module's directory that is meant, relative to `start`.
+///
+/// # Errors
+/// There is no list, or none in it.
+pub fn listed(start: &Path, named: &Files<'_>, verb: &str) -> Result<Vec<PathBuf>> {
+    let directory = match &named.kernel {
+        Some(Meant::Directory(directory)) if directory.join("modules.livepatch").is_file() => directory,
+        _ => &named.start,
+    };
+    let listed = State::at(directory).livepatches()?;
+    ensure!(
+        !listed.is_empty(),
+        "no livepatch is named, and no build has listed one in {} (modules.livepatch): klpbuild {verb} O=DIR LIVEPATCH.ko",
+        directory.display()
+    );
+    let place = directory.strip_prefix(start).unwrap_or(directory);
+    Ok(listed.iter().map(|livepatch| place.join(livepatch)).collect())
 }
 
 /// Files, and the kernel that words beside them name.

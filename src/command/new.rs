@@ -66,6 +66,7 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
     if arguments.dkms {
         files.push(("dkms.conf".to_owned(), text::dkms(&name, target.release.as_deref())));
     }
+    files.push((".gitignore".to_owned(), text::IGNORED.to_owned()));
     if !options.dry_run {
         write(&directory, &files)?;
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild verify`: whether finished livepatches keep the rules, and fit the kernel they are for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::cli::{Format, Options, VerifyArgs};
@@ -48,10 +48,11 @@ pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
     }
     let start = asked::start(options)?;
     let named = asked::files(&arguments.words, &start, &arguments.sources.kernel);
-    ensure!(!named.files.is_empty(), "no livepatch is named: klpbuild verify O=DIR LIVEPATCH.ko");
+    let listed = if named.files.is_empty() { asked::listed(&start, &named, "verify")? } else { Vec::new() };
+    let all: Vec<&PathBuf> = named.files.iter().copied().chain(&listed).collect();
     let mut asked = asked::sources(&arguments.sources, &named.start);
     asked::add_kernel(&mut asked, named.kernel)?;
-    let first = named.files.first().map(|file| start.join(file));
+    let first = all.first().map(|file| start.join(file));
     let sources = sources::named(&asked, first.as_deref());
     let sources = match sources.and_then(|sources| verify::complete(&sources).map(|()| sources)) {
         Ok(sources) => sources,
@@ -65,7 +66,7 @@ pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
     let build_id = build_id.map(|id| hex(&id));
     let mut exit = Exit::Done;
     let mut reports = Vec::new();
-    for files in named.files.chunks(TOGETHER) {
+    for files in all.chunks(TOGETHER) {
         let mut read = Vec::new();
         let mut images = Vec::new();
         for file in files {

@@ -401,6 +401,30 @@ fn verify_knows_the_modules_beside_a_livepatch() {
     assert!(!beside.1.contains("there is no object plain"), "{beside:?}");
     assert_eq!(said(&["--objtree", &objtree]), beside);
     assert_eq!(said(&["--objtree", "../obj"]), beside);
+    // Without a name, those that the build has listed are meant.
+    let listed = klpbuild_in(&space, "ext", "", &["verify"]);
+    assert_eq!((listed.code, &listed.stdout, &listed.stderr), (beside.0, &beside.1, &beside.2));
+    fs::remove_file(space.path("ext/modules.livepatch")).unwrap();
+    for verb in ["verify", "try"] {
+        let none = klpbuild_in(&space, "ext", "", &[verb]);
+        none.says(&[
+            "no livepatch is named, and no build has listed one in ",
+            &format!(": klpbuild {verb} O=DIR"),
+        ]);
+    }
+}
+
+/// What a build leaves in a livepatch's directory is none of git's business.
+#[test]
+fn git_does_not_see_what_a_build_leaves() {
+    let space = space("era-c");
+    let git = |script: &str| space.sh(&format!("cd ../ext && {script}")).ok().stdout;
+    klpbuild_in(&space, "ext", "obj", &["new", "lp-new", "--function", "hidden_counter"]).ends(1);
+    fs::write(space.path("ext/.gitignore"), klpbuild::command::new::text::IGNORED).unwrap();
+    git("git init -q . && git add -A && touch ours.txt");
+    klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
+    assert!(git("ls -A").lines().count() > 12);
+    assert_eq!(git("git status --porcelain | grep -v '^A '"), "?? ours.txt\n");
 }
 
 /// modpost passes over a dump that is not there, and so would klpbuild.

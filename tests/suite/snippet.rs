@@ -157,6 +157,16 @@ fn it_is_printed_and_installed() {
     }
 }
 
+#[test]
+fn help_is_there_for_external_modules() {
+    let space = Space::new("era-c");
+    fs::create_dir(space.path("ext")).unwrap();
+    fs::write(space.path("ext/Makefile"), format!("obj-m += lp.o\ninclude {SNIPPET}\n")).unwrap();
+    let help = space.sh("make -s -C ../ext help KDIR=6.1").ok().stdout;
+    assert!(help.starts_with("  modules          - build the modules"), "{help}");
+    assert!(help.contains("\n  KDIR=6.1\n"), "{help}");
+}
+
 /// What bash gets for words that are typed so far; the last one is completed.
 fn completed(space: &Space, words: &[&str]) -> Vec<String> {
     let mut command = space.command(Space::program());

@@ -7,6 +7,24 @@ use crate::command::new::target::Target;
 use crate::debuginfo::prototype::Prototype;
 use crate::kernel::symbols::VMLINUX;
 
+/// What git is not to see: all that make and klpbuild write beside the sources.
+pub const IGNORED: &str = "\
+# SPDX-License-Identifier: GPL-2.0
+.*.cmd
+*.ko
+*.mod
+*.mod.c
+*.o
+*.o.d
+.klpbuild/
+.tmp_versions/
+Module.symvers
+Symbols.list
+allowed.symvers
+modules.livepatch
+modules.order
+";
+
 /// Headers that define the types which [`Prototype::declaration`] writes by name.
 const HEADERS: [&str; 6] = [
     "linux/module.h",

@@ -75,7 +75,8 @@ impl Request {
     pub fn resolve(options: &Options, arguments: &TryArgs) -> Result<Request> {
         let start = asked::start(options)?;
         let named = asked::files(&arguments.words, &start, &arguments.installed);
-        ensure!(!named.files.is_empty(), "no livepatch is named: klpbuild try O=DIR LIVEPATCH.ko");
+        let listed = if named.files.is_empty() { asked::listed(&start, &named, "try")? } else { Vec::new() };
+        let all: Vec<&PathBuf> = named.files.iter().copied().chain(&listed).collect();
         let mut asked = Asked {
             start: named.start,
             objtree: arguments.objtree.as_ref().map(|objtree| start.join(objtree)),
@@ -84,10 +85,10 @@ impl Request {
             choice: asked::choice(&arguments.installed, &start),
         };
         asked::add_kernel(&mut asked, named.kernel)?;
-        let first = named.files.first().map(|file| start.join(file));
+        let first = all.first().map(|file| start.join(file));
         let origin = Origin::to_boot(&asked, first.as_deref())?;
         let release = origin.release.as_deref();
-        let livepatches = (named.files.iter())
+        let livepatches = (all.iter())
             .map(|path| Module::expect(&start.join(path), true, release))
             .collect::<Result<Vec<Module>>>()?;
         let wanted = Wanted { start: &start, objects: &origin.objects, release };
