@@ -41,6 +41,7 @@ pub const SECTIONS: [Section; 4] = [
             ("MAKEFLAGS", "the variables and the jobserver of an outer make"),
             ("XDG_CACHE_HOME", "where the symbols of installed kernels are kept [default: ~/.cache]"),
             ("TMPDIR", "where temporary files lie"),
+            ("NO_COLOR, CLICOLOR, CLICOLOR_FORCE", "whether there are colours, where --color does not say"),
             ("TERM, CI", "without a terminal that can draw, or in CI, there is no bar"),
         ],
     ),
@@ -163,18 +164,18 @@ pub fn examples(verb: &str) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-/// The common options that mean something to a verb; to those named in [`Meaning::refused`], the others are an error.
+/// The common options that mean something to a verb; of the others, [`ASKING`] are an error.
 fn meant(verb: &str) -> &'static [&'static str] {
     match verb {
         "modules" | "clean" | "mrproper" | "distclean" => {
-            &["directory", "jobs", "keep_going", "quiet", "verbose", "progress", "log", "dry_run"]
+            &["directory", "jobs", "keep_going", "quiet", "verbose", "color", "progress", "log", "dry_run"]
         }
-        "livepatch" => &["directory", "jobs", "quiet", "verbose", "progress", "log"],
-        "try" => &["directory", "quiet", "verbose", "log", "dry_run"],
-        "klpclean" | "symbols" | "convert" | "new" | "patches" => &["directory", "quiet", "dry_run"],
-        "verify" | "show" | "doctor" | "kernels" => &["directory", "quiet"],
+        "livepatch" => &["directory", "jobs", "quiet", "verbose", "color", "progress", "log"],
+        "try" => &["directory", "quiet", "verbose", "color", "log", "dry_run"],
+        "klpclean" | "symbols" | "convert" | "new" | "patches" => &["directory", "quiet", "color", "dry_run"],
+        "verify" | "show" | "doctor" | "kernels" => &["directory", "quiet", "color"],
         "completions" | "man" => &[],
-        _ => &["directory"],
+        _ => &["directory", "color"],
     }
 }
 

@@ -341,7 +341,10 @@ mod tests {
     fn a_command_is_said_again_for_another_kernel() {
         let again = |words: &str| again(words.split(' ').map(str::to_owned), "--release", "6.1");
         assert_eq!(again("lookup a* KDIR=/x --release 6.0"), "klpbuild lookup 'a*' --release 6.1");
-        assert_eq!(again("modules O=b -j8 -- -d KDIR=x"), "klpbuild modules -j8 --release 6.1 -- -d KDIR=x");
+        assert_eq!(
+            again("modules O=b -j8 -- -d KDIR=x"),
+            "klpbuild modules -j8 --release 6.1 -- -d 'KDIR=x'"
+        );
     }
 
     #[test]
