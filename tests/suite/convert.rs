@@ -704,8 +704,8 @@ fn nothing_to_look_symbols_up_in() {
     let tree = patched("call_to unique");
     fs::create_dir(tree.path("empty")).unwrap();
     tree.write("empty/in.ko", tree.bytes("in.ko"));
-    let ran = tree.klpbuild(&["-C", "empty", "convert", "in.ko"]).ends(1);
-    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: error: there is neither a Symbols.list nor a vmlinux in TREE/empty: name the object tree of a kernel that was built with `klpbuild modules` (--objtree DIR), a list (--symbols FILE), or the headers of an installed kernel (KDIR in the environment; klpbuild doctor)");
+    let ran = tree.klpbuild(&["-C", "empty", "convert", "in.ko", "--sysroot", "."]).ends(1);
+    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: error: there is neither a Symbols.list nor a vmlinux in TREE/empty: name the object tree of a kernel that was built with `klpbuild modules` (--objtree DIR), a list (--symbols FILE), or an installed kernel (--release RELEASE, or KDIR=DIR for its headers; klpbuild doctor says what is missing); no kernel is installed here that could be taken (klpbuild kernels lists them)");
     let ran = tree.klpbuild(&["convert", "in.ko", "--objtree", "nowhere"]).ends(1);
     insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: error: TREE/nowhere: no such directory: --objtree names an object tree");
     let ran = tree.klpbuild(&["convert", "in.ko", "--symbols", "nowhere"]).ends(1);
