@@ -150,6 +150,9 @@ pub struct Options {
     /// Also print the command that is run, quoted so that it can be pasted
     #[arg(short, long, global = true)]
     pub verbose: bool,
+    /// When there are colours [auto: on a terminal, as NO_COLOR, CLICOLOR and CLICOLOR_FORCE say]
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
+    pub color: ColorKind,
     /// How progress is shown
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
     pub progress: ProgressKind,
@@ -179,13 +182,25 @@ pub fn parse() -> Result<Cli, Printed> {
     parsed.map_err(|error| Printed { is_usage_error: error.use_stderr(), written: error.print() })
 }
 
+/// What --color says, also where something else is wrong with the command line.
+fn colours_of(words: &[std::ffi::OsString]) -> clap::ColorChoice {
+    let words: Vec<&str> =
+        words.iter().map_while(|word| word.to_str()).take_while(|word| *word != "--").collect();
+    let behind = words.iter().position(|word| *word == "--color").and_then(|at| words.get(at + 1)).copied();
+    match words.iter().find_map(|word| word.strip_prefix("--color=")).or(behind) {
+        Some("always") => clap::ColorChoice::Always,
+        Some("never") => clap::ColorChoice::Never,
+        _ => clap::ColorChoice::Auto,
+    }
+}
+
 /// The whole command line.
 pub fn command() -> Definition {
     help::complete(Cli::command())
 }
 
 fn from_words(words: Vec<std::ffi::OsString>) -> Result<Cli, clap::Error> {
-    let mut command = command();
+    let mut command = command().color(colours_of(&words));
     let mut matches = match command.try_get_matches_from_mut(words) {
         Ok(matches) => matches,
         Err(error) => return Err(tips::add(error)),

@@ -6,6 +6,7 @@
 //! - [`terminal`]: everything that is printed
 //! - [`output`]: files that are written whole or not at all; [`text`]: texts that are read whole
 //! - [`patch`]: patches, read and applied (diffy)
+//! - [`paint`]: colours (anstyle); [`table`]: columns, or blocks where these do not fit
 //! - [`words`]: numbers, times and bytes, as messages have them
 //! - [`compressed`]: files that may be packed (liblzma, zstd, flate2); [`digest`]: hashes (sha2)
 
@@ -14,6 +15,7 @@ pub mod digest;
 pub mod exit;
 pub mod make;
 pub mod output;
+pub mod paint;
 pub mod patch;
 pub mod processes;
 pub mod program;

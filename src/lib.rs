@@ -42,12 +42,13 @@ pub mod livepatch;
 use anyhow::Result;
 
 use crate::build::hook;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, ColorKind, Command};
 use crate::command::{
     clean, completions, convert, doctor, header, kernels, lookup, man, modules, new, patches, show, symbols,
     trial, verify,
 };
 use crate::host::exit::Exit;
+use crate::host::paint::{self, When};
 use crate::host::processes;
 
 /// Does what the command line asks for.
@@ -56,6 +57,11 @@ use crate::host::processes;
 /// klpbuild found a problem; nothing is left half done.
 pub fn run(cli: &Cli) -> Result<Exit> {
     let options = &cli.options;
+    paint::choose(match options.color {
+        ColorKind::Auto => When::Auto,
+        ColorKind::Always => When::Always,
+        ColorKind::Never => When::Never,
+    });
     match &cli.command {
         Command::Modules(args) => modules::modules(options, args),
         Command::Clean(args) => clean::clean(options, args, "clean"),

@@ -74,7 +74,7 @@ impl Progress for Lines {
     }
 
     fn text(&mut self, line: &[u8]) {
-        terminal::err([line, b"\n"].concat());
+        terminal::err_line(line);
     }
 }
 

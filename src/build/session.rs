@@ -258,7 +258,7 @@ impl Failure {
     fn show_again(&self) {
         if self.buried {
             for line in &self.output {
-                terminal::err([line.as_slice(), b"\n"].concat());
+                terminal::err_line(line);
             }
         }
     }

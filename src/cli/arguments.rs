@@ -19,6 +19,18 @@ pub enum ProgressKind {
     None,
 }
 
+/// When there are colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorKind {
+    /// On a terminal, unless the environment says otherwise
+    #[default]
+    Auto,
+    /// Also in pipes and files
+    Always,
+    /// None
+    Never,
+}
+
 /// Arguments of `klpbuild modules`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ModulesArgs {

@@ -20,11 +20,14 @@ use crate::cli::{DoctorArgs, Options};
 use crate::command::doctor::finding::{Finding, Level};
 use crate::command::doctor::patient::Patient;
 use crate::host::exit::Exit;
-use crate::host::terminal;
+use crate::host::paint::Hue;
+use crate::host::terminal::{self, Stream};
 use crate::host::words;
 
 /// The width of the column with what is checked.
 const SUBJECT: usize = 13;
+/// Where what was found begins in a line.
+const INDENT: usize = 2 + 7 + 2 + SUBJECT + 2;
 
 /// Looks at a kernel, and prints what is found.
 ///
@@ -65,14 +68,17 @@ pub fn doctor(options: &Options, arguments: &DoctorArgs) -> Result<Exit> {
 }
 
 fn print(finding: &Finding) {
-    let level = match finding.level {
-        Level::Fine => "ok",
-        Level::Note => "note",
-        Level::Missing => "MISSING",
+    let (level, hue) = match finding.level {
+        Level::Fine => ("ok", Hue::Good),
+        Level::Note => ("note", Hue::Note),
+        Level::Missing => ("MISSING", Hue::Error),
     };
-    let mut text = format!("  {level:7}  {:SUBJECT$}  {}\n", finding.subject, finding.what);
+    let level = terminal::painted(Stream::Output, hue, &format!("{level:7}"));
+    let room = terminal::width_of_output().map(|columns| columns.saturating_sub(INDENT));
+    let wrapped = |text: &str| words::hanging(text, room, INDENT);
+    let mut text = format!("  {level}  {:SUBJECT$}  {}\n", finding.subject, wrapped(&finding.what));
     for remedy in &finding.remedies {
-        text.push_str(&format!("  {:7}  {:SUBJECT$}  {remedy}\n", "", ""));
+        text.push_str(&format!("  {:7}  {:SUBJECT$}  {}\n", "", "", wrapped(remedy)));
     }
     terminal::out(text);
 }

@@ -178,7 +178,7 @@ fn print(found: &Found, wanted: &Wanted, sources: &Sources) -> Result<()> {
         let name = String::from_utf8_lossy(name);
         let mut text = if number > 0 { "\n".to_owned() } else { String::new() };
         text.push_str(&format!("{name}: {}\n", words::count(known.len(), "definition")));
-        text.push_str(&candidates::render(known, sources));
+        text.push_str(&candidates::render(known, sources, terminal::width_of_output()));
         for known in known {
             let replaceable = definition::replaceable(known, sites.in_object(&known.object)?);
             text.push_str(&advice(&name, known, sources, found.kernel.name_limit, &replaceable));

@@ -11,7 +11,8 @@ use crate::command::asked;
 use crate::elf::image::Image;
 use crate::elf::notes;
 use crate::host::exit::Exit;
-use crate::host::terminal;
+use crate::host::paint::{self, Hue};
+use crate::host::terminal::{self, Stream};
 use crate::host::words;
 use crate::host::words::{count, hex};
 use crate::kernel::sources;
@@ -121,7 +122,9 @@ pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
 fn print(report: &Report<'_>, quiet: bool) {
     let file = report.file.display();
     for finding in &report.findings {
-        terminal::out(format!("{file}: {finding}\n"));
+        let line = format!("{file}: {finding}");
+        let line = if terminal::has_colours(Stream::Output) { paint::diagnostic(&line) } else { line };
+        terminal::out(line + "\n");
     }
     let found = |level: Level| report.findings.iter().filter(|finding| finding.level == level).count();
     let (errors, warnings) = (found(Level::Error), found(Level::Warning));
@@ -142,6 +145,12 @@ fn print(report: &Report<'_>, quiet: bool) {
             format!("{}, {}", count(errors, "error"), count(warnings, "warning"))
         }
     };
+    let hue = match (errors, warnings) {
+        (0, 0) => Hue::Good,
+        (0, _) => Hue::Warning,
+        _ => Hue::Error,
+    };
+    let verdict = terminal::painted(Stream::Output, hue, &verdict);
     terminal::out(format!("klpbuild: {file}: {verdict} ({relocations}; {functions}{against})\n"));
 }
 

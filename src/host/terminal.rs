@@ -14,6 +14,8 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::host::paint::{self, Hue};
+
 /// What the outside is like, as far as it decides how to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Surroundings {
@@ -90,6 +92,12 @@ pub fn width_of_output() -> Option<usize> {
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
+/// The room that [`say`] leaves in a line of the terminal at standard error; None if that is none, or does not tell.
+pub fn width_of_errors() -> Option<usize> {
+    let size = if stderr().is_terminal() { tcgetwinsize(stderr()).ok()? } else { return None };
+    (size.ws_col > 0).then_some(usize::from(size.ws_col).saturating_sub("klpbuild: ".len()))
+}
+
 /// The first error of writing to standard output, which is left to [`finish`].
 static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
 
@@ -162,8 +170,39 @@ pub fn err(text: impl AsRef<[u8]>) {
 /// A word from klpbuild itself, on standard error; each line of it with klpbuild's name.
 pub fn say(message: impl Display) {
     for line in message.to_string().lines() {
-        err(format!("klpbuild: {line}\n"));
+        err_line(format!("klpbuild: {line}").as_bytes());
     }
+}
+
+/// Writes a line to standard error, as it is but for colours: places and severities get some where there are any.
+pub fn err_line(line: &[u8]) {
+    let painted = match std::str::from_utf8(line) {
+        Ok(text) if has_colours(Stream::Error) => paint::diagnostic(text).into_bytes(),
+        _ => line.to_vec(),
+    };
+    err([painted.as_slice(), b"\n"].concat());
+}
+
+/// A standard stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+/// Whether a stream gets colours.
+pub fn has_colours(stream: Stream) -> bool {
+    paint::is_wanted(match stream {
+        Stream::Output => stdout().is_terminal(),
+        Stream::Error => stderr().is_terminal(),
+    })
+}
+
+/// `text` in a colour, if the stream gets any.
+pub fn painted(stream: Stream, hue: Hue, text: &str) -> String {
+    if has_colours(stream) { hue.on(text) } else { text.to_owned() }
 }
 
 /// A word from klpbuild itself that is said once in a process: more than one step may come across its reason.

@@ -46,9 +46,25 @@ pub fn wrapped(text: &str, width: usize) -> String {
     lines.join("\n")
 }
 
+/// Text that is broken at blanks to fit `room`, its further lines indented by `indent`; as it is where there is no limit.
+/// What cannot be broken, as a path, stays whole.
+pub fn hanging(text: &str, room: Option<usize>, indent: usize) -> String {
+    match room {
+        Some(room) => wrapped(text, room.max(20)).replace('\n', &format!("\n{:indent$}", "")),
+        None => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn further_lines_hang() {
+        let text = "a line that is longer than the room there is";
+        assert_eq!(hanging(text, Some(24), 4), "a line that is longer\n    than the room there is");
+        assert_eq!(hanging(text, None, 4), text);
+    }
 
     #[test]
     fn text_is_broken_at_blanks() {

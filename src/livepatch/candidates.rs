@@ -1,28 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The table of a symbol's definitions.
 
+use crate::host::table;
 use crate::kernel::sources::{Known, Sources};
 use crate::livepatch::definition;
 
 const HEADINGS: [&str; 9] =
     ["object", "source file", "type", "binding", "size", "address", "sympos", "exported", ""];
 
-/// The definitions, a line each under a line of headings. `-` stands for what is not known.
-pub fn render(known: &[Known], sources: &Sources) -> String {
-    let mut rows = vec![HEADINGS.map(str::to_owned)];
-    rows.extend(known.iter().map(|known| row(known, sources)));
-    let width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..HEADINGS.len()).map(|column| width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-        let line = format!("  {}", cells.join("  "));
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+/// The definitions, a line each under a line of headings, or a block each where a terminal of `columns` is too narrow.
+/// `-` stands for what is not known.
+pub fn render(known: &[Known], sources: &Sources, columns: Option<usize>) -> String {
+    let rows: Vec<[String; 9]> = known.iter().map(|known| row(known, sources)).collect();
+    table::render(&HEADINGS, &rows, columns)
 }
 
 fn row(known: &Known, sources: &Sources) -> [String; 9] {

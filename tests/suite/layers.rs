@@ -32,6 +32,7 @@ fn each_interface_has_one_place() {
         (&["indicatif::"][..], "build/progress/bar.rs"),
         (&["duct::"], "host/program.rs"),
         (&["clap::"], "cli/"),
+        (&["anstyle::"], "host/paint.rs"),
         (&["clap_complete::"], "command/completions.rs"),
         (&["clap_mangen::"], "command/man.rs"),
         (&["gimli::"], "debuginfo/dwarf/"),

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::space::{Space, wait_until};
+use crate::space::{Ran, Space, wait_until};
 
 /// Runs klpbuild on a terminal (of script(1)) of a width, and gives what it wrote there.
 fn on_terminal(space: &Space, columns: usize, environment: &str, arguments: &str) -> String {
@@ -104,11 +104,15 @@ fn the_bar_is_drawn_at_most_ten_times_a_second() {
 
 #[test]
 fn dumb_terminals_ci_and_pipes_get_plain_lines() {
+    let colours = regex::Regex::new("\u{1b}\\[[0-9;]*m").unwrap();
     for (environment, arguments) in
         [("TERM=dumb", ""), ("CI=true", ""), ("", "--progress=plain"), ("", "-q"), ("", "--progress none")]
     {
         let space = Space::configured("era-c");
         let text = on_terminal(&space, 80, environment, &format!("modules O=../obj {arguments}"));
+        assert!(environment != "TERM=dumb" || !text.contains('\u{1b}'), "{environment}: {text:?}");
+        // Colours move no cursor.
+        let text = colours.replace_all(&text, "").into_owned();
         assert!(!text.contains('\u{1b}'), "{environment} {arguments}: {text:?}");
         let quiet = arguments == "-q";
         let steps = !quiet && arguments != "--progress none";
@@ -218,4 +222,42 @@ fn help_names_the_exit_statuses() {
     let pattern =
         format!(r"^klpbuild {}( \([0-9a-f]{{7,12}}\))?\n$", regex::escape(env!("CARGO_PKG_VERSION")));
     assert!(regex::Regex::new(&pattern).unwrap().is_match(&version), "{version}");
+}
+
+/// Colours come where they are wanted, and nowhere else; what a compiler says gets them as well.
+#[test]
+fn colours_are_for_those_who_want_them() {
+    let space = Space::configured("era-c");
+    let run = |variable: (&str, &str), arguments: &[&str]| {
+        let mut command = space.command(Space::program());
+        command.env_remove("NO_COLOR").env(variable.0, variable.1).args(arguments);
+        Ran::of(command.output().unwrap()).stderr
+    };
+    let typed: [&[&str]; 3] = [
+        &["lookup", "no_such", "--objtree", "../no"],
+        &["lookup", "no_such", "--objtree", "../no", "--color=never"],
+        &["lookup", "no_such", "--objtree", "../no", "--color=always"],
+    ];
+    let painted = "\u{1b}[1mklpbuild: \u{1b}[0m\u{1b}[1m\u{1b}[31merror:\u{1b}[0m ";
+    for (variable, words, is_painted) in [
+        (("X", "1"), typed[0], false),
+        (("X", "1"), typed[2], true),
+        (("CLICOLOR_FORCE", "1"), typed[0], true),
+        (("CLICOLOR_FORCE", "1"), typed[1], false),
+        (("NO_COLOR", "1"), typed[2], true),
+        (("NO_COLOR", "1"), typed[0], false),
+    ] {
+        let said = run(variable, words);
+        assert_eq!(said.starts_with(painted), is_painted, "{variable:?} {words:?}: {said:?}");
+        assert_eq!(said.contains('\u{1b}'), is_painted, "{said:?}");
+    }
+    fs::write(space.path("src/lib/broken.c"), "int broken(void) { return none; }\n").unwrap();
+    let makefile = fs::read_to_string(space.path("src/lib/Makefile")).unwrap();
+    fs::write(space.path("src/lib/Makefile"), makefile + "obj-y += broken.o\n").unwrap();
+    let said = run(("X", "1"), &["modules", "O=../obj", "--color=always"]);
+    assert!(said.contains("\u{1b}[1m\u{1b}[31merror:\u{1b}[0m "), "{said:?}");
+    let plain = run(("X", "1"), &["modules", "O=../obj"]);
+    assert!(plain.contains("error: ") && !plain.contains('\u{1b}'), "{plain:?}");
+    let usage = run(("X", "1"), &["modules", "--no-such", "--color=always"]);
+    assert!(usage.contains('\u{1b}'), "{usage:?}");
 }

@@ -11,8 +11,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, T
 
 use crate::build::progress::history::Run;
 use crate::build::progress::screen::Progress;
-use crate::host::terminal;
+use crate::host::paint;
 use crate::host::terminal::NoControlEcho;
+use crate::host::terminal::{self, Stream};
 
 /// How wide the bar proper is, where there is room for it and an end is known.
 const BAR_WIDTH: usize = 20;
@@ -129,7 +130,7 @@ impl Progress for Bar {
     fn text(&mut self, line: &[u8]) {
         // What is above the bar must not contain what moves the cursor.
         let text = String::from_utf8_lossy(line).replace('\t', "        ");
-        self.text.push(text.chars().filter(|character| !character.is_control()).collect());
+        self.text.push(paint::foreign(&text, terminal::has_colours(Stream::Error)));
         self.draw();
     }
 

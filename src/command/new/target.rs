@@ -9,6 +9,7 @@ use crate::cli::NewArgs;
 use crate::debuginfo::btf;
 use crate::debuginfo::prototype::Prototype;
 use crate::elf::{Machine, lines, memory};
+use crate::host::terminal;
 use crate::kernel::installed::places::Places;
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::{Found, Known, Sources};
@@ -140,7 +141,7 @@ fn choose(sources: &Sources, found: &Found, arguments: &NewArgs) -> Result<Known
         };
         let table = match fault {
             Fault::NoObject { .. } => String::new(),
-            _ => format!("\n{}", candidates::render(all, sources).trim_end()),
+            _ => format!("\n{}", candidates::render(all, sources, terminal::width_of_errors()).trim_end()),
         };
         anyhow!("{name}: {}{say}{table}", fault.with_rule())
     })

@@ -15,7 +15,8 @@ use crate::command::trial::qemu::Accel;
 use crate::command::trial::refusal;
 use crate::command::trial::request::Request;
 use crate::elf::notes;
-use crate::host::terminal;
+use crate::host::paint::Hue;
+use crate::host::terminal::{self, Stream};
 use crate::host::words::{clock, hex};
 
 /// From how long on it is said how long a stage took.
@@ -196,13 +197,14 @@ impl<'a> Report<'a> {
 
     fn show(&self, how: &str, why: &str) {
         if !self.quiet && (self.stage != Stage::End || !self.lines.is_empty()) {
-            terminal::out(self.block(how, why));
+            let hue = if how == "ok" { Hue::Good } else { Hue::Warning };
+            terminal::out(self.block(&terminal::painted(Stream::Output, hue, how), why));
         }
     }
 
     /// Says that the stage at hand failed.
     pub(super) fn fail(&mut self, why: &str) {
-        terminal::err(self.block("failed", why));
+        terminal::err(self.block(&terminal::painted(Stream::Error, Hue::Error, "failed"), why));
         self.failure.get_or_insert_with(|| format!("{}: {why}", self.stage));
     }
 

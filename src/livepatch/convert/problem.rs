@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use crate::elf::image::{Image, Relocation};
 use crate::elf::lines::Lines;
-use crate::host::words;
+use crate::host::{terminal, words};
 use crate::kernel::sources::{Known, Sources};
 use crate::livepatch::candidates;
 
@@ -81,7 +81,7 @@ pub fn uses(image: &Image, symbol: usize, lines: Option<&Lines>) -> String {
 /// kernel reads.
 pub fn choices(name: &str, known: &[Known], sources: &Sources, limit: usize) -> String {
     let mut text = format!("\nValid KLP_SYMPOS for symbol {name}:\n");
-    text.push_str(&candidates::render(known, sources));
+    text.push_str(&candidates::render(known, sources, terminal::width_of_errors()));
     let lines: Vec<String> = known.iter().filter_map(|known| candidates::paste(name, known, limit)).collect();
     if !lines.is_empty() {
         text.push_str("paste the line of the one that is meant (klpbuild header prints the macros):\n");
