@@ -16,6 +16,13 @@ pub struct ShowArgs {
     /// How it is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// Write a page for a browser to FILE instead, with the source before and after [default: NAME.html, by the livepatch's
+    /// name; `-` for standard output]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, conflicts_with = "format")]
+    pub html: Option<Option<PathBuf>>,
+    /// Show on the page what `klpbuild try --format json` has written to FILE: its stages as a time line
+    #[arg(long, value_name = "FILE", requires = "html")]
+    pub try_report: Option<PathBuf>,
     /// What symbols are looked up in.
     #[command(flatten)]
     pub sources: SourceArgs,

@@ -4,9 +4,14 @@
 //!
 //! - `tree`: the account as a tree, for people
 //! - `branches`: how a tree is drawn
+//! - `page`: the account as a page for a browser; `compared`: what differs between two texts; `trial`: what
+//!   klpbuild try has said
 
 mod branches;
+mod compared;
+mod page;
 mod tree;
+mod trial;
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +19,10 @@ use anyhow::{Result, bail};
 
 use crate::cli::{Format, Options, ShowArgs};
 use crate::command::asked;
+use crate::command::show::trial::Trial;
 use crate::elf::image::Image;
 use crate::host::exit::Exit;
+use crate::host::output;
 use crate::host::terminal;
 use crate::host::terminal::Surroundings;
 use crate::kernel::origin::{Asked, Origin};
@@ -58,7 +65,22 @@ pub fn show(options: &Options, arguments: &ShowArgs) -> Result<Exit> {
     };
     let mut account = account::of(&image, file, at_hand.as_ref(), &roots)?;
     account.unknown.extend(reason);
+    if let Some(page) = &arguments.html {
+        let report = arguments.try_report.as_ref().map(|report| Trial::read(&start.join(report), file));
+        let text = page::of(&account, report.transpose()?.as_ref());
+        let name =
+            page.clone().unwrap_or_else(|| PathBuf::from(format!("{}.html", tree::file_name(&account.name))));
+        if name.as_os_str() == "-" {
+            terminal::out(text);
+        } else {
+            output::write_named(&start.join(&name), &[text], None)?;
+            if !options.quiet {
+                terminal::out(format!("klpbuild: {}: written to {}\n", file.display(), name.display()));
+            }
+        }
+    }
     match arguments.format {
+        _ if arguments.html.is_some() => {}
         Format::Json => terminal::json(&account)?,
         Format::Text => {
             let width = Surroundings::look().stdout.then(terminal::columns);

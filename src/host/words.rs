@@ -55,6 +55,21 @@ pub fn hanging(text: &str, room: Option<usize>, indent: usize) -> String {
     }
 }
 
+/// Text from a file as a terminal, or a page, can be given it: what would move the cursor, or turn the direction of writing, is
+/// spelled out.
+pub fn printable(text: &str) -> String {
+    let is_turning = |letter: char| matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let mut shown = String::new();
+    for letter in text.chars() {
+        if letter.is_control() || is_turning(letter) {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +79,11 @@ mod tests {
         let text = "a line that is longer than the room there is";
         assert_eq!(hanging(text, Some(24), 4), "a line that is longer\n    than the room there is");
         assert_eq!(hanging(text, None, 4), text);
+    }
+
+    #[test]
+    fn what_would_move_the_cursor_is_spelled_out() {
+        assert_eq!(printable("a\x1b[2Jb\n\u{202e}c é"), "a\\u{1b}[2Jb\\n\\u{202e}c é");
     }
 
     #[test]

@@ -24,16 +24,16 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::elf::image::Image;
+use crate::elf::image::{Home, Image};
 use crate::elf::notes;
 use crate::host::words::hex;
-use crate::kernel::sources::{Found, Sources};
+use crate::kernel::sources::Sources;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::livepatch::account::references::References;
 use crate::livepatch::account::whereabouts::Whereabouts;
-use crate::livepatch::doubts;
+use crate::livepatch::names::KlpSymbol;
 use crate::livepatch::patch::{Function, Patch};
 use crate::livepatch::record;
 use crate::livepatch::verify;
@@ -56,8 +56,11 @@ pub struct AtHand<'a> {
 /// An object of the kernel cannot be read.
 pub fn of(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>, roots: &Roots) -> Result<Account> {
     let patch = Patch::read(image);
-    let found = kernel.map(|kernel| find(image, patch.as_ref(), kernel.sources)).transpose()?;
-    let whereabouts = Whereabouts::new(image, kernel.map(|kernel| kernel.sources), found.as_ref(), roots);
+    let sources = kernel.map(|kernel| kernel.sources);
+    let wanted = named(image, patch.as_ref(), sources);
+    let names = || Wanted::names(wanted.iter().map(|(_, name)| name.clone()));
+    let found = sources.map(|sources| sources.find(&names())).transpose()?;
+    let whereabouts = Whereabouts::new(image, sources, found.as_ref(), &wanted, roots);
     let mut account = head(image, file, kernel)?;
     let mut references = References::collect(image, &whereabouts);
     match &patch {
@@ -88,10 +91,18 @@ pub fn of(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>, roots: &Roots
     Ok(account)
 }
 
-fn find(image: &Image, patch: Option<&Patch>, sources: &Sources) -> Result<Found> {
-    let mut names = doubts::names(image, patch);
-    names.extend(references::exported(image, sources).map(|(name, _)| name.to_vec()));
-    sources.find(&Wanted::names(names))
+/// All that the livepatch names of the kernel, each with its object.
+fn named(image: &Image, patch: Option<&Patch>, sources: Option<&Sources>) -> Vec<(String, Vec<u8>)> {
+    let objects = patch.into_iter().flat_map(|patch| &patch.objects);
+    let functions = objects
+        .flat_map(|object| object.functions.iter().map(|own| (object.name.clone(), own.old_name.clone())));
+    let livepatch = image.symbols.iter().filter(|symbol| symbol.home == Home::Livepatch);
+    let livepatch = livepatch.filter_map(|symbol| KlpSymbol::parse(&symbol.name));
+    let exported = sources.into_iter().flat_map(|sources| references::exported(image, sources));
+    functions
+        .chain(livepatch.map(|symbol| (symbol.object, symbol.name)))
+        .chain(exported.map(|(name, owner)| (owner.to_owned(), name.to_vec())))
+        .collect()
 }
 
 /// What the livepatch says of itself, and of the kernel at hand.

@@ -227,3 +227,94 @@ fn what_cannot_be_shown_is_refused() {
         .ends(1)
         .says(&["no livepatch is named: klpbuild show O=DIR LIVEPATCH.ko"]);
 }
+
+/// Sees that each element of a page is closed where it has to be, and that nothing comes from elsewhere.
+#[track_caller]
+pub fn is_whole(page: &str) {
+    let mut open: Vec<String> = Vec::new();
+    for part in page.split('<').skip(1) {
+        let tag = part.split('>').next().unwrap();
+        let name = tag.trim_start_matches('/').split([' ', '\n', '/']).next().unwrap().to_owned();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop().as_ref(), Some(&name), "{part}");
+        } else if !tag.starts_with('!') && !tag.ends_with('/') && !["meta"].contains(&name.as_str()) {
+            open.push(name);
+        }
+    }
+    assert_eq!(open, Vec::<String>::new());
+    for outside in ["<script", "<link", "<img", "http:", "https:", "url(", "@import", "onload", "javascript:"]
+    {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert!(!page.chars().any(|letter| letter.is_control() && !['\n', '\t'].contains(&letter)));
+}
+
+/// The page has all that the tree has, and the source before and after.
+#[test]
+fn the_page_stands_alone() {
+    let tree = tree();
+    let ran = tree.klpbuild(&["show", "in.ko", "--html"]).ok();
+    assert_eq!(ran.stdout, "klpbuild: in.ko: written to in.html\n");
+    let page = String::from_utf8(tree.bytes("in.html")).unwrap();
+    is_whole(&page);
+    let source = String::from_utf8(tree.bytes("livepatch.c")).unwrap();
+    let number = line(&source, "value - counter + exported");
+    for expected in [
+        "<title>Livepatch in</title>".to_owned(),
+        "<h2 id=\"object-1\">target_mod: 2 functions replaced</h2>".to_owned(),
+        "<span class=\"gone\"><b>26</b>\treturn value + counter;</span>".to_owned(),
+        format!(
+            "<span class=\"added\"><b>{number}</b>\treturn value - counter + exported() + helper();</span>"
+        ),
+        "<span class=\"badge warn\">warning S10</span> <code>klp_func target_mod:own_level,0</code>"
+            .to_owned(),
+        "<code>kernel/b.c, 0xffffffff8100000e, 1 byte</code> (FUNC) <span class=\"badge good\">meant</span>"
+            .to_owned(),
+    ] {
+        assert!(page.contains(&expected), "{expected}\n{page}");
+    }
+    // What the file has in it is text.
+    let mut image = Image::read(&tree.path("in.ko")).unwrap();
+    let symbol = image.symbols.iter_mut().find(|symbol| symbol.shown().contains(".counter,0")).unwrap();
+    symbol.become_livepatch(b".klp.sym.vmlinux.<script>&\x1b\"',0".to_vec());
+    tree.write("in.ko", image.to_bytes().unwrap());
+    let page = tree.klpbuild(&["show", "in.ko", "--html=-"]).ends(1).stdout;
+    is_whole(&page);
+    assert!(page.contains("<code>&lt;script&gt;&amp;\\u{1b}&quot;&#39;</code>"), "{page}");
+    assert!(page.contains("<span class=\"badge bad\">not correct</span>"), "{page}");
+    tree.klpbuild(&["show", "in.ko", "--html=no/such/page.html"]).ends(1).says(&["no/such/page.html"]);
+}
+
+/// What klpbuild try has said of it comes on the page, if it was this livepatch that was tried.
+#[test]
+fn a_trial_is_a_part_of_the_page() {
+    let tree = tree();
+    let report = |livepatch: &str| {
+        let stage = |stage: &str, verdict: &str, log: &str| {
+            serde_json::json!({ "stage": stage, "verdict": verdict, "why": "it says <why>", "begin": 1.5, "seconds": 0.5,
+                "output": [], "log": [log], "other": 1 })
+        };
+        let stages =
+            [stage("boot", "ok", "Linux version"), stage("load in.ko", "failed", "<4>Oops: \u{1b}[m")];
+        let all = serde_json::json!({ "schema": 1, "verdict": "fails", "reason": "load in.ko: it says <why>",
+            "seconds": 2.5, "livepatches": [livepatch], "stages": stages });
+        tree.write("report.json", all.to_string());
+    };
+    report("somewhere/in.ko");
+    let show = || tree.klpbuild(&["show", "in.ko", "--html=-", "--try-report", "report.json"]);
+    let page = show().ok().stdout;
+    is_whole(&page);
+    for expected in [
+        "Tried in a virtual machine <span class=\"badge bad\">fails</span></h2>\n<p>load in.ko: it says &lt;why&gt;</p>",
+        "<li class=\"one\">boot <span class=\"badge good\">ok</span> it says &lt;why&gt; <span class=\"faint\">0.5 s</span>",
+        "<div style=\"margin-left:60.00%;width:20.00%\"></div>",
+        "<details open=\"\"><summary>What the kernel logged</summary><pre>&lt;4&gt;Oops: \\u{1b}[m\n</pre></details>",
+    ] {
+        assert!(page.contains(expected), "{expected}\n{page}");
+    }
+    report("other.ko");
+    show().ends(1).says(&["report.json is about other.ko, not about in.ko"]);
+    tree.write("report.json", "[]");
+    show().ends(1).says(&["report.json: no report of klpbuild try --format json"]);
+    tree.klpbuild(&["show", "in.ko", "--try-report", "report.json"]).ends(2).says(&["--html"]);
+}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! How a tree is drawn: with lines to its branches, and its words broken where the terminal ends.
 
+use crate::host::words::printable;
+
 /// Words are not squeezed into less than this.
 const NARROWEST: usize = 24;
 
@@ -83,21 +85,6 @@ fn broken(line: &str, width: Option<usize>, lead: usize, hanging: usize) -> Vec<
     parts
 }
 
-/// Text from a file as a terminal can be given it: what would move the cursor, or turn the direction of writing, is
-/// spelled out.
-fn printable(text: &str) -> String {
-    let is_turning = |letter: char| matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-    let mut shown = String::new();
-    for letter in text.chars() {
-        if letter.is_control() || is_turning(letter) {
-            shown.extend(letter.escape_default());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,10 +110,5 @@ root
 ";
         assert_eq!(root.drawn(Some(20)), expected);
         assert!(root.drawn(None).contains("├─ one two three four five six seven\n"));
-    }
-
-    #[test]
-    fn what_would_move_the_cursor_is_spelled_out() {
-        assert_eq!(printable("a\x1b[2Jb\n\u{202e}c é"), "a\\u{1b}[2Jb\\n\\u{202e}c é");
     }
 }

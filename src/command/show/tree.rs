@@ -12,6 +12,13 @@ use crate::livepatch::verify::findings::Level;
 /// How many places of use are listed of one symbol.
 const USES: usize = 5;
 
+/// A name as that of a file: what else may stand in it is left out.
+pub(super) fn file_name(name: &str) -> String {
+    let is_fine = |letter: &char| letter.is_ascii_alphanumeric() || "_-".contains(*letter);
+    let name: String = name.chars().filter(is_fine).take(64).collect();
+    if name.is_empty() { "livepatch".to_owned() } else { name }
+}
+
 /// The tree.
 pub(super) fn of(account: &Account) -> Branch {
     let mut root = Branch::new(format!("{} ({})", account.name, account.file));
@@ -91,7 +98,7 @@ fn references(branch: &mut Branch, all: &[Reference]) {
 }
 
 /// Whether calls of a function are the compiler's, and stand in no source.
-fn is_compilers(name: &str) -> bool {
+pub(super) fn is_compilers(name: &str) -> bool {
     let is_thunk = name.starts_with("__x86_") && name.contains("thunk");
     is_thunk || ["__fentry__", "_mcount", "__stack_chk_fail"].contains(&name)
 }
@@ -122,7 +129,7 @@ fn replaced(function: &Replaced) -> Branch {
 }
 
 /// A definition in a line: where in the source, where in memory, how large.
-fn definition(defined: &Defined) -> String {
+pub(super) fn definition(defined: &Defined) -> String {
     let mut parts = vec![place(defined.source.as_ref())];
     let address = defined.address.as_deref().unwrap_or("an address that is not known");
     parts.push(match defined.section.as_deref().filter(|_| defined.object != VMLINUX) {
@@ -133,13 +140,15 @@ fn definition(defined: &Defined) -> String {
     parts.join(", ")
 }
 
-fn new(new: &New) -> String {
+/// A function of the livepatch in a line.
+pub(super) fn new(new: &New) -> String {
     let name = if new.symbol.is_empty() { "a function without a symbol" } else { &new.symbol };
     let size = new.size.map(|size| format!(", {}", bytes(size))).unwrap_or_default();
     format!("{name}, {}, {}+{}{size}", place(new.source.as_ref()), new.section, new.offset)
 }
 
-fn bytes(size: u64) -> String {
+/// A size in words.
+pub(super) fn bytes(size: u64) -> String {
     count(usize::try_from(size).unwrap_or(usize::MAX), "byte")
 }
 
@@ -194,7 +203,7 @@ fn reference(one: &Reference) -> Branch {
 }
 
 /// When the relocations of these places are written.
-fn written(uses: &[UsePlace]) -> String {
+pub(super) fn written(uses: &[UsePlace]) -> String {
     let mut all: Vec<&str> = uses.iter().filter_map(|used| used.written_with.as_deref()).collect();
     all.sort_unstable();
     all.dedup();

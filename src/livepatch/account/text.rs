@@ -72,8 +72,9 @@ fn extent(lines: &[&str], line: usize) -> Option<(usize, usize)> {
     lines.get(named)?;
     let mut first = named;
     while let Some(above) = first.checked_sub(1).and_then(|above| lines.get(above)) {
-        let is_other =
-            above.trim().is_empty() || above.starts_with(['}', '#']) || above.trim_end().ends_with(';');
+        let is_other = above.trim().is_empty()
+            || above.starts_with(['}', '#'])
+            || above.trim_end().ends_with([';', '}']);
         if is_other || named - first == 40 {
             break;
         }
@@ -142,7 +143,8 @@ int table[2];
         assert_eq!(told(at("in").to_str().unwrap(), "a.c"), Some(4));
         assert_eq!(told("elsewhere", "a.c"), Some(4), "below a root");
         assert_eq!(told("", at("gone/a.c").to_str().unwrap()), Some(4), "moved");
-        assert_eq!(told("elsewhere", "../out/a.c"), None);
+        fs::write(at("out/b.c"), SOURCE).unwrap();
+        assert_eq!(told("elsewhere", "../out/b.c"), None);
         assert_eq!(told("elsewhere", "link.c"), None);
         assert_eq!(told("", "/etc/hostname"), None);
         assert_eq!(named("elsewhere", "a.c", "renamed"), None, "another function is there now");

@@ -2,6 +2,7 @@
 //! Where functions and variables are: in the kernel's objects, and in the source as debugging information has it.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::debuginfo::dwarf::DefinedAt;
@@ -30,13 +31,22 @@ pub(super) struct Whereabouts<'a> {
 }
 
 impl<'a> Whereabouts<'a> {
+    /// Looks up the names that are `wanted`, each with its object: debugging information of other objects is not read.
     pub(super) fn new(
         image: &'a Image,
         sources: Option<&'a Sources>,
         found: Option<&'a Found>,
+        wanted: &[(String, Vec<u8>)],
         roots: &'a Roots,
     ) -> Whereabouts<'a> {
-        let known: Vec<&Known> = found.iter().flat_map(|found| found.names.values().flatten()).collect();
+        let wanted: BTreeSet<(&str, &[u8])> =
+            wanted.iter().map(|(object, name)| (object.as_str(), name.as_slice())).collect();
+        let named = found.iter().flat_map(|found| &found.names);
+        let known: Vec<&Known> = named
+            .flat_map(|(name, all)| {
+                all.iter().filter(|known| wanted.contains(&(known.object.as_str(), name.as_slice())))
+            })
+            .collect();
         let told = match sources {
             Some(sources) => {
                 let asked: Vec<Asked<'_>> =
