@@ -6,6 +6,7 @@
 //! - [`session`]: one make, watched: its output logged, understood and shown, signals heeded
 //! - [`kbuild`]: what kbuild prints, line by line
 //! - [`progress`]: what is shown of a run
+//! - [`timings`]: where the time of a build goes, if that is asked for
 //! - [`fragment`]: the makefile fragment (`hook.mk`), which stops make between compilation and modpost
 //! - [`hook`]: the step that it has make run there
 //! - [`report`]: what that step has found
@@ -24,3 +25,4 @@ pub mod prepare;
 pub mod progress;
 pub mod report;
 pub mod session;
+pub mod timings;

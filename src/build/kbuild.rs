@@ -2,10 +2,12 @@
 //! What make and kbuild print, line by line: make's bytes become a typed [`Line`].
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use regex::bytes::Regex;
 
 use crate::host::processes;
+use crate::host::processes::Descendant;
 
 /// One line of a kernel build's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,14 +88,42 @@ pub fn classify(line: &[u8]) -> Line<'_> {
 /// target's output back until it is done (`-O`), but the shell's command line has the step's line in it, in
 /// an `echo` of its own (`cmd` in scripts/Kbuild.include).
 pub fn running_step() -> Option<(String, String)> {
-    processes::command_lines().find_map(|command| {
-        let mut arguments = command.split(|&byte| byte == 0).skip(1);
-        let script = if arguments.next()? == b"-c" { arguments.next()? } else { return None };
-        match classify(PATTERNS.echo.captures(script)?.get(1)?.as_bytes()) {
-            Line::Step { tag, path } => Some((tag.to_owned(), path.to_owned())),
-            _ => None,
-        }
-    })
+    processes::command_lines().find_map(|command| step_of(&command))
+}
+
+/// A step that a recipe's shell is at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningStep {
+    /// What is done, as `CC`.
+    pub tag: String,
+    /// What it is done to.
+    pub path: String,
+    /// The process, by its number and by when it was started.
+    pub process: (u32, u64),
+    /// For how long it has been there.
+    pub age: Duration,
+}
+
+/// All steps that are being done below this process, and the map.
+pub fn running_steps() -> Vec<RunningStep> {
+    let one = |process: Descendant| {
+        let mut arguments = process.command.split(|&byte| byte == 0).skip(1);
+        let is_hook = arguments.next() == Some(b"hook") && arguments.next().is_some_and(<[u8]>::is_empty);
+        let map = is_hook.then(|| ("KLP".to_owned(), "Symbols.list".to_owned()));
+        let (tag, path) = map.or_else(|| step_of(&process.command))?;
+        Some(RunningStep { tag, path, process: (process.pid, process.start), age: process.age })
+    };
+    processes::running().into_iter().filter_map(one).collect()
+}
+
+/// The step in the command line of a recipe's shell.
+fn step_of(command: &[u8]) -> Option<(String, String)> {
+    let mut arguments = command.split(|&byte| byte == 0).skip(1);
+    let script = if arguments.next()? == b"-c" { arguments.next()? } else { return None };
+    match classify(PATTERNS.echo.captures(script)?.get(1)?.as_bytes()) {
+        Line::Step { tag, path } => Some((tag.to_owned(), path.to_owned())),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::build::kbuild::{Line, classify};
 use crate::build::plan::Plan;
 use crate::build::progress::history::Run;
 use crate::build::progress::screen::Progress;
+use crate::build::timings::Timings;
 use crate::host::exit::Exit;
 use crate::host::processes;
 use crate::host::program::{Program, Running, lines_of};
@@ -36,6 +37,7 @@ pub struct Session<'a> {
     plan: &'a Plan,
     log: Log,
     watch: Watch,
+    timings: Option<Timings>,
 }
 
 /// How one make went.
@@ -59,7 +61,22 @@ impl<'a> Session<'a> {
         if let Some(problem) = plan.jobserver_problem() {
             terminal::say(problem);
         }
-        Ok(Session { plan, log: Log::create(&plan.log)?, watch })
+        Ok(Session { plan, log: Log::create(&plan.log)?, watch, timings: None })
+    }
+
+    /// Has the times of what is run recorded.
+    pub fn record(&mut self, timings: &Timings) {
+        self.timings = Some(timings.clone());
+    }
+
+    /// Does something that is a part of the whole, whose time is recorded if those of all are.
+    pub fn part<T>(&self, name: &str, act: impl FnOnce() -> T) -> T {
+        let begin = self.timings.as_ref().map(Timings::elapsed);
+        let done = act();
+        if let Some((timings, begin)) = self.timings.as_ref().zip(begin) {
+            timings.phase(name, begin);
+        }
+        done
     }
 
     /// Runs `command` and shows it; `last` is how the last such run went.
@@ -69,6 +86,7 @@ impl<'a> Session<'a> {
     pub fn run(&mut self, command: &Program, last: Option<Run>) -> Result<Outcome> {
         self.announce(command);
         let begin = Instant::now();
+        let recorded = self.timings.clone().map(|timings| (timings.elapsed(), timings.sample(), timings));
         let (running, pipe) = command.start()?;
         if let Some(pid) = running.pid() {
             self.plan.state.note_make(pid)?;
@@ -82,6 +100,7 @@ impl<'a> Session<'a> {
             let idle = match lines.recv_timeout(TICK) {
                 Ok(line) => {
                     self.log.write(&line);
+                    recorded.iter().for_each(|(.., timings)| timings.line(&line));
                     reading.take(&line, view.as_mut(), self.watch.received().is_none());
                     false
                 }
@@ -104,6 +123,10 @@ impl<'a> Session<'a> {
         view.close();
         let exit = self.end(&running)?;
         self.log.flush();
+        if let Some((begin, sampler, timings)) = recorded {
+            drop(sampler);
+            timings.phase("make", begin);
+        }
         Ok(Outcome {
             exit,
             run: Run { steps: reading.steps, time: begin.elapsed() },

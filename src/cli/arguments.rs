@@ -43,6 +43,9 @@ pub struct ModulesArgs {
     /// Leave livepatches' references to what modules export as they are: they then depend on these modules
     #[arg(long, conflicts_with = "no_convert")]
     pub keep_module_exports: bool,
+    /// Write a page about where the build's time went to FILE [default: .klpbuild/klpbuild-timings.html in the object tree]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub timings: Option<Option<PathBuf>>,
     /// Options for make, as they are
     #[arg(value_name = "MAKE-OPTION", last = true)]
     pub make_options: Vec<String>,

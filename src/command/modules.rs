@@ -2,8 +2,12 @@
 //! `klpbuild modules`: compile, map, modpost.
 //!
 //! - `finish`: conversion, and what was built, told
+//! - `timed`: where the time went
 
 mod finish;
+mod timed;
+
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use fs_err as fs;
@@ -16,6 +20,7 @@ use crate::build::prepare;
 use crate::build::progress::history::Run;
 use crate::build::report::Report;
 use crate::build::session::Session;
+use crate::build::timings::Timings;
 use crate::cli::{ModulesArgs, Options};
 use crate::command::asked;
 use crate::command::modules::finish::{Converts, finish};
@@ -32,7 +37,8 @@ use crate::kernel::tree::kconfig::Kconfig;
 /// # Errors
 /// klpbuild found a problem: with the tree, the configuration, or what the map step saw.
 pub fn modules(options: &Options, arguments: &ModulesArgs) -> Result<Exit> {
-    let choice = asked::choice(&arguments.kernel, &asked::start(options)?);
+    let start = asked::start(options)?;
+    let choice = asked::choice(&arguments.kernel, &start);
     let release = arguments.kernel.release.as_deref();
     let order = asked::order(options, &arguments.words, release, &choice.places())?;
     let plan = Plan::resolve(Order {
@@ -44,11 +50,19 @@ pub fn modules(options: &Options, arguments: &ModulesArgs) -> Result<Exit> {
         },
         ..order
     })?;
-    build(&plan)
+    let Some(page) = &arguments.timings else { return build(&plan, None) };
+    let timings = Timings::begin();
+    let exit = build(&plan, Some(&timings));
+    if plan.dry_run || exit.is_err() {
+        return exit;
+    }
+    let page = page.as_ref().map(|page| start.join(page));
+    timed::write(&plan, page.as_deref(), &timings)?;
+    exit
 }
 
 /// Builds what the plan asks for.
-fn build(plan: &Plan) -> Result<Exit> {
+fn build(plan: &Plan, timings: Option<&Timings>) -> Result<Exit> {
     if plan.external.is_none() {
         plan.tree.check_clean_source(plan.variable("ARCH"))?;
     }
@@ -71,6 +85,8 @@ fn build(plan: &Plan) -> Result<Exit> {
         _ => None,
     };
     let mut session = Session::begin(plan)?;
+    timings.iter().for_each(|timings| session.record(timings));
+    timings.iter().for_each(|timings| timings.phase("preparation", Duration::ZERO));
     for goals in before(plan) {
         let interactive =
             goals.iter().any(|goal| is_interactive(goal)) && terminal::Surroundings::is_interactive();
@@ -271,7 +287,8 @@ fn in_phases(
             return Ok(exit);
         }
     }
-    let (report, _) = hook::step(context, kbuild, &plan.variables, &plan.state)?;
+    let map = || hook::step(context, kbuild, &plan.variables, &plan.state);
+    let (report, _) = session.part("the map of symbols", map)?;
     let mut command = plan.make(goals);
     command.arg("KBUILD_BUILTIN=y");
     let modpost = fs::read_to_string(plan.state.modpost_arguments())?;

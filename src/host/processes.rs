@@ -78,6 +78,36 @@ pub fn command_lines() -> impl Iterator<Item = Vec<u8>> {
     pids.filter_map(|pid| fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok())
 }
 
+/// A process below this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Descendant {
+    /// Its number.
+    pub pid: u32,
+    /// When it was started ([`start_of`]): with the number, what tells it from others.
+    pub start: u64,
+    /// For how long it has been there, to a clock tick.
+    pub age: Duration,
+    /// Its command line: each argument ends with a byte 0.
+    pub command: Vec<u8>,
+}
+
+/// All processes below this one.
+pub fn running() -> Vec<Descendant> {
+    // proc(5): these ticks are a hundredth of a second on every machine that Linux has programs for.
+    const TICK_MILLISECONDS: u64 = 10;
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let uptime: f64 = uptime.split(' ').next().and_then(|seconds| seconds.parse().ok()).unwrap_or_default();
+    let uptime = Duration::try_from_secs_f64(uptime).unwrap_or_default();
+    let one = |pid: Pid| {
+        let pid = u32::try_from(pid.as_raw_nonzero().get()).ok()?;
+        let start = stat_of(pid)?.start;
+        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let age = uptime.saturating_sub(Duration::from_millis(start.saturating_mul(TICK_MILLISECONDS)));
+        Some(Descendant { pid, start, age, command })
+    };
+    descendants().into_iter().filter_map(one).collect()
+}
+
 /// When a process was started, in clock ticks since the system was (proc(5), `starttime`); none if there is no such
 /// process, or it has ended.
 pub fn start_of(pid: u32) -> Option<u64> {

@@ -73,6 +73,11 @@ impl State {
         self.file("last-run")
     }
 
+    /// The page about where the last build's time went, if that was asked for.
+    pub fn timings(&self) -> PathBuf {
+        self.file("klpbuild-timings.html")
+    }
+
     /// What is being built, and for which kernel ([`crate::kernel::external::context`]).
     pub fn context_file(&self) -> PathBuf {
         self.file("context.json")

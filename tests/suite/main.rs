@@ -28,6 +28,7 @@
 //! - [`record`]: what it was converted for; [`versions`]: what CONFIG_MODVERSIONS leaves in it
 //! - [`mutations`]: damaged livepatches, objects and lists
 //! - [`installed`]: kernels that someone else built
+//! - [`timings`]: where the time of a build went
 //! - [`show`]: what `klpbuild show` tells of a livepatch
 //! - [`kallsyms`]: symbols that kallsyms leaves out
 //! - [`kept`]: maps that are kept are believed only as they were written
@@ -77,6 +78,7 @@ mod snippet;
 mod space;
 mod start;
 mod stop;
+mod timings;
 mod trial;
 mod types;
 mod verify;

@@ -50,7 +50,7 @@ pub(super) fn finish(
         && !plan.conversion.is_off
         && converts == Converts::Klpbuild
     {
-        let exit = convert(plan)?;
+        let exit = session.part("conversion of the livepatches", || convert(plan))?;
         if exit != Exit::Done {
             return Ok(exit);
         }

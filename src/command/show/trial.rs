@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use fs_err as fs;
 use serde::Deserialize;
 
 use crate::host::html::{escaped, escaped_line};
 use crate::host::terminal;
+use crate::host::text;
 
 /// What this part adds to the page's looks.
 pub(super) const STYLE: &str = "\
@@ -52,9 +52,9 @@ impl Trial {
     /// # Errors
     /// It is no such report.
     pub(super) fn read(path: &Path, file: &Path) -> Result<Trial> {
-        let text = fs::read_to_string(path)?;
+        let report = text::read(path)?;
         let no_report = || format!("{}: no report of klpbuild try --format json", path.display());
-        let trial: Trial = terminal::from_json(&text).with_context(no_report)?;
+        let trial: Trial = terminal::from_json(&report).with_context(no_report)?;
         ensure!(trial.schema == 1, "{}: its schema is not 1", no_report());
         let name = file.file_name();
         ensure!(

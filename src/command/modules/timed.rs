@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The page about where a build's time went.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::build::plan::Plan;
+use crate::build::timings;
+use crate::build::timings::Timings;
+use crate::host::output;
+use crate::host::terminal;
+
+/// Writes it: to `page`, or else to where klpbuild keeps its state.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn write(plan: &Plan, page: Option<&Path>, timings: &Timings) -> Result<()> {
+    let total = timings.elapsed();
+    let (phases, steps) = timings.told();
+    let built = match &plan.external {
+        Some(external) => external.source.display().to_string(),
+        None => plan.tree.objtree.display().to_string(),
+    };
+    let text = timings::page(&format!("klpbuild modules in {built}"), total, &phases, &steps);
+    let path = page.map_or_else(|| plan.state.timings(), Path::to_path_buf);
+    output::write_named(&path, &[text], None)?;
+    if !plan.quiet {
+        terminal::out(format!("klpbuild: timings: {}\n", path.display()));
+    }
+    Ok(())
+}
