@@ -71,6 +71,11 @@ impl Piece {
         [".rodata", ".data.rel.ro"].iter().any(|start| self.section.starts_with(start))
     }
 
+    /// Whether it is code that the kernel puts in place of other code, as it runs on this machine.
+    pub fn is_replacement(&self) -> bool {
+        self.section.starts_with(".altinstr_")
+    }
+
     /// Whether it holds code.
     pub fn is_code(&self) -> bool {
         self.flags.contains('x') || self.section.starts_with(".text")
@@ -132,6 +137,7 @@ impl Listing {
         pieces.extend(
             self.pieces.iter().enumerate().filter(|(_, piece)| is_own(piece)).map(|(index, _)| index),
         );
+        self.add_notes(&mut pieces);
         pieces.sort_unstable();
         pieces.dedup();
         pieces

@@ -102,6 +102,10 @@ impl Target {
             !config.has("LTO_CLANG"),
             "the kernel is built with link-time optimization (CONFIG_LTO_CLANG): not yet"
         );
+        ensure!(
+            !config.has("CFI_CLANG"),
+            "the kernel is built with control flow integrity (CONFIG_CFI_CLANG): not yet"
+        );
         let release = origin.release.clone().context("the release of the kernel is not known")?;
         let source = match (&origin.installed, named) {
             (_, Some(named)) => source::checked(named, &release)?,

@@ -290,3 +290,36 @@ fn assembler_outside_of_functions_is_not_lost() {
         }
     }
 }
+
+#[test]
+fn what_is_noted_of_code_in_other_sections_goes_with_it() {
+    let text = "int f(int a){asm volatile(\"771: nop\\n.pushsection .altinstructions,\\\"a\\\"\\n.long 771b - .\\n.long 774f - .\\n.popsection\\n\\\n\
+        .pushsection .altinstr_replacement,\\\"ax\\\"\\n774: lfence\\n.popsection\\n\\\n\
+        .pushsection __ex_table,\\\"a\\\"\\n.long 771b - .\\n.long 4\\n.popsection\"); return out(a);}\n\
+        int g(int a){asm volatile(\"1: nop\\n.pushsection __ex_table,\\\"a\\\"\\n.long 1b - .\\n.long 7\\n.popsection\"); return out(a+5);}\n";
+    for compiler in compilers() {
+        for (from, to) in [("lfence", "mfence"), (".long 4", ".long 5")] {
+            assert_eq!(functions(&changed(compiler, text, from, to)), ["f"], "{compiler}: {from}");
+        }
+        let (cut, references) = cut(compiler, text, "out(a);", "out(a+1);");
+        assert_eq!(references, ["out"], "{compiler}");
+        for word in ["__ex_table", ".altinstructions", ".altinstr_replacement"] {
+            assert!(cut.contains(word), "{compiler}: {word}: {cut}");
+        }
+        assert_eq!(cut.matches("lfence").count(), 1, "{compiler}: {cut}");
+        assert!(!cut.contains(".long\t7\n") && !cut.contains(".long 7\n"), "{compiler}: {cut}");
+    }
+}
+
+#[test]
+fn new_exports_are_refused() {
+    let text = "int f(int a){return out(a);}\n/*1*/\n";
+    let export = "asm(\".section \\\".export_symbol\\\",\\\"a\\\" ; __export_symbol_f: ; .asciz \\\"GPL\\\" ; .balign 8 ; .quad f ; .previous\");";
+    for compiler in compilers() {
+        let (old, new) = (listing(compiler, text), listing(compiler, &text.replace("/*1*/", export)));
+        let changes = compare(&old, &new);
+        let extract = Extract::plan(&old, &new, &changes);
+        let refused: Vec<&String> = changes.refused.iter().chain(&extract.refused).collect();
+        assert!(refused.iter().any(|why| why.contains("export")), "{compiler}: {refused:?}");
+    }
+}

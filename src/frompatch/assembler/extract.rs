@@ -287,7 +287,7 @@ fn is_definition(line: &str) -> bool {
 /// The directive of a piece's section: code is put together again, as are variables of the same kind.
 fn section(piece: &Piece) -> String {
     let name = piece.section.as_str();
-    if piece.is_code() {
+    if piece.is_code() && !piece.is_replacement() {
         let is_cold = name.starts_with(".text.unlikely");
         return if is_cold {
             "\t.section\t.text.unlikely,\"ax\",@progbits\n".to_owned()

@@ -44,6 +44,38 @@ impl Listing {
         let left = self.pieces.iter().filter(is_left).flat_map(|piece| &piece.lines);
         self.outside.iter().chain(left)
     }
+
+    /// Adds what is noted of code in other sections (`__ex_table`, `__bug_table`, `.altinstructions` and the code that
+    /// these lead to). gcc leaves it within the function's text; clang writes it as sections of their own, which nothing
+    /// refers to: they refer to the function.
+    pub(super) fn add_notes(&self, pieces: &mut Vec<usize>) {
+        let places = |piece: &Piece| -> Vec<usize> {
+            let names = piece.lines.iter().flat_map(|line| names(line));
+            names.filter(|name| name.starts_with(".L")).filter_map(|name| self.piece_of(&name)).collect()
+        };
+        let is_note = |piece: &Piece| piece.symbol.is_none() && !piece.is_code() && !piece.is_constant();
+        let mut found = Vec::new();
+        let mut first = 0;
+        // One entry may lie in several pieces, each with a label of its own.
+        for run in
+            self.pieces.chunk_by(|one, next| one.section == next.section && is_note(one) && is_note(next))
+        {
+            let all = first..first + run.len();
+            first = all.end;
+            if run.first().is_some_and(is_note) {
+                let places: Vec<usize> = run.iter().flat_map(places).collect();
+                if places.iter().any(|place| pieces.contains(place)) {
+                    found.extend(all);
+                    found.extend(
+                        places
+                            .into_iter()
+                            .filter(|&place| self.pieces.get(place).is_some_and(Piece::is_replacement)),
+                    );
+                }
+            }
+        }
+        pieces.extend(found);
+    }
 }
 
 fn is_own(listing: &Listing, name: &str, piece: &Piece) -> bool {

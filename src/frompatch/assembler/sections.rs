@@ -9,12 +9,13 @@ pub(super) fn is_book_keeping(section: &str) -> bool {
 
 /// Tables that the kernel reads when it begins, or when the module is loaded: what comes later is not seen.
 pub(super) fn is_table(section: &str) -> bool {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 10] = [
         "__tracepoint",
         "_ftrace_event",
         "_ftrace_eval",
         "__syscalls_metadata",
         "___ksymtab",
+        ".export_symbol",
         "__ksymtab",
         "__param",
         "__bpf_raw_tp",
