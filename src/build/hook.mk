@@ -38,15 +38,20 @@ ifneq ($(KLPBUILD_PACKAGE),)
 # There a new version of the kernel is linked, hence livepatches are converted anew, before they are installed.
 .PHONY: klpbuild-convert
 all: klpbuild-begin klpbuild-convert
-klpbuild-convert: modules
+klpbuild-convert: modules vmlinux
 	@"$$KLPBUILD" convert --livepatches
+
+# What the map says is of an earlier build until it is made. make hands MAKE of `modpost` to what that depends on,
+# though it is private (GNU make 4.3): the map's link of vmlinux would have another command than the one of
+# `vmlinux`, and so be done once more, behind the map.
+klpbuild-forget = $(shell : > $(KLPBUILD_STATE)/modpost.args)
 endif
 
 # The first prerequisite of the first goal, hence run before anything else: below vmlinux, LDFLAGS_vmlinux
 # is hidden by a target-specific variable, and the map's recipe may come to run there.
 .PHONY: klpbuild-begin
 modules: klpbuild-begin
-klpbuild-begin: ; $(eval klpbuild-ldflags := $(LDFLAGS_vmlinux))@:
+klpbuild-begin: ; $(eval klpbuild-ldflags := $(LDFLAGS_vmlinux))$(klpbuild-forget)@:
 
 # $(MAKE) of the recipe that runs modpost, with what the map says modpost has to accept.
 klpbuild-make = $(strip $(MAKE_COMMAND) $(shell cat $(KLPBUILD_STATE)/modpost.args))

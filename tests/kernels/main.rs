@@ -141,9 +141,9 @@ fn check(source: &Path) {
     kernel.klpbuild(&[&m]).ok();
     assert!(fs::read(ext.join("outside.ko")).unwrap() == expected);
 
-    packages::check(&kernel);
     patches::check(&kernel);
     frompatch::check(&kernel);
+    packages::check(&kernel);
 
     step("clean leaves nothing of ours");
     kernel.klpbuild(&[]).ok();

@@ -29,6 +29,12 @@ fn a_package_has_converted_livepatches() {
         let ran = space.klpbuild(&["modules", "dir-pkg", "O=../obj", "KNOWN=m"]).ok();
         let conversions = ran.stdout.matches(&format!("  KLP [M] {KNOWN}\n")).count();
         assert_eq!(conversions, 2, "{tree}: {}", ran.stdout);
+        // One vmlinux for the build and one for the package, which is the one that livepatches are converted for.
+        if tree == "era-c" {
+            assert_eq!(ran.stdout.matches("  LD      vmlinux\n").count(), 2, "{tree}: {}", ran.stdout);
+        }
+        let last = ran.stdout.rfind("  LD      vmlinux\n");
+        assert!(last < ran.stdout.rfind("  KLP [M] "), "{tree}: {}", ran.stdout);
         assert!(space.sh("nm ../obj/vmlinux").ok().stdout.contains(" build_version\n"), "{tree}");
         assert!(space.read("obj/Symbols.list").contains("\nbuild_version\n"), "{tree}");
         let package = "../obj/package/lib/modules/9.0-mini";
