@@ -28,6 +28,16 @@ pub struct Asked<'a> {
 
 /// What is known of each of `asked`, in that order. Each object's debugging information is read once.
 pub fn of(sources: &Sources, asked: &[Asked<'_>]) -> Vec<Told> {
+    of_each(asked, |object, own| in_object(sources, object, own))
+}
+
+/// What DWARF alone says of each of `asked`, in that order: BTF does not know where something is in the source.
+pub fn by_dwarf(sources: &Sources, asked: &[Asked<'_>]) -> Vec<Told> {
+    of_each(asked, |object, own| in_dwarf(sources, object, own))
+}
+
+/// Has `tell` tell of all that is asked of each object, and puts it in the order of `asked`.
+fn of_each(asked: &[Asked<'_>], tell: impl Fn(&str, &[&Asked<'_>]) -> Vec<Told> + Sync) -> Vec<Told> {
     let mut by_object: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, asked) in asked.iter().enumerate() {
         by_object.entry(&asked.known.object).or_default().push(index);
@@ -36,7 +46,7 @@ pub fn of(sources: &Sources, asked: &[Asked<'_>]) -> Vec<Told> {
         .into_par_iter()
         .map(|(object, indices)| {
             let own: Vec<&Asked> = indices.iter().filter_map(|&index| asked.get(index)).collect();
-            indices.into_iter().zip(in_object(sources, object, &own)).collect()
+            indices.into_iter().zip(tell(object, &own)).collect()
         })
         .collect();
     let mut told: Vec<Told> = asked.iter().map(|_| Told::default()).collect();
@@ -48,7 +58,7 @@ pub fn of(sources: &Sources, asked: &[Asked<'_>]) -> Vec<Told> {
     told
 }
 
-fn in_object(sources: &Sources, object: &str, asked: &[&Asked<'_>]) -> Vec<Told> {
+fn in_dwarf(sources: &Sources, object: &str, asked: &[&Asked<'_>]) -> Vec<Told> {
     let targets: Vec<Target> = asked.iter().map(|asked| target(asked)).collect();
     let mut told = match sources.objects.told_by(object) {
         Some(file) => {
@@ -58,6 +68,11 @@ fn in_object(sources: &Sources, object: &str, asked: &[&Asked<'_>]) -> Vec<Told>
         None => Vec::new(),
     };
     told.resize_with(asked.len(), Told::default);
+    told
+}
+
+fn in_object(sources: &Sources, object: &str, asked: &[&Asked<'_>]) -> Vec<Told> {
+    let mut told = in_dwarf(sources, object, asked);
     let open: Vec<(usize, &str)> = (asked.iter().zip(&told).enumerate())
         .filter(|(_, (asked, told))| told.declaration.is_none() && asked.known.total <= 1)
         .filter_map(|(index, (asked, _))| {

@@ -51,7 +51,7 @@ impl<'a> Whereabouts<'a> {
             Some(sources) => {
                 let asked: Vec<Asked<'_>> =
                     known.iter().map(|known| Asked { known, with_copies: false }).collect();
-                testimony::of(sources, &asked)
+                testimony::by_dwarf(sources, &asked)
             }
             None => Vec::new(),
         };
