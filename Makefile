@@ -57,7 +57,7 @@ test: deps $(KERNELS)/linux-source-6.12/Makefile
 test-kernels: deps $(KERNELS)/linux-source-6.12/Makefile $(KERNELS)/linux-source-6.1/Makefile
 	$(CARGO) test --locked
 	KLPBUILD_TEST_TREES='$(KERNELS)/linux-source-6.12 $(KERNELS)/linux-source-6.1 $(KLPBUILD_TEST_KERNEL)' \
-		$(CARGO) test --locked --release --test kernels -- --ignored --nocapture --skip _configuration
+		KLPBUILD_TEST_PACKAGES=1 $(CARGO) test --locked --release --test kernels -- --ignored --nocapture --skip _configuration
 
 .PHONY: test-configs
 test-configs: deps $(KERNELS)/linux-source-6.12/Makefile

@@ -143,7 +143,9 @@ fn check(source: &Path) {
 
     patches::check(&kernel);
     frompatch::check(&kernel);
-    packages::check(&kernel);
+    if std::env::var_os("KLPBUILD_TEST_PACKAGES").is_some() {
+        packages::check(&kernel);
+    }
 
     step("clean leaves nothing of ours");
     kernel.klpbuild(&[]).ok();
