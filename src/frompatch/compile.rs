@@ -80,7 +80,7 @@ pub fn all(units: Vec<Unit>, trees: Trees<'_>) -> Result<Vec<Compiled>> {
 /// It does not compile.
 pub fn patched_to(unit: &Unit, trees: Trees<'_>, output: &Path) -> Result<()> {
     let mut command = command(&unit.recipe, trees, Version::Patched, &unit.path);
-    command.arg("-S").arg("-o").arg(text(output)?).arg(source(unit, trees)?);
+    command.arg("-S").arg("-o").arg(text(output)?).arg(source(unit, trees, Version::Patched)?);
     run(&command, unit, Version::Patched, trees)
 }
 
@@ -89,14 +89,8 @@ pub fn patched_to(unit: &Unit, trees: Trees<'_>, output: &Path) -> Result<()> {
 /// # Errors
 /// It cannot be preprocessed.
 pub fn is_changed(unit: &Unit, trees: Trees<'_>) -> Result<bool> {
-    let of = |version, source: String| -> Result<Vec<u8>> {
-        let mut command = command(&unit.recipe, trees, version, &unit.path);
-        let output = command.args(["-E", "-P"]).arg(source).capture("")?;
-        ensure!(output.success, "{}: {}", unit.path, String::from_utf8_lossy(&output.stderr).trim_end());
-        Ok(output.stdout)
-    };
-    let original = of(Version::Original, unit.recipe.source.clone())?;
-    Ok(original != of(Version::Patched, source(unit, trees)?)?)
+    let of = |version| expanded(unit, trees, version).with_context(|| unit.path.clone());
+    Ok(of(Version::Original)? != of(Version::Patched)?)
 }
 
 /// The preprocessed text of a unit, without line numbers: what is the same in it compiles to the same.
@@ -104,9 +98,12 @@ pub fn is_changed(unit: &Unit, trees: Trees<'_>) -> Result<bool> {
 /// # Errors
 /// It cannot be preprocessed.
 pub fn preprocessed(unit: &Unit, trees: Trees<'_>) -> Result<Vec<u8>> {
-    let mut command = command(&unit.recipe, trees, Version::Patched, &unit.path);
-    command.args(["-E", "-P"]).arg(source(unit, trees)?);
-    let output = command.capture("")?;
+    expanded(unit, trees, Version::Patched)
+}
+
+fn expanded(unit: &Unit, trees: Trees<'_>, version: Version) -> Result<Vec<u8>> {
+    let mut command = command(&unit.recipe, trees, version, &unit.path);
+    let output = command.args(["-E", "-P"]).arg(source(unit, trees, version)?).capture("")?;
     ensure!(output.success, "{}", String::from_utf8_lossy(&output.stderr).trim_end());
     Ok(output.stdout)
 }
@@ -125,11 +122,7 @@ fn one(unit: &Unit, version: Version, trees: Trees<'_>) -> Result<()> {
     for _ in 0..16 {
         let mut command = command(&unit.recipe, trees, version, &unit.path);
         command.arg(format!("-Wp,-MMD,{}", text(&list)?));
-        let source = match version {
-            Version::Original => unit.recipe.source.clone(),
-            Version::Patched => source(unit, trees)?,
-        };
-        command.arg("-S").arg("-o").arg(text(&assembler)?).arg(source);
+        command.arg("-S").arg("-o").arg(text(&assembler)?).arg(source(unit, trees, version)?);
         run(&command, unit, version, trees)?;
         if version == Version::Original {
             return assemble(unit, &assembler, trees);
@@ -142,10 +135,10 @@ fn one(unit: &Unit, version: Version, trees: Trees<'_>) -> Result<()> {
     bail!("{}: a patched header is always found in the source tree itself", unit.path)
 }
 
-/// The patched unit: in the overlay, or in the tree if only what it includes is patched.
-fn source(unit: &Unit, trees: Trees<'_>) -> Result<String> {
+/// The unit's file: a patched one is in the overlay, or in the tree if only what it includes is patched.
+fn source(unit: &Unit, trees: Trees<'_>, version: Version) -> Result<String> {
     let own = trees.overlay.join(&unit.path);
-    if own.is_file() { text(&own) } else { Ok(unit.recipe.source.clone()) }
+    if version == Version::Patched && own.is_file() { text(&own) } else { Ok(unit.recipe.source.clone()) }
 }
 
 /// Makes the object of the original of its assembler text.
