@@ -323,3 +323,79 @@ fn new_exports_are_refused() {
         assert!(refused.iter().any(|why| why.contains("export")), "{compiler}: {refused:?}");
     }
 }
+
+/// What is refused of a change.
+fn refused(compiler: &str, text: &str, from: &str, to: &str) -> Vec<String> {
+    assert_eq!(text.matches(from).count(), 1, "{from}");
+    let (old, new) = (listing(compiler, text), listing(compiler, &text.replace(from, to)));
+    let changes = compare(&old, &new);
+    let extract = Extract::plan(&old, &new, &changes);
+    changes.refused.iter().chain(&extract.refused).cloned().collect()
+}
+
+#[test]
+fn statements_behind_a_directive_are_not_lost() {
+    for table in [
+        "asm(\".section .tbl,\\\"a\\\"; .long 4; .text\");",
+        "asm(\".section .tbl,\\\"a\\\"; 1: .long 4; .previous\");",
+        "asm(\".data; .globl x; x: .long 4; .text\");",
+        "asm(\".pushsection .data; x: .long 4; .popsection\");",
+        "asm(\".section .tbl,\\\"a\\\"\\n\\tx: y: .long 4\\n.text\");",
+    ] {
+        let text = format!("{table}\nint f(int a){{return out(a);}}\n");
+        for compiler in compilers() {
+            assert_eq!(refused(compiler, &text, "out(a)", "out(a+1)"), Vec::<String>::new());
+            assert!(!refused(compiler, &text, ".long 4", ".long 5").is_empty(), "{compiler}: {table}");
+        }
+    }
+}
+
+#[test]
+fn names_that_inline_assembler_sets_go_with_the_function() {
+    let text = "int f(int a){asm volatile(\".set step, 1; .set step, step+2; addl $step, %0\" : \"+r\"(a)); return out(a);}\n\
+        int g(int a){return out(a);/*1*/}\n";
+    for compiler in compilers() {
+        let (old, new) = (listing(compiler, text), listing(compiler, &text.replace("step+2", "step+3")));
+        assert_eq!(functions(&compare(&old, &new)), ["f"], "{compiler}");
+        let (cut, references) = cut(compiler, text, "out(a);}", "out(a+1);}");
+        assert_eq!(references, ["out"], "{compiler}: {cut}");
+        if compiler.starts_with("gcc") {
+            assert!(cut.contains(".set klp_step, klp_step+2"), "{cut}");
+        }
+    }
+}
+
+#[test]
+fn initcalls_and_counted_names_have_no_effect() {
+    let call = "asm(\".section \\\".initcall6.init\\\",\\\"a\\\"\\n__initcall__kmod_a__12_3_f6:\\n.long f - .\\n.previous\");";
+    let set = "asm(\".pushsection .BTF_ids,\\\"a\\\";.local __BTF_ID__func__f__NUMBER;.type __BTF_ID__func__f__NUMBER, STT_OBJECT;\
+        __BTF_ID__func__f__NUMBER:;.zero 4;.popsection\");";
+    let text = format!("{}\nint f(int a){{return out(a);}}\n/*1*/\n", set.replace("NUMBER", "7"));
+    for compiler in compilers() {
+        let new = text.replace("__7", "__8").replace("/*1*/", call).replace("out(a)", "out(a+1)");
+        let (old, new) = (listing(compiler, &text), listing(compiler, &new));
+        let changes = compare(&old, &new);
+        let extract = Extract::plan(&old, &new, &changes);
+        assert!(
+            changes.refused.is_empty() && extract.refused.is_empty(),
+            "{compiler}: {:?}",
+            extract.refused
+        );
+        assert_eq!(extract.without_effect, ["a new initcall: the kernel has begun long ago"], "{compiler}");
+    }
+}
+
+#[test]
+fn a_function_that_becomes_init_is_refused_and_a_variable_that_moves_is_told() {
+    let text = "int f(int a){return out(a);}\n#define ONCE __attribute__((section(\".data..once\")))\n/*2*/ int v=4;\n\
+        int g(int a){return out(a+v++);}\n";
+    for compiler in compilers() {
+        let why = refused(compiler, text, "int f(int a){return out(a", "init int f(int a){return out(a+1");
+        assert!(why.len() == 1 && why[0].starts_with("f becomes __init"), "{compiler}: {why:?}");
+        let changes = changed(compiler, text, "/*2*/", "ONCE");
+        assert!(changes.refused.is_empty(), "{compiler}: {changes:?}");
+        assert_eq!(changes.notes, ["v goes to the section .data..once: in the kernel it stays where it is"]);
+        let text = text.replace(".data..once", ".data..percpu");
+        assert!(!refused(compiler, &text, "/*2*/", "ONCE").is_empty(), "{compiler}");
+    }
+}

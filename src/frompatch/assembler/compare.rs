@@ -112,12 +112,34 @@ impl Sides<'_> {
             changes.new_data.insert(name.to_owned());
             return;
         };
-        if self.before.data(other) != self.after.data(name) {
+        let (before, after) = (self.before.data(other), self.after.data(name));
+        if before != after {
             let other = other.clone();
+            if self.is_moved(&other, name) && content(&before) == content(&after) {
+                changes.notes.push(format!(
+                    "{shown} goes to the section {}: in the kernel it stays where it is",
+                    piece.section
+                ));
+                return;
+            }
             match self.refusal(&other, name, piece) {
                 Some(why) => changes.refused.push(why),
                 None => drop(changes.constants.insert(name.to_owned())),
             }
+        }
+    }
+
+    /// Whether a variable is in another section, and reached in the same way from there.
+    fn is_moved(&self, other: &str, name: &str) -> bool {
+        let section = |listing: &Listing, name: &str| {
+            let piece = listing.pieces.get(listing.piece_of(name)?)?;
+            Some((piece.section.clone(), piece.section.contains("percpu")))
+        };
+        match (section(self.old, other), section(self.new, name)) {
+            (Some((before, was_percpu)), Some((after, is_percpu))) => {
+                before != after && was_percpu == is_percpu
+            }
+            _ => false,
         }
     }
 
@@ -184,7 +206,14 @@ impl Sides<'_> {
                     && !is_book_keeping(&piece.section)
                     && !kept.contains(name)
             })
-            .map(|(name, _)| format!("{} is no more used; it stays where it is", base(name)))
+            .map(|(name, piece)| {
+                let what = if piece.is_constant() {
+                    ""
+                } else {
+                    ", with its value; what takes its place begins anew"
+                };
+                format!("{} is used no more: it stays where it is{what}", base(name))
+            })
             .collect();
         changes.notes.extend(gone);
     }
@@ -219,6 +248,11 @@ impl Sides<'_> {
             }
         }
     }
+}
+
+/// A text without the section's name.
+fn content(text: &str) -> &str {
+    text.split_once('\n').map_or("", |(_, content)| content)
 }
 
 /// Whether other data points to a name.

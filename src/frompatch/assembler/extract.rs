@@ -51,7 +51,16 @@ impl<'a> Extract<'a> {
             new.piece_of(name).and_then(|piece| new.pieces.get(piece)).is_some_and(Piece::is_init)
         };
         let mut waiting: Vec<usize> = Vec::new();
+        let was_init = |name: &str| {
+            old.piece_of(name).and_then(|piece| old.pieces.get(piece)).is_some_and(Piece::is_init)
+        };
         for name in changes.changed.keys() {
+            if is_init(name) && !was_init(name) {
+                extract.refused.push(format!(
+                    "{name} becomes __init: in the kernel it stays, and whatever calls it goes on to; leave that out of the patch"
+                ));
+                continue;
+            }
             if is_init(name) {
                 extract.without_effect.push(format!("{name} is __init: it has run, and is gone"));
                 continue;
@@ -139,28 +148,33 @@ impl<'a> Extract<'a> {
 
     /// What the patch adds outside of functions.
     fn outside(&mut self, old: &Listing, new: &Listing) {
-        let mut before: BTreeMap<String, usize> = BTreeMap::new();
-        for line in old.all_outside() {
-            *before.entry(plain(line)).or_default() += 1;
+        let mut before: BTreeMap<(&str, String), usize> = BTreeMap::new();
+        for (section, line) in old.all_outside() {
+            *before.entry((section, plain(line))).or_default() += 1;
         }
-        for line in new.all_outside() {
-            if let Some(left) = before.get_mut(&plain(line)).filter(|left| **left > 0) {
+        let mut has_initcall = initcalls(old) < initcalls(new);
+        for (section, line) in new.all_outside() {
+            if let Some(left) = before.get_mut(&(section, plain(line))).filter(|left| **left > 0) {
                 *left -= 1;
                 continue;
             }
             let line = line.trim();
-            if line.contains("export_symbol") || line.contains("ksymtab") {
+            let says = |word: &str| section.contains(word) || line.contains(word);
+            if says("export_symbol") || says("ksymtab") {
                 self.refused.push(
                     "a new EXPORT_SYMBOL: what a livepatch exports is not what the kernel exports; leave it out of the patch"
                         .to_owned(),
                 );
-            } else if line.contains("initcall") {
-                self.without_effect.push("a new initcall: the kernel has begun long ago".to_owned());
+            } else if says("initcall") {
+                has_initcall = true;
             } else if !is_frame(line) {
                 self.refused.push(format!(
                     "what the patch adds outside of functions cannot be carried over: {line:?}"
                 ));
             }
+        }
+        if has_initcall {
+            self.without_effect.push("a new initcall: the kernel has begun long ago".to_owned());
         }
     }
 
@@ -256,10 +270,17 @@ impl<'a> Extract<'a> {
     }
 }
 
+/// How many initcalls have a piece of their own, as clang writes them.
+fn initcalls(listing: &Listing) -> usize {
+    listing.data().filter(|(_, piece)| piece.section.starts_with(".initcall")).count()
+}
+
 /// A line of the source's own assembler without what is counted up.
 fn plain(line: &str) -> String {
     let is_counted = |name: &str| {
-        ["__UNIQUE_ID", "__initcall__", "__addressable"].iter().any(|start| name.starts_with(start))
+        ["__UNIQUE_ID", "__initcall__", "__addressable", "__BTF_ID__", ".Ltmp"]
+            .iter()
+            .any(|start| name.starts_with(start))
     };
     let plain =
         rewrite(line, |name| is_counted(name).then(|| name.replace(|c: char| c.is_ascii_digit(), "")));
@@ -269,8 +290,9 @@ fn plain(line: &str) -> String {
 /// Whether a line of the source's own assembler says nothing without the others around it, which are told.
 fn is_frame(line: &str) -> bool {
     let word = line.split_whitespace().next().unwrap_or_default();
-    matches!(word, ".previous" | ".popsection" | ".align" | ".balign" | ".section") && !line.contains(';')
-        || label(line).is_some_and(|name| line.trim().len() == name.len() + 1)
+    const FRAMES: [&str; 7] =
+        [".previous", ".popsection", ".align", ".balign", ".p2align", ".section", ".pushsection"];
+    FRAMES.contains(&word) || label(line).is_some_and(|name| line.trim().len() == name.len() + 1)
 }
 
 fn is_symbol(name: &str) -> bool {

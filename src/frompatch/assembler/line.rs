@@ -78,6 +78,48 @@ impl Directive {
     }
 }
 
+/// A line as lines of one statement each. A label before a directive or another label gets a line of its own, and labels
+/// stand at the beginning of theirs. A line that is all this already is left as it is; comment lines are left out.
+pub fn split(line: &str) -> Vec<Cow<'_, str>> {
+    let trimmed = line.trim_start();
+    if trimmed.is_empty() || trimmed.starts_with('#') {
+        return Vec::new();
+    }
+    // The compilers' own lines, nearly all: one look tells.
+    if !trimmed.contains([';', ':']) {
+        return vec![Cow::Borrowed(line)];
+    }
+    let mut lines = Vec::new();
+    let all = statements(line);
+    let is_one = all.len() == 1;
+    for statement in all {
+        let mut rest = statement.as_str();
+        let mut is_whole = true;
+        while let Some((mark, after)) = split_label(rest) {
+            lines.push(Cow::Owned(mark.to_owned()));
+            (rest, is_whole) = (after, false);
+        }
+        if rest.is_empty() {
+            continue;
+        }
+        if is_one && is_whole && !(line.starts_with(char::is_whitespace) && label(rest).is_some()) {
+            return vec![Cow::Borrowed(line)];
+        }
+        lines.push(Cow::Owned(if label(rest).is_some() { rest.to_owned() } else { format!("\t{rest}") }));
+    }
+    lines
+}
+
+/// A label, which may be a number, and the directive or label behind it.
+fn split_label(statement: &str) -> Option<(&str, &str)> {
+    let colon = statement.find(':')?;
+    let (mark, after) = statement.split_at_checked(colon + 1)?;
+    let is_number = mark.trim_end_matches(':').bytes().all(|byte| byte.is_ascii_digit());
+    let after = after.trim_start();
+    let is_apart = after.starts_with('.') || label(after).is_some();
+    (is_apart && (is_number || label(statement).is_some())).then_some((mark, after))
+}
+
 /// The label that a line begins with, unless it is a number.
 pub fn label(line: &str) -> Option<&str> {
     let end = line.find(':')?;
@@ -92,13 +134,17 @@ pub fn statements(line: &str) -> Vec<String> {
     let mut all = vec![String::new()];
     let mut quoted = false;
     let mut escaped = false;
-    for letter in line.chars() {
+    let mut letters = line.chars();
+    while let Some(letter) = letters.next() {
+        let mut character = None;
         match letter {
             _ if quoted => {
                 quoted = letter != '"' || escaped;
                 escaped = letter == '\\' && !escaped;
             }
             '"' => quoted = true,
+            // A number that is written as a character: `$';`
+            '\'' => character = letters.next(),
             '#' => break,
             ';' => {
                 all.push(String::new());
@@ -108,6 +154,7 @@ pub fn statements(line: &str) -> Vec<String> {
         }
         if let Some(last) = all.last_mut() {
             last.push(letter);
+            last.extend(character);
         }
     }
     let trimmed = all.into_iter().map(|statement| statement.trim().to_owned());
@@ -326,5 +373,23 @@ mod tests {
             (Some("f.cold"), Some(".LC0"), None, None)
         );
         assert_eq!(statements("a \"x;y#\" ; b # c;d"), ["a \"x;y#\"", "b"]);
+        assert_eq!(statements("cmpb $';', %al; ret"), ["cmpb $';', %al", "ret"]);
+    }
+
+    #[test]
+    fn a_line_is_split_into_its_statements() {
+        assert_eq!(split("\tcall\tf # a;b"), ["\tcall\tf # a;b"]);
+        assert_eq!(split("1:\tcall\t__fentry__"), ["1:\tcall\t__fentry__"]);
+        assert_eq!(split("\tmovq\t%gs:x(%rip), %rax"), ["\tmovq\t%gs:x(%rip), %rax"]);
+        assert_eq!(split("\t.string\t\"a;b: c\""), ["\t.string\t\"a;b: c\""]);
+        assert_eq!(split(".LC0:\t.long 4"), [".LC0:", "\t.long 4"]);
+        assert_eq!(
+            split("\t.globl x; x: y: .long 1 ;1: .pushsection a; nop;"),
+            ["\t.globl x", "x:", "y:", "\t.long 1", "1:", "\t.pushsection a", "\tnop"]
+        );
+        assert_eq!(split("\tx: ret"), ["x: ret"]);
+        assert_eq!(split("# 12 \"a:b;c\""), Vec::<String>::new());
+        assert_eq!(split("a: .Lb: ret"), ["a:", ".Lb: ret"]);
+        assert_eq!(split("#APP"), Vec::<String>::new());
     }
 }

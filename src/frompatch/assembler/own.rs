@@ -36,13 +36,28 @@ impl Listing {
         self.own.get_or_init(all).contains(name)
     }
 
-    /// What the source says to the assembler outside of functions. clang writes it down anew, section by section: there it
-    /// lies in pieces without labels.
-    pub(super) fn all_outside(&self) -> impl Iterator<Item = &String> {
-        let is_left =
-            |piece: &&Piece| piece.labels.is_empty() && !piece.is_code() && !leads_into_code(self, piece);
-        let left = self.pieces.iter().filter(is_left).flat_map(|piece| &piece.lines);
-        self.outside.iter().chain(left)
+    /// What the source says to the assembler outside of functions, each line with the section that it is for, if it says
+    /// which. clang writes it down anew, section by section: there it lies in pieces without names.
+    pub(super) fn all_outside(&self) -> impl Iterator<Item = (&str, &String)> {
+        let is_left = |piece: &&Piece| {
+            let is_unnamed = piece.labels.iter().all(|label| label.starts_with(".Ltmp"));
+            let is_function = piece.is_code() && piece.section != ".text";
+            is_unnamed && !is_function && !leads_into_code(self, piece)
+        };
+        let left = self.pieces.iter().filter(is_left);
+        let left = left.flat_map(|piece| piece.lines.iter().map(|line| (piece.section.as_str(), line)));
+        let mut section = "";
+        let outside = self.outside.iter().map(move |line| {
+            if let Some(name) = named_section(line) {
+                section = name;
+            }
+            let own = (section, line);
+            if matches!(line.trim(), ".previous" | ".popsection") {
+                section = "";
+            }
+            own
+        });
+        outside.chain(left)
     }
 
     /// Adds what is noted of code in other sections (`__ex_table`, `__bug_table`, `.altinstructions` and the code that
@@ -76,6 +91,13 @@ impl Listing {
         }
         pieces.extend(found);
     }
+}
+
+/// The section that a line goes over to.
+fn named_section(line: &str) -> Option<&str> {
+    let (word, rest) = line.trim().split_once(char::is_whitespace)?;
+    let name = rest.split(',').next().unwrap_or(rest).trim().trim_matches('"');
+    matches!(word, ".section" | ".pushsection").then_some(name)
 }
 
 fn is_own(listing: &Listing, name: &str, piece: &Piece) -> bool {

@@ -45,14 +45,33 @@ impl Pairs {
                 None => {}
             }
         }
+        pairs.add_other_labels(old, new);
         pairs
+    }
+
+    /// Assembler of the source gives a variable more names than one.
+    fn add_other_labels(&mut self, old: &Listing, new: &Listing) {
+        let mut more = BTreeMap::new();
+        for (name, other) in &self.by_new {
+            let [Some(piece), Some(before)] = [(new, name), (old, other)]
+                .map(|(listing, name)| listing.pieces.get(listing.piece_of(name)?))
+            else {
+                continue;
+            };
+            let rest = piece.labels.iter().filter(|label| !label.starts_with(".L") && *label != name);
+            more.extend(rest.filter(|label| before.labels.contains(label)).map(|l| (l.clone(), l.clone())));
+        }
+        self.by_new.extend(more);
     }
 }
 
 /// The name that statics have in common which the compiler had to tell apart: gcc numbers all, clang all but the first.
 fn key(name: &str) -> String {
+    // BTF_ID of include/linux/btf_ids.h counts names up over all of a unit.
+    if name.starts_with("__BTF_ID__") {
+        name.trim_end_matches(|letter: char| letter.is_ascii_digit()).to_owned()
     // Not with the variable of that name that is no static of a function.
-    if base(name) == name {
+    } else if base(name) == name {
         name.to_owned()
     } else if base(name).contains('.') {
         base(name).to_owned()
