@@ -56,6 +56,53 @@ pub fn of(srctree: &Path, objtree: &Path, headers: &[&str], arch: &str) -> BTree
     found.into_iter().filter(is_compiled).map(str::to_owned).collect()
 }
 
+/// What a file in C is to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// It is compiled on its own.
+    Compiled,
+    /// Others include it, as those of kernel/sched/ do: no makefile has its object.
+    Included,
+    /// Both.
+    Both,
+}
+
+/// What the file `path` in C is, told by the makefiles around it and by the files beside it. One that is compiled on its
+/// own, and is included from another directory only, counts as [`Part::Compiled`].
+pub fn part(srctree: &Path, path: &str) -> Part {
+    let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let object = format!("{}.o", name.strip_suffix(".c").unwrap_or(name));
+    let makefiles = Path::new(path)
+        .ancestors()
+        .skip(1)
+        .flat_map(|above| ["Makefile", "Kbuild"].map(|makefile| srctree.join(above).join(makefile)));
+    let is_made =
+        makefiles.into_iter().any(|file| has_word(&fs::read(file).unwrap_or_default(), object.as_bytes()));
+    let beside = fs::read_dir(srctree.join(directory)).into_iter().flatten().flatten();
+    let own = HashSet::from([path]);
+    let is_included = beside.into_iter().any(|entry| {
+        let file = entry.file_name();
+        let is_source = file.to_str().is_some_and(|file| file.ends_with(".c") || file.ends_with(".h"));
+        let beside = format!("{directory}/");
+        is_source && includes(&entry.path(), &beside, &own).iter().any(|name| matches!(name, Name::File(_)))
+    });
+    match (is_made, is_included) {
+        (true, false) => Part::Compiled,
+        (true, true) => Part::Both,
+        (false, _) => Part::Included,
+    }
+}
+
+/// Whether a makefile's text has a word, be it behind a directory.
+fn has_word(text: &[u8], word: &[u8]) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.+".contains(&byte);
+    memchr::memmem::find_iter(text, word).any(|at| {
+        let before = at.checked_sub(1).and_then(|at| text.get(at));
+        let after = text.get(at + word.len());
+        ![before, after].into_iter().flatten().any(|&byte| is_letter(byte))
+    })
+}
+
 /// What a file includes.
 #[derive(Debug, PartialEq, Eq)]
 enum Name {
@@ -155,6 +202,27 @@ fn last(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_in_c_that_are_included_are_told_from_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            fs::create_dir_all(directory.path().join(path).parent().unwrap()).unwrap();
+            fs::write(directory.path().join(path), text).unwrap();
+        };
+        write("kernel/sched/Makefile", "obj-y += core.o\nobj-y += build.o both.o # not-rt.o\n");
+        write("kernel/Makefile", "obj-y += sched/ sub/far.o\n");
+        write("kernel/sched/build.c", "#include <linux/x.h>\n#include \"rt.c\"\n");
+        write("kernel/sched/core.c", "# include \"both.c\"\n");
+        for path in ["kernel/sched/rt.c", "kernel/sched/both.c", "kernel/sub/far.c"] {
+            write(path, "");
+        }
+        let part = |path| part(directory.path(), path);
+        assert_eq!(part("kernel/sched/core.c"), Part::Compiled);
+        assert_eq!(part("kernel/sched/rt.c"), Part::Included);
+        assert_eq!(part("kernel/sched/both.c"), Part::Both);
+        assert_eq!(part("kernel/sub/far.c"), Part::Compiled);
+    }
 
     #[test]
     fn users_are_found_through_other_headers_and_generated_ones() {

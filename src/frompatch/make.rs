@@ -142,10 +142,9 @@ fn ignored(applied: &Applied) -> String {
 fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result<Made<Found>> {
     let objtree = workshop.objtree();
     if let Workshop::Prepared(_) = workshop {
-        let touched =
-            applied.files.iter().filter(|file| file.path.ends_with(".c") && file.original.is_some());
-        let mut wanted: BTreeSet<String> = touched.map(|file| file.path.clone()).collect();
-        wanted.extend(users(target, objtree, &units::headers(&applied.files))?);
+        let (compiled, included) = units::apart(&target.source, &applied.files);
+        let mut wanted: BTreeSet<String> = compiled.into_iter().map(str::to_owned).collect();
+        wanted.extend(users(target, objtree, &included)?);
         let missing = wanted.iter().filter(|path| !recipe::file_of(objtree, path).is_file());
         let goals: Vec<String> = missing
             .map(|path| format!("{}.o", path.rsplit_once('.').map_or(path.as_str(), |(stem, _)| stem)))
@@ -167,7 +166,7 @@ fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result
     Ok(Made::Done(found))
 }
 
-/// The files that may be compiled with one of `headers` and that an installed kernel was compiled of.
+/// The files that may be compiled with one of `headers`, which may be files in C, and that an installed kernel was compiled of.
 fn users(target: &Target, objtree: &Path, headers: &[&str]) -> Result<BTreeSet<String>> {
     if headers.is_empty() {
         return Ok(BTreeSet::new());
@@ -175,7 +174,7 @@ fn users(target: &Target, objtree: &Path, headers: &[&str]) -> Result<BTreeSet<S
     let candidates = includers::of(&target.source, objtree, headers, target.arch);
     let users = compiled(&target.origin.objects, &candidates).with_context(|| {
         format!(
-            "{}: a header is changed, and which files of this kernel use it is not known: install its debug packages, of all \
+            "{}: others include it, and which files of this kernel do is not known: install its debug packages, of all \
              modules (klpbuild doctor), or make the livepatch in an object tree in which this kernel was built",
             headers.join(", ")
         )

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::frompatch::apply::Touched;
 use crate::frompatch::apply::scope::Scope;
+use crate::frompatch::includers::{self, Part};
 use crate::frompatch::recipe::{self, Recipe};
 
 /// A file that is compiled on its own: in C, or in assembler ([`Found::assembler`]).
@@ -46,22 +47,23 @@ pub struct Found {
 pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -> Result<Found> {
     let mut assembler = Vec::new();
     let mut units: BTreeMap<String, Unit> = BTreeMap::new();
-    let mut others: Vec<&str> = Vec::new();
+    // Any of them may be included by others, files in C too. New ones have no users but among the touched.
+    let mut included: Vec<&str> = Vec::new();
     for file in files {
-        match Recipe::read(objtree, &file.path)? {
-            Some(recipe) if file.path.ends_with(".c") => {
-                units.insert(file.path.clone(), Unit { path: file.path.clone(), recipe });
-            }
-            // New ones have no users but among the touched.
-            _ if file.original.is_some() => others.push(&file.path),
-            _ => {}
+        included.extend(file.original.is_some().then_some(file.path.as_str()));
+        if file.path.ends_with(".c")
+            && let Some(recipe) = Recipe::read(objtree, &file.path)?
+        {
+            units.insert(file.path.clone(), Unit { path: file.path.clone(), recipe });
         }
     }
     let mut unused = Vec::new();
-    if !others.is_empty() {
-        let users = users(srctree, objtree, &others, arch);
-        let is_used = |path: &&&str| users.iter().any(|(_, used)| used.iter().any(|used| used == **path));
-        unused = others.iter().filter(|path| !is_used(path)).map(|path| (*path).to_owned()).collect();
+    if !included.is_empty() {
+        let users = users(srctree, objtree, &included, arch);
+        let is_used = |path: &&&str| {
+            units.contains_key(**path) || users.iter().any(|(_, used)| used.iter().any(|used| used == **path))
+        };
+        unused = included.iter().filter(|path| !is_used(path)).map(|path| (*path).to_owned()).collect();
         for (path, _) in users {
             match Recipe::read(objtree, &path)? {
                 Some(recipe) if recipe::is_assembler(&path) => assembler.push(Unit { path, recipe }),
@@ -73,10 +75,20 @@ pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -
     Ok(Found { units: units.into_values().collect(), assembler, unused })
 }
 
-/// The headers among patched files that were there before.
-pub fn headers(files: &[Touched]) -> Vec<&str> {
-    let old = files.iter().filter(|file| file.original.is_some());
-    old.map(|file| file.path.as_str()).filter(|path| !path.ends_with(".c")).collect()
+/// The patched files that were there before: those that are compiled on their own, and those that others include.
+pub fn apart<'a>(srctree: &Path, files: &'a [Touched]) -> (Vec<&'a str>, Vec<&'a str>) {
+    let old = files.iter().filter(|file| file.original.is_some()).map(|file| file.path.as_str());
+    let (mut compiled, mut included) = (Vec::new(), Vec::new());
+    for path in old {
+        let part = if path.ends_with(".c") { includers::part(srctree, path) } else { Part::Included };
+        if part != Part::Included {
+            compiled.push(path);
+        }
+        if part != Part::Compiled {
+            included.push(path);
+        }
+    }
+    (compiled, included)
 }
 
 /// The units whose lists of dependencies have one of `files`, each with those that it uses.
