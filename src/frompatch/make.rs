@@ -87,7 +87,7 @@ pub fn make(
     if steps.done(&format!("applied to {}", count(applied.files.len(), "file"))) {
         return Ok(stopped(steps));
     }
-    let workshop = match target.workshop(order)? {
+    let workshop = match target.workshop(order, || steps.signal())? {
         Made::Done(workshop) => workshop,
         Made::Over(exit) => return Ok(Made::Over(exit)),
     };

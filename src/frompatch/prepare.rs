@@ -54,11 +54,16 @@ pub enum Made<T> {
     Over(Exit),
 }
 
-/// Finds the tree, or makes it.
+/// Finds the tree, or makes it. Where another klpbuild works in it, its end is waited for, until a
+/// `signal` comes.
 ///
 /// # Errors
 /// The compiler is not the kernel's, or there is no place to make it.
-pub fn prepare(wanted: &Wanted<'_>, base: impl Fn() -> Result<Order>) -> Result<Made<Prepared>> {
+pub fn prepare(
+    wanted: &Wanted<'_>,
+    base: impl Fn() -> Result<Order>,
+    mut signal: impl FnMut() -> Option<i32>,
+) -> Result<Made<Prepared>> {
     let config_file = wanted.headers.join(".config");
     ensure!(
         config_file.is_file(),
@@ -77,7 +82,16 @@ pub fn prepare(wanted: &Wanted<'_>, base: impl Fn() -> Result<Order>) -> Result<
     let words = words.iter().cloned().chain(package(wanted.headers)).collect::<Vec<String>>();
     order.variables = words.iter().chain(&compiler).filter_map(|word| Variable::parse(word)).collect();
     let plan = Plan::resolve(copied(&order, &[]))?;
-    let lock = plan.state.lock()?;
+    let (mut is_told, mut received) = (order.quiet, None);
+    let lock = plan.state.lock_when_free(|what| {
+        if !is_told {
+            terminal::say(format_args!("{what}: waiting for it to end"));
+            is_told = true;
+        }
+        received = signal();
+        received.is_none()
+    })?;
+    let Some(lock) = lock else { return Ok(Made::Over(received.map_or(Exit::Problem, Exit::Signal))) };
     let made_of = made_of(wanted, &compiler)?;
     if fs::read_to_string(objtree.join(MADE_OF)).is_ok_and(|text| text == made_of) {
         return Ok(Made::Done(Prepared { objtree, order, _lock: lock }));

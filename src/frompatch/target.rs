@@ -135,16 +135,20 @@ impl Target {
         })
     }
 
-    /// The object tree to compile in: its own, or one that is prepared.
+    /// The object tree to compile in: its own, or one that is prepared. A `signal` ends the waiting for another klpbuild.
     ///
     /// # Errors
     /// The compiler is another one than the kernel's, or the tree cannot be made.
-    pub fn workshop(&self, order: impl Fn() -> Result<Order>) -> Result<Made<Workshop>> {
+    pub fn workshop(
+        &self,
+        order: impl Fn() -> Result<Order>,
+        signal: impl FnMut() -> Option<i32>,
+    ) -> Result<Made<Workshop>> {
         match &self.origin.installed {
             None => Ok(Made::Done(Workshop::Built(self.kdir.clone()))),
             Some(kernel) => {
                 let wanted = Wanted { kernel, headers: &self.kdir, source: &self.source };
-                Ok(match prepare::prepare(&wanted, order)? {
+                Ok(match prepare::prepare(&wanted, order, signal)? {
                     Made::Done(prepared) => Made::Done(Workshop::Prepared(Box::new(prepared))),
                     Made::Over(exit) => Made::Over(exit),
                 })

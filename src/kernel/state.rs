@@ -37,6 +37,16 @@ pub struct State {
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "open for as long as the lock is held")] std::fs::File);
 
+/// What came of one look at the lock.
+enum Attempt {
+    Locked(Lock),
+    /// Who is at work, and where.
+    Busy(String),
+}
+
+/// The time between two looks.
+const WAIT: Duration = Duration::from_millis(200);
+
 impl State {
     /// The state of the object tree at `objtree` (for a build with M=, of the module's directory).
     pub fn at(objtree: &Path) -> State {
@@ -148,6 +158,28 @@ impl State {
     /// # Errors
     /// Another klpbuild holds the lock, or the directory cannot be made.
     pub fn lock(&self) -> Result<Lock> {
+        match self.try_lock()? {
+            Attempt::Locked(lock) => Ok(lock),
+            Attempt::Busy(what) => bail!("{what}: wait for it to end, or stop it"),
+        }
+    }
+
+    /// Locks the directory as [`State::lock`] does, but waits for another klpbuild to end, for as long as `goes_on` says so,
+    /// which is told who is at work where; `None` if it said no.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn lock_when_free(&self, mut goes_on: impl FnMut(&str) -> bool) -> Result<Option<Lock>> {
+        loop {
+            match self.try_lock()? {
+                Attempt::Locked(lock) => return Ok(Some(lock)),
+                Attempt::Busy(what) if goes_on(&what) => std::thread::sleep(WAIT),
+                Attempt::Busy(_) => return Ok(None),
+            }
+        }
+    }
+
+    fn try_lock(&self) -> Result<Attempt> {
         let path = self.file("lock");
         let described = || format!("cannot lock {}", self.objtree.display());
         loop {
@@ -160,27 +192,29 @@ impl State {
             };
             match file.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => bail!(
-                    "another klpbuild{} is at work in {}: wait for it to end, or stop it",
-                    holder(&path),
-                    self.objtree.display()
-                ),
+                Err(TryLockError::WouldBlock) => {
+                    return Ok(Attempt::Busy(format!(
+                        "another klpbuild{} is at work in {}",
+                        holder(&path),
+                        self.objtree.display()
+                    )));
+                }
                 Err(TryLockError::Error(error)) => return Err(error).with_context(described),
             }
             // A klpclean may have removed the file between opening and locking.
             let locked = file.metadata().with_context(described)?;
             if fs::metadata(&path).is_ok_and(|now| (now.ino(), now.dev()) == (locked.ino(), locked.dev())) {
                 if let Some(left) = self.left_running() {
-                    bail!(
-                        "{left} is still at work in {}: wait for it to end, or stop it",
+                    return Ok(Attempt::Busy(format!(
+                        "{left} is still at work in {}",
                         self.objtree.display()
-                    );
+                    )));
                 }
                 file.set_len(0)
                     .and_then(|()| writeln!(file, "{}", std::process::id()))
                     .with_context(described)?;
                 self.sweep();
-                return Ok(Lock(file));
+                return Ok(Attempt::Locked(Lock(file)));
             }
         }
     }
@@ -331,6 +365,13 @@ mod tests {
         let state = State::at(dir.path());
         let lock = state.lock().unwrap();
         let error = state.lock().unwrap_err().to_string();
+        let mut told = Vec::new();
+        let waited = state.lock_when_free(|what| {
+            told.push(what.to_owned());
+            told.len() < 3
+        });
+        assert!(waited.unwrap().is_none() && told.len() == 3);
+        assert!(error.starts_with(&told[0]), "{error}: {told:?}");
         assert!(error.contains(&format!("(process {}) is at work", std::process::id())), "{error}");
         drop(lock);
         state.lock().unwrap();
