@@ -55,14 +55,14 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     let is_text = arguments.format == Format::Text && !options.quiet;
     let mut steps = Steps::begin(is_text)?;
     let target = Target::of(origin, source.as_deref(), options.quiet)?;
-    let (directory, _temporary) = directory(arguments, &here, &name)?;
+    let place = Place::find(arguments, &here, &name)?;
     let flags = program::words(&choice.to_flags()).unwrap_or_default();
     let request = Request {
         patches,
         strip: arguments.strip,
         allow_layout: arguments.allow_layout,
         name,
-        directory,
+        directory: place.directory.clone(),
         flags,
         jobs: options.jobs,
     };
@@ -130,27 +130,42 @@ fn name(arguments: &LivepatchArgs, words: &[String]) -> Result<String> {
 }
 
 /// Where the module is built: in what --keep names, or in a directory that goes again.
-fn directory(
-    arguments: &LivepatchArgs,
-    here: &Path,
-    name: &str,
-) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
-    if let Some(keep) = &arguments.keep {
-        let keep = here.join(keep);
-        let is_free = !keep.exists() || fs::read_dir(&keep).is_ok_and(|mut entries| entries.next().is_none());
-        ensure!(
-            is_free,
-            "{} is there already: name another directory, or remove it (--keep)",
-            keep.display()
-        );
-        fs::create_dir_all(&keep)?;
-        return Ok((fs::canonicalize(keep)?, None));
+struct Place {
+    directory: PathBuf,
+    /// The directory was made for this run: it goes again if nothing is laid into it.
+    is_made: bool,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Place {
+    fn find(arguments: &LivepatchArgs, here: &Path, name: &str) -> Result<Place> {
+        if let Some(keep) = &arguments.keep {
+            let keep = here.join(keep);
+            let is_made = !keep.exists();
+            let is_free = is_made || fs::read_dir(&keep).is_ok_and(|mut entries| entries.next().is_none());
+            ensure!(
+                is_free,
+                "{} is there already: name another directory, or remove it (--keep)",
+                keep.display()
+            );
+            fs::create_dir_all(&keep)?;
+            return Ok(Place { directory: fs::canonicalize(keep)?, is_made, _temporary: None });
+        }
+        let temporary = tempfile::Builder::new().prefix("klpbuild-").tempdir();
+        let temporary = temporary.context("cannot make a temporary directory (TMPDIR names the place)")?;
+        let directory = fs::canonicalize(temporary.path())?.join(name);
+        fs::create_dir(&directory)?;
+        Ok(Place { directory, is_made: true, _temporary: Some(temporary) })
     }
-    let temporary = tempfile::Builder::new().prefix("klpbuild-").tempdir();
-    let temporary = temporary.context("cannot make a temporary directory (TMPDIR names the place)")?;
-    let directory = fs::canonicalize(temporary.path())?.join(name);
-    fs::create_dir(&directory)?;
-    Ok((directory, Some(temporary)))
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_made {
+            // Only an empty one goes.
+            let _ = fs::remove_dir(&self.directory);
+        }
+    }
 }
 
 /// Puts the livepatch where it is wanted.

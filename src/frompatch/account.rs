@@ -2,6 +2,7 @@
 //! Each change in the patches is accounted for: what it changes, or why it changes nothing. Where the function around it
 //! is not among the changed ones, the file is compiled once more without this one change.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
@@ -51,11 +52,12 @@ fn one(
     units: &[Outcome<'_>],
     trees: Trees<'_>,
 ) -> Result<Accounted> {
-    let changed: Vec<&String> = units.iter().flat_map(|unit| unit.names).collect();
+    let changed: BTreeSet<String> =
+        units.iter().flat_map(|unit| unit.names).map(|name| outline::as_written(name)).collect();
     let mut accounted = Accounted {
         file: file.path.clone(),
         line: first_changed(hunk),
-        changes: around(hunk, items).into_iter().filter(|name| changed.contains(&name)).collect(),
+        changes: around(hunk, items).filter(|name| changed.contains(name)).collect(),
         no_effect: None,
     };
     if !accounted.changes.is_empty() || file.original.is_none() || file.patched.is_none() {
@@ -64,7 +66,7 @@ fn one(
     let without = file.partly(|other| other != index)?;
     // A change that has an effect has it where something is changed.
     let (some, none): (Vec<&Outcome<'_>>, Vec<_>) =
-        units.iter().filter(|unit| uses(unit.compiled, file)).partition(|unit| !unit.names.is_empty());
+        units.iter().filter(|unit| unit.compiled.sees(&file.path)).partition(|unit| !unit.names.is_empty());
     let mut concerned = some.into_iter().chain(none).take(USERS).peekable();
     if concerned.peek().is_none() {
         accounted.no_effect = Some("no file of this kernel is compiled with it".to_owned());
@@ -82,6 +84,12 @@ fn one(
     }
     accounted.no_effect = why;
     Ok(accounted)
+}
+
+/// The names of the definitions around the changed lines.
+fn around(hunk: &Hunk, [old, new]: &[Vec<Item>; 2]) -> impl Iterator<Item = String> {
+    let names = outline::changed(hunk, [old, new]).into_iter().map(|item| item.name.clone());
+    names.collect::<BTreeSet<String>>().into_iter()
 }
 
 /// What a change does to a unit.
@@ -120,11 +128,6 @@ fn effect(without: &Touched, compiled: &Compiled, trees: Trees<'_>) -> Result<Ef
     Ok(Effect::On(names))
 }
 
-/// Whether a unit sees a file: it is that file, or has it among what it includes.
-fn uses(compiled: &Compiled, file: &Touched) -> bool {
-    compiled.unit.path == file.path || compiled.seen.contains(&file.path)
-}
-
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)?.flatten() {
@@ -136,31 +139,6 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The definitions around the changed lines, before and afterwards.
-fn around(hunk: &Hunk, [old, new]: &[Vec<Item>; 2]) -> Vec<String> {
-    let (mut old_line, mut new_line) = (hunk.old_start, hunk.new_start);
-    let mut names = Vec::new();
-    for line in &hunk.lines {
-        match line {
-            Line::Kept(_) => {
-                old_line += 1;
-                new_line += 1;
-            }
-            Line::Removed(_) => {
-                names.extend(outline::names_in(old, old_line, old_line));
-                old_line += 1;
-            }
-            Line::Added(_) => {
-                names.extend(outline::names_in(new, new_line, new_line));
-                new_line += 1;
-            }
-        }
-    }
-    names.sort();
-    names.dedup();
-    names
 }
 
 /// The line before the patch at which the first change is.
@@ -181,7 +159,10 @@ mod tests {
             Touched { path: "a.c".to_owned(), original: Some(old.to_vec()), patched: Some(new.to_vec()) };
         let hunks = file.hunks();
         let items = [outline::items(old), outline::items(new)];
-        assert_eq!(hunks.iter().map(|hunk| around(hunk, &items)).collect::<Vec<_>>(), [["b"]]);
+        assert_eq!(
+            hunks.iter().map(|hunk| around(hunk, &items).collect::<Vec<_>>()).collect::<Vec<_>>(),
+            [["b"]]
+        );
         assert_eq!(first_changed(&hunks[0]), 8);
     }
 }

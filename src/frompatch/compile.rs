@@ -44,6 +44,13 @@ pub struct Compiled {
     pub seen: Vec<String>,
 }
 
+impl Compiled {
+    /// Whether it was compiled with a file of the source tree: its own one, or one that it includes.
+    pub fn sees(&self, path: &str) -> bool {
+        self.unit.path == path || self.seen.iter().any(|seen| seen == path)
+    }
+}
+
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {

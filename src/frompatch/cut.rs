@@ -13,6 +13,7 @@ use crate::frompatch::assembler::compare::{Changes, compare};
 use crate::frompatch::assembler::extract::{Extract, source_name};
 use crate::frompatch::compile::Compiled;
 use crate::frompatch::module::{Annotated, Part, Replaced};
+use crate::frompatch::outline::{self, Kind};
 use crate::frompatch::report::{Changed, New, Reference};
 use crate::frompatch::run_pre::{self, Fate, KernelImage, Matched};
 use crate::frompatch::target::Target;
@@ -89,8 +90,8 @@ pub struct Against<'a> {
     pub sites: Option<&'a Sites>,
 }
 
-/// Cuts the changes out of a unit. `touched` has the names of the definitions that the patches touch in their text,
-/// `prefix` is put in front of local symbols; `own` are the names that units of the livepatch define anew.
+/// Cuts the changes out of a unit. `touched` are the definitions that the patches touch in the files that it is compiled
+/// with, `prefix` is put in front of local symbols, and `own` are the names that units of the livepatch define anew.
 ///
 /// # Errors
 /// The unit is not what the kernel has, or a change cannot be carried over.
@@ -99,7 +100,7 @@ pub fn cut(
     read: &Read,
     target: &Target,
     against: &Against<'_>,
-    touched: &BTreeSet<String>,
+    touched: &BTreeMap<String, Kind>,
     prefix: &str,
     own: &BTreeSet<String>,
 ) -> Result<Cut> {
@@ -133,7 +134,11 @@ pub fn cut(
         )
     })?;
     cut.equal = matched.functions.iter().filter(|function| matches!(function.fate, Fate::Equal(_))).count();
-    replaced(&mut cut, &extract, against, &matched, path, touched, prefix)?;
+    let why = |name: &str| {
+        let told = read.changes.changed.get(name).map(String::as_str).unwrap_or_default();
+        reason(name, told, touched)
+    };
+    replaced(&mut cut, &extract, against, &matched, path, why, prefix)?;
     let names = references(&mut cut, &extract, target, &matched, path, own)?;
     // What is renamed must not come to be one of the kernel's own (as klp_copy_process is).
     let used = names.values().chain(extract.references.keys());
@@ -162,7 +167,7 @@ fn replaced(
     against: &Against<'_>,
     matched: &Matched,
     path: &str,
-    touched: &BTreeSet<String>,
+    why: impl Fn(&str) -> String,
     prefix: &str,
 ) -> Result<()> {
     for name in &extract.replaced {
@@ -183,19 +188,13 @@ fn replaced(
             bail!("{path}: {name} cannot be replaced: {}; {}", fault.with_rule(), fault.advice());
         }
         let sympos = position(&located.known, name, path)?;
-        let own = source_name(name);
-        let why = if touched.contains(own) || touched.is_empty() {
-            "its own text".to_owned()
-        } else {
-            format!("what it includes is changed: {}", touched.iter().cloned().collect::<Vec<_>>().join(", "))
-        };
         let kernel_name = String::from_utf8_lossy(&located.name).into_owned();
         cut.changed.push(Changed {
             object: located.object.clone(),
             name: kernel_name.clone(),
             sympos,
             file: path.to_owned(),
-            why,
+            why: why(name),
         });
         cut.replaced.push(Replaced {
             object: located.object.clone(),
@@ -205,6 +204,27 @@ fn replaced(
         });
     }
     Ok(())
+}
+
+/// Why a function is another one: `told` by the comparison, or else by what the patches touch in the files that the unit
+/// is compiled with.
+fn reason(name: &str, told: &str, touched: &BTreeMap<String, Kind>) -> String {
+    if touched.contains_key(&outline::as_written(source_name(name))) {
+        return "its own text".to_owned();
+    }
+    if !told.is_empty() {
+        return told.to_owned();
+    }
+    let of = |is_meant: fn(Kind) -> bool| -> Vec<&str> {
+        touched.iter().filter(|(_, kind)| is_meant(**kind)).map(|(name, _)| name.as_str()).collect()
+    };
+    let (functions, others) = (of(|kind| kind == Kind::Function), of(|kind| kind != Kind::Function));
+    if functions.is_empty() && others.is_empty() {
+        return "what it includes is changed".to_owned();
+    }
+    let told =
+        [("it inlines", functions), ("it uses", others)].into_iter().filter(|(_, all)| !all.is_empty());
+    told.map(|(verb, all)| format!("{verb} {}", all.join(" or "))).collect::<Vec<_>>().join(", or ")
 }
 
 /// The position to write down of a symbol that the kernel finds by its name.
@@ -292,4 +312,28 @@ fn note(cut: &mut Cut, object: &str, name: &str, sympos: u64, path: &str) {
     let (object, name) = (object.to_owned(), name.to_owned());
     cut.annotated.push(Annotated { object: object.clone(), name: name.clone(), sympos });
     cut.references.push(Reference { object, name, sympos, file: path.to_owned() });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_names_what_was_touched() {
+        let touched: BTreeMap<String, Kind> = [
+            ("f", Kind::Function),
+            ("helper", Kind::Function),
+            ("sys_x", Kind::Function),
+            ("LIMIT", Kind::Macro),
+        ]
+        .map(|(name, kind)| (name.to_owned(), kind))
+        .into();
+        assert_eq!(reason("f.constprop.0", "", &touched), "its own text");
+        assert_eq!(reason("__se_sys_x", "", &touched), "its own text");
+        assert_eq!(reason("g", "it uses the constant table", &touched), "it uses the constant table");
+        assert_eq!(reason("g", "", &touched), "it inlines f or helper or sys_x, or it uses LIMIT");
+        let only: BTreeMap<String, Kind> = [("LIMIT".to_owned(), Kind::Macro)].into();
+        assert_eq!(reason("g", "", &only), "it uses LIMIT");
+        assert_eq!(reason("g", "", &BTreeMap::new()), "what it includes is changed");
+    }
 }

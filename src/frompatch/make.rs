@@ -15,6 +15,7 @@ use crate::frompatch::build::Build;
 use crate::frompatch::compile::{self, Compiled, Trees};
 use crate::frompatch::cut::{self, Against, Cut, Read};
 use crate::frompatch::module::Module;
+use crate::frompatch::outline::{self, Kind};
 use crate::frompatch::prepare::Made;
 use crate::frompatch::recipe::{self, Recipe};
 use crate::frompatch::report::{CompiledFile, Report};
@@ -22,9 +23,8 @@ use crate::frompatch::run_pre::KernelImage;
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{Target, Workshop};
 use crate::frompatch::units::{self, Found, Unit};
-use crate::frompatch::{includers, module, outline};
+use crate::frompatch::{includers, module};
 use crate::host::exit::Exit;
-use crate::host::patch::Line;
 use crate::host::terminal;
 use crate::host::words::{count, hex};
 use crate::kernel::symbols::compiled::compiled;
@@ -222,7 +222,6 @@ fn compare(
         build_id: target.origin.installed.as_ref().and_then(|kernel| kernel.build_id.as_deref()).map(hex),
         ..Report::default()
     };
-    let touched = touched(applied);
     let own: BTreeSet<String> = reads
         .iter()
         .flat_map(|read| read.changes.new_functions.iter().chain(&read.changes.new_data))
@@ -243,6 +242,7 @@ fn compare(
         let prefix =
             if compiled_count(reads) == 1 { "klpbuild_".to_owned() } else { format!("klpbuild{index}_") };
         let against = Against { kernel, sites: sites.in_object(object)? };
+        let touched = touched(applied, compiled);
         let cut = cut::cut(compiled, read, target, &against, &touched, &prefix, &own)?;
         take(cut, &mut report, &mut module, target);
     }
@@ -276,25 +276,18 @@ fn take(cut: Cut, report: &mut Report, module: &mut Module, target: &Target) {
     }
 }
 
-/// The names of the definitions in whose text the patches change something.
-fn touched(applied: &Applied) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for file in &applied.files {
-        let items = outline::items(file.patched.as_deref().unwrap_or_default());
+/// The definitions in whose text the patches change something, of the files that a unit is compiled with.
+fn touched(applied: &Applied, compiled: &Compiled) -> BTreeMap<String, Kind> {
+    let mut touched = BTreeMap::new();
+    for file in applied.files.iter().filter(|file| compiled.sees(&file.path)) {
+        let [old, new] =
+            [&file.original, &file.patched].map(|text| outline::items(text.as_deref().unwrap_or_default()));
         for hunk in file.hunks() {
-            let mut line_number = hunk.new_start;
-            for line in &hunk.lines {
-                let is_change = !matches!(line, Line::Kept(_));
-                if is_change {
-                    names.extend(outline::names_in(&items, line_number, line_number));
-                }
-                if !matches!(line, Line::Removed(_)) {
-                    line_number += 1;
-                }
-            }
+            let items = outline::changed(&hunk, [&old, &new]);
+            touched.extend(items.into_iter().map(|item| (item.name.clone(), item.kind)));
         }
     }
-    names
+    touched
 }
 
 /// Sees that no type is changed: what is in memory already, and code that is not compiled anew, have the old layout.
@@ -308,7 +301,7 @@ fn check_types(applied: &Applied) -> Result<()> {
             lines.map(<[u8]>::to_vec).collect()
         };
         let types = |items: &[outline::Item], source: &[u8]| -> Vec<(String, Vec<Vec<u8>>)> {
-            let types = items.iter().filter(|item| item.is_type);
+            let types = items.iter().filter(|item| item.kind == Kind::Type);
             types.map(|item| (item.name.clone(), text(source, item))).collect()
         };
         let kept = types(&after, new);

@@ -2,6 +2,8 @@
 //! Which function or variable of a C file a line is in, as far as braces tell: a first guess, which saves a compilation
 //! where it is right, and costs one where it is not.
 
+use crate::host::patch::{Hunk, Line};
+
 /// A definition on the outermost level of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
@@ -11,8 +13,21 @@ pub struct Item {
     pub first: usize,
     /// Its last line.
     pub last: usize,
-    /// It is a type: a structure, union or enumeration.
-    pub is_type: bool,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a definition is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A function, or a macro's call that looks like one.
+    Function,
+    /// A variable or constant.
+    Data,
+    /// A structure, union or enumeration.
+    Type,
+    /// `#define`
+    Macro,
 }
 
 /// The definitions of a file, in its order.
@@ -25,10 +40,41 @@ pub fn items(text: &[u8]) -> Vec<Item> {
     scanner.items
 }
 
-/// The names of the definitions that have one of the lines `first..=last`.
-pub fn names_in(items: &[Item], first: usize, last: usize) -> Vec<String> {
-    let within = items.iter().filter(|item| item.first <= last && item.last >= first);
-    within.map(|item| item.name.clone()).collect()
+/// The definitions that have a changed line of `hunk`, of a file whose definitions are `old` before the change and `new`
+/// after it.
+pub fn changed<'a>(hunk: &Hunk, [old, new]: [&'a [Item]; 2]) -> Vec<&'a Item> {
+    let (mut old_line, mut new_line) = (hunk.old_start, hunk.new_start);
+    let mut found = Vec::new();
+    for line in &hunk.lines {
+        match line {
+            Line::Kept(_) => {
+                old_line += 1;
+                new_line += 1;
+            }
+            Line::Removed(_) => {
+                found.extend(with_line(old, old_line));
+                old_line += 1;
+            }
+            Line::Added(_) => {
+                found.extend(with_line(new, new_line));
+                new_line += 1;
+            }
+        }
+    }
+    found
+}
+
+fn with_line(items: &[Item], line: usize) -> impl Iterator<Item = &Item> {
+    items.iter().filter(move |item| (item.first..=item.last).contains(&line))
+}
+
+/// The name that [`items`] gives to the definition of a function whose symbol is `symbol`: SYSCALL_DEFINE (in
+/// arch/x86/include/asm/syscall_wrapper.h) makes several of one.
+pub fn as_written(symbol: &str) -> String {
+    const LEVELS: [&str; 4] = ["__do_", "__se_", "__x64_", "__ia32_"];
+    let inner = LEVELS.iter().find_map(|level| symbol.strip_prefix(level));
+    let call = inner.filter(|inner| inner.starts_with("sys_") || inner.starts_with("compat_sys_"));
+    call.unwrap_or(symbol).to_owned()
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +91,7 @@ struct Scanner {
 impl Scanner {
     fn line(&mut self, line: &str, number: usize) {
         if self.in_directive || (!self.in_comment && line.trim_start().starts_with('#')) {
-            self.in_directive = line.trim_end().ends_with('\\');
+            self.directive(line, number);
             return;
         }
         let mut letters = line.chars().peekable();
@@ -83,6 +129,18 @@ impl Scanner {
         }
     }
 
+    fn directive(&mut self, line: &str, number: usize) {
+        if self.in_directive {
+            // Only a macro's goes on.
+            if let Some(item) = self.items.last_mut().filter(|item| item.kind == Kind::Macro) {
+                item.last = number;
+            }
+        } else if let Some(name) = macro_name(line) {
+            self.items.push(Item { name, first: number, last: number, kind: Kind::Macro });
+        }
+        self.in_directive = line.trim_end().ends_with('\\');
+    }
+
     fn head(&mut self, letter: char, number: usize) {
         if self.head.is_empty() {
             if letter.is_whitespace() {
@@ -95,7 +153,12 @@ impl Scanner {
 
     fn end(&mut self, number: usize) {
         if let Some(name) = name(&self.head) {
-            self.items.push(Item { name, first: self.first, last: number, is_type: is_type(&self.head) });
+            let kind = match () {
+                () if is_type(&self.head) => Kind::Type,
+                () if is_function(&self.head) => Kind::Function,
+                () => Kind::Data,
+            };
+            self.items.push(Item { name, first: self.first, last: number, kind });
         }
         self.head.clear();
     }
@@ -133,7 +196,24 @@ fn name(head: &str) -> Option<String> {
     let end = head.find(['(', '[', '=']).unwrap_or(head.len());
     let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_';
     let word = head.get(..end)?.trim_end().rsplit(|letter| !is_letter(letter)).next()?;
+    let call = word.strip_suffix(|letter: char| letter.is_ascii_digit()).and_then(|word| match word {
+        "SYSCALL_DEFINE" => Some("sys_"),
+        "COMPAT_SYSCALL_DEFINE" => Some("compat_sys_"),
+        _ => None,
+    });
+    if let Some(call) = call {
+        let argument = head.get(end + 1..)?.trim_start();
+        return Some(format!("{call}{}", argument.split(|letter| !is_letter(letter)).next()?));
+    }
     (!word.is_empty()).then(|| word.to_owned())
+}
+
+/// What `#define` defines.
+fn macro_name(line: &str) -> Option<String> {
+    let rest = line.trim_start().strip_prefix('#')?.trim_start().strip_prefix("define")?;
+    let rest = rest.strip_prefix(char::is_whitespace)?.trim_start();
+    let name = rest.split(|letter: char| !(letter.is_alphanumeric() || letter == '_')).next()?;
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -152,22 +232,35 @@ mod tests {
         assert_eq!(
             found,
             [
+                ("X", 2, 3),
                 ("counter", 4, 4),
                 ("ops", 6, 8),
                 ("f", 10, 17),
-                ("SYSCALL_DEFINE1", 19, 22),
+                ("sys_x", 19, 22),
                 ("EXPORT_SYMBOL", 23, 23)
             ]
         );
-        assert!(items.iter().all(|item| !item.is_type));
+        let kinds: Vec<Kind> = items.iter().map(|item| item.kind).collect();
+        let [function, data] = [Kind::Function, Kind::Data];
+        assert_eq!(kinds, [Kind::Macro, data, data, function, function, function]);
         let types = super::items(
             b"struct a {\n\tint b;\n} __packed;\nstruct a c;\nstruct a *f(void)\n{\n}\nenum {\n\tX,\n};\n\
               union d {\n\tint e;\n} __aligned(8);\ntypedef struct {\n\tint g;\n} h;\n",
         );
-        let types: Vec<(&str, bool)> = types.iter().map(|item| (item.name.as_str(), item.is_type)).collect();
+        let types: Vec<(&str, bool)> =
+            types.iter().map(|item| (item.name.as_str(), item.kind == Kind::Type)).collect();
         let all = [("a", true), ("c", true), ("f", false), ("enum", true), ("d", true), ("h", true)];
         assert_eq!(types, all);
-        assert_eq!(names_in(&items, 8, 14), ["ops", "f"]);
-        assert!(names_in(&items, 1, 3).is_empty());
+        let named = |line| with_line(&items, line).map(|item| item.name.as_str()).collect::<Vec<_>>();
+        assert_eq!((named(1), named(3), named(8), named(10)), (vec![], vec!["X"], vec!["ops"], vec!["f"]));
+        for (symbol, name) in [
+            ("__do_sys_x", "sys_x"),
+            ("__x64_sys_x", "sys_x"),
+            ("__se_compat_sys_x", "compat_sys_x"),
+            ("__do_x", "__do_x"),
+            ("sys_x", "sys_x"),
+        ] {
+            assert_eq!(as_written(symbol), name);
+        }
     }
 }

@@ -65,7 +65,9 @@ pub(crate) fn check(kernel: &Kernel) {
         "int panic_timeout = CONFIG_PANIC_TIMEOUT;",
         "int panic_timeout = 77;",
     );
-    let refused = kernel.tool(&["livepatch", &value, "-o", &made]).ends(1);
+    let kept = format!("{made}.kept");
+    let refused = kernel.tool(&["livepatch", &value, "-o", &made, "--keep", &kept]).ends(1);
     assert!(refused.stderr.contains("the initial value of panic_timeout is changed"), "{}", refused.stderr);
+    assert!(!std::path::Path::new(&kept).exists(), "nothing is kept of what was not made");
     assert!(fs::read(kernel.root.join("src/fs/proc/cmdline.c")).unwrap() == source, "the source is written");
 }
