@@ -86,7 +86,7 @@ pub fn step_of_patched_tree(
     let written = write(&map, &context.objtree, state)?;
     let verdict = Verdict::of(&map, &inputs, &Beyond::default())?;
     ensure!(verdict.problems.is_empty(), "{}", verdict.problems.join("\n"));
-    remove_outdated(&context.objtree, &map, &inputs, context, false)?;
+    remove_outdated(&context.objtree, &map, &inputs, context, Kernel::AsBefore)?;
     Ok((Report::of(&map), written))
 }
 
@@ -109,7 +109,7 @@ pub fn step(
     let written = write(&map, objtree, state)?;
     let verdict = accepted(context, &map, &inputs, &Beyond::default())?;
     prepare_modpost(&map, &inputs, kbuild, &verdict, state)?;
-    remove_outdated(objtree, &map, &inputs, context, false)?;
+    remove_outdated(objtree, &map, &inputs, context, Kernel::AsBefore)?;
     Ok((Report::of(&map), written))
 }
 
@@ -152,9 +152,10 @@ pub fn external_step(
     }
     fs::write(state.modpost_arguments(), arguments)?;
     let resolved_with = resolved_with(context)?;
-    let is_other = text::read(state.resolved_with()).is_ok_and(|last| last != resolved_with);
     // Positions may have changed where no file here is newer.
-    remove_outdated(&external.output, map, &prepared.inputs, context, is_other)?;
+    let is_other = text::read(state.resolved_with()).is_ok_and(|last| last != resolved_with);
+    let kernel = if is_other { Kernel::Other } else { Kernel::AsBefore };
+    remove_outdated(&external.output, map, &prepared.inputs, context, kernel)?;
     fs::write(state.resolved_with(), resolved_with)?;
     Ok((Report::of(map), written))
 }
@@ -237,9 +238,23 @@ fn resolved_with(context: &Context) -> Result<String> {
     Ok(text)
 }
 
+/// The kernel that livepatches were resolved with at the last build, as far as its files tell without their times.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kernel {
+    AsBefore,
+    Other,
+}
+
 /// Removes those converted livepatches that make has to link anew: some object they were resolved with is
 /// newer, or they are to be left unconverted this time. make itself sees no reason to. Livepatches are below `root`.
-fn remove_outdated(root: &Path, map: &Map, inputs: &Inputs, context: &Context, is_other: bool) -> Result<()> {
+fn remove_outdated(
+    root: &Path,
+    map: &Map,
+    inputs: &Inputs,
+    context: &Context,
+    resolved_with: Kernel,
+) -> Result<()> {
+    let is_other = resolved_with == Kernel::Other;
     let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let kernel = ["vmlinux", "Module.symvers"].map(|name| context.objtree.join(name));
     // In a kernel's own build, modpost has yet to write Module.symvers.

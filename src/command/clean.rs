@@ -34,7 +34,7 @@ pub fn klpclean(options: &Options, arguments: &KlpcleanArgs) -> Result<Exit> {
     let here = State::at(&asked::start(options)?);
     // What lies where it was started is removed without knowing the kernel.
     if arguments.words.is_empty() && !here.present().is_empty() {
-        return remove(&here, options.dry_run);
+        return if options.dry_run { Ok(show(&here)) } else { remove(&here) };
     }
     let order = asked::order(options, &arguments.words, None, &Choice::default().places())?;
     make_clean(&Plan::resolve(order)?, None)
@@ -43,11 +43,11 @@ pub fn klpclean(options: &Options, arguments: &KlpcleanArgs) -> Result<Exit> {
 /// Runs make's `goal`, if one is given, and removes what is klpbuild's. If make fails, its log stays.
 fn make_clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
     let command = goal.map(|goal| plan.make(&[goal.to_owned()]));
-    let Some(command) = command else { return remove(&plan.state, plan.dry_run) };
     if plan.dry_run {
-        terminal::out(format!("{command}\n"));
-        return remove(&plan.state, true);
+        command.iter().for_each(|command| terminal::out(format!("{command}\n")));
+        return Ok(show(&plan.state));
     }
+    let Some(command) = command else { return remove(&plan.state) };
     let _lock = plan.state.lock()?;
     let mut session = Session::begin(plan)?;
     let outcome = session.run(&command, None)?;
@@ -60,10 +60,15 @@ fn make_clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
     Ok(outcome.exit)
 }
 
-fn remove(state: &State, dry_run: bool) -> Result<Exit> {
-    if dry_run {
-        state.present().iter().for_each(|path| terminal::out(format!("rm -r {}\n", path.display())));
-    } else if !state.present().is_empty() {
+/// Shows what [`remove`] would do.
+fn show(state: &State) -> Exit {
+    state.present().iter().for_each(|path| terminal::out(format!("rm -r {}\n", path.display())));
+    say_foreign(state);
+    Exit::Done
+}
+
+fn remove(state: &State) -> Result<Exit> {
+    if !state.present().is_empty() {
         let _lock = state.lock()?;
         state.remove()?;
     }

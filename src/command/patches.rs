@@ -37,11 +37,11 @@ const UNREADABLE: &str = "a patch of klpbuild's own cannot be read";
 impl Series {
     /// Tries the series on the tree.
     fn state(&self, tree: &Path) -> Result<State> {
-        let why = match self.change(tree, false, None)? {
+        let why = match self.change(tree, Way::Forth, None)? {
             Ok(change) => return Ok(State::Fits(change)),
             Err(why) => why,
         };
-        if let Ok(change) = self.change(tree, true, None)? {
+        if let Ok(change) = self.change(tree, Way::Back, None)? {
             return Ok(State::Applied(change));
         }
         Ok(self.half(tree)?.unwrap_or(State::Neither(why)))
@@ -53,8 +53,8 @@ impl Series {
         for path in self.paths()? {
             // What has the lines already is not to get them twice.
             let mut found = false;
-            for (side, back) in sides.iter_mut().rev().zip([true, false]) {
-                if !found && let Ok(change) = self.change(tree, back, Some(&path))? {
+            for (side, way) in sides.iter_mut().rev().zip([Way::Back, Way::Forth]) {
+                if !found && let Ok(change) = self.change(tree, way, Some(&path))? {
                     side.files.extend(change.files);
                     found = true;
                 }
@@ -80,16 +80,16 @@ impl Series {
     fn change(
         &self,
         tree: &Path,
-        back: bool,
+        way: Way,
         only: Option<&Path>,
     ) -> Result<std::result::Result<Change, String>> {
         let mut change = Change { files: BTreeMap::new() };
         let mut patches: Vec<&(&str, &str)> = self.patches.iter().collect();
-        if back {
+        if way == Way::Back {
             patches.reverse();
         }
         for (name, text) in patches {
-            if let Err(why) = change.add(tree, text, back, only)? {
+            if let Err(why) = change.add(tree, text, way, only)? {
                 return Ok(Err(format!("{name}: {why}")));
             }
         }
@@ -103,7 +103,7 @@ impl Change {
         &mut self,
         tree: &Path,
         text: &str,
-        back: bool,
+        way: Way,
         only: Option<&Path>,
     ) -> Result<std::result::Result<(), String>> {
         for file in changes(text)? {
@@ -124,11 +124,13 @@ impl Change {
                 self.files.remove(&path);
                 continue;
             }
-            let next = match (creates, back, &now) {
-                (true, false, Some(_)) => return Ok(Err(format!("{name} is there already"))),
-                (_, _, None) if !creates || back => return Ok(Err(format!("there is no {name}"))),
-                (_, false, now) => text_of(&file, now.as_deref()).map(Some),
-                (_, true, now) => text_of(&file.reversed(), now.as_deref())
+            let next = match (creates, way, &now) {
+                (true, Way::Forth, Some(_)) => return Ok(Err(format!("{name} is there already"))),
+                (_, _, None) if !creates || way == Way::Back => {
+                    return Ok(Err(format!("there is no {name}")));
+                }
+                (_, Way::Forth, now) => text_of(&file, now.as_deref()).map(Some),
+                (_, Way::Back, now) => text_of(&file.reversed(), now.as_deref())
                     .map(|text| Some(text).filter(|text| !creates || !text.is_empty())),
             };
             match next {

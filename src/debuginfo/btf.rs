@@ -31,7 +31,7 @@ impl Types {
     /// # Errors
     /// The BTF is damaged.
     pub fn defined(&self, name: &str) -> Result<Option<Declaration>> {
-        self.declaration(name, false)
+        self.declaration(name, Linkage::Own)
     }
 
     /// What the object declares by this name, for another one to define; else as [`Types::defined()`].
@@ -39,10 +39,11 @@ impl Types {
     /// # Errors
     /// The BTF is damaged.
     pub fn declared(&self, name: &str) -> Result<Option<Declaration>> {
-        self.declaration(name, true)
+        self.declaration(name, Linkage::Extern)
     }
 
-    fn declaration(&self, name: &str, is_elsewhere: bool) -> Result<Option<Declaration>> {
+    fn declaration(&self, name: &str, linkage: Linkage) -> Result<Option<Declaration>> {
+        let is_elsewhere = linkage == Linkage::Extern;
         let own = self.0.split().unwrap_or_else(|| self.0.base());
         let mut found: Option<Declaration> = None;
         for kind in own.resolve_types_by_name(name).unwrap_or_default() {
@@ -144,8 +145,8 @@ fn by_id(btf: &Btf, id: u32, depth: usize) -> Result<Type> {
     };
     Ok(match &kind {
         Kind::Void => Type::Void,
-        Kind::Int(int) => scalar(name(int), "int", int.size(), false),
-        Kind::Float(float) => scalar(name(float), "double", float.size(), true),
+        Kind::Int(int) => integer(name(int), int.size()),
+        Kind::Float(real) => float(name(real), real.size()),
         Kind::Ptr(pointer) => Type::Pointer(target(pointer)?),
         Kind::Array(array) => Type::Array(target(array)?, u64::try_from(array.len()).ok()),
         Kind::Struct(structure) => Type::Aggregate("struct", name(structure), Some(structure.size() as u64)),
@@ -165,8 +166,21 @@ fn by_id(btf: &Btf, id: u32, depth: usize) -> Result<Type> {
     })
 }
 
-fn scalar(name: Option<String>, usual: &str, size: usize, is_float: bool) -> Type {
-    Type::Base(Scalar { name: name.unwrap_or_else(|| usual.to_owned()), size: size as u64, is_float })
+fn integer(name: Option<String>, size: usize) -> Type {
+    let name = name.unwrap_or_else(|| "int".to_owned());
+    Type::Base(Scalar { name, size: size as u64, is_float: false })
+}
+
+fn float(name: Option<String>, size: usize) -> Type {
+    let name = name.unwrap_or_else(|| "double".to_owned());
+    Type::Base(Scalar { name, size: size as u64, is_float: true })
+}
+
+/// Where what is declared is defined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Linkage {
+    Own,
+    Extern,
 }
 
 #[cfg(test)]

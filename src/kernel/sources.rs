@@ -235,7 +235,7 @@ impl Sources {
         let mut all = Vec::new();
         for (name, definitions) in by_name(&definitions, |name| spelling.of(name)) {
             let counted = kallsyms::counted(&definitions, map.as_ref(), &self.filter);
-            all.extend(known(VMLINUX, name, &definitions, &counted, false));
+            all.extend(known(VMLINUX, name, &definitions, &counted));
         }
         Ok((all, machine))
     }
@@ -256,7 +256,8 @@ impl Sources {
             let is_split = definitions.iter().any(|definition| definition.is_init)
                 && !definitions.iter().all(|definition| definition.is_init);
             let counted: Vec<&Definition> = definitions.iter().collect();
-            all.extend(known(object, name, &definitions, &counted, is_split));
+            let known = known(object, name, &definitions, &counted).into_iter();
+            all.extend(known.map(|(name, known)| (name, Known { is_split, ..known })));
         }
         Ok((all, Some(found.machine)))
     }
@@ -299,13 +300,7 @@ fn by_name<'a>(
 
 /// What is known of the definitions of one name in one object; `counted` are those that the kernel counts, in its
 /// order.
-fn known(
-    object: &str,
-    name: &[u8],
-    definitions: &[Definition],
-    counted: &[&Definition],
-    is_split: bool,
-) -> Vec<Named> {
+fn known(object: &str, name: &[u8], definitions: &[Definition], counted: &[&Definition]) -> Vec<Named> {
     let position = |definition: &Definition| {
         counted.iter().position(|other| std::ptr::eq(*other, definition)).map(|index| index as u64 + 1)
     };
@@ -316,7 +311,7 @@ fn known(
             definition: Some(definition.clone()),
             position: position(definition),
             total: counted.len() as u64,
-            is_split,
+            is_split: false,
         })
         .collect();
     known.sort_by_key(|known| known.position.unwrap_or(u64::MAX));

@@ -17,6 +17,15 @@ use crate::livepatch::code::Field;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::special;
 
+/// What the livepatch comes to by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Own {
+    /// With its init function.
+    Init,
+    /// With all else.
+    Rest,
+}
+
 /// For each part of a module, the objects whose new functions reach it.
 #[derive(Debug)]
 pub struct Reach {
@@ -50,7 +59,7 @@ impl Reach {
             let functions = object.functions.iter().map(|function| function.new);
             functions.chain(object.callbacks.iter().copied()).collect()
         });
-        let own = [edges.own_roots(image, true), edges.own_roots(image, false)];
+        let own = [Own::Init, Own::Rest].map(|own| edges.own_roots(image, own));
         for (number, roots) in objects.chain(own).enumerate() {
             let mut queue: Vec<Offset> = roots.into_iter().filter_map(|place| edges.part_of(place)).collect();
             while let Some(part) = queue.pop() {
@@ -120,8 +129,9 @@ impl Edges {
     }
 
     /// The parts of sections that the kernel comes to without a new function being called, and of those that others can
-    /// come to: what belongs to the init function, or all else.
-    fn own_roots(&self, image: &Image, of_init: bool) -> Vec<Offset> {
+    /// come to.
+    fn own_roots(&self, image: &Image, own: Own) -> Vec<Offset> {
+        let of_init = own == Own::Init;
         let is_own = |place: &&Offset| {
             let section = image.sections.get(place.section);
             section.is_some_and(|s| special::is_root(&s.name) && special::is_early_root(&s.name) == of_init)

@@ -63,11 +63,11 @@ impl Family {
     }
 
     /// The command that supplies `need` for the kernel `release`; `major` is the compiler's version.
-    fn command(self, need: Need, release: &str, major: &str, is_ubuntu: bool) -> String {
+    fn command(self, need: Need, release: &str, major: &str) -> String {
         // openSUSE names its packages by the flavour: 6.4.0-150600.21-default.
         let flavour = release.rsplit_once('-').map_or("default", |(_, flavour)| flavour);
         match self {
-            Family::Debian => format!("apt install {}", debian(need, release, major, is_ubuntu)),
+            Family::Debian => format!("apt install {}", debian(need, release, major, DBG)),
             Family::Fedora => match need {
                 Need::Headers => format!("dnf install kernel-devel-{release}"),
                 Need::DebugSymbols => format!("dnf debuginfo-install kernel-{release}"),
@@ -101,12 +101,15 @@ impl Family {
     }
 }
 
-/// The packages of Debian, or of Ubuntu, which has those with debug symbols in another archive (ddebs).
-fn debian(need: Need, release: &str, major: &str, is_ubuntu: bool) -> String {
+/// What the names of packages with debug symbols end with: Debian's, and Ubuntu's, which are in another archive (ddebs).
+const DBG: &str = "dbg";
+const DBGSYM: &str = "dbgsym";
+
+/// The packages of Debian and Ubuntu; `debug` is how the names of those with debug symbols end.
+fn debian(need: Need, release: &str, major: &str, debug: &str) -> String {
     match need {
         Need::Headers => format!("linux-headers-{release}"),
-        Need::DebugSymbols if is_ubuntu => format!("linux-image-{release}-dbgsym"),
-        Need::DebugSymbols => format!("linux-image-{release}-dbg"),
+        Need::DebugSymbols => format!("linux-image-{release}-{debug}"),
         Need::Kernel => format!("linux-image-{release}"),
         Need::Compiler if major.is_empty() => "gcc".to_owned(),
         Need::Compiler => format!("gcc-{major}"),
@@ -125,13 +128,13 @@ pub fn for_need(need: Need, places: &Places, release: &str, major: &str) -> Vec<
     let is_ubuntu = places.distribution().iter().any(|id| id == "ubuntu");
     match Family::of(places) {
         Some(Family::Debian) => {
-            indexed(need, &Index::of(places), release, &debian(need, release, major, is_ubuntu))
+            let debug = if is_ubuntu { DBGSYM } else { DBG };
+            indexed(need, &Index::of(places), release, &debian(need, release, major, debug))
         }
-        Some(family) => vec![family.command(need, release, major, is_ubuntu)],
+        Some(family) => vec![family.command(need, release, major)],
         None => {
-            let line = |family: Family| {
-                format!("{}: {}", family.name(), family.command(need, release, major, false))
-            };
+            let line =
+                |family: Family| format!("{}: {}", family.name(), family.command(need, release, major));
             Family::ALL.into_iter().map(line).collect()
         }
     }

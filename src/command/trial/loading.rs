@@ -43,7 +43,7 @@ impl Wanted<'_> {
                         "{name}: this is neither a file nor a module of the kernel (it may be built in){near}"
                     )
                 }
-                None => modules.push(Module::expect(&file, false, self.release)?),
+                None => modules.push(Module::ordinary(&file, self.release)?),
             }
         }
         Ok(())
@@ -54,7 +54,7 @@ impl Wanted<'_> {
         let find = |name: &str| {
             let file = self.objects.file(name);
             let file = file.with_context(|| format!("there is no module {name} of this kernel"))?;
-            Module::expect(&file, false, self.release)
+            Module::ordinary(&file, self.release)
         };
         add_in_order(name, modules, find)
     }

@@ -81,20 +81,34 @@ impl Module {
         (!self.can_unload).then_some("it has no module_exit, so that the kernel never unloads it")
     }
 
-    /// Reads the module at `path`, which has to be a livepatch if `livepatch` says so, and an ordinary module if not.
+    /// Reads the livepatch at `path`.
     ///
     /// # Errors
-    /// It is not what it should be, or was built for another kernel than `release`.
-    pub fn expect(path: &Path, livepatch: bool, release: Option<&str>) -> Result<Module> {
-        let mut module = Module::read(path)?;
+    /// It is none, or was built for another kernel than `release`.
+    pub fn livepatch(path: &Path, release: Option<&str>) -> Result<Module> {
+        let module = Module::read(path)?;
+        ensure!(
+            module.livepatch,
+            "{} is not a livepatch (no livepatch=Y in its .modinfo): name an ordinary module with --load",
+            path.display()
+        );
+        module.complete(path, release)
+    }
+
+    /// Reads the module at `path`, which is no livepatch.
+    ///
+    /// # Errors
+    /// It is one, or was built for another kernel than `release`.
+    pub fn ordinary(path: &Path, release: Option<&str>) -> Result<Module> {
+        let module = Module::read(path)?;
+        ensure!(!module.livepatch, "{} is a livepatch: name it without --load", path.display());
+        module.complete(path, release)
+    }
+
+    /// Adds what it patches and needs.
+    fn complete(self, path: &Path, release: Option<&str>) -> Result<Module> {
+        let mut module = self;
         let shown = path.display();
-        match (livepatch, module.livepatch) {
-            (true, false) => bail!(
-                "{shown} is not a livepatch (no livepatch=Y in its .modinfo): name an ordinary module with --load"
-            ),
-            (false, true) => bail!("{shown} is a livepatch: name it without --load"),
-            _ => {}
-        }
         if let (Some(wanted), Some(release)) = (&module.release, release) {
             ensure!(
                 wanted == release,

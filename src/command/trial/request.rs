@@ -89,7 +89,7 @@ impl Request {
         let origin = Origin::to_boot(&asked, first.as_deref())?;
         let release = origin.release.as_deref();
         let livepatches = (all.iter())
-            .map(|path| Module::expect(&start.join(path), true, release))
+            .map(|path| Module::livepatch(&start.join(path), release))
             .collect::<Result<Vec<Module>>>()?;
         let wanted = Wanted { start: &start, objects: &origin.objects, release };
         let mut before = Vec::new();

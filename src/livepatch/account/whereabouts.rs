@@ -81,7 +81,7 @@ impl<'a> Whereabouts<'a> {
         let known = definition::meant(self.found?, object, name, sympos).ok()?;
         let (known, told) = self.told.iter().find(|(other, _)| is_same(other, known))?;
         known.definition.as_ref()?;
-        Some(self.defined(known, told, true))
+        Some(self.defined(known, told))
     }
 
     /// The definition of an exported symbol.
@@ -92,7 +92,7 @@ impl<'a> Whereabouts<'a> {
         };
         let mut all = self.told.iter().filter(|(known, _)| is_it(known));
         let (known, told) = all.find(|(known, _)| sources.is_exported(name, known) == Some(true))?;
-        Some(self.defined(known, told, true))
+        Some(self.defined(known, told))
     }
 
     /// All definitions of a name in an object, if there are several.
@@ -102,7 +102,10 @@ impl<'a> Whereabouts<'a> {
         let meant = definition::meant(found, object, name, sympos).ok();
         let all: Vec<Defined> = all
             .filter_map(|known| self.told.iter().find(|(other, _)| is_same(other, known)))
-            .map(|(known, told)| self.defined(known, told, meant.is_some_and(|meant| is_same(meant, known))))
+            .map(|(known, told)| {
+                let is_meant = meant.is_some_and(|meant| is_same(meant, known));
+                Defined { is_meant, ..self.defined(known, told) }
+            })
             .collect();
         if all.len() > 1 { all } else { Vec::new() }
     }
@@ -173,7 +176,8 @@ impl<'a> Whereabouts<'a> {
         }
     }
 
-    fn defined(&self, known: &Known, told: &Told, is_meant: bool) -> Defined {
+    /// A definition, as the one that is meant.
+    fn defined(&self, known: &Known, told: &Told) -> Defined {
         let definition = known.definition.as_ref();
         let name = definition.map(|definition| String::from_utf8_lossy(&definition.name)).unwrap_or_default();
         let named = definition.and_then(|definition| definition.file.clone());
@@ -186,7 +190,7 @@ impl<'a> Whereabouts<'a> {
             section: definition.and_then(|definition| definition.section.clone()),
             size: definition.and_then(|definition| definition.size),
             kind: definition.and_then(|definition| definition.kind).map(|kind| kind.shown().to_owned()),
-            is_meant,
+            is_meant: true,
             source: told
                 .defined
                 .as_ref()
