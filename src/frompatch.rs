@@ -3,8 +3,9 @@
 //!
 //! - [`target`]: the kernel; [`source`]: where its source is; [`compiler`]: its compiler; [`prepare`]: an object tree
 //!   that an installed kernel's files can be compiled in
-//! - [`apply`]: the patches, applied to a directory of the touched files only
-//! - [`units`]: which files are to be compiled; [`includers`]: which may be, with a header; [`recipe`]: how kbuild compiles each; [`compile`]: both ways
+//! - [`apply`]: the patches, applied to a directory of the touched files only; [`overlay`]: that, before the source tree
+//! - [`units`]: which files are to be compiled; [`includers`]: which may be, with a header; [`presence`]: which of them an
+//!   installed kernel was made of; [`recipe`]: how kbuild compiles each; [`compile`]: both ways
 //! - [`assembler`]: what is different, and that, cut out
 //! - [`run_pre`]: the unit as it was, compiled again, against the kernel's own bytes
 //! - [`cut`]: one unit, all of these together; [`account`]: what became of each change, with [`outline`]
@@ -23,7 +24,9 @@ pub mod includers;
 pub mod make;
 pub mod module;
 pub mod outline;
+pub mod overlay;
 pub mod prepare;
+pub mod presence;
 pub mod recipe;
 pub mod report;
 pub mod run_pre;

@@ -5,6 +5,7 @@
 //! - [`processes`]: what runs below this process; [`signal`]: Ctrl-C, SIGTERM, SIGHUP; [`exit`]: exit statuses
 //! - [`terminal`]: everything that is printed
 //! - [`output`]: files that are written whole or not at all; [`text`]: texts that are read whole
+//! - [`paths`]: paths as text
 //! - [`html`]: pages for a browser
 //! - [`patch`]: patches, read and applied (diffy)
 //! - [`paint`]: colours (anstyle); [`table`]: columns, or blocks where these do not fit
@@ -19,6 +20,7 @@ pub mod make;
 pub mod output;
 pub mod paint;
 pub mod patch;
+pub mod paths;
 pub mod processes;
 pub mod program;
 pub mod signal;

@@ -152,18 +152,15 @@ pub fn compiled(path: &Path) -> Option<Vec<String>> {
     found.ok().filter(|names| !names.is_empty())
 }
 
-/// Whether the debugging information of the object at `path` has a string that ends in one of `paths`, which is told
-/// without reading the rest; none if it has no strings.
-pub fn mentions(path: &Path, paths: &HashSet<&[u8]>) -> Option<bool> {
+/// Whether the debugging information of the object at `path` has a string that is a path to a file of one of the `names`,
+/// which is told without reading the rest; none if it has no strings.
+pub fn mentions(path: &Path, names: &HashSet<&[u8]>) -> Option<bool> {
     // Up to DWARF 4, all strings are in one section.
     let strings = [".debug_line_str", ".debug_str"];
     let bytes = strings.iter().find_map(|name| memory::section(path, name).ok()?)?;
-    let ends_in_one = |string: &[u8]| {
-        let slashes = string.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1);
-        let mut ends = std::iter::once(0).chain(slashes).filter_map(|at| string.get(at..));
-        string.len() < 4096 && ends.any(|end| paths.contains(end))
-    };
-    Some(bytes.split(|&byte| byte == 0).any(ends_in_one))
+    let has_one =
+        |string: &[u8]| string.rsplit(|&byte| byte == b'/').next().is_some_and(|name| names.contains(name));
+    Some(bytes.split(|&byte| byte == 0).any(has_one))
 }
 
 /// A function or variable in an object, to be told about.

@@ -3,16 +3,15 @@
 //! is not among the changed ones, the file is compiled once more without this one change.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use anyhow::Result;
-use fs_err as fs;
 use rayon::prelude::*;
 
 use crate::frompatch::apply::{self, Touched};
 use crate::frompatch::compile::{self, Compiled, Trees};
 use crate::frompatch::cut;
 use crate::frompatch::outline::{self, Item};
+use crate::frompatch::overlay;
 use crate::frompatch::report::Accounted;
 use crate::host::patch::{Hunk, Line};
 
@@ -102,15 +101,10 @@ enum Effect {
 fn effect(without: &Touched, compiled: &Compiled, trees: Trees<'_>) -> Result<Effect> {
     let directory = tempfile::Builder::new().prefix("without-").tempdir_in(trees.work)?;
     let overlay = directory.path().join("overlay");
-    copy(trees.overlay, &overlay)?;
+    overlay::copy(trees.overlay, &overlay)?;
     apply::write(&overlay, std::slice::from_ref(without))?;
     let own = Trees { overlay: &overlay, work: directory.path(), ..trees };
     let unit = &compiled.unit;
-    if !overlay.join(&unit.path).is_file() {
-        let text = fs::read(trees.source.join(&unit.path))?;
-        fs::create_dir_all(overlay.join(&unit.path).parent().unwrap_or(&overlay))?;
-        fs::write(overlay.join(&unit.path), text)?;
-    }
     let (with, other) = (compile::preprocessed(unit, trees), compile::preprocessed(unit, own));
     if let (Ok(with), Ok(other)) = (&with, &other)
         && with == other
@@ -126,19 +120,6 @@ fn effect(without: &Touched, compiled: &Compiled, trees: Trees<'_>) -> Result<Ef
         return Ok(Effect::None("it compiles to the same code".to_owned()));
     }
     Ok(Effect::On(names))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)?.flatten() {
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 /// The line before the patch at which the first change is.

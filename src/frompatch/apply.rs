@@ -188,6 +188,8 @@ pub fn write(overlay: &Path, files: &[Touched]) -> Result<()> {
     for file in files.iter().filter(|file| file.patched.is_some()) {
         let path: PathBuf = overlay.join(&file.path);
         fs::create_dir_all(path.parent().unwrap_or(overlay))?;
+        // Through a link, the source tree would be written to.
+        let _ = fs::remove_file(&path);
         fs::write(path, file.for_compiler())?;
     }
     Ok(())

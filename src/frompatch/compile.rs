@@ -5,15 +5,16 @@
 //! The compiler sees the patched files of the overlay in place of the tree's: their directories stand before the tree's
 //! in the search for headers, and the names that `__FILE__` gives are mapped to those that kbuild's own command gives.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 use rayon::prelude::*;
 
+use crate::frompatch::overlay;
 use crate::frompatch::recipe::Recipe;
 use crate::frompatch::units::Unit;
+use crate::host::paths;
 use crate::host::program::Program;
 
 /// The trees that a file is compiled with.
@@ -135,7 +136,9 @@ fn one(unit: &Unit, version: Version, trees: Trees<'_>) -> Result<()> {
             return assemble(unit, &assembler, trees);
         }
         let seen = dependencies(&fs::read_to_string(&list)?);
-        if !carry_includers(&seen, trees)? {
+        let from_source = seen.iter().filter(|file| !Path::new(file).starts_with(trees.overlay));
+        let from_source = from_source.filter_map(|file| in_source(file, trees)).collect();
+        if !overlay::carry_includers(&from_source, trees.overlay, trees.source)? {
             return Ok(());
         }
     }
@@ -218,6 +221,11 @@ fn with_overlay(recipe: &Recipe, trees: Trees<'_>, path: &str) -> Vec<String> {
     }
     let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
     options.extend(["-iquote".to_owned(), trees.source.join(directory).display().to_string()]);
+    // A file that kbuild goes to through another directory (amdgpu/../amdkfd/) is called so.
+    let given = paths::end_of(&recipe.source, path).unwrap_or(path);
+    if given != path {
+        maps.push(format!("-fmacro-prefix-map={overlay}/{path}={}{given}", prefix(recipe, path)));
+    }
     // Of several that fit, the compiler takes the last.
     options.extend(maps);
     options
@@ -225,7 +233,8 @@ fn with_overlay(recipe: &Recipe, trees: Trees<'_>, path: &str) -> Vec<String> {
 
 /// What stands before the path of a source file in `__FILE__` as the kernel has it: nothing, or the source tree.
 fn prefix(recipe: &Recipe, path: &str) -> String {
-    let before = recipe.source.strip_suffix(path).unwrap_or_default();
+    let given = paths::end_of(&recipe.source, path).unwrap_or(path);
+    let before = recipe.source.strip_suffix(given).unwrap_or_default();
     if mapped(recipe, before) { String::new() } else { before.to_owned() }
 }
 
@@ -256,40 +265,6 @@ fn in_source(named: &str, trees: Trees<'_>) -> Option<PathBuf> {
 fn dependencies(text: &str) -> Vec<String> {
     let text = text.split_once(':').map_or(text, |(_, list)| list);
     text.split_whitespace().filter(|word| *word != "\\").map(str::to_owned).collect()
-}
-
-/// Where a file was read from the tree that the overlay has patched: puts what names it into the overlay as well, so that
-/// it finds the patched one beside itself. True if there was such a file.
-fn carry_includers(seen: &[String], trees: Trees<'_>) -> Result<bool> {
-    let inside: BTreeSet<PathBuf> = seen.iter().filter_map(|file| in_source(file, trees)).collect();
-    let stale: Vec<&PathBuf> = inside.iter().filter(|path| trees.overlay.join(path).is_file()).collect();
-    if stale.is_empty() {
-        return Ok(false);
-    }
-    let mut carried = false;
-    for path in &inside {
-        let own = trees.overlay.join(path);
-        if own.is_file() {
-            continue;
-        }
-        let text = fs::read(trees.source.join(path))?;
-        let names = |stale: &&&PathBuf| {
-            let name = stale.file_name().unwrap_or_default().as_encoded_bytes();
-            memchr::memmem::find(&text, &[b"\"", name, b"\""].concat()).is_some()
-                || memchr::memmem::find(&text, &[b"/", name, b"\""].concat()).is_some()
-        };
-        if stale.iter().any(|stale| names(&stale)) {
-            fs::create_dir_all(own.parent().unwrap_or(trees.overlay))?;
-            fs::write(&own, text)?;
-            carried = true;
-        }
-    }
-    ensure!(
-        carried,
-        "{}: the compiler finds this file in the source tree in place of the patched one",
-        stale.first().map(|path| path.display().to_string()).unwrap_or_default()
-    );
-    Ok(true)
 }
 
 fn text(path: &Path) -> Result<String> {

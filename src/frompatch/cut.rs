@@ -9,6 +9,7 @@ use fs_err as fs;
 
 use crate::elf::image::Image;
 use crate::frompatch::assembler::Listing;
+use crate::frompatch::assembler::callers::instead_of;
 use crate::frompatch::assembler::compare::{Changes, compare};
 use crate::frompatch::assembler::extract::{Extract, source_name};
 use crate::frompatch::compile::Compiled;
@@ -20,7 +21,9 @@ use crate::frompatch::target::Target;
 use crate::kernel::sources::Known;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::trace::Sites;
-use crate::livepatch::definition;
+use crate::livepatch::definition::{self, Fault};
+use crate::livepatch::names as klp_names;
+use crate::livepatch::names::KlpSymbol;
 
 /// What is taken from a unit.
 #[derive(Debug, Default)]
@@ -133,10 +136,24 @@ pub fn cut(
             shown.join("\n")
         )
     })?;
+    let through = through_callers(read, &matched, against);
+    if let Some(changes) = &through {
+        extract = Extract::plan(&read.old, &read.new, changes);
+        extract.resolve();
+        if let [first, ..] = extract.refused.as_slice() {
+            bail!("{path}: {first}");
+        }
+        cut.without_effect.clone_from(&extract.without_effect);
+    }
     cut.equal = matched.functions.iter().filter(|function| matches!(function.fate, Fate::Equal(_))).count();
     let why = |name: &str| {
-        let told = read.changes.changed.get(name).map(String::as_str).unwrap_or_default();
-        reason(name, told, touched)
+        let changes = through.as_ref().unwrap_or(&read.changes);
+        let told = changes.changed.get(name).map(String::as_str).unwrap_or_default();
+        let touched = touched.iter().map(|(name, kind)| (name.as_str(), *kind));
+        // What has a body of its own is seldom inlined.
+        let (bodies, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            touched.partition(|(other, _)| *other != source_name(name) && read.new.is_function(other));
+        reason(name, told, if rest.is_empty() { &bodies } else { &rest })
     };
     replaced(&mut cut, &extract, against, &matched, path, why, prefix)?;
     let names = references(&mut cut, &extract, target, &matched, path, own)?;
@@ -159,6 +176,28 @@ pub fn cut(
         extract.text(prefix, has_endbr, |name| names.get(name).cloned().unwrap_or_else(|| name.to_owned()));
     cut.part = Part { path: path.clone(), text };
     Ok(cut)
+}
+
+/// The changes with the callers of changed functions that cannot be stepped into, as far as those can be replaced in their
+/// place; none if there are no such functions.
+fn through_callers(read: &Read, matched: &Matched, against: &Against<'_>) -> Option<Changes> {
+    let is_untraced = |name: &str| match matched.function(name.as_bytes()).map(|function| &function.fate) {
+        Some(Fate::Equal(located)) => {
+            definition::replaceable(&located.known, against.sites) == Err(Fault::NotTraced)
+        }
+        _ => false,
+    };
+    let mut through: Option<Changes> = None;
+    let mut left = BTreeSet::new();
+    loop {
+        let changes = through.as_ref().unwrap_or(&read.changes);
+        let next = changes.changed.keys().find(|name| is_untraced(name) && !left.contains(*name)).cloned();
+        let Some(name) = next else { return through };
+        match instead_of(&name, &read.old, &read.new, changes) {
+            Some(changes) => through = Some(changes),
+            None => drop(left.insert(name)),
+        }
+    }
 }
 
 fn replaced(
@@ -208,15 +247,15 @@ fn replaced(
 
 /// Why a function is another one: `told` by the comparison, or else by what the patches touch in the files that the unit
 /// is compiled with.
-fn reason(name: &str, told: &str, touched: &BTreeMap<String, Kind>) -> String {
-    if touched.contains_key(&outline::as_written(source_name(name))) {
+fn reason(name: &str, told: &str, touched: &BTreeMap<&str, Kind>) -> String {
+    if touched.contains_key(outline::as_written(source_name(name)).as_str()) {
         return "its own text".to_owned();
     }
     if !told.is_empty() {
         return told.to_owned();
     }
     let of = |is_meant: fn(Kind) -> bool| -> Vec<&str> {
-        touched.iter().filter(|(_, kind)| is_meant(**kind)).map(|(name, _)| name.as_str()).collect()
+        touched.iter().filter(|(_, kind)| is_meant(**kind)).map(|(name, _)| *name).collect()
     };
     let (functions, others) = (of(|kind| kind == Kind::Function), of(|kind| kind != Kind::Function));
     if functions.is_empty() && others.is_empty() {
@@ -254,6 +293,15 @@ fn references(
     for (name, old) in &extract.references {
         if let Some(located) = matched.position(old.as_bytes()) {
             let kernel_name = String::from_utf8_lossy(&located.name).into_owned();
+            if kernel_name == THIS_MODULE {
+                let (object, sympos) = (located.object.clone(), position(&located.known, name, path)?);
+                let symbol = KlpSymbol { object: object.clone(), name: located.name.clone(), sympos };
+                let meant = klp_names::Annotated { section_object: object.clone(), symbol };
+                names.insert(name.clone(), meant.to_text());
+                let (name, file) = (kernel_name, path.to_owned());
+                cut.references.push(Reference { object, name, sympos, file });
+                continue;
+            }
             if target.sources.is_exported(&located.name, &located.known) == Some(true) {
                 cut.plain.insert(kernel_name.clone());
             } else {
@@ -296,6 +344,10 @@ fn references(
     Ok(names)
 }
 
+/// The struct module of a module. The livepatch has one of its own by that name: the kernel's is meant by a name that says
+/// all (S6).
+const THIS_MODULE: &str = "__this_module";
+
 /// Symbols of the assembler and the loader, which no object defines.
 fn is_common(name: &str) -> bool {
     matches!(
@@ -320,19 +372,18 @@ mod tests {
 
     #[test]
     fn the_reason_names_what_was_touched() {
-        let touched: BTreeMap<String, Kind> = [
+        let touched: BTreeMap<&str, Kind> = [
             ("f", Kind::Function),
             ("helper", Kind::Function),
             ("sys_x", Kind::Function),
             ("LIMIT", Kind::Macro),
         ]
-        .map(|(name, kind)| (name.to_owned(), kind))
         .into();
         assert_eq!(reason("f.constprop.0", "", &touched), "its own text");
         assert_eq!(reason("__se_sys_x", "", &touched), "its own text");
         assert_eq!(reason("g", "it uses the constant table", &touched), "it uses the constant table");
         assert_eq!(reason("g", "", &touched), "it inlines f or helper or sys_x, or it uses LIMIT");
-        let only: BTreeMap<String, Kind> = [("LIMIT".to_owned(), Kind::Macro)].into();
+        let only: BTreeMap<&str, Kind> = [("LIMIT", Kind::Macro)].into();
         assert_eq!(reason("g", "", &only), "it uses LIMIT");
         assert_eq!(reason("g", "", &BTreeMap::new()), "what it includes is changed");
     }

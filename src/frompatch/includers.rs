@@ -9,6 +9,8 @@ use fs_err as fs;
 use rayon::prelude::*;
 
 use crate::frompatch::apply::scope::BESIDE;
+use crate::host::paths;
+use crate::host::paths::last;
 
 /// What is included in every file by the command that compiles it (`-include` in the top Makefile and
 /// scripts/Makefile.lib).
@@ -183,20 +185,8 @@ fn includes(file: &Path, path: &str, all: &HashSet<&str>) -> Vec<Name> {
 
 /// The path of the file `name` as seen from the file `path`.
 fn beside(path: &str, name: &str) -> String {
-    let mut parts: Vec<&str> = path.split('/').collect();
-    parts.pop();
-    for part in name.split('/') {
-        match part {
-            "." | "" => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
-}
-
-fn last(path: &str) -> &str {
-    path.rsplit_once('/').map_or(path, |(_, name)| name)
+    let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+    paths::normal(&format!("{directory}/{name}")).trim_start_matches('/').to_owned()
 }
 
 #[cfg(test)]

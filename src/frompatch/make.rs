@@ -23,15 +23,10 @@ use crate::frompatch::run_pre::KernelImage;
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{Target, Workshop};
 use crate::frompatch::units::{self, Found, Unit};
-use crate::frompatch::{includers, module};
+use crate::frompatch::{module, overlay, presence};
 use crate::host::exit::Exit;
-use crate::host::terminal;
 use crate::host::words::{count, hex};
-use crate::kernel::symbols::compiled::compiled;
 use crate::kernel::trace::KnownSites;
-
-/// If more files than these are compiled for a header, it is said.
-const MANY: usize = 100;
 
 /// What is wanted.
 #[derive(Debug)]
@@ -84,6 +79,7 @@ pub fn make(
     let work = work.context("cannot make a temporary directory (TMPDIR names the place)")?;
     let overlay = fs::canonicalize(work.path())?.join("overlay");
     apply::write(&overlay, &applied.files)?;
+    overlay::surround(&overlay, &target.source)?;
     if steps.done(&format!("applied to {}", count(applied.files.len(), "file"))) {
         return Ok(stopped(steps));
     }
@@ -142,12 +138,12 @@ fn ignored(applied: &Applied) -> String {
 fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result<Made<Found>> {
     let objtree = workshop.objtree();
     if let Workshop::Prepared(_) = workshop {
-        let (compiled, included) = units::apart(&target.source, &applied.files);
-        let mut wanted: BTreeSet<String> = compiled.into_iter().map(str::to_owned).collect();
-        wanted.extend(users(target, objtree, &included)?);
-        let missing = wanted.iter().filter(|path| !recipe::file_of(objtree, path).is_file());
+        let wanted = presence::goals(target, objtree, &applied.files)?;
+        let missing = wanted.iter().filter(|(path, _)| !recipe::file_of(objtree, path).is_file());
         let goals: Vec<String> = missing
-            .map(|path| format!("{}.o", path.rsplit_once('.').map_or(path.as_str(), |(stem, _)| stem)))
+            .map(|(_, given)| {
+                format!("{}.o", given.rsplit_once('.').map_or(given.as_str(), |(stem, _)| stem))
+            })
             .collect();
         let goals: Vec<&str> = goals.iter().map(String::as_str).collect();
         if !goals.is_empty()
@@ -164,29 +160,6 @@ fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result
         );
     }
     Ok(Made::Done(found))
-}
-
-/// The files that may be compiled with one of `headers`, which may be files in C, and that an installed kernel was compiled of.
-fn users(target: &Target, objtree: &Path, headers: &[&str]) -> Result<BTreeSet<String>> {
-    if headers.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    let candidates = includers::of(&target.source, objtree, headers, target.arch);
-    let users = compiled(&target.origin.objects, &candidates).with_context(|| {
-        format!(
-            "{}: others include it, and which files of this kernel do is not known: install its debug packages, of all \
-             modules (klpbuild doctor), or make the livepatch in an object tree in which this kernel was built",
-            headers.join(", ")
-        )
-    })?;
-    if users.len() > MANY {
-        terminal::say(format_args!(
-            "{} of this kernel may be compiled with {}: all of them are, which takes a while",
-            count(users.len(), "file"),
-            headers.join(", ")
-        ));
-    }
-    Ok(users)
 }
 
 /// Sees that no code in assembler is changed by what it includes.

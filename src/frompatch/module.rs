@@ -132,7 +132,7 @@ impl Module {
             let mut records = String::new();
             for annotated in all {
                 let _ =
-                    writeln!(text, "extern const char klp_ref_{number}[] __asm__(\"{}\");", annotated.name);
+                    writeln!(text, "extern struct klp_any klp_ref_{number} __asm__(\"{}\");", annotated.name);
                 let _ = writeln!(records, "\tKLP_SYMPOS(klp_ref_{number}, {}),", annotated.sympos);
                 number += 1;
             }
@@ -152,7 +152,8 @@ impl Module {
             text.push('\n');
             let mut entries = String::new();
             for replaced in all {
-                let _ = writeln!(text, "extern void klp_new_{number}(void) __asm__(\"{}\");", replaced.label);
+                let _ =
+                    writeln!(text, "extern struct klp_any klp_new_{number} __asm__(\"{}\");", replaced.label);
                 let sympos = match replaced.sympos {
                     0 => String::new(),
                     sympos => format!(", .old_sympos = {sympos}"),
@@ -160,7 +161,7 @@ impl Module {
                 let name = &replaced.name;
                 let _ = writeln!(
                     entries,
-                    "\t{{ .old_name = \"{name}\", .new_func = klp_new_{number}{sympos} }},"
+                    "\t{{ .old_name = \"{name}\", .new_func = &klp_new_{number}{sympos} }},"
                 );
                 number += 1;
             }
@@ -248,10 +249,10 @@ mod tests {
     fn the_tables_name_object_and_position() {
         let text = module().tables();
         for line in [
-            "static struct klp_func klp_funcs_vfat[] = {\n\t{ .old_name = \"g.isra.0\", .new_func = klp_new_0 },\n\t{ }\n};",
-            "\t{ .old_name = \"f\", .new_func = klp_new_1, .old_sympos = 2 },\n",
+            "static struct klp_func klp_funcs_vfat[] = {\n\t{ .old_name = \"g.isra.0\", .new_func = &klp_new_0 },\n\t{ }\n};",
+            "\t{ .old_name = \"f\", .new_func = &klp_new_1, .old_sympos = 2 },\n",
             "\t{ .name = \"vfat\", .funcs = klp_funcs_vfat },\n\t{ .funcs = klp_funcs_vmlinux },\n\t{ }\n};",
-            "extern const char klp_ref_1[] __asm__(\"s.12\");",
+            "extern struct klp_any klp_ref_1 __asm__(\"s.12\");",
             "static KLP_MODULE_RELOC(vmlinux) klp_refs_vmlinux[] = {\n\tKLP_SYMPOS(klp_ref_1, 3),\n};",
             "MODULE_DESCRIPTION(\"a  fix \");",
         ] {

@@ -77,6 +77,15 @@ pub fn as_written(symbol: &str) -> String {
     call.unwrap_or(symbol).to_owned()
 }
 
+/// The symbols that the definition `name` of a function or variable may have ([`as_written`]).
+pub fn symbols_of(name: &str) -> Vec<String> {
+    if name.starts_with("sys_") || name.starts_with("compat_sys_") {
+        let levels = ["", "__do_", "__se_", "__x64_", "__ia32_"];
+        return levels.map(|level| format!("{level}{name}")).into();
+    }
+    vec![name.to_owned()]
+}
+
 #[derive(Debug, Default)]
 struct Scanner {
     items: Vec<Item>,
@@ -261,6 +270,7 @@ mod tests {
             ("sys_x", "sys_x"),
         ] {
             assert_eq!(as_written(symbol), name);
+            assert!(symbols_of(name).contains(&symbol.to_owned()));
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::frompatch::apply::Touched;
 use crate::frompatch::apply::scope::Scope;
 use crate::frompatch::includers::{self, Part};
 use crate::frompatch::recipe::{self, Recipe};
+use crate::host::paths;
 
 /// A file that is compiled on its own: in C, or in assembler ([`Found::assembler`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,15 +119,17 @@ fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<(Str
 }
 
 fn depends_on(text: &str, path: &str, srctree: &Path, objtree: &Path) -> bool {
-    memchr::memmem::find_iter(text.as_bytes(), path.as_bytes()).any(|at| {
-        let is_end = text.as_bytes().get(at + path.len()).is_none_or(u8::is_ascii_whitespace);
+    let name = paths::last(path);
+    memchr::memmem::find_iter(text.as_bytes(), name.as_bytes()).any(|at| {
+        let is_end = text.as_bytes().get(at + name.len()).is_none_or(u8::is_ascii_whitespace);
         let begin =
             text.get(..at).and_then(|before| before.rfind(char::is_whitespace)).map_or(0, |space| space + 1);
-        let Some(word) = text.get(begin..at + path.len()).filter(|_| is_end) else { return false };
+        let Some(word) = text.get(begin..at + name.len()).filter(|_| is_end) else { return false };
         // Mostly without a look at the disk: absolute, or relative in the tree itself.
         word == path && srctree == objtree
             || srctree.to_str().and_then(|srctree| word.strip_prefix(srctree)) == Some(&format!("/{path}"))
-            || (word.starts_with('.')
+            || (word.contains("./")
+                && paths::last(word) == name
                 && fs::canonicalize(objtree.join(word)).is_ok_and(|file| file == srctree.join(path)))
     })
 }

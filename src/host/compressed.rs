@@ -19,7 +19,8 @@ pub const SUFFIXES: [&str; 3] = [".xz", ".zst", ".gz"];
 
 /// What a file may hold or unpack to, in bytes: no vmlinux with all its debugging information comes near it.
 const LIMIT: u64 = 4 << 30;
-/// What a module may hold or unpack to, in bytes.
+/// What a module may unpack to, in bytes. One that is not packed may be as large as any file: amdgpu with its debugging
+/// information has 600 MB.
 const LIMIT_OF_MODULE: u64 = 512 << 20;
 /// What a text may hold or unpack to, in bytes.
 const LIMIT_OF_TEXT: u64 = 64 << 20;
@@ -95,7 +96,12 @@ fn open_up_to(path: &Path, limit: u64) -> Result<Source> {
 /// # Errors
 /// As [`open`], or it holds more than it may unpack to.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    read_up_to(path, if is_module(path) { LIMIT_OF_MODULE } else { LIMIT })
+    let limit = if is_module(path) { LIMIT_OF_MODULE } else { LIMIT };
+    match open_up_to(path, limit)? {
+        Source::Memory(unpacked) => Ok(unpacked.into_inner()),
+        Source::File(file) => read_plain(file, path, limit),
+        other => read_all(other, path, limit),
+    }
 }
 
 /// The text in the file at `path`, unpacked; bytes that are no UTF-8 are replaced.
@@ -103,22 +109,22 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`read`], or it has more than 64 MiB.
 pub fn read_text(path: &Path) -> Result<String> {
-    Ok(String::from_utf8_lossy(&read_up_to(path, LIMIT_OF_TEXT)?).into_owned())
-}
-
-fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    match open_up_to(path, limit)? {
-        Source::Memory(unpacked) => Ok(unpacked.into_inner()),
-        other => read_all(other, path, limit),
-    }
+    let bytes = read_all(open_up_to(path, LIMIT_OF_TEXT)?, path, LIMIT_OF_TEXT)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The bytes of the module at `path` as they are, packed or not.
 ///
 /// # Errors
-/// It cannot be read, or has more than 512 MiB: a device may have no end.
+/// It cannot be read, or has more than 4 GiB; a device, which may have no end, more than 512 MiB.
 pub fn read_packed(path: &Path) -> Result<Vec<u8>> {
-    read_all(File::open(path)?, path, LIMIT_OF_MODULE)
+    read_plain(File::open(path)?, path, LIMIT_OF_MODULE)
+}
+
+/// The bytes of a file as it is. `limit` is for what is no file on a disk, and may have no end.
+fn read_plain(file: File, path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let is_file = file.metadata()?.is_file();
+    read_all(file, path, if is_file { limit.max(LIMIT) } else { limit })
 }
 
 fn read_all(source: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>> {
@@ -215,8 +221,10 @@ mod tests {
         pack("bomb.ko.gz", 513);
         let error = format!("{:#}", open(&at("bomb.ko.gz")).unwrap_err());
         assert!(error.contains("bomb.ko.gz") && error.contains("more than 512 MiB"), "{error}");
-        // What is not packed has the same limit, and no file need have an end.
-        std::fs::File::create(at("endless.ko")).unwrap().set_len(600 << 20).unwrap();
+        // A device has no end; a file that is not packed may be larger.
+        std::os::unix::fs::symlink("/dev/zero", at("endless.ko")).unwrap();
+        std::fs::File::create(at("plain.ko")).unwrap().set_len(513 << 20).unwrap();
+        assert_eq!(read(&at("plain.ko")).unwrap().len(), 513 << 20);
         pack("config.gz", 65);
         let error = format!("{:#}", read_text(&at("config.gz")).unwrap_err());
         assert!(error.contains("config.gz") && error.contains("more than 64 MiB"), "{error}");

@@ -7,7 +7,7 @@ mod known;
 
 pub use known::{Found, Known, Unusable};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -154,7 +154,7 @@ impl Sources {
         let modules = &self.objects;
         let mut objects: Vec<String> = match &hits {
             Some(hits) => {
-                let named = hits.names.values().flatten().map(|(object, _)| object.clone());
+                let named = hits.names.iter().flat_map(|(name, having)| all.to_read(name, having).cloned());
                 let named: BTreeSet<String> = named.chain(modules.unlisted().cloned()).collect();
                 named.into_iter().collect()
             }
@@ -193,6 +193,18 @@ impl Sources {
         let objects =
             listed.into_iter().chain(modules.names().cloned()).chain([VMLINUX.to_owned()]).collect();
         Ok(Found { names, objects, kernel, machine })
+    }
+
+    /// By name, for those of `names` that some object has: the run-time names of these objects. None if there is no map of
+    /// all objects. The objects themselves are not read.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn objects_with(&self, names: HashSet<Vec<u8>>) -> Result<Option<BTreeMap<Vec<u8>, Vec<String>>>> {
+        let Some(list) = self.list.as_deref() else { return Ok(None) };
+        let hits = list::search(list, &Wanted::names(names), self.spelling)?;
+        let objects = |all: Vec<(String, u64)>| all.into_iter().map(|(object, _)| object).collect();
+        Ok(Some(hits.names.into_iter().map(|(name, all)| (name, objects(all))).collect()))
     }
 
     /// All definitions in the object `object`, each with the name that the kernel has for it.

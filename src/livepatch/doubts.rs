@@ -23,10 +23,13 @@ use crate::livepatch::testimony;
 use crate::livepatch::testimony::Asked;
 use crate::livepatch::types;
 
-/// The names that [`of()`] has to be given what is known of.
-pub fn names(image: &Image, patch: Option<&Patch>) -> HashSet<Vec<u8>> {
-    let functions = patch.iter().flat_map(|patch| &patch.objects).flat_map(|object| &object.functions);
-    symbols(image).map(|(_, symbol)| symbol.name).chain(functions.map(|f| f.old_name.clone())).collect()
+/// What [`of()`] has to be given what is known of: names, with their objects.
+pub fn names(image: &Image, patch: Option<&Patch>) -> HashSet<(Vec<u8>, Option<String>)> {
+    let objects = patch.iter().flat_map(|patch| &patch.objects);
+    let functions = objects.flat_map(|object| {
+        object.functions.iter().map(|function| (function.old_name.clone(), Some(object.name.clone())))
+    });
+    symbols(image).map(|(_, symbol)| (symbol.name, Some(symbol.object))).chain(functions).collect()
 }
 
 /// What is doubtful in each of some converted livepatches, in their order.

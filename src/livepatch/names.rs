@@ -84,6 +84,13 @@ impl Annotated {
         let section_object = std::str::from_utf8(object).ok().filter(|object| !object.is_empty())?.to_owned();
         Some(Annotated { section_object, symbol: KlpSymbol::parse_rest(rest)? })
     }
+
+    /// The name as it stands in assembler text, where the comma needs quotes.
+    pub fn to_text(&self) -> String {
+        let KlpSymbol { object, name, sympos } = &self.symbol;
+        let name = String::from_utf8_lossy(name);
+        format!("\".klp.sym.rela.{}.{object}.{name},{sympos}\"", self.section_object)
+    }
 }
 
 /// The name of the livepatch relocation section for the code of `object` in the section `target` (R1).
@@ -151,6 +158,14 @@ fn split_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_annotated_name_in_a_text_is_read_back() {
+        let symbol = KlpSymbol { object: "tun".to_owned(), name: b"a.0".to_vec(), sympos: 2 };
+        let annotated = Annotated { section_object: "vfat".to_owned(), symbol };
+        assert_eq!(annotated.to_text(), "\".klp.sym.rela.vfat.tun.a.0,2\"");
+        assert_eq!(Annotated::parse(annotated.to_text().as_bytes()), Some(annotated));
+    }
 
     #[test]
     fn symbol_names_are_read_and_written() {

@@ -11,11 +11,20 @@ use super::{Declaration, Prototype, Type};
 impl Declaration {
     /// Whether who uses the one gets what the other is.
     pub fn agrees_with(&self, other: &Declaration) -> bool {
+        if [self, other].into_iter().any(Declaration::is_address) {
+            return true;
+        }
         match (self, other) {
             (Declaration::Function(own), Declaration::Function(other)) => own.agrees_with(other),
             (Declaration::Variable(own), Declaration::Variable(other)) => own.agrees_with(other),
             _ => false,
         }
+    }
+
+    /// Whether it says no more than that there is something, of which the address is taken: `struct klp_any` of
+    /// klp_relocs.h, which is defined nowhere.
+    fn is_address(&self) -> bool {
+        *self == Declaration::Variable(Type::Aggregate("struct", Some("klp_any".to_owned()), None))
     }
 }
 

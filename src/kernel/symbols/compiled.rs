@@ -1,41 +1,97 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Which source files a kernel that someone else built was compiled of, by the debugging information of its objects.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
 
 use crate::elf::lines;
+use crate::host::paths;
 use crate::host::words::count;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::Objects;
 
-/// A file that every kernel is compiled of: what stands before it stands before the others too.
+/// A file that every kernel is compiled of: where it is not named, the names tell nothing.
 const KNOWN: &str = "init/main.c";
+
+/// Source files by their paths in the source tree, each with the path by which the compiler was given it: kbuild goes to
+/// some through other directories (`drivers/gpu/drm/amd/amdgpu/../amdkfd/kfd_queue.c`).
+pub type Given = BTreeMap<String, String>;
 
 /// Those of `paths`, which are relative to the source tree, that vmlinux and the modules were compiled of.
 ///
 /// # Errors
 /// The debugging information of vmlinux or of a module is not here.
-pub fn compiled(objects: &Objects, paths: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+pub fn compiled(objects: &Objects, paths: &BTreeSet<String>) -> Result<Given> {
     let vmlinux = objects.told_by(VMLINUX).as_deref().and_then(lines::compiled);
     let vmlinux = vmlinux.context("vmlinux has no debugging information here")?;
-    let before = vmlinux.iter().filter_map(|name| name.strip_suffix(KNOWN)).min_by_key(|before| before.len());
-    let before =
-        before.context("the debugging information of vmlinux does not name the kernel's source files")?;
+    ensure!(
+        vmlinux.iter().any(|name| paths::end_of(name, KNOWN).is_some()),
+        "the debugging information of vmlinux does not name the kernel's source files"
+    );
     let modules = objects.all_told();
     let missing = objects.names().count() - modules.len();
     ensure!(missing == 0, "the debugging information of {} is not here", count(missing, "module"));
-    let named: HashSet<&[u8]> = paths.iter().map(|path| path.as_bytes()).collect();
+    let names: HashSet<&[u8]> = paths.iter().map(|path| paths::last(path).as_bytes()).collect();
     let of_modules: Vec<Vec<String>> = (modules.par_iter())
-        .filter_map(|(name, file)| match lines::mentions(file, &named) {
+        .filter_map(|(name, file)| match lines::mentions(file, &names) {
             Some(false) => None,
-            Some(true) => Some(Ok(lines::compiled(file).unwrap_or_default())),
+            Some(true) => Some(lines::compiled(file).with_context(|| {
+                format!("the debugging information of {name} ({}) cannot be read", file.display())
+            })),
             None => Some(Err(anyhow::anyhow!("{name} has no debugging information here"))),
         })
         .collect::<Result<_>>()?;
-    let all = vmlinux.iter().chain(of_modules.iter().flatten());
-    let inside = all.filter_map(|name| name.strip_prefix(before));
-    Ok(inside.filter(|name| paths.contains(*name)).map(str::to_owned).collect())
+    Ok(given(vmlinux.iter().chain(of_modules.iter().flatten()), paths))
+}
+
+/// Whether an object was compiled of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// It was, and the compiler was given this path.
+    Given(String),
+    /// It was not.
+    None,
+    /// Its debugging information is not here.
+    Unknown,
+}
+
+/// Whether the object with the run-time name `name` was compiled of the file `path`.
+pub fn part(objects: &Objects, name: &str, path: &str) -> Part {
+    match objects.told_by(name).as_deref().and_then(lines::compiled) {
+        Some(all) => (all.iter().find_map(|given| paths::end_of(given, path)))
+            .map_or(Part::None, |given| Part::Given(given.to_owned())),
+        None => Part::Unknown,
+    }
+}
+
+fn given<'a>(named: impl Iterator<Item = &'a String>, paths: &BTreeSet<String>) -> Given {
+    let mut by_last: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
+    for path in paths {
+        by_last.entry(paths::last(path)).or_default().push(path);
+    }
+    let mut found = Given::new();
+    for name in named {
+        for &path in by_last.get(paths::last(name)).into_iter().flatten() {
+            if let Some(end) = paths::end_of(name, path) {
+                found.insert(path.clone(), end.to_owned());
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_known_through_other_directories() {
+        let paths = ["gpu/amdkfd/queue.c", "gpu/queue.c", "fs/dir.c"].map(str::to_owned).into();
+        let named = ["/b/gpu/amdgpu/../amdkfd/queue.c", "/b/fs/ext4/dir.c", "/b/fs/dir.c"].map(str::to_owned);
+        let expected = [("fs/dir.c", "fs/dir.c"), ("gpu/amdkfd/queue.c", "gpu/amdgpu/../amdkfd/queue.c")];
+        let expected: Given = expected.map(|(path, given)| (path.to_owned(), given.to_owned())).into();
+        assert_eq!(given(named.iter(), &paths), expected);
+    }
 }

@@ -3,7 +3,7 @@
 //! 30 MB; it is searched in parallel, in pieces, without keeping it.
 
 use fs_err::os::unix::fs::FileExt as _;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -37,6 +37,8 @@ pub enum Wanted {
 pub struct Names {
     names: HashSet<Vec<u8>>,
     marks: Vec<bool>,
+    /// The objects in which a name is meant; of what is not here, any.
+    objects: HashMap<Vec<u8>, BTreeSet<String>>,
 }
 
 impl Names {
@@ -61,7 +63,37 @@ impl Wanted {
                 *mark = true;
             }
         }
-        Wanted::Names(Names { names, marks })
+        Wanted::Names(Names { names, marks, objects: HashMap::new() })
+    }
+
+    /// Names, each with the run-time name of the object that it is meant in, if that is known: others that have it need not
+    /// be read.
+    pub fn meant(meant: impl IntoIterator<Item = (Vec<u8>, Option<String>)>) -> Wanted {
+        let mut objects: HashMap<Vec<u8>, BTreeSet<String>> = HashMap::new();
+        let mut anywhere = HashSet::new();
+        for (name, object) in meant {
+            match object {
+                Some(object) => drop(objects.entry(name).or_default().insert(object)),
+                None => drop(anywhere.insert(name)),
+            }
+        }
+        objects.retain(|name, _| !anywhere.contains(name));
+        let mut wanted = Wanted::names(objects.keys().cloned().chain(anywhere));
+        if let Wanted::Names(names) = &mut wanted {
+            names.objects = objects;
+        }
+        wanted
+    }
+
+    /// Those of the objects with a name that have to be read for it: all of them, if it is not there where it is meant.
+    pub fn to_read<'a>(&self, name: &[u8], having: &'a [(String, u64)]) -> impl Iterator<Item = &'a String> {
+        let meant = match self {
+            Wanted::Names(known) => known.objects.get(name).cloned(),
+            Wanted::Patterns(_) | Wanted::All => None,
+        };
+        let meant = meant.filter(|meant| having.iter().any(|(object, _)| meant.contains(object)));
+        let all = having.iter().map(|(object, _)| object);
+        all.filter(move |object| meant.as_ref().is_none_or(|meant| meant.contains(*object)))
     }
 
     /// These names and `more`; what is wanted by pattern stays as it is.
@@ -69,7 +101,11 @@ impl Wanted {
         match self {
             Wanted::Names(known) => {
                 let more = more.iter().map(|name| name.as_bytes().to_vec());
-                Wanted::names(known.names.iter().cloned().chain(more))
+                let all = Wanted::names(known.names.iter().cloned().chain(more));
+                match all {
+                    Wanted::Names(names) => Wanted::Names(Names { objects: known.objects.clone(), ..names }),
+                    other => other,
+                }
             }
             Wanted::Patterns(_) | Wanted::All => self.clone(),
         }
@@ -215,6 +251,25 @@ mod tests {
             .into_iter()
             .map(|(name, objects)| (String::from_utf8(name).unwrap(), objects))
             .collect())
+    }
+
+    #[test]
+    fn a_name_is_read_where_it_is_meant() {
+        let named = |name: &str, object: Option<&str>| (name.as_bytes().to_vec(), object.map(str::to_owned));
+        let wanted = Wanted::meant([
+            named("a", Some("one")),
+            named("b", Some("one")),
+            named("b", None),
+            named("c", Some("three")),
+        ]);
+        let wanted = wanted.with(&["d"]);
+        let having = [("one".to_owned(), 1), ("two".to_owned(), 1)];
+        let to_read = |name: &str| wanted.to_read(name.as_bytes(), &having).collect::<Vec<_>>();
+        assert_eq!(to_read("a"), ["one"]);
+        for name in ["b", "c", "d"] {
+            assert_eq!(to_read(name), ["one", "two"], "{name}");
+        }
+        assert!(["a", "b", "c", "d"].iter().all(|name| wanted.has(name.as_bytes())));
     }
 
     #[test]

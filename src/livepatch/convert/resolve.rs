@@ -97,15 +97,17 @@ pub fn resolve(image: &Image, sources: &Sources, choices: Choices) -> Result<Res
     // Markers tell what is exported where there is no Module.symvers.
     let markers =
         |name: &[u8]| [&b"__ksymtab_"[..], b"__export_symbol_"].map(|prefix| [prefix, name].concat());
-    let mut wanted: HashSet<Vec<u8>> = HashSet::new();
+    let mut wanted: HashSet<(Vec<u8>, Option<String>)> = HashSet::new();
     for reference in &references {
         let is_plain = reference.annotation.is_none() && reference.annotated.is_none();
         if is_plain && sources.exporter(&reference.name) == Some(VMLINUX) {
             continue;
         }
-        wanted.insert(reference.name.clone());
+        let annotated = reference.annotated.as_ref().map(|annotated| &annotated.symbol.object);
+        let object = reference.annotation.map(|annotation| &annotation.object).or(annotated);
+        wanted.insert((reference.name.clone(), object.cloned()));
         if sources.exports.is_none() {
-            wanted.extend(markers(&reference.name));
+            wanted.extend(markers(&reference.name).map(|marker| (marker, None)));
         }
     }
     let mut resolved = Resolved {
@@ -118,7 +120,7 @@ pub fn resolve(image: &Image, sources: &Sources, choices: Choices) -> Result<Res
         resolved.annotations = annotations;
         return Ok(resolved);
     }
-    let found = sources.find(&Wanted::names(wanted))?;
+    let found = sources.find(&Wanted::meant(wanted))?;
     resolved.kernel = found.kernel.clone();
     if let Some(machine) = found.machine.filter(|machine| *machine != image.machine()) {
         bail!(

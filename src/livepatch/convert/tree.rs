@@ -96,12 +96,12 @@ pub fn doubts_of(images: &[&Image], sources: &Sources) -> Result<Vec<Vec<Doubt>>
         images.iter().map(|image| Patch::read_for(image, sources.sizes())).collect();
     let livepatches: Vec<(&Image, Option<&Patch>)> =
         images.iter().copied().zip(patches.iter().map(Option::as_ref)).collect();
-    let names: HashSet<Vec<u8>> =
+    let names: HashSet<(Vec<u8>, Option<String>)> =
         livepatches.iter().flat_map(|(image, patch)| doubts::names(image, *patch)).collect();
     if images.is_empty() {
         return Ok(Vec::new());
     }
-    doubts::of(&livepatches, sources, &sources.find(&Wanted::names(names))?)
+    doubts::of(&livepatches, sources, &sources.find(&Wanted::meant(names))?)
 }
 
 /// Says what is doubtful in the livepatch `shown`, but for what cannot go well.

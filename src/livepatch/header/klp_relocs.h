@@ -8,6 +8,12 @@
 #define KLP_RELOCS_H
 
 /*
+ * Is defined nowhere: what is declared as one can be named below, and its address
+ * be taken, whatever it is.
+ */
+struct klp_any;
+
+/*
  * The symbols named in such an array are those of one object: vmlinux, or a
  * module by the name that lsmod shows.
  *

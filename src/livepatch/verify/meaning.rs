@@ -35,9 +35,9 @@ pub fn check(
     sources: &Sources,
     findings: &mut [Findings],
 ) -> Result<Kernel> {
-    let names: HashSet<Vec<u8>> =
+    let names: HashSet<(Vec<u8>, Option<String>)> =
         livepatches.iter().flat_map(|(image, patch)| doubts::names(image, *patch)).collect();
-    let found = sources.find(&Wanted::names(names))?;
+    let found = sources.find(&Wanted::meant(names))?;
     for ((image, patch), findings) in livepatches.iter().zip(findings.iter_mut()) {
         is_for_this_kernel(image, sources, &found, findings);
         is_for_this_build(image, *patch, sources, findings)?;

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Functions that are changed and that nothing can step into (`inline` is `notrace` in the kernel, and the compiler gives
+//! some of them a body: `__do_sys_read`): those that call them are replaced in their place, and take a copy along.
+
+use std::collections::BTreeSet;
+
+use crate::frompatch::assembler::compare::Changes;
+use crate::frompatch::assembler::line::names;
+use crate::frompatch::assembler::{Listing, Piece};
+
+/// The changes with the callers of `function` in its place; none where that would not reach every call of it: other units
+/// may call it, data has its address, or no function that is there before and after calls it.
+pub fn instead_of(function: &str, old: &Listing, new: &Listing, changes: &Changes) -> Option<Changes> {
+    let is_named = |name: &str| {
+        let mut aliases = [old, new].into_iter().flat_map(|listing| &listing.aliases);
+        aliases.any(|(alias, target)| alias == name || target == name)
+    };
+    if new.is_global(function) || old.is_global(function) || is_named(function) {
+        return None;
+    }
+    if [old, new].into_iter().any(|listing| is_in_data(listing, function)) {
+        return None;
+    }
+    let own: BTreeSet<&str> = callers(new, function).filter(|caller| *caller != function).collect();
+    let mut changes = changes.clone();
+    let mut has_caller = false;
+    for caller in own {
+        if !old.is_function(caller) {
+            continue;
+        }
+        has_caller = true;
+        let why = || format!("it calls {function}, in which ftrace cannot step in");
+        changes.changed.entry(caller.to_owned()).or_insert_with(why);
+    }
+    changes.changed.remove(function);
+    changes.new_functions.insert(function.to_owned());
+    has_caller.then_some(changes)
+}
+
+/// The functions whose code has the name of another one in it.
+fn callers<'a>(listing: &'a Listing, function: &'a str) -> impl Iterator<Item = &'a str> {
+    listing.functions().filter(move |caller| {
+        let pieces = listing.pieces_of(caller).into_iter().filter_map(|piece| listing.pieces.get(piece));
+        pieces.into_iter().any(|piece| has_name(piece, function))
+    })
+}
+
+/// Whether something that is no code, and goes with no function, has the name of a function.
+fn is_in_data(listing: &Listing, function: &str) -> bool {
+    let with_functions: BTreeSet<usize> =
+        listing.functions().flat_map(|name| listing.pieces_of(name)).collect();
+    let mut others = listing.pieces.iter().enumerate().filter(|(index, _)| !with_functions.contains(index));
+    others.any(|(_, piece)| has_name(piece, function))
+        || listing.all_outside().any(|(_, line)| names(line).iter().any(|name| name == function))
+}
+
+fn has_name(piece: &Piece, name: &str) -> bool {
+    piece.lines.iter().any(|line| names(line).iter().any(|other| other == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frompatch::assembler::compare::compare;
+
+    fn function(name: &str, body: &str) -> String {
+        format!(
+            "\t.section\t.text.{name},\"ax\",@progbits\n\t.type\t{name}, @function\n{name}:\n{body}\t.size\t{name}, .-{name}\n"
+        )
+    }
+
+    fn with(body: &str, rest: &str) -> Listing {
+        let callers = function("one", "\tcall\tinner\n\tret\n") + &function("two", "\tjmp\tinner\n");
+        Listing::parse(&format!("{}{callers}{rest}", function("inner", body)))
+    }
+
+    fn changed(rest: &str) -> Option<Changes> {
+        let (old, new) = (with("\tnop\n\tret\n", rest), with("\tret\n", rest));
+        let changes = compare(&old, &new);
+        assert_eq!(changes.changed.keys().collect::<Vec<_>>(), ["inner"]);
+        instead_of("inner", &old, &new, &changes)
+    }
+
+    #[test]
+    fn callers_take_a_copy_along() {
+        let changes = changed("").unwrap();
+        assert_eq!(changes.changed.keys().collect::<Vec<_>>(), ["one", "two"]);
+        assert_eq!(changes.changed["two"], "it calls inner, in which ftrace cannot step in");
+        assert_eq!(changes.new_functions.iter().collect::<Vec<_>>(), ["inner"]);
+    }
+
+    #[test]
+    fn what_others_may_reach_is_left_alone() {
+        let table =
+            "\t.section\t.rodata.ops,\"a\"\n\t.type\tops, @object\n\t.size\tops, 8\nops:\n\t.quad\tinner\n";
+        for rest in ["\t.globl\tinner\n", table, "\t.set\tother,inner\n"] {
+            assert!(changed(rest).is_none(), "{rest}");
+        }
+        let lonely = |body: &str| Listing::parse(&function("inner", body));
+        let (old, new) = (lonely("\tnop\n"), lonely("\tret\n"));
+        assert!(instead_of("inner", &old, &new, &compare(&old, &new)).is_none());
+    }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The directory with the patched files, which the compiler looks into before the source tree. A file that is found there
+//! looks for what it includes with quotes beside itself: so all that lies beside a patched file in the source tree, or in the
+//! directories above it, is there too, by symbolic links.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use fs_err as fs;
+
+/// Lays links to what is around the files of the overlay.
+///
+/// # Errors
+/// One cannot be made.
+pub fn surround(overlay: &Path, source: &Path) -> Result<()> {
+    let mut directories = BTreeSet::new();
+    collect(overlay, Path::new(""), &mut directories)?;
+    for directory in directories {
+        surround_one(overlay, source, &directory)?;
+    }
+    Ok(())
+}
+
+/// The directories below the overlay's own, relative to it.
+fn collect(overlay: &Path, directory: &Path, found: &mut BTreeSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(overlay.join(directory))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            let inner = directory.join(entry.file_name());
+            found.insert(inner.clone());
+            collect(overlay, &inner, found)?;
+        }
+    }
+    Ok(())
+}
+
+fn surround_one(overlay: &Path, source: &Path, directory: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(source.join(directory)) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        let own = overlay.join(directory).join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            continue;
+        }
+        match symlink(entry.path(), own) {
+            // A patched one, or one that another unit has laid meanwhile.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            laid => laid?,
+        }
+    }
+    Ok(())
+}
+
+/// Puts the file `path` of the source tree into the overlay, with all that is around it, unless it is there.
+fn carry(overlay: &Path, source: &Path, path: &Path) -> Result<()> {
+    let own = overlay.join(path);
+    if fs::symlink_metadata(&own).is_ok() {
+        return Ok(());
+    }
+    fs::create_dir_all(own.parent().unwrap_or(overlay))?;
+    for directory in path.ancestors().skip(1).filter(|directory| !directory.as_os_str().is_empty()) {
+        surround_one(overlay, source, directory)?;
+    }
+    Ok(())
+}
+
+/// Whether the overlay has a file of its own at `path`, and no link.
+fn has_own(overlay: &Path, path: &Path) -> bool {
+    fs::symlink_metadata(overlay.join(path)).is_ok_and(|meta| meta.is_file())
+}
+
+/// Where a file was read from the tree that the overlay has patched: puts what names it into the overlay as well, so that
+/// it finds the patched one beside itself. True if there was such a file. `seen` are the files that were read from the
+/// source tree, relative to it.
+///
+/// # Errors
+/// Nothing names it.
+pub fn carry_includers(seen: &BTreeSet<PathBuf>, overlay: &Path, source: &Path) -> Result<bool> {
+    let stale: Vec<&PathBuf> = seen.iter().filter(|path| has_own(overlay, path)).collect();
+    let Some(first) = stale.first() else { return Ok(false) };
+    let mut is_named = false;
+    for path in seen.iter().filter(|path| !has_own(overlay, path)) {
+        let text = fs::read(source.join(path))?;
+        let names = |stale: &&PathBuf| {
+            let name = stale.file_name().unwrap_or_default().as_encoded_bytes();
+            memchr::memmem::find(&text, &[b"\"", name, b"\""].concat()).is_some()
+                || memchr::memmem::find(&text, &[b"/", name, b"\""].concat()).is_some()
+        };
+        if stale.iter().any(names) {
+            // Another unit may have had it carried since this one was read.
+            carry(overlay, source, path)?;
+            is_named = true;
+        }
+    }
+    ensure!(
+        is_named,
+        "{}: the compiler finds this file in the source tree in place of the patched one",
+        first.display()
+    );
+    Ok(true)
+}
+
+/// Copies an overlay, its links as links.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(entry.path())?, target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trees() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let (source, overlay) = (directory.path().join("source"), directory.path().join("overlay"));
+        for (path, text) in [
+            ("fs/server/auth.c", "#include \"mgmt/user.h\"\n#include \"own/deep.h\"\n"),
+            ("fs/server/common.h", "old"),
+            ("fs/server/mgmt/user.h", "#include \"../common.h\"\n"),
+            ("fs/server/own/deep.h", "#include \"../common.h\"\n"),
+            ("fs/top.h", ""),
+            ("other/x.h", ""),
+        ] {
+            fs::create_dir_all(source.join(path).parent().unwrap()).unwrap();
+            fs::write(source.join(path), text).unwrap();
+        }
+        fs::create_dir_all(overlay.join("fs/server")).unwrap();
+        fs::write(overlay.join("fs/server/common.h"), "new").unwrap();
+        surround(&overlay, &source).unwrap();
+        (directory, source, overlay)
+    }
+
+    #[test]
+    fn what_lies_beside_a_patched_file_is_there() {
+        let (_directory, source, overlay) = trees();
+        let read = |path: &str| fs::read_to_string(overlay.join(path)).ok();
+        assert_eq!(read("fs/server/common.h").as_deref(), Some("new"));
+        assert_eq!(read("fs/top.h").as_deref(), Some(""));
+        assert!(read("fs/server/auth.c").is_some() && read("other/x.h").is_none());
+        assert!(!overlay.join("fs/server/mgmt").exists());
+        // A second time, nothing is to be done.
+        surround(&overlay, &source).unwrap();
+        let other = overlay.with_file_name("copy");
+        copy(&overlay, &other).unwrap();
+        assert!(has_own(&other, Path::new("fs/server/common.h")));
+        assert!(!has_own(&other, Path::new("fs/server/auth.c")) && other.join("fs/server/auth.c").is_file());
+    }
+
+    #[test]
+    fn what_includes_a_patched_file_is_carried_along() {
+        let (_directory, source, overlay) = trees();
+        let seen: BTreeSet<PathBuf> =
+            ["fs/server/common.h", "fs/server/mgmt/user.h", "fs/top.h"].map(PathBuf::from).into();
+        assert!(carry_includers(&seen, &overlay, &source).unwrap());
+        assert!(overlay.join("fs/server/mgmt/user.h").is_file());
+        assert_eq!(fs::read_to_string(overlay.join("fs/server/mgmt/../common.h")).unwrap(), "new");
+        assert!(carry_includers(&seen, &overlay, &source).unwrap(), "another unit may have done it");
+        let alone: BTreeSet<PathBuf> = [PathBuf::from("fs/server/common.h")].into();
+        let error = carry_includers(&alone, &overlay, &source).unwrap_err().to_string();
+        assert!(error.starts_with("fs/server/common.h: the compiler finds this file"), "{error}");
+        let none: BTreeSet<PathBuf> = ["fs/top.h", "other/x.h"].map(PathBuf::from).into();
+        assert!(!carry_includers(&none, &overlay, &source).unwrap());
+    }
+}

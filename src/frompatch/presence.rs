@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Which files an installed kernel was compiled of, among those that are patched and those that include them, and by which
+//! path kbuild goes to each: told by its symbols and its debugging information, since nothing else of its build is here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::frompatch::apply::Touched;
+use crate::frompatch::outline::{self, Kind};
+use crate::frompatch::target::Target;
+use crate::frompatch::{includers, units};
+use crate::host::terminal;
+use crate::host::words::count;
+use crate::kernel::symbols::compiled::{Given, Part, compiled, part};
+
+/// If more files than these are compiled for a header, it is said.
+const MANY: usize = 100;
+/// In how many objects a file is looked for whose definitions have names that others have, too.
+const OBJECTS: usize = 12;
+
+/// The files that are to be compiled for the patched ones, with the paths by which kbuild goes to them.
+///
+/// # Errors
+/// A file is included by others, and which of those the kernel was compiled of is not known.
+pub fn goals(target: &Target, objtree: &Path, files: &[Touched]) -> Result<Given> {
+    let (own, included) = units::apart(&target.source, files);
+    let mut goals = users(target, objtree, &included)?;
+    let own = files.iter().filter(|file| own.contains(&file.path.as_str()));
+    let own: Vec<(&str, BTreeSet<String>)> = own
+        .map(|file| (file.path.as_str(), definitions(file.original.as_deref().unwrap_or_default())))
+        .collect();
+    if own.is_empty() {
+        return Ok(goals);
+    }
+    let names = own.iter().flat_map(|(_, names)| names).map(|name| name.as_bytes().to_vec());
+    let objects = target.sources.objects_with(names.collect())?;
+    for (path, names) in own {
+        goals.extend(given(target, path, objects.as_ref(), &names).map(|given| (path.to_owned(), given)));
+    }
+    Ok(goals)
+}
+
+/// By which path kbuild goes to a file that is compiled on its own; none if the kernel was compiled without it.
+fn given(
+    target: &Target,
+    path: &str,
+    objects: Option<&BTreeMap<Vec<u8>, Vec<String>>>,
+    names: &BTreeSet<String>,
+) -> Option<String> {
+    let Some(objects) = objects.filter(|_| !names.is_empty()) else { return Some(path.to_owned()) };
+    let mut by_object: BTreeMap<&String, usize> = BTreeMap::new();
+    for object in names.iter().filter_map(|name| objects.get(name.as_bytes())).flatten() {
+        *by_object.entry(object).or_default() += 1;
+    }
+    let mut likely: Vec<(&String, usize)> = by_object.into_iter().collect();
+    likely.sort_by_key(|&(_, hits)| std::cmp::Reverse(hits));
+    let mut is_known = likely.len() <= OBJECTS;
+    for (object, _) in likely.into_iter().take(OBJECTS) {
+        match part(&target.origin.objects, object, path) {
+            Part::Given(given) => return Some(given),
+            Part::None => {}
+            Part::Unknown => is_known = false,
+        }
+    }
+    (!is_known).then(|| path.to_owned())
+}
+
+/// The names of the functions and variables that a file defines, as symbols have them.
+fn definitions(text: &[u8]) -> BTreeSet<String> {
+    let items = outline::items(text).into_iter();
+    let named = items.filter(|item| matches!(item.kind, Kind::Function | Kind::Data)).map(|item| item.name);
+    named.flat_map(|name| outline::symbols_of(&name)).collect()
+}
+
+/// The files that may be compiled with one of `headers`, which may be files in C, and that an installed kernel was compiled
+/// of.
+fn users(target: &Target, objtree: &Path, headers: &[&str]) -> Result<Given> {
+    if headers.is_empty() {
+        return Ok(Given::new());
+    }
+    let candidates = includers::of(&target.source, objtree, headers, target.arch);
+    let users = compiled(&target.origin.objects, &candidates).with_context(|| {
+        format!(
+            "{}: others include it, and which files of this kernel do is not known: install its debug packages, of all \
+             modules (klpbuild doctor), or make the livepatch in an object tree in which this kernel was built",
+            headers.join(", ")
+        )
+    })?;
+    if users.len() > MANY {
+        terminal::say(format_args!(
+            "{} of this kernel may be compiled with {}: all of them are, which takes a while",
+            count(users.len(), "file"),
+            headers.join(", ")
+        ));
+    }
+    Ok(users)
+}
