@@ -1,30 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What `klpbuild convert` refuses and says; and what it does beside converting.
+//! What `klpbuild convert` refuses and says, apart from annotations and from where it writes.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
 use regex::Regex;
 
+use crate::annotations::{ANNOTATION, annotated};
 use crate::objtree::{Code, ObjTree, X86_64, target, targets};
-use crate::space::{Ran, Space};
-
-/// Statics of one name, annotated.
-const ANNOTATION: &str = ".section .klp.module_relocs";
+use crate::space::Ran;
 
 /// A livepatch whose new function in vmlinux has this code.
-fn patched(code: &str) -> ObjTree {
+pub fn patched(code: &str) -> ObjTree {
     ObjTree::with_code(X86_64, &Code { patched: code, ..Code::default() })
-}
-
-/// One whose new function in vmlinux calls `name`, with annotations: object, symbol and position.
-fn annotated(name: &str, annotations: &[(&str, &str, u32)]) -> ObjTree {
-    let record = |(object, symbol, position): &(&str, &str, u32)| {
-        format!("{ANNOTATION}.{object}, \"a\"\npointer \"{symbol}\"\n.4byte {position}\n")
-    };
-    let rest: String = annotations.iter().map(record).collect();
-    let code = format!("call_to {name}");
-    ObjTree::with_code(X86_64, &Code { patched: &code, rest: &rest, ..Code::default() })
 }
 
 /// What is said on standard error, without what differs from run to run.
@@ -53,7 +40,7 @@ fn write_list(tree: &ObjTree, text: &str) {
 
 /// Asserts that the conversion of `in.ko` is refused and leaves no trace, and gives what is said.
 #[track_caller]
-fn refused_with(tree: &ObjTree, arguments: &[&str]) -> String {
+pub fn refused_with(tree: &ObjTree, arguments: &[&str]) -> String {
     let before = (tree.names(), tree.bytes("in.ko"), tree.stamp("in.ko"));
     let ran = tree.convert(&[&["in.ko"], arguments].concat()).ends(1);
     assert_eq!(ran.stdout, "");
@@ -63,7 +50,7 @@ fn refused_with(tree: &ObjTree, arguments: &[&str]) -> String {
 
 /// Asserts that the conversion of `in.ko` is refused in place and to an `out.ko` that is there before, and gives what is said.
 #[track_caller]
-fn refused(tree: &ObjTree) -> String {
+pub fn refused(tree: &ObjTree) -> String {
     tree.write("out.ko", "old");
     let before = tree.stamp("out.ko");
     let text = refused_with(tree, &["-o", "out.ko"]);
@@ -75,7 +62,7 @@ fn refused(tree: &ObjTree) -> String {
 
 /// Asserts that `in.ko` is converted, and gives its livepatch relocations: section, offset and symbol.
 #[track_caller]
-fn converted(tree: &ObjTree) -> Vec<String> {
+pub fn converted(tree: &ObjTree) -> Vec<String> {
     tree.convert(&["in.ko", "-o", "out.ko"]).ok();
     let mut section = String::new();
     let mut found = Vec::new();
@@ -213,143 +200,6 @@ fn ambiguous_symbol_of_two_objects() {
     klpbuild:   static KLP_MODULE_RELOC(elsewhere) unique_reloc[] = { KLP_SYMPOS(unique, 0) };
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     ");
-}
-
-#[test]
-fn annotation_for_an_unknown_object() {
-    insta::assert_snapshot!(refused(&annotated("twin", &[("target_mud", "twin", 1)])), @"
-    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: twin: there is no object target_mud; the nearest are target_mod; write vmlinux or the run-time name of a module
-    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
-    ");
-}
-
-#[test]
-fn annotation_for_the_wrong_object() {
-    insta::assert_snapshot!(refused(&annotated("twin", &[("provider", "twin", 1)])), @"
-    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: twin: provider does not define it
-    klpbuild: Valid KLP_SYMPOS for symbol twin:
-    klpbuild:   object   source file  type    binding  size  address           sympos  exported
-    klpbuild:   vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
-    klpbuild:   vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
-    klpbuild:   vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
-    klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 1) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 2) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 3) };
-    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
-    ");
-    insta::assert_snapshot!(refused(&annotated("uniqe", &[("vmlinux", "uniqe", 0)])), @"
-    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: uniqe: vmlinux does not define it; the nearest names are unique (vmlinux)
-    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
-    ");
-}
-
-#[test]
-fn annotation_with_position_0_of_several() {
-    insta::assert_snapshot!(refused(&annotated("twin", &[("vmlinux", "twin", 0)])), @"
-    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: twin: position 0 means the only one, but vmlinux has 3 of this name
-    klpbuild: Valid KLP_SYMPOS for symbol twin:
-    klpbuild:   object   source file  type    binding  size  address           sympos  exported
-    klpbuild:   vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
-    klpbuild:   vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
-    klpbuild:   vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
-    klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 1) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 2) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 3) };
-    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
-    ");
-}
-
-#[test]
-fn annotation_with_a_position_too_high() {
-    insta::assert_snapshot!(refused(&annotated("twin", &[("vmlinux", "twin", 4)])), @"
-    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: twin: there is no position 4: vmlinux has 3 of this name, counted from 1
-    klpbuild: Valid KLP_SYMPOS for symbol twin:
-    klpbuild:   object   source file  type    binding  size  address           sympos  exported
-    klpbuild:   vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
-    klpbuild:   vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
-    klpbuild:   vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
-    klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 1) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 2) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 3) };
-    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
-    ");
-    insta::assert_snapshot!(refused(&annotated("unique", &[("vmlinux", "unique", 2)])), @"
-    klpbuild: error: cannot convert in.ko: Provided KLP_SYMPOS does not match a symbol: unique: there is no position 2: vmlinux has 1 of this name, counted from 1
-    klpbuild: Valid KLP_SYMPOS for symbol unique:
-    klpbuild:   object   source file  type  binding  size  address           sympos  exported
-    klpbuild:   vmlinux  kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
-    klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) unique_reloc[] = { KLP_SYMPOS(unique, 0) };
-    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
-    ");
-}
-
-#[test]
-fn conflicting_annotations() {
-    let tree = annotated("twin", &[("vmlinux", "twin", 1), ("vmlinux", "twin", 2)]);
-    insta::assert_snapshot!(refused(&tree), @"
-    klpbuild: error: cannot convert in.ko: Conflicting KLP_SYMPOS definition: twin is annotated both as vmlinux's at position 1 and as vmlinux's at position 2: leave one of them; or, if each is meant in its own file, declare it there with its position as a part of its name, and without KLP_MODULE_RELOC:
-    klpbuild:   extern <type> twin KLP_RELOC_SYMBOL_POS(<patched object>, vmlinux, twin, 1);
-    klpbuild:   extern <type> twin KLP_RELOC_SYMBOL_POS(<patched object>, vmlinux, twin, 2);
-    ");
-    let tree = annotated("twin", &[("vmlinux", "twin", 1), ("target_mod", "twin", 1)]);
-    insta::assert_snapshot!(refused(&tree), @"
-    klpbuild: error: cannot convert in.ko: Conflicting KLP_SYMPOS definition: twin is annotated both as vmlinux's at position 1 and as target_mod's at position 1: leave one of them; or, if each is meant in its own file, declare it there with its position as a part of its name, and without KLP_MODULE_RELOC:
-    klpbuild:   extern <type> twin KLP_RELOC_SYMBOL_POS(<patched object>, vmlinux, twin, 1);
-    klpbuild:   extern <type> twin KLP_RELOC_SYMBOL_POS(<patched object>, target_mod, twin, 1);
-    ");
-    let name = ".klp.sym.rela.vmlinux.vmlinux.twin,1";
-    insta::assert_snapshot!(refused(&annotated(&format!("\"{name}\""), &[("vmlinux", name, 1)])), @"
-    klpbuild: error: cannot convert in.ko: Conflicting KLP_SYMPOS definition: twin is annotated by its assembler name and by KLP_MODULE_RELOC; leave one of them
-    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
-    ");
-}
-
-/// An annotation twice is no conflict.
-#[test]
-fn equal_annotations() {
-    let tree = annotated("twin", &[("vmlinux", "twin", 2), ("vmlinux", "twin", 2)]);
-    assert_eq!(converted(&tree), [".klp.rela.vmlinux..text+0x7 .klp.sym.vmlinux.twin,2"]);
-}
-
-/// Arrays of one object that the compiler aligned: between their records lie zero bytes.
-#[test]
-fn annotations_with_gaps() {
-    let rest = format!(
-        "{ANNOTATION}.vmlinux, \"a\"\npointer twin\n.4byte 2\n.balign 32\npointer setting_twin\n.4byte 2\n\
-         pointer unique\n.4byte 0\n.balign 32\n"
-    );
-    let code = "call_to twin\nrefer_to setting_twin\ncall_to unique";
-    for target in targets() {
-        let tree = ObjTree::with_code(target, &Code { patched: code, rest: &rest, ..Code::default() });
-        let found = converted(&tree);
-        for name in ["twin,2", "setting_twin,2", "unique,0"] {
-            let symbol = format!(".klp.sym.vmlinux.{name}");
-            assert!(found.iter().any(|line| line.ends_with(&symbol)), "{}: {found:?}", target.name);
-        }
-        assert!(!tree.tool("readelf", &["-SW", "out.ko"]).contains("module_relocs"));
-    }
-}
-
-#[test]
-fn malformed_annotations() {
-    let with = |rest: &str| {
-        let rest = format!("{ANNOTATION}.vmlinux, \"a\"\n{rest}");
-        refused(&ObjTree::with_code(
-            X86_64,
-            &Code { patched: "call_to twin", rest: &rest, ..Code::default() },
-        ))
-    };
-    insta::assert_snapshot!(with("pointer twin\n.4byte 1\n.4byte 2"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has 16 bytes, of which only 12 refer to a symbol: it is not made by KLP_MODULE_RELOC");
-    insta::assert_snapshot!(with("pointer twin\n.4byte 1\n.4byte 2\npointer unique\n.4byte 0"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has bytes at 0xc that belong to no symbol, or records that overlap: it is not made by KLP_MODULE_RELOC");
-    insta::assert_snapshot!(with("pointer twin\n.reloc .-4, R_X86_64_64, unique\n.8byte 0"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has bytes at 0xc that belong to no symbol, or records that overlap: it is not made by KLP_MODULE_RELOC");
-    insta::assert_snapshot!(with("pointer twin 8\n.4byte 1"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux refers to twin+0x8 at 0x0: only whole symbols can be annotated");
-    insta::assert_snapshot!(with(".4byte 1\npointer twin"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has a record that ends outside of it");
-    insta::assert_snapshot!(with("pointer shared\n.4byte 1"), @"klpbuild: error: cannot convert in.ko: what is 0x0 bytes into .text is annotated in section .klp.module_relocs.vmlinux, but defined in this very module: declare it extern, and do not define it");
-    insta::assert_snapshot!(with(".8byte 0\n.4byte 1"), @"klpbuild: error: cannot convert in.ko: section .klp.module_relocs.vmlinux has 12 bytes, of which only 0 refer to a symbol: it is not made by KLP_MODULE_RELOC");
 }
 
 /// R1: a run-time name has at most 55 characters, and neither `-` nor `.ko`.
@@ -771,82 +621,6 @@ fn converted_in_part() {
     bytes[at..at + plain.len()].copy_from_slice(annotated.as_bytes());
     tree.write("in.ko", bytes);
     insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: it is converted already, but refers to symbols that are not: link it again (delete the .ko, and build)");
-}
-
-#[test]
-fn output_that_cannot_be_written() {
-    let tree = patched("call_to unique");
-    insta::assert_snapshot!(refused_with(&tree, &["-o", "lib"]), @"klpbuild: error: TREE/lib: a directory: name the file to write");
-    insta::assert_snapshot!(refused_with(&tree, &["-o", "nowhere/out.ko"]), @r#"klpbuild: error: cannot write TREE/nowhere/out.ko: it is left as it was: No such file or directory (os error 2) at path "TREE/nowhere/.klpbuild-RANDOM.tmp""#);
-}
-
-/// As somebody who may not write everywhere.
-#[test]
-fn read_only_directory() {
-    let tree = patched("call_to unique");
-    let program = tree.path("klpbuild").display().to_string();
-    fs::copy(Space::program(), &program).unwrap();
-    fs::create_dir(tree.path("fixed")).unwrap();
-    for (name, mode) in [("", 0o755), ("fixed", 0o555)] {
-        fs::set_permissions(tree.path(name), fs::Permissions::from_mode(mode)).unwrap();
-    }
-    let mut command = vec![program.as_str(), "convert", "in.ko", "-o", "fixed/out.ko"];
-    if tree.run("id", &["-u"]) == "0\n" {
-        command.splice(0..0, ["setpriv", "--reuid=65534", "--clear-groups"]);
-    }
-    let ran = tree.ran(command[0], &command[1..]).ends(1);
-    insta::assert_snapshot!(said(&tree, &ran), @r#"klpbuild: error: cannot write TREE/fixed/out.ko: it is left as it was: Permission denied (os error 13) at path "TREE/fixed/.klpbuild-RANDOM.tmp""#);
-    assert_eq!(fs::read_dir(tree.path("fixed")).unwrap().count(), 0);
-}
-
-/// A limit on the size of files stands in for a full disk.
-#[test]
-fn full_disk() {
-    let tree = patched("call_to unique");
-    let before = (tree.names(), tree.bytes("in.ko"));
-    let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" convert in.ko";
-    let ran = tree.ran("sh", &["-c", script, Space::program()]).ends(1);
-    assert!((tree.names(), tree.bytes("in.ko")) == before);
-    insta::assert_snapshot!(said(&tree, &ran), @"klpbuild: error: cannot write TREE/in.ko: it is left as it was: File too large (os error 27)");
-}
-
-#[test]
-fn output_and_permissions() {
-    let tree = patched("call_to unique");
-    let mode = |name: &str| fs::metadata(tree.path(name)).unwrap().permissions().mode() & 0o777;
-    fs::set_permissions(tree.path("in.ko"), fs::Permissions::from_mode(0o640)).unwrap();
-    let before = (tree.bytes("in.ko"), tree.stamp("in.ko"));
-    let ran = tree.convert(&["in.ko", "-o", "out.ko"]).ok();
-    assert_eq!(
-        (ran.stdout.as_str(), ran.stderr.as_str()),
-        ("klpbuild: out.ko: 1 livepatch relocation\n", "")
-    );
-    assert_eq!((tree.bytes("in.ko"), tree.stamp("in.ko")), before);
-    assert_eq!((mode("in.ko"), mode("out.ko")), (0o640, 0o640));
-    tree.convert(&["in.ko"]).ok();
-    assert_eq!((mode("in.ko"), tree.bytes("in.ko")), (0o640, tree.bytes("out.ko")));
-}
-
-/// A link to a module stays one.
-#[test]
-fn links_are_followed() {
-    let tree = patched("call_to unique");
-    fs::rename(tree.path("in.ko"), tree.path("lib/real.ko")).unwrap();
-    std::os::unix::fs::symlink("lib/real.ko", tree.path("in.ko")).unwrap();
-    tree.convert(&["in.ko"]).ok();
-    assert!(tree.path("in.ko").is_symlink());
-    assert!(tree.tool("readelf", &["-SW", "lib/real.ko"]).contains(".klp.rela.vmlinux..text"));
-}
-
-#[test]
-fn dry_run_and_quiet() {
-    let tree = patched("call_to unique");
-    let before = (tree.bytes("in.ko"), tree.names());
-    tree.convert(&["in.ko", "-o", "out.ko", "--dry-run"]).ok();
-    assert!((tree.bytes("in.ko"), tree.names()) == before);
-    let ran = tree.convert(&["in.ko", "-q"]).ok();
-    assert_eq!((ran.stdout, ran.stderr), (String::new(), String::new()));
-    assert!(tree.bytes("in.ko") != before.0);
 }
 
 /// The list alone, without the objects that it was made of.

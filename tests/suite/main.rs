@@ -12,7 +12,8 @@
 //! - [`objtree`]: an object tree assembled for one of five architectures, with a livepatch
 //! - [`golden`]: converted livepatches, as readelf shows them
 //! - [`configuration`]: where the configuration lies, and what it has to have
-//! - [`convert`]: what `klpbuild convert` refuses and says
+//! - [`convert`]: what `klpbuild convert` refuses and says; [`annotations`]: KLP_MODULE_RELOC, right and wrong;
+//!   [`written`]: where its output goes
 //! - [`definition`]: what a name and a position mean, and why not: all verbs agree
 //! - [`doubts`]: types, copies and pointers: what is right in all names and wrong all the same
 //! - [`external`]: external modules (M=), in every era
@@ -43,6 +44,7 @@
     reason = "a test that panics has failed, which is what it is for; it exports nothing"
 )]
 
+mod annotations;
 mod assembler;
 mod build;
 mod configuration;
@@ -83,3 +85,4 @@ mod trial;
 mod types;
 mod verify;
 mod versions;
+mod written;
