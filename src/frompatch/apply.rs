@@ -150,6 +150,7 @@ fn numbered(new: &[u8], groups: &[Hunk]) -> Vec<u8> {
     // By the index of the line in front of which it stands: the number that this line has had.
     let mut marks: BTreeMap<usize, usize> = BTreeMap::new();
     let lines: Vec<&[u8]> = new.split_inclusive(|&byte| byte == b'\n').collect();
+    let is_comment = begun_in_comments(&lines);
     for (number, group) in groups.iter().enumerate() {
         let added = group.lines.iter().filter(|line| matches!(line, Line::Added(_))).count();
         let removed = group.lines.iter().filter(|line| matches!(line, Line::Removed(_))).count();
@@ -157,7 +158,8 @@ fn numbered(new: &[u8], groups: &[Hunk]) -> Vec<u8> {
         let new_end = if added == 0 { group.new_start } else { group.new_start - 1 + added };
         let old_end = if removed == 0 { group.old_start } else { group.old_start - 1 + removed };
         let limit = groups.get(number + 1).map_or(lines.len(), |next| next.new_start.saturating_sub(1));
-        let place = (new_end..limit).find(|&index| can_stand_before(&lines, index));
+        let mut places = (new_end..limit).filter(|&index| is_comment.get(index) == Some(&false));
+        let place = places.find(|&index| can_stand_before(&lines, index));
         if let Some(place) = place.filter(|_| new_end != old_end) {
             marks.insert(place, old_end + (place - new_end) + 1);
         }
@@ -178,6 +180,33 @@ fn can_stand_before(lines: &[&[u8]], index: usize) -> bool {
     let before = index.checked_sub(1).and_then(|before| lines.get(before)).copied().unwrap_or_default();
     let before = before.trim_ascii_end();
     before.is_empty() || before.ends_with(b"*/") || before.last().is_some_and(|last| b";{}:".contains(last))
+}
+
+/// Of each line, whether it begins within a comment, where a directive says nothing.
+fn begun_in_comments(lines: &[&[u8]]) -> Vec<bool> {
+    let mut is_comment = false;
+    let mut begun = Vec::with_capacity(lines.len());
+    for line in lines {
+        begun.push(is_comment);
+        let mut rest = *line;
+        let mut quote = None;
+        while let [first, after @ ..] = rest {
+            let second = after.first();
+            let (is_open, is_close) =
+                ((*first, second) == (b'/', Some(&b'*')), (*first, second) == (b'*', Some(&b'/')));
+            let mut taken = 1;
+            match quote {
+                _ if is_comment => (is_comment, taken) = (!is_close, 1 + usize::from(is_close)),
+                Some(_) if *first == b'\\' => taken = 2,
+                Some(open) => quote = (*first != open).then_some(open),
+                None if is_open => (is_comment, taken) = (true, 2),
+                None if (*first, second) == (b'/', Some(&b'/')) => break,
+                None => quote = matches!(first, b'"' | b'\'').then_some(*first),
+            }
+            rest = rest.get(taken..).unwrap_or_default();
+        }
+    }
+    begun
 }
 
 /// Writes the overlay: each touched file as the compiler is to see it.
@@ -237,8 +266,23 @@ mod tests {
         assert_eq!(text(call), "f(a,\n  x,\n  b);\n#line 3\ng();\n");
         let removed = file("int a;\nint b;\nint c;\n", "int a;\nint c;\n");
         assert_eq!(text(removed), "int a;\n#line 3\nint c;\n");
+        let comment =
+            file("int a;\n/* x\n * y:\n */\nint b;\n", "int a;\n/* x\n * z\n * y:\n\n */\nint b;\n");
+        assert_eq!(text(comment), "int a;\n/* x\n * z\n * y:\n\n */\n#line 5\nint b;\n");
         let same = file("int a;\nint c;\n", "int b;\nint c;\n");
         assert_eq!(text(same), "int b;\nint c;\n");
+    }
+
+    #[test]
+    fn comments_are_told_from_texts() {
+        let of = |text: &[u8]| -> String {
+            let lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
+            begun_in_comments(&lines).iter().map(|is| if *is { 'c' } else { '-' }).collect()
+        };
+        assert_eq!(of(b"a /* b\n\" c\n d */ e\nf\n"), "-cc-");
+        assert_eq!(of(b"a = \"/*\\\" /*\";\nb\n"), "--");
+        assert_eq!(of(b"a = '\"'; /* \nb\n"), "-c");
+        assert_eq!(of(b"// /*\n/*/ a\nb */ /* c */ /*\nd\n"), "--cc");
     }
 
     #[test]

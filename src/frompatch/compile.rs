@@ -97,8 +97,16 @@ pub fn patched_to(unit: &Unit, trees: Trees<'_>, output: &Path) -> Result<()> {
 /// # Errors
 /// It cannot be preprocessed.
 pub fn is_changed(unit: &Unit, trees: Trees<'_>) -> Result<bool> {
-    let of = |version| expanded(unit, trees, version).with_context(|| unit.path.clone());
-    Ok(of(Version::Original)? != of(Version::Patched)?)
+    let [old, new] = both_preprocessed(unit, trees).with_context(|| unit.path.clone())?;
+    Ok(old != new)
+}
+
+/// The preprocessed texts of a unit, as it is and patched, without line numbers.
+///
+/// # Errors
+/// It cannot be preprocessed.
+pub fn both_preprocessed(unit: &Unit, trees: Trees<'_>) -> Result<[Vec<u8>; 2]> {
+    Ok([expanded(unit, trees, Version::Original)?, expanded(unit, trees, Version::Patched)?])
 }
 
 /// The preprocessed text of a unit, without line numbers: what is the same in it compiles to the same.

@@ -23,7 +23,7 @@ use crate::frompatch::run_pre::KernelImage;
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{Target, Workshop};
 use crate::frompatch::units::{self, Found, Unit};
-use crate::frompatch::{module, overlay, presence};
+use crate::frompatch::{layout, module, overlay, presence};
 use crate::host::exit::Exit;
 use crate::host::words::{count, hex};
 use crate::kernel::trace::KnownSites;
@@ -101,6 +101,9 @@ pub fn make(
         Trees { source: &target.source, objects: workshop.objtree(), overlay: &overlay, work: work.path() };
     check_assembler(&assembler, trees)?;
     let compiled = compile::all(units, trees)?;
+    if !request.allow_layout {
+        layout::check(&applied.files, &compiled, trees)?;
+    }
     if steps.done("compiled, unpatched and patched") {
         return Ok(stopped(steps));
     }
