@@ -5,7 +5,7 @@
 //! - [`processes`]: what runs below this process; [`signal`]: Ctrl-C, SIGTERM, SIGHUP; [`exit`]: exit statuses
 //! - [`terminal`]: everything that is printed
 //! - [`output`]: files that are written whole or not at all; [`text`]: texts that are read whole
-//! - [`html`]: pages for a browser
+//! - [`document`]: JSON for programs; [`html`]: pages for a browser
 //! - [`patch`]: patches, read and applied (diffy)
 //! - [`paint`]: colours (anstyle); [`table`]: columns, or blocks where these do not fit
 //! - [`words`]: numbers, times and bytes, as messages have them
@@ -13,6 +13,7 @@
 
 pub mod compressed;
 pub mod digest;
+pub mod document;
 pub mod exit;
 pub mod html;
 pub mod make;
