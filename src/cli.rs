@@ -3,6 +3,7 @@
 //! means.
 
 mod arguments;
+mod format;
 mod help;
 mod livepatch;
 mod show;
@@ -10,6 +11,7 @@ mod tips;
 
 pub use arguments::*;
 pub use clap::Command as Definition;
+pub use format::*;
 pub use help::{GROUPS, SECTIONS, Section, examples};
 pub use livepatch::LivepatchArgs;
 pub use show::ShowArgs;

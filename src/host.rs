@@ -6,7 +6,7 @@
 //! - [`terminal`]: everything that is printed
 //! - [`output`]: files that are written whole or not at all; [`text`]: texts that are read whole
 //! - [`paths`]: paths as text
-//! - [`html`]: pages for a browser
+//! - [`document`]: JSON for programs; [`html`]: pages for a browser
 //! - [`patch`]: patches, read and applied (diffy)
 //! - [`paint`]: colours (anstyle); [`table`]: columns, or blocks where these do not fit
 //! - [`words`]: numbers, times and bytes, as messages have them
@@ -14,6 +14,7 @@
 
 pub mod compressed;
 pub mod digest;
+pub mod document;
 pub mod exit;
 pub mod html;
 pub mod make;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::cli::format::{Format, TryFormat, VerifyFormat};
+
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProgressKind {
@@ -46,6 +48,9 @@ pub struct ModulesArgs {
     /// Write a page about where the build's time went to FILE [default: .klpbuild/klpbuild-timings.html in the object tree]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub timings: Option<Option<PathBuf>>,
+    /// How it is told what was built
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
     /// Options for make, as they are
     #[arg(value_name = "MAKE-OPTION", last = true)]
     pub make_options: Vec<String>,
@@ -189,19 +194,12 @@ pub struct ConvertArgs {
     /// Leave references to what modules export as they are: the livepatch then depends on these modules
     #[arg(long)]
     pub keep_module_exports: bool,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
     /// What symbols are looked up in.
     #[command(flatten)]
     pub sources: SourceArgs,
-}
-
-/// How something is printed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people
-    #[default]
-    Text,
-    /// For programs
-    Json,
 }
 
 /// Arguments of `klpbuild lookup`.
@@ -233,7 +231,7 @@ pub struct VerifyArgs {
     pub explain: Option<String>,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub format: VerifyFormat,
     /// What symbols are looked up in.
     #[command(flatten)]
     pub sources: SourceArgs,
@@ -283,6 +281,9 @@ pub struct TryArgs {
     /// What runs the guest
     #[arg(long, value_name = "ACCEL", value_enum, default_value_t)]
     pub accel: AccelKind,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: TryFormat,
     /// Where an installed kernel has its symbols.
     #[command(flatten)]
     pub installed: KernelArgs,
@@ -323,7 +324,11 @@ pub enum PatchesCommand {
         series: Option<String>,
     },
     /// Say which series fits the tree or is applied to it, and change nothing
-    Check,
+    Check {
+        /// How the result is printed
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// Apply the series that fits, all of it or nothing
     Apply,
     /// Take back the series that is applied
@@ -337,6 +342,9 @@ pub struct DoctorArgs {
     /// as O=DIR
     #[arg(value_name = "KDIR|O=DIR")]
     pub words: Vec<String>,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
     /// Where an installed kernel has its symbols.
     #[command(flatten)]
     pub kernel: KernelArgs,

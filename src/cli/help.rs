@@ -142,7 +142,7 @@ pub fn examples(verb: &str) -> &'static [(&'static str, &'static str)] {
         ],
         "kernels" => &[
             ("klpbuild kernels", "a table"),
-            ("klpbuild kernels --format json | jq -r '.[].release'", "for programs"),
+            ("klpbuild kernels --format json | jq -r '.kernels[].release'", "for programs"),
         ],
         "doctor" => &[
             ("klpbuild doctor", "the kernel that is running, or this tree"),

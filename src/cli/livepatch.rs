@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::arguments::{Format, KernelArgs};
+use crate::cli::arguments::KernelArgs;
+use crate::cli::format::Format;
 
 /// Arguments of `klpbuild livepatch`.
 #[derive(Debug, Clone, Default, Args)]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::arguments::{Format, SourceArgs};
+use crate::cli::arguments::SourceArgs;
+use crate::cli::format::Format;
 
 /// Arguments of `klpbuild show`.
 #[derive(Debug, Clone, Default, Args)]

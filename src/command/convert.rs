@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild convert`: a livepatch that was built by other means, or all that an object tree lists.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
+use serde::Serialize;
 
-use crate::cli::{ConvertArgs, Options};
+use crate::cli::{ConvertArgs, Format, Options};
 use crate::command::asked;
 use crate::elf::image::Image;
 use crate::host::exit::Exit;
 use crate::host::signal::Watch;
-use crate::host::{compressed, terminal, words};
+use crate::host::{compressed, document, terminal, words};
 use crate::kernel::origin::{Asked, Origin};
 use crate::kernel::sources::named as sources;
 use crate::kernel::state::State;
 use crate::livepatch::convert::tree::{convert_tree, doubts_of, replace, warn};
 use crate::livepatch::convert::{self, Choices, Outcome, is_converted};
+use crate::livepatch::rules::Rule;
 use crate::livepatch::subject::Doubt;
 
 /// `klpbuild convert --livepatches`: converts what an object tree lists, as a part of its build or on its own.
@@ -57,6 +59,10 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let mut asked = asked::sources(&arguments.sources, &named.start);
     asked::add_kernel(&mut asked, named.kernel)?;
     if arguments.livepatches {
+        ensure!(
+            arguments.format == Format::Text,
+            "--livepatches has no --format json: klpbuild verify O=DIR --format json tells of each that is listed"
+        );
         ensure!(named.files.is_empty(), "--livepatches takes those of the object tree's list: name no file");
         return listed(options, arguments, &asked);
     }
@@ -82,6 +88,9 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let doubts: Vec<Doubt> =
         doubts_of(finished.as_ref().as_slice(), &sources)?.into_iter().flatten().collect();
     warn(&given.display().to_string(), &doubts).with_context(|| cannot(given))?;
+    if arguments.format == Format::Json && options.dry_run {
+        return told(&Told::of(given, None, &outcome, &doubts, true));
+    }
     if options.dry_run {
         let relocations = if let Outcome::Converted { relocations, .. } = outcome { relocations } else { 0 };
         let count = words::count(relocations, "livepatch relocation");
@@ -89,26 +98,86 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let mut watch = Watch::begin()?;
-    match outcome {
+    let quiet = options.quiet || arguments.format == Format::Json;
+    let shown = arguments.output.as_ref().unwrap_or(*given);
+    let account = Told::of(given, Some(shown), &outcome, &doubts, false);
+    match &outcome {
         Outcome::Unchanged => {
             if output != input {
                 replace(&input, &output, &fs::read(&input)?)?;
             }
-            if !options.quiet {
+            if !quiet {
                 terminal::out(format!("klpbuild: {}: nothing to convert\n", given.display()));
             }
         }
         Outcome::Converted { bytes, relocations, notes } => {
-            replace(&input, &output, &bytes)?;
-            if !options.quiet {
+            replace(&input, &output, bytes)?;
+            if !quiet {
                 notes.iter().for_each(|note| terminal::say(format_args!("{}: {note}", given.display())));
-                let count = words::count(relocations, "livepatch relocation");
-                let shown = arguments.output.as_ref().unwrap_or(*given);
+                let count = words::count(*relocations, "livepatch relocation");
                 terminal::out(format!("klpbuild: {}: {count}\n", shown.display()));
             }
         }
     }
+    if arguments.format == Format::Json {
+        told(&account)?;
+    }
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
+}
+
+/// What was done with a livepatch, for programs.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    input: &'a Path,
+    /// What was written; null if nothing was.
+    output: Option<&'a Path>,
+    /// Whether anything was to be converted.
+    converted: bool,
+    /// The livepatch relocations that were made.
+    relocations: usize,
+    notes: Vec<String>,
+    warnings: Vec<Warning<'a>>,
+    dry_run: bool,
+}
+
+/// What is doubtful.
+#[derive(Debug, Serialize)]
+struct Warning<'a> {
+    rule: Rule,
+    place: &'a str,
+    message: &'a str,
+    advice: &'a str,
+}
+
+impl<'a> Told<'a> {
+    fn of(
+        input: &'a Path,
+        output: Option<&'a PathBuf>,
+        outcome: &Outcome,
+        doubts: &'a [Doubt],
+        dry_run: bool,
+    ) -> Told<'a> {
+        let (converted, relocations, notes) = match outcome {
+            Outcome::Unchanged => (false, 0, Vec::new()),
+            Outcome::Converted { relocations, notes, .. } => {
+                (true, *relocations, notes.iter().map(ToString::to_string).collect())
+            }
+        };
+        let output = output.map(PathBuf::as_path).filter(|output| converted || *output != input);
+        let warning = |doubt: &'a Doubt| Warning {
+            rule: doubt.rule,
+            place: &doubt.place,
+            message: &doubt.message,
+            advice: &doubt.advice,
+        };
+        let warnings = doubts.iter().map(warning).collect();
+        Told { input, output, converted, relocations, notes, warnings, dry_run }
+    }
+}
+
+fn told(account: &Told<'_>) -> Result<Exit> {
+    document::print("convert", account)?;
+    Ok(Exit::Done)
 }
 
 fn cannot(path: &Path) -> String {

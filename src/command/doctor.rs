@@ -14,11 +14,15 @@ pub mod index;
 pub mod patient;
 pub mod remedy;
 
-use anyhow::Result;
+use std::path::Path;
 
-use crate::cli::{DoctorArgs, Options};
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::cli::{DoctorArgs, Format, Options};
 use crate::command::doctor::finding::{Finding, Level};
 use crate::command::doctor::patient::Patient;
+use crate::host::document;
 use crate::host::exit::Exit;
 use crate::host::paint::Hue;
 use crate::host::terminal::{self, Stream};
@@ -29,6 +33,17 @@ const SUBJECT: usize = 13;
 /// Where what was found begins in a line.
 const INDENT: usize = 2 + 7 + 2 + SUBJECT + 2;
 
+/// What was found, for programs.
+#[derive(Debug, Serialize)]
+struct Examination<'a> {
+    release: &'a str,
+    running: bool,
+    objtree: Option<&'a Path>,
+    /// Nothing that livepatches need is missing.
+    ready: bool,
+    findings: &'a [Finding],
+}
+
 /// Looks at a kernel, and prints what is found.
 ///
 /// # Errors
@@ -36,6 +51,20 @@ const INDENT: usize = 2 + 7 + 2 + SUBJECT + 2;
 pub fn doctor(options: &Options, arguments: &DoctorArgs) -> Result<Exit> {
     let patient = Patient::find(options, arguments)?;
     let findings = checks::all(&patient)?;
+    if arguments.format == Format::Json {
+        let is_ready = findings.iter().all(|finding| finding.level != Level::Missing);
+        document::print(
+            "doctor",
+            &Examination {
+                release: &patient.release,
+                running: patient.is_running,
+                objtree: patient.objtree.as_deref(),
+                ready: is_ready,
+                findings: &findings,
+            },
+        )?;
+        return Ok(if is_ready { Exit::Done } else { Exit::Problem });
+    }
     let missing = findings.iter().filter(|finding| finding.level == Level::Missing).count();
     if !options.quiet {
         let place = match &patient.objtree {

@@ -2,15 +2,22 @@
 //! `klpbuild kernels`: the kernels that are installed, and what there is of each.
 
 use anyhow::Result;
+use serde::Serialize;
 
 use crate::cli::{Format, KernelsArgs, Options};
 use crate::command::asked;
 use crate::host::exit::Exit;
-use crate::host::{table, terminal};
+use crate::host::{document, table, terminal};
 use crate::kernel::installed::inventory::{self, Entry};
 use crate::kernel::installed::places::Places;
 
 const HEADINGS: [&str; 6] = ["release", "headers", "symbols", "modules", "source", "livepatches"];
+
+/// The list for programs.
+#[derive(Debug, Serialize)]
+struct Inventory<'a> {
+    kernels: &'a [Entry],
+}
 
 /// Lists them.
 ///
@@ -21,7 +28,7 @@ pub fn kernels(options: &Options, arguments: &KernelsArgs) -> Result<Exit> {
     let sysroot = arguments.sysroot.as_ref().map(|sysroot| start.join(sysroot));
     let entries = inventory::entries(&Places::below(sysroot.as_deref()))?;
     if arguments.format == Format::Json {
-        terminal::json(&entries)?;
+        document::print("kernels", &Inventory { kernels: &entries })?;
         return Ok(Exit::Done);
     }
     let rows: Vec<[String; 6]> = entries.iter().map(row).collect();

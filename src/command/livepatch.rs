@@ -17,6 +17,7 @@ use crate::frompatch::prepare::Made;
 use crate::frompatch::report::Report;
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::Target;
+use crate::host::document;
 use crate::host::exit::Exit;
 use crate::host::make::variable;
 use crate::host::output;
@@ -80,13 +81,18 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
         terminal::out(report.text());
         terminal::out(format!("klpbuild: {}\n", report.closing()));
     } else if arguments.format == Format::Json {
-        terminal::json(&report)?;
+        document::print("livepatch", &report)?;
     }
     if !arguments.is_tried {
         return Ok(Exit::Done);
     }
     drop(steps);
-    request.build(&target).trial(arguments.run.as_deref())?.interact()
+    let mut trial = request.build(&target).trial(arguments.run.as_deref())?;
+    if arguments.format == Format::Json {
+        // Its own words would follow the document.
+        trial.arg("--quiet");
+    }
+    trial.interact()
 }
 
 /// What makes of a prepared tree are told: without plain lines for each step, unless they are asked for.

@@ -9,6 +9,7 @@ use crate::build::plan::Named;
 use crate::cli::{Format, LookupArgs, Options};
 use crate::command::asked;
 use crate::elf::Kind;
+use crate::host::document;
 use crate::host::exit::Exit;
 use crate::host::make::variable::{self, Variable};
 use crate::host::terminal;
@@ -34,7 +35,7 @@ struct Row<'a> {
     section: Option<&'a str>,
     size: Option<u64>,
     /// An address in vmlinux, an offset into the section in a module.
-    address: Option<u64>,
+    address: Option<String>,
     /// The position from 1; null if kallsyms leaves the symbol out.
     position: Option<u64>,
     /// How many there are of this name in the object.
@@ -43,7 +44,20 @@ struct Row<'a> {
     sympos: Option<u64>,
     exported: Option<bool>,
     init: Option<bool>,
+    /// The annotation to paste.
     klp_sympos: Option<String>,
+    /// What a klp_func has that replaces it; null if it is no function, or cannot be replaced.
+    klp_func: Option<String>,
+    /// Why no livepatch can use or replace it.
+    refused: Option<String>,
+}
+
+/// What programs get.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    definitions: Vec<Row<'a>>,
+    /// Names and patterns without a definition.
+    missing: &'a [&'a String],
 }
 
 /// The names among the words of a command line, and the others, which are for make.
@@ -81,7 +95,10 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
         }
     };
     match arguments.format {
-        Format::Json => terminal::json(&rows(&found, &sources))?,
+        Format::Json => {
+            let definitions = rows(&found, &sources)?;
+            document::print("lookup", &Answer { definitions, missing: &missing })?;
+        }
         Format::Text => print(&found, &wanted, &sources)?,
     }
     let promoted = promoted(&wanted, &missing, &sources)?;
@@ -145,12 +162,25 @@ fn wanted(names: &[String], are_expressions: bool) -> Result<Wanted> {
     Ok(Wanted::Patterns(names.iter().map(pattern).collect::<Result<_>>()?))
 }
 
-fn rows<'a>(found: &'a Found, sources: &Sources) -> Vec<Row<'a>> {
+fn rows<'a>(found: &'a Found, sources: &Sources) -> Result<Vec<Row<'a>>> {
+    let mut sites = KnownSites::of(&sources.objects);
+    let limit = found.kernel.name_limit;
     let mut rows = Vec::new();
     for (name, known) in &found.names {
         let Ok(name) = std::str::from_utf8(name) else { continue };
         for known in known {
             let definition = known.definition.as_ref();
+            let replaceable = definition::replaceable(known, sites.in_object(&known.object)?);
+            let usable = definition::nameable(&known.object, name.as_bytes(), limit)
+                .and_then(|()| definition::usable(known));
+            let klp_sympos = candidates::paste(name, known, limit);
+            let is_named = usable.is_ok() && klp_sympos.is_some();
+            let klp_func = (is_named && replaceable.is_ok()).then(|| klp_func(name, known));
+            let refused = match (usable, replaceable) {
+                (Err(fault), _) => Some(format!("no livepatch can use it: {}", fault.with_rule())),
+                (Ok(()), Ok(()) | Err(Fault::NoFunction(_))) => None,
+                (Ok(()), Err(fault)) => Some(unreplaceable(&fault)),
+            };
             rows.push(Row {
                 name,
                 object: &known.object,
@@ -159,17 +189,29 @@ fn rows<'a>(found: &'a Found, sources: &Sources) -> Vec<Row<'a>> {
                 binding: definition.map(|d| d.binding.shown()),
                 section: definition.and_then(|d| d.section.as_deref()),
                 size: definition.and_then(|d| d.size),
-                address: definition.map(|d| d.value),
+                address: definition.map(|d| document::hexadecimal(d.value)),
                 position: known.position,
                 count: known.total,
                 sympos: known.sympos(),
                 exported: sources.is_exported(name.as_bytes(), known),
                 init: definition.map(|d| d.is_init),
-                klp_sympos: candidates::paste(name, known, found.kernel.name_limit),
+                klp_sympos,
+                klp_func,
+                refused,
             });
         }
     }
-    rows
+    Ok(rows)
+}
+
+/// What a klp_func has that replaces a function.
+fn klp_func(name: &str, known: &Known) -> String {
+    format!(".old_name = \"{name}\", .old_sympos = {}", known.sympos().unwrap_or(0))
+}
+
+/// Why a function cannot be replaced.
+fn unreplaceable(fault: &Fault) -> String {
+    format!("no livepatch can replace it: {}; {}", fault.with_rule(), fault.advice())
 }
 
 fn print(found: &Found, wanted: &Wanted, sources: &Sources) -> Result<()> {
@@ -222,14 +264,11 @@ fn advice(
         Some(true) if known.object == VMLINUX => "exported: needs no annotation; ",
         _ => "",
     };
-    let sympos = known.sympos().unwrap_or(0);
     let function = match replaceable {
-        Ok(()) => format!("in a klp_func: .old_name = \"{name}\", .old_sympos = {sympos}\n"),
+        Ok(()) => format!("in a klp_func: {}\n", klp_func(name, known)),
         // Nobody asks that of data.
         Err(Fault::NoFunction(_)) => String::new(),
-        Err(fault) => {
-            format!("{object}: no livepatch can replace it: {}; {}\n", fault.with_rule(), fault.advice())
-        }
+        Err(fault) => format!("{object}: {}\n", unreplaceable(fault)),
     };
     format!("{exported}{line}\n{function}")
 }

@@ -2,12 +2,13 @@
 //! `klpbuild modules`: compile, map, modpost.
 //!
 //! - `finish`: conversion, and what was built, told
-//! - `timed`: where the time went
+//! - `timed`: where the time went; `told`: what was built, for programs
 
 mod finish;
 mod timed;
+mod told;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use fs_err as fs;
@@ -21,7 +22,7 @@ use crate::build::progress::history::Run;
 use crate::build::report::Report;
 use crate::build::session::Session;
 use crate::build::timings::Timings;
-use crate::cli::{ModulesArgs, Options};
+use crate::cli::{Format, ModulesArgs, Options};
 use crate::command::asked;
 use crate::command::modules::finish::{Converts, finish};
 use crate::host::exit::Exit;
@@ -41,7 +42,10 @@ pub fn modules(options: &Options, arguments: &ModulesArgs) -> Result<Exit> {
     let choice = asked::choice(&arguments.kernel, &start);
     let release = arguments.kernel.release.as_deref();
     let order = asked::order(options, &arguments.words, release, &choice.places())?;
+    let is_text = arguments.format == Format::Text;
+    let quiet = order.quiet || !is_text;
     let plan = Plan::resolve(Order {
+        quiet,
         make_options: arguments.make_options.clone(),
         choice: Some(choice),
         conversion: Conversion {
@@ -50,7 +54,11 @@ pub fn modules(options: &Options, arguments: &ModulesArgs) -> Result<Exit> {
         },
         ..order
     })?;
-    let Some(page) = &arguments.timings else { return build(&plan, None) };
+    let begin = Instant::now();
+    let Some(page) = &arguments.timings else {
+        let exit = build(&plan, None)?;
+        return if is_text || plan.dry_run { Ok(exit) } else { told::print(&plan, exit, begin.elapsed()) };
+    };
     let timings = Timings::begin();
     let exit = build(&plan, Some(&timings));
     if plan.dry_run || exit.is_err() {
@@ -58,7 +66,7 @@ pub fn modules(options: &Options, arguments: &ModulesArgs) -> Result<Exit> {
     }
     let page = page.as_ref().map(|page| start.join(page));
     timed::write(&plan, page.as_deref(), &timings)?;
-    exit
+    if is_text { exit } else { told::print(&plan, exit?, begin.elapsed()) }
 }
 
 /// Builds what the plan asks for.

@@ -2,11 +2,13 @@
 //! `klpbuild patches`: the series of `kbuild-patches`, which teach a kernel's own makefiles what the fragment does from
 //! outside.
 //!
-//! - [`series`]: the series themselves; [`mod@change`]: what one makes of a tree
+//! - [`series`]: the series themselves; [`mod@change`]: what one makes of a tree; `checked`: what
+//!   programs are told of it
 //!
 //! Which series fits a tree is told by trying it, in memory; what is written is all of it or nothing.
 
 pub mod change;
+mod checked;
 pub mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +20,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 use tempfile::NamedTempFile;
 
-use crate::cli::{Options, PatchesCommand};
+use crate::cli::{Format, Options, PatchesCommand};
 use crate::command::asked;
 use crate::command::patches::change::{Change, Content, State};
 use crate::command::patches::series::{ALL, Series};
@@ -225,7 +227,8 @@ pub fn patches(options: &Options, command: &PatchesCommand) -> Result<Exit> {
     match command {
         PatchesCommand::List => list(tree::source_if_known(&start).as_deref()),
         PatchesCommand::Show { series } => show(tree::source_if_known(&start).as_deref(), series.as_deref()),
-        PatchesCommand::Check => check(&source(&start)?, options.quiet),
+        PatchesCommand::Check { format: Format::Json } => checked::print(&source(&start)?, find),
+        PatchesCommand::Check { .. } => check(&source(&start)?, options.quiet),
         PatchesCommand::Apply => change(options, &source(&start)?, Way::Forth),
         PatchesCommand::Revert => change(options, &source(&start)?, Way::Back),
     }

@@ -21,6 +21,7 @@ use crate::cli::{Format, Options, ShowArgs};
 use crate::command::asked;
 use crate::command::show::trial::Trial;
 use crate::elf::image::Image;
+use crate::host::document;
 use crate::host::exit::Exit;
 use crate::host::output;
 use crate::host::terminal;
@@ -81,7 +82,7 @@ pub fn show(options: &Options, arguments: &ShowArgs) -> Result<Exit> {
     }
     match arguments.format {
         _ if arguments.html.is_some() => {}
-        Format::Json => terminal::json(&account)?,
+        Format::Json => document::print("show", &account)?,
         Format::Text => {
             let width = Surroundings::look().stdout.then(terminal::columns);
             terminal::out(tree::of(&account).drawn(width));

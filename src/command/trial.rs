@@ -10,14 +10,17 @@
 //! - [`report`]: what is made of that, and shown; [`alarm`]: which lines of the kernel's log are alarms, [`refusal`]:
 //!   why a module was refused
 //! - [`verdict`]: what it all comes to; [`expected`]: the stages that have to be there, [`applied`]: what was
-//!   patched, [`closing`]: what is said if all went well, [`console`]: the last words of a kernel that went down
+//!   patched, [`account`]: all that for programs, with [`ktap`] and [`junit`], and `told`; [`closing`]: what is said if all went well, [`console`]: the last words of a kernel that went down
 
+pub mod account;
 pub mod alarm;
 pub mod applied;
 pub mod closing;
 pub mod console;
 pub mod expected;
 pub mod initramfs;
+pub mod junit;
+pub mod ktap;
 pub mod loading;
 pub mod module;
 pub mod patience;
@@ -26,6 +29,7 @@ pub mod qemu;
 pub mod refusal;
 pub mod report;
 pub mod request;
+mod told;
 pub mod verdict;
 
 use std::fs::File;
@@ -35,7 +39,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::cli::{Options, TryArgs};
+use crate::cli::{Options, TryArgs, TryFormat};
+use crate::command::trial::account::{Account, Verdict};
 use crate::command::trial::initramfs::Content;
 use crate::command::trial::patience::Patience;
 use crate::command::trial::protocol::Protocol;
@@ -72,6 +77,7 @@ pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
         Ok(request) => request,
         Err(error) => {
             terminal::error(&error);
+            told::print(&Account::untried(format!("{error:#}")), arguments.format)?;
             return Ok(Exit::Unchecked);
         }
     };
@@ -87,24 +93,31 @@ pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
     }
     // A file without a name is gone with this process, even if it is killed; QEMU goes with it.
     let initramfs = tempfile::tempfile().context("cannot make a temporary file (TMPDIR names the place)")?;
-    boot(&request, options, choices, &initramfs)
+    boot(&request, options, arguments.format, choices, &initramfs)
 }
 
 /// Boots on the first of the `choices` that runs the guest.
-fn boot(request: &Request, options: &Options, choices: &[Accel], initramfs: &File) -> Result<Exit> {
+fn boot(
+    request: &Request,
+    options: &Options,
+    format: TryFormat,
+    choices: &[Accel],
+    initramfs: &File,
+) -> Result<Exit> {
+    let quiet = options.quiet || format != TryFormat::Text;
     let mut watch = Watch::begin()?;
     let protocol = Protocol::new();
     content(request, &protocol).write(initramfs)?;
     let initramfs = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), initramfs.as_raw_fd()));
     for (index, &accel) in choices.iter().enumerate() {
         let command = qemu::command(&request.guest, accel, &initramfs);
-        if options.verbose {
+        if options.verbose && format == TryFormat::Text {
             terminal::out(format!("{command}\n"));
         }
         let machine = Machine::start(&command, request.log.as_deref())?;
-        let report = Report::new(request, accel, options.quiet);
+        let report = Report::new(request, accel, quiet);
         let has_next = index + 1 < choices.len();
-        let guest = Guest { machine, protocol: &protocol, report, has_next };
+        let guest = Guest { machine, protocol: &protocol, report, has_next, format };
         match guest.watch(&mut watch)? {
             Outcome::Over(exit) => return Ok(exit),
             Outcome::NeverUp(_) if options.quiet => {}
@@ -137,6 +150,7 @@ struct Guest<'a> {
     report: Report<'a>,
     /// Whether something else has its turn if this never comes up.
     has_next: bool,
+    format: TryFormat,
 }
 
 impl Guest<'_> {
@@ -146,7 +160,10 @@ impl Guest<'_> {
         loop {
             let word = self.machine.listen(TICK)?;
             if let Some(signal) = watch.received() {
-                terminal::say(format_args!("stopped by {}", signal::name(signal)));
+                let why = format!("stopped by {}", signal::name(signal));
+                terminal::say(&why);
+                self.report.failure.get_or_insert(why);
+                told::print(&self.report.account(Verdict::Untried), self.format)?;
                 return Ok(Outcome::Over(Exit::Signal(signal)));
             }
             if let Word::Line(line) = &word {
@@ -156,7 +173,7 @@ impl Guest<'_> {
                 return Ok(Outcome::NeverUp(why));
             }
             if let Some(end) = self.end(&word) {
-                return Ok(Outcome::Over(verdict::close(self.report, end)));
+                return Ok(Outcome::Over(verdict::close(self.report, end, self.format)?));
             }
             if let Some(words) = self.report.overdue(&mut patience, self.machine.begin.elapsed()) {
                 self.machine.tell(&words);

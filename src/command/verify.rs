@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild verify`: whether finished livepatches keep the rules, and fit the kernel they are for.
+//!
+//! - `sarif`: what is found, for code review
+
+mod sarif;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::cli::{Format, Options, VerifyArgs};
+use crate::cli::{Options, VerifyArgs, VerifyFormat};
 use crate::command::asked;
 use crate::elf::image::Image;
 use crate::elf::notes;
+use crate::host::document;
 use crate::host::exit::Exit;
 use crate::host::paint::{self, Hue};
 use crate::host::terminal::{self, Stream};
@@ -17,6 +22,7 @@ use crate::host::words;
 use crate::host::words::{count, hex};
 use crate::kernel::sources;
 use crate::kernel::symbols::objects::Vmlinux;
+use crate::livepatch::account::Verdict;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::rules::Rule;
 use crate::livepatch::verify;
@@ -39,6 +45,15 @@ struct Report<'a> {
     findings: Vec<Finding>,
 }
 
+/// What programs get.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    verdict: Verdict,
+    livepatches: &'a [Report<'a>],
+    /// What could not be checked, and why.
+    unchecked: &'a [String],
+}
+
 /// Checks files, and prints what is found.
 ///
 /// # Errors
@@ -59,6 +74,7 @@ pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
         Ok(sources) => sources,
         Err(error) => {
             terminal::error(&error);
+            tell(arguments.format, &start, &[], &[format!("{error:#}")], Exit::Unchecked)?;
             return Ok(Exit::Unchecked);
         }
     };
@@ -67,6 +83,7 @@ pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
     let build_id = build_id.map(|id| hex(&id));
     let mut exit = Exit::Done;
     let mut reports = Vec::new();
+    let mut unchecked = Vec::new();
     for files in all.chunks(TOGETHER) {
         let mut read = Vec::new();
         let mut images = Vec::new();
@@ -78,6 +95,7 @@ pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
                 }
                 Err(error) => {
                     terminal::error(&error);
+                    unchecked.push(format!("{error:#}"));
                     exit = Exit::Unchecked;
                 }
             }
@@ -92,6 +110,7 @@ pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
             Ok(all) => all,
             Err(error) => {
                 terminal::error(&error);
+                unchecked.push(format!("{error:#}"));
                 exit = Exit::Unchecked;
                 continue;
             }
@@ -107,16 +126,40 @@ pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
             };
             let is_bad = report.findings.iter().any(|finding| finding.level == Level::Error);
             exit = if is_bad && exit == Exit::Done { Exit::Problem } else { exit };
-            if arguments.format == Format::Text {
+            if arguments.format == VerifyFormat::Text {
                 print(&report, options.quiet);
             }
             reports.push(report);
         }
     }
-    if arguments.format == Format::Json {
-        terminal::json(&reports)?;
-    }
+    tell(arguments.format, &start, &reports, &unchecked, exit)?;
     Ok(exit)
+}
+
+/// Prints the whole for programs.
+fn tell(
+    format: VerifyFormat,
+    start: &Path,
+    reports: &[Report<'_>],
+    unchecked: &[String],
+    exit: Exit,
+) -> Result<()> {
+    match format {
+        VerifyFormat::Text => Ok(()),
+        VerifyFormat::Json => {
+            let verdict = match exit {
+                Exit::Done => Verdict::Correct,
+                Exit::Unchecked => Verdict::Unchecked,
+                _ => Verdict::Errors,
+            };
+            document::print("verify", &Answer { verdict, livepatches: reports, unchecked })
+        }
+        VerifyFormat::Sarif => {
+            let files: Vec<_> = reports.iter().map(|report| (report.file, &report.findings[..])).collect();
+            terminal::out(terminal::to_json(&sarif::log(start, &files, unchecked, exit))?);
+            Ok(())
+        }
+    }
 }
 
 fn print(report: &Report<'_>, quiet: bool) {

@@ -137,15 +137,6 @@ pub fn finish() -> Result<()> {
     }
 }
 
-/// Writes a value as JSON to standard output.
-///
-/// # Errors
-/// It has no such form.
-pub fn json(value: &impl Serialize) -> Result<()> {
-    out(to_json(value)?);
-    Ok(())
-}
-
 /// A value as JSON.
 ///
 /// # Errors

@@ -15,8 +15,8 @@ mod text;
 mod whereabouts;
 
 pub use parts::{
-    Account, BuiltFor, Defined, Kernel, New, Patched, Reference, Replaced, SCHEMA, SourcePlace, SourceText,
-    UsePlace, Verdict,
+    Account, BuiltFor, Defined, Kernel, New, Patched, Reference, Replaced, SourcePlace, SourceText, UsePlace,
+    Verdict,
 };
 pub use text::Roots;
 
@@ -147,7 +147,6 @@ fn head(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>) -> Result<Accou
         );
     }
     Ok(Account {
-        schema: SCHEMA,
         file: file.display().to_string(),
         name: own("name").unwrap_or(stem),
         description: own("description"),

@@ -613,7 +613,8 @@ fn no_source_file_is_told_of_what_the_linker_made_local() {
     tree.make_list();
     let ran = tree.klpbuild(&["lookup", "--format", "json", "own_static", "was_hidden"]).ok();
     let rows: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
-    let of = |name: &str| rows.as_array().unwrap().iter().find(|row| row["name"] == name).unwrap();
+    let of =
+        |name: &str| rows["definitions"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap();
     assert_eq!(of("own_static")["file"], "lib/last.c", "{rows}");
     assert_eq!(
         (&of("was_hidden")["file"], &of("was_hidden")["binding"]),

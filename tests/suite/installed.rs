@@ -407,8 +407,11 @@ fn installed_kernels_are_listed_and_taken_by_their_release() {
     let own = "  9.0-mini (running)  yes      vmlinux  4        no      no, CONFIG_DYNAMIC_FTRACE_WITH_REGS is not set\n";
     assert!(listed.contains(own), "{listed}");
     let json = distribution.klpbuild(&["kernels", "--format", "json"]).ok().stdout;
-    assert!(json.contains("\"release\": \"9.0-mini\",\n    \"running\": true,\n"), "{json}");
-    assert!(json.contains("\"options_missing\": [\n      \"DYNAMIC_FTRACE_WITH_REGS\"\n    ]\n"), "{json}");
+    assert!(json.contains("\"release\": \"9.0-mini\",\n      \"running\": true,\n"), "{json}");
+    assert!(
+        json.contains("\"options_missing\": [\n        \"DYNAMIC_FTRACE_WITH_REGS\"\n      ]\n"),
+        "{json}"
+    );
 
     // Each of these takes the same kernel; the headers tell what is exported.
     let pair = pair.replace("1 of 1  -\n", "1 of 1  no\n");

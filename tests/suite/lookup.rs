@@ -20,7 +20,7 @@ fn lookup(tree: &ObjTree, arguments: &[&str], code: i32) -> String {
 fn rows(tree: &ObjTree, arguments: &[&str]) -> Vec<Value> {
     let ran = tree.klpbuild(&[&["lookup", "--format", "json"], arguments].concat()).ok();
     assert_eq!(ran.stderr, "");
-    serde_json::from_str::<Value>(&ran.stdout).unwrap().as_array().unwrap().clone()
+    serde_json::from_str::<Value>(&ran.stdout).unwrap()["definitions"].as_array().unwrap().clone()
 }
 
 #[test]
@@ -144,7 +144,11 @@ fn unknown_name() {
     klpbuild: Unable to find missing symbol: uniqe: nothing exports it, and neither vmlinux nor any module defines it; the nearest names are unique (vmlinux)
     "#);
     let ran = tree.klpbuild(&["lookup", "--format", "json", "uniqe"]).ends(1);
-    assert_eq!(ran.stdout, "[]\n");
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        (&told["definitions"], &told["missing"]),
+        (&serde_json::json!([]), &serde_json::json!(["uniqe"]))
+    );
 }
 
 /// clang's ThinLTO renames a static symbol that it uses in another file.
@@ -199,9 +203,10 @@ fn for_programs() {
     assert_eq!((rows.len(), twins.len()), (4, 2));
     let expected = serde_json::json!({
         "name": "setting_twin", "object": "vmlinux", "file": "kernel/b.c", "type": "OBJECT", "binding": "LOCAL",
-        "section": ".data", "size": 8, "address": twins[1]["address"].as_u64().unwrap(), "position": 2, "count": 2,
+        "section": ".data", "size": 8, "address": twins[1]["address"].as_str().unwrap(), "position": 2, "count": 2,
         "sympos": 2, "exported": false, "init": false,
         "klp_sympos": "static KLP_MODULE_RELOC(vmlinux) setting_twin_reloc[] = { KLP_SYMPOS(setting_twin, 2) };",
+        "klp_func": null, "refused": null,
     });
     assert_eq!(twins[1], expected);
     assert_eq!((&of("start_up")[0]["init"], &of("start_up")[0]["klp_sympos"]), (&true.into(), &Value::Null));
@@ -225,7 +230,11 @@ fn positions_are_the_kernels() {
             let rows = rows(&tree, &[name]);
             let positions: Vec<u64> = rows.iter().map(|row| row["sympos"].as_u64().unwrap()).collect();
             assert_eq!(positions, (1..=rows.len() as u64).collect::<Vec<_>>());
-            rows.iter().map(|row| row["address"].as_u64().unwrap()).collect::<Vec<u64>>()
+            let address = |row: &Value| {
+                let digits = row["address"].as_str().unwrap().strip_prefix("0x").unwrap().to_owned();
+                u64::from_str_radix(&digits, 16).unwrap()
+            };
+            rows.iter().map(address).collect::<Vec<u64>>()
         };
         assert_eq!(found("twin").len(), 3);
         for name in ["twin", "named_twin", "setting_twin"] {

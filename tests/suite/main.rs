@@ -34,6 +34,7 @@
 //! - [`kallsyms`]: symbols that kallsyms leaves out
 //! - [`kept`]: maps that are kept are believed only as they were written
 //! - [`run_pre`]: units that were compiled again, against the kernel that they are of
+//! - [`json`]: what programs are told, and its documentation
 //! - [`layers`]: each third-party interface has one place
 
 #![allow(
@@ -58,6 +59,7 @@ mod golden;
 mod header;
 mod house;
 mod installed;
+mod json;
 mod kallsyms;
 mod kept;
 mod layers;

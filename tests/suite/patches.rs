@@ -51,7 +51,7 @@ fn klp_makefile(series: &str) -> String {
 }
 
 /// A kernel of that era, of which there are the lines that the series' patches name.
-fn source(series: &str) -> Space {
+pub fn source(series: &str) -> Space {
     let space = Space::new("odd");
     let src = space.path("src");
     for (name, (old, _)) in files_of(series).into_iter().filter(|(name, _)| name != "scripts/Makefile.klp") {
@@ -71,7 +71,7 @@ fn source(series: &str) -> Space {
     space
 }
 
-fn patches(space: &Space, arguments: &[&str]) -> Ran {
+pub fn patches(space: &Space, arguments: &[&str]) -> Ran {
     space.klpbuild(&[&["patches"][..], arguments].concat())
 }
 

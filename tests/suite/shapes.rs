@@ -56,7 +56,7 @@ fn found(tree: &ObjTree, text: &str) -> Vec<String> {
     let ran = tree.convert(&["in.ko"]);
     let report = tree.klpbuild(&["verify", "in.ko", "--format", "json"]).stdout;
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    let findings = report[0]["findings"].as_array().unwrap().iter();
+    let findings = report["livepatches"][0]["findings"].as_array().unwrap().iter();
     let word = |finding: &serde_json::Value, key: &str| finding[key].as_str().unwrap().to_owned();
     let shown = |finding: &serde_json::Value| {
         let (rule, place, message) =

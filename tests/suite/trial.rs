@@ -32,10 +32,10 @@ const CONFIG: &str = "X86_64 LIVEPATCH MODULES MODULE_UNLOAD BLK_DEV_INITRD BINF
                       SERIAL_8250_CONSOLE PROC_FS SYSFS";
 
 /// How a guest begins that does nothing wrong.
-const BOOT: &str = "early console\r\n[    0.1] Run /bin/busybox as init process\r\n@T hello 1.2.3\r\n";
-const LOAD: &str = "@T begin load lp.ko\r\n@T kernel <5>livepatch: enabling patch 'lp'\r\n@T end ok\r\n\
+pub const BOOT: &str = "early console\r\n[    0.1] Run /bin/busybox as init process\r\n@T hello 1.2.3\r\n";
+pub const LOAD: &str = "@T begin load lp.ko\r\n@T kernel <5>livepatch: enabling patch 'lp'\r\n@T end ok\r\n\
                     @T begin transition lp\r\n@T end ok\r\n@T object lp vmlinux 1\r\n";
-const DISABLE: &str = "@T begin disable lp\r\n@T end ok\r\n@T begin unload lp.ko\r\n@T end ok\r\n\
+pub const DISABLE: &str = "@T begin disable lp\r\n@T end ok\r\n@T begin unload lp.ko\r\n@T end ok\r\n\
                        @T begin end\r\n@T end ok\r\n";
 
 /// An object tree `obj` with what a trial needs, and programs in `bin`.
@@ -93,7 +93,7 @@ fn attempt(space: &Space, arguments: &[&str]) -> Ran {
 }
 
 /// What is made of a guest that says `console`.
-fn played(console: impl AsRef<[u8]>, arguments: &[&str]) -> Ran {
+pub fn played(console: impl AsRef<[u8]>, arguments: &[&str]) -> Ran {
     let space = object_tree();
     fs::write(space.path("console"), console).unwrap();
     attempt(&space, arguments)

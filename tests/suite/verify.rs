@@ -30,7 +30,7 @@ pub fn findings(change: impl Fn(&mut Image)) -> Vec<String> {
     tree.write("in.ko", image.to_bytes().unwrap());
     let ran = tree.klpbuild(&["verify", "in.ko", "--format", "json"]);
     let reports: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
-    let found = reports[0]["findings"].as_array().unwrap();
+    let found = reports["livepatches"][0]["findings"].as_array().unwrap();
     assert!(found.iter().all(|finding| !finding["advice"].as_str().unwrap().is_empty()));
     // The rule stands in front.
     let says_it_again = |text: &serde_json::Value| text.as_str().unwrap().contains(" (R");

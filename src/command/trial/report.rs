@@ -4,9 +4,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::command::trial::account::{self, Account, How};
 use crate::command::trial::alarm::is_alarm;
 use crate::command::trial::applied::Applied;
-use crate::command::trial::closing::Printed;
+use crate::command::trial::closing::{Printed, comparison};
 use crate::command::trial::console::Console;
 use crate::command::trial::module::Module;
 use crate::command::trial::patience::Patience;
@@ -36,6 +37,9 @@ pub struct Report<'a> {
     pub(super) lines: Vec<String>,
     alarm: bool,
     pub(super) printed: Vec<Printed>,
+    /// What became of each stage.
+    told: Vec<account::Stage>,
+    release: Option<String>,
     /// The stages that came to their end.
     pub(super) ended: Vec<Stage>,
     pub(super) applied: Applied,
@@ -63,6 +67,8 @@ impl<'a> Report<'a> {
             lines: Vec::new(),
             alarm: false,
             printed: Vec::new(),
+            told: Vec::new(),
+            release: None,
             ended: Vec::new(),
             applied: Applied::default(),
             console: Console::default(),
@@ -122,6 +128,7 @@ impl<'a> Report<'a> {
             Event::Hello(release) => {
                 self.up = true;
                 self.booted(&release);
+                self.release = Some(release);
                 // What comes now is of a kernel in trouble.
                 self.console = Console::default();
             }
@@ -164,9 +171,9 @@ impl<'a> Report<'a> {
                 let reason = reason.map(|reason| format!("{why}: {reason}"));
                 self.fail(reason.as_deref().unwrap_or(why));
             }
-            Verdict::Ok => self.show("ok", why),
+            Verdict::Ok => self.show(How::Ok, why),
             Verdict::Skipped if self.alarm => self.fail("the kernel gave a warning"),
-            Verdict::Skipped => self.show("skipped", why),
+            Verdict::Skipped => self.show(How::Skipped, why),
         }
         self.ended.push(self.stage.clone());
     }
@@ -191,21 +198,51 @@ impl<'a> Report<'a> {
                 ];
                 self.fail("the kernel that booted is not this vmlinux: build the image again");
             }
-            _ => self.show("ok", &format!("{release}, {}", self.accel)),
+            _ => self.show(How::Ok, &format!("{release}, {}", self.accel)),
         }
     }
 
-    fn show(&self, how: &str, why: &str) {
+    fn show(&mut self, how: How, why: &str) {
+        self.tell(how, why);
         if !self.quiet && (self.stage != Stage::End || !self.lines.is_empty()) {
-            let hue = if how == "ok" { Hue::Good } else { Hue::Warning };
+            let (how, hue) = if how == How::Ok { ("ok", Hue::Good) } else { ("skipped", Hue::Warning) };
             terminal::out(self.block(&terminal::painted(Stream::Output, hue, how), why));
         }
     }
 
     /// Says that the stage at hand failed.
     pub(super) fn fail(&mut self, why: &str) {
+        self.tell(How::Failed, why);
         terminal::err(self.block(&terminal::painted(Stream::Error, Hue::Error, "failed"), why));
         self.failure.get_or_insert_with(|| format!("{}: {why}", self.stage));
+    }
+
+    /// Notes what became of the stage at hand, for programs.
+    fn tell(&mut self, verdict: How, why: &str) {
+        let (output, log) = account::parted(&self.lines);
+        self.told.push(account::Stage {
+            stage: self.stage.to_string(),
+            verdict,
+            why: why.to_owned(),
+            begin: account::seconds(self.since.duration_since(self.begin)),
+            seconds: account::seconds(self.since.elapsed()),
+            output,
+            log,
+        });
+    }
+
+    /// The account of all that, which comes to `verdict`.
+    pub(super) fn account(&self, verdict: account::Verdict) -> Account {
+        Account {
+            verdict,
+            reason: self.failure.clone(),
+            release: self.release.clone(),
+            accelerator: Some(self.accel.to_string()),
+            seconds: account::seconds(self.begin.elapsed()),
+            livepatches: self.request.livepatches.iter().map(|module| module.file.clone()).collect(),
+            comparison: comparison(&self.printed),
+            stages: self.told.clone(),
+        }
     }
 
     fn block(&self, how: &str, why: &str) -> String {

@@ -3,9 +3,14 @@
 
 use std::fmt;
 
+use anyhow::Result;
+
+use crate::cli::TryFormat;
+use crate::command::trial::account::Verdict;
 use crate::command::trial::closing::{comparison, summary};
 use crate::command::trial::expected;
 use crate::command::trial::report::Report;
+use crate::command::trial::told;
 use crate::host::exit::Exit;
 use crate::host::terminal;
 use crate::host::words::clock;
@@ -37,7 +42,10 @@ impl fmt::Display for Trouble {
 }
 
 /// Judges the whole, with the closing line.
-pub fn close(mut report: Report<'_>, end: End) -> Exit {
+///
+/// # Errors
+/// The account has no such form.
+pub fn close(mut report: Report<'_>, end: End, format: TryFormat) -> Result<Exit> {
     let trouble = trouble_at_end(&report, end);
     let is_untried = report.is_other || matches!(trouble, Some(Trouble::Untried(_)));
     if let Some(trouble) = trouble {
@@ -46,12 +54,17 @@ pub fn close(mut report: Report<'_>, end: End) -> Exit {
     if let Some(failure) = &report.failure {
         let how = if is_untried { "could not be tried" } else { "failed" };
         terminal::say(format_args!("{how}: {failure}"));
-        return if is_untried { Exit::Unchecked } else { Exit::Problem };
+        let verdict = if is_untried { Verdict::Untried } else { Verdict::Fails };
+        told::print(&report.account(verdict), format)?;
+        return Ok(if is_untried { Exit::Unchecked } else { Exit::Problem });
     }
     if let Some(why) = report.applied.why_nothing(&report.request.livepatches) {
         terminal::say(format_args!("could not be tried: {why}"));
-        return Exit::Unchecked;
+        report.failure = Some(why);
+        told::print(&report.account(Verdict::Untried), format)?;
+        return Ok(Exit::Unchecked);
     }
+    told::print(&report.account(Verdict::Works), format)?;
     if !report.quiet {
         if let Some(line) = comparison(&report.printed) {
             terminal::out(format!("klpbuild: {line}\n"));
@@ -60,7 +73,7 @@ pub fn close(mut report: Report<'_>, end: End) -> Exit {
         let summary = summary(&report.request.livepatches, &report.applied, unloads);
         terminal::out(format!("klpbuild: {summary}; {}\n", clock(report.begin.elapsed())));
     }
-    Exit::Done
+    Ok(Exit::Done)
 }
 
 /// What is wrong with the way the guest ended, or with the stages that it went through.

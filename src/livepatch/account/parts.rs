@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What an account of a livepatch is made of. docs/show.md tells programs of its form: a change that would break one
-//! that reads it is a new [`SCHEMA`].
+//! What an account of a livepatch is made of. docs/json.md tells programs of its form.
 
 use serde::Serialize;
 
 use crate::livepatch::verify::findings::Finding;
 
-/// The version of the form.
-pub const SCHEMA: u32 = 1;
-
 /// All that is to be known of a livepatch.
 #[derive(Debug, Serialize)]
 pub struct Account {
-    /// The version of this form.
-    pub schema: u32,
     /// The file, as it was named.
     pub file: String,
     /// The name that lsmod shows.

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Which series is for a tree, for programs.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::command::patches::change::State;
+use crate::command::patches::series::Series;
+use crate::host::document;
+use crate::host::exit::Exit;
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Checked<'a> {
+    tree: &'a Path,
+    /// The series; null if none is for the tree.
+    series: Option<&'static str>,
+    /// The kernels that it is for.
+    range: Option<&'static str>,
+    /// `fits`, `applied`, `half-applied` or `none`.
+    state: &'static str,
+    /// The files that have it, or that applying it would change.
+    files: Vec<String>,
+    /// The files of a series that is half applied which do not have it.
+    without: Vec<String>,
+    /// Why no series fits.
+    reasons: Vec<String>,
+}
+
+/// A series with its state, or why there is none.
+type Found = std::result::Result<(&'static Series, State), Vec<String>>;
+
+/// Prints what `find` finds in `tree`. The status is that of the same for people.
+///
+/// # Errors
+/// The tree cannot be read.
+pub(super) fn print(tree: &Path, find: impl FnOnce(&Path) -> Result<Found>) -> Result<Exit> {
+    let (series, state, files, without, reasons) = match find(tree)? {
+        Err(reasons) => (None, "none", Vec::new(), Vec::new(), reasons),
+        Ok((series, state)) => {
+            let (state, files, without, reasons) = match state {
+                State::Fits(change) => ("fits", change.paths(), Vec::new(), Vec::new()),
+                State::Applied(change) => ("applied", change.paths(), Vec::new(), Vec::new()),
+                State::Half { forth, back } => ("half-applied", back.paths(), forth.paths(), Vec::new()),
+                State::Neither(why) => ("none", Vec::new(), Vec::new(), vec![why]),
+            };
+            (Some(series), state, files, without, reasons)
+        }
+    };
+    let (name, range) = (series.map(|series| series.name), series.map(|series| series.range));
+    let checked = Checked { tree, series: name, range, state, files, without, reasons };
+    document::print("patches check", &checked)?;
+    Ok(if matches!(state, "fits" | "applied") { Exit::Done } else { Exit::Problem })
+}

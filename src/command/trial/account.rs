@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The account of a trial for programs: each stage with what was printed and logged in it, and what it all comes to.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// What a trial came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// All stages went well.
+    Works,
+    /// A livepatch, or what it did to the kernel, is at fault.
+    Fails,
+    /// It could not be tried.
+    Untried,
+}
+
+/// How a stage ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// As it should.
+    Ok,
+    /// Not as it should.
+    Failed,
+    /// It was left out.
+    Skipped,
+}
+
+/// A stage that has ended. Times are in seconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stage {
+    /// What was done, as in `load lp.ko`.
+    pub stage: String,
+    /// How it ended.
+    pub verdict: How,
+    /// More about that.
+    pub why: String,
+    /// When it began, after the start of the guest.
+    pub begin: f64,
+    /// How long it took.
+    pub seconds: f64,
+    /// What the command printed.
+    pub output: Vec<String>,
+    /// What the kernel logged.
+    pub log: Vec<String>,
+}
+
+/// All that is to be told.
+#[derive(Debug, Clone, Serialize)]
+pub struct Account {
+    /// What it came to.
+    pub verdict: Verdict,
+    /// Why it is not `works`.
+    pub reason: Option<String>,
+    /// The release of the kernel that booted.
+    pub release: Option<String>,
+    /// What ran the guest.
+    pub accelerator: Option<String>,
+    /// How long all took.
+    pub seconds: f64,
+    /// The files of the livepatches, as they were named last in their paths.
+    pub livepatches: Vec<String>,
+    /// How what the command printed differs from stage to stage.
+    pub comparison: Option<String>,
+    /// The stages, in their order.
+    pub stages: Vec<Stage>,
+}
+
+impl Account {
+    /// A trial that has not begun.
+    pub fn untried(reason: String) -> Account {
+        Account {
+            verdict: Verdict::Untried,
+            reason: Some(reason),
+            release: None,
+            accelerator: None,
+            seconds: 0.0,
+            livepatches: Vec::new(),
+            comparison: None,
+            stages: Vec::new(),
+        }
+    }
+
+    /// What is tried, in a few words.
+    pub(super) fn title(&self) -> String {
+        let names =
+            if self.livepatches.is_empty() { "livepatches".to_owned() } else { self.livepatches.join(" ") };
+        format!("klpbuild try {names}")
+    }
+
+    /// Why the whole is not well although no stage has failed.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        let has_failed = self.stages.iter().any(|stage| stage.verdict == How::Failed);
+        let reason = self.reason.as_deref().filter(|_| self.verdict != Verdict::Works);
+        reason.filter(|_| !has_failed)
+    }
+}
+
+/// A time in seconds, to the millisecond.
+pub(super) fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// What was printed by the command among the lines of a stage as people see them, and what was logged.
+pub(super) fn parted(lines: &[String]) -> (Vec<String>, Vec<String>) {
+    let output = lines.iter().filter_map(|line| line.strip_prefix("  | ")).map(str::to_owned).collect();
+    let log = lines.iter().filter(|line| !line.starts_with("  | "));
+    (output, log.map(|line| line.trim_start_matches(' ').to_owned()).collect())
+}
+
+#[cfg(test)]
+impl Account {
+    /// One with a stage of each kind, for tests.
+    pub(crate) fn sample() -> Account {
+        let stage = |stage: &str, verdict, why: &str, output: &[&str], log: &[&str]| Stage {
+            stage: stage.to_owned(),
+            verdict,
+            why: why.to_owned(),
+            begin: 0.5,
+            seconds: 1.25,
+            output: output.iter().map(|&line| line.to_owned()).collect(),
+            log: log.iter().map(|&line| line.to_owned()).collect(),
+        };
+        Account {
+            verdict: Verdict::Fails,
+            reason: Some("load lp#1.ko: refused".to_owned()),
+            release: Some("1.2.3".to_owned()),
+            accelerator: Some("TCG".to_owned()),
+            seconds: 5.0,
+            livepatches: vec!["lp#1.ko".to_owned()],
+            comparison: None,
+            stages: vec![
+                stage("boot", How::Ok, "1.2.3, TCG", &[], &[]),
+                stage("command before", How::Ok, "", &["<a> & \"b\"", "\u{1b}[1mok 1 # x"], &[]),
+                stage("reload mod.ko", How::Skipped, "why # not", &[], &[]),
+                stage("load lp#1.ko", How::Failed, "refused", &[], &["module: # Subtest: \u{1}", "not ok 7"]),
+            ],
+        }
+    }
+}
