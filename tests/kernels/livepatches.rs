@@ -192,14 +192,12 @@ fn positions(kernel: &Kernel) {
     assert!(by_name.len() > 20 && by_name.contains_key("klpbuild_twin"));
     let names: Vec<&str> = by_name.keys().copied().collect();
     let found = kernel.tool(&[&["lookup", "--format", "json"][..], &names].concat()).ok().stdout;
-    let rows: serde_json::Value = serde_json::from_str(&found).unwrap();
+    let rows = definitions(&found);
     for (name, mut addresses) in by_name {
         addresses.sort_unstable();
-        let rows =
-            rows.as_array().unwrap().iter().filter(|row| row["name"] == name && row["object"] == "vmlinux");
-        let positions: Vec<(u64, u64)> = rows
-            .filter_map(|row| Some((row["position"].as_u64()?, row["address"].as_u64().unwrap())))
-            .collect();
+        let rows = rows.iter().filter(|row| row["name"] == name && row["object"] == "vmlinux");
+        let positions: Vec<(u64, u64)> =
+            rows.filter_map(|row| Some((row["position"].as_u64()?, address(row)))).collect();
         let expected: Vec<(u64, u64)> = (1..).zip(addresses).collect();
         assert_eq!(positions, expected, "{name}");
     }
@@ -213,11 +211,21 @@ fn positions(kernel: &Kernel) {
         .collect();
     assert!(!freed.is_empty());
     let found = kernel.tool(&[&["lookup", "--format", "json"][..], &freed].concat()).ok().stdout;
-    let rows: serde_json::Value = serde_json::from_str(&found).unwrap();
-    for row in rows.as_array().unwrap().iter().filter(|row| row["object"] == "vmlinux") {
-        let address = row["address"].as_u64().unwrap();
-        assert_eq!(row["init"], (ends[0]..ends[1]).contains(&address), "{row}");
+    for row in definitions(&found).iter().filter(|row| row["object"] == "vmlinux") {
+        assert_eq!(row["init"], (ends[0]..ends[1]).contains(&address(row)), "{row}");
     }
+}
+
+/// The definitions in lookup's document.
+fn definitions(document: &str) -> Vec<serde_json::Value> {
+    let document: serde_json::Value = serde_json::from_str(document).unwrap();
+    document["definitions"].as_array().unwrap().clone()
+}
+
+/// The address of a definition.
+fn address(row: &serde_json::Value) -> u64 {
+    let text = row["address"].as_str().unwrap();
+    u64::from_str_radix(text.strip_prefix("0x").unwrap(), 16).unwrap()
 }
 
 fn address_of(map: &str, name: &str) -> u64 {
