@@ -39,14 +39,11 @@ const UNREADABLE: &str = "a patch of klpbuild's own cannot be read";
 impl Series {
     /// Tries the series on the tree.
     fn state(&self, tree: &Path) -> Result<State> {
-        let why = match self.change(tree, Way::Forth, None)? {
-            Ok(change) => return Ok(State::Fits(change)),
-            Err(why) => why,
-        };
-        if let Ok(change) = self.change(tree, Way::Back, None)? {
-            return Ok(State::Applied(change));
-        }
-        Ok(self.half(tree)?.unwrap_or(State::Neither(why)))
+        Ok(match (self.change(tree, Way::Forth, None)?, self.change(tree, Way::Back, None)?) {
+            (Ok(change), _) => State::Fits(change),
+            (_, Ok(change)) => State::Applied(change),
+            (Err(why), _) => self.half(tree)?.unwrap_or(State::Neither(why)),
+        })
     }
 
     /// The state of a tree where each file is as it is either with the series or without.

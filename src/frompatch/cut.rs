@@ -156,7 +156,7 @@ pub fn cut(
         reason(name, told, if rest.is_empty() { &bodies } else { &rest })
     };
     replaced(&mut cut, &extract, against, &matched, path, why, prefix)?;
-    let names = references(&mut cut, &extract, target, &matched, path, own)?;
+    let names = references(&mut cut, &extract, target, &kernel.object, &matched, path, own)?;
     // What is renamed must not come to be one of the kernel's own (as klp_copy_process is).
     let used = names.values().chain(extract.references.keys());
     if let Some(name) = used.into_iter().find(|name| name.starts_with(prefix)) {
@@ -284,6 +284,7 @@ fn references(
     cut: &mut Cut,
     extract: &Extract<'_>,
     target: &Target,
+    object: &str,
     matched: &Matched,
     path: &str,
     own: &BTreeSet<String>,
@@ -291,17 +292,17 @@ fn references(
     let mut names = BTreeMap::new();
     let mut unknown: Vec<&String> = Vec::new();
     for (name, old) in &extract.references {
+        // Every module has one, and the livepatch another: also where the unpatched code does not refer to it.
+        if name == THIS_MODULE {
+            let symbol = KlpSymbol { object: object.to_owned(), name: name.clone().into_bytes(), sympos: 0 };
+            let meant = klp_names::Annotated { section_object: object.to_owned(), symbol };
+            names.insert(name.clone(), meant.to_text());
+            let (object, name, file) = (object.to_owned(), name.clone(), path.to_owned());
+            cut.references.push(Reference { object, name, sympos: 0, file });
+            continue;
+        }
         if let Some(located) = matched.position(old.as_bytes()) {
             let kernel_name = String::from_utf8_lossy(&located.name).into_owned();
-            if kernel_name == THIS_MODULE {
-                let (object, sympos) = (located.object.clone(), position(&located.known, name, path)?);
-                let symbol = KlpSymbol { object: object.clone(), name: located.name.clone(), sympos };
-                let meant = klp_names::Annotated { section_object: object.clone(), symbol };
-                names.insert(name.clone(), meant.to_text());
-                let (name, file) = (kernel_name, path.to_owned());
-                cut.references.push(Reference { object, name, sympos, file });
-                continue;
-            }
             if target.sources.is_exported(&located.name, &located.known) == Some(true) {
                 cut.plain.insert(kernel_name.clone());
             } else {
@@ -350,10 +351,7 @@ const THIS_MODULE: &str = "__this_module";
 
 /// Symbols of the assembler and the loader, which no object defines.
 fn is_common(name: &str) -> bool {
-    matches!(
-        name,
-        "__fentry__" | "__this_module" | "_GLOBAL_OFFSET_TABLE_" | "PLT" | "GOTPCREL" | "function" | "object"
-    )
+    matches!(name, "__fentry__" | "_GLOBAL_OFFSET_TABLE_" | "PLT" | "GOTPCREL" | "function" | "object")
 }
 
 fn is_visible(known: &Known) -> bool {
