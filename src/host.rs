@@ -3,7 +3,7 @@
 //!
 //! - [`program`]: a program to be run, as a value (duct); [`make`]: the make among them
 //! - [`processes`]: what runs below this process; [`signal`]: Ctrl-C, SIGTERM, SIGHUP; [`exit`]: exit statuses
-//! - [`terminal`]: everything that is printed
+//! - [`terminal`]: everything that is printed; [`status`]: a line for what takes long
 //! - [`output`]: files that are written whole or not at all; [`text`]: texts that are read whole
 //! - [`paths`]: paths as text
 //! - [`document`]: JSON for programs; [`html`]: pages for a browser
@@ -25,6 +25,7 @@ pub mod paths;
 pub mod processes;
 pub mod program;
 pub mod signal;
+pub mod status;
 pub mod table;
 pub mod terminal;
 pub mod text;

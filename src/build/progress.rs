@@ -3,7 +3,7 @@
 //!
 //! - [`bar`]: one line on a terminal that is drawn again and again
 //! - [`screen`]: what each view does
-//! - [`history`]: how long the last run was, from which a bar knows its end
+//! - [`history`]: how long the last runs were, from which a bar knows its end
 
 pub mod bar;
 pub mod history;
@@ -50,8 +50,8 @@ impl View {
         }
     }
 
-    /// Makes the view, for a run that is like `last`.
-    pub fn open(self, last: Option<history::Run>) -> Box<dyn Progress> {
+    /// Makes the view, for a run that may be like one of `last`.
+    pub fn open(self, last: history::History) -> Box<dyn Progress> {
         match self {
             View::Bar => Box::new(bar::Bar::new(last)),
             View::Steps => Box::new(Lines { steps: true }),

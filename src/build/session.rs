@@ -14,7 +14,7 @@ use crate::build::fragment;
 use crate::build::kbuild;
 use crate::build::kbuild::{Line, classify};
 use crate::build::plan::Plan;
-use crate::build::progress::history::Run;
+use crate::build::progress::history::{History, Run};
 use crate::build::progress::screen::Progress;
 use crate::build::timings::Timings;
 use crate::host::exit::Exit;
@@ -79,11 +79,11 @@ impl<'a> Session<'a> {
         done
     }
 
-    /// Runs `command` and shows it; `last` is how the last such run went.
+    /// Runs `command` and shows it; `last` is how the last such runs went.
     ///
     /// # Errors
     /// make cannot be run.
-    pub fn run(&mut self, command: &Program, last: Option<Run>) -> Result<Outcome> {
+    pub fn run(&mut self, command: &Program, last: History) -> Result<Outcome> {
         self.announce(command);
         let begin = Instant::now();
         let recorded = self.timings.clone().map(|timings| (timings.elapsed(), timings.sample(), timings));

@@ -5,6 +5,7 @@
 use anyhow::Result;
 
 use crate::build::plan::Plan;
+use crate::build::progress::history::History;
 use crate::build::session::Session;
 use crate::cli::{CleanArgs, KlpcleanArgs, Options};
 use crate::command::asked;
@@ -50,7 +51,7 @@ fn make_clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
     let Some(command) = command else { return remove(&plan.state) };
     let _lock = plan.state.lock()?;
     let mut session = Session::begin(plan)?;
-    let outcome = session.run(&command, None)?;
+    let outcome = session.run(&command, History::default())?;
     session.sum_up(&outcome);
     if outcome.exit == Exit::Done {
         drop(session);

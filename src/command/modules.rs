@@ -18,7 +18,7 @@ use crate::build::hook;
 use crate::build::plan::goals::{Kind, is_interactive};
 use crate::build::plan::{Conversion, Order, Plan};
 use crate::build::prepare;
-use crate::build::progress::history::Run;
+use crate::build::progress::history::History;
 use crate::build::report::Report;
 use crate::build::session::Session;
 use crate::build::timings::Timings;
@@ -148,7 +148,7 @@ fn main_goals(plan: &Plan) -> Vec<String> {
 }
 
 fn run(session: &mut Session<'_>, command: &Program) -> Result<Exit> {
-    let outcome = session.run(command, None)?;
+    let outcome = session.run(command, History::default())?;
     session.sum_up(&outcome);
     Ok(outcome.exit)
 }
@@ -208,7 +208,7 @@ fn main_run(plan: &Plan, session: &mut Session<'_>, main: &Main, external: Optio
     match main {
         Main::Plain(config) => {
             without_map(plan, config)?;
-            let last = Run::read(&plan.state.last_run());
+            let last = History::read(&plan.state.last_run());
             let outcome = session.run(&plan.make(&goals), last)?;
             finish(plan, session, &outcome, None, Converts::Klpbuild)
         }
@@ -226,7 +226,7 @@ fn main_run(plan: &Plan, session: &mut Session<'_>, main: &Main, external: Optio
 /// One make run of a tree that carries the series of `kbuild-patches`: it makes the map and converts by itself, with this
 /// program.
 fn with_patches(plan: &Plan, session: &mut Session<'_>, goals: &[String]) -> Result<Exit> {
-    let last = Run::read(&plan.state.last_run());
+    let last = History::read(&plan.state.last_run());
     let outcome = session.run(&plan.make_of_patched_tree(goals)?, last)?;
     // Where nothing has changed, make has not come to the map.
     let report = match Report::read(&plan.state) {
@@ -263,7 +263,7 @@ fn say_why_off(plan: &Plan, config: &Config) {
 
 /// One make run; the fragment makes the map a prerequisite of modpost.
 fn with_fragment(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals: &[String]) -> Result<Exit> {
-    let last = Run::read(&plan.state.last_run());
+    let last = History::read(&plan.state.last_run());
     let outcome = session.run(&plan.make_with_map(kbuild, goals)?, last)?;
     let report = Report::read(&plan.state);
     // Options like -n and --help have make do nothing, and end well.
@@ -301,7 +301,7 @@ fn in_phases(
     command.arg("KBUILD_BUILTIN=y");
     let modpost = fs::read_to_string(plan.state.modpost_arguments())?;
     command.args(modpost.split_whitespace());
-    let outcome = session.run(&command, None)?;
+    let outcome = session.run(&command, History::default())?;
     finish(plan, session, &outcome, Some(report), Converts::Klpbuild)
 }
 

@@ -74,7 +74,7 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let inputs = Inputs::of_tree(&objtree, srctree.as_deref(), kbuild.as_ref(), &variables)?;
-    let map = Map::make(&inputs)?;
+    let map = Map::make_visibly(&inputs, options.quiet)?;
     if options.dry_run {
         return Ok(Exit::Done);
     }

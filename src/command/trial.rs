@@ -35,7 +35,7 @@ pub mod verdict;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
@@ -157,6 +157,8 @@ impl Guest<'_> {
     /// Listens until the end. If it is KVM's fault that there is no guest, something else has its turn.
     fn watch(mut self, watch: &mut Watch) -> Result<Outcome> {
         let mut patience = Patience::new(self.report.limit());
+        let has_status = terminal::has_status();
+        let mut drawn = Instant::now();
         loop {
             let word = self.machine.listen(TICK)?;
             if let Some(signal) = watch.received() {
@@ -169,10 +171,16 @@ impl Guest<'_> {
             if let Word::Line(line) = &word {
                 self.protocol.events(line).into_iter().for_each(|event| self.report.take(event));
             }
+            if has_status && drawn.elapsed() >= TICK {
+                drawn = Instant::now();
+                self.report.status().iter().for_each(|line| terminal::status(line));
+            }
             if let Some(why) = self.why_never_up(&word) {
+                terminal::end_status();
                 return Ok(Outcome::NeverUp(why));
             }
             if let Some(end) = self.end(&word) {
+                terminal::end_status();
                 return Ok(Outcome::Over(verdict::close(self.report, end, self.format)?));
             }
             if let Some(words) = self.report.overdue(&mut patience, self.machine.begin.elapsed()) {

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::build::plan::{Order, Plan};
+use crate::build::progress::history::History;
 use crate::build::session::Session;
 use crate::frompatch::compiler;
 use crate::frompatch::source;
@@ -136,7 +137,7 @@ fn make(order: &Order, goals: &[&str]) -> Result<Option<Exit>> {
     let plan = Plan::resolve(copied(order, goals))?;
     let goals: Vec<String> = goals.iter().map(|&goal| goal.to_owned()).collect();
     let mut session = Session::begin(&plan)?;
-    let outcome = session.run(&plan.make(&goals), None)?;
+    let outcome = session.run(&plan.make(&goals), History::default())?;
     session.sum_up(&outcome);
     Ok((outcome.exit != Exit::Done).then_some(outcome.exit))
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _, stderr, stdout};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
@@ -101,7 +101,48 @@ pub fn width_of_errors() -> Option<usize> {
 /// The first error of writing to standard output, which is left to [`finish`].
 static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
 
+/// The line that says what takes long, while it stands on the terminal at standard error.
+static STATUS: Mutex<Option<String>> = Mutex::new(None);
+
+/// The status line, which nobody else draws while this is held.
+fn held_status() -> MutexGuard<'static, Option<String>> {
+    STATUS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes the status line away, so that something can be printed there while the lock is held.
+fn without_status() -> MutexGuard<'static, Option<String>> {
+    let mut status = held_status();
+    if status.take().is_some() {
+        let _ = stderr().lock().write_all(b"\r\x1b[2K");
+    }
+    status
+}
+
+/// Whether a status line can be seen: only on a terminal that can draw a line again and again.
+pub fn has_status() -> bool {
+    let around = Surroundings::look();
+    around.stderr && around.capable
+}
+
+/// Draws the status line anew, as far as there is room for `text` and without what moves the cursor. It goes when something
+/// is printed. Only where [`has_status`] says so.
+pub fn status(text: &str) {
+    let mut status = held_status();
+    // The last column stays free: some terminals wrap when it is written.
+    let shown: String = text.chars().filter(|c| !c.is_control()).take(columns().saturating_sub(1)).collect();
+    if status.as_ref() != Some(&shown) {
+        let _ = stderr().lock().write_all(format!("\r\x1b[2K{shown}").as_bytes());
+        *status = Some(shown);
+    }
+}
+
+/// Takes the status line away.
+pub fn end_status() {
+    drop(without_status());
+}
+
 fn write_out(text: &[u8]) -> io::Result<()> {
+    let _status = without_status();
     let mut stdout = stdout().lock();
     stdout.write_all(text).and_then(|()| stdout.flush())
 }
@@ -155,6 +196,7 @@ pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
 
 /// Writes to standard error, as it is.
 pub fn err(text: impl AsRef<[u8]>) {
+    let _status = without_status();
     let _ = stderr().lock().write_all(text.as_ref());
 }
 

@@ -78,7 +78,7 @@ impl State {
         self.file(FRAGMENT)
     }
 
-    /// How many steps the last successful run had, and how long it took.
+    /// How many steps the last successful runs had, of everything and of a part, and how long they took.
     pub fn last_run(&self) -> PathBuf {
         self.file("last-run")
     }

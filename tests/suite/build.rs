@@ -413,6 +413,26 @@ fn runs_without_steps_leave_the_last_runs_size_alone() {
     assert_eq!(space.read("obj/.klpbuild/last-run"), last);
 }
 
+/// A build of what has changed does not end what is known of one of everything.
+#[test]
+fn the_sizes_of_a_whole_build_and_of_a_part_are_both_noted() {
+    let space = Space::configured("era-c");
+    let steps = || -> Vec<u64> {
+        let noted = space.read("obj/.klpbuild/last-run");
+        noted.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect()
+    };
+    space.klpbuild(&["modules", "O=../obj"]).ok();
+    let [whole] = steps()[..] else { panic!("{:?}", steps()) };
+    let source = space.path("src/drivers/one/user.c");
+    fs::write(&source, fs::read_to_string(&source).unwrap() + "\n").unwrap();
+    space.klpbuild(&["modules", "O=../obj"]).ok();
+    let [same, part] = steps()[..] else { panic!("{:?}", steps()) };
+    assert!(same == whole && part * 2 < whole, "{whole} {same} {part}");
+    space.klpbuild(&["modules", "O=../obj", "KCFLAGS=-g0"]).ok();
+    let [again, same] = steps()[..] else { panic!("{:?}", steps()) };
+    assert!(again * 2 >= whole && same == part, "{whole} {part} {again} {same}");
+}
+
 #[test]
 fn makes_own_status_and_options_are_passed_on() {
     let space = Space::configured("era-c");

@@ -3,6 +3,7 @@
 //! that plays a recorded console; `@T` in a recording stands for the token of the run.
 
 use std::fs;
+use std::num::NonZero;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
@@ -511,4 +512,49 @@ fn a_module_that_has_to_stay_and_is_reloaded() {
     assert!(stale.contains(expected), "{stale}");
     let fresh = said(Code { target: "call_to target_static", ..Code::default() });
     assert!(!fresh.contains("has to stay"), "{fresh}");
+}
+
+/// What a guest takes long for stands in one line of a terminal, which is gone at the end.
+#[test]
+fn a_terminal_shows_how_long_a_stage_takes_and_the_last_line() {
+    let space = object_tree();
+    let begin = "early console\r\n[    0.5] a last word of the guest's, which is longer than the terminal is wide\r\n";
+    fs::write(space.path("console"), begin).unwrap();
+    // The boot ends after more than a second.
+    let qemu = space.read("bin/qemu-system-x86_64");
+    let rest = format!(
+        "sleep 2.5; printf '%b' '{}' | sed \"s/@T/$token/g\"\nexit ${{status:-0}}",
+        format!("@T hello 1.2.3\r\n{LOAD}{DISABLE}@T done\r\n")
+            .replace('\'', "'\\''")
+            .replace("\r\n", "\\r\\n")
+    );
+    fs::write(space.path("bin/qemu-system-x86_64"), qemu.replace("exit ${status:-0}", &rest)).unwrap();
+    let run = |columns: u16, terminal: &str, redirection: &str| {
+        let words = format!(
+            "stty cols {columns} rows 24; PATH={}; {} try --accel tcg lp.ko {redirection}",
+            space.path("bin").display(),
+            Space::program()
+        );
+        let mut command = space.command("script");
+        command.args(["-qec", &words, "/dev/null"]).current_dir(space.path("obj")).stdin(Stdio::null());
+        command.env("TMPDIR", space.path("tmp")).env("TERM", terminal);
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    let text = run(60, "xterm", "");
+    let drawn = "\r\u{1b}[2Kboot: 1 s  [    0.5] a last word of the guest's, which is l";
+    assert!(text.contains(&format!("{drawn}\r\u{1b}[2K")), "{text:?}");
+    assert!(text.contains("\r\u{1b}[2Kboot: 2 s  "), "{text:?}");
+    let mut screen = vt100::Parser::new(NonZero::new(24).unwrap(), NonZero::new(60).unwrap(), 0);
+    screen.process(text.as_bytes());
+    let screen = screen.screen().contents();
+    let begin = "boot: ok, 1.2.3, TCG, 2.";
+    assert!(screen.starts_with(begin) && screen.contains("\nload lp.ko: ok\n"), "{screen}");
+    assert!(!screen.contains("a last word"), "{screen}");
+    // No line for terminals that cannot draw one anew, and none in a file.
+    for text in [run(60, "dumb", ""), run(60, "xterm", "2>../errors"), space.read("errors")] {
+        assert!(!text.contains("boot: 1 s") && !text.contains("\u{1b}[2K"), "{text:?}");
+    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
-use crate::build::progress::history::Run;
+use crate::build::progress::history::History;
 use crate::build::progress::screen::Progress;
 use crate::host::paint;
 use crate::host::terminal::NoControlEcho;
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Bar {
     bar: ProgressBar,
     begin: Instant,
-    last: Option<Run>,
+    last: History,
     steps: u64,
     step: String,
     /// Whether the bar proper is in the line now.
@@ -46,8 +46,8 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// Draws on standard error, which is a terminal. `last` tells the end.
-    pub fn new(last: Option<Run>) -> Bar {
+    /// Draws on standard error, which is a terminal. `last` tells the end, as soon as the run is like an earlier one.
+    pub fn new(last: History) -> Bar {
         let mut bar = Bar {
             bar: ProgressBar::with_draw_target(
                 None,
@@ -93,14 +93,15 @@ impl Bar {
     fn draw_now(&mut self) {
         self.drawn = Some(Instant::now());
         let columns = terminal::columns();
-        let total = self.last.map(|run| run.steps).filter(|&total| self.steps <= total);
+        let elapsed = self.begin.elapsed();
+        let last = self.last.like(self.steps, elapsed);
+        let total = last.map(|run| run.steps);
         let has_bar = total.is_some() && columns >= ROOMY;
         if has_bar != self.has_bar {
             self.has_bar = has_bar;
             self.set_style();
         }
-        let elapsed = self.begin.elapsed();
-        let left = self.last.and_then(|run| run.left(self.steps, elapsed));
+        let left = last.and_then(|run| run.left(self.steps, elapsed));
         // The last column stays free: some terminals wrap when it is written.
         let room = columns.saturating_sub(1 + if has_bar { BAR_WIDTH + 3 } else { 0 });
         let now = line(room, self.steps, total, elapsed, left, &self.step);

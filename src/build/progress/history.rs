@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How the last successful run of an object tree went: its number of steps and its time.
+//! How the last successful runs of an object tree went, that of everything and that of what had changed: the number of
+//! steps of each, and its time.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 use fs_err as fs;
+
+/// How many times as fast or as slow as an earlier run a run may be that is still like it.
+const LIKE: f64 = 3.0;
+/// From how many steps on a run has a pace, at least.
+const ENOUGH: u64 = 5;
+/// The part of an earlier run, one in so many steps, that has to be done before a run can be like it.
+const BEGUN: u64 = 50;
 
 /// A run's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,24 +25,20 @@ pub struct Run {
 }
 
 impl Run {
-    /// What is noted at `path`; none if nothing (usable) is.
-    pub fn read(path: &Path) -> Option<Run> {
-        let text = fs::read_to_string(path).ok()?;
-        let mut numbers = text.split_whitespace().map(|word| word.parse::<u64>().ok());
+    fn parse(line: &str) -> Option<Run> {
+        let mut numbers = line.split_whitespace().map(|word| word.parse::<u64>().ok());
         let (steps, milliseconds) = (numbers.next()??, numbers.next()??);
         (steps > 0).then_some(Run { steps, time: Duration::from_millis(milliseconds) })
     }
 
-    /// Notes the run at `path`.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        Ok(fs::write(path, format!("{} {}\n", self.steps, self.time.as_millis()))?)
+    /// How many times as slow as this run one is that has done `done` steps in `elapsed` time.
+    fn slower(&self, done: u64, elapsed: Duration) -> f64 {
+        let expected = self.time.as_secs_f64() * done as f64 / self.steps as f64;
+        elapsed.as_secs_f64() / expected.max(f64::MIN_POSITIVE)
     }
 
-    /// The time left after `done` steps and `elapsed` time: as the last run went at first, and more and more
-    /// as this one goes. None when this run has come further than the last one ever did.
+    /// The time left after `done` steps and `elapsed` time: as this run went at first, and more and more
+    /// as the one at hand goes. None when that has come further than this one ever did.
     pub fn left(&self, done: u64, elapsed: Duration) -> Option<Duration> {
         if done == 0 || done >= self.steps {
             return None;
@@ -47,13 +51,64 @@ impl Run {
     }
 }
 
+/// The last runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct History {
+    /// The last one that made everything.
+    pub full: Option<Run>,
+    /// The last one that made less than half of that.
+    pub part: Option<Run>,
+}
+
+impl History {
+    /// What is noted at `path`: nothing if nothing (usable) is.
+    pub fn read(path: &Path) -> History {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let mut runs = text.lines().map(Run::parse);
+        History { full: runs.next().flatten(), part: runs.next().flatten() }
+    }
+
+    /// With one more run.
+    pub fn with(self, run: Run) -> History {
+        match self.full {
+            _ if run.steps == 0 => self,
+            Some(full) if run.steps.saturating_mul(2) < full.steps => History { part: Some(run), ..self },
+            _ => History { full: Some(run), ..self },
+        }
+    }
+
+    /// Notes the runs at `path`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let line = |run: &Run| format!("{} {}\n", run.steps, run.time.as_millis());
+        let lines = [self.full, self.part].iter().flatten().map(line).collect::<String>();
+        Ok(fs::write(path, lines)?)
+    }
+
+    /// The earlier run that one is like which has done `done` steps in `elapsed` time: the one whose pace is the
+    /// nearest to its own, if any is near. A run that makes two files for minutes is not like one that makes thousands.
+    pub fn like(&self, done: u64, elapsed: Duration) -> Option<Run> {
+        let apart = |run: &Run| run.slower(done, elapsed).ln().abs();
+        let enough = |run: &Run| (run.steps / BEGUN).max(ENOUGH.min(run.steps / 2));
+        (self.full.into_iter().chain(self.part))
+            .filter(|run| done >= enough(run) && done <= run.steps && apart(run) <= LIKE.ln())
+            .min_by(|one, other| apart(one).total_cmp(&apart(other)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn run(steps: u64, seconds: u64) -> Run {
+        Run { steps, time: Duration::from_secs(seconds) }
+    }
+
     #[test]
     fn time_left_goes_from_the_last_runs_pace_to_this_ones() {
-        let last = Run { steps: 100, time: Duration::from_secs(100) };
+        let last = run(100, 100);
         let left = |done, elapsed| last.left(done, Duration::from_secs(elapsed)).map(|left| left.as_secs());
         assert_eq!(left(0, 5), None);
         // A slow start does not mean hours.
@@ -65,16 +120,54 @@ mod tests {
     }
 
     #[test]
+    fn a_run_of_everything_and_one_of_a_part_are_kept_apart() {
+        let first = History::default().with(run(10_000, 2000));
+        assert_eq!(first, History { full: Some(run(10_000, 2000)), part: None });
+        let both = first.with(run(4999, 30)).with(run(40, 20));
+        assert_eq!(both, History { full: Some(run(10_000, 2000)), part: Some(run(40, 20)) });
+        assert_eq!(both.with(run(5000, 900)).full, Some(run(5000, 900)));
+        assert_eq!(both.with(run(0, 1)), both);
+        // One of everything does not end what is known of parts.
+        assert_eq!(both.with(run(12_000, 3000)).part, Some(run(40, 20)));
+    }
+
+    #[test]
+    fn no_end_is_told_before_the_pace_is_that_of_an_earlier_run() {
+        let both = History { full: Some(run(10_000, 2000)), part: Some(run(40, 20)) };
+        let like =
+            |done, elapsed: f64| both.like(done, Duration::from_secs_f64(elapsed)).map(|run| run.steps);
+        // Two objects in twenty seconds: no pace yet, and neither's.
+        assert_eq!((like(0, 1.0), like(2, 20.0)), (None, None));
+        assert_eq!((like(10, 20.0), like(10, 5.0), like(10, 1.6)), (None, Some(40), None));
+        // It goes on where the last part had ended: for a while it is like none.
+        assert_eq!((like(40, 20.0), like(41, 20.0), like(199, 40.0)), (Some(40), None, None));
+        assert_eq!((like(200, 40.0), like(200, 130.0)), (Some(10_000), None));
+        assert_eq!((like(10_000, 2000.0), like(10_001, 2000.0)), (Some(10_000), None));
+        assert_eq!((like(5000, 100.0), like(5000, 3100.0)), (None, None));
+        assert_eq!(History::default().like(10, Duration::from_secs(1)), None);
+        // The smallest of parts has a pace after half of it.
+        let small = History { full: None, part: Some(run(4, 4)) };
+        assert_eq!(small.like(1, Duration::from_secs(1)), None);
+        assert_eq!(small.like(2, Duration::from_secs(2)), Some(run(4, 4)));
+    }
+
+    #[test]
     fn survives_a_damaged_note() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("last-run");
-        assert_eq!(Run::read(&path), None);
-        for text in ["", "7", "x y", "0 5"] {
+        assert_eq!(History::read(&path), History::default());
+        for text in ["", "7", "x y", "0 5", "\n\n"] {
             fs::write(&path, text).unwrap();
-            assert_eq!(Run::read(&path), None, "{text}");
+            assert_eq!(History::read(&path), History::default(), "{text}");
         }
-        let run = Run { steps: 3, time: Duration::from_millis(1500) };
-        run.write(&path).unwrap();
-        assert_eq!(Run::read(&path), Some(run));
+        // As it was written before parts were noted.
+        fs::write(&path, "3 1500\n").unwrap();
+        let one = History { full: Some(Run { steps: 3, time: Duration::from_millis(1500) }), part: None };
+        assert_eq!(History::read(&path), one);
+        let both = one.with(run(1, 1));
+        assert!(both.part.is_some());
+        both.write(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "3 1500\n1 1000\n");
+        assert_eq!(History::read(&path), both);
     }
 }

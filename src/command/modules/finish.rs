@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use crate::build::plan::Plan;
+use crate::build::progress::history::History;
 use crate::build::report::Report;
 use crate::build::session::{Outcome, Session};
 use crate::elf::image::Image;
@@ -64,7 +65,8 @@ pub(super) fn finish(
     }
     // V=1 and -s have no steps: that says nothing of the next run.
     if outcome.run.steps > 0 {
-        outcome.run.write(&plan.state.last_run())?;
+        let last = plan.state.last_run();
+        History::read(&last).with(outcome.run).write(&last)?;
     }
     if !plan.quiet {
         let time = clock(outcome.run.time);

@@ -17,6 +17,7 @@ use crate::command::trial::refusal;
 use crate::command::trial::request::Request;
 use crate::elf::notes;
 use crate::host::paint::Hue;
+use crate::host::status;
 use crate::host::terminal::{self, Stream};
 use crate::host::words::{clock, hex};
 
@@ -35,6 +36,8 @@ pub struct Report<'a> {
     pub(super) number: usize,
     /// What was printed and logged in it.
     pub(super) lines: Vec<String>,
+    /// The last line that the guest has sent, whatever it is.
+    last: String,
     alarm: bool,
     pub(super) printed: Vec<Printed>,
     /// What became of each stage.
@@ -65,6 +68,7 @@ impl<'a> Report<'a> {
             since: Instant::now(),
             number: 0,
             lines: Vec::new(),
+            last: String::new(),
             alarm: false,
             printed: Vec::new(),
             told: Vec::new(),
@@ -115,8 +119,18 @@ impl<'a> Report<'a> {
         self.up.then(|| patience.words(&self.stage, self.number, self.since.elapsed(), all)).flatten()
     }
 
+    /// What is going on, if it takes long: the stage, the seconds of it, and the guest's last line.
+    pub fn status(&self) -> Option<String> {
+        let elapsed = self.since.elapsed();
+        let is_shown = !self.quiet && !self.is_decided() && elapsed >= status::LONG;
+        is_shown.then(|| status_line(&self.stage, elapsed, &self.last))
+    }
+
     /// Takes in what the guest says.
     pub fn take(&mut self, event: Event) {
+        if let Event::Console(line) | Event::Output(line) | Event::Kernel(_, line) = &event {
+            line.trim().clone_into(&mut self.last);
+        }
         match event {
             Event::Console(line) => {
                 if !self.up && is_alarm(None, &line) {
@@ -154,6 +168,7 @@ impl<'a> Report<'a> {
         self.since = Instant::now();
         self.number += 1;
         self.lines.clear();
+        self.last.clear();
         self.alarm = false;
         if let Stage::Command(when) = self.stage {
             self.printed.push((when, Vec::new(), String::new()));
@@ -257,5 +272,24 @@ impl<'a> Report<'a> {
             block += format!("\n{line}").trim_end_matches(' ');
         }
         block + "\n"
+    }
+}
+
+/// Whole seconds: the line is drawn anew when it changes.
+fn status_line(stage: &Stage, elapsed: Duration, last: &str) -> String {
+    let text = format!("{stage}: {} s", elapsed.as_secs());
+    if last.is_empty() { text } else { format!("{text}  {last}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_that_takes_long_tells_its_seconds_and_the_last_line() {
+        let stage = Stage::Transition("lp".to_owned());
+        let line = |last| status_line(&stage, Duration::from_millis(12_900), last);
+        assert_eq!(line(""), "transition to lp: 12 s");
+        assert_eq!(line("[ 1.0] x: y"), "transition to lp: 12 s  [ 1.0] x: y");
     }
 }

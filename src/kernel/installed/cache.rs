@@ -81,7 +81,7 @@ impl Kernel {
                 place.unwrap_or_default()
             ));
         }
-        let map = self.make(objects)?;
+        let map = self.make(objects, quiet)?;
         let made_of = self.made_of(vmlinux.file(), objects, &map.livepatch_list())?;
         let mut last = None;
         for place in places {
@@ -137,7 +137,7 @@ impl Kernel {
         Ok(text)
     }
 
-    fn make(&self, objects: &Objects) -> Result<Map> {
+    fn make(&self, objects: &Objects, quiet: bool) -> Result<Map> {
         let modules = objects.files().map(|(name, file)| (Module { stem: name.clone() }, file)).collect();
         let inputs = Inputs {
             vmlinux: self.vmlinux.clone(),
@@ -145,7 +145,7 @@ impl Kernel {
             release: (!self.takes_anything()).then(|| self.release.clone()),
             ..Inputs::default()
         };
-        Map::make(&inputs)
+        Map::make_visibly(&inputs, quiet)
     }
 }
 

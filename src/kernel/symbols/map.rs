@@ -7,12 +7,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 
 use crate::elf::{Definedness, Machine, Object};
 use crate::host::make::variable::Variable;
+use crate::host::status;
 use crate::kernel::kallsyms;
 use crate::kernel::symbols::flags::{self, Makefiles};
 use crate::kernel::symbols::modules::{self, ListKind, MODVERDIR, Module};
@@ -155,13 +157,30 @@ impl Map {
     /// # Errors
     /// An object cannot be read, or is for another kernel; the message names it.
     pub fn make(inputs: &Inputs) -> Result<Map> {
+        Map::make_counting(inputs, &AtomicUsize::new(0))
+    }
+
+    /// Makes the map of `inputs`, and shows on a terminal how many modules are read if that takes long.
+    ///
+    /// # Errors
+    /// As [`Map::make`].
+    pub fn make_visibly(inputs: &Inputs, quiet: bool) -> Result<Map> {
+        status::counted("modules", inputs.modules.len(), quiet, |done| Map::make_counting(inputs, done))
+    }
+
+    fn make_counting(inputs: &Inputs, done: &AtomicUsize) -> Result<Map> {
         let vmlinux = inputs.vmlinux.iter().map(Wanted::Vmlinux);
         let modules = inputs.modules.iter().map(|(module, path)| Wanted::Module(module, path));
         let objects: Vec<_> = vmlinux.chain(modules).collect();
         let parts = objects
             .into_par_iter()
             .with_max_len(8)
-            .map(|object| object.part(inputs))
+            .map(|object| {
+                let is_module = matches!(object, Wanted::Module(..));
+                let part = object.part(inputs);
+                done.fetch_add(is_module.into(), Ordering::Relaxed);
+                part
+            })
             .collect::<Result<Vec<Part>>>()?;
         let mut map = Map {
             parts: vec![format!("{FORMAT}\n").into_bytes()],
