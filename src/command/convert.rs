@@ -18,7 +18,6 @@ use crate::kernel::sources::named as sources;
 use crate::kernel::state::State;
 use crate::livepatch::convert::tree::{convert_tree, doubts_of, replace, warn};
 use crate::livepatch::convert::{self, Choices, Outcome, is_converted};
-use crate::livepatch::rules::Rule;
 use crate::livepatch::subject::Doubt;
 
 /// `klpbuild convert --livepatches`: converts what an object tree lists, as a part of its build or on its own.
@@ -136,17 +135,8 @@ struct Told<'a> {
     /// The livepatch relocations that were made.
     relocations: usize,
     notes: Vec<String>,
-    warnings: Vec<Warning<'a>>,
+    warnings: &'a [Doubt],
     dry_run: bool,
-}
-
-/// What is doubtful.
-#[derive(Debug, Serialize)]
-struct Warning<'a> {
-    rule: Rule,
-    place: &'a str,
-    message: &'a str,
-    advice: &'a str,
 }
 
 impl<'a> Told<'a> {
@@ -164,14 +154,7 @@ impl<'a> Told<'a> {
             }
         };
         let output = output.map(PathBuf::as_path).filter(|output| converted || *output != input);
-        let warning = |doubt: &'a Doubt| Warning {
-            rule: doubt.rule,
-            place: &doubt.place,
-            message: &doubt.message,
-            advice: &doubt.advice,
-        };
-        let warnings = doubts.iter().map(warning).collect();
-        Told { input, output, converted, relocations, notes, warnings, dry_run }
+        Told { input, output, converted, relocations, notes, warnings: doubts, dry_run }
     }
 }
 

@@ -51,8 +51,9 @@ struct Examination<'a> {
 pub fn doctor(options: &Options, arguments: &DoctorArgs) -> Result<Exit> {
     let patient = Patient::find(options, arguments)?;
     let findings = checks::all(&patient)?;
+    let missing = findings.iter().filter(|finding| finding.level == Level::Missing).count();
     if arguments.format == Format::Json {
-        let is_ready = findings.iter().all(|finding| finding.level != Level::Missing);
+        let is_ready = missing == 0;
         document::print(
             "doctor",
             &Examination {
@@ -65,7 +66,6 @@ pub fn doctor(options: &Options, arguments: &DoctorArgs) -> Result<Exit> {
         )?;
         return Ok(if is_ready { Exit::Done } else { Exit::Problem });
     }
-    let missing = findings.iter().filter(|finding| finding.level == Level::Missing).count();
     if !options.quiet {
         let place = match &patient.objtree {
             Some(objtree) => format!(", {}", objtree.display()),

@@ -138,7 +138,7 @@ fn name(arguments: &LivepatchArgs, words: &[String]) -> Result<String> {
 /// Where the module is built: in what --keep names, or in a directory that goes again.
 struct Place {
     directory: PathBuf,
-    /// The directory was made for this run: it goes again if nothing is laid into it.
+    /// What --keep names was made for this run: it goes again if nothing is laid into it.
     is_made: bool,
     _temporary: Option<tempfile::TempDir>,
 }
@@ -161,7 +161,7 @@ impl Place {
         let temporary = temporary.context("cannot make a temporary directory (TMPDIR names the place)")?;
         let directory = fs::canonicalize(temporary.path())?.join(name);
         fs::create_dir(&directory)?;
-        Ok(Place { directory, is_made: true, _temporary: Some(temporary) })
+        Ok(Place { directory, is_made: false, _temporary: Some(temporary) })
     }
 }
 

@@ -22,7 +22,7 @@ use tempfile::NamedTempFile;
 
 use crate::cli::{Format, Options, PatchesCommand};
 use crate::command::asked;
-use crate::command::patches::change::{Change, Content, State};
+use crate::command::patches::change::{Change, Content, State, Way};
 use crate::command::patches::series::{ALL, Series};
 use crate::host::exit::Exit;
 use crate::host::output;
@@ -39,10 +39,13 @@ const UNREADABLE: &str = "a patch of klpbuild's own cannot be read";
 impl Series {
     /// Tries the series on the tree.
     fn state(&self, tree: &Path) -> Result<State> {
-        Ok(match (self.change(tree, Way::Forth, None)?, self.change(tree, Way::Back, None)?) {
-            (Ok(change), _) => State::Fits(change),
-            (_, Ok(change)) => State::Applied(change),
-            (Err(why), _) => self.half(tree)?.unwrap_or(State::Neither(why)),
+        let why = match self.change(tree, Way::Forth, None)? {
+            Ok(change) => return Ok(State::Fits(change)),
+            Err(why) => why,
+        };
+        Ok(match self.change(tree, Way::Back, None)? {
+            Ok(change) => State::Applied(change),
+            Err(_) => self.half(tree)?.unwrap_or(State::Neither(why)),
         })
     }
 
@@ -333,15 +336,6 @@ fn check(tree: &Path, quiet: bool) -> Result<Exit> {
         terminal::out(format!("klpbuild: {} ({}) {what}\n", series.name, series.range));
     }
     Ok(Exit::Done)
-}
-
-/// Which way a tree is changed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// The series that fits is applied.
-    Forth,
-    /// The series that is applied is taken back.
-    Back,
 }
 
 /// Applies the series that fits, or takes back the one that is applied.

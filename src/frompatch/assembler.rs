@@ -78,6 +78,11 @@ impl Piece {
         self.section.starts_with(".altinstr_")
     }
 
+    /// Whether a name is an operand or label in it.
+    pub fn has_name(&self, name: &str) -> bool {
+        self.lines.iter().any(|line| line::names(line).iter().any(|other| other == name))
+    }
+
     /// Whether it holds code.
     pub fn is_code(&self) -> bool {
         self.flags.contains('x') || self.section.starts_with(".text")

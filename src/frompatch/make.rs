@@ -17,7 +17,7 @@ use crate::frompatch::cut::{self, Against, Cut, Read};
 use crate::frompatch::module::Module;
 use crate::frompatch::outline::{self, Kind};
 use crate::frompatch::prepare::Made;
-use crate::frompatch::recipe::{self, Recipe};
+use crate::frompatch::recipe::Recipe;
 use crate::frompatch::report::{CompiledFile, Report};
 use crate::frompatch::run_pre::KernelImage;
 use crate::frompatch::steps::Steps;
@@ -25,6 +25,7 @@ use crate::frompatch::target::{Target, Workshop};
 use crate::frompatch::units::{self, Found, Unit};
 use crate::frompatch::{layout, module, overlay, presence};
 use crate::host::exit::Exit;
+use crate::host::paths;
 use crate::host::words::{count, hex};
 use crate::kernel::trace::KnownSites;
 
@@ -142,12 +143,7 @@ fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result
     let objtree = workshop.objtree();
     if let Workshop::Prepared(_) = workshop {
         let wanted = presence::goals(target, objtree, &applied.files)?;
-        let missing = wanted.iter().filter(|(path, _)| !recipe::file_of(objtree, path).is_file());
-        let goals: Vec<String> = missing
-            .map(|(_, given)| {
-                format!("{}.o", given.rsplit_once('.').map_or(given.as_str(), |(stem, _)| stem))
-            })
-            .collect();
+        let goals: Vec<String> = wanted.values().map(|given| format!("{}.o", paths::stem(given))).collect();
         let goals: Vec<&str> = goals.iter().map(String::as_str).collect();
         if !goals.is_empty()
             && let Some(exit) = workshop.compile(&goals)?

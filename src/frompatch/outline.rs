@@ -68,22 +68,26 @@ fn with_line(items: &[Item], line: usize) -> impl Iterator<Item = &Item> {
     items.iter().filter(move |item| (item.first..=item.last).contains(&line))
 }
 
-/// The name that [`items`] gives to the definition of a function whose symbol is `symbol`: SYSCALL_DEFINE (in
-/// arch/x86/include/asm/syscall_wrapper.h) makes several of one.
+/// What stands before the name of a system call in the symbols that SYSCALL_DEFINE makes
+/// (arch/x86/include/asm/syscall_wrapper.h).
+const LEVELS: [&str; 4] = ["__do_", "__se_", "__x64_", "__ia32_"];
+
+/// The name that [`items`] gives to the definition of a function whose symbol is `symbol`: SYSCALL_DEFINE makes
+/// several of one.
 pub fn as_written(symbol: &str) -> String {
-    const LEVELS: [&str; 4] = ["__do_", "__se_", "__x64_", "__ia32_"];
     let inner = LEVELS.iter().find_map(|level| symbol.strip_prefix(level));
-    let call = inner.filter(|inner| inner.starts_with("sys_") || inner.starts_with("compat_sys_"));
+    let call = inner.filter(|inner| is_system_call(inner));
     call.unwrap_or(symbol).to_owned()
 }
 
 /// The symbols that the definition `name` of a function or variable may have ([`as_written`]).
 pub fn symbols_of(name: &str) -> Vec<String> {
-    if name.starts_with("sys_") || name.starts_with("compat_sys_") {
-        let levels = ["", "__do_", "__se_", "__x64_", "__ia32_"];
-        return levels.map(|level| format!("{level}{name}")).into();
-    }
-    vec![name.to_owned()]
+    let levels = LEVELS.iter().filter(|_| is_system_call(name)).map(|level| format!("{level}{name}"));
+    std::iter::once(name.to_owned()).chain(levels).collect()
+}
+
+fn is_system_call(name: &str) -> bool {
+    name.starts_with("sys_") || name.starts_with("compat_sys_")
 }
 
 #[derive(Debug, Default)]

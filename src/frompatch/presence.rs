@@ -9,25 +9,28 @@ use anyhow::{Context as _, Result};
 
 use crate::frompatch::apply::Touched;
 use crate::frompatch::outline::{self, Kind};
+use crate::frompatch::recipe;
 use crate::frompatch::target::Target;
 use crate::frompatch::{includers, units};
 use crate::host::terminal;
 use crate::host::words::count;
-use crate::kernel::symbols::compiled::{Given, Part, compiled, part};
+use crate::kernel::symbols::compiled::{Given, Part, SourceFiles, compiled};
 
 /// If more files than these are compiled for a header, it is said.
 const MANY: usize = 100;
 /// In how many objects a file is looked for whose definitions have names that others have, too.
 const OBJECTS: usize = 12;
 
-/// The files that are to be compiled for the patched ones, with the paths by which kbuild goes to them.
+/// The files that are to be compiled for the patched ones and were not yet, with the paths by which kbuild goes to them.
 ///
 /// # Errors
 /// A file is included by others, and which of those the kernel was compiled of is not known.
 pub fn goals(target: &Target, objtree: &Path, files: &[Touched]) -> Result<Given> {
     let (own, included) = units::apart(&target.source, files);
+    let is_missing = |path: &str| !recipe::file_of(objtree, path).is_file();
     let mut goals = users(target, objtree, &included)?;
-    let own = files.iter().filter(|file| own.contains(&file.path.as_str()));
+    goals.retain(|path, _| is_missing(path));
+    let own = files.iter().filter(|file| own.contains(&file.path.as_str()) && is_missing(&file.path));
     let own: Vec<(&str, BTreeSet<String>)> = own
         .map(|file| (file.path.as_str(), definitions(file.original.as_deref().unwrap_or_default())))
         .collect();
@@ -36,15 +39,16 @@ pub fn goals(target: &Target, objtree: &Path, files: &[Touched]) -> Result<Given
     }
     let names = own.iter().flat_map(|(_, names)| names).map(|name| name.as_bytes().to_vec());
     let objects = target.sources.objects_with(names.collect())?;
+    let mut known = SourceFiles::of(&target.origin.objects);
     for (path, names) in own {
-        goals.extend(given(target, path, objects.as_ref(), &names).map(|given| (path.to_owned(), given)));
+        goals.extend(given(&mut known, path, objects.as_ref(), &names).map(|given| (path.to_owned(), given)));
     }
     Ok(goals)
 }
 
 /// By which path kbuild goes to a file that is compiled on its own; none if the kernel was compiled without it.
 fn given(
-    target: &Target,
+    known: &mut SourceFiles<'_>,
     path: &str,
     objects: Option<&BTreeMap<Vec<u8>, Vec<String>>>,
     names: &BTreeSet<String>,
@@ -58,7 +62,7 @@ fn given(
     likely.sort_by_key(|&(_, hits)| std::cmp::Reverse(hits));
     let mut is_known = likely.len() <= OBJECTS;
     for (object, _) in likely.into_iter().take(OBJECTS) {
-        match part(&target.origin.objects, object, path) {
+        match known.part(object, path) {
             Part::Given(given) => return Some(given),
             Part::None => {}
             Part::Unknown => is_known = false,

@@ -26,7 +26,7 @@ pub struct Unit {
 impl Unit {
     /// Its path without the suffix.
     pub fn stem(&self) -> &str {
-        self.path.rsplit_once('.').map_or(&self.path, |(stem, _)| stem)
+        paths::stem(&self.path)
     }
 }
 

@@ -20,6 +20,11 @@ pub fn last(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
+/// A path without its suffix.
+pub fn stem(path: &str) -> &str {
+    path.rsplit_once('.').map_or(path, |(stem, _)| stem)
+}
+
 /// The end of the path `long` that means `path`, with the detours it has there (`amdgpu/../amdkfd/kfd_queue.c`); none if it
 /// means another file.
 pub fn end_of<'a>(long: &'a str, path: &str) -> Option<&'a str> {

@@ -13,6 +13,11 @@ pub fn count(number: usize, noun: &str) -> String {
     }
 }
 
+/// A time in seconds for programs, to the millisecond.
+pub fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 /// A time as people read it: `7.5 s`, `12 min 30 s`.
 pub fn clock(time: Duration) -> String {
     let seconds = time.as_secs();

@@ -4,6 +4,8 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde::Serialize;
+
 use crate::elf::image::{Home, Image};
 use crate::elf::lines::Lines;
 use crate::kernel::sources::{Found, Known};
@@ -15,11 +17,12 @@ use crate::livepatch::usage;
 use crate::livepatch::usage::Usage;
 
 /// Something that is likely to go wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Doubt {
     /// The rule, as in `S9`.
     pub rule: Rule,
     /// Whether it cannot go well.
+    #[serde(skip)]
     pub is_error: bool,
     /// The symbol or klp_func.
     pub place: String,

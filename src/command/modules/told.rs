@@ -11,6 +11,7 @@ use crate::build::plan::Plan;
 use crate::build::report::Report;
 use crate::host::document;
 use crate::host::exit::Exit;
+use crate::host::words;
 
 /// What a build came to.
 #[derive(Debug, Serialize)]
@@ -48,7 +49,7 @@ pub(super) fn print(plan: &Plan, exit: Exit, time: Duration) -> Result<Exit> {
         names: report.map(|report| report.names),
         livepatches,
         log: &plan.log,
-        seconds: (time.as_secs_f64() * 1000.0).round() / 1000.0,
+        seconds: words::seconds(time),
     };
     document::print("modules", &built)?;
     Ok(exit)

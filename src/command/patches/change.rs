@@ -31,3 +31,12 @@ pub enum State {
     /// Neither, for this reason.
     Neither(String),
 }
+
+/// Which way a tree is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The series that fits is applied.
+    Forth,
+    /// The series that is applied is taken back.
+    Back,
+}

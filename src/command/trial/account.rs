@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The account of a trial for programs: each stage with what was printed and logged in it, and what it all comes to.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 /// What a trial came to.
@@ -97,11 +95,6 @@ impl Account {
         let reason = self.reason.as_deref().filter(|_| self.verdict != Verdict::Works);
         reason.filter(|_| !has_failed)
     }
-}
-
-/// A time in seconds, to the millisecond.
-pub(super) fn seconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 /// What was printed by the command among the lines of a stage as people see them, and what was logged.

@@ -19,7 +19,7 @@ use crate::elf::notes;
 use crate::host::paint::Hue;
 use crate::host::status;
 use crate::host::terminal::{self, Stream};
-use crate::host::words::{clock, hex};
+use crate::host::words::{clock, hex, seconds};
 
 /// From how long on it is said how long a stage took.
 const LONG: Duration = Duration::from_millis(500);
@@ -239,8 +239,8 @@ impl<'a> Report<'a> {
             stage: self.stage.to_string(),
             verdict,
             why: why.to_owned(),
-            begin: account::seconds(self.since.duration_since(self.begin)),
-            seconds: account::seconds(self.since.elapsed()),
+            begin: seconds(self.since.duration_since(self.begin)),
+            seconds: seconds(self.since.elapsed()),
             output,
             log,
         });
@@ -253,7 +253,7 @@ impl<'a> Report<'a> {
             reason: self.failure.clone(),
             release: self.release.clone(),
             accelerator: Some(self.accel.to_string()),
-            seconds: account::seconds(self.begin.elapsed()),
+            seconds: seconds(self.begin.elapsed()),
             livepatches: self.request.livepatches.iter().map(|module| module.file.clone()).collect(),
             comparison: comparison(&self.printed),
             stages: self.told.clone(),

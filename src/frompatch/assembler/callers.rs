@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::frompatch::assembler::Listing;
 use crate::frompatch::assembler::compare::Changes;
 use crate::frompatch::assembler::line::names;
-use crate::frompatch::assembler::{Listing, Piece};
 
 /// The changes with the callers of `function` in its place; none where that would not reach every call of it: other units
 /// may call it, data has its address, or no function that is there before and after calls it.
@@ -41,7 +41,7 @@ pub fn instead_of(function: &str, old: &Listing, new: &Listing, changes: &Change
 fn callers<'a>(listing: &'a Listing, function: &'a str) -> impl Iterator<Item = &'a str> {
     listing.functions().filter(move |caller| {
         let pieces = listing.pieces_of(caller).into_iter().filter_map(|piece| listing.pieces.get(piece));
-        pieces.into_iter().any(|piece| has_name(piece, function))
+        pieces.into_iter().any(|piece| piece.has_name(function))
     })
 }
 
@@ -50,12 +50,8 @@ fn is_in_data(listing: &Listing, function: &str) -> bool {
     let with_functions: BTreeSet<usize> =
         listing.functions().flat_map(|name| listing.pieces_of(name)).collect();
     let mut others = listing.pieces.iter().enumerate().filter(|(index, _)| !with_functions.contains(index));
-    others.any(|(_, piece)| has_name(piece, function))
+    others.any(|(_, piece)| piece.has_name(function))
         || listing.all_outside().any(|(_, line)| names(line).iter().any(|name| name == function))
-}
-
-fn has_name(piece: &Piece, name: &str) -> bool {
-    piece.lines.iter().any(|line| names(line).iter().any(|other| other == name))
 }
 
 #[cfg(test)]

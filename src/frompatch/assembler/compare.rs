@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::assembler::canon::Canon;
-use crate::frompatch::assembler::line::names;
 use crate::frompatch::assembler::pairs::{Pairs, used};
 use crate::frompatch::assembler::sections::{is_book_keeping, is_table};
 use crate::frompatch::assembler::{Listing, Piece, base};
@@ -260,9 +259,7 @@ fn is_pointed_to(listing: &Listing, name: &str) -> bool {
     let others = listing.data().filter(|(other, piece)| {
         *other != name && !listing.is_own(other) && !is_book_keeping(&piece.section)
     });
-    others
-        .into_iter()
-        .any(|(_, piece)| piece.lines.iter().any(|line| names(line).iter().any(|word| word == name)))
+    others.into_iter().any(|(_, piece)| piece.has_name(name))
 }
 
 /// A function that runs at the beginning only, and uses a name.

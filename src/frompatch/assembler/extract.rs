@@ -138,10 +138,7 @@ impl<'a> Extract<'a> {
 
     /// The piece that keeps the key of a static call: without it, objtool refuses the call of its trampoline.
     fn key_of_static_call(&self, key: &str) -> Vec<usize> {
-        let holds = |piece: &Piece| {
-            piece.section.starts_with(".discard.addressable")
-                && piece.lines.iter().any(|line| names(line).iter().any(|name| name == key))
-        };
+        let holds = |piece: &Piece| piece.section.starts_with(".discard.addressable") && piece.has_name(key);
         let pieces = self.listing.pieces.iter().enumerate();
         pieces.filter(|(_, piece)| holds(piece)).map(|(index, _)| index).take(1).collect()
     }

@@ -57,12 +57,29 @@ pub enum Part {
     Unknown,
 }
 
-/// Whether the object with the run-time name `name` was compiled of the file `path`.
-pub fn part(objects: &Objects, name: &str, path: &str) -> Part {
-    match objects.told_by(name).as_deref().and_then(lines::compiled) {
-        Some(all) => (all.iter().find_map(|given| paths::end_of(given, path)))
-            .map_or(Part::None, |given| Part::Given(given.to_owned())),
-        None => Part::Unknown,
+/// What some objects were compiled of: each one's debugging information is read once.
+#[derive(Debug)]
+pub struct SourceFiles<'a> {
+    objects: &'a Objects,
+    /// By object: the paths that the compiler was given; none if nothing tells.
+    read: BTreeMap<String, Option<Vec<String>>>,
+}
+
+impl<'a> SourceFiles<'a> {
+    /// Those of `objects`, of which none is read yet.
+    pub fn of(objects: &'a Objects) -> SourceFiles<'a> {
+        SourceFiles { objects, read: BTreeMap::new() }
+    }
+
+    /// Whether the object with the run-time name `name` was compiled of the file `path`.
+    pub fn part(&mut self, name: &str, path: &str) -> Part {
+        let objects = self.objects;
+        let read = || objects.told_by(name).as_deref().and_then(lines::compiled);
+        match self.read.entry(name.to_owned()).or_insert_with(read) {
+            Some(all) => (all.iter().find_map(|given| paths::end_of(given, path)))
+                .map_or(Part::None, |given| Part::Given(given.to_owned())),
+            None => Part::Unknown,
+        }
     }
 }
 

@@ -42,6 +42,16 @@ pub struct Names {
 }
 
 impl Names {
+    fn of(names: HashSet<Vec<u8>>, objects: HashMap<Vec<u8>, BTreeSet<String>>) -> Names {
+        let mut marks = vec![false; 1 << 16];
+        for name in &names {
+            if let Some(mark) = marks.get_mut(Names::slot(name)) {
+                *mark = true;
+            }
+        }
+        Names { names, marks, objects }
+    }
+
     fn slot(name: &[u8]) -> usize {
         let byte = |index: usize| usize::from(name.get(index).copied().unwrap_or(0));
         let last = byte(name.len().saturating_sub(1));
@@ -56,14 +66,7 @@ impl Names {
 impl Wanted {
     /// These very names.
     pub fn names(names: impl IntoIterator<Item = Vec<u8>>) -> Wanted {
-        let names: HashSet<Vec<u8>> = names.into_iter().collect();
-        let mut marks = vec![false; 1 << 16];
-        for name in &names {
-            if let Some(mark) = marks.get_mut(Names::slot(name)) {
-                *mark = true;
-            }
-        }
-        Wanted::Names(Names { names, marks, objects: HashMap::new() })
+        Wanted::Names(Names::of(names.into_iter().collect(), HashMap::new()))
     }
 
     /// Names, each with the run-time name of the object that it is meant in, if that is known: others that have it need not
@@ -78,11 +81,7 @@ impl Wanted {
             }
         }
         objects.retain(|name, _| !anywhere.contains(name));
-        let mut wanted = Wanted::names(objects.keys().cloned().chain(anywhere));
-        if let Wanted::Names(names) = &mut wanted {
-            names.objects = objects;
-        }
-        wanted
+        Wanted::Names(Names::of(objects.keys().cloned().chain(anywhere).collect(), objects))
     }
 
     /// Those of the objects with a name that have to be read for it: all of them, if it is not there where it is meant.
@@ -101,11 +100,8 @@ impl Wanted {
         match self {
             Wanted::Names(known) => {
                 let more = more.iter().map(|name| name.as_bytes().to_vec());
-                let all = Wanted::names(known.names.iter().cloned().chain(more));
-                match all {
-                    Wanted::Names(names) => Wanted::Names(Names { objects: known.objects.clone(), ..names }),
-                    other => other,
-                }
+                let names = known.names.iter().cloned().chain(more).collect();
+                Wanted::Names(Names::of(names, known.objects.clone()))
             }
             Wanted::Patterns(_) | Wanted::All => self.clone(),
         }
