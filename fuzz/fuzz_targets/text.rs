@@ -3,7 +3,7 @@
 #![no_main]
 
 use klpbuild::build::kbuild;
-use klpbuild::build::progress::history::Run;
+use klpbuild::build::progress::history::History;
 use klpbuild::command::trial::protocol::Protocol;
 use klpbuild::host::make::makeflags::Inherited;
 use klpbuild::host::make::variable::Variable;
@@ -62,7 +62,7 @@ fuzz_target!(|data: &[u8]| {
         7 => drop(with_file("config", rest, |path| {
             (
                 told(Config::read(path)),
-                Run::read(path),
+                History::read(path),
                 told(SystemMap::read(path, |_| true, &Filter::common())),
             )
         })),
