@@ -54,12 +54,9 @@ fn surround_one(overlay: &Path, source: &Path, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts the file `path` of the source tree into the overlay, with all that is around it, unless it is there.
+/// Puts the file `path` of the source tree into the overlay, with all that is around it.
 fn carry(overlay: &Path, source: &Path, path: &Path) -> Result<()> {
     let own = overlay.join(path);
-    if fs::symlink_metadata(&own).is_ok() {
-        return Ok(());
-    }
     fs::create_dir_all(own.parent().unwrap_or(overlay))?;
     for directory in path.ancestors().skip(1).filter(|directory| !directory.as_os_str().is_empty()) {
         surround_one(overlay, source, directory)?;
@@ -72,27 +69,41 @@ fn has_own(overlay: &Path, path: &Path) -> bool {
     fs::symlink_metadata(overlay.join(path)).is_ok_and(|meta| meta.is_file())
 }
 
+/// Whether the overlay has the file `path`, or a link to it.
+fn has(overlay: &Path, path: &Path) -> bool {
+    fs::symlink_metadata(overlay.join(path)).is_ok()
+}
+
+/// Whether `text` includes, with quotes, a file of that name.
+fn includes(text: &[u8], path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    memchr::memmem::find(text, &[b"\"", name, b"\""].concat()).is_some()
+        || memchr::memmem::find(text, &[b"/", name, b"\""].concat()).is_some()
+}
+
 /// Where a file was read from the tree that the overlay has patched: puts what names it into the overlay as well, so that
-/// it finds the patched one beside itself. True if there was such a file. `seen` are the files that were read from the
+/// it finds the patched one beside itself. Where that is in the overlay already, and was read from the tree all the same,
+/// what names it in its turn is put there. True if there was such a file. `seen` are the files that were read from the
 /// source tree, relative to it.
 ///
 /// # Errors
 /// Nothing names it.
 pub fn carry_includers(seen: &BTreeSet<PathBuf>, overlay: &Path, source: &Path) -> Result<bool> {
-    let stale: Vec<&PathBuf> = seen.iter().filter(|path| has_own(overlay, path)).collect();
-    let Some(first) = stale.first() else { return Ok(false) };
+    let (mut missed, rest): (Vec<&PathBuf>, Vec<_>) = seen.iter().partition(|path| has_own(overlay, path));
+    let Some(first) = missed.first().copied() else { return Ok(false) };
+    let texts = rest.into_iter().map(|path| Ok((path, fs::read(source.join(path))?)));
+    let mut rest: Vec<(&PathBuf, Vec<u8>)> = texts.collect::<Result<_>>()?;
     let mut is_named = false;
-    for path in seen.iter().filter(|path| !has_own(overlay, path)) {
-        let text = fs::read(source.join(path))?;
-        let names = |stale: &&PathBuf| {
-            let name = stale.file_name().unwrap_or_default().as_encoded_bytes();
-            memchr::memmem::find(&text, &[b"\"", name, b"\""].concat()).is_some()
-                || memchr::memmem::find(&text, &[b"/", name, b"\""].concat()).is_some()
-        };
-        if stale.iter().any(names) {
-            // Another unit may have had it carried since this one was read.
-            carry(overlay, source, path)?;
+    while let Some(path) = missed.pop() {
+        let (naming, others) = rest.into_iter().partition(|(_, text)| includes(text, path));
+        rest = others;
+        for (includer, _) in naming {
             is_named = true;
+            if has(overlay, includer) {
+                missed.push(includer);
+            } else {
+                carry(overlay, source, includer)?;
+            }
         }
     }
     ensure!(
@@ -134,6 +145,7 @@ mod tests {
             ("fs/server/auth.c", "#include \"mgmt/user.h\"\n#include \"own/deep.h\"\n"),
             ("fs/server/common.h", "old"),
             ("fs/server/mgmt/user.h", "#include \"../common.h\"\n"),
+            ("fs/server/sub/session.h", "#include \"../mgmt/user.h\"\n"),
             ("fs/server/own/deep.h", "#include \"../common.h\"\n"),
             ("fs/top.h", ""),
             ("other/x.h", ""),
@@ -172,6 +184,14 @@ mod tests {
         assert!(overlay.join("fs/server/mgmt/user.h").is_file());
         assert_eq!(fs::read_to_string(overlay.join("fs/server/mgmt/../common.h")).unwrap(), "new");
         assert!(carry_includers(&seen, &overlay, &source).unwrap(), "another unit may have done it");
+        // What is there as a link, and was read from the source tree: what names that is missed.
+        let linked: BTreeSet<PathBuf> =
+            ["fs/server/common.h", "fs/server/mgmt/user.h", "fs/server/sub/session.h"]
+                .map(PathBuf::from)
+                .into();
+        assert!(!overlay.join("fs/server/sub").exists());
+        assert!(carry_includers(&linked, &overlay, &source).unwrap());
+        assert!(overlay.join("fs/server/sub/session.h").is_file());
         let alone: BTreeSet<PathBuf> = [PathBuf::from("fs/server/common.h")].into();
         let error = carry_includers(&alone, &overlay, &source).unwrap_err().to_string();
         assert!(error.starts_with("fs/server/common.h: the compiler finds this file"), "{error}");
