@@ -276,8 +276,8 @@ fn told_by(inputs: &Inputs) -> Vec<(String, PathBuf)> {
 fn uses(module: &Module, name: &[u8], inputs: &Inputs) -> String {
     let object = inputs.modules.iter().find(|(other, _)| other == module);
     let Some(image) = object.and_then(|(_, path)| Image::read(path).ok()) else { return String::new() };
-    let symbol = image.symbols.iter().position(|symbol| symbol.name == name);
-    symbol.map(|symbol| problem::uses(&image, symbol, image.lines().as_ref())).unwrap_or_default()
+    let symbol = image.symbols.enumerate().find(|(_, symbol)| symbol.name == name);
+    symbol.map(|(index, _)| problem::uses(&image, index, image.lines().as_ref())).unwrap_or_default()
 }
 
 /// What a strict look at the ordinary modules finds, in modpost's words: for trees whose modpost can only be

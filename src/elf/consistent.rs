@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use object::elf;
 
 use crate::elf::Machine;
-use crate::elf::image::{Home, Image, Relocation, SHN_LIVEPATCH, Section, Symbol};
+use crate::elf::image::{Home, Image, Index as _, Relocation, SHN_LIVEPATCH, Section, SectionIndex, Symbol};
 
 /// Types of sections without anything that could be relocated.
 const NO_CONTENT: [elf::SectionType; 5] =
@@ -34,9 +34,9 @@ impl Image {
             );
             let has_index = section.header.sh_flags.0 & elf::SHF_INFO_LINK.0 != 0;
             ensure!(
-                !has_index || section.target() < self.sections.len(),
+                !has_index || self.sections.get(section.target()).is_some(),
                 "section {shown} belongs to section {}, which is not there (sh_info)",
-                section.target()
+                section.target().number()
             );
             if section.is_rela() {
                 self.expect_relocations(section)?;
@@ -64,7 +64,11 @@ impl Image {
         let of_type = |kind| self.enumerate().filter(move |(_, section)| section.header.sh_type == kind);
         for index in [self.strtab, self.shstrtab] {
             let table = self.sections.get(index).filter(|table| table.header.sh_type == elf::SHT_STRTAB);
-            ensure!(table.is_some(), "section {index} is to hold names, but is no string table (SHT_STRTAB)");
+            ensure!(
+                table.is_some(),
+                "section {} is to hold names, but is no string table (SHT_STRTAB)",
+                index.number()
+            );
         }
         ensure!(of_type(elf::SHT_SYMTAB).count() == 1, "it has more than one symbol table");
         // R13: only a file with more sections than are read here needs it.
@@ -89,8 +93,9 @@ impl Image {
             section.entsize()
         );
         let index = section.target();
-        ensure!(index != 0 || section.relocations.is_empty(), "{shown} applies to no section");
-        let Some(target) = self.sections.get(index).filter(|_| index != 0) else { return Ok(()) };
+        let is_null = index.number() == 0;
+        ensure!(!is_null || section.relocations.is_empty(), "{shown} applies to no section");
+        let Some(target) = self.sections.get(index).filter(|_| !is_null) else { return Ok(()) };
         ensure!(
             !NO_CONTENT.contains(&target.header.sh_type),
             "{shown} applies to {}, which is no code and no data",
@@ -116,14 +121,15 @@ impl Image {
         let mut words = group.data.chunks(4).skip(1);
         let is_there = |word: &[u8]| {
             let index = self.number(word) as usize;
-            word.len() == 4 && index != 0 && index < self.sections.len()
+            word.len() == 4 && index != 0 && index < self.sections.count()
         };
         ensure!(
             group.data.len() >= 4 && words.all(is_there),
             "section {shown} is a group with a section that is not there"
         );
         ensure!(
-            group.header.sh_link as usize == self.symtab && group.target() < self.symbols.len(),
+            group.header.sh_link as usize == self.symtab.number()
+                && (group.header.sh_info as usize) < self.symbols.count(),
             "section {shown} is a group whose symbol is not there"
         );
         Ok(())
@@ -133,7 +139,7 @@ impl Image {
     /// value to where its section was put, whatever it is. At most, a label marks the end of a section.
     fn expect_symbols(&self) -> Result<()> {
         let known = [elf::SHN_ABS.0, elf::SHN_COMMON.0, SHN_LIVEPATCH];
-        for symbol in &self.symbols {
+        for symbol in self.symbols.iter() {
             if let Home::Reserved(index) = symbol.home {
                 ensure!(
                     known.contains(&index),
@@ -162,11 +168,11 @@ impl Image {
 
     /// How another image differs in what it holds, whatever the order of the bytes in its file; nothing if it does not.
     pub fn difference(&self, other: &Image) -> Option<String> {
-        if (self.sections.len(), self.symbols.len()) != (other.sections.len(), other.symbols.len()) {
+        if (self.sections.count(), self.symbols.count()) != (other.sections.count(), other.symbols.count()) {
             return Some("sections or symbols are lost".to_owned());
         }
         let names = [self.symtab, self.strtab, self.shstrtab];
-        let is_same = |index: usize, one: &Section, other: &Section| {
+        let is_same = |index: SectionIndex, one: &Section, other: &Section| {
             let of = |section: &Section| {
                 let header = &section.header;
                 (header.sh_type, header.sh_flags.0, header.sh_link, header.sh_addralign, header.sh_entsize)
@@ -178,12 +184,12 @@ impl Image {
                 && one.relocations == other.relocations
                 && (is_table || (one.data == other.data && one.target() == other.target()))
         };
-        let sections = self.sections.iter().zip(&other.sections).enumerate().skip(1);
-        let changed = sections.into_iter().find(|(index, (one, other))| !is_same(*index, one, other));
-        if let Some((_, (section, _))) = changed {
+        let mut sections = self.sections.enumerate().zip(other.sections.iter().skip(1));
+        let changed = sections.find(|((index, one), other)| !is_same(*index, one, other));
+        if let Some(((_, section), _)) = changed {
             return Some(format!("section {} is not what it should be", section.shown()));
         }
-        let mut symbols = self.symbols.iter().zip(&other.symbols).skip(1);
+        let mut symbols = self.symbols.iter().zip(other.symbols.iter()).skip(1);
         let changed = symbols.find(|(one, other)| {
             let of = |symbol: &Symbol| {
                 (symbol.home, symbol.value(), symbol.size(), symbol.entry.st_info.0, symbol.entry.st_other.0)

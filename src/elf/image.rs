@@ -5,13 +5,16 @@
 //! - `parts`: what it is made of
 //! - `read`: reads it from a file
 //! - `change`: adds and removes parts
+//! - `index`: the numbers of sections and of symbols
 //!
 //! Whatever does not fit together is refused when the image is read ([`super::consistent`]), so that indices can be
 //! relied on later: each relocation's symbol and place, each section's link and each symbol's section exists.
 
 mod change;
+mod index;
 mod parts;
 mod read;
 
+pub use index::{Index, SectionIndex, SymbolIndex, Table};
 pub(in crate::elf) use parts::SHN_LIVEPATCH;
 pub use parts::{Home, Image, Offset, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section, Symbol};

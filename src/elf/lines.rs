@@ -12,7 +12,7 @@ use object::read::elf::FileHeader;
 use crate::debuginfo::dwarf;
 use crate::debuginfo::prototype::{Declaration, Prototype};
 use crate::elf::by_class;
-use crate::elf::image::{Home, Image, Section};
+use crate::elf::image::{Home, Image, Section, SectionIndex, Table};
 use crate::elf::{Data, Machine, memory, open};
 
 /// The lines of C of a relocatable object.
@@ -20,12 +20,12 @@ use crate::elf::{Data, Machine, memory, open};
 pub struct Lines {
     lines: dwarf::Lines,
     /// The address that each section was given, so that all are apart.
-    bases: Vec<u64>,
+    bases: Table<SectionIndex, u64>,
 }
 
 impl Lines {
     /// The line of what is `offset` bytes into the section with this index, as in `fs/foo.c:12`.
-    pub fn at(&self, section: usize, offset: u64) -> Option<String> {
+    pub fn at(&self, section: SectionIndex, offset: u64) -> Option<String> {
         let place = self.lines.at(self.bases.get(section)?.checked_add(offset)?)?;
         Some(format!("{}:{}", place.file.escape_debug(), place.line))
     }
@@ -41,7 +41,7 @@ impl Image {
     }
 
     /// An address for each section, none of them 0.
-    fn bases(&self) -> Vec<u64> {
+    fn bases(&self) -> Table<SectionIndex, u64> {
         let mut next: u64 = 0x1000;
         let place = |section: &Section| {
             let base = next;
@@ -49,11 +49,11 @@ impl Image {
             next = next.saturating_add(size.next_multiple_of(0x1000)).saturating_add(0x1000);
             base
         };
-        self.sections.iter().map(place).collect()
+        Table::new(self.sections.iter().map(place).collect())
     }
 
     /// The bytes of a section with its relocations applied.
-    fn relocated_bytes(&self, name: &str, bases: &[u64]) -> Option<Vec<u8>> {
+    fn relocated_bytes(&self, name: &str, bases: &Table<SectionIndex, u64>) -> Option<Vec<u8>> {
         let (index, section) = self.section_named(name.as_bytes())?;
         if section.is_compressed() {
             return None;
@@ -212,7 +212,7 @@ impl Image {
             bases.get(index)?.checked_add(target.value)
         };
         let is_init = |address: u64| {
-            let sections = self.sections.iter().zip(&bases);
+            let sections = self.sections.iter().zip(bases.iter());
             let end = |section: &Section, base: u64| base.saturating_add(section.size());
             let mut around =
                 sections.filter(|(section, base)| (**base..end(section, **base)).contains(&address));

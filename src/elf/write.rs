@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use object::elf;
 use object::write::elf as raw;
 
-use crate::elf::image::{Home, Image, Section};
+use crate::elf::image::{Home, Image, Index as _, Section, SectionIndex, Table};
 
 impl Image {
     /// The object as the bytes of an ELF file. A signature is not part of it.
@@ -19,45 +19,43 @@ impl Image {
     /// It has more sections than fit without extended numbering (R13), or a 32-bit file would be too large.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         ensure!(
-            self.sections.len() < usize::from(elf::SHN_LORESERVE),
+            self.sections.count() < usize::from(elf::SHN_LORESERVE),
             "the result would have {} sections: less than {} can be written",
-            self.sections.len(),
+            self.sections.count(),
             elf::SHN_LORESERVE
         );
         let encoder = raw::Encoder::new(self.endian, self.is_64, self.header.e_machine);
         let mut names = Strings::new(self.sections.get(self.shstrtab));
-        let section_names: Vec<u32> =
-            self.sections.iter().map(|s| names.offset(&s.name, s.is_new, s.header.sh_name)).collect();
+        let section_names = self.sections.iter();
+        let section_names =
+            section_names.map(|s| names.offset(&s.name, s.is_new, s.header.sh_name)).collect();
         // LLVM's assembler has one table for the names of sections and of symbols.
         let mut strings = match self.strtab == self.shstrtab {
             true => std::mem::take(&mut names),
             false => Strings::new(self.sections.get(self.strtab)),
         };
         let mut symtab = Vec::new();
-        for (index, symbol) in self.symbols.iter().enumerate() {
-            if index == 0 {
-                encoder.null_symbol(&mut symtab);
-                continue;
-            }
+        encoder.null_symbol(&mut symtab);
+        for (_, symbol) in self.symbols.enumerate() {
             let mut entry = symbol.entry.clone();
             entry.st_name = strings.offset(&symbol.name, symbol.is_renamed, entry.st_name);
             (entry.section, entry.st_shndx) = match symbol.home {
-                Home::Section(section) => (Some(section as u32), elf::SymbolSection(0)),
+                Home::Section(section) => (Some(section.number() as u32), elf::SymbolSection(0)),
                 Home::Undefined => (None, elf::SHN_UNDEF),
                 Home::Livepatch => (None, elf::SymbolSection(super::image::SHN_LIVEPATCH)),
                 Home::Reserved(index) => (None, elf::SymbolSection(index)),
             };
             encoder.symbol(&mut symtab, &entry);
         }
-        let mut bodies: Vec<Body<'_>> =
-            self.sections.iter().map(|section| self.body(section, encoder)).collect();
+        let mut bodies =
+            Table::new(self.sections.iter().map(|section| self.body(section, encoder)).collect());
         // The last of two that are one is the whole.
         for (index, body) in
             [(self.symtab, symtab), (self.shstrtab, names.bytes), (self.strtab, strings.bytes)]
         {
             *bodies.get_mut(index).context("a string table is not there")? = Body::New(body);
         }
-        self.lay_out(encoder, &section_names, &bodies)
+        self.lay_out(encoder, &Table::new(section_names), &bodies)
     }
 
     fn body<'a>(&self, section: &'a Section, encoder: raw::Encoder<object::Endianness>) -> Body<'a> {
@@ -68,7 +66,7 @@ impl Image {
         for relocation in &section.relocations {
             let entry = raw::Rel {
                 r_offset: relocation.offset,
-                r_sym: relocation.symbol as u32,
+                r_sym: relocation.symbol.number() as u32,
                 r_type: elf::RelocationType(relocation.kind),
                 r_addend: relocation.addend,
             };
@@ -81,13 +79,13 @@ impl Image {
     fn lay_out(
         &self,
         encoder: raw::Encoder<object::Endianness>,
-        names: &[u32],
-        bodies: &[Body<'_>],
+        names: &Table<SectionIndex, u32>,
+        bodies: &Table<SectionIndex, Body<'_>>,
     ) -> Result<Vec<u8>> {
-        let mut order: Vec<usize> = (1..self.sections.len()).collect();
+        let mut order: Vec<SectionIndex> = self.sections.enumerate().map(|(index, _)| index).collect();
         order.sort_by_key(|&index| self.sections.get(index).map(|section| section.header.sh_offset));
-        let mut headers: Vec<raw::SectionHeader> =
-            self.sections.iter().map(|section| section.header.clone()).collect();
+        let mut headers: Table<SectionIndex, raw::SectionHeader> =
+            Table::new(self.sections.iter().map(|section| section.header.clone()).collect());
         let mut offset = encoder.file_header_size();
         for &index in &order {
             let (Some(header), Some(body)) = (headers.get_mut(index), bodies.get(index)) else { continue };
@@ -106,10 +104,10 @@ impl Image {
             e_phoff: 0,
             segment_num: 0,
             e_shoff: offset.next_multiple_of(encoder.address_size()),
-            section_num: headers.len() as u32,
-            shstrtab_index: self.shstrtab as u32,
+            section_num: headers.count() as u32,
+            shstrtab_index: self.shstrtab.number() as u32,
         };
-        let end = layout.e_shoff + headers.len() as u64 * encoder.section_header_size();
+        let end = layout.e_shoff + headers.count() as u64 * encoder.section_header_size();
         ensure!(self.is_64 || end <= u64::from(u32::MAX), "the result is too large for a 32-bit ELF file");
         let mut out = Vec::with_capacity(end as usize);
         encoder.file_header(&mut out, &self.header, &layout).context("cannot write the ELF header")?;
@@ -122,7 +120,7 @@ impl Image {
         }
         out.resize(layout.e_shoff as usize, 0);
         encoder.null_section_header(&mut out, &layout);
-        for header in headers.get(1..).unwrap_or_default() {
+        for (_, header) in headers.enumerate() {
             encoder.section_header(&mut out, header);
         }
         Ok(out)
@@ -131,7 +129,7 @@ impl Image {
     /// How many symbols come before the first that is not local: the symbol table's `sh_info`.
     fn locals(&self) -> u32 {
         let global = self.symbols.iter().skip(1).position(|s| s.entry.st_info.st_bind() != elf::STB_LOCAL);
-        global.map_or(self.symbols.len(), |position| position + 1) as u32
+        global.map_or(self.symbols.count(), |position| position + 1) as u32
     }
 }
 

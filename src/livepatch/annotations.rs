@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail, ensure};
 
 use crate::elf::Kind;
-use crate::elf::image::{Home, Image, Relocation, Section, Symbol};
+use crate::elf::image::{Home, Image, Relocation, Section, SectionIndex, Symbol, SymbolIndex};
 use crate::host::words;
 use crate::livepatch::names;
 use crate::livepatch::names::ANNOTATIONS_PREFIX;
@@ -25,10 +25,10 @@ pub struct Annotation {
 #[derive(Debug, Default)]
 pub struct Annotations {
     /// By the symbol's index.
-    pub symbols: BTreeMap<usize, Annotation>,
+    pub symbols: BTreeMap<SymbolIndex, Annotation>,
     /// The sections that hold them, with their relocation sections, by index. They do not survive
     /// conversion.
-    pub sections: BTreeSet<usize>,
+    pub sections: BTreeSet<SectionIndex>,
 }
 
 impl Annotations {
@@ -38,7 +38,7 @@ impl Annotations {
     /// A record is malformed, or two of them contradict each other.
     pub fn read(image: &Image) -> Result<Annotations> {
         let mut found = Annotations::default();
-        let mut records: BTreeMap<usize, Vec<Relocation>> = BTreeMap::new();
+        let mut records: BTreeMap<SectionIndex, Vec<Relocation>> = BTreeMap::new();
         for (index, entries, target) in image.relocated() {
             if image.sections.get(target).is_some_and(|section| section.name.starts_with(ANNOTATIONS_PREFIX))
             {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
-use crate::elf::image::{Home, Image, Offset, Relocation, Section, Symbol};
+use crate::elf::image::{Home, Image, Offset, Relocation, Section, SectionIndex, Symbol, SymbolIndex};
 use crate::elf::{Kind, Machine};
 use crate::livepatch::code;
 use crate::livepatch::code::Use;
@@ -13,7 +13,7 @@ use crate::livepatch::usage;
 #[derive(Debug, Default)]
 pub struct Calls {
     /// Where functions begin, with their ends and symbols.
-    functions: BTreeMap<Offset, (u64, usize)>,
+    functions: BTreeMap<Offset, (u64, SymbolIndex)>,
     /// Calls, from function to function.
     from: BTreeMap<Offset, BTreeSet<Offset>>,
 }
@@ -22,14 +22,14 @@ impl Calls {
     /// Reads them. Calls through pointers are not seen.
     pub fn read(image: &Image) -> Calls {
         let mut calls = Calls::default();
-        for (index, symbol) in image.symbols.iter().enumerate() {
+        for (index, symbol) in image.symbols.enumerate() {
             if let (Home::Section(section), Kind::Function) = (symbol.home, symbol.kind()) {
                 let end = symbol.value().saturating_add(symbol.size());
                 calls.functions.entry(Offset { section, offset: symbol.value() }).or_insert((end, index));
             }
         }
-        let is_code = |section: usize| image.sections.get(section).is_some_and(Section::is_code);
-        let own = |symbol: usize| match image.symbols.get(symbol).map(|symbol| symbol.home) {
+        let is_code = |section: SectionIndex| image.sections.get(section).is_some_and(Section::is_code);
+        let own = |symbol: SymbolIndex| match image.symbols.get(symbol).map(|symbol| symbol.home) {
             Some(Home::Section(section)) => is_code(section),
             _ => false,
         };

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::elf::definitions::Definition;
-use crate::elf::image::Image;
+use crate::elf::image::{Image, SectionIndex};
 use crate::elf::memory;
 use crate::kernel::sources::Sources;
 use crate::kernel::symbols::VMLINUX;
@@ -66,7 +66,8 @@ fn in_vmlinux(file: &Path) -> BTreeSet<(String, u64)> {
 }
 
 fn in_module(image: &Image) -> BTreeSet<(String, u64)> {
-    let is_list = |target: usize| image.sections.get(target).is_some_and(|s| s.name == SECTION.as_bytes());
+    let is_list =
+        |target: SectionIndex| image.sections.get(target).is_some_and(|s| s.name == SECTION.as_bytes());
     let entries = image.relocated().filter(|(_, _, target)| is_list(*target));
     entries
         .flat_map(|(_, section, _)| &section.relocations)

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::elf::image::{Home, Image, Offset, Symbol};
+use crate::elf::image::{Home, Image, Offset, Symbol, SymbolIndex};
 use crate::kernel::sources::Sources;
 use crate::livepatch::calls::{Calls, addend_of_calls};
 use crate::livepatch::code::Use;
@@ -29,8 +29,8 @@ pub struct Loop {
 pub fn of(image: &Image, patch: &Patch, sources: &Sources) -> Vec<Loop> {
     let mut found = Vec::new();
     let mut graph = None;
-    let mut by_object: BTreeMap<String, BTreeMap<usize, (Vec<u8>, u64)>> = BTreeMap::new();
-    for (index, symbol) in image.symbols.iter().enumerate() {
+    let mut by_object: BTreeMap<String, BTreeMap<SymbolIndex, (Vec<u8>, u64)>> = BTreeMap::new();
+    for (index, symbol) in image.symbols.enumerate() {
         if let Some((object, name, sympos)) = referred(symbol, sources) {
             by_object.entry(object).or_default().insert(index, (name, sympos));
         }

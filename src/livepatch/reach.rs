@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::elf::Kind;
 use crate::elf::image::Offset;
-use crate::elf::image::{Home, Image, Relocation};
+use crate::elf::image::{Home, Image, Relocation, SectionIndex};
 use crate::livepatch::code;
 use crate::livepatch::code::Field;
 use crate::livepatch::patch::Patch;
@@ -100,7 +100,7 @@ impl Edges {
                 starts.insert(Offset { section: index, offset: 0 });
             }
         }
-        for symbol in &image.symbols {
+        for symbol in image.symbols.iter() {
             let Home::Section(section) = symbol.home else { continue };
             let is_part = matches!(symbol.kind(), Kind::Function | Kind::Object);
             if is_part && symbol.size() > 0 {
@@ -163,7 +163,7 @@ struct Decoded {
 impl Decoded {
     /// Reads each byte of code once, function by function.
     fn read(image: &Image) -> Decoded {
-        let mut functions: BTreeMap<usize, BTreeSet<(u64, u64)>> = BTreeMap::new();
+        let mut functions: BTreeMap<SectionIndex, BTreeSet<(u64, u64)>> = BTreeMap::new();
         for symbol in image.symbols.iter().filter(|s| s.kind() == Kind::Function && s.size() > 0) {
             if let Home::Section(section) = symbol.home {
                 let end = symbol.value().saturating_add(symbol.size());

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use crate::elf::image::{Home, Image};
+use crate::elf::image::{Home, Image, SymbolIndex};
 use crate::elf::lines::Lines;
 use crate::kernel::sources::{Found, Known};
 use crate::livepatch::names::{Annotated, KlpSymbol};
@@ -36,7 +36,7 @@ pub struct Doubt {
 #[derive(Debug)]
 pub struct Referred<'a> {
     /// Its index in the livepatch's symbol table.
-    pub index: usize,
+    pub index: SymbolIndex,
     /// Its name.
     pub name: Vec<u8>,
     /// How it is named in messages: `vmlinux:do_work,2`, or for an exported one its name alone.
@@ -65,20 +65,20 @@ pub struct Subject<'a> {
     pub referred: Vec<Referred<'a>>,
     /// The functions that it replaces, as far as they are known.
     pub replaced: Vec<Replaced<'a>>,
-    usages: OnceCell<BTreeMap<usize, Vec<Usage>>>,
+    usages: OnceCell<BTreeMap<SymbolIndex, Vec<Usage>>>,
     lines: OnceCell<Option<Lines>>,
 }
 
 /// The livepatch symbols of a converted livepatch, with their indices.
-pub fn symbols(image: &Image) -> impl Iterator<Item = (usize, KlpSymbol)> {
-    let all = image.symbols.iter().enumerate().filter(|(_, symbol)| symbol.home == Home::Livepatch);
+pub fn symbols(image: &Image) -> impl Iterator<Item = (SymbolIndex, KlpSymbol)> {
+    let all = image.symbols.enumerate().filter(|(_, symbol)| symbol.home == Home::Livepatch);
     all.filter(|(_, symbol)| Annotated::parse(&symbol.name).is_none())
         .filter_map(|(index, symbol)| Some((index, KlpSymbol::parse(&symbol.name)?)))
 }
 
 /// The symbols that a livepatch leaves to the kernel's exports, with their indices.
-pub fn left_to_exports(image: &Image) -> impl Iterator<Item = (usize, &[u8])> {
-    let all = image.symbols.iter().enumerate().skip(1);
+pub fn left_to_exports(image: &Image) -> impl Iterator<Item = (SymbolIndex, &[u8])> {
+    let all = image.symbols.enumerate();
     all.filter(|(_, symbol)| symbol.home == Home::Undefined)
         .map(|(index, symbol)| (index, symbol.name.as_slice()))
 }
@@ -111,9 +111,9 @@ impl<'a> Subject<'a> {
     }
 
     /// What it does with the symbol of this index.
-    pub fn usages(&self, index: usize) -> &[Usage] {
+    pub fn usages(&self, index: SymbolIndex) -> &[Usage] {
         let all = self.usages.get_or_init(|| {
-            let indices: BTreeSet<usize> = self.referred.iter().map(|one| one.index).collect();
+            let indices: BTreeSet<SymbolIndex> = self.referred.iter().map(|one| one.index).collect();
             usage::usages(self.image, |symbol| indices.contains(&symbol))
         });
         all.get(&index).map(Vec::as_slice).unwrap_or_default()

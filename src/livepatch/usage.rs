@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::elf::image::{Home, Image, Relocation, Section};
+use crate::elf::image::{Home, Image, Relocation, Section, SectionIndex, SymbolIndex};
 use crate::elf::{Kind, Machine};
 use crate::livepatch::code;
 use crate::livepatch::code::Use;
@@ -15,8 +15,8 @@ const GOT_TYPES: [u32; 3] = [9, 41, 42];
 /// One reference to a symbol.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
-    /// The section it is in, by index.
-    pub section: usize,
+    /// The section it is in.
+    pub section: SectionIndex,
     /// The relocation.
     pub relocation: Relocation,
     /// What is done there. What cannot be told counts as taking the address.
@@ -24,9 +24,9 @@ pub struct Usage {
 }
 
 /// The references in what is loaded, by the index of their symbol, of those that `is_wanted`.
-pub fn usages(image: &Image, is_wanted: impl Fn(usize) -> bool) -> BTreeMap<usize, Vec<Usage>> {
-    let mut found: BTreeMap<usize, Vec<Usage>> = BTreeMap::new();
-    let mut fields: HashMap<usize, HashMap<u64, Use>> = HashMap::new();
+pub fn usages(image: &Image, is_wanted: impl Fn(SymbolIndex) -> bool) -> BTreeMap<SymbolIndex, Vec<Usage>> {
+    let mut found: BTreeMap<SymbolIndex, Vec<Usage>> = BTreeMap::new();
+    let mut fields: HashMap<SectionIndex, HashMap<u64, Use>> = HashMap::new();
     for (_, entries, target) in image.relocated() {
         let Some(section) = image.sections.get(target).filter(|section| section.is_alloc()) else { continue };
         if special::is_metadata(&section.name) {
@@ -54,7 +54,7 @@ pub fn usages(image: &Image, is_wanted: impl Fn(usize) -> bool) -> BTreeMap<usiz
 }
 
 /// The fields of the functions in a section of x86-64, or of the whole of it if it has none (as alternatives' code).
-fn read(image: &Image, index: usize, section: &Section) -> HashMap<u64, Use> {
+fn read(image: &Image, index: SectionIndex, section: &Section) -> HashMap<u64, Use> {
     let mut functions: Vec<(u64, u64)> = image
         .symbols
         .iter()

@@ -243,7 +243,7 @@ fn broken(kernel: &Kernel) {
     target(&|image| rename_section(image, OWN, &format!(".klp.rela.{}..text", "x".repeat(56)))).names("R2");
     target(&|image| {
         let index = section(image, OWN);
-        image.sections[index].set_flags(SHF_ALLOC);
+        image.sections.get_mut(index).unwrap().set_flags(SHF_ALLOC);
     })
     .names("R1");
     target(&|image| rename_symbol(image, "target_secret", ".klp.sym.klpbuild_target.target_secret"))
@@ -260,33 +260,33 @@ fn broken(kernel: &Kernel) {
     .names("R4");
     target(&|image| {
         let index = section(image, ".modinfo");
-        let data = &mut image.sections[index].data;
+        let data = &mut image.sections.get_mut(index).unwrap().data;
         let at = data.windows(12).position(|window| window == b"livepatch=Y\0").unwrap();
         data[at..at + 11].copy_from_slice(b"livepatch=N");
     })
     .names("R6");
     target(&|image| {
         let (from, to) = (section(image, OWN), section(image, ".rela.text"));
-        let relocation = image.sections[from].relocations[0];
-        image.sections[to].relocations.push(relocation);
+        let relocation = image.sections.get(from).unwrap().relocations[0];
+        image.sections.get_mut(to).unwrap().relocations.push(relocation);
     })
     .names("R7");
     target(&|image| {
         let (own, to) = (section(image, OWN), section(image, ".rela.text"));
-        let mut relocation = image.sections[to].relocations[0];
-        relocation.offset = image.sections[own].relocations[0].offset;
-        image.sections[to].relocations.push(relocation);
+        let mut relocation = image.sections.get(to).unwrap().relocations[0];
+        relocation.offset = image.sections.get(own).unwrap().relocations[0].offset;
+        image.sections.get_mut(to).unwrap().relocations.push(relocation);
     })
     .names("R7");
     target(&|image| {
         let (own, text) = (section(image, OWN), section(image, ".text"));
-        let offset = usize::try_from(image.sections[own].relocations[0].offset).unwrap();
-        image.sections[text].data[offset] = 1;
+        let offset = usize::try_from(image.sections.get(own).unwrap().relocations[0].offset).unwrap();
+        image.sections.get_mut(text).unwrap().data[offset] = 1;
     })
     .names("R8");
     target(&|image| {
         let from = section(image, OWN);
-        let mut relocations = image.sections[from].relocations.split_off(1);
+        let mut relocations = image.sections.get_mut(from).unwrap().relocations.split_off(1);
         // Where .init.text surely has bytes.
         relocations[0].offset = 0;
         let init = section(image, ".init.text");
@@ -327,7 +327,7 @@ fn breaks(kernel: &Kernel, name: &str, change: &dyn Fn(&mut Image)) -> Verdict {
 
 fn rename_section(image: &mut Image, from: &str, to: &str) {
     let (index, _) = image.section_named(from.as_bytes()).unwrap();
-    image.sections[index].rename(to.as_bytes().to_vec());
+    image.sections.get_mut(index).unwrap().rename(to.as_bytes().to_vec());
 }
 
 fn rename_symbol(image: &mut Image, part: &str, to: &str) {
@@ -341,7 +341,7 @@ fn rename_symbol(image: &mut Image, part: &str, to: &str) {
 
 fn replace(image: &mut Image, section: &str, from: &[u8], to: &[u8]) {
     let (index, _) = image.section_named(section.as_bytes()).unwrap();
-    let data = &mut image.sections[index].data;
+    let data = &mut image.sections.get_mut(index).unwrap().data;
     let at = data.windows(from.len()).position(|window| window == from).unwrap();
     data[at..at + to.len()].copy_from_slice(to);
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What `klpbuild verify` finds in livepatches that are broken on purpose, and what it cannot check.
 
-use klpbuild::elf::image::{Home, Image, SHF_ALLOC, SHF_RELA_LIVEPATCH};
+use klpbuild::elf::image::{
+    Home, Image, Index as _, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section, SectionIndex, SymbolIndex,
+};
 use klpbuild::livepatch::rules::Rule;
 
 use crate::objtree::{Code, ObjTree, X86_64};
@@ -43,7 +45,7 @@ pub fn findings(change: impl Fn(&mut Image)) -> Vec<String> {
     found
 }
 
-pub fn section(image: &Image, name: &[u8]) -> usize {
+pub fn section(image: &Image, name: &[u8]) -> SectionIndex {
     image.section_named(name).unwrap().0
 }
 
@@ -68,17 +70,21 @@ fn what_is_correct_has_no_findings() {
 fn each_rule_is_named() {
     let flags = |image: &mut Image| {
         let index = section(image, OWN);
-        image.sections[index].set_flags(SHF_ALLOC);
+        image.sections.get_mut(index).unwrap().set_flags(SHF_ALLOC);
     };
     assert_eq!(findings(flags), ["error R1"]);
     let object = |image: &mut Image| {
         let index = section(image, OWN);
-        image.sections[index].rename(b".klp.rela.elsewhere..text".to_vec());
+        image.sections.get_mut(index).unwrap().rename(b".klp.rela.elsewhere..text".to_vec());
     };
     assert!(findings(object).contains(&"error R11".to_owned()));
     let long = |image: &mut Image| {
         let index = section(image, OWN);
-        image.sections[index].rename(format!(".klp.rela.{}..text", "m".repeat(56)).into_bytes());
+        image
+            .sections
+            .get_mut(index)
+            .unwrap()
+            .rename(format!(".klp.rela.{}..text", "m".repeat(56)).into_bytes());
     };
     assert!(findings(long).contains(&"error R2".to_owned()));
     let position = |image: &mut Image| rename(image, "target_static", ".klp.sym.target_mod.target_static,2");
@@ -89,7 +95,7 @@ fn each_rule_is_named() {
     assert!(findings(owner).contains(&"error R2".to_owned()));
     let mark = |image: &mut Image| {
         let index = section(image, b".modinfo");
-        let data = &mut image.sections[index].data;
+        let data = &mut image.sections.get_mut(index).unwrap().data;
         let at = data.windows(11).position(|window| window == b"livepatch=Y").unwrap();
         data[at + 10] = b'N';
     };
@@ -101,14 +107,14 @@ fn each_rule_is_named() {
 fn relocations_in_the_wrong_section() {
     let swapped = |image: &mut Image| {
         let (own, vmlinux) = (section(image, OWN), section(image, VMLINUX));
-        let relocation = image.sections[own].relocations.pop().unwrap();
-        image.sections[vmlinux].relocations.push(relocation);
+        let relocation = image.sections.get_mut(own).unwrap().relocations.pop().unwrap();
+        image.sections.get_mut(vmlinux).unwrap().relocations.push(relocation);
     };
     assert_eq!(findings(swapped), ["warning R10"]);
     let wrong = |image: &mut Image| {
         let (own, vmlinux) = (section(image, OWN), section(image, VMLINUX));
-        let relocation = image.sections[vmlinux].relocations.remove(0);
-        image.sections[own].relocations.push(relocation);
+        let relocation = image.sections.get_mut(vmlinux).unwrap().relocations.remove(0);
+        image.sections.get_mut(own).unwrap().relocations.push(relocation);
     };
     assert!(findings(wrong).contains(&"error R2".to_owned()));
 }
@@ -116,24 +122,23 @@ fn relocations_in_the_wrong_section() {
 /// R7: one place, two relocations.
 #[test]
 fn relocations_that_are_there_twice() {
-    let twice = |image: &mut Image, symbol: usize| {
+    let twice = |image: &mut Image, symbol: Option<SymbolIndex>| {
         let own = section(image, OWN);
-        let mut relocation = image.sections[own].relocations[0];
-        if symbol > 0 {
+        let mut relocation = image.sections.get(own).unwrap().relocations[0];
+        if let Some(symbol) = symbol {
             relocation.symbol = symbol;
         }
-        let target = image.sections[own].target();
-        let plain = (1..image.sections.len()).find(|&index| {
-            let other = &image.sections[index];
-            other.is_rela() && other.target() == target && !other.is_livepatch_rela()
-        });
+        let target = image.sections.get(own).unwrap().target();
+        let is_plain =
+            |other: &Section| other.is_rela() && !other.is_livepatch_rela() && other.target() == target;
+        let plain = image.enumerate().find(|(_, other)| is_plain(other)).map(|(index, _)| index);
         match plain {
-            Some(index) => image.sections[index].relocations.push(relocation),
+            Some(index) => image.sections.get_mut(index).unwrap().relocations.push(relocation),
             None => image.add_relocations(b".rela.text".to_vec(), 0, target, vec![relocation]),
         }
     };
-    assert!(findings(|image| twice(image, 0)).iter().all(|finding| finding == "error R7"));
-    assert_eq!(findings(|image| twice(image, 1)), ["error R7"]);
+    assert!(findings(|image| twice(image, None)).iter().all(|finding| finding == "error R7"));
+    assert_eq!(findings(|image| twice(image, Some(SymbolIndex::new(1)))), ["error R7"]);
 }
 
 /// R9: per-CPU data is copied before livepatch relocations are applied.
@@ -145,7 +150,8 @@ fn targets_that_are_never_written() {
     tree.convert(&["in.ko"]).ok();
     let mut image = Image::read(&tree.path("in.ko")).unwrap();
     let (vmlinux, target) = (section(&image, VMLINUX), section(&image, b".data..percpu"));
-    let relocation = klpbuild::elf::image::Relocation { offset: 0, ..image.sections[vmlinux].relocations[0] };
+    let relocation =
+        klpbuild::elf::image::Relocation { offset: 0, ..image.sections.get(vmlinux).unwrap().relocations[0] };
     let name = b".klp.rela.vmlinux..data..percpu".to_vec();
     image.add_relocations(name, SHF_ALLOC | SHF_RELA_LIVEPATCH, target, vec![relocation]);
     tree.write("in.ko", image.to_bytes().unwrap());

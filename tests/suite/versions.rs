@@ -41,7 +41,7 @@ fn converted_symbols_leave_no_versions() {
         tree.add_to_vmlinux("function local.7\nendfunc local.7");
         tree.convert(&["in.ko"]).ok();
         let image = Image::read(&tree.path("in.ko")).unwrap();
-        let bytes = |name: &[u8]| image.sections[section(&image, name)].data.clone();
+        let bytes = |name: &[u8]| image.sections.get(section(&image, name)).unwrap().data.clone();
         let kept = ["module_layout", "exported", "its_own"];
         tree.assemble_text(&versions(long, &kept), "expected");
         let expected = Image::read(&tree.path("expected.o")).unwrap();
@@ -93,7 +93,7 @@ fn versions_that_are_left_are_found() {
     let index = section(&image, b"__versions");
     let mut entry = [0; 64];
     entry[8..14].copy_from_slice(b"unique");
-    image.sections[index].data.extend_from_slice(&entry);
+    image.sections.get_mut(index).unwrap().data.extend_from_slice(&entry);
     tree.write("in.ko", image.to_bytes().unwrap());
     let ran = tree.klpbuild(&["verify", "in.ko"]).ok();
     let words =

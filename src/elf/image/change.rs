@@ -8,6 +8,7 @@ use object::Endianness;
 use object::elf;
 use object::write::elf as raw;
 
+use crate::elf::image::index::{Index, SectionIndex, SymbolIndex, Table};
 use crate::elf::image::parts::{Home, Image, Relocation, Section};
 
 impl Image {
@@ -23,12 +24,12 @@ impl Image {
     }
 
     /// Gives a section fewer bytes, which nothing refers to but symbols that stand for all of them.
-    pub fn shorten(&mut self, section: usize, data: Vec<u8>) {
+    pub fn shorten(&mut self, section: SectionIndex, data: Vec<u8>) {
         let size = data.len() as u64;
         let Some(old) = self.sections.get_mut(section) else { return };
         let whole = old.data.len() as u64;
         old.data = data;
-        for symbol in &mut self.symbols {
+        for symbol in self.symbols.iter_mut() {
             if symbol.home == Home::Section(section) && symbol.entry.st_size == whole {
                 symbol.entry.st_size = size;
             }
@@ -40,10 +41,10 @@ impl Image {
         &mut self,
         name: Vec<u8>,
         flags: u64,
-        target: usize,
+        target: SectionIndex,
         relocations: Vec<Relocation>,
     ) {
-        let link = self.symtab as u32;
+        let link = self.symtab.number() as u32;
         let entsize = if self.is_64 { 24 } else { 12 };
         let header = raw::SectionHeader {
             sh_name: 0,
@@ -54,7 +55,7 @@ impl Image {
             sh_offset: u64::MAX,
             sh_size: 0,
             sh_link: link,
-            sh_info: target as u32,
+            sh_info: target.number() as u32,
             sh_addralign: if self.is_64 { 8 } else { 4 },
             sh_entsize: entsize,
         };
@@ -68,18 +69,24 @@ impl Image {
     ///
     /// # Errors
     /// Something else still refers to what is to go, or a section holds indices in a form that is not known.
-    pub fn remove(&mut self, sections: &BTreeSet<usize>, symbols: &BTreeSet<usize>) -> Result<()> {
-        let section_map = renumbered(self.sections.len(), sections);
-        let symbol_map = renumbered(self.symbols.len(), symbols);
+    pub fn remove(
+        &mut self,
+        sections: &BTreeSet<SectionIndex>,
+        symbols: &BTreeSet<SymbolIndex>,
+    ) -> Result<()> {
+        let section_map = Renumbered::of(&self.sections, sections);
+        let symbol_map = Renumbered::of(&self.symbols, symbols);
         let symtab = self.symtab;
         let names: Vec<String> = self.sections.iter().map(Section::shown).collect();
-        let section = |index: usize, user: &str| -> Result<usize> {
-            section_map.get(index).copied().flatten().with_context(|| {
+        let section = |index: SectionIndex, user: &str| -> Result<SectionIndex> {
+            section_map.get(index).with_context(|| {
                 format!("{user} belongs to section {}, which is to be removed", name_of(&names, index))
             })
         };
-        let symbol_names: Vec<&[u8]> = self.symbols.iter().map(|symbol| symbol.name.as_slice()).collect();
-        for (index, current) in self.sections.iter_mut().enumerate().skip(1) {
+        let moved = |number: u32, user: &str| -> Result<u32> {
+            Ok(section(SectionIndex::new(number as usize), user)?.number() as u32)
+        };
+        for (index, current) in self.sections.enumerate_mut() {
             if sections.contains(&index) {
                 continue;
             }
@@ -89,7 +96,7 @@ impl Image {
             if current.is_rela() {
                 let mut kept = Vec::with_capacity(current.relocations.len());
                 for mut relocation in std::mem::take(&mut current.relocations) {
-                    match symbol_map.get(relocation.symbol).copied().flatten() {
+                    match symbol_map.get(relocation.symbol) {
                         Some(symbol) => {
                             relocation.symbol = symbol;
                             kept.push(relocation);
@@ -98,17 +105,20 @@ impl Image {
                         None => bail!(
                             "{user} refers to {}, which is to be removed",
                             String::from_utf8_lossy(
-                                symbol_names.get(relocation.symbol).copied().unwrap_or_default()
+                                self.symbols.get(relocation.symbol).map_or(&[][..], |symbol| &symbol.name)
                             )
                         ),
                     }
                 }
                 current.relocations = kept;
             } else if current.header.sh_type == elf::SHT_GROUP {
-                current.header.sh_info =
-                    symbol_map.get(current.header.sh_info as usize).copied().flatten().unwrap_or(0) as u32;
+                let named = symbol_map.get(SymbolIndex::new(current.header.sh_info as usize));
+                current.header.sh_info = named.map_or(0, |symbol| symbol.number() as u32);
                 remap_group(&mut current.data, self.endian, &section_map);
-            } else if current.header.sh_link as usize == symtab && index != symtab && !symbols.is_empty() {
+            } else if current.header.sh_link as usize == symtab.number()
+                && index != symtab
+                && !symbols.is_empty()
+            {
                 bail!(
                     "section {user} refers to the symbol table in a way that klpbuild does not know \
                      (section type {:#x})",
@@ -116,11 +126,11 @@ impl Image {
                 );
             }
             if is_loaded_target || current.header.sh_flags.0 & elf::SHF_INFO_LINK.0 != 0 {
-                current.header.sh_info = section(current.header.sh_info as usize, user)? as u32;
+                current.header.sh_info = moved(current.header.sh_info, user)?;
             }
-            current.header.sh_link = section(current.header.sh_link as usize, user)? as u32;
+            current.header.sh_link = moved(current.header.sh_link, user)?;
         }
-        for (index, symbol) in self.symbols.iter_mut().enumerate() {
+        for (index, symbol) in self.symbols.enumerate_mut() {
             if let (Home::Section(home), false) = (symbol.home, symbols.contains(&index)) {
                 symbol.home = Home::Section(section(
                     home,
@@ -131,46 +141,46 @@ impl Image {
         for index in [&mut self.symtab, &mut self.strtab, &mut self.shstrtab] {
             *index = section(*index, "the symbol table")?;
         }
-        keep(&mut self.sections, sections);
-        keep(&mut self.symbols, symbols);
+        self.sections.retain(|index| !sections.contains(&index));
+        self.symbols.retain(|index| !symbols.contains(&index));
         Ok(())
     }
 }
 
-fn name_of(names: &[String], index: usize) -> &str {
-    names.get(index).map_or("?", String::as_str)
+fn name_of(names: &[String], index: SectionIndex) -> &str {
+    names.get(index.number()).map_or("?", String::as_str)
 }
 
 /// The new index of each old one; none for those that go.
-fn renumbered(length: usize, removed: &BTreeSet<usize>) -> Vec<Option<usize>> {
-    let mut next = 0;
-    let number = |index: usize| {
-        if removed.contains(&index) {
-            return None;
-        }
-        next += 1;
-        Some(next - 1)
-    };
-    (0..length).map(number).collect()
-}
+struct Renumbered<I>(Vec<Option<I>>);
 
-fn keep<T>(items: &mut Vec<T>, removed: &BTreeSet<usize>) {
-    let mut index = 0;
-    items.retain(|_| {
-        index += 1;
-        !removed.contains(&(index - 1))
-    });
+impl<I: Index + Ord> Renumbered<I> {
+    fn of<T>(table: &Table<I, T>, removed: &BTreeSet<I>) -> Renumbered<I> {
+        let mut next = 0;
+        let number = |index: usize| {
+            if removed.contains(&I::new(index)) {
+                return None;
+            }
+            next += 1;
+            Some(I::new(next - 1))
+        };
+        Renumbered((0..table.count()).map(number).collect())
+    }
+
+    fn get(&self, old: I) -> Option<I> {
+        self.0.get(old.number()).copied().flatten()
+    }
 }
 
 /// A group is a word of flags, then a section index in each word.
-fn remap_group(data: &mut Vec<u8>, endian: Endianness, map: &[Option<usize>]) {
+fn remap_group(data: &mut Vec<u8>, endian: Endianness, map: &Renumbered<SectionIndex>) {
     let mut out = data.get(..4).unwrap_or_default().to_vec();
     for word in data.get(4..).unwrap_or_default().chunks_exact(4) {
         let Ok(bytes) = <[u8; 4]>::try_from(word) else { continue };
         let little = endian == Endianness::Little;
         let index = if little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) };
-        if let Some(Some(new)) = map.get(index as usize) {
-            let new = *new as u32;
+        if let Some(new) = map.get(SectionIndex::new(index as usize)) {
+            let new = new.number() as u32;
             out.extend_from_slice(&if little { new.to_le_bytes() } else { new.to_be_bytes() });
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The parts of an object, and what they say.
 
+use crate::elf::image::index::{Index as _, SectionIndex, SymbolIndex, Table};
 use crate::elf::modinfo::Modinfo;
 use crate::elf::{Binding, Kind, Machine, number};
 
@@ -18,8 +19,8 @@ pub(in crate::elf) const SHN_LIVEPATCH: u16 = 0xff20;
 /// A place in a section of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset {
-    /// The section, by index.
-    pub section: usize,
+    /// The section.
+    pub section: SectionIndex,
     /// Bytes from its start.
     pub offset: u64,
 }
@@ -30,13 +31,13 @@ pub struct Image {
     pub(in crate::elf) header: raw::FileHeader,
     pub(in crate::elf) endian: Endianness,
     pub(in crate::elf) is_64: bool,
-    /// By section index; the first is the null section.
-    pub sections: Vec<Section>,
-    /// By symbol index; the first is the null symbol.
-    pub symbols: Vec<Symbol>,
-    pub(in crate::elf) symtab: usize,
-    pub(in crate::elf) strtab: usize,
-    pub(in crate::elf) shstrtab: usize,
+    /// The first is the null section.
+    pub sections: Table<SectionIndex, Section>,
+    /// The first is the null symbol.
+    pub symbols: Table<SymbolIndex, Symbol>,
+    pub(in crate::elf) symtab: SectionIndex,
+    pub(in crate::elf) strtab: SectionIndex,
+    pub(in crate::elf) shstrtab: SectionIndex,
     /// Whether a module signature follows the ELF file.
     pub is_signed: bool,
 }
@@ -61,8 +62,8 @@ pub struct Section {
 pub struct Relocation {
     /// Where, in bytes from the start of the target section.
     pub offset: u64,
-    /// The symbol, by index.
-    pub symbol: usize,
+    /// The symbol.
+    pub symbol: SymbolIndex,
     /// The machine's relocation type.
     pub kind: u32,
     /// What is added to the symbol's value.
@@ -72,8 +73,8 @@ pub struct Relocation {
 /// Where a symbol stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Home {
-    /// In the section with this index.
-    Section(usize),
+    /// In this section.
+    Section(SectionIndex),
     /// `SHN_UNDEF`: nowhere here.
     Undefined,
     /// `SHN_LIVEPATCH`: the kernel resolves it for the livepatch (R4).
@@ -131,17 +132,17 @@ impl Image {
     }
 
     /// The sections with their indices, without the null section.
-    pub fn enumerate(&self) -> impl Iterator<Item = (usize, &Section)> {
-        self.sections.iter().enumerate().skip(1)
+    pub fn enumerate(&self) -> impl Iterator<Item = (SectionIndex, &Section)> {
+        self.sections.enumerate()
     }
 
     /// The first section of this name, with its index.
-    pub fn section_named(&self, name: &[u8]) -> Option<(usize, &Section)> {
+    pub fn section_named(&self, name: &[u8]) -> Option<(SectionIndex, &Section)> {
         self.enumerate().find(|(_, section)| section.name == name)
     }
 
     /// The relocation sections with their indices, and those of the sections they apply to.
-    pub fn relocated(&self) -> impl Iterator<Item = (usize, &Section, usize)> {
+    pub fn relocated(&self) -> impl Iterator<Item = (SectionIndex, &Section, SectionIndex)> {
         self.enumerate()
             .filter(|(_, section)| section.is_rela())
             .map(|(index, section)| (index, section, section.target()))
@@ -163,7 +164,7 @@ impl Image {
     }
 
     /// The bytes of a string that ends with a zero byte, `offset` bytes into a section.
-    pub fn string_at(&self, section: usize, offset: u64) -> Option<&[u8]> {
+    pub fn string_at(&self, section: SectionIndex, offset: u64) -> Option<&[u8]> {
         let rest = self.sections.get(section)?.data.get(usize::try_from(offset).ok()?..)?;
         rest.get(..rest.iter().position(|&byte| byte == 0)?)
     }
@@ -211,8 +212,8 @@ impl Section {
     }
 
     /// The section that a `SHT_RELA` section applies to (`sh_info`).
-    pub fn target(&self) -> usize {
-        self.header.sh_info as usize
+    pub fn target(&self) -> SectionIndex {
+        SectionIndex::new(self.header.sh_info as usize)
     }
 
     /// The section's flags (`sh_flags`).

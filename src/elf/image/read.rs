@@ -10,6 +10,7 @@ use object::read::elf::{FileHeader, Rela as _, SectionHeader as _};
 use object::write::elf as raw;
 
 use crate::elf::by_class;
+use crate::elf::image::index::{Index as _, SectionIndex, SymbolIndex, Table};
 use crate::elf::image::parts::{Home, Image, Relocation, SHN_LIVEPATCH, Section, Symbol};
 use crate::elf::modinfo::SIGNATURE;
 use crate::host::compressed;
@@ -104,7 +105,7 @@ where
                     );
                     relocations.push(Relocation {
                         offset: entry.r_offset(endian).into(),
-                        symbol,
+                        symbol: SymbolIndex::new(symbol),
                         kind: entry.r_type(endian, false).0,
                         addend: entry.r_addend(endian).into(),
                     });
@@ -121,7 +122,7 @@ where
         let section = symbols.symbol_section(endian, symbol, index).map_err(fault)?;
         let entry = raw::Sym::from_raw(endian, symbol, section.map(|section| section.0 as u32));
         let home = match section {
-            Some(section) if section.0 < sections.len() => Home::Section(section.0),
+            Some(section) if section.0 < sections.len() => Home::Section(SectionIndex::new(section.0)),
             Some(section) => bail!("symbol {index} is in section {}, which is not there", section.0),
             None if entry.st_shndx.0 == 0 => Home::Undefined,
             None if entry.st_shndx.0 == SHN_LIVEPATCH => Home::Livepatch,
@@ -135,11 +136,11 @@ where
         header: raw::FileHeader::from_raw(endian, header),
         endian,
         is_64: header.is_type_64(),
-        sections,
-        symbols: all,
-        symtab,
-        strtab,
-        shstrtab,
+        sections: Table::new(sections),
+        symbols: Table::new(all),
+        symtab: SectionIndex::new(symtab),
+        strtab: SectionIndex::new(strtab),
+        shstrtab: SectionIndex::new(shstrtab),
         is_signed: data.ends_with(SIGNATURE),
     };
     image.expect_consistency()?;

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::elf::image::{Section, Symbol};
+use crate::elf::image::{Section, SectionIndex, Symbol, SymbolIndex};
 use crate::elf::{Binding, Kind};
 use crate::frompatch::run_pre::candidates::{Candidate, Entry, Search, binding};
 use crate::frompatch::run_pre::facts::{Fact, Key, Sides, key_of};
@@ -57,7 +57,7 @@ impl Agreement<'_, '_> {
 
     /// Settles the function `index` if one candidate is left that agrees with all that is known, and with `bases` if
     /// these are given.
-    fn settle_one(&mut self, index: usize, bases: Option<&HashMap<usize, Spot>>) -> bool {
+    fn settle_one(&mut self, index: usize, bases: Option<&HashMap<SectionIndex, Spot>>) -> bool {
         let Some(entry) = self.entries.get(index).filter(|entry| !entry.is_settled) else { return false };
         let value = self.sides.unit.symbol(entry.symbol).map_or(0, |symbol| symbol.value());
         let expected = bases.and_then(|bases| bases.get(&entry.section)).map(|b| b.plus(value as i64));
@@ -153,8 +153,8 @@ impl Agreement<'_, '_> {
     }
 
     /// Where each section begins in the kernel, if all that is known to lie in it agrees.
-    fn bases(&self) -> HashMap<usize, Spot> {
-        let mut bases: HashMap<usize, Option<Spot>> = HashMap::new();
+    fn bases(&self) -> HashMap<SectionIndex, Spot> {
+        let mut bases: HashMap<SectionIndex, Option<Spot>> = HashMap::new();
         for (key, spot) in &self.facts {
             let Key::Own(section, value) = key else { continue };
             let base = spot.plus((*value as i64).wrapping_neg());
@@ -168,10 +168,10 @@ impl Agreement<'_, '_> {
 
     /// Compares the variables that are found, and finds those that they refer to.
     fn follow_data(&mut self) {
-        let mut done: HashSet<usize> = HashSet::new();
+        let mut done: HashSet<SymbolIndex> = HashSet::new();
         loop {
             self.place_by_bases();
-            let new: Vec<(usize, usize, Spot)> = self
+            let new: Vec<(SymbolIndex, SectionIndex, Spot)> = self
                 .sides
                 .unit
                 .defined()
@@ -192,7 +192,7 @@ impl Agreement<'_, '_> {
         }
     }
 
-    fn compare_variable(&mut self, index: usize, section: usize, spot: Spot) {
+    fn compare_variable(&mut self, index: SymbolIndex, section: SectionIndex, spot: Spot) {
         let Some(symbol) = self.sides.unit.symbol(index) else { return };
         if self.is_overridden(symbol, spot) {
             return;
@@ -258,7 +258,7 @@ impl Agreement<'_, '_> {
 
     fn matched(self) -> Matched {
         let mut matched = Matched::default();
-        for (index, symbol) in self.sides.unit.image.symbols.iter().enumerate().skip(1) {
+        for (index, symbol) in self.sides.unit.image.symbols.enumerate() {
             let spot = self.facts.get(&key_of(self.sides.unit, index));
             let is_named = !symbol.name.is_empty() && !matches!(symbol.kind(), Kind::Section | Kind::File);
             if let Some(located) =

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::elf::image::{SectionIndex, SymbolIndex};
 use crate::elf::{Binding, Kind};
 use crate::frompatch::run_pre::facts::{Fact, Key, Sides, key_of};
 use crate::frompatch::run_pre::kernel::{KernelImage, KernelSymbol, Spot};
@@ -20,8 +21,8 @@ pub(super) struct Candidate {
 
 /// A function of the unit.
 pub(super) struct Entry {
-    pub(super) symbol: usize,
-    pub(super) section: usize,
+    pub(super) symbol: SymbolIndex,
+    pub(super) section: SectionIndex,
     pub(super) key: Key,
     /// Those whose bytes are equal.
     pub(super) candidates: Vec<Candidate>,
@@ -73,7 +74,7 @@ impl<'a, 'b> Search<'a, 'b> {
 
     /// The functions of the kernel that a function of the unit may be: those of its name, and if there is none, the one
     /// that only a number tells from it at the place where it ought to be.
-    fn named(&self, symbol: usize) -> Vec<&KernelSymbol> {
+    fn named(&self, symbol: SymbolIndex) -> Vec<&KernelSymbol> {
         let Some(own) = self.sides.unit.symbol(symbol) else { return Vec::new() };
         let is_function = |other: &&KernelSymbol| kind(other) == Some(Kind::Function);
         let all: Vec<&KernelSymbol> = self.sides.kernel.named(&own.name).filter(is_function).collect();
@@ -117,8 +118,8 @@ impl<'a, 'b> Search<'a, 'b> {
     }
 
     /// Where each section of code begins in the kernel, if most of its functions whose names are there once agree.
-    fn bases_by_name(&self, functions: &[(usize, usize)]) -> HashMap<usize, Spot> {
-        let mut votes: HashMap<usize, BTreeMap<Spot, usize>> = HashMap::new();
+    fn bases_by_name(&self, functions: &[(SymbolIndex, SectionIndex)]) -> HashMap<SectionIndex, Spot> {
+        let mut votes: HashMap<SectionIndex, BTreeMap<Spot, usize>> = HashMap::new();
         for (symbol, section) in functions {
             let Some(own) = self.sides.unit.symbol(*symbol).filter(|own| own.binding() != Binding::Weak)
             else {

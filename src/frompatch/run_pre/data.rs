@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The data of the unit against the kernel's.
 
-use crate::elf::image::{Section, Symbol};
+use crate::elf::image::{Section, SectionIndex, Symbol};
 use crate::frompatch::run_pre::kernel::{KernelImage, Spot};
 use crate::frompatch::run_pre::unit::Unit;
 use crate::frompatch::run_pre::walk;
@@ -13,7 +13,7 @@ use crate::livepatch::special;
 pub(super) fn variable(
     unit: &Unit<'_>,
     kernel: &KernelImage,
-    section: usize,
+    section: SectionIndex,
     symbol: &Symbol,
     spot: Spot,
 ) -> Result<Vec<Reference>, Difference> {

@@ -3,7 +3,7 @@
 //! right, the symbol has to be there.
 
 use crate::elf::Binding;
-use crate::elf::image::{Home, Section};
+use crate::elf::image::{Home, Section, SectionIndex, SymbolIndex};
 use crate::frompatch::run_pre::kernel::{KernelImage, Lead, Spot};
 use crate::frompatch::run_pre::outcome::{base, name_of};
 use crate::frompatch::run_pre::shown;
@@ -14,9 +14,9 @@ use crate::frompatch::run_pre::walk::{Difference, Reference};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Key {
     /// What the unit defines: section and offset.
-    Own(usize, u64),
+    Own(SectionIndex, u64),
     /// A symbol that is defined elsewhere, or may be: by its index.
-    Other(usize),
+    Other(SymbolIndex),
 }
 
 /// What one reference says.
@@ -29,7 +29,7 @@ pub(super) struct Fact {
 }
 
 /// The key of a symbol: what is weak may be elsewhere though the unit defines it.
-pub(super) fn key_of(unit: &Unit<'_>, index: usize) -> Key {
+pub(super) fn key_of(unit: &Unit<'_>, index: SymbolIndex) -> Key {
     match unit.symbol(index).map(|symbol| (symbol.home, symbol.binding(), symbol.value())) {
         Some((Home::Section(section), Binding::Local | Binding::Global, value)) => Key::Own(section, value),
         _ => Key::Other(index),
@@ -97,7 +97,7 @@ impl Sides<'_, '_> {
         }
     }
 
-    fn fact_of_symbol(&self, index: usize, lead: &Lead) -> Result<Option<(Key, Spot)>, String> {
+    fn fact_of_symbol(&self, index: SymbolIndex, lead: &Lead) -> Result<Option<(Key, Spot)>, String> {
         let symbol = self.unit.symbol(index);
         let name = symbol.map(|symbol| symbol.name.as_slice()).unwrap_or_default();
         let is_missing = || symbol.is_some_and(|s| s.home == Home::Undefined && s.binding() == Binding::Weak);
@@ -125,7 +125,7 @@ impl Sides<'_, '_> {
 
     /// Whether the kernel has at `spot` a symbol named as one of the unit, or as others at its place; a number at the
     /// end does not count.
-    pub(super) fn has_name_of(&self, index: usize, spot: Spot) -> bool {
+    pub(super) fn has_name_of(&self, index: SymbolIndex, spot: Spot) -> bool {
         let Some(symbol) = self.unit.symbol(index) else { return false };
         self.kernel.at(spot).any(|other| base(&other.name) == base(&symbol.name))
             || self
@@ -135,7 +135,7 @@ impl Sides<'_, '_> {
     }
 
     /// What is to be told of a constant that the kernel has another one for: both.
-    fn other_constant(&self, section: usize, offset: i64, spot: Spot) -> String {
+    fn other_constant(&self, section: SectionIndex, offset: i64, spot: Spot) -> String {
         let own = self.unit.section(section);
         let has_strings = own.is_some_and(Section::has_strings);
         let size = own.map_or(0, |own| own.entsize() as usize);
@@ -155,7 +155,7 @@ impl Sides<'_, '_> {
 
     /// Whether the constant at `offset` in a section that the linker merges is what lies at `spot`: a string up to its
     /// end, or one entry. A loop refers to the end of one: then the one before it counts.
-    fn is_same_constant(&self, section: usize, offset: i64, spot: Spot) -> bool {
+    fn is_same_constant(&self, section: SectionIndex, offset: i64, spot: Spot) -> bool {
         let Some(own) = self.unit.section(section) else { return false };
         let Ok(offset) = usize::try_from(offset) else { return false };
         let is_same = |from: usize| {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::elf::image::{Home, Image, Relocation};
+use crate::elf::image::{Home, Image, Index as _, Relocation, SectionIndex};
 use crate::elf::memory::Memory;
 use crate::elf::{Kind, Machine};
 use crate::kernel::sources::{Known, Sources};
@@ -17,7 +17,7 @@ use crate::kernel::symbols::objects::Vmlinux;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Spot {
     /// The section of a module, by index; 0 in vmlinux.
-    pub section: usize,
+    pub section: SectionIndex,
     /// An address in vmlinux, an offset into the section in a module.
     pub address: u64,
 }
@@ -65,7 +65,7 @@ pub struct KernelImage {
 #[derive(Debug)]
 enum Content {
     Linked(Memory),
-    Module { image: Image, relocations: HashMap<usize, BTreeMap<u64, Relocation>> },
+    Module { image: Image, relocations: HashMap<SectionIndex, BTreeMap<u64, Relocation>> },
 }
 
 impl KernelImage {
@@ -173,8 +173,8 @@ impl KernelImage {
 }
 
 /// The relocations of each section, by their offset in it.
-pub(super) fn relocations(image: &Image) -> HashMap<usize, BTreeMap<u64, Relocation>> {
-    let mut all: HashMap<usize, BTreeMap<u64, Relocation>> = HashMap::new();
+pub(super) fn relocations(image: &Image) -> HashMap<SectionIndex, BTreeMap<u64, Relocation>> {
+    let mut all: HashMap<SectionIndex, BTreeMap<u64, Relocation>> = HashMap::new();
     for (_, entries, target) in image.relocated() {
         let entries = entries.relocations.iter().filter(|relocation| relocation.kind != 0);
         all.entry(target).or_default().extend(entries.map(|relocation| (relocation.offset, *relocation)));
@@ -185,7 +185,7 @@ pub(super) fn relocations(image: &Image) -> HashMap<usize, BTreeMap<u64, Relocat
 fn in_vmlinux(known: Vec<(Vec<u8>, Known)>) -> Vec<KernelSymbol> {
     let symbol = |(_, known): (Vec<u8>, Known)| {
         let definition = known.definition.as_ref()?;
-        let spot = Spot { section: 0, address: definition.value };
+        let spot = Spot { section: SectionIndex::new(0), address: definition.value };
         Some(KernelSymbol { spot, name: definition.name.clone(), known })
     };
     known.into_iter().filter_map(symbol).collect()
@@ -199,7 +199,7 @@ fn in_module(image: &Image, known: Vec<(Vec<u8>, Known)>) -> Vec<KernelSymbol> {
         by_key.entry((name, definition.value, definition.section.clone())).or_default().push(known);
     }
     let mut symbols = Vec::new();
-    for symbol in &image.symbols {
+    for symbol in image.symbols.iter() {
         let Home::Section(section) = symbol.home else { continue };
         if matches!(symbol.kind(), Kind::Section | Kind::File) {
             continue;

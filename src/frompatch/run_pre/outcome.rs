@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::elf::image::Symbol;
+use crate::elf::image::{Symbol, SymbolIndex};
 use crate::frompatch::run_pre::kernel::Spot;
 use crate::kernel::sources::Known;
 
@@ -53,7 +53,7 @@ pub struct Function {
     /// Its raw name.
     pub name: Vec<u8>,
     /// Its symbol in the unit, by index.
-    pub symbol: usize,
+    pub symbol: SymbolIndex,
     /// What became of it.
     pub fate: Fate,
 }
@@ -63,8 +63,8 @@ pub struct Function {
 pub struct Matched {
     /// All functions of the unit, in the order of its sections.
     pub functions: Vec<Function>,
-    pub(super) located: BTreeMap<usize, Located>,
-    pub(super) by_name: BTreeMap<Vec<u8>, Option<usize>>,
+    pub(super) located: BTreeMap<SymbolIndex, Located>,
+    pub(super) by_name: BTreeMap<Vec<u8>, Option<SymbolIndex>>,
     pub(super) vague: BTreeMap<Vec<u8>, Vec<Located>>,
 }
 
@@ -76,7 +76,7 @@ impl Matched {
     }
 
     /// Where a symbol of the unit is, by its index.
-    pub fn position_of(&self, symbol: usize) -> Option<&Located> {
+    pub fn position_of(&self, symbol: SymbolIndex) -> Option<&Located> {
         self.located.get(&symbol)
     }
 
@@ -91,7 +91,7 @@ impl Matched {
     }
 
     /// The symbols that were found, by their indices in the unit, with their places.
-    pub fn all(&self) -> impl Iterator<Item = (usize, &Located)> {
+    pub fn all(&self) -> impl Iterator<Item = (SymbolIndex, &Located)> {
         self.located.iter().map(|(symbol, located)| (*symbol, located))
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A difference as assembler: the unit's on the left, the kernel's on the right.
 
-use crate::elf::image::Symbol;
+use crate::elf::image::{SectionIndex, Symbol};
 use crate::frompatch::run_pre::kernel::{KernelImage, Lead, Spot};
 use crate::frompatch::run_pre::outcome::{Mismatch, name_of};
 use crate::frompatch::run_pre::unit::{Referent, Unit};
@@ -17,7 +17,7 @@ const BEHIND: usize = 3;
 pub(super) fn function(
     unit: &Unit<'_>,
     kernel: &KernelImage,
-    section: usize,
+    section: SectionIndex,
     symbol: &Symbol,
     spot: Spot,
     difference: &Difference,
@@ -48,7 +48,7 @@ pub(super) fn function(
 }
 
 /// The unit's instructions before `at`, and from there on.
-fn ours(unit: &Unit<'_>, section: usize, symbol: &Symbol, at: u64) -> (Vec<String>, Vec<String>) {
+fn ours(unit: &Unit<'_>, section: SectionIndex, symbol: &Symbol, at: u64) -> (Vec<String>, Vec<String>) {
     let (start, end) = (symbol.value(), symbol.value().saturating_add(symbol.size()));
     let code = unit.section(section).and_then(|s| s.data.get(..end as usize)?.get(start as usize..));
     lines(code.unwrap_or_default(), start, at, |code, address| {

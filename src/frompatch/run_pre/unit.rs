@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::elf::image::{Home, Image, Relocation, Section, Symbol};
+use crate::elf::image::{Home, Image, Relocation, Section, SectionIndex, Symbol, SymbolIndex};
 use crate::elf::{Binding, Kind};
 use crate::frompatch::run_pre::kernel;
 
@@ -12,11 +12,11 @@ use crate::frompatch::run_pre::kernel;
 #[derive(Debug)]
 pub(super) struct Unit<'a> {
     pub(super) image: &'a Image,
-    relocations: HashMap<usize, BTreeMap<u64, Relocation>>,
+    relocations: HashMap<SectionIndex, BTreeMap<u64, Relocation>>,
     /// Of each section, the symbols with their names and values, by ascending value.
-    symbols: HashMap<usize, Vec<(u64, usize)>>,
+    symbols: HashMap<SectionIndex, Vec<(u64, SymbolIndex)>>,
     /// Where jump labels are: section and offset of the instruction.
-    labels: HashSet<(usize, u64)>,
+    labels: HashSet<(SectionIndex, u64)>,
     /// Its source file's name (STT_FILE).
     pub(super) file: Option<String>,
 }
@@ -25,15 +25,15 @@ pub(super) struct Unit<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Referent {
     /// A symbol that other units can have a say in: global, weak or not defined here.
-    Symbol(usize),
+    Symbol(SymbolIndex),
     /// A place in one of the unit's own sections; it may lie before or behind it.
-    Inside { section: usize, offset: i64 },
+    Inside { section: SectionIndex, offset: i64 },
 }
 
 impl<'a> Unit<'a> {
     pub(super) fn of(image: &'a Image) -> Unit<'a> {
-        let mut symbols: HashMap<usize, Vec<(u64, usize)>> = HashMap::new();
-        for (index, symbol) in image.symbols.iter().enumerate() {
+        let mut symbols: HashMap<SectionIndex, Vec<(u64, SymbolIndex)>> = HashMap::new();
+        for (index, symbol) in image.symbols.enumerate() {
             if let (Home::Section(section), false) = (symbol.home, symbol.name.is_empty())
                 && !matches!(symbol.kind(), Kind::Section | Kind::File)
             {
@@ -48,8 +48,8 @@ impl<'a> Unit<'a> {
     }
 
     /// The functions with their sections: symbols of code that have a size.
-    pub(super) fn functions(&self) -> Vec<(usize, usize)> {
-        let mut all: Vec<(usize, usize)> = self
+    pub(super) fn functions(&self) -> Vec<(SymbolIndex, SectionIndex)> {
+        let mut all: Vec<(SectionIndex, SymbolIndex)> = self
             .defined()
             .filter(|(_, section, symbol)| {
                 symbol.kind() == Kind::Function
@@ -63,9 +63,9 @@ impl<'a> Unit<'a> {
     }
 
     /// The symbols that are defined in sections which take up memory, with their sections.
-    pub(super) fn defined(&self) -> impl Iterator<Item = (usize, usize, &'a Symbol)> {
+    pub(super) fn defined(&self) -> impl Iterator<Item = (SymbolIndex, SectionIndex, &'a Symbol)> {
         let image = self.image;
-        image.symbols.iter().enumerate().filter_map(|(index, symbol)| match symbol.home {
+        image.symbols.enumerate().filter_map(|(index, symbol)| match symbol.home {
             Home::Section(section)
                 if !symbol.name.is_empty()
                     && !matches!(symbol.kind(), Kind::Section | Kind::File)
@@ -77,21 +77,21 @@ impl<'a> Unit<'a> {
         })
     }
 
-    pub(super) fn symbol(&self, index: usize) -> Option<&'a Symbol> {
+    pub(super) fn symbol(&self, index: SymbolIndex) -> Option<&'a Symbol> {
         self.image.symbols.get(index)
     }
 
-    pub(super) fn section(&self, index: usize) -> Option<&'a Section> {
+    pub(super) fn section(&self, index: SectionIndex) -> Option<&'a Section> {
         self.image.sections.get(index)
     }
 
     /// The symbol that `offset` in a section belongs to, with the distance from its value; of several with one value,
     /// the first that has a size.
-    pub(super) fn symbol_around(&self, section: usize, offset: i64) -> Option<(usize, i64)> {
+    pub(super) fn symbol_around(&self, section: SectionIndex, offset: i64) -> Option<(SymbolIndex, i64)> {
         let offset = u64::try_from(offset).ok()?;
         let symbols = self.symbols.get(&section)?;
         let next = symbols.partition_point(|(value, _)| *value <= offset);
-        let holds = |(value, index): &&(u64, usize)| {
+        let holds = |(value, index): &&(u64, SymbolIndex)| {
             let size = self.symbol(*index).map_or(0, Symbol::size);
             offset == *value || offset - value < size
         };
@@ -103,7 +103,7 @@ impl<'a> Unit<'a> {
     }
 
     /// The symbols at the very place of another one, itself included.
-    pub(super) fn aliases(&self, index: usize) -> impl Iterator<Item = &'a Symbol> {
+    pub(super) fn aliases(&self, index: SymbolIndex) -> impl Iterator<Item = &'a Symbol> {
         let own = self.symbol(index);
         let place = own.and_then(|symbol| match symbol.home {
             Home::Section(section) => Some((section, symbol.value())),
@@ -121,7 +121,7 @@ impl<'a> Unit<'a> {
     /// The relocations for the bytes `from..to` of a section.
     pub(super) fn relocations(
         &self,
-        section: usize,
+        section: SectionIndex,
         from: u64,
         to: u64,
     ) -> impl Iterator<Item = &Relocation> {
@@ -152,14 +152,14 @@ impl<'a> Unit<'a> {
     }
 
     /// Whether a jump label is there: an instruction that is a jump or does nothing, as the kernel says.
-    pub(super) fn is_label(&self, section: usize, offset: u64) -> bool {
+    pub(super) fn is_label(&self, section: SectionIndex, offset: u64) -> bool {
         self.labels.contains(&(section, offset))
     }
 }
 
 /// The code fields of `struct jump_entry` (include/linux/jump_label.h): the first of each 16 bytes.
-fn labels(image: &Image) -> HashSet<(usize, u64)> {
-    let is_table = |index: usize| image.sections.get(index).is_some_and(|s| s.name == b"__jump_table");
+fn labels(image: &Image) -> HashSet<(SectionIndex, u64)> {
+    let is_table = |index: SectionIndex| image.sections.get(index).is_some_and(|s| s.name == b"__jump_table");
     let tables = image.relocated().filter(|(_, _, target)| is_table(*target));
     tables
         .flat_map(|(_, entries, _)| &entries.relocations)

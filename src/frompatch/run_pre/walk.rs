@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::elf::image::{Relocation, Symbol};
+use crate::elf::image::{Relocation, SectionIndex, Symbol};
 use crate::frompatch::run_pre::kernel::{KernelImage, Lead, Spot};
 use crate::frompatch::run_pre::unit::{Referent, Unit};
 use crate::livepatch::code::instruction::Instruction;
@@ -44,7 +44,7 @@ const TRACERS: [&[u8]; 2] = [b"__fentry__", b"mcount"];
 struct Walk<'a, 'b> {
     unit: &'a Unit<'b>,
     kernel: &'a KernelImage,
-    section: usize,
+    section: SectionIndex,
     start: u64,
     end: u64,
     spot: Spot,
@@ -61,7 +61,7 @@ struct Walk<'a, 'b> {
 pub(super) fn function(
     unit: &Unit<'_>,
     kernel: &KernelImage,
-    section: usize,
+    section: SectionIndex,
     symbol: &Symbol,
     spot: Spot,
     size: Option<u64>,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::elf::Kind;
-use crate::elf::image::{Home, Image, Offset, Symbol};
+use crate::elf::image::{Home, Image, Offset, Symbol, SymbolIndex};
 use crate::kernel::sources::Sources;
 use crate::livepatch::account::parts::{Reference, UsePlace};
 use crate::livepatch::account::whereabouts::Whereabouts;
@@ -29,7 +29,7 @@ pub(super) fn exported<'a>(
 impl References {
     /// Goes through the relocations of what is loaded.
     pub(super) fn collect(image: &Image, whereabouts: &Whereabouts<'_>) -> References {
-        let is_wanted = |index: usize| {
+        let is_wanted = |index: SymbolIndex| {
             image.symbols.get(index).is_some_and(|symbol| match symbol.home {
                 Home::Livepatch => true,
                 Home::Undefined => {
@@ -148,7 +148,7 @@ fn reference(symbol: &Symbol, uses: Vec<UsePlace>, whereabouts: &Whereabouts<'_>
 }
 
 /// The object at whose loading each livepatch relocation is written.
-fn written_with(image: &Image) -> HashMap<(Offset, usize), String> {
+fn written_with(image: &Image) -> HashMap<(Offset, SymbolIndex), String> {
     let mut all = HashMap::new();
     for (_, entries, target) in image.relocated().filter(|(_, entries, _)| entries.is_livepatch_rela()) {
         let Some((object, _)) = names::parse_section_name(&entries.name) else { continue };

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::elf::Machine;
 use crate::elf::image::Offset;
-use crate::elf::image::{Image, Relocation};
+use crate::elf::image::{Image, Relocation, SectionIndex, SymbolIndex};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::tree::facts::Kernel;
 use crate::livepatch::convert::problem;
@@ -27,14 +27,14 @@ use crate::livepatch::special::Special;
 #[derive(Debug, Default)]
 pub struct Assigned {
     /// By target section and object: the relocations, in the order they had.
-    pub sections: BTreeMap<(usize, String), Vec<Relocation>>,
+    pub sections: BTreeMap<(SectionIndex, String), Vec<Relocation>>,
     /// What whoever loads the livepatch has to know.
     pub notes: BTreeSet<String>,
     /// Modules that have to be there before the livepatch is.
     pub needed: BTreeSet<String>,
     /// Symbols that a module exports and that stay normal ones after all, by index: some reference to them
     /// could not work otherwise.
-    pub kept: BTreeSet<usize>,
+    pub kept: BTreeSet<SymbolIndex>,
 }
 
 /// Sorts the references to the symbols that were resolved on. Those in sections that are not loaded stay
@@ -133,7 +133,7 @@ struct Chooser<'a> {
 
 impl Chooser<'_> {
     /// Whether a reference is in code that the livepatch runs by itself, at any time.
-    fn runs_by_itself(&self, target: usize, relocation: &Relocation) -> bool {
+    fn runs_by_itself(&self, target: SectionIndex, relocation: &Relocation) -> bool {
         let place = Offset { section: target, offset: relocation.offset };
         self.reach.as_ref().is_some_and(|reach| reach.at(place).by_itself)
     }
@@ -141,7 +141,7 @@ impl Chooser<'_> {
     /// The object for one reference, or why there is none.
     fn choose(
         &self,
-        target: usize,
+        target: SectionIndex,
         relocation: &Relocation,
         decision: &Resolution,
     ) -> Result<String, String> {
@@ -266,7 +266,7 @@ impl Chooser<'_> {
     }
 
     /// A call to another object needs room for the reload of the TOC after it.
-    fn check_nop(&self, target: usize, relocation: &Relocation) -> Result<(), String> {
+    fn check_nop(&self, target: SectionIndex, relocation: &Relocation) -> Result<(), String> {
         let after = usize::try_from(relocation.offset).ok().and_then(|offset| offset.checked_add(4));
         let bytes =
             after.and_then(|from| self.image.sections.get(target)?.data.get(from..from.checked_add(4)?));

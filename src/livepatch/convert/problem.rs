@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use crate::elf::image::{Image, Relocation};
+use crate::elf::image::{Image, Relocation, SectionIndex, SymbolIndex};
 use crate::elf::lines::Lines;
 use crate::host::{terminal, words};
 use crate::kernel::sources::{Known, Sources};
@@ -43,7 +43,12 @@ impl Problems {
 }
 
 /// The place of a relocation, as in `.text+0x1c (R_X86_64_PC32), foo.c:12`.
-pub fn location(image: &Image, target: usize, relocation: &Relocation, line: Option<String>) -> String {
+pub fn location(
+    image: &Image,
+    target: SectionIndex,
+    relocation: &Relocation,
+    line: Option<String>,
+) -> String {
     let section = image.sections.get(target).map(|section| section.shown()).unwrap_or_default();
     let kind = image.relocation_name(relocation.kind);
     let line = line.map(|line| format!(", {line}")).unwrap_or_default();
@@ -51,7 +56,7 @@ pub fn location(image: &Image, target: usize, relocation: &Relocation, line: Opt
 }
 
 /// Where a symbol is used, a line each; a few of them.
-pub fn uses(image: &Image, symbol: usize, lines: Option<&Lines>) -> String {
+pub fn uses(image: &Image, symbol: SymbolIndex, lines: Option<&Lines>) -> String {
     let mut text = String::new();
     let mut more = 0;
     for (_, entries, target) in image.relocated() {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use anyhow::{Result, bail};
 
 use crate::elf::Binding;
-use crate::elf::image::{Home, Image};
+use crate::elf::image::{Home, Image, SymbolIndex};
 use crate::kernel::sources::{Found, Known, Sources};
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
@@ -54,7 +54,7 @@ pub struct Resolution {
 #[derive(Debug)]
 pub struct Resolved {
     /// What each symbol is to become, by its index.
-    pub symbols: BTreeMap<usize, Resolution>,
+    pub symbols: BTreeMap<SymbolIndex, Resolution>,
     /// The annotations that were read.
     pub annotations: Annotations,
     /// The kernel's livepatch core.
@@ -65,7 +65,7 @@ pub struct Resolved {
 
 impl Resolved {
     /// Leaves symbols as they are after all.
-    pub fn keep(&mut self, symbols: &BTreeSet<usize>) {
+    pub fn keep(&mut self, symbols: &BTreeSet<SymbolIndex>) {
         for decision in symbols.iter().filter_map(|symbol| self.symbols.remove(symbol)) {
             self.kept.insert(decision.symbol.object);
         }
@@ -79,7 +79,7 @@ impl Resolved {
 
 /// An undefined symbol, and what the source says of it.
 struct Reference<'a> {
-    index: usize,
+    index: SymbolIndex,
     /// The name of what is meant.
     name: Vec<u8>,
     annotated: Option<Annotated>,
@@ -157,8 +157,7 @@ pub fn resolve(image: &Image, sources: &Sources, choices: Choices) -> Result<Res
 }
 
 fn references<'a>(image: &Image, annotations: &'a Annotations) -> Vec<Reference<'a>> {
-    let undefined =
-        image.symbols.iter().enumerate().skip(1).filter(|(_, symbol)| symbol.home == Home::Undefined);
+    let undefined = image.symbols.enumerate().filter(|(_, symbol)| symbol.home == Home::Undefined);
     undefined
         .filter(|(_, symbol)| {
             !symbol.name.is_empty() && !special::is_left_alone(image.machine(), &symbol.name)

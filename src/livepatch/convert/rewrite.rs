@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 
 use crate::elf::Machine;
-use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH};
+use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, SectionIndex, SymbolIndex};
 use crate::livepatch::convert::assign::Assigned;
 use crate::livepatch::convert::resolve::Resolved;
 use crate::livepatch::rules::Rule::R6;
@@ -17,7 +17,7 @@ use crate::livepatch::{names, special, versions};
 /// # Errors
 /// Something refers to an annotation, or there is no `.modinfo`.
 pub fn rewrite(image: &mut Image, resolved: &Resolved, placed: Assigned, add_mark: bool) -> Result<()> {
-    let mut gone: BTreeSet<usize> = resolved.annotations.sections.clone();
+    let mut gone: BTreeSet<SectionIndex> = resolved.annotations.sections.clone();
     take_out(image, resolved, &mut gone);
     for ((target, object), relocations) in &placed.sections {
         if image.machine() == Machine::X86_64 {
@@ -41,7 +41,7 @@ pub fn rewrite(image: &mut Image, resolved: &Resolved, placed: Assigned, add_mar
     });
     versions::remove(image, &converted);
     let in_annotations = |home: Home| matches!(home, Home::Section(section) if gone.contains(&section));
-    let symbols: BTreeSet<usize> = (image.symbols.iter().enumerate())
+    let symbols: BTreeSet<SymbolIndex> = (image.symbols.enumerate())
         .filter(|(_, symbol)| in_annotations(symbol.home))
         .map(|(index, _)| index)
         .collect();
@@ -51,10 +51,10 @@ pub fn rewrite(image: &mut Image, resolved: &Resolved, placed: Assigned, add_mar
 
 /// Takes the references that were placed out of the plain relocation sections; a section that is empty then
 /// goes, too (R7).
-fn take_out(image: &mut Image, resolved: &Resolved, gone: &mut BTreeSet<usize>) {
-    let loaded: BTreeSet<usize> =
+fn take_out(image: &mut Image, resolved: &Resolved, gone: &mut BTreeSet<SectionIndex>) {
+    let loaded: BTreeSet<SectionIndex> =
         image.enumerate().filter(|(_, section)| section.is_alloc()).map(|(index, _)| index).collect();
-    for (index, section) in image.sections.iter_mut().enumerate() {
+    for (index, section) in image.sections.enumerate_mut() {
         if !section.is_rela() || section.relocations.is_empty() || !loaded.contains(&section.target()) {
             continue;
         }
@@ -66,7 +66,7 @@ fn take_out(image: &mut Image, resolved: &Resolved, gone: &mut BTreeSet<usize>) 
 }
 
 /// On x86 the bytes that a relocation is written to have to be zero (R8).
-fn clear(image: &mut Image, target: usize, relocation: &Relocation) {
+fn clear(image: &mut Image, target: SectionIndex, relocation: &Relocation) {
     let size = special::size_of_type(image.machine(), relocation.kind);
     let start = usize::try_from(relocation.offset).unwrap_or(usize::MAX);
     let section = image.sections.get_mut(target);

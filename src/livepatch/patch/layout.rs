@@ -153,9 +153,10 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::elf::image::{Index as _, SectionIndex};
 
     fn array(start: u64, end: u64) -> Array {
-        Array { at: Offset { section: 1, offset: start }, end, is_sized: true }
+        Array { at: Offset { section: SectionIndex::new(1), offset: start }, end, is_sized: true }
     }
 
     #[test]

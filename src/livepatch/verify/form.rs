@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::elf::Machine;
 use crate::elf::image::Offset;
-use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section};
+use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section, SectionIndex};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::tree::facts::Kernel;
 use crate::livepatch::convert::assign::by_itself;
@@ -56,7 +56,7 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
     symbols(image, kernel, findings);
     left_versions(image, findings);
     let livepatch = image.relocated().filter(|(_, section, _)| section.is_livepatch_rela());
-    let written: HashSet<(usize, u64)> = livepatch
+    let written: HashSet<(SectionIndex, u64)> = livepatch
         .flat_map(|(_, section, target)| section.relocations.iter().map(move |entry| (target, entry.offset)))
         .collect();
     for (index, section) in image.enumerate() {
@@ -160,7 +160,7 @@ fn left_versions(image: &Image, findings: &mut Findings) {
 }
 
 fn symbols(image: &Image, kernel: &Kernel, findings: &mut Findings) {
-    for symbol in &image.symbols {
+    for symbol in image.symbols.iter() {
         let is_named = symbol.name.starts_with(SYMBOL_PREFIX);
         if Annotated::parse(&symbol.name).is_some() || !(is_named || symbol.home == Home::Livepatch) {
             continue;
@@ -190,7 +190,7 @@ fn symbols(image: &Image, kernel: &Kernel, findings: &mut Findings) {
 
 /// A relocation section that is not for livepatching must not refer to livepatch symbols, nor to places that
 /// livepatch relocations write (R7).
-fn plain(image: &Image, section: &Section, written: &HashSet<(usize, u64)>, findings: &mut Findings) {
+fn plain(image: &Image, section: &Section, written: &HashSet<(SectionIndex, u64)>, findings: &mut Findings) {
     let is_loaded = image.sections.get(section.target()).is_some_and(Section::is_alloc);
     for relocation in section.relocations.iter().filter(|_| is_loaded) {
         if written.contains(&(section.target(), relocation.offset)) {
@@ -215,7 +215,7 @@ fn at(image: &Image, section: &Section, relocation: &Relocation) -> String {
 
 struct Checked<'a> {
     image: &'a Image,
-    index: usize,
+    index: SectionIndex,
     section: &'a Section,
     patch: Option<&'a Patch>,
     kernel: &'a Kernel,

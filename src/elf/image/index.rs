@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The numbers of sections and of symbols, which cannot be taken for each other, and the tables they count in.
+
+use std::marker::PhantomData;
+
+/// What counts in one kind of table.
+pub trait Index: Copy {
+    /// The index of the `number`th entry, from 0 on.
+    fn new(number: usize) -> Self;
+
+    /// Which entry it is, from 0 on.
+    fn number(self) -> usize;
+}
+
+/// The number of a section, as `sh_link`, `sh_info` and `st_shndx` have it; that of the null section is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SectionIndex(usize);
+
+/// The number of a symbol, as relocations have it; that of the null symbol is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SymbolIndex(usize);
+
+impl Index for SectionIndex {
+    fn new(number: usize) -> SectionIndex {
+        SectionIndex(number)
+    }
+
+    fn number(self) -> usize {
+        self.0
+    }
+}
+
+impl Index for SymbolIndex {
+    fn new(number: usize) -> SymbolIndex {
+        SymbolIndex(number)
+    }
+
+    fn number(self) -> usize {
+        self.0
+    }
+}
+
+/// Sections or symbols, by their own kind of number.
+#[derive(Debug, Clone)]
+pub struct Table<I, T> {
+    entries: Vec<T>,
+    index: PhantomData<I>,
+}
+
+impl<I: Index, T> Table<I, T> {
+    /// A table of these entries.
+    pub(in crate::elf) fn new(entries: Vec<T>) -> Table<I, T> {
+        Table { entries, index: PhantomData }
+    }
+
+    /// The entry with this number, if there is one: numbers that come from another object need not fit.
+    pub fn get(&self, index: I) -> Option<&T> {
+        self.entries.get(index.number())
+    }
+
+    /// The entry with this number, to be changed.
+    pub fn get_mut(&mut self, index: I) -> Option<&mut T> {
+        self.entries.get_mut(index.number())
+    }
+
+    /// How many entries there are, with the null entry.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// All entries, the null entry first.
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.entries.iter()
+    }
+
+    /// All entries, to be changed.
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
+        self.entries.iter_mut()
+    }
+
+    /// The entries with their numbers, without the null entry.
+    pub fn enumerate(&self) -> impl DoubleEndedIterator<Item = (I, &T)> {
+        self.entries.iter().enumerate().skip(1).map(|(number, entry)| (I::new(number), entry))
+    }
+
+    /// The entries with their numbers, without the null entry, to be changed.
+    pub fn enumerate_mut(&mut self) -> impl Iterator<Item = (I, &mut T)> {
+        self.entries.iter_mut().enumerate().skip(1).map(|(number, entry)| (I::new(number), entry))
+    }
+
+    /// Adds an entry at the end.
+    pub(in crate::elf) fn push(&mut self, entry: T) {
+        self.entries.push(entry);
+    }
+
+    /// Takes out the entries for which `is_kept` says no; the numbers of those behind them change.
+    pub(in crate::elf) fn retain(&mut self, mut is_kept: impl FnMut(I) -> bool) {
+        let mut number = 0;
+        self.entries.retain(|_| {
+            number += 1;
+            is_kept(I::new(number - 1))
+        });
+    }
+}
