@@ -107,13 +107,19 @@ impl SystemMap {
         self.entries.contains(&(definition.value, definition.name.clone()))
     }
 
-    /// Whether it was made of the vmlinux with these definitions: each of its lines is one of them.
+    /// Whether it was made of the vmlinux with these definitions: each of its lines is one of them, but for what is taken
+    /// out of vmlinux after the map is made.
     pub fn fits(&self, definitions: &[Definition]) -> bool {
         let defined: HashSet<(u64, &[u8])> =
             definitions.iter().map(|definition| (definition.value, definition.name.as_slice())).collect();
-        self.entries.iter().all(|(address, name)| defined.contains(&(*address, name.as_slice())))
+        self.entries
+            .iter()
+            .all(|(address, name)| defined.contains(&(*address, name)) || name.starts_with(TAKEN_OUT))
     }
 }
+
+/// How names in vmlinux's `.modinfo` begin, which scripts/Makefile.vmlinux takes out of it from 6.18 on.
+const TAKEN_OUT: &[u8] = b"__UNIQUE_ID_modinfo";
 
 /// The longest line there can be in such a list, in bytes. No symbol name comes near it.
 const LONGEST_LINE: u64 = 1 << 13;
@@ -222,4 +228,36 @@ pub fn variants_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Regex {
 fn never() -> Regex {
     #[expect(clippy::unwrap_used, reason = "this expression is right")]
     Regex::new("^[^\\s\\S]$").unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::Binding;
+
+    /// Of what is in the map and not in vmlinux, only what its makefile takes out is no sign of another build.
+    #[test]
+    fn a_map_fits_a_vmlinux_without_its_modinfo() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("System.map");
+        let fits = |line: &str| {
+            fs::write(&path, format!("ffffffff81000010 t twin\n{line}\n")).unwrap();
+            let map = SystemMap::read(&path, |_| true, &Filter::common()).unwrap().unwrap();
+            let twin = Definition {
+                name: b"twin".to_vec(),
+                value: 0xffff_ffff_8100_0010,
+                size: None,
+                kind: None,
+                binding: Binding::Local,
+                section: None,
+                is_data: false,
+                is_init: false,
+                file: None,
+            };
+            map.fits(&[twin])
+        };
+        assert!(fits("ffffffff82018000 r __UNIQUE_ID_modinfo_402"));
+        assert!(!fits("ffffffff82018000 r __UNIQUE_ID_other_402"));
+        assert!(!fits("ffffffff81000020 t twin"));
+    }
 }
