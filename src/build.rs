@@ -14,15 +14,15 @@
 //! - [`modpost`]: which undefined symbols of livepatches modpost has to accept, and how it is told
 //! - [`after`]: single files, packages and installation, after the main run
 
-pub mod after;
-pub mod external_map;
-pub mod fragment;
-pub mod hook;
+pub(crate) mod after;
+mod external_map;
+mod fragment;
+pub(crate) mod hook;
 pub mod kbuild;
-pub mod modpost;
-pub mod plan;
-pub mod prepare;
+pub(crate) mod modpost;
+pub(crate) mod plan;
+pub(crate) mod prepare;
 pub mod progress;
-pub mod report;
-pub mod session;
-pub mod timings;
+pub(crate) mod report;
+pub(crate) mod session;
+pub(crate) mod timings;

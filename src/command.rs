@@ -19,20 +19,20 @@
 //! - [`completions`]: for shells; [`man`]: the manual pages
 //! - [`patches`]: the series of `kbuild-patches`, with which a kernel's makefiles do it themselves
 
-pub mod asked;
-pub mod clean;
+mod asked;
+pub(crate) mod clean;
 pub mod completions;
-pub mod convert;
-pub mod doctor;
-pub mod header;
-pub mod kernels;
-pub mod livepatch;
-pub mod lookup;
-pub mod man;
-pub mod modules;
+pub(crate) mod convert;
+pub(crate) mod doctor;
+pub(crate) mod header;
+pub(crate) mod kernels;
+pub(crate) mod livepatch;
+pub(crate) mod lookup;
+pub(crate) mod man;
+pub(crate) mod modules;
 pub mod new;
-pub mod patches;
-pub mod show;
-pub mod symbols;
+pub(crate) mod patches;
+pub(crate) mod show;
+pub(crate) mod symbols;
 pub mod trial;
-pub mod verify;
+pub(crate) mod verify;

@@ -7,4 +7,4 @@
 
 pub mod btf;
 pub mod dwarf;
-pub mod prototype;
+pub(crate) mod prototype;

@@ -13,15 +13,15 @@
 //! read: memory does not grow with the size of the file. Files are read, not mapped, because make may still
 //! be writing others. Nothing in a file is trusted: whatever does not fit is an error that names the file.
 
-pub mod consistent;
+mod consistent;
 pub mod definitions;
 pub mod image;
 pub mod lines;
 pub mod memory;
-pub mod modinfo;
+pub(crate) mod modinfo;
 pub mod notes;
-pub mod types;
-pub mod write;
+pub(crate) mod types;
+mod write;
 
 use std::ffi::CStr;
 use std::path::Path;

@@ -14,25 +14,25 @@
 //! - [`make`]: all of it, in order
 //! - [`report`]: what was changed, and why; [`steps`]: what is shown meanwhile
 
-pub mod account;
-pub mod apply;
+mod account;
+pub(crate) mod apply;
 pub mod assembler;
-pub mod build;
-pub mod compile;
-pub mod compiler;
-pub mod cut;
-pub mod includers;
-pub mod layout;
-pub mod make;
-pub mod module;
-pub mod outline;
-pub mod overlay;
-pub mod prepare;
-pub mod presence;
+mod build;
+mod compile;
+mod compiler;
+mod cut;
+mod includers;
+mod layout;
+pub(crate) mod make;
+mod module;
+mod outline;
+mod overlay;
+pub(crate) mod prepare;
+mod presence;
 pub mod recipe;
 pub mod report;
 pub mod run_pre;
-pub mod source;
-pub mod steps;
-pub mod target;
-pub mod units;
+mod source;
+pub(crate) mod steps;
+pub(crate) mod target;
+mod units;

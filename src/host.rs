@@ -13,20 +13,20 @@
 //! - [`compressed`]: files that may be packed (liblzma, zstd, flate2); [`digest`]: hashes (sha2)
 
 pub mod compressed;
-pub mod digest;
+pub(crate) mod digest;
 pub mod document;
 pub mod exit;
-pub mod html;
+pub(crate) mod html;
 pub mod make;
-pub mod output;
-pub mod paint;
-pub mod patch;
-pub mod paths;
-pub mod processes;
+pub(crate) mod output;
+pub(crate) mod paint;
+pub(crate) mod patch;
+pub(crate) mod paths;
+pub(crate) mod processes;
 pub mod program;
 pub mod signal;
-pub mod status;
-pub mod table;
+pub(crate) mod status;
+pub(crate) mod table;
 pub mod terminal;
-pub mod text;
-pub mod words;
+pub(crate) mod text;
+pub(crate) mod words;

@@ -6,7 +6,7 @@
 //! finds the references that conversion will resolve, refuses those it never could, and says how modpost of
 //! the tree at hand is told of the former while it stays strict with ordinary modules.
 
-pub mod programs;
+pub(crate) mod programs;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};

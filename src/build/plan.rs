@@ -5,10 +5,10 @@
 //! - [`variables`]: what variables for make say; [`places`]: where the kernel and external modules are
 //! - [`goals`]: which goals go into which make run; [`makes`]: these makes
 
-pub mod goals;
-pub mod makes;
-pub mod places;
-pub mod variables;
+pub(crate) mod goals;
+mod makes;
+mod places;
+mod variables;
 
 pub use variables::Named;
 

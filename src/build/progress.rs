@@ -5,9 +5,9 @@
 //! - [`screen`]: what each view does
 //! - [`history`]: how long the last runs were, from which a bar knows its end
 
-pub mod bar;
+mod bar;
 pub mod history;
-pub mod screen;
+pub(crate) mod screen;
 
 use crate::build::progress::screen::Progress;
 use crate::host::terminal;

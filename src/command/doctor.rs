@@ -7,12 +7,12 @@
 //! - [`index`]: which packages there are
 //! - [`remedy`]: which package or command supplies something, by distribution
 
-pub mod checks;
-pub mod compiler;
-pub mod finding;
-pub mod index;
-pub mod patient;
-pub mod remedy;
+mod checks;
+mod compiler;
+mod finding;
+mod index;
+mod patient;
+mod remedy;
 
 use std::path::Path;
 

@@ -4,7 +4,7 @@
 //! - [`target`]: the function, and all that is known of it
 //! - [`text`]: the files
 
-pub mod target;
+mod target;
 pub mod text;
 
 use std::path::Path;

@@ -7,9 +7,9 @@
 //!
 //! Which series fits a tree is told by trying it, in memory; what is written is all of it or nothing.
 
-pub mod change;
+mod change;
 mod checked;
-pub mod series;
+mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write as _};

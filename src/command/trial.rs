@@ -12,25 +12,25 @@
 //! - [`verdict`]: what it all comes to; [`expected`]: the stages that have to be there, [`applied`]: what was
 //!   patched, [`account`]: all that for programs, with [`ktap`] and [`junit`], and `told`; [`closing`]: what is said if all went well, [`console`]: the last words of a kernel that went down
 
-pub mod account;
-pub mod alarm;
-pub mod applied;
-pub mod closing;
-pub mod console;
-pub mod expected;
-pub mod initramfs;
-pub mod junit;
-pub mod ktap;
-pub mod loading;
+mod account;
+mod alarm;
+mod applied;
+mod closing;
+mod console;
+mod expected;
+mod initramfs;
+mod junit;
+mod ktap;
+mod loading;
 pub mod module;
-pub mod patience;
+mod patience;
 pub mod protocol;
-pub mod qemu;
-pub mod refusal;
-pub mod report;
-pub mod request;
+mod qemu;
+mod refusal;
+mod report;
+mod request;
 mod told;
-pub mod verdict;
+mod verdict;
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;

@@ -4,7 +4,7 @@
 //!
 //! - [`scope`]: which files a livepatch can change
 
-pub mod scope;
+pub(crate) mod scope;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

@@ -12,11 +12,11 @@
 //! - `canon`: the text that is compared; `pairs`: which variable is which; `own`: what goes with its function
 //! - `sections`: what the names of sections say
 
-pub mod callers;
+pub(crate) mod callers;
 mod canon;
 pub mod compare;
 pub mod extract;
-pub mod line;
+mod line;
 mod own;
 mod pairs;
 mod parse;

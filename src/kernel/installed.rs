@@ -7,9 +7,9 @@
 //! - [`inventory`]: all that are installed
 //! - [`cache`]: the map of its symbols, which takes a while to make and is kept
 
-pub mod cache;
-pub mod identity;
-pub mod inventory;
+pub(crate) mod cache;
+mod identity;
+pub(crate) mod inventory;
 pub mod places;
 
 use std::path::{Path, PathBuf};

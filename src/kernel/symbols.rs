@@ -8,14 +8,14 @@
 //! - [`list`]: searches a Symbols.list; [`exports`]: reads Module.symvers
 //! - [`seal`]: whether a list is still what was written
 
-pub mod compiled;
+pub(crate) mod compiled;
 pub mod exports;
-pub mod flags;
+pub(crate) mod flags;
 pub mod list;
 pub mod map;
 pub mod modules;
 pub mod objects;
-pub mod seal;
+pub(crate) mod seal;
 
 /// The name of the object that is no module, in Symbols.list and in livepatch symbols.
 pub const VMLINUX: &str = "vmlinux";

@@ -7,9 +7,9 @@
 //! - [`facts`]: what the livepatch core of the built kernel can do
 
 pub mod config;
-pub mod era;
-pub mod facts;
-pub mod kconfig;
+pub(crate) mod era;
+pub(crate) mod facts;
+pub(crate) mod kconfig;
 
 use std::path::{Path, PathBuf};
 

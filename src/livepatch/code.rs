@@ -4,7 +4,7 @@
 //!
 //! - [`instruction`]: x86-64's instructions one by one, and as assembler writes them
 
-pub mod instruction;
+pub(crate) mod instruction;
 
 use std::collections::BTreeSet;
 

@@ -7,11 +7,11 @@
 //! - [`tree`]: all livepatches of an object tree, in place
 //! - [`problem`]: what is in the way, in words
 
-pub mod assign;
-pub mod problem;
-pub mod resolve;
-pub mod rewrite;
-pub mod tree;
+pub(crate) mod assign;
+pub(crate) mod problem;
+mod resolve;
+mod rewrite;
+pub(crate) mod tree;
 
 pub use resolve::Choices;
 

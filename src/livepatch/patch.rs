@@ -25,7 +25,7 @@ pub const TOO_LATE: &str = "it is the new_func of a klp_func, which is not writt
 /// What to do about that.
 pub const TOO_LATE_ADVICE: &str = "replace the function by one of the livepatch, which calls it";
 
-pub use parts::{Fault, Function, Object, Patch, REGISTERING, variable_at};
+pub use parts::{Fault, Function, Patch, REGISTERING, variable_at};
 
 impl Patch {
     /// Finds the patches that are laid out in `image`; none if there is no static one. How large their structures are is

@@ -5,9 +5,9 @@
 //! - [`meaning`]: what the kernel's objects say of the symbols and functions it names (S1 to S11)
 //! - [`findings`]: what is collected there
 
-pub mod findings;
-pub mod form;
-pub mod meaning;
+pub(crate) mod findings;
+pub(crate) mod form;
+mod meaning;
 
 use anyhow::{Result, ensure};
 

@@ -6,7 +6,7 @@
 //!
 //! Only as much of the language is read as that takes. What cannot be told, as a call of a compiler, counts as met.
 
-pub mod expression;
+mod expression;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
