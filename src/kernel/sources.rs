@@ -155,7 +155,8 @@ impl Sources {
         let mut objects: Vec<String> = match &hits {
             Some(hits) => {
                 let named = hits.names.iter().flat_map(|(name, having)| all.to_read(name, having).cloned());
-                let named: BTreeSet<String> = named.chain(modules.unlisted().cloned()).collect();
+                let unlisted = modules.unlisted().chain(all.unlisted());
+                let named: BTreeSet<String> = named.chain(unlisted.cloned()).collect();
                 named.into_iter().collect()
             }
             None => std::iter::once(VMLINUX.to_owned()).chain(modules.names().cloned()).collect(),

@@ -21,6 +21,9 @@ const PIECE: u64 = 1 << 19;
 /// The longest line there can be. No symbol name comes near it.
 const LINE: usize = 1 << 13;
 
+/// What modpost gives each module after the map is made. The map has it where the module's own code refers to it.
+const THIS_MODULE: &[u8] = b"__this_module";
+
 /// The names looked for.
 #[derive(Debug, Clone)]
 pub enum Wanted {
@@ -85,14 +88,28 @@ impl Wanted {
     }
 
     /// Those of the objects with a name that have to be read for it: all of them, if it is not there where it is meant.
-    pub fn to_read<'a>(&self, name: &[u8], having: &'a [(String, u64)]) -> impl Iterator<Item = &'a String> {
-        let meant = match self {
-            Wanted::Names(known) => known.objects.get(name).cloned(),
-            Wanted::Patterns(_) | Wanted::All => None,
-        };
-        let meant = meant.filter(|meant| having.iter().any(|(object, _)| meant.contains(object)));
+    pub fn to_read<'a>(
+        &'a self,
+        name: &[u8],
+        having: &'a [(String, u64)],
+    ) -> impl Iterator<Item = &'a String> {
+        let meant = self.meant_in(name);
+        let meant = meant
+            .filter(|meant| name == THIS_MODULE || having.iter().any(|(object, _)| meant.contains(object)));
         let all = having.iter().map(|(object, _)| object);
-        all.filter(move |object| meant.as_ref().is_none_or(|meant| meant.contains(*object)))
+        all.filter(move |object| meant.is_none_or(|meant| meant.contains(*object)))
+    }
+
+    /// The objects to be read though the list need not have the name for them: those whose own structure is meant.
+    pub fn unlisted(&self) -> impl Iterator<Item = &String> {
+        self.meant_in(THIS_MODULE).into_iter().flatten()
+    }
+
+    fn meant_in(&self, name: &[u8]) -> Option<&BTreeSet<String>> {
+        match self {
+            Wanted::Names(known) => known.objects.get(name),
+            Wanted::Patterns(_) | Wanted::All => None,
+        }
     }
 
     /// These names and `more`; what is wanted by pattern stays as it is.
@@ -266,6 +283,15 @@ mod tests {
             assert_eq!(to_read(name), ["one", "two"], "{name}");
         }
         assert!(["a", "b", "c", "d"].iter().all(|name| wanted.has(name.as_bytes())));
+        assert_eq!(wanted.unlisted().count(), 0);
+    }
+
+    #[test]
+    fn the_structure_of_a_module_is_read_though_the_map_lacks_it() {
+        let wanted = Wanted::meant([(THIS_MODULE.to_vec(), Some("two".to_owned()))]);
+        assert_eq!(wanted.unlisted().collect::<Vec<_>>(), ["two"]);
+        let having = ["one", "three"].map(|object| (object.to_owned(), 1));
+        assert_eq!(wanted.to_read(THIS_MODULE, &having).count(), 0);
     }
 
     #[test]
