@@ -202,7 +202,8 @@ fn changes(text: &str) -> Result<Vec<FileChange>> {
 
 /// What a file becomes; or why the patch does not fit it.
 fn text_of(change: &FileChange, now: Option<&str>) -> std::result::Result<String, String> {
-    let (bytes, _) = change.apply(now.unwrap_or_default().as_bytes()).map_err(|misfit| misfit.to_string())?;
+    let (bytes, _) =
+        change.apply_nearest(now.unwrap_or_default().as_bytes()).map_err(|misfit| misfit.to_string())?;
     String::from_utf8(bytes).map_err(|error| error.to_string())
 }
 

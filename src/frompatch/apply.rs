@@ -96,7 +96,7 @@ fn one(file: Touched, change: &FileChange, source: &Path) -> Result<Touched> {
     };
     match change.apply(&base) {
         Ok((new, _)) => Ok(Touched { patched: change.new.is_some().then_some(new), ..file }),
-        Err(_) if change.reversed().apply(&base).is_ok() => {
+        Err(misfit) if misfit.several.is_empty() && change.reversed().apply(&base).is_ok() => {
             bail!("{path} has these changes already: the patch is in this kernel's source")
         }
         Err(misfit) => bail!("{path}: {misfit}"),

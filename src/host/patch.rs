@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Patches: unified diffs and what git makes of them, read and applied; the only place that names diffy.
 //!
-//! A hunk fits where all of its lines are found, nearest to where it says: nothing is guessed, as patch(1) does with its
-//! fuzz.
+//! A hunk fits where all of its lines are found: nothing is guessed, as patch(1) does with its fuzz. Where they are found
+//! several times, the line that it names or the function behind its `@@` decides; nearness alone does not.
 
 use std::fmt;
 
@@ -57,10 +57,22 @@ pub struct Misfit {
     pub found: Option<String>,
     /// The file already has what the hunk makes of it.
     pub is_applied: bool,
+    /// The lines of the file at which it fits, counted from 1, where nothing tells which of them is meant.
+    pub several: Vec<usize>,
 }
 
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [others @ .., last] = self.several.as_slice() {
+            let others = others.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+            return write!(
+                f,
+                "hunk #{} fits at the lines {others} and {last}, and neither the line that it names nor the function behind \
+                 its @@ tells which is meant: make the patch anew for this very source, or with more lines around the \
+                 change (git diff -U10)",
+                self.hunk
+            );
+        }
         write!(f, "hunk #{} does not fit", self.hunk)?;
         if self.is_applied {
             return f.write_str(": the file has its lines already");
@@ -217,8 +229,26 @@ impl FileChange {
     /// What it makes of a file with the content `base`, and the line of `base` (from 0) at which each hunk was found.
     ///
     /// # Errors
-    /// A hunk does not fit.
+    /// A hunk does not fit, or fits at several places, and nothing tells which of them is meant.
     pub fn apply(&self, base: &[u8]) -> std::result::Result<(Vec<u8>, Vec<usize>), Misfit> {
+        self.apply_by(base, choose)
+    }
+
+    /// As [`FileChange::apply`], but of several places the nearest to the line that a hunk names is taken, as git does.
+    ///
+    /// # Errors
+    /// A hunk does not fit.
+    pub fn apply_nearest(&self, base: &[u8]) -> std::result::Result<(Vec<u8>, Vec<usize>), Misfit> {
+        self.apply_by(base, |_, _, places, expected| {
+            places.iter().copied().min_by_key(|place| place.abs_diff(expected))
+        })
+    }
+
+    fn apply_by(
+        &self,
+        base: &[u8],
+        choose: impl Fn(&[&[u8]], &Hunk, &[usize], usize) -> Option<usize>,
+    ) -> std::result::Result<(Vec<u8>, Vec<usize>), Misfit> {
         let base: Vec<&[u8]> = base.split_inclusive(|&byte| byte == b'\n').collect();
         let mut result: Vec<&[u8]> = Vec::new();
         let mut places = Vec::new();
@@ -229,8 +259,10 @@ impl FileChange {
             // A hunk that only adds to an empty place counts the line before it.
             let told = if old.is_empty() { hunk.old_start } else { hunk.old_start.saturating_sub(1) };
             let expected = told.saturating_add_signed(shift);
-            let Some(place) = find(&base, &old, done, expected) else {
-                return Err(misfit(&base, hunk, index + 1, expected));
+            let found =
+                if old.is_empty() { vec![expected.clamp(done, base.len())] } else { find(&base, &old, done) };
+            let Some(place) = choose(&base, hunk, &found, expected) else {
+                return Err(misfit(&base, hunk, index + 1, expected, &found));
             };
             shift = place.cast_signed() - told.cast_signed();
             result.extend(base.get(done..place).unwrap_or_default());
@@ -243,14 +275,43 @@ impl FileChange {
     }
 }
 
-/// The line, not before `from`, at which `wanted` stands: the one that is nearest to `expected`.
-fn find(base: &[&[u8]], wanted: &[&[u8]], from: usize, expected: usize) -> Option<usize> {
-    let last = base.len().checked_sub(wanted.len())?;
+/// The lines, not before `from`, at which `wanted` stands.
+fn find(base: &[&[u8]], wanted: &[&[u8]], from: usize) -> Vec<usize> {
+    let Some(last) = base.len().checked_sub(wanted.len()) else { return Vec::new() };
     let fits = |&place: &usize| base.get(place..place + wanted.len()).is_some_and(|lines| lines == wanted);
-    (from..=last).filter(fits).min_by_key(|place| place.abs_diff(expected))
+    (from..=last).filter(fits).collect()
 }
 
-fn misfit(base: &[&[u8]], hunk: &Hunk, number: usize, expected: usize) -> Misfit {
+/// The one of the `places` that a hunk means: the only one, or the one at the `expected` line or in the function that it
+/// names. If both tell one, they have to agree.
+fn choose(base: &[&[u8]], hunk: &Hunk, places: &[usize], expected: usize) -> Option<usize> {
+    if let [only] = places {
+        return Some(*only);
+    }
+    let heading = hunk.heading.as_bytes();
+    let in_function = |place: &usize| !heading.is_empty() && heading_of(base, *place).starts_with(heading);
+    let in_function: Vec<usize> = places.iter().copied().filter(in_function).collect();
+    let at_line = places.contains(&expected).then_some(expected);
+    match (at_line, in_function.as_slice()) {
+        (Some(line), []) => Some(line),
+        (Some(line), several) => several.contains(&line).then_some(line),
+        (None, [only]) => Some(*only),
+        (None, _) => None,
+    }
+}
+
+/// What diff(1) and git print behind the second `@@` of a hunk that begins at the line `place`: the last line before it
+/// that begins as a function does. Labels are none.
+fn heading_of<'a>(base: &[&'a [u8]], place: usize) -> &'a [u8] {
+    let is_heading = |line: &&&[u8]| {
+        line.first().is_some_and(|first| first.is_ascii_alphabetic() || b"_$".contains(first))
+            && !line.trim_ascii_end().ends_with(b":")
+    };
+    let before = base.get(..place).unwrap_or_default();
+    before.iter().rev().find(is_heading).copied().unwrap_or_default()
+}
+
+fn misfit(base: &[&[u8]], hunk: &Hunk, number: usize, expected: usize, found: &[usize]) -> Misfit {
     let old = hunk.before();
     let matching = |place: usize| {
         base.iter().skip(place).zip(&old).filter(|(have, want)| have == want && have.len() > 2).count()
@@ -266,7 +327,8 @@ fn misfit(base: &[&[u8]], hunk: &Hunk, number: usize, expected: usize) -> Misfit
         nearest: best.map(|(count, place)| (place + 1, count, old.len())),
         wanted: different.map(|(_, line)| shown(line)).unwrap_or_default(),
         found: different.and_then(|(index, _)| base.get(place + index)).map(|line| shown(line)),
-        is_applied: !new.is_empty() && find(base, &new, 0, expected).is_some(),
+        is_applied: !new.is_empty() && !find(base, &new, 0).is_empty(),
+        several: found.iter().map(|place| place + 1).collect(),
     }
 }
 
@@ -292,12 +354,38 @@ mod tests {
     }
 
     #[test]
-    fn a_hunk_is_found_nearest_to_where_it_says() {
-        let base = [&b"b\nc\nd\n"[..], BASE].concat();
-        assert_eq!(only(PATCH).apply(&base).unwrap().1, [0]);
-        let far = [&b"b\nc\nd\nx\ny\nz\n"[..], BASE].concat();
-        assert_eq!(only(PATCH).apply(&far).unwrap().1, [0]);
-        assert_eq!(only(PATCH).apply(&[&b"x\n"[..], BASE].concat()).unwrap().1, [2]);
+    fn a_hunk_is_found_where_it_says() {
+        let change = only(PATCH);
+        assert_eq!(change.apply(&[&b"x\n"[..], BASE].concat()).unwrap().1, [2], "the only place");
+        // Twice, neither time at its line.
+        let twice = [&b"b\nc\nd\n"[..], BASE].concat();
+        assert_eq!(change.apply_nearest(&twice).unwrap().1, [0]);
+        let misfit = change.apply(&twice).unwrap_err();
+        assert_eq!(misfit.several, [1, 5]);
+        assert!(
+            misfit.to_string().starts_with("hunk #1 fits at the lines 1 and 5, and neither "),
+            "{misfit}"
+        );
+        // At its line, and elsewhere.
+        assert_eq!(change.apply(&[BASE, b"b\nc\nd\n"].concat()).unwrap().1, [1]);
+    }
+
+    #[test]
+    fn of_several_places_the_one_in_the_named_function_is_taken() {
+        let change = only(b"--- a/x\n+++ b/x\n@@ -2,3 +2,3 @@ f()\n \tb\n-\tc\n+\tC\n \td\n");
+        let body = "\tb\n\tc\n\td\n";
+        let places = |base: &str| {
+            change.apply(base.as_bytes()).map(|(_, places)| places).map_err(|misfit| misfit.several)
+        };
+        assert_eq!(places(&format!("\n\ng()\n{{\n{body}}}\nf()\n{{\nout:\n{body}}}\n")), Ok(vec![11]));
+        // The line says the one, and the function the other.
+        assert_eq!(places(&format!("\n{body}f()\n{body}")), Err(vec![2, 6]));
+        // Both say the same.
+        assert_eq!(places(&format!("f()\n{body}g()\n{body}")), Ok(vec![1]));
+        // The function has it twice.
+        assert_eq!(places(&format!("\nf()\n{body}{body}")), Err(vec![3, 6]));
+        // No function is named as that one is: the line decides.
+        assert_eq!(places(&format!("e()\n{body}g()\n{body}")), Ok(vec![1]));
     }
 
     #[test]
