@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The processes below this one: what make is at, and what a stopped make leaves behind.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
@@ -89,9 +90,11 @@ pub struct Descendant {
     pub age: Duration,
     /// Its command line: each argument ends with a byte 0.
     pub command: Vec<u8>,
+    /// The number of the process that started it.
+    pub parent: u32,
 }
 
-/// All processes below this one.
+/// All processes below this one, but for copies of one (fork(2)) that have not become another program yet.
 pub fn running() -> Vec<Descendant> {
     // proc(5): these ticks are a hundredth of a second on every machine that Linux has programs for.
     const TICK_MILLISECONDS: u64 = 10;
@@ -100,12 +103,15 @@ pub fn running() -> Vec<Descendant> {
     let uptime = Duration::try_from_secs_f64(uptime).unwrap_or_default();
     let one = |pid: Pid| {
         let pid = u32::try_from(pid.as_raw_nonzero().get()).ok()?;
-        let start = stat_of(pid)?.start;
+        let Stat { parent, start, .. } = stat_of(pid)?;
         let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let age = uptime.saturating_sub(Duration::from_millis(start.saturating_mul(TICK_MILLISECONDS)));
-        Some(Descendant { pid, start, age, command })
+        Some(Descendant { pid, start, age, command, parent })
     };
-    descendants().into_iter().filter_map(one).collect()
+    let all: Vec<Descendant> = descendants().into_iter().filter_map(one).collect();
+    let commands: HashMap<u32, &[u8]> = all.iter().map(|one| (one.pid, one.command.as_slice())).collect();
+    let is_copy = |one: &&Descendant| commands.get(&one.parent) == Some(&one.command.as_slice());
+    all.iter().filter(|one| !is_copy(one)).cloned().collect()
 }
 
 /// When a process was started, in clock ticks since the system was (proc(5), `starttime`); none if there is no such
@@ -173,4 +179,29 @@ fn descendants() -> Vec<Pid> {
         next += 1;
     }
     found.into_iter().skip(1).filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shell's subshell has its command line until it runs another program.
+    #[test]
+    fn copies_of_a_process_do_not_count() {
+        let script = "exec 3<&0; (read -r _ <&3; :) & echo; wait; : a-shell-and-its-copy";
+        let mut shell = Command::new("sh")
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = shell.stdout.take().unwrap();
+        std::io::Read::read_exact(&mut out, &mut [0]).unwrap();
+        let is_it = |command: &[u8]| memchr::memmem::find(command, b"a-shell-and-its-copy").is_some();
+        let all = command_lines().filter(|command| is_it(command)).count();
+        let counted = running().into_iter().filter(|one| is_it(&one.command)).count();
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert_eq!((all, counted), (2, 1));
+    }
 }
