@@ -12,7 +12,7 @@ mod compiler;
 mod finding;
 mod index;
 mod patient;
-mod remedy;
+pub(crate) mod remedy;
 
 use std::path::Path;
 

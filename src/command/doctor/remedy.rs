@@ -140,6 +140,11 @@ pub fn for_need(need: Need, places: &Places, release: &str, major: &str) -> Vec<
     }
 }
 
+/// What to run here for a program that is missing, in one line.
+pub fn for_program(need: Need) -> String {
+    for_need(need, &Places::below(None), "", "").join("; ")
+}
+
 /// What to do for packages of Debian's, by what its index has.
 fn indexed(need: Need, index: &Index, release: &str, packages: &str) -> Vec<String> {
     if *index == Index::Empty {

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::cli::{AccelKind, Options, TryArgs};
 use crate::command::asked;
+use crate::command::doctor::remedy::{self, Need};
 use crate::command::trial::loading::{Wanted, add_patched};
 use crate::command::trial::module::Module;
 use crate::command::trial::qemu::{self, Guest};
@@ -116,9 +117,9 @@ impl Request {
         }
         ensure!(
             program::find(program::QEMU).is_some(),
-            "there is no {} in PATH: install it (Debian: qemu-system-x86; Fedora: qemu-system-x86-core; \
-             openSUSE: qemu-x86)",
-            program::QEMU
+            "there is no {} in PATH: {}",
+            program::QEMU,
+            remedy::for_program(Need::Qemu)
         );
         let unloads = config.is_none_or(|config| config.has("MODULE_UNLOAD"));
         let no_unload = (!unloads).then(|| "CONFIG_MODULE_UNLOAD is not set".to_owned());
@@ -298,13 +299,14 @@ fn why_no_reload(lists: &[PathBuf]) -> Option<String> {
 
 /// A busybox that runs without libraries.
 fn busybox() -> Result<PathBuf> {
-    const INSTALL: &str = "install one (Debian and openSUSE: busybox-static; Fedora: busybox)";
+    let install = || remedy::for_program(Need::Busybox);
     let found = program::find("busybox");
-    let busybox = found.with_context(|| format!("there is no busybox in PATH: {INSTALL}"))?;
+    let busybox = found.with_context(|| format!("there is no busybox in PATH: {}", install()))?;
     ensure!(
         notes::is_static_x86_64(&busybox)?,
-        "{} is not statically linked for x86-64, and the guest has no libraries: {INSTALL}",
-        busybox.display()
+        "{} is not statically linked for x86-64, and the guest has no libraries: {}",
+        busybox.display(),
+        install()
     );
     Ok(busybox)
 }
