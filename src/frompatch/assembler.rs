@@ -8,6 +8,7 @@
 //! - [`mod@line`]: one line: statements, directives, names
 //! - [`compare`]: what is different between two units; [`extract`]: that, cut out
 //! - [`callers`]: those that are replaced in place of a function that cannot be
+//! - `early`: static keys of modules, which are asked each time
 //! - `parse`: how a text is taken apart
 //! - `canon`: the text that is compared; `pairs`: which variable is which; `own`: what goes with its function
 //! - `sections`: what the names of sections say
@@ -15,6 +16,7 @@
 pub(crate) mod callers;
 mod canon;
 pub mod compare;
+mod early;
 pub mod extract;
 mod line;
 mod own;

@@ -16,9 +16,10 @@ use crate::frompatch::compile::Compiled;
 use crate::frompatch::module::{Annotated, Part, Replaced};
 use crate::frompatch::outline::{self, Kind};
 use crate::frompatch::report::{Changed, New, Reference};
-use crate::frompatch::run_pre::{self, Fate, KernelImage, Matched};
+use crate::frompatch::run_pre::{self, Fate, KernelImage, KernelSymbol, Matched};
 use crate::frompatch::target::Target;
 use crate::kernel::sources::Known;
+use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::trace::Sites;
 use crate::livepatch::definition::{self, Fault};
@@ -145,6 +146,8 @@ pub fn cut(
         }
         cut.without_effect.clone_from(&extract.without_effect);
     }
+    let late = written_late(&extract, target, kernel);
+    extract.ask_keys(&|name| late.contains(name)).map_err(|fault| anyhow::anyhow!("{path}: {fault}"))?;
     cut.equal = matched.functions.iter().filter(|function| matches!(function.fate, Fate::Equal(_))).count();
     let why = |name: &str| {
         let changes = through.as_ref().unwrap_or(&read.changes);
@@ -156,7 +159,7 @@ pub fn cut(
         reason(name, told, if rest.is_empty() { &bodies } else { &rest })
     };
     replaced(&mut cut, &extract, against, &matched, path, why, prefix)?;
-    let names = references(&mut cut, &extract, target, &kernel.object, &matched, path, own)?;
+    let names = references(&mut cut, &extract, target, kernel, &matched, path, own)?;
     // What is renamed must not come to be one of the kernel's own (as klp_copy_process is).
     let used = names.values().chain(extract.references.keys());
     if let Some(name) = used.into_iter().find(|name| name.starts_with(prefix)) {
@@ -198,6 +201,16 @@ fn through_callers(read: &Read, matched: &Matched, against: &Against<'_>) -> Opt
             None => drop(left.insert(name)),
         }
     }
+}
+
+/// The references that are written when the module `kernel` has come, and so after the kernel has looked at the static keys
+/// of the livepatch.
+fn written_late(extract: &Extract<'_>, target: &Target, kernel: &KernelImage) -> BTreeSet<String> {
+    let is_exported =
+        |symbol: &KernelSymbol| target.sources.is_exported(&symbol.name, &symbol.known) == Some(true);
+    let is_late = |name: &&String| kernel.named(name.as_bytes()).any(|symbol| !is_exported(symbol));
+    let names = extract.references.keys().filter(|_| kernel.object != VMLINUX);
+    names.filter(is_late).cloned().collect()
 }
 
 fn replaced(
@@ -284,11 +297,12 @@ fn references(
     cut: &mut Cut,
     extract: &Extract<'_>,
     target: &Target,
-    object: &str,
+    kernel: &KernelImage,
     matched: &Matched,
     path: &str,
     own: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, String>> {
+    let object = kernel.object.as_str();
     let mut names = BTreeMap::new();
     let mut unknown: Vec<&String> = Vec::new();
     for (name, old) in &extract.references {

@@ -24,7 +24,7 @@ mod walk;
 use crate::elf::Machine;
 use crate::elf::image::Image;
 
-pub use kernel::{KernelImage, Spot};
+pub use kernel::{KernelImage, KernelSymbol, Spot};
 pub use outcome::{Fate, Function, Located, Matched, Mismatch};
 
 /// Compares a unit with an object of the kernel: all its functions, and the variables that they refer to.

@@ -3,6 +3,7 @@
 //!
 //! - [`resolve`]: which definition each undefined symbol means
 //! - [`assign`]: which relocation section each reference to it goes to
+//! - [`sites`]: static calls that the kernel would look at too early
 //! - [`rewrite`]: the object with the sections and symbols that follow from it
 //! - [`tree`]: all livepatches of an object tree, in place
 //! - [`problem`]: what is in the way, in words
@@ -11,6 +12,7 @@ pub(crate) mod assign;
 pub(crate) mod problem;
 mod resolve;
 mod rewrite;
+mod sites;
 pub(crate) mod tree;
 
 pub use resolve::Choices;
@@ -88,6 +90,7 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
     let faults: Vec<String> =
         faults.map(|fault| format!("{}: {} ({})", fault.place, fault.message, fault.rule)).collect();
     ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    sites::take_out(&mut image, &resolved);
     let placed = assign::assign(&image, &resolved, patch.as_ref())?;
     let relocations = placed.sections.values().map(Vec::len).sum();
     let notes = placed.notes.clone();

@@ -474,6 +474,33 @@ fn code_that_runs_by_itself() {
     assert_eq!(from(Code { rest: &other, ..Code::default() }), ".klp.rela.vmlinux");
 }
 
+/// R9: a static call without a site goes through its trampoline.
+#[test]
+fn sites_of_a_modules_static_calls_are_taken_out() {
+    let site = |symbol: &str| format!(".long .text+0x3 - ., {symbol} - .\n");
+    let rest = [
+        ".section .static_call_sites, \"aw\"\n",
+        &site("target_static"),
+        &site("unique"),
+        &site("target_static"),
+    ];
+    let tree = ObjTree::with_code(X86_64, &Code { rest: &rest.concat(), ..Code::default() });
+    tree.convert(&["in.ko", "-o", "out.ko"]).ok();
+    let bytes = tree.tool("readelf", &["-x", ".static_call_sites", "out.ko"]);
+    assert_eq!(bytes.lines().filter(|line| line.starts_with("  0x")).count(), 1, "{bytes}");
+    assert!(bytes.contains("0x00000000 00000000 00000000  "), "{bytes}");
+    let relocations = tree.tool("readelf", &["-rW", "out.ko"]);
+    let of = |section: &str| -> Vec<String> {
+        let lines = relocations.lines().skip_while(|line| !line.contains(section)).skip(2);
+        let lines = lines.take_while(|line| !line.is_empty());
+        lines.map(|line| line.split_whitespace().next().unwrap().trim_start_matches('0').to_owned()).collect()
+    };
+    assert_eq!(of("'.rela.static_call_sites'"), [""], "{relocations}");
+    assert_eq!(of("'.klp.rela.vmlinux..static_call_sites'"), ["4"], "{relocations}");
+    assert!(!relocations.contains("target_mod..static_call_sites"), "{relocations}");
+    assert!(!relocations.contains("target_static"), "{relocations}");
+}
+
 /// R9
 #[test]
 fn special_sections_of_modules() {

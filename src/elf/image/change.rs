@@ -36,6 +36,22 @@ impl Image {
         }
     }
 
+    /// Takes records of `size` bytes each out of a section, those with the numbers `gone`, with their relocations; what
+    /// follows them moves up. Nothing but relocations for it counts in the section's bytes.
+    pub fn remove_records(&mut self, section: SectionIndex, size: u64, gone: &BTreeSet<u64>) {
+        let number = |offset: u64| offset / size.max(1);
+        let before = |offset: u64| gone.range(..number(offset)).count() as u64 * size;
+        for entries in self.sections.iter_mut().filter(|other| other.is_rela() && other.target() == section) {
+            entries.relocations.retain(|entry| !gone.contains(&number(entry.offset)));
+            entries.relocations.iter_mut().for_each(|entry| entry.offset -= before(entry.offset));
+        }
+        let Some(section) = self.sections.get_mut(section) else { return };
+        let records = section.data.chunks(usize::try_from(size.max(1)).unwrap_or(usize::MAX)).enumerate();
+        let kept = records.filter(|(number, _)| !gone.contains(&(*number as u64)));
+        section.data = kept.flat_map(|(_, record)| record).copied().collect();
+        section.header.sh_size = section.data.len() as u64;
+    }
+
     /// Adds a section that holds relocations for the section `target`, and gives its index.
     pub fn add_relocations(
         &mut self,

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::frompatch::assembler::compare::Changes;
+use crate::frompatch::assembler::early;
 use crate::frompatch::assembler::line::{Directive, label, names, rewrite};
 use crate::frompatch::assembler::{Listing, Piece, base, parent};
 
@@ -17,6 +18,8 @@ use crate::frompatch::assembler::{Listing, Piece, base, parent};
 pub struct Extract<'a> {
     listing: &'a Listing,
     pieces: BTreeSet<usize>,
+    /// The lines of pieces that are not taken as they are.
+    lines: BTreeMap<usize, Vec<String>>,
     /// The functions that replace ones of the kernel, by name.
     pub replaced: Vec<String>,
     /// The functions that the kernel does not have.
@@ -39,6 +42,7 @@ impl<'a> Extract<'a> {
         let mut extract = Extract {
             listing: new,
             pieces: BTreeSet::new(),
+            lines: BTreeMap::new(),
             replaced: Vec::new(),
             new_functions: Vec::new(),
             new_data: Vec::new(),
@@ -184,8 +188,8 @@ impl<'a> Extract<'a> {
     pub fn resolve(&mut self) {
         let own: BTreeSet<&str> = self.own_labels().collect();
         let mut references = BTreeMap::new();
-        for piece in self.pieces.iter().filter_map(|&piece| self.listing.pieces.get(piece)) {
-            for line in piece.lines.iter().filter(|line| !is_definition(line)) {
+        for (_, lines) in self.taken() {
+            for line in lines.iter().filter(|line| !is_definition(line)) {
                 for name in names(line).into_iter().filter(|name| is_symbol(name)) {
                     let is_inside = own.contains(name.as_str()) && !self.is_replaced(&name);
                     if !is_inside {
@@ -196,6 +200,36 @@ impl<'a> Extract<'a> {
             }
         }
         self.references = references;
+    }
+
+    /// The pieces with their lines.
+    fn taken(&self) -> impl Iterator<Item = (&Piece, &[String])> {
+        self.pieces.iter().filter_map(|index| {
+            let piece = self.listing.pieces.get(*index)?;
+            Some((piece, self.lines.get(index).unwrap_or(&piece.lines).as_slice()))
+        })
+    }
+
+    /// Has the code ask the static keys whose names `is_late` each time, in place of jump labels.
+    ///
+    /// # Errors
+    /// A jump label has a form that is not known: the function, and what to write.
+    pub fn ask_keys(&mut self, is_late: &dyn Fn(&str) -> bool) -> Result<(), String> {
+        for &index in &self.pieces {
+            let Some(piece) = self.listing.pieces.get(index) else { continue };
+            let asking = early::asking(&piece.lines, is_late).map_err(|key| {
+                format!(
+                    "{} depends on the static key {key}, which the kernel looks at while it loads the livepatch, before the \
+                     reference to the module is written; in the patch, test it with static_key_enabled() instead of \
+                     static_branch_likely() and the like",
+                    source_name(piece.symbol.as_deref().unwrap_or_default())
+                )
+            })?;
+            if let Some(lines) = asking {
+                self.lines.insert(index, lines);
+            }
+        }
+        Ok(())
     }
 
     fn own_labels(&self) -> impl Iterator<Item = &str> {
@@ -229,9 +263,9 @@ impl<'a> Extract<'a> {
                 let _ = writeln!(text, "\t.weak\t{}", kernel_name(name));
             }
         }
-        for piece in self.pieces.iter().filter_map(|&piece| self.listing.pieces.get(piece)) {
+        for (piece, lines) in self.taken() {
             text.push_str(&section(piece));
-            for line in &piece.lines {
+            for line in lines {
                 let is_definition = is_definition(line);
                 text.push_str(&rewrite(line, |name| {
                     let is_inside = own.contains(name) && (is_definition || !self.is_replaced(name));

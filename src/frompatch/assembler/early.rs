@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Jump labels (`__jump_table`, include/linux/jump_label.h) of tracepoints and static keys. The kernel looks at a key while it
+//! loads a livepatch, before references to a module are written (R9). Where the key is a module's, the code asks it instead
+//! each time, as static_key_enabled() does.
+
+use crate::frompatch::assembler::line::names;
+
+/// What arch/x86/include/asm/jump_label.h says of a jump that objtool replaces by an instruction that does nothing.
+const IS_NO_JUMP: &str = "objtool NOPs this";
+
+/// `lines` with a test and a conditional jump in place of each jump label whose key `is_late`; none if there is none.
+///
+/// # Errors
+/// The name of such a key, where the label has a form that is not known.
+pub(super) fn asking(
+    lines: &[String],
+    is_late: &dyn Fn(&str) -> bool,
+) -> Result<Option<Vec<String>>, String> {
+    let mut asking: Vec<String> = Vec::new();
+    let mut is_changed = false;
+    let mut rest = lines;
+    while let [line, ..] = rest {
+        let is_label = opens(line, "__jump_table");
+        let length = if is_label { length_of_record(rest) } else { 1 };
+        let (record, behind) = rest.split_at(length.min(rest.len()));
+        rest = behind;
+        let key = record.iter().filter(|_| is_label).flat_map(|line| names(line)).find(|name| is_late(name));
+        let Some(key) = key else {
+            asking.extend_from_slice(record);
+            continue;
+        };
+        let before = asking.pop().unwrap_or_default();
+        let entry = Entry::read(record).filter(|entry| entry.is_of(&before)).ok_or(key)?;
+        let jump = if entry.is_likely { "je" } else { "jne" };
+        asking.push(format!("\tcmpl\t$0, {}(%rip)", entry.key));
+        asking.push(format!("\t{jump}\t{}", entry.target));
+        is_changed = true;
+    }
+    Ok(is_changed.then_some(asking))
+}
+
+/// An entry of the table, `struct jump_entry`.
+struct Entry<'a> {
+    target: &'a str,
+    /// The key's address: its first member counts who has enabled it.
+    key: &'a str,
+    /// Whether the jump is made while the key is off.
+    is_likely: bool,
+}
+
+impl Entry<'_> {
+    /// Reads `.long 1b - .`, `.long TARGET - .`, `.quad KEY + NUMBER... - .`; bit 0 of the numbers' sum says what is likely,
+    /// and bit 1 is objtool's.
+    fn read(record: &[String]) -> Option<Entry<'_>> {
+        let here = |line: &&str| line.ends_with(" - .");
+        let lines: Vec<&str> = record.iter().map(|line| line.trim()).filter(here).collect();
+        let [_, target, key] = lines.as_slice() else { return None };
+        let target = target.strip_prefix(".long")?.strip_suffix(" - .")?.trim();
+        let mut terms = key.strip_prefix(".quad")?.strip_suffix(" - .")?.trim().split(" + ");
+        let key = terms.next()?.trim();
+        let numbers = terms.map(|term| term.trim().parse::<u8>().ok()).collect::<Option<Vec<_>>>()?;
+        let flags: u8 = numbers.iter().try_fold(0u8, |sum, number| sum.checked_add(*number))?;
+        (target.starts_with(".L") && flags < 4).then_some(Entry { target, key, is_likely: flags & 1 == 1 })
+    }
+
+    /// Whether `line` is the instruction of such a label: a jump to where it leads, or bytes that do nothing.
+    fn is_of(&self, line: &str) -> bool {
+        let text = line.trim_start();
+        let Some(text) = text.strip_prefix("1:").map(str::trim_start) else { return false };
+        let text = text.strip_suffix(IS_NO_JUMP).map_or(text, |text| text.trim_end().trim_end_matches('#'));
+        let mut words = text.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("jmp" | "jmp.d32"), Some(to)) => to == self.target,
+            (Some(".byte"), Some(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+fn opens(line: &str, section: &str) -> bool {
+    let rest = line.trim_start().strip_prefix(".pushsection");
+    rest.is_some_and(|rest| rest.trim_start().trim_start_matches('"').starts_with(section))
+}
+
+/// How many lines there are to the end of the section that the first one begins.
+fn length_of_record(lines: &[String]) -> usize {
+    let mut depth = 0;
+    for (index, line) in lines.iter().enumerate() {
+        match line.split_whitespace().next() {
+            Some(".pushsection") => depth += 1,
+            Some(".popsection") => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return index + 1;
+        }
+    }
+    lines.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORD: &str = "\t.pushsection __jump_table,  \"aw\" \n\t .balign 8 \n912:\n\t.pushsection .discard.annotate_data, \
+                          \"M\"\n\t.long 912b - ., 1\n\t.popsection\n.long 1b - . \n\t.long .L4 - . \n\t .quad  KEY - . \n\t.popsection\n";
+
+    fn of(instruction: &str, key: &str) -> Result<String, String> {
+        let text = format!("\tpush\n{instruction}\n{}\tret\n", RECORD.replace("KEY", key));
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let asking = asking(&lines, &|name| name.ends_with("_of_module"))?;
+        Ok(asking.unwrap_or(lines).join("\n"))
+    }
+
+    const JUMP: &str = "\t1: jmp .L4 # objtool NOPs this ";
+
+    #[test]
+    fn a_key_of_a_module_is_asked_each_time() {
+        let asked = |jump: &str| format!("\tpush\n\tcmpl\t$0, t_of_module+8(%rip)\n\t{jump}\t.L4\n\tret");
+        for (instruction, key, jump) in [
+            (JUMP, "t_of_module+8 + 0 + 2", "jne"),
+            (JUMP, "t_of_module+8 + 2", "jne"),
+            (JUMP, "t_of_module+8 + 3", "je"),
+            ("\t1:jmp .L4", "t_of_module+8 + 0", "jne"),
+            ("\t1:jmp .L4", "t_of_module+8 + 1", "je"),
+            ("1:.byte 0x0f,0x1f,0x44,0x00,0x00", "t_of_module+8 + 0", "jne"),
+        ] {
+            assert_eq!(of(instruction, key), Ok(asked(jump)), "{instruction} {key}");
+        }
+    }
+
+    #[test]
+    fn other_labels_stay_and_what_is_not_known_is_refused() {
+        let text = format!("\tpush\n{JUMP}\n{}\tret", RECORD.replace("KEY", "other+8 + 2"));
+        assert_eq!(of(JUMP, "other+8 + 2"), Ok(text));
+        let key = "t_of_module".to_owned();
+        assert_eq!(of("\tnop", "t_of_module + 2"), Err(key.clone()));
+        assert_eq!(of("\t1: jmp .L5 # objtool NOPs this", "t_of_module + 2"), Err(key.clone()));
+        assert_eq!(of(JUMP, "t_of_module + 4"), Err(key));
+    }
+}
