@@ -40,7 +40,9 @@ pub fn signatures(subject: &Subject<'_>, sources: &Sources, told: &[Told], doubt
     let targets: Vec<Target> = news.iter().map(|(_, target)| target.clone()).collect();
     let own = subject.image.tell(&targets).into_iter().map(|told| told.declaration);
     let mut own: Vec<Option<Declaration>> = own.collect();
+    // Where there is more than BTF, and that says nothing, they are written in assembler.
     if own.iter().all(Option::is_none)
+        && subject.image.section_named(b".debug_info").is_none()
         && let Some(types) = types_of(subject.image, sources)
     {
         own = news.iter().map(|(name, _)| types.defined(name).ok()?).collect();
