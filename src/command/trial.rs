@@ -2,7 +2,7 @@
 //! `klpbuild try`: the object tree's kernel in QEMU, with livepatches loaded and unloaded again.
 //!
 //! - [`request`]: what is to be tried, and that it can be; [`module`]: the modules of it
-//! - [`loading`]: which modules are loaded, and in which order
+//! - [`loading`]: which modules are loaded, and in which order; [`soft`]: those that modprobe would load as well
 //! - [`initramfs`]: the guest's files (cpio), with `init.sh`, which goes through the stages
 //! - [`qemu`]: the machine
 //! - [`protocol`]: what the guest says, line by line
@@ -29,6 +29,7 @@ mod qemu;
 mod refusal;
 mod report;
 mod request;
+mod soft;
 mod told;
 mod verdict;
 

@@ -24,6 +24,13 @@ impl<'a> Modinfo<'a> {
         self.entries().find_map(|entry| entry.strip_prefix(tag.as_bytes())?.strip_prefix(b"="))
     }
 
+    /// The values of all strings with a tag, as text.
+    pub fn texts(self, tag: &str) -> impl Iterator<Item = String> {
+        let values =
+            self.entries().filter_map(move |entry| entry.strip_prefix(tag.as_bytes())?.strip_prefix(b"="));
+        values.map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+
     /// The value of the first string with a tag, as text.
     pub fn text(self, tag: &str) -> Option<String> {
         self.value(tag).map(|value| String::from_utf8_lossy(value).into_owned())

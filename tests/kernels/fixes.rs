@@ -76,7 +76,11 @@ pub(crate) fn check(root: &Path, klpbuild: &dyn Fn(&Path, &[&str]) -> Ran) {
         let verified = klpbuild(root, &["verify", &file]).ok();
         assert!(verified.stdout.contains(": correct"), "{}: {}", fix.name, verified.stdout);
         let all = format!("{}{}", verified.stdout, verified.stderr);
-        assert!(!all.contains("S9"), "nothing is said of the declarations in its tables: {}: {all}", fix.name);
+        assert!(
+            !all.contains("S9"),
+            "nothing is said of the declarations in its tables: {}: {all}",
+            fix.name
+        );
         livepatches.push(file);
         for text in &fix.shows {
             let runs = fix.runs.as_deref().unwrap();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::trial::module::Module;
+use crate::command::trial::soft;
 use crate::host::terminal;
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
@@ -49,12 +50,14 @@ impl Wanted<'_> {
         Ok(())
     }
 
-    /// Adds a module of the kernel behind those that it depends on.
+    /// Adds a module of the kernel behind those that it depends on, if only softly.
     fn add_by_name(&self, name: &str, modules: &mut Vec<Module>) -> Result<()> {
         let find = |name: &str| {
             let file = self.objects.file(name);
             let file = file.with_context(|| format!("there is no module {name} of this kernel"))?;
-            Module::ordinary(&file, self.release)
+            let mut module = Module::ordinary(&file, self.release)?;
+            module.soft = soft::modules(&module.path, &module.soft, self.objects);
+            Ok(module)
         };
         add_in_order(name, modules, find)
     }
@@ -78,7 +81,9 @@ fn add_in_order(name: &str, modules: &mut Vec<Module>, find: impl Fn(&str) -> Re
     let mut done: BTreeSet<String> = modules.iter().map(|module| module.name.clone()).collect();
     let mut waiting = if done.contains(name) { Vec::new() } else { vec![wait(name)?] };
     while let Some(last) = waiting.last_mut() {
-        let next = last.module.depends.get(last.looked_at).cloned();
+        let Module { depends, soft, .. } = &last.module;
+        let next = depends.iter().chain(soft).nth(last.looked_at).cloned();
+        let is_soft = last.looked_at >= depends.len();
         last.looked_at += 1;
         match next {
             None => {
@@ -88,6 +93,7 @@ fn add_in_order(name: &str, modules: &mut Vec<Module>, find: impl Fn(&str) -> Re
                 }
             }
             Some(next) if done.contains(&next) || next == last.name => {}
+            Some(next) if is_soft && waiting.iter().any(|other| other.name == next) => {}
             Some(next) => {
                 if let Some(first) = waiting.iter().position(|other| other.name == next) {
                     let circle = waiting.iter().skip(first).map(|other| other.name.as_str());
@@ -145,6 +151,7 @@ mod tests {
                 release: None,
                 livepatch: false,
                 depends: depends.clone(),
+                soft: Vec::new(),
                 can_unload: true,
                 is_signed: false,
                 patches: Vec::new(),

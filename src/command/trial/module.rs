@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::command::trial::soft;
 use crate::elf::Object;
 use crate::elf::image::Image;
 use crate::elf::modinfo::SIGNATURE;
@@ -29,6 +30,8 @@ pub struct Module {
     pub livepatch: bool,
     /// The modules that have to be loaded before it, by run-time name.
     pub depends: Vec<String>,
+    /// What else is to be loaded before it, if it is there, as its soft dependencies call it.
+    pub soft: Vec<String>,
     /// The objects that a livepatch patches, as far as they can be seen.
     pub patches: Vec<String>,
     /// What a livepatch needs to be there, and to stay.
@@ -68,6 +71,10 @@ impl Module {
             depends: modinfo.text("depends").map_or_else(Vec::new, |names| {
                 names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
             }),
+            soft: modinfo
+                .texts("softdep")
+                .flat_map(|words| soft::before(&words).map(str::to_owned).collect::<Vec<_>>())
+                .collect(),
             patches: Vec::new(),
             needs: Vec::new(),
             is_signed: compressed::read(path)?.ends_with(SIGNATURE),
@@ -140,6 +147,7 @@ impl Module {
             release: None,
             livepatch: true,
             depends: Vec::new(),
+            soft: Vec::new(),
             patches: Vec::new(),
             needs: Vec::new(),
             is_signed: false,
