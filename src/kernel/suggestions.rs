@@ -168,7 +168,7 @@ pub fn fate(name: &str, files: &[(String, PathBuf)]) -> String {
     fates(&[name], files).pop().unwrap_or_default()
 }
 
-/// The same of each of `names`, in that order: each file is read once.
+/// What debugging information in `files` says of each of `names`, in that order: each file is read once.
 fn fates(names: &[&str], files: &[(String, PathBuf)]) -> Vec<String> {
     let by_file: Vec<(&str, Vec<Option<Fate>>)> =
         (files.par_iter()).map(|(object, file)| (object.as_str(), lines::fates(file, names))).collect();

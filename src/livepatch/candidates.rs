@@ -33,7 +33,7 @@ impl SourcePlaces {
         SourcePlaces::told(known.into_iter().zip(&told))
     }
 
-    /// The same, where debugging information was read before.
+    /// Where definitions are, each with what debugging information said of it.
     pub fn told<'a>(told: impl IntoIterator<Item = (&'a Known, &'a Told)>) -> SourcePlaces {
         let told = told.into_iter();
         SourcePlaces {
