@@ -58,15 +58,17 @@ pub enum Command {
     /// `klpbuild modules` does this for the livepatches it builds.
     Convert(ConvertArgs),
     /// Print where symbols are defined, at which position, and what to write in a livepatch
+    ///
+    /// Exit status: 0 if all were found, 1 if a name or pattern has no definition.
     Lookup(LookupArgs),
     /// Check finished livepatches against the rules of the format and against the kernel they are for
     ///
-    /// Exit status: 0 if all are correct, 1 if something was found, 2 if something could not be checked.
+    /// Exit status: 0 if no error was found (warnings may be), 1 if one was, 2 if something could not be checked.
     Verify(VerifyArgs),
     /// Print what a livepatch replaces and refers to, with where that is in the kernel's source: what a reviewer signs
     ///
     /// The kernel is that of `verify`, or else the installed one that the livepatch was compiled for; without any, the file
-    /// alone is told of. Exit status: 0 if it is correct, 1 if verify finds something, 2 if that could not be checked.
+    /// alone is told of. Exit status: 0 if verify finds no error, 1 if it finds one, 2 if that could not be checked.
     Show(ShowArgs),
     /// Print the C header with the macros KLP_MODULE_RELOC, KLP_SYMPOS and KLP_RELOC_SYMBOL_POS
     Header(HeaderArgs),
@@ -104,7 +106,7 @@ pub enum Command {
     /// Print what is there and what is missing for building livepatches for a kernel
     ///
     /// Looks at the kernel's options, headers, compiler, symbols and at programs, and names the package or command that
-    /// supplies what is missing. Exit status: 1 if something needed is missing.
+    /// supplies what is missing. Exit status: 0 if all that is needed is there, 1 if something is missing.
     Doctor(DoctorArgs),
     /// Put all this into a kernel's own makefiles: a series of patches
     ///

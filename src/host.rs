@@ -4,6 +4,7 @@
 //! - [`program`]: a program to be run, as a value (duct); [`make`]: the make among them
 //! - [`processes`]: what runs below this process; [`signal`]: Ctrl-C, SIGTERM, SIGHUP; [`exit`]: exit statuses
 //! - [`terminal`]: everything that is printed; [`status`]: a line for what takes long
+//! - [`several`]: errors that are told one by one
 //! - [`output`]: files that are written whole or not at all; [`text`]: texts that are read whole
 //! - [`paths`]: paths as text
 //! - [`document`]: JSON for programs; [`html`]: pages for a browser
@@ -24,6 +25,7 @@ pub(crate) mod patch;
 pub(crate) mod paths;
 pub(crate) mod processes;
 pub mod program;
+pub mod several;
 pub mod signal;
 pub(crate) mod status;
 pub(crate) mod table;

@@ -44,7 +44,7 @@ pub mod rules;
 pub(crate) mod special;
 pub(crate) mod subject;
 mod targets;
-mod testimony;
+pub(crate) mod testimony;
 mod types;
 mod usage;
 pub mod verify;

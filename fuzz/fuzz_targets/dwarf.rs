@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
         let section = |name: &str| Some(image.section_named(name.as_bytes())?.1.data.clone());
         let little = image.is_little_endian();
         for symbol in image.symbols.iter().filter(|symbol| !symbol.name.is_empty()).take(6) {
-            let _ = dwarf::fate(&section, little, &symbol.name);
+            let _ = dwarf::fates(&section, little, &[&symbol.name]);
             if let Ok(Some(prototype)) = dwarf::prototype(&section, little, &symbol.name, symbol.value()) {
                 let _ = (prototype.declaration("f"), prototype.tags());
             }
@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
     }
     with_file("object", data, |path| {
         for name in names(data).filter(|name| name.len() > 3).take(6) {
-            let _ = lines::fate(path, name);
+            let _ = lines::fates(path, &[name]);
             let _ = lines::prototype(path, name, 0x1000);
         }
     });

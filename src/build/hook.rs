@@ -19,6 +19,7 @@ use crate::host::make::makeflags;
 use crate::host::make::variable::Variable;
 use crate::host::output;
 use crate::host::output::Written;
+use crate::host::several::Several;
 use crate::host::terminal;
 use crate::host::text;
 use crate::kernel::external::External;
@@ -85,7 +86,7 @@ pub fn step_of_patched_tree(
     remove_demoted(&map, &inputs, &context.objtree)?;
     let written = write(&map, &context.objtree, state)?;
     let verdict = Verdict::of(&map, &inputs, &Beyond::default())?;
-    ensure!(verdict.problems.is_empty(), "{}", verdict.problems.join("\n"));
+    Several::unless_empty(verdict.problems)?;
     remove_outdated(&context.objtree, &map, &inputs, context, Kernel::AsBefore)?;
     Ok((Report::of(&map), written))
 }
@@ -166,9 +167,7 @@ pub fn external_step(
 /// A livepatch refers to a symbol that nothing defines, or that this kernel's modpost cannot take.
 fn accepted(context: &Context, map: &Map, inputs: &Inputs, beyond: &Beyond) -> Result<Verdict> {
     let verdict = Verdict::of(map, inputs, beyond)?;
-    if !verdict.problems.is_empty() {
-        bail!("{}", verdict.problems.join("\n"));
-    }
+    Several::unless_empty(verdict.problems.clone())?;
     let config = Config::read(&config::file(&context.objtree))?;
     if config.has("MODVERSIONS") {
         verdict.check_names(config.has("EXTENDED_MODVERSIONS"))?;

@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use crate::elf::image::Image;
 use crate::elf::{Definedness, Object};
+use crate::host::several::Several;
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::exports::Exports;
@@ -141,8 +142,7 @@ impl Verdict {
             })
         };
         let faults: Vec<String> = self.allowed.iter().filter_map(fault).collect();
-        anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
-        Ok(())
+        Several::unless_empty(faults)
     }
 
     /// The allowed symbols as a symbol dump (Module.symvers) that modpost can read, by the names that it asks for.

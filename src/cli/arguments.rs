@@ -324,6 +324,8 @@ pub enum PatchesCommand {
         series: Option<String>,
     },
     /// Say which series fits the tree or is applied to it, and change nothing
+    ///
+    /// Exit status: 0 if one does or is, 1 if none does, or only a part of one is applied.
     Check {
         /// How the result is printed
         #[arg(long, value_enum, default_value_t)]

@@ -50,7 +50,7 @@ pub const SECTIONS: [Section; 4] = [
         &[
             ("0", "done"),
             ("1", "klpbuild found a problem (its message says which, and what to do)"),
-            ("2", "usage error; of verify and try: it could not be checked or tried"),
+            ("2", "usage error; of verify, show and try: it could not be checked or tried"),
             ("N", "make's own status, if make failed (2 for a build error)"),
             ("signal", "a signal that stops klpbuild stops make as well, and then ends klpbuild"),
         ],

@@ -8,10 +8,11 @@ use serde::Serialize;
 use crate::build::plan::Named;
 use crate::cli::{Format, LookupArgs, Options};
 use crate::command::asked;
-use crate::elf::Kind;
+use crate::elf::{Kind, lines};
 use crate::host::document;
 use crate::host::exit::Exit;
 use crate::host::make::variable::{self, Variable};
+use crate::host::status;
 use crate::host::terminal;
 use crate::host::words;
 use crate::kernel::sources::{Found, Known, Sources};
@@ -20,9 +21,13 @@ use crate::kernel::symbols::list::Wanted;
 use crate::kernel::trace::KnownSites;
 use crate::kernel::{sources, suggestions};
 use crate::livepatch::candidates;
+use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::copies;
+use crate::livepatch::copies::Elsewhere;
 use crate::livepatch::definition;
 use crate::livepatch::definition::Fault;
+use crate::livepatch::testimony;
+use crate::livepatch::testimony::Asked;
 
 /// A definition as `--format json` prints it. What is not known is null.
 #[derive(Debug, Serialize)]
@@ -30,6 +35,8 @@ struct Row<'a> {
     name: &'a str,
     object: &'a str,
     file: Option<&'a str>,
+    /// The line in it, from 1.
+    line: Option<u64>,
     r#type: Option<&'static str>,
     binding: Option<&'static str>,
     section: Option<&'a str>,
@@ -60,6 +67,9 @@ struct Answer<'a> {
     missing: &'a [&'a String],
 }
 
+/// What takes longest.
+const READING: &str = "reading vmlinux's symbols and debugging information";
+
 /// The names among the words of a command line, and the others, which are for make.
 fn names(arguments: &LookupArgs) -> Result<(Vec<String>, Vec<Variable>)> {
     let (variables, names) = variable::sort_out(&arguments.words);
@@ -84,7 +94,7 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     asked::add_kernel(&mut asked, named.kernel)?;
     let sources = sources::named(&asked, None)?;
     let wanted = wanted(&names, arguments.regex)?;
-    let found = sources.find(&wanted)?;
+    let found = status::shown(READING, options.quiet, || sources.find(&wanted))?;
     let missing: Vec<&String> = match &wanted {
         Wanted::Names(_) | Wanted::All => {
             names.iter().filter(|name| found.of(name.as_bytes()).is_empty()).collect()
@@ -96,15 +106,17 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     };
     match arguments.format {
         Format::Json => {
-            let definitions = rows(&found, &sources)?;
+            let told = tell(options, &found, &wanted, &sources, Format::Json)?;
+            let definitions = rows(&found, &sources, &told);
             document::print("lookup", &Answer { definitions, missing: &missing })?;
         }
-        Format::Text => print(&found, &wanted, &sources)?,
+        Format::Text => print(&found, &sources, &tell(options, &found, &wanted, &sources, Format::Text)?),
     }
     let promoted = promoted(&wanted, &missing, &sources)?;
     if let (Format::Text, Some(promoted)) = (arguments.format, &promoted) {
-        print(promoted, &wanted, &sources)?;
+        print(promoted, &sources, &tell(options, promoted, &wanted, &sources, Format::Text)?);
     }
+    let mut nowhere: Vec<&str> = Vec::new();
     for name in &missing {
         let is_pattern = matches!(wanted, Wanted::Patterns(_)) && is_glob(name) || arguments.regex;
         let is_promoted = |other: &[u8]| other.starts_with(format!("{name}{PROMOTED}").as_bytes());
@@ -116,9 +128,11 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
                 String::from_utf8_lossy(other)
             ));
         } else {
-            terminal::say(suggestions::missing(name, &sources, &[]));
+            nowhere.push(name);
         }
     }
+    let reading = || suggestions::all_missing(&nowhere, &sources, &[]);
+    status::shown(READING, options.quiet, reading).iter().for_each(terminal::say);
     if arguments.format == Format::Text && sources.objects.vmlinux.is_none() {
         terminal::say(
             "only Symbols.list is at hand: whether a line is a definition, its source file, type, size, address \
@@ -162,46 +176,104 @@ fn wanted(names: &[String], are_expressions: bool) -> Result<Wanted> {
     Ok(Wanted::Patterns(names.iter().map(pattern).collect::<Result<_>>()?))
 }
 
-fn rows<'a>(found: &'a Found, sources: &Sources) -> Result<Vec<Row<'a>>> {
+/// A definition, with what is told of it beside what symbol tables say.
+struct Entry<'a> {
+    known: &'a Known,
+    replaceable: Result<(), Fault>,
+    /// What else the compiler has made of it, if that was asked for.
+    elsewhere: Option<Elsewhere>,
+}
+
+/// All definitions that were found, in their order, and where they are in the source.
+struct Told<'a> {
+    entries: Vec<Entry<'a>>,
+    places: SourcePlaces,
+}
+
+/// Finds out more about all that was found, with one look at the debugging information of each object. For patterns, which
+/// may mean thousands, only names with several definitions are asked about.
+fn tell<'a>(
+    options: &Options,
+    found: &'a Found,
+    wanted: &Wanted,
+    sources: &Sources,
+    format: Format,
+) -> Result<Told<'a>> {
     let mut sites = KnownSites::of(&sources.objects);
-    let limit = found.kernel.name_limit;
-    let mut rows = Vec::new();
-    for (name, known) in &found.names {
-        let Ok(name) = std::str::from_utf8(name) else { continue };
-        for known in known {
-            let definition = known.definition.as_ref();
+    let is_named = matches!(wanted, Wanted::Names(_));
+    let mut entries = Vec::new();
+    let mut asked: Vec<(usize, Known, bool)> = Vec::new();
+    for (name, all) in &found.names {
+        for known in all {
             let replaceable = definition::replaceable(known, sites.in_object(&known.object)?);
-            let usable = definition::nameable(&known.object, name.as_bytes(), limit)
-                .and_then(|()| definition::usable(known));
-            let klp_sympos = candidates::paste(name, known, limit);
-            let is_named = usable.is_ok() && klp_sympos.is_some();
-            let klp_func = (is_named && replaceable.is_ok()).then(|| klp_func(name, known));
-            let refused = match (usable, replaceable) {
-                (Err(fault), _) => Some(format!("no livepatch can use it: {}", fault.with_rule())),
-                (Ok(()), Ok(()) | Err(Fault::NoFunction(_))) => None,
-                (Ok(()), Err(fault)) => Some(unreplaceable(&fault)),
-            };
-            rows.push(Row {
-                name,
-                object: &known.object,
-                file: definition.and_then(|d| d.file.as_deref()),
-                r#type: definition.and_then(|d| d.kind).map(Kind::shown),
-                binding: definition.map(|d| d.binding.shown()),
-                section: definition.and_then(|d| d.section.as_deref()),
-                size: definition.and_then(|d| d.size),
-                address: definition.map(|d| document::hexadecimal(d.value)),
-                position: known.position,
-                count: known.total,
-                sympos: known.sympos(),
-                exported: sources.is_exported(name.as_bytes(), known),
-                init: definition.map(|d| d.is_init),
-                klp_sympos,
-                klp_func,
-                refused,
-            });
+            let has_copies =
+                is_named && format == Format::Text && replaceable.is_ok() && !name.contains(&b'.');
+            if is_named || all.len() > 1 {
+                asked.push((entries.len(), candidates::with_name_in_c(known), has_copies));
+            }
+            entries.push(Entry { known, replaceable, elsewhere: None });
         }
     }
-    Ok(rows)
+    let asking = asked.iter().map(|(_, known, with_copies)| Asked { known, with_copies: *with_copies });
+    let asking: Vec<Asked<'_>> = asking.collect();
+    let told = status::shown(READING, options.quiet, || testimony::by_dwarf(sources, &asking));
+    let entry_of = |index: &usize| entries.get(*index).map(|entry| entry.known);
+    let places = asked.iter().zip(&told).filter_map(|((index, ..), told)| Some((entry_of(index)?, told)));
+    let places = SourcePlaces::told(places);
+    let functions = asked.iter().zip(told).filter(|((.., with_copies), _)| *with_copies);
+    let (functions, told): (Vec<(usize, &Known)>, Vec<lines::Told>) =
+        functions.map(|((index, known, _), told)| ((*index, known), told)).unzip();
+    let (indices, functions): (Vec<usize>, Vec<&Known>) = functions.into_iter().unzip();
+    for (index, elsewhere) in indices.into_iter().zip(copies::elsewhere(sources, &functions, &told)?) {
+        if let Some(entry) = entries.get_mut(index) {
+            entry.elsewhere = Some(elsewhere);
+        }
+    }
+    Ok(Told { entries, places })
+}
+
+fn rows<'a>(found: &'a Found, sources: &Sources, told: &'a Told<'_>) -> Vec<Row<'a>> {
+    let limit = found.kernel.name_limit;
+    let names = found.names.iter().flat_map(|(name, all)| all.iter().map(move |_| name));
+    let mut rows = Vec::new();
+    for (name, entry) in names.zip(&told.entries) {
+        let Ok(name) = std::str::from_utf8(name) else { continue };
+        let known = entry.known;
+        let definition = known.definition.as_ref();
+        let usable = definition::nameable(&known.object, name.as_bytes(), limit)
+            .and_then(|()| definition::usable(known));
+        let klp_sympos = candidates::paste(name, known, limit);
+        let is_named = usable.is_ok() && klp_sympos.is_some();
+        let klp_func = (is_named && entry.replaceable.is_ok()).then(|| klp_func(name, known));
+        let refused = match (usable, &entry.replaceable) {
+            (Err(fault), _) => Some(format!("no livepatch can use it: {}", fault.with_rule())),
+            (Ok(()), Ok(()) | Err(Fault::NoFunction(_))) => None,
+            (Ok(()), Err(fault)) => Some(unreplaceable(fault)),
+        };
+        let place = told.places.at(known);
+        rows.push(Row {
+            name,
+            object: &known.object,
+            file: place
+                .map(|place| candidates::shortened(&place.file, sources))
+                .or_else(|| definition?.file.as_deref()),
+            line: place.map(|place| place.line).filter(|line| *line > 0),
+            r#type: definition.and_then(|d| d.kind).map(Kind::shown),
+            binding: definition.map(|d| d.binding.shown()),
+            section: definition.and_then(|d| d.section.as_deref()),
+            size: definition.and_then(|d| d.size),
+            address: definition.map(|d| document::hexadecimal(d.value)),
+            position: known.position,
+            count: known.total,
+            sympos: known.sympos(),
+            exported: sources.is_exported(name.as_bytes(), known),
+            init: definition.map(|d| d.is_init),
+            klp_sympos,
+            klp_func,
+            refused,
+        });
+    }
+    rows
 }
 
 /// What a klp_func has that replaces a function.
@@ -214,44 +286,34 @@ fn unreplaceable(fault: &Fault) -> String {
     format!("no livepatch can replace it: {}; {}", fault.with_rule(), fault.advice())
 }
 
-fn print(found: &Found, wanted: &Wanted, sources: &Sources) -> Result<()> {
-    let mut sites = KnownSites::of(&sources.objects);
+fn print(found: &Found, sources: &Sources, told: &Told<'_>) {
+    let mut entries = told.entries.iter();
     for (number, (name, known)) in found.names.iter().enumerate() {
         let name = String::from_utf8_lossy(name);
         let mut text = if number > 0 { "\n".to_owned() } else { String::new() };
         text.push_str(&format!("{name}: {}\n", words::count(known.len(), "definition")));
-        text.push_str(&candidates::render(known, sources, terminal::width_of_output()));
-        for known in known {
-            let replaceable = definition::replaceable(known, sites.in_object(&known.object)?);
-            text.push_str(&advice(&name, known, sources, found.kernel.name_limit, &replaceable));
-            // For a pattern, that would be a look at all debugging information for each name.
-            if matches!(wanted, Wanted::Names(_)) && replaceable.is_ok() {
-                text.push_str(&elsewhere(known, sources)?);
-            }
+        let candidates = Candidates::new(&name, known, sources, &told.places);
+        text.push_str(&candidates.table(terminal::width_of_output()));
+        for entry in entries.by_ref().take(known.len()) {
+            text.push_str(&advice(&name, entry, sources, found.kernel.name_limit));
+            text.push_str(&elsewhere(entry));
         }
         terminal::out(text);
     }
-    Ok(())
 }
 
 /// What else the compiler has made of a function, a line, or nothing.
-fn elsewhere(known: &Known, sources: &Sources) -> Result<String> {
-    let told = copies::of_function(sources, known)?.told();
-    let object = &known.object;
-    Ok(told
-        .map(|(what, advice)| format!("{object}: to replace it is not enough: {what}; {advice}\n"))
-        .unwrap_or_default())
+fn elsewhere(entry: &Entry<'_>) -> String {
+    let told = entry.elsewhere.as_ref().and_then(Elsewhere::told);
+    let object = &entry.known.object;
+    told.map(|(what, advice)| format!("{object}: to replace it is not enough: {what}; {advice}\n"))
+        .unwrap_or_default()
 }
 
 /// What to write for a definition, or why nothing helps: never a line that the other verbs refuse. `limit` is the longest
 /// name that the kernel reads.
-fn advice(
-    name: &str,
-    known: &Known,
-    sources: &Sources,
-    limit: usize,
-    replaceable: &Result<(), Fault>,
-) -> String {
+fn advice(name: &str, entry: &Entry<'_>, sources: &Sources, limit: usize) -> String {
+    let Entry { known, replaceable, .. } = entry;
     let object = &known.object;
     let usable = definition::nameable(object, name.as_bytes(), limit);
     if let Err(fault) = usable.and_then(|()| definition::usable(known)) {

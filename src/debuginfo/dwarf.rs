@@ -4,7 +4,7 @@
 //!
 //! - [`Lines`]: from an address to its source line
 //! - [`prototype()`]: the type of a function
-//! - [`fate()`]: what became of a function or variable that has no symbol
+//! - [`fates()`]: what became of functions or variables that have no symbol
 //! - [`survey()`]: how functions and variables are declared that have one, and into what else they were inlined
 //! - [`declared()`]: what an object declares that others define
 //! - [`sizes()`]: how many bytes structures have
@@ -24,7 +24,7 @@ mod survey;
 mod tests;
 
 pub use compiled::compiled;
-pub use fate::{Fate, fate};
+pub use fate::{Fate, fates};
 pub use lines::{Lines, SourceLine};
 pub use prototype::prototype;
 pub use sizes::sizes;

@@ -103,17 +103,19 @@ fn absolute_size(machine: Machine, kind: u32) -> Option<usize> {
     }
 }
 
-/// What became of a function or variable that the object at `path`, linked or a module, has no symbol for, if its
-/// debugging information tells.
-pub fn fate(path: &Path, name: &str) -> Option<dwarf::Fate> {
-    if let Some(linked) = Linked::open(path) {
-        let section = |section: &str| linked.section(section);
-        return dwarf::fate(&section, linked.is_little_endian, name.as_bytes()).ok()?;
-    }
-    let image = Image::read(path).ok()?;
-    let bases = image.bases();
-    dwarf::fate(&|name| image.relocated_bytes(name, &bases), image.is_little_endian(), name.as_bytes())
-        .ok()?
+/// What became of functions or variables that the object at `path`, linked or a module, has no symbol for, if its
+/// debugging information tells: of each of `names`, in that order.
+pub fn fates(path: &Path, names: &[&str]) -> Vec<Option<dwarf::Fate>> {
+    let raw: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+    let found = match Linked::open(path) {
+        Some(linked) => dwarf::fates(&|section| linked.section(section), linked.is_little_endian, &raw).ok(),
+        None => Image::read(path).ok().and_then(|image| {
+            let bases = image.bases();
+            let section = |name: &str| image.relocated_bytes(name, &bases);
+            dwarf::fates(&section, image.is_little_endian(), &raw).ok()
+        }),
+    };
+    found.unwrap_or_else(|| names.iter().map(|_| None).collect())
 }
 
 /// The prototype of the function `name`, which is at `address` in the object at `path`: linked, or a module with

@@ -18,10 +18,12 @@ use crate::frompatch::outline::{self, Kind};
 use crate::frompatch::report::{Changed, New, Reference};
 use crate::frompatch::run_pre::{self, Fate, KernelImage, KernelSymbol, Matched};
 use crate::frompatch::target::Target;
+use crate::host::terminal;
 use crate::kernel::sources::Known;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::trace::Sites;
+use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::definition::{self, Fault};
 use crate::livepatch::names as klp_names;
 use crate::livepatch::names::KlpSymbol;
@@ -325,10 +327,13 @@ fn references(
             names.insert(name.clone(), kernel_name);
             continue;
         }
+        let vague: Vec<Known> =
+            matched.candidates(old.as_bytes()).iter().map(|located| located.known.clone()).collect();
         ensure!(
-            matched.candidates(old.as_bytes()).is_empty(),
-            "{path}: nothing in the kernel's code tells which of {} symbols {name} is",
-            matched.candidates(old.as_bytes()).len()
+            vague.is_empty(),
+            "{path}: nothing in the kernel's code tells which of {} symbols {name} is{}",
+            vague.len(),
+            choices(name, &vague, target, path)
         );
         unknown.push(name);
     }
@@ -351,12 +356,23 @@ fn references(
         let known = match meant {
             Ok(Some(known)) => known,
             Ok(None) => bail!("{path}: the patched code refers to {name}, which the kernel does not have"),
-            Err(fault) => bail!("{path}: the patched code refers to {name}: {}", fault.with_rule()),
+            Err(fault) => bail!(
+                "{path}: the patched code refers to {name}: {}{}",
+                fault.with_rule(),
+                choices(name, &seen, target, path)
+            ),
         };
         let sympos = position(known, name, path)?;
         note(cut, &known.object, name, sympos, path);
     }
     Ok(names)
+}
+
+/// What `name` may mean, as a table to tell the definitions apart by.
+fn choices(name: &str, known: &[Known], target: &Target, path: &str) -> String {
+    let places = SourcePlaces::of(&target.sources, known);
+    let candidates = Candidates::new(name, known, &target.sources, &places).beside_file(path);
+    format!("\n{}", candidates.table(terminal::width_of_errors()).trim_end())
 }
 
 /// The struct module of a module. The livepatch has one of its own by that name: the kernel's is meant by a name that says

@@ -13,7 +13,7 @@ pub enum Exit {
     Problem,
     /// 2: the command line makes no sense.
     Usage,
-    /// 2: `klpbuild verify` could not check what it was to check, or `klpbuild try` could not try it.
+    /// 2: `klpbuild verify` or `klpbuild show` could not check what it was to check, or `klpbuild try` could not try it.
     Unchecked,
     /// make failed; klpbuild ends with make's own status (2 for an ordinary build error).
     Make(u8),

@@ -25,6 +25,16 @@ pub fn counted<T>(what: &str, total: usize, quiet: bool, act: impl FnOnce(&Atomi
     result
 }
 
+/// Does something, and says `what` it is from a second on. `quiet` has nothing shown.
+pub fn shown<T>(what: &str, quiet: bool, act: impl FnOnce() -> T) -> T {
+    if quiet || !terminal::has_status() {
+        return act();
+    }
+    let result = watched(LONG, || terminal::status(what), act);
+    terminal::end_status();
+    result
+}
+
 /// Does something, and draws again and again while it takes longer than `long`.
 fn watched<T>(long: Duration, draw: impl Fn() + Sync, act: impl FnOnce() -> T) -> T {
     let begin = Instant::now();

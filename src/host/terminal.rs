@@ -4,6 +4,7 @@
 //! A reader that went away (`klpbuild modules | head`) is no reason to stop a build, nor is any other error of writing;
 //! but one that keeps what was asked for from being seen, as a full disk does, is an error in the end ([`finish`]).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _, stderr, stdout};
@@ -15,6 +16,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::host::paint::{self, Hue};
+use crate::host::several;
+use crate::host::words;
 
 /// What the outside is like, as far as it decides how to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +98,7 @@ pub fn width_of_output() -> Option<usize> {
 /// The room that [`say`] leaves in a line of the terminal at standard error; None if that is none, or does not tell.
 pub fn width_of_errors() -> Option<usize> {
     let size = if stderr().is_terminal() { tcgetwinsize(stderr()).ok()? } else { return None };
-    (size.ws_col > 0).then_some(usize::from(size.ws_col).saturating_sub("klpbuild: ".len()))
+    (size.ws_col > 0).then_some(usize::from(size.ws_col).saturating_sub(NAME.len()))
 }
 
 /// The first error of writing to standard output, which is left to [`finish`].
@@ -200,18 +203,41 @@ pub fn err(text: impl AsRef<[u8]>) {
     let _ = stderr().lock().write_all(text.as_ref());
 }
 
+/// What klpbuild's own lines begin with.
+const NAME: &str = "klpbuild: ";
+
 /// A word from klpbuild itself, on standard error; each line of it with klpbuild's name.
 pub fn say(message: impl Display) {
     for line in message.to_string().lines() {
-        err_line(format!("klpbuild: {line}").as_bytes());
+        err_line(format!("{NAME}{line}").as_bytes());
+    }
+}
+
+/// A line as it fits the terminal at standard error, if that is one: klpbuild's own prose is broken at blanks, and its
+/// further lines are indented. What begins with a blank is a row of a table or a line to paste, and stays whole.
+pub fn fitted(line: &str) -> Cow<'_, str> {
+    fitted_to(line, width_of_errors())
+}
+
+fn fitted_to(line: &str, room: Option<usize>) -> Cow<'_, str> {
+    const INDENT: usize = 2;
+    let prose = line.strip_prefix(NAME).filter(|prose| !prose.starts_with(' '));
+    match (prose, room) {
+        (Some(prose), Some(room)) if prose.chars().count() > room => {
+            let text = words::hanging(prose, Some(room.saturating_sub(INDENT)), INDENT);
+            let lines: Vec<String> = text.lines().map(|line| format!("{NAME}{line}")).collect();
+            Cow::Owned(lines.join("\n"))
+        }
+        _ => Cow::Borrowed(line),
     }
 }
 
 /// Writes a line to standard error, as it is but for colours: places and severities get some where there are any.
 pub fn err_line(line: &[u8]) {
     let painted = match std::str::from_utf8(line) {
-        Ok(text) if has_colours(Stream::Error) => paint::diagnostic(text).into_bytes(),
-        _ => line.to_vec(),
+        Ok(text) if has_colours(Stream::Error) => paint::diagnostic(&fitted(text)).into_bytes(),
+        Ok(text) => fitted(text).into_owned().into_bytes(),
+        Err(_) => line.to_vec(),
     };
     err([painted.as_slice(), b"\n"].concat());
 }
@@ -248,7 +274,23 @@ pub fn say_once(message: impl Display) {
     }
 }
 
-/// An error, on standard error.
+/// An error, on standard error; if it is several, each of them.
 pub fn error(error: &anyhow::Error) {
-    say(format_args!("error: {error:#}"));
+    several::each(error).iter().for_each(|error| say(format_args!("error: {error}")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prose_is_broken_and_what_is_pasted_is_not() {
+        let line = "klpbuild: error: one two three four five six";
+        assert_eq!(fitted_to(line, Some(24)), "klpbuild: error: one two three\nklpbuild:   four five six");
+        assert_eq!(fitted_to(line, Some(34)), line);
+        assert_eq!(fitted_to(line, None), line);
+        for line in ["klpbuild:   one two three four five six", "a.c:1: error: one two three four five six"] {
+            assert_eq!(fitted_to(line, Some(24)), line);
+        }
+    }
 }

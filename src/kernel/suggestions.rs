@@ -85,10 +85,16 @@ fn distance(name: &str, candidate: &str, limit: usize) -> Option<usize> {
 
 /// What to say of names like `name`: a sentence that follows another.
 pub fn hint(name: &str, sources: &Sources, patched: &[String]) -> String {
-    let Some(text) = sources.list.as_ref().and_then(|list| text::list(list).ok()) else {
-        return String::new();
-    };
-    among(&nearest(name, &parts(&text), patched))
+    hints(&[name], sources, patched).pop().unwrap_or_default()
+}
+
+/// What to say of names like each of `names`, in that order. The map is read once.
+fn hints(names: &[&str], sources: &Sources, patched: &[String]) -> Vec<String> {
+    let text = sources.list.as_ref().and_then(|list| text::list(list).ok());
+    let parts = text.as_deref().map(parts);
+    let hint =
+        |name: &&str| parts.as_ref().map_or(String::new(), |parts| among(&nearest(name, parts, patched)));
+    names.iter().map(hint).collect()
 }
 
 /// Names that are near, as a sentence that follows another.
@@ -111,32 +117,43 @@ pub fn parts(text: &[u8]) -> Vec<&[u8]> {
 
 /// The message for a symbol that nothing defines, of a livepatch of `patched`, if that is known.
 pub fn missing(name: &str, sources: &Sources, patched: &[String]) -> String {
-    let compared = String::from_utf8_lossy(sources.compared(name.as_bytes())).into_owned();
-    if compared != name {
-        return format!(
-            "Unable to find missing symbol: {name}: this kernel (built with CONFIG_LTO_CLANG) cuts vmlinux's names \
-             before it compares them, and knows it as {compared}: see klpbuild lookup {compared}"
-        );
-    }
-    format!(
-        "Unable to find missing symbol: {name}: nothing exports it, and neither vmlinux nor any module defines \
-         it{}{}",
-        hint(name, sources, patched),
-        fate_in(name, sources, patched)
-    )
+    all_missing(&[name], sources, patched).pop().unwrap_or_default()
 }
 
-/// What the debugging information says of a name that has no symbol: a sentence that follows another, or nothing.
-/// That of the objects `patched` is asked, then that of vmlinux, and, if it is not known what is patched, that of the
-/// modules.
-pub fn fate_in(name: &str, sources: &Sources, patched: &[String]) -> String {
-    let named = patched.iter().map(String::as_str).filter(|object| *object != VMLINUX).chain([VMLINUX]);
+/// The message for each of some symbols that nothing defines, in that order. What may tell of them is read once.
+pub fn all_missing(names: &[&str], sources: &Sources, patched: &[String]) -> Vec<String> {
+    let hints = hints(names, sources, patched);
+    let fates = fates_in(names, sources, patched);
+    let message = |((name, hint), fate): ((&&str, String), String)| {
+        let compared = String::from_utf8_lossy(sources.compared(name.as_bytes())).into_owned();
+        if compared != **name {
+            return format!(
+                "Unable to find missing symbol: {name}: this kernel (built with CONFIG_LTO_CLANG) cuts vmlinux's \
+                 names before it compares them, and knows it as {compared}: see klpbuild lookup {compared}"
+            );
+        }
+        format!(
+            "Unable to find missing symbol: {name}: nothing exports it, and neither vmlinux nor any module defines \
+             it{hint}{fate}"
+        )
+    };
+    names.iter().zip(hints).zip(fates).map(message).collect()
+}
+
+/// What the debugging information says of each of `names`, which have no symbol: a sentence that follows another, or
+/// nothing. That of the objects `patched` is asked, then that of vmlinux, and, if it is not known what is patched, that of
+/// the modules.
+fn fates_in(names: &[&str], sources: &Sources, patched: &[String]) -> Vec<String> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let objects = patched.iter().map(String::as_str).filter(|object| *object != VMLINUX).chain([VMLINUX]);
     let mut files: Vec<(String, PathBuf)> =
-        named.filter_map(|object| Some((object.to_owned(), sources.objects.told_by(object)?))).collect();
+        objects.filter_map(|object| Some((object.to_owned(), sources.objects.told_by(object)?))).collect();
     if patched.is_empty() {
         files.extend(bounded(sources.objects.all_told()));
     }
-    fate(name, &files)
+    fates(names, &files)
 }
 
 /// The files of modules, or none where it would take too long to read them for one name.
@@ -146,11 +163,24 @@ pub fn bounded(files: Vec<(String, PathBuf)>) -> Vec<(String, PathBuf)> {
 }
 
 /// What the debugging information in `files`, each with its object, says of a name that has no symbol there: a sentence
-/// that follows another, or nothing. What was inlined counts before what is gone.
+/// that follows another, or nothing.
 pub fn fate(name: &str, files: &[(String, PathBuf)]) -> String {
-    let fates: Vec<(&str, Fate)> = (files.par_iter())
-        .filter_map(|(object, file)| Some((object.as_str(), lines::fate(file, name)?)))
-        .collect();
+    fates(&[name], files).pop().unwrap_or_default()
+}
+
+/// What debugging information in `files` says of each of `names`, in that order: each file is read once.
+fn fates(names: &[&str], files: &[(String, PathBuf)]) -> Vec<String> {
+    let by_file: Vec<(&str, Vec<Option<Fate>>)> =
+        (files.par_iter()).map(|(object, file)| (object.as_str(), lines::fates(file, names))).collect();
+    let of_one = |index: usize| {
+        let fates = by_file.iter().filter_map(|(object, fates)| Some((*object, fates.get(index)?.as_ref()?)));
+        told(&fates.collect::<Vec<_>>())
+    };
+    (0..names.len()).map(of_one).collect()
+}
+
+/// What became of one name in some objects, as a sentence. What was inlined counts before what is gone.
+fn told(fates: &[(&str, &Fate)]) -> String {
     let inlined = fates.iter().find(|(_, fate)| matches!(fate, Fate::Inlined { .. }));
     match inlined.or(fates.first()) {
         Some((object, Fate::Inlined { file, line, callers })) => {

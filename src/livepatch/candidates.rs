@@ -1,18 +1,207 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The table of a symbol's definitions.
+//! The definitions of a symbol, to be told apart: a table of them, which one lies in a source file that is patched, and the
+//! line of C for each.
 
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::debuginfo::dwarf::DefinedAt;
+use crate::elf::lines::Told;
 use crate::host::table;
 use crate::kernel::sources::{Known, Sources};
 use crate::livepatch::definition;
+use crate::livepatch::header;
+use crate::livepatch::testimony;
+use crate::livepatch::testimony::Asked;
 
 const HEADINGS: [&str; 9] =
     ["object", "source file", "type", "binding", "size", "address", "sympos", "exported", ""];
 
-/// The definitions, a line each under a line of headings, or a block each where a terminal of `columns` is too narrow.
-/// `-` stands for what is not known.
-pub fn render(known: &[Known], sources: &Sources, columns: Option<usize>) -> String {
-    let rows: Vec<[String; 9]> = known.iter().map(|known| row(known, sources)).collect();
-    table::render(&HEADINGS, &rows, columns)
+/// Where definitions are in the source, as debugging information has it.
+#[derive(Debug, Default)]
+pub struct SourcePlaces {
+    list: Vec<(Known, DefinedAt)>,
+}
+
+impl SourcePlaces {
+    /// Where each of `known` is. Each object's debugging information is read once.
+    pub fn of<'a>(sources: &Sources, known: impl IntoIterator<Item = &'a Known>) -> SourcePlaces {
+        let known: Vec<&Known> = known.into_iter().filter(|known| known.definition.is_some()).collect();
+        let plain: Vec<Known> = known.iter().map(|known| with_name_in_c(known)).collect();
+        let asked: Vec<Asked<'_>> = plain.iter().map(|known| Asked { known, with_copies: false }).collect();
+        let told = if asked.is_empty() { Vec::new() } else { testimony::by_dwarf(sources, &asked) };
+        SourcePlaces::told(known.into_iter().zip(&told))
+    }
+
+    /// Where definitions are, each with what debugging information said of it.
+    pub fn told<'a>(told: impl IntoIterator<Item = (&'a Known, &'a Told)>) -> SourcePlaces {
+        let told = told.into_iter();
+        SourcePlaces {
+            list: told.filter_map(|(known, told)| Some((known.clone(), told.defined.clone()?))).collect(),
+        }
+    }
+
+    /// Where `known` is, if that is known.
+    pub fn at(&self, known: &Known) -> Option<&DefinedAt> {
+        self.list.iter().find(|(other, _)| other.is_same(known)).map(|(_, defined)| defined)
+    }
+}
+
+/// A definition by the name it has in C: what the compiler made of a function stands in debugging information by the function's name (`name.isra.0`).
+pub fn with_name_in_c(known: &Known) -> Known {
+    let mut known = known.clone();
+    if let Some(definition) = &mut known.definition
+        && let Some(end) = memchr::memchr(b'.', &definition.name).filter(|end| *end > 0)
+    {
+        definition.name.truncate(end);
+    }
+    known
+}
+
+/// All definitions of one name.
+#[derive(Debug)]
+pub struct Candidates<'a> {
+    name: &'a str,
+    known: &'a [Known],
+    sources: &'a Sources,
+    places: &'a SourcePlaces,
+    /// The one that is likely meant, by its index, and why.
+    likely: Option<(usize, String)>,
+}
+
+impl<'a> Candidates<'a> {
+    /// The definitions `known` of `name`, with the `places` of those that they are known of.
+    pub fn new(
+        name: &'a str,
+        known: &'a [Known],
+        sources: &'a Sources,
+        places: &'a SourcePlaces,
+    ) -> Candidates<'a> {
+        Candidates { name, known, sources, places, likely: None }
+    }
+
+    /// Marks the one that lies in the source file of one of the functions that are `patched`, each with its name.
+    pub fn beside_functions(mut self, patched: &[(String, Known)]) -> Candidates<'a> {
+        let beside = |known: &Known| patched.iter().find(|(_, other)| self.is_beside(known, other));
+        self.likely = only(self.known.iter().enumerate().filter_map(|(index, known)| {
+            let (function, _) = beside(known)?;
+            Some((index, format!("in the source file of {function}")))
+        }));
+        self
+    }
+
+    /// Marks the one that lies in the source file that is `patched`, a path below the source tree.
+    pub fn beside_file(mut self, patched: &str) -> Candidates<'a> {
+        let is_there =
+            |known: &Known| match self.places.at(known) {
+                Some(place) => self.shortened(&place.unit) == patched,
+                None => known.definition.as_ref().and_then(|own| own.file.as_deref()).is_some_and(|file| {
+                    file == patched || Path::new(patched).file_name() == Some(file.as_ref())
+                }),
+            };
+        let all = self.known.iter().enumerate().filter(|(_, known)| is_there(known));
+        self.likely = only(all.map(|(index, _)| (index, "in the patched file".to_owned())));
+        self
+    }
+
+    /// Whether two definitions are of one source file.
+    fn is_beside(&self, one: &Known, other: &Known) -> bool {
+        let unit = |known| self.places.at(known).map(|place| &place.unit).filter(|unit| !unit.is_empty());
+        one.object == other.object
+            && match (unit(one), unit(other)) {
+                (Some(one), Some(other)) => one == other,
+                _ => {
+                    let named = |known: &Known| known.definition.as_ref().and_then(|own| own.file.clone());
+                    named(one).is_some_and(|file| named(other) == Some(file))
+                }
+            }
+    }
+
+    /// The definitions, a line each under a line of headings, or a block each where a terminal of `columns` is too narrow.
+    /// `-` stands for what is not known.
+    pub fn table(&self, columns: Option<usize>) -> String {
+        let row = |(index, known): (usize, &Known)| {
+            let mut row = row(known, self.sources);
+            if let Some(place) = self.place(known) {
+                row[1] = place;
+            }
+            if let Some((_, why)) = self.likely.as_ref().filter(|(likely, _)| *likely == index) {
+                let remark = &mut row[8];
+                *remark = if remark.is_empty() { why.clone() } else { format!("{remark}, {why}") };
+            }
+            row
+        };
+        let rows: Vec<[String; 9]> = self.known.iter().enumerate().map(row).collect();
+        table::render(&HEADINGS, &rows, columns)
+    }
+
+    /// What to write in C for the one that is meant, that which is likely meant first; empty if no line could say it.
+    /// `limit` is the longest name that the kernel reads.
+    pub fn advice(&self, limit: usize) -> String {
+        let all = self.known.iter().enumerate();
+        let lines = all.filter_map(|(index, known)| {
+            let place = self.place(known).or_else(|| known.definition.as_ref()?.file.clone());
+            // What is no path in C's sense would end the comment.
+            let place = place.filter(|place| !place.contains("*/") && self.known.len() > 1);
+            let place = place.map(|place| format!(" /* {place} */")).unwrap_or_default();
+            Some((index, format!("  {}{place}\n", paste(self.name, known, limit)?)))
+        });
+        let is_likely = |index: usize| self.likely.as_ref().is_some_and(|(likely, _)| *likely == index);
+        let (likely, others): (Vec<_>, Vec<_>) = lines.partition(|(index, _)| is_likely(*index));
+        if likely.is_empty() && others.is_empty() {
+            return String::new();
+        }
+        let others: String = others.into_iter().map(|(_, line)| line).collect();
+        let include = format!("  #include \"{}\"\n", header::NAME);
+        let mut text = format!("write the header with `klpbuild header -o {}`, and paste ", header::NAME);
+        match (likely.first(), self.likely.as_ref()) {
+            (Some((_, line)), Some((_, why))) => {
+                let _ = write!(text, "the line of the one {why}:\n{include}{line}");
+                if !others.is_empty() {
+                    let _ = write!(text, "or else the line of the one that is meant:\n{others}");
+                }
+            }
+            _ => {
+                let _ = write!(text, "the line of the one that is meant:\n{include}{others}");
+            }
+        }
+        text
+    }
+
+    /// The place of a definition, as in `fs/proc/proc.c:12`: with the file that was compiled if it is in a header.
+    fn place(&self, known: &Known) -> Option<String> {
+        place(self.places.at(known)?, self.sources)
+    }
+
+    /// A path without the directory of the kernel's sources.
+    fn shortened<'b>(&self, path: &'b str) -> &'b str {
+        shortened(path, self.sources)
+    }
+}
+
+/// The only one of several.
+fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
+    let first = all.next()?;
+    all.next().is_none().then_some(first)
+}
+
+/// A place, as in `fs/proc/proc.c:12`: with the file that was compiled if it is in a header.
+fn place(defined: &DefinedAt, sources: &Sources) -> Option<String> {
+    let [file, unit] = [&defined.file, &defined.unit].map(|path| shortened(path, sources));
+    let mut text = Some(file).filter(|file| !file.is_empty())?.to_owned();
+    if defined.line > 0 {
+        let _ = write!(text, ":{}", defined.line);
+    }
+    if !unit.is_empty() && unit != file {
+        let _ = write!(text, " in {unit}");
+    }
+    Some(text)
+}
+
+/// A path without the directory of the kernel's sources.
+pub fn shortened<'a>(path: &'a str, sources: &Sources) -> &'a str {
+    let tree = sources.srctree.as_deref().and_then(Path::to_str);
+    tree.and_then(|tree| path.strip_prefix(tree)?.strip_prefix('/')).unwrap_or(path)
 }
 
 fn row(known: &Known, sources: &Sources) -> [String; 9] {

@@ -23,6 +23,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::elf::Binding;
 use crate::elf::image::{Home, Image, Symbol};
+use crate::host::several::Several;
 use crate::kernel::sources::Sources;
 use crate::kernel::tree::facts::Kernel;
 use crate::livepatch::names;
@@ -89,7 +90,7 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
     let faults = faults.filter(|fault| fault.warns_to.is_none());
     let faults: Vec<String> =
         faults.map(|fault| format!("{}: {} ({})", fault.place, fault.message, fault.rule)).collect();
-    ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    Several::unless_empty(faults)?;
     sites::take_out(&mut image, &resolved);
     let placed = assign::assign(&image, &resolved, patch.as_ref())?;
     let relocations = placed.sections.values().map(Vec::len).sum();
@@ -116,7 +117,7 @@ fn written(image: &Image, kernel: &Kernel) -> Result<Vec<u8>> {
         bail!("{BROKEN}: {difference}");
     }
     let faults = verify::faults_of_form(&again, kernel);
-    ensure!(faults.is_empty(), "{BROKEN}:\n{}", faults.join("\n"));
+    Several::unless_empty(faults).context(BROKEN)?;
     Ok(bytes)
 }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The files that a livepatch carries in its own directory.
 
+/// What livepatches call the header.
+pub const NAME: &str = "klp_relocs.h";
+
 /// The C header with the macros for annotations.
 pub const HEADER: &str = include_str!("header/klp_relocs.h");
 

@@ -134,7 +134,7 @@ fn unknown_symbol() {
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
     klpbuild:   used in .text+0x13 (R_X86_64_PC32)
     klpbuild:   and in 2 more places
-    klpbuild: Unable to find missing symbol: nothing_like_it: nothing exports it, and neither vmlinux nor any module defines it; no name in the map is like it
+    klpbuild: error: cannot convert in.ko: Unable to find missing symbol: nothing_like_it: nothing exports it, and neither vmlinux nor any module defines it; no name in the map is like it
     klpbuild:   used in .text+0xc (R_X86_64_PLT32)
     ");
 }
@@ -168,19 +168,21 @@ fn unknown_symbol_with_compiler_variants() {
 
 #[test]
 fn ambiguous_symbol() {
-    insta::assert_snapshot!(refused(&patched("call_to twin")), @"
+    insta::assert_snapshot!(refused(&patched("call_to twin")), @r#"
     klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: twin: it is ambiguous, defined 3 times in 1 object
     klpbuild: Valid KLP_SYMPOS for symbol twin:
     klpbuild:   object   source file  type    binding  size  address           sympos  exported
-    klpbuild:   vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no
+    klpbuild:   vmlinux  kernel/a.c   FUNC    LOCAL    1     ffffffff81000006  1 of 3  no        in the source file of patched
     klpbuild:   vmlinux  kernel/b.c   FUNC    LOCAL    1     ffffffff8100000e  2 of 3  no
     klpbuild:   vmlinux  kernel/c.c   OBJECT  LOCAL    8     ffffffff81001020  3 of 3  no
-    klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 1) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 2) };
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 3) };
+    klpbuild: write the header with `klpbuild header -o klp_relocs.h`, and paste the line of the one in the source file of patched:
+    klpbuild:   #include "klp_relocs.h"
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 1) }; /* kernel/a.c */
+    klpbuild: or else the line of the one that is meant:
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 2) }; /* kernel/b.c */
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) twin_reloc[] = { KLP_SYMPOS(twin, 3) }; /* kernel/c.c */
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
-    ");
+    "#);
 }
 
 /// In two objects, of which one is not there to be read.
@@ -189,17 +191,19 @@ fn ambiguous_symbol_of_two_objects() {
     let tree = patched("call_to unique");
     let list = String::from_utf8(tree.bytes("Symbols.list")).unwrap();
     write_list(&tree, &(list + "*elsewhere\nunique\n"));
-    insta::assert_snapshot!(refused(&tree), @"
+    insta::assert_snapshot!(refused(&tree), @r#"
     klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: unique: it is ambiguous, defined 2 times in 2 objects
     klpbuild: Valid KLP_SYMPOS for symbol unique:
     klpbuild:   object     source file  type  binding  size  address           sympos  exported
-    klpbuild:   vmlinux    kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no
+    klpbuild:   vmlinux    kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no        in the source file of patched
     klpbuild:   elsewhere  -            -     -        -     -                 ? of 1  no
-    klpbuild: paste the line of the one that is meant (klpbuild header prints the macros):
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) unique_reloc[] = { KLP_SYMPOS(unique, 0) };
+    klpbuild: write the header with `klpbuild header -o klp_relocs.h`, and paste the line of the one in the source file of patched:
+    klpbuild:   #include "klp_relocs.h"
+    klpbuild:   static KLP_MODULE_RELOC(vmlinux) unique_reloc[] = { KLP_SYMPOS(unique, 0) }; /* kernel/a.c */
+    klpbuild: or else the line of the one that is meant:
     klpbuild:   static KLP_MODULE_RELOC(elsewhere) unique_reloc[] = { KLP_SYMPOS(unique, 0) };
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
-    ");
+    "#);
 }
 
 /// R1: a run-time name has at most 55 characters, and neither `-` nor `.ko`.
@@ -527,7 +531,7 @@ fn call_without_nop_on_ppc64le() {
     let code = Code { patched: "bl unique\nblr\nb unique", ..Code::default() };
     insta::assert_snapshot!(refused(&ObjTree::with_code(ppc64le, &code)), @"
     klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .text+0x18 (R_PPC64_REL24): no nop follows the call, into which the kernel would put the reload of r2: a call in tail position cannot go to another object (compile with -fno-optimize-sibling-calls)
-    klpbuild: vmlinux:unique,0, used in .text+0x20 (R_PPC64_REL24): no nop follows the call, into which the kernel would put the reload of r2: a call in tail position cannot go to another object (compile with -fno-optimize-sibling-calls)
+    klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .text+0x20 (R_PPC64_REL24): no nop follows the call, into which the kernel would put the reload of r2: a call in tail position cannot go to another object (compile with -fno-optimize-sibling-calls)
     ");
 }
 

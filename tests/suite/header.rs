@@ -213,7 +213,7 @@ int *second = &start_up;
     insta::assert_snapshot!(said(&tree, &tree.convert(&["in.ko"]).ends(1)), @"
     klpbuild: error: cannot convert in.ko: Unable to find missing symbol: uniqe: nothing exports it, and neither vmlinux nor any module defines it; the nearest names are unique (vmlinux)
     klpbuild:   used in .text+0x5 (R_X86_64_PLT32), in_c.c:8
-    klpbuild: start_up: it is __init: its memory is freed when vmlinux has come up, long before a livepatch could use it (R9)
+    klpbuild: error: cannot convert in.ko: start_up: it is __init: its memory is freed when vmlinux has come up, long before a livepatch could use it (R9)
     klpbuild:   used in .data+0x0 (R_X86_64_64)
     ");
     tree.link(&["in.ko"], "linked.ko");
@@ -247,7 +247,7 @@ int caller(int value)
     insta::assert_snapshot!(said(&tree, &tree.convert(&["in.ko"]).ends(1)), @"
     klpbuild: error: cannot convert in.ko: Unable to find missing symbol: inlined: nothing exports it, and neither vmlinux nor any module defines it; no name in the map is like it; in vmlinux, the function at fates.c:1 was inlined everywhere, into caller: patch the functions that call it, and copy it
     klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
-    klpbuild: Unable to find missing symbol: dead: nothing exports it, and neither vmlinux nor any module defines it; the nearest names are _end (vmlinux)
+    klpbuild: error: cannot convert in.ko: Unable to find missing symbol: dead: nothing exports it, and neither vmlinux nor any module defines it; the nearest names are _end (vmlinux)
     klpbuild:   used in .text+0xc (R_X86_64_PLT32)
     ");
 }

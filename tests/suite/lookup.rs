@@ -202,9 +202,9 @@ fn for_programs() {
     let twins = of("setting_twin");
     assert_eq!((rows.len(), twins.len()), (4, 2));
     let expected = serde_json::json!({
-        "name": "setting_twin", "object": "vmlinux", "file": "kernel/b.c", "type": "OBJECT", "binding": "LOCAL",
-        "section": ".data", "size": 8, "address": twins[1]["address"].as_str().unwrap(), "position": 2, "count": 2,
-        "sympos": 2, "exported": false, "init": false,
+        "name": "setting_twin", "object": "vmlinux", "file": "kernel/b.c", "line": null, "type": "OBJECT",
+        "binding": "LOCAL", "section": ".data", "size": 8, "address": twins[1]["address"].as_str().unwrap(),
+        "position": 2, "count": 2, "sympos": 2, "exported": false, "init": false,
         "klp_sympos": "static KLP_MODULE_RELOC(vmlinux) setting_twin_reloc[] = { KLP_SYMPOS(setting_twin, 2) };",
         "klp_func": null, "refused": null,
     });

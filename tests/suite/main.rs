@@ -18,7 +18,7 @@
 //! - [`doubts`]: types, copies and pointers: what is right in all names and wrong all the same
 //! - [`external`]: external modules (M=), in every era
 //! - [`header`]: annotations in C, and what debugging information adds to messages
-//! - [`lookup`]: what `klpbuild lookup` finds
+//! - [`lookup`]: what `klpbuild lookup` finds; [`namesakes`]: symbols of one name, told apart
 //! - [`output`]: devices, pipes, full disks and readers that have gone away
 //! - [`packages`]: installation and package goals
 //! - [`patches`]: `klpbuild patches`, and trees that carry a series of kbuild-patches
@@ -67,6 +67,7 @@ mod lookup;
 mod map;
 mod modpost;
 mod mutations;
+mod namesakes;
 mod objtree;
 mod output;
 mod packages;

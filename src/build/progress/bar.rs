@@ -131,7 +131,8 @@ impl Progress for Bar {
     fn text(&mut self, line: &[u8]) {
         // What is above the bar must not contain what moves the cursor.
         let text = String::from_utf8_lossy(line).replace('\t', "        ");
-        self.text.push(paint::foreign(&text, terminal::has_colours(Stream::Error)));
+        let is_coloured = terminal::has_colours(Stream::Error);
+        self.text.extend(terminal::fitted(&text).lines().map(|line| paint::foreign(line, is_coloured)));
         self.draw();
     }
 

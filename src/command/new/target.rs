@@ -19,7 +19,7 @@ use crate::kernel::symbols::list::Wanted;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::trace::Sites;
 use crate::kernel::tree::config::Config;
-use crate::livepatch::candidates;
+use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::copies;
 use crate::livepatch::definition;
 use crate::livepatch::definition::Fault;
@@ -141,7 +141,11 @@ fn choose(sources: &Sources, found: &Found, arguments: &NewArgs) -> Result<Known
         };
         let table = match fault {
             Fault::NoObject { .. } => String::new(),
-            _ => format!("\n{}", candidates::render(all, sources, terminal::width_of_errors()).trim_end()),
+            _ => {
+                let places = SourcePlaces::of(sources, all);
+                let candidates = Candidates::new(name, all, sources, &places);
+                format!("\n{}", candidates.table(terminal::width_of_errors()).trim_end())
+            }
         };
         anyhow!("{name}: {}{say}{table}", fault.with_rule())
     })

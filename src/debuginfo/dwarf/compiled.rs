@@ -7,20 +7,12 @@ use super::Sections;
 
 /// The paths of the source files that the compiler was given, in C or in assembler: relative to the directory that it ran
 /// in, unless they lie elsewhere. Files that were only included are not among them. Empty without debug information;
-/// `section` and `little` are as for [`super::fate()`].
+/// `section` and `little` are as for [`super::fates()`].
 ///
 /// # Errors
 /// No unit of `.debug_info` can be read.
 pub fn compiled(section: &dyn Fn(&str) -> Option<Vec<u8>>, little: bool) -> Result<Vec<String>> {
     let Some(sections) = Sections::load(section, little) else { return Ok(Vec::new()) };
     let units = sections.units()?;
-    let name = |unit: &super::Unit| {
-        let name = String::from_utf8_lossy(unit.name?);
-        let directory = String::from_utf8_lossy(unit.directory.unwrap_or_default());
-        let inside =
-            name.strip_prefix(directory.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'));
-        let inside = inside.filter(|_| !directory.is_empty()).unwrap_or(&name);
-        Some(inside.trim_start_matches("./").to_owned())
-    };
-    Ok(units.list.iter().filter_map(name).collect())
+    Ok(units.list.iter().filter_map(super::Unit::source).collect())
 }

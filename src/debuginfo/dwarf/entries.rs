@@ -11,6 +11,16 @@ use super::{Slice, Unit, Units};
 pub(super) type Entry<'a> = DebuggingInformationEntry<Slice<'a>>;
 
 impl<'a> Unit<'a> {
+    /// The source file that the compiler was given: relative to the directory that it ran in, unless it lies elsewhere.
+    pub(super) fn source(&self) -> Option<String> {
+        let name = String::from_utf8_lossy(self.name?);
+        let directory = String::from_utf8_lossy(self.directory.unwrap_or_default());
+        let inside =
+            name.strip_prefix(directory.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'));
+        let inside = inside.filter(|_| !directory.is_empty()).unwrap_or(&name);
+        Some(inside.trim_start_matches("./").to_owned())
+    }
+
     /// The number of the entry at `offset`.
     pub(super) fn number(&self, offset: UnitOffset) -> Option<usize> {
         self.offset.checked_add(offset.0)

@@ -4,6 +4,8 @@
 //! All entries are passed over once, to find those of the name; only units that may refer to one of them are
 //! then looked at closely.
 
+use std::collections::{HashMap, HashSet};
+
 use anyhow::Result;
 use gimli::{Abbreviations, AttributeValue, DwTag, Expression, Operation, UnitOffset};
 use rayon::prelude::*;
@@ -41,8 +43,8 @@ pub enum Fate {
 /// An entry that defines the name, or refers to one that does. Entries go by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// There is code or storage for it.
-    Exists,
+    /// There is code or storage for the one of this entry.
+    Exists(usize),
     /// The definition of a function that is inlined: its entry.
     Inlined(usize),
     /// A definition without code or storage: its entry.
@@ -52,6 +54,13 @@ pub(super) enum Found {
 }
 
 impl Found {
+    fn target(&self) -> usize {
+        match self {
+            Found::Exists(target) | Found::Inlined(target) | Found::Gone(target) => *target,
+            Found::Caller { target, .. } => *target,
+        }
+    }
+
     pub(super) fn caller(&self) -> Option<(usize, usize)> {
         match self {
             Found::Caller { target, into } => Some((*target, *into)),
@@ -60,39 +69,62 @@ impl Found {
     }
 }
 
-/// What the debug information says of a function or variable of file scope called `name` that is in no
-/// symbol table. None if it does not know it, or if the compiler has given it another symbol
-/// (`name.isra.0`), or there is no debug information.
+/// What the debug information says of each of `names`, in that order: functions or variables of file scope that are in no
+/// symbol table. None if it does not know one, or if the compiler has given it another symbol (`name.isra.0`), or there is
+/// no debug information. It is passed over once for all of them.
 ///
 /// `section` gives the bytes of a section, decompressed and with relocations applied; `little` is the byte
 /// order.
 ///
 /// # Errors
 /// No unit of `.debug_info` can be read.
-pub fn fate(section: &dyn Fn(&str) -> Option<Vec<u8>>, little: bool, name: &[u8]) -> Result<Option<Fate>> {
-    let Some(sections) = Sections::load(section, little) else { return Ok(None) };
+pub fn fates(
+    section: &dyn Fn(&str) -> Option<Vec<u8>>,
+    little: bool,
+    names: &[&[u8]],
+) -> Result<Vec<Option<Fate>>> {
+    let nothing = || names.iter().map(|_| None).collect();
+    let Some(sections) = Sections::load(section, little).filter(|_| !names.is_empty()) else {
+        return Ok(nothing());
+    };
     let units = sections.units()?;
-    let targets: Vec<usize> = units.list.par_iter().flat_map_iter(|unit| named(&units, unit, name)).collect();
-    if targets.is_empty() {
-        return Ok(None);
+    let wanted: HashSet<&[u8]> = names.iter().copied().collect();
+    let entries: Vec<(usize, &[u8])> =
+        units.list.par_iter().flat_map_iter(|unit| named(&units, unit, &wanted)).collect();
+    if entries.is_empty() {
+        return Ok(nothing());
     }
+    // Units and their entries come in the order of their numbers.
+    let targets: Vec<usize> = entries.iter().map(|(number, _)| *number).collect();
     let found: Vec<Found> = units
         .list
         .par_iter()
         .filter(|unit| unit.has_any(&targets) || refers_to_others(&unit.abbreviations))
         .flat_map_iter(|unit| uses(unit, &targets))
         .collect();
-    if found.contains(&Found::Exists) {
-        return Ok(None);
+    let mut by_name: HashMap<&[u8], Vec<Found>> = HashMap::new();
+    for found in found {
+        let index = entries.partition_point(|(number, _)| *number < found.target());
+        if let Some((_, name)) = entries.get(index) {
+            by_name.entry(name).or_default().push(found);
+        }
     }
-    Ok(inlined(&units, &found).or_else(|| {
+    Ok(names.iter().map(|name| of_one(&units, by_name.get(name)?)).collect())
+}
+
+/// What became of the function or variable that all of `found` is about.
+fn of_one(units: &Units, found: &[Found]) -> Option<Fate> {
+    if found.iter().any(|found| matches!(found, Found::Exists(_))) {
+        return None;
+    }
+    inlined(units, found).or_else(|| {
         let gone = found.iter().find_map(|found| match found {
             Found::Gone(entry) => Some(*entry),
             _ => None,
         })?;
         let (file, line) = units.place(gone)?;
         Some(Fate::OptimizedAway { file, line })
-    }))
+    })
 }
 
 /// The first definition that was inlined, with callers of all that have the same place: a function of a
@@ -128,16 +160,19 @@ fn inlined(units: &Units, found: &[Found]) -> Option<Fate> {
     place.map(|(file, line)| Fate::Inlined { file, line, callers })
 }
 
-/// The entries of functions and variables of file scope in `unit` that are called `name`.
-pub(super) fn named(units: &Units, unit: &Unit, name: &[u8]) -> Vec<usize> {
+/// The entries of functions and variables of file scope in `unit` that have one of `names`, each with it.
+pub(super) fn named<'a>(
+    units: &Units<'a>,
+    unit: &Unit<'a>,
+    names: &HashSet<&[u8]>,
+) -> Vec<(usize, &'a [u8])> {
     let mut found = Vec::new();
     of_file_scope(
         unit,
         |attribute| attribute == gimli::DW_AT_name,
         |offset, value| {
-            if units.sections.string(unit, value) == Some(name) {
-                found.extend(unit.number(offset));
-            }
+            let name = units.sections.string(unit, value).filter(|name| names.contains(name));
+            found.extend(unit.number(offset).zip(name));
         },
     );
     found
@@ -233,7 +268,7 @@ impl<'a> Unit<'a> {
     /// What an entry says of the function or variable `target`; none if it is a mere declaration.
     fn definition(&self, entry: &Entry<'a>, target: usize) -> Option<Found> {
         if self.exists(entry) {
-            return Some(Found::Exists);
+            return Some(Found::Exists(target));
         }
         if entry.has_attr(gimli::DW_AT_declaration) {
             return None;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The types of functions.
 
+use std::collections::HashSet;
+
 use anyhow::Result;
 use gimli::{AttributeValue, UnitOffset};
 use rayon::prelude::*;
@@ -13,7 +15,7 @@ use crate::debuginfo::prototype::{DEEPEST, Prototype, Scalar, Type, depth_within
 /// The prototype of the function of file scope that is called `name`; of several with code, the one at `address`. None
 /// if the debug information does not have it.
 ///
-/// `section` and `little` are as for [`super::fate()`].
+/// `section` and `little` are as for [`super::fates()`].
 ///
 /// # Errors
 /// No unit of `.debug_info` can be read.
@@ -25,7 +27,9 @@ pub fn prototype(
 ) -> Result<Option<Prototype>> {
     let Some(sections) = Sections::load(section, little) else { return Ok(None) };
     let units = sections.units()?;
-    let all: Vec<usize> = units.list.par_iter().flat_map_iter(|unit| named(&units, unit, name)).collect();
+    let names = HashSet::from([name]);
+    let all = units.list.par_iter().flat_map_iter(|unit| named(&units, unit, &names));
+    let all: Vec<usize> = all.map(|(number, _)| number).collect();
     let is_function = |number: &usize| {
         units
             .entry(*number)

@@ -9,7 +9,7 @@ use super::entries::{Entry, skip};
 use super::{Sections, Unit};
 
 /// The sizes in bytes of the structures of these names, as the first unit has them that knows them all; each is none if
-/// there is no such unit. `section` and `little` are as for [`super::fate()`].
+/// there is no such unit. `section` and `little` are as for [`super::fates()`].
 ///
 /// # Errors
 /// No unit of `.debug_info` can be read.

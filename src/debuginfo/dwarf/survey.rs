@@ -44,6 +44,8 @@ pub struct DefinedAt {
     pub line: u64,
     /// The directory that the compiler ran in, as it says; empty if it does not.
     pub directory: String,
+    /// The source file that was compiled, which is another one for what a header defines; empty if that is not known.
+    pub unit: String,
 }
 
 /// What the debug information says of one that was wanted.
@@ -86,7 +88,7 @@ struct Hits<'a> {
     references: Vec<Definition>,
 }
 
-/// Tells of each of `wanted`, in that order. `section` and `little` are as for [`super::fate()`].
+/// Tells of each of `wanted`, in that order. `section` and `little` are as for [`super::fates()`].
 ///
 /// # Errors
 /// No unit of `.debug_info` can be read.
@@ -176,7 +178,9 @@ impl<'a> Units<'a> {
         let (file, line) = self.place(number)?;
         let (unit, _) = self.entry(number)?;
         let directory = String::from_utf8_lossy(unit.directory.unwrap_or_default()).into_owned();
-        Some(DefinedAt { file, line, directory })
+        let (compiled, _) = self.entry(definition.own)?;
+        let compiled = compiled.source().unwrap_or_default();
+        Some(DefinedAt { file, line, directory, unit: compiled })
     }
 
     /// Where the code of a function begins, or a variable is.
@@ -245,7 +249,7 @@ impl<'a> Units<'a> {
 }
 
 /// What an object declares and does not define, of the symbols that `is_wanted`. `section` and `little` are as for
-/// [`super::fate()`].
+/// [`super::fates()`].
 ///
 /// # Errors
 /// No unit of `.debug_info` can be read.

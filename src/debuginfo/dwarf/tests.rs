@@ -232,7 +232,8 @@ fn fates_of_what_has_no_symbol() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
         let dump = program(directory, options);
-        let fate = |name: &str| fate(&source(&dump), true, name.as_bytes()).unwrap();
+        let fate =
+            |name: &str| fates(&source(&dump), true, &[b"no_such", name.as_bytes()]).unwrap().pop().unwrap();
         let line = |text: &str| MAIN.lines().position(|line| line == text).unwrap() as u64 + 1;
         let inlined = |file: &str, line, callers: &[&str]| {
             let callers = callers.iter().map(|&name| name.to_owned()).collect();
@@ -265,7 +266,8 @@ fn fates_across_units() {
         "gcc -O2 -g -flto -flto-partition=none -nostdlib -static -Wl,-e,main -I./include main.c lib/other.c -o linked",
     );
     let dump = dump(directory, "linked", "");
-    let fate = |name: &str| fate(&source(&dump), true, name.as_bytes()).unwrap();
+    let fate =
+        |name: &str| fates(&source(&dump), true, &[b"no_such", name.as_bytes()]).unwrap().pop().unwrap();
     let symbols = command(directory, "nm linked");
     assert!(!symbols.contains(" other\n"), "{symbols}");
     match fate("other") {
@@ -292,14 +294,14 @@ fn objects_without_debug_information() {
         if let Some(lines) = lines {
             assert!(code(directory).into_iter().all(|address| lines.at(address).is_some()));
         }
-        assert_eq!(fate(&source(&dump), true, b"helper").unwrap(), None);
+        assert_eq!(fates(&source(&dump), true, &[b"helper"]).unwrap(), [None]);
     }
     let full = program(directory, "-g");
     for name in [".debug_info", ".debug_abbrev", ".debug_line"] {
         let mut dump = full.clone();
         dump.remove(name);
         assert!(Lines::read(&source(&dump), true).unwrap().is_none());
-        assert_eq!(fate(&source(&dump), true, b"helper").unwrap(), None);
+        assert_eq!(fates(&source(&dump), true, &[b"helper"]).unwrap(), [None]);
     }
     assert!(Lines::read(&source(&full), false).is_err());
     let mut junk = full;
@@ -316,7 +318,7 @@ fn exercise(dump: &Dump) {
         }
     }
     for name in ["helper", "level"] {
-        let _ = fate(&source(dump), true, name.as_bytes());
+        let _ = fates(&source(dump), true, &[name.as_bytes()]);
     }
 }
 

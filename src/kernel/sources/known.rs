@@ -54,6 +54,11 @@ impl Known {
         }
     }
 
+    /// Whether two are one definition, which were found apart.
+    pub fn is_same(&self, other: &Known) -> bool {
+        (&self.object, self.position, &self.definition) == (&other.object, other.position, &other.definition)
+    }
+
     /// The position to write down: 0 for a name that is there once (S1).
     pub fn sympos(&self) -> Option<u64> {
         if self.total <= 1 { Some(0) } else { self.position }

@@ -136,7 +136,8 @@ int table[2];
         }
         std::os::unix::fs::symlink(at("out/a.c"), at("in/link.c")).unwrap();
         let named = |directory: &str, file: &str, name: &str| {
-            let defined = DefinedAt { file: file.to_owned(), line: 6, directory: directory.to_owned() };
+            let (file, directory) = (file.to_owned(), directory.to_owned());
+            let defined = DefinedAt { file, line: 6, directory, ..DefinedAt::default() };
             of_function(&defined, name, &[at("in")], &[at("in")]).map(|text| text.first)
         };
         let told = |directory: &str, file: &str| named(directory, file, "named.isra.0");

@@ -79,7 +79,7 @@ impl<'a> Whereabouts<'a> {
     /// The definition that a livepatch means.
     pub(super) fn meant(&self, object: &str, name: &[u8], sympos: u64) -> Option<Defined> {
         let known = definition::meant(self.found?, object, name, sympos).ok()?;
-        let (known, told) = self.told.iter().find(|(other, _)| is_same(other, known))?;
+        let (known, told) = self.told.iter().find(|(other, _)| other.is_same(known))?;
         known.definition.as_ref()?;
         Some(self.defined(known, told))
     }
@@ -101,9 +101,9 @@ impl<'a> Whereabouts<'a> {
         let all = found.of(name).iter().filter(|known| known.object == object && known.definition.is_some());
         let meant = definition::meant(found, object, name, sympos).ok();
         let all: Vec<Defined> = all
-            .filter_map(|known| self.told.iter().find(|(other, _)| is_same(other, known)))
+            .filter_map(|known| self.told.iter().find(|(other, _)| other.is_same(known)))
             .map(|(known, told)| {
-                let is_meant = meant.is_some_and(|meant| is_same(meant, known));
+                let is_meant = meant.is_some_and(|meant| meant.is_same(known));
                 Defined { is_meant, ..self.defined(known, told) }
             })
             .collect();
@@ -214,9 +214,4 @@ impl<'a> Whereabouts<'a> {
         let short = trees.find_map(|tree| path.strip_prefix(tree)?.strip_prefix('/'));
         short.unwrap_or(path).to_owned()
     }
-}
-
-/// Whether two are one definition: those that are wanted are looked up in copies.
-fn is_same(one: &Known, other: &Known) -> bool {
-    (&one.object, one.position, &one.definition) == (&other.object, other.position, &other.definition)
 }

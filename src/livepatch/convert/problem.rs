@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What is in the way of a conversion, in words: the symbol, where it is used, the reason, and what to do.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use crate::elf::image::{Image, Relocation, SectionIndex, SymbolIndex};
 use crate::elf::lines::Lines;
+use crate::host::several::Several;
 use crate::host::{terminal, words};
-use crate::kernel::sources::{Known, Sources};
-use crate::livepatch::candidates;
+use crate::kernel::sources::{Found, Known, Sources};
+use crate::kernel::symbols::list::Wanted;
+use crate::livepatch::candidates::{Candidates, SourcePlaces};
+use crate::livepatch::definition;
+use crate::livepatch::patch::{Function, Patch};
 
 /// How many places of use are printed for one symbol.
 const USES: usize = 3;
@@ -38,7 +43,7 @@ impl Problems {
     /// # Errors
     /// There are some.
     pub fn end(self) -> anyhow::Result<()> {
-        if self.list.is_empty() { Ok(()) } else { Err(anyhow::anyhow!("{}", self.list.join("\n"))) }
+        Several::unless_empty(self.list)
     }
 }
 
@@ -82,22 +87,58 @@ pub fn uses(image: &Image, symbol: SymbolIndex, lines: Option<&Lines>) -> String
     text
 }
 
-/// The definitions there are, and the line to paste for each that can be meant. `limit` is the longest name that the
-/// kernel reads.
-pub fn choices(name: &str, known: &[Known], sources: &Sources, limit: usize) -> String {
-    let mut text = format!("\nValid KLP_SYMPOS for symbol {name}:\n");
-    text.push_str(&candidates::render(known, sources, terminal::width_of_errors()));
-    let lines: Vec<String> = known.iter().filter_map(|known| candidates::paste(name, known, limit)).collect();
-    if !lines.is_empty() {
-        text.push_str("paste the line of the one that is meant (klpbuild header prints the macros):\n");
-        for line in lines {
-            let _ = writeln!(text, "  {line}");
+/// Where the definitions are that cannot be told apart by name, and the functions that the livepatch replaces: found out
+/// when the first of them is told about, for all of them at once.
+pub struct Surroundings<'a> {
+    /// What is known of the kernel.
+    pub sources: &'a Sources,
+    /// What was found of the symbols that the livepatch refers to.
+    pub found: &'a Found,
+    /// What it replaces.
+    pub patch: Option<&'a Patch>,
+    /// Where all that is.
+    pub told: OnceCell<(SourcePlaces, Vec<(String, Known)>)>,
+}
+
+impl Surroundings<'_> {
+    fn told(&self) -> &(SourcePlaces, Vec<(String, Known)>) {
+        self.told.get_or_init(|| {
+            let patched = self.patched();
+            let several = self.found.names.values().filter(|known| known.len() > 1).flatten();
+            let places =
+                SourcePlaces::of(self.sources, several.chain(patched.iter().map(|(_, known)| known)));
+            (places, patched)
+        })
+    }
+
+    /// The functions that are replaced, as far as they are there.
+    fn patched(&self) -> Vec<(String, Known)> {
+        let objects = self.patch.iter().flat_map(|patch| &patch.objects);
+        let all: Vec<(&str, &Function)> = objects
+            .flat_map(|object| object.functions.iter().map(|function| (object.name.as_str(), function)))
+            .collect();
+        let wanted = all.iter().map(|(object, own)| (own.old_name.clone(), Some((*object).to_owned())));
+        let Ok(found) = self.sources.find(&Wanted::meant(wanted)) else { return Vec::new() };
+        let one = |(object, function): &(&str, &Function)| {
+            let known = definition::meant(&found, object, &function.old_name, function.old_sympos).ok()?;
+            Some((String::from_utf8_lossy(&function.old_name).into_owned(), known.clone()))
+        };
+        all.iter().filter_map(one).collect()
+    }
+
+    /// The definitions `known` that there are of `name`, and the line to paste for each that can be meant, that in the
+    /// source file of a patched function first.
+    pub fn choices(&self, name: &str, known: &[Known]) -> String {
+        let (places, patched) = self.told();
+        let candidates = Candidates::new(name, known, self.sources, places).beside_functions(patched);
+        let mut text = format!("\nValid KLP_SYMPOS for symbol {name}:\n");
+        text.push_str(&candidates.table(terminal::width_of_errors()));
+        text.push_str(&candidates.advice(self.found.kernel.name_limit));
+        if known.iter().any(|known| known.definition.is_none() && known.total > 1) {
+            text.push_str(
+                "positions are not told by the map alone: name the object tree that it was made of (--objtree DIR)",
+            );
         }
+        text.trim_end().to_owned()
     }
-    if known.iter().any(|known| known.definition.is_none() && known.total > 1) {
-        text.push_str(
-            "positions are not told by the map alone: name the object tree that it was made of (--objtree DIR)",
-        );
-    }
-    text.trim_end().to_owned()
 }

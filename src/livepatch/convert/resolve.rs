@@ -2,21 +2,21 @@
 //! Which definition each undefined symbol of a livepatch means: the one that an annotation names, or the only
 //! one there is. What is exported stays as it is.
 
-use std::cell::LazyCell;
+use std::cell::{LazyCell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::{Result, bail};
 
 use crate::elf::Binding;
 use crate::elf::image::{Home, Image, SymbolIndex};
-use crate::kernel::sources::{Found, Known, Sources};
+use crate::kernel::sources::{Known, Sources};
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::tree::facts::Kernel;
 use crate::livepatch::annotations::{Annotation, Annotations};
 use crate::livepatch::convert::problem;
-use crate::livepatch::convert::problem::Problems;
+use crate::livepatch::convert::problem::{Problems, Surroundings};
 use crate::livepatch::definition;
 use crate::livepatch::definition::Fault;
 use crate::livepatch::names::{Annotated, KlpSymbol};
@@ -130,18 +130,17 @@ pub fn resolve(image: &Image, sources: &Sources, choices: Choices) -> Result<Res
         );
     }
     let mut problems = Problems::default();
-    let patched: Vec<String> = Patch::read_for(image, sources.sizes())
-        .iter()
-        .flat_map(|patch| &patch.objects)
-        .map(|object| object.name.clone())
-        .collect();
+    let patch = Patch::read_for(image, sources.sizes());
+    let patched: Vec<String> =
+        patch.iter().flat_map(|patch| &patch.objects).map(|object| object.name.clone()).collect();
+    let surroundings = Surroundings { sources, found: &found, patch: patch.as_ref(), told: OnceCell::new() };
     let lines = LazyCell::new(|| image.lines());
     for reference in &references {
         let exporter = match &sources.exports {
             Some(_) => sources.exporter(&reference.name),
             None => markers(&reference.name).iter().find_map(|m| Some(found.of(m).first()?.object.as_str())),
         };
-        match one(sources, &found, reference, exporter, choices, &patched, problems.count() < HINTS) {
+        match one(&surroundings, reference, exporter, choices, &patched, problems.count() < HINTS) {
             Ok(Some(mut decision)) => {
                 let name = image.symbols.get(reference.index).map(|symbol| symbol.name.as_slice());
                 decision.mistaken_for = name.and_then(|name| mistaken_for(sources, name));
@@ -177,14 +176,14 @@ fn references<'a>(image: &Image, annotations: &'a Annotations) -> Vec<Reference<
 
 /// Decides on one symbol: what it becomes, nothing if it stays, or what is wrong with it.
 fn one(
-    sources: &Sources,
-    found: &Found,
+    surroundings: &Surroundings<'_>,
     reference: &Reference<'_>,
     exporter: Option<&str>,
     choices: Choices,
     patched: &[String],
     with_hints: bool,
 ) -> Result<Option<Resolution>, String> {
+    let Surroundings { sources, found, .. } = surroundings;
     let name = String::from_utf8_lossy(&reference.name).into_owned();
     let known = found.of(&reference.name);
     let said = match (&reference.annotated, reference.annotation) {
@@ -198,7 +197,7 @@ fn one(
         (None, Some(annotation)) => Some((annotation.object.as_str(), annotation.sympos)),
         (None, None) => None,
     };
-    let wrong = Wrong { sources, name: &name, limit: found.kernel.name_limit };
+    let wrong = Wrong { surroundings, name: &name };
     let meant = match (said, exporter) {
         (None, Some(VMLINUX)) => return Ok(None),
         (None, Some(_)) if choices.keep_module_exports || reference.is_weak => return Ok(None),
@@ -254,10 +253,8 @@ fn mistaken_for(sources: &Sources, name: &[u8]) -> Option<String> {
 
 /// A symbol that means no definition, or none in particular.
 struct Wrong<'a> {
-    sources: &'a Sources,
+    surroundings: &'a Surroundings<'a>,
     name: &'a str,
-    /// The longest name that the kernel reads.
-    limit: usize,
 }
 
 impl Wrong<'_> {
@@ -269,8 +266,10 @@ impl Wrong<'_> {
         };
         let more = match fault {
             Fault::NoObject { .. } => "; write vmlinux or the run-time name of a module".to_owned(),
-            _ if known.is_empty() => suggestions::hint(self.name, self.sources, &[object.to_owned()]),
-            _ => problem::choices(self.name, known, self.sources, self.limit),
+            _ if known.is_empty() => {
+                suggestions::hint(self.name, self.surroundings.sources, &[object.to_owned()])
+            }
+            _ => self.surroundings.choices(self.name, known),
         };
         format!("{what}: {}: {fault}{more}", self.name)
     }

@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 use fs_err as fs;
 use rayon::prelude::*;
 
 use crate::elf::image::Image;
+use crate::host::several::{self, Several};
 use crate::host::{output, terminal};
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
@@ -74,7 +75,8 @@ pub fn convert_tree(
                 }
             }
             Err(error) => {
-                failures.push(format!("cannot convert {module}: {error:#}"));
+                let each = several::each(&error).into_iter();
+                failures.extend(each.map(|error| format!("cannot convert {module}: {error}")));
                 match fs::remove_file(root.join(module)) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                         failures.push(format!("{error}: remove it, for it is not converted"));
@@ -84,10 +86,7 @@ pub fn convert_tree(
             }
         }
     }
-    if !failures.is_empty() {
-        bail!("{}", failures.join("\n"));
-    }
-    Ok(())
+    Several::unless_empty(failures)
 }
 
 /// What is doubtful in each of some livepatches that are converted.
@@ -115,8 +114,7 @@ pub fn warn(shown: &str, doubts: &[Doubt]) -> Result<()> {
         terminal::say(format_args!("{shown}: warning: {}", text(doubt)));
     }
     let errors: Vec<String> = doubts.iter().filter(|doubt| doubt.is_error).map(text).collect();
-    ensure!(errors.is_empty(), "{}", errors.join("\n"));
-    Ok(())
+    Several::unless_empty(errors)
 }
 
 /// Gives `output` new content at once, and the permissions of `input`.
