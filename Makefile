@@ -5,24 +5,39 @@
 # make test-configs       6.12 as distributions configure it (signed and compressed modules), and with clang's ThinLTO
 # make fuzz               each fuzz target for a minute (FUZZ_SECONDS=60), or FUZZ_TARGETS="convert btf" only
 # make bench              ratios against named rivals
-# make install            PREFIX=/usr/local DESTDIR=
+# make install            PREFIX=/usr/local DESTDIR= ZSH=where zsh looks below PREFIX
+# make deb, make rpm      packages, in target/packages (packaging/)
+# make check-packages     builds the program and both packages in two directories: the same bytes; lintian, rpmlint
 # What is missing on a Debian 12 machine is installed first (tests/packages); DEPS=no leaves that out.
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
-PROGRAM := $(or $(CARGO_TARGET_DIR),target)/release/klpbuild
+ZSH ?= share/zsh/site-functions
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PROGRAM := $(TARGET)/release/klpbuild
 KDIR ?=
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
 DEPS ?= yes
 KERNELS := $(CURDIR)/target/kernels
 
+# Where it was built is not to be seen in the program's bytes (panics tell source files): cargo's own way for that, the
+# profile's trim-paths, is not stable. Of rules that fit, rustc takes the last. RUSTFLAGS, if set, takes the place of these.
+CARGO_DIRECTORY := $(or $(CARGO_HOME),$(HOME)/.cargo)
+RUST_SOURCES = $(shell rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(shell rustc -vV | sed -n 's/^commit-hash: //p')
+REMAPPED = $(CURDIR)=/klpbuild $(abspath $(TARGET))=/klpbuild/target $(CARGO_DIRECTORY)=/cargo $(RUST_SOURCES)
+comma := ,
+nothing :=
+blank := $(nothing) $(nothing)
+RELEASE = --release --locked --config 'target."cfg(all())".rustflags = \
+	[$(subst $(blank),$(comma),$(patsubst %,"--remap-path-prefix=%",$(REMAPPED)))]'
+
 .PHONY: all
 all: build
 
 .PHONY: build
 build:
-	$(CARGO) build --release --locked
+	$(CARGO) build $(RELEASE)
 
 .PHONY: deps deps-bench
 deps:
@@ -50,18 +65,18 @@ demo: deps $(if $(KDIR),,$(KERNELS)/linux-source-6.12/Makefile)
 .PHONY: test
 test: deps $(KERNELS)/linux-source-6.12/Makefile
 	$(CARGO) test --locked
-	KLPBUILD_TEST_TREES='$(KERNELS)/linux-source-6.12' $(CARGO) test --locked --release --test kernels -- \
+	KLPBUILD_TEST_TREES='$(KERNELS)/linux-source-6.12' $(CARGO) test $(RELEASE) --test kernels -- \
 		--ignored --nocapture real_kernels
 
 .PHONY: test-kernels
 test-kernels: deps $(KERNELS)/linux-source-6.12/Makefile $(KERNELS)/linux-source-6.1/Makefile
 	$(CARGO) test --locked
 	KLPBUILD_TEST_TREES='$(KERNELS)/linux-source-6.12 $(KERNELS)/linux-source-6.1 $(KLPBUILD_TEST_KERNEL)' \
-		KLPBUILD_TEST_PACKAGES=1 $(CARGO) test --locked --release --test kernels -- --ignored --nocapture --skip _configuration
+		KLPBUILD_TEST_PACKAGES=1 $(CARGO) test $(RELEASE) --test kernels -- --ignored --nocapture --skip _configuration
 
 .PHONY: test-configs
 test-configs: deps $(KERNELS)/linux-source-6.12/Makefile
-	KLPBUILD_TEST_TREES='$(KERNELS)/linux-source-6.12' $(CARGO) test --locked --release --test kernels -- \
+	KLPBUILD_TEST_TREES='$(KERNELS)/linux-source-6.12' $(CARGO) test $(RELEASE) --test kernels -- \
 		--ignored --nocapture --test-threads=1 _configuration
 
 .PHONY: deps-fuzz
@@ -84,12 +99,22 @@ SHARE := $(DESTDIR)$(PREFIX)/share
 .PHONY: install
 install: $(if $(and $(wildcard $(PROGRAM)),$(filter 0,$(shell id -u))),,build)
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/klpbuild
-	install -D -m 644 Makefile.snippet $(SHARE)/klpbuild/Makefile.snippet
-	install -d $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -d $(SHARE)/klpbuild
+	sed 's|/usr/local/share/|$(PREFIX)/share/|' Makefile.snippet > $(SHARE)/klpbuild/Makefile.snippet
+	install -d $(SHARE)/bash-completion/completions $(DESTDIR)$(PREFIX)/$(ZSH) $(SHARE)/fish/vendor_completions.d
 	$(PROGRAM) completions bash > $(SHARE)/bash-completion/completions/klpbuild
-	$(PROGRAM) completions zsh > $(SHARE)/zsh/site-functions/_klpbuild
+	$(PROGRAM) completions zsh > $(DESTDIR)$(PREFIX)/$(ZSH)/_klpbuild
 	$(PROGRAM) completions fish > $(SHARE)/fish/vendor_completions.d/klpbuild.fish
 	$(PROGRAM) -q man $(SHARE)/man
+
+.PHONY: deps-packages deb rpm check-packages
+deps-packages:
+	@[ '$(DEPS)' = no ] || tests/packages build packaging
+deb rpm: deps-packages
+	@$(MAKE) --no-print-directory build
+	packaging/$@ '$(PROGRAM)' '$(TARGET)/packages'
+check-packages: deps-packages
+	packaging/check '$(TARGET)/packages'
 
 .PHONY: clean
 clean:

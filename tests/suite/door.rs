@@ -82,6 +82,28 @@ fn what_is_used_may_be_used() {
     assert!(is_good("Apache-2.0/MIT") && !is_good("MIT AND Apache-2.0") && !is_good("Apache-2.0"));
 }
 
+/// What packages say of the program comes from Cargo.toml and the crates' own sources.
+#[test]
+fn packages_tell_the_version_and_the_licences() {
+    let printed = |script: &str, arguments: &[&str]| {
+        let output = Command::new(root().join("packaging").join(script)).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(printed("about", &["version"]).trim_end(), env!("CARGO_PKG_VERSION"));
+    assert!(printed("about", &["date"]).trim_end().parse::<u64>().unwrap() > 1_700_000_000);
+    let notices = printed("notices", &[]);
+    for name in ["anyhow", "btf-rs", "clap", "iced-x86", "object", "regex", "zstd-sys"] {
+        assert!(notices.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}");
+    }
+    // The terms of MIT, of BSD, and of the LGPL.
+    for words in
+        ["Permission is hereby granted", "Redistributions in binary form must", "GNU LESSER GENERAL PUBLIC"]
+    {
+        assert!(notices.contains(words), "{words}");
+    }
+}
+
 /// The oldest Rust that Cargo.toml names is new enough for all that the program is made of, and the same as everywhere else.
 /// Whether it is new enough for our own code, clippy tells (`incompatible_msrv`).
 #[test]

@@ -12,7 +12,7 @@ pub const TELLTALES: [&str; 3] = ["klp_apply_section_relocs", "clear_relocate_ad
 /// A kernel's livepatch core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
-    /// The release, as in `6.12.38-amd64` (include/config/kernel.release).
+    /// The release, as in `6.12.38-amd64` ([`release`]).
     pub release: Option<String>,
     /// `.klp.rela.vmlinux.*` is applied while the module is loaded, before jump tables and alternatives are
     /// looked at, and other sections must not name symbols of vmlinux (5.8 and later,
@@ -48,10 +48,18 @@ impl Kernel {
     }
 }
 
-/// The release of the kernel built in `objtree`.
+/// The release of the kernel built in `objtree`: what it says of itself and of its modules
+/// (include/generated/utsrelease.h). As a rule it is that of include/config/kernel.release, but the headers of Debian 12
+/// have another there: it was built with KERNELRELEASE=6.1.0-50-amd64 on make's command line, and is a 6.1.176.
 pub fn release(objtree: &Path) -> Option<String> {
-    let text = fs::read_to_string(objtree.join("include/config/kernel.release")).ok()?;
-    Some(text.trim().to_owned()).filter(|release| !release.is_empty())
+    let compiled = fs::read_to_string(objtree.join("include/generated/utsrelease.h")).ok().and_then(|text| {
+        let value = text.lines().find_map(|line| line.strip_prefix("#define UTS_RELEASE "))?;
+        Some(value.trim().trim_matches('"').to_owned())
+    });
+    let release = compiled.filter(|release| !release.is_empty()).or_else(|| {
+        Some(fs::read_to_string(objtree.join("include/config/kernel.release")).ok()?.trim().to_owned())
+    })?;
+    Some(release).filter(|release| !release.is_empty())
 }
 
 /// The first two numbers of a release.
@@ -78,5 +86,22 @@ mod tests {
         fs::write(objtree.join("include/linux/kallsyms.h"), "#define KSYM_NAME_LEN\t512\n").unwrap();
         assert_eq!(Kernel::tell(release(objtree), Some(objtree), |_| false).name_limit, 511);
         assert_eq!(version("6.12.38+deb13-amd64"), Some((6, 12)));
+    }
+
+    #[test]
+    fn the_release_is_the_one_that_was_compiled_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let objtree = dir.path();
+        assert_eq!(release(objtree), None);
+        for directory in ["include/config", "include/generated"] {
+            fs::create_dir_all(objtree.join(directory)).unwrap();
+        }
+        fs::write(objtree.join("include/config/kernel.release"), "6.1.176\n").unwrap();
+        assert_eq!(release(objtree).as_deref(), Some("6.1.176"));
+        let header = objtree.join("include/generated/utsrelease.h");
+        fs::write(&header, "#define UTS_RELEASE \"6.1.0-50-amd64\"\n").unwrap();
+        assert_eq!(release(objtree).as_deref(), Some("6.1.0-50-amd64"));
+        fs::write(&header, "\n").unwrap();
+        assert_eq!(release(objtree).as_deref(), Some("6.1.176"));
     }
 }
