@@ -20,6 +20,7 @@ use crate::host::words::hex;
 use crate::kernel::installed::{Kernel, cache};
 use crate::kernel::state::Lock;
 use crate::kernel::tree::config::Config;
+use crate::kernel::tree::facts;
 
 /// The mark of a tree that is complete: what it was made of. Another first line for another way to make it.
 const MADE_OF: &str = "prepared";
@@ -80,7 +81,10 @@ pub fn prepare(
     order.start = wanted.source.to_path_buf();
     // A tree of git must not add to the release.
     let words = [format!("O={}", objtree.display()), "LOCALVERSION=".to_owned()];
-    let words = words.iter().cloned().chain(package(wanted.headers)).collect::<Vec<String>>();
+    let mut words = words.iter().cloned().chain(package(wanted.headers)).collect::<Vec<String>>();
+    if is_named_otherwise(wanted) {
+        words.push(format!("KERNELRELEASE={}", wanted.kernel.release));
+    }
     order.variables = words.iter().chain(&compiler).filter_map(|word| Variable::parse(word)).collect();
     let plan = Plan::resolve(copied(&order, &[]))?;
     let (mut is_told, mut received) = (order.quiet, None);
@@ -111,7 +115,7 @@ pub fn prepare(
             return Ok(Made::Over(exit));
         }
     }
-    let release = crate::kernel::tree::facts::release(&objtree).unwrap_or_default();
+    let release = facts::release(&objtree).unwrap_or_default();
     ensure!(
         release == wanted.kernel.release,
         "the object tree made of {} has the release {release}, and the kernel is {}",
@@ -155,6 +159,11 @@ fn copied(order: &Order, goals: &[&str]) -> Order {
         log: order.log.clone(),
         ..Order::default()
     }
+}
+
+/// Whether the kernel was given a name on make's command line.
+fn is_named_otherwise(wanted: &Wanted<'_>) -> bool {
+    facts::made_release(wanted.headers).is_some_and(|made| made != wanted.kernel.release)
 }
 
 fn place(wanted: &Wanted<'_>) -> Result<PathBuf> {
@@ -216,6 +225,9 @@ fn fill(wanted: &Wanted<'_>, objtree: &Path, config: &Config) -> Result<()> {
     let symvers = wanted.headers.join("Module.symvers");
     if symvers.is_file() {
         fs::copy(symvers, objtree.join("Module.symvers"))?;
+    }
+    if is_named_otherwise(wanted) {
+        return Ok(());
     }
     let version = source::version(wanted.source)?;
     let rest = wanted.kernel.release.strip_prefix(&version).unwrap_or_default();

@@ -14,21 +14,18 @@ use crate::kernel::installed::cache;
 use crate::kernel::installed::places::Places;
 use crate::kernel::tree;
 
-/// Finds the source of the kernel `release`: what is `named`, or else what lies where distributions put it. An archive is
-/// unpacked once, into klpbuild's cache.
+/// Finds the source of the kernel `release`, which its makefiles would call `made`, where distributions put it. An archive
+/// is unpacked once, into klpbuild's cache.
 ///
 /// # Errors
 /// There is none, or it is another version's.
-pub fn find(release: &str, named: Option<&Path>, places: &Places, quiet: bool) -> Result<PathBuf> {
-    if let Some(named) = named {
-        return checked(named, release);
-    }
+pub fn find(release: &str, made: &str, places: &Places, quiet: bool) -> Result<PathBuf> {
     let mut misfit = None;
     for place in places.sources(release) {
         let found = if place.is_dir() {
-            checked(&place, release)
+            checked(&place, made)
         } else if place.is_file() {
-            unpacked(&place, quiet).and_then(|directory| checked(&directory, release))
+            unpacked(&place, quiet).and_then(|directory| checked(&directory, made))
         } else {
             continue;
         };
@@ -46,7 +43,7 @@ pub fn find(release: &str, named: Option<&Path>, places: &Places, quiet: bool) -
     }
 }
 
-/// A source tree with the version that begins the name of the release.
+/// A source tree with the version that begins the name of the release, as the makefiles would have it.
 ///
 /// # Errors
 /// It is none, or has another version.
@@ -198,7 +195,8 @@ mod tests {
         fs::create_dir(root.path().join("etc")).unwrap();
         fs::write(root.path().join("etc/os-release"), "ID=debian\n").unwrap();
         let places = Places::below(Some(root.path()));
-        let error = find("6.12.117+deb12-amd64", None, &places, true).unwrap_err().to_string();
+        let release = "6.12.117+deb12-amd64";
+        let error = find(release, release, &places, true).unwrap_err().to_string();
         assert!(
             error.contains("apt install linux-source-6.12)") && error.contains("--source DIR"),
             "{error}"

@@ -15,6 +15,7 @@ use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
 use crate::kernel::tree;
 use crate::kernel::tree::config::Config;
+use crate::kernel::tree::facts;
 
 /// A kernel, found complete.
 #[derive(Debug)]
@@ -107,14 +108,15 @@ impl Target {
             "the kernel is built with control flow integrity (CONFIG_CFI_CLANG): not yet"
         );
         let release = origin.release.clone().context("the release of the kernel is not known")?;
+        let made = facts::made_release(&kdir).unwrap_or_else(|| release.clone());
         let source = match (&origin.installed, named) {
-            (_, Some(named)) => source::checked(named, &release)?,
+            (_, Some(named)) => source::checked(named, &made)?,
             (Some(_), None)
                 if tree::source_if_known(&kdir).is_some_and(|tree| tree.join("init/main.c").is_file()) =>
             {
                 tree::source_if_known(&kdir).unwrap_or_default()
             }
-            (Some(kernel), None) => source::find(&release, None, kernel.places(), quiet)?,
+            (Some(kernel), None) => source::find(&release, &made, kernel.places(), quiet)?,
             (None, None) => match tree::source_if_known(&kdir) {
                 Some(tree) => fs_err::canonicalize(tree)?,
                 None => bail!(

@@ -48,6 +48,12 @@ impl Kernel {
     }
 }
 
+/// The release that the makefiles have made for the kernel in `objtree` (include/config/kernel.release): it begins with the
+/// version of the source.
+pub fn made_release(objtree: &Path) -> Option<String> {
+    Some(fs::read_to_string(objtree.join("include/config/kernel.release")).ok()?.trim().to_owned())
+}
+
 /// The release of the kernel built in `objtree`: what it says of itself and of its modules
 /// (include/generated/utsrelease.h). As a rule it is that of include/config/kernel.release, but the headers of Debian 12
 /// have another there: it was built with KERNELRELEASE=6.1.0-50-amd64 on make's command line, and is a 6.1.176.
@@ -56,9 +62,7 @@ pub fn release(objtree: &Path) -> Option<String> {
         let value = text.lines().find_map(|line| line.strip_prefix("#define UTS_RELEASE "))?;
         Some(value.trim().trim_matches('"').to_owned())
     });
-    let release = compiled.filter(|release| !release.is_empty()).or_else(|| {
-        Some(fs::read_to_string(objtree.join("include/config/kernel.release")).ok()?.trim().to_owned())
-    })?;
+    let release = compiled.filter(|release| !release.is_empty()).or_else(|| made_release(objtree))?;
     Some(release).filter(|release| !release.is_empty())
 }
 
