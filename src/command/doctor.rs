@@ -4,15 +4,11 @@
 //! - [`checks`]: what is looked at
 //! - [`compiler`]: whether the kernel's compiler is there, and how kbuild comes to take it
 //! - [`patient`]: the kernel that is looked at; [`finding`]: what became of a check
-//! - [`index`]: which packages there are
-//! - [`remedy`]: which package or command supplies something, by distribution
 
 mod checks;
 mod compiler;
 mod finding;
-mod index;
 mod patient;
-pub(crate) mod remedy;
 
 use std::path::Path;
 

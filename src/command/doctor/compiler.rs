@@ -8,10 +8,10 @@ use regex::Regex;
 
 use crate::command::doctor::finding::{Finding, Level};
 use crate::command::doctor::patient::Patient;
-use crate::command::doctor::remedy;
-use crate::command::doctor::remedy::Need;
 use crate::host::program;
 use crate::host::program::Program;
+use crate::kernel::installed::remedy;
+use crate::kernel::installed::remedy::Need;
 
 const SUBJECT: &str = "compiler";
 

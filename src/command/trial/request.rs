@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::cli::{AccelKind, Options, TryArgs};
 use crate::command::asked;
-use crate::command::doctor::remedy::{self, Need};
 use crate::command::trial::loading::{Wanted, add_patched};
 use crate::command::trial::module::Module;
 use crate::command::trial::qemu::{self, Guest};
@@ -18,6 +17,7 @@ use crate::elf::notes;
 use crate::host::program;
 use crate::host::terminal;
 use crate::host::text;
+use crate::kernel::installed::remedy::{self, Need};
 use crate::kernel::origin::{Asked, Origin};
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 use crate::kernel::tree;

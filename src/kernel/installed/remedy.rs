@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Which package or command supplies what is missing: for the distribution at hand, or for each if that is none of
 //! the known ones.
+//!
+//! - [`index`]: which packages there are
 
-use crate::command::doctor::index::Index;
+mod index;
+
 use crate::kernel::installed::places::Places;
+use crate::kernel::installed::remedy::index::Index;
 
 /// What may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
