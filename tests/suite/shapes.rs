@@ -71,7 +71,7 @@ fn found(tree: &ObjTree, text: &str) -> Vec<String> {
     match errors.as_slice() {
         [] => drop(ran.ok()),
         errors => {
-            let text = ran.ends(1).stderr.replacen("error: cannot convert in.ko: ", "", 1);
+            let text = ran.ends(1).stderr.replace("error: cannot convert in.ko: ", "");
             let said: Vec<&str> = text.lines().map(|line| line.strip_prefix("klpbuild: ").unwrap()).collect();
             let mut sorted = (said, errors.to_vec());
             sorted.0.sort_unstable();
