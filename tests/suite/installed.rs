@@ -481,7 +481,7 @@ fn doctor_names_no_package_that_the_index_lacks() {
     fs::remove_dir_all(space.path("root/usr")).unwrap();
     fs::remove_file(space.path("root/boot/System.map-9.0-mini")).unwrap();
     let fake = space.path("bin/apt-cache");
-    let has = "for last; do :; done\ncase $1:$last in -oRootDir=*/root:linux-*-amd64) echo Package: $last;; *) exit 100;; esac\n";
+    let has = "case $1:$2 in -oRootDir=*/root:pkgnames) echo linux-headers-amd64; echo linux-image-amd64;; *) exit 100;; esac\n";
     fs::write(&fake, format!("#!/bin/sh\n{has}")).unwrap();
     fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
     let fetch = distribution.klpbuild(&["doctor"]).ends(1).stdout;
