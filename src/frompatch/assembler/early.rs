@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Jump labels (`__jump_table`, include/linux/jump_label.h) of tracepoints and static keys. The kernel looks at a key while it
 //! loads a livepatch, before references to a module are written (R9). Where the key is a module's, the code asks it instead
-//! each time, as static_key_enabled() does.
+//! each time, as static_key_enabled() does. That changes the flags, which gcc and clang expect of any inline assembler on x86.
 
 use crate::frompatch::assembler::line::names;
 
