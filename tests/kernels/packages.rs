@@ -45,6 +45,8 @@ fn tar(kernel: &Kernel) {
     fs::remove_dir_all(directory).unwrap();
     fs::remove_file(package).unwrap();
     fs::remove_dir_all(objtree.join("tar-install")).unwrap();
+    // Of a make that is not told which build of vmlinux it is (KBUILD_BUILD_VERSION).
+    let _ = fs::remove_file(objtree.join(".version"));
 }
 
 /// Makes Debian's packages, which are signed and packed as the configuration says, and looks at the livepatch in the one
