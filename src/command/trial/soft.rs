@@ -15,6 +15,9 @@ pub fn before(softdep: &str) -> impl Iterator<Item = &str> {
 /// The kernel's modules, by run-time name, that the soft dependencies of the one in the file `module` mean. What is there only for some
 /// device or processor, as its aliases tell (`cpu:type:x86...`), is left out: a guest need not have it.
 pub fn modules(module: &Path, soft: &[String], objects: &Objects) -> Vec<String> {
+    if soft.is_empty() {
+        return Vec::new();
+    }
     let lists = module.ancestors().map(|directory| directory.join("modules.alias"));
     let aliases =
         lists.filter(|list| list.is_file()).take(1).map(|list| text::read(&list).unwrap_or_default());
