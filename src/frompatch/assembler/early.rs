@@ -20,7 +20,7 @@ pub(super) fn asking(
     let mut is_changed = false;
     let mut rest = lines;
     while let [line, ..] = rest {
-        let is_label = opens(line, "__jump_table");
+        let is_label = opens_table(line);
         let length = if is_label { length_of_record(rest) } else { 1 };
         let (record, behind) = rest.split_at(length.min(rest.len()));
         rest = behind;
@@ -77,9 +77,10 @@ impl Entry<'_> {
     }
 }
 
-fn opens(line: &str, section: &str) -> bool {
+/// Whether a line begins a record in the table of jump labels.
+fn opens_table(line: &str) -> bool {
     let rest = line.trim_start().strip_prefix(".pushsection");
-    rest.is_some_and(|rest| rest.trim_start().trim_start_matches('"').starts_with(section))
+    rest.is_some_and(|rest| rest.trim_start().trim_start_matches('"').starts_with("__jump_table"))
 }
 
 /// How many lines there are to the end of the section that the first one begins.
