@@ -5,7 +5,8 @@
 //!   that an installed kernel's files can be compiled in
 //! - [`apply`]: the patches, applied to a directory of the touched files only; [`overlay`]: that, before the source tree
 //! - [`units`]: which files are to be compiled; [`includers`]: which may be, with a header; [`presence`]: which of them an
-//!   installed kernel was made of; [`recipe`]: how kbuild compiles each; [`compile`]: both ways;
+//!   installed kernel was made of; [`descent`]: how kbuild comes to
+//!   each; [`recipe`]: how it compiles each; [`compile`]: both ways;
 //!   [`layout`]: whether types stay
 //! - [`assembler`]: what is different, and that, cut out
 //! - [`run_pre`]: the unit as it was, compiled again, against the kernel's own bytes
@@ -21,6 +22,7 @@ mod build;
 mod compile;
 mod compiler;
 mod cut;
+mod descent;
 mod includers;
 mod layout;
 pub(crate) mod make;

@@ -11,6 +11,7 @@ use crate::build::plan::{Order, Plan};
 use crate::build::progress::history::History;
 use crate::build::session::Session;
 use crate::frompatch::compiler;
+use crate::frompatch::descent::{self, Trip};
 use crate::frompatch::source;
 use crate::host::digest;
 use crate::host::exit::Exit;
@@ -24,7 +25,7 @@ use crate::kernel::tree::facts;
 
 /// The mark of a tree that is complete: what it was made of. Another first line for another way to make it.
 const MADE_OF: &str = "prepared";
-const VERSION: &str = "klpbuild-prepared 1";
+const VERSION: &str = "klpbuild-prepared 2";
 
 /// An installed kernel whose object tree is wanted.
 #[derive(Debug)]
@@ -132,7 +133,14 @@ impl Prepared {
     /// # Errors
     /// make cannot be run.
     pub fn compile(&self, goals: &[&str]) -> Result<Option<Exit>> {
-        make(&self.order, goals)
+        for Trip { goals, variable } in descent::trips(&self.order.start, goals) {
+            let mut order = copied(&self.order, &[]);
+            order.variables.extend(variable.as_deref().and_then(Variable::parse));
+            if let Some(exit) = make(&order, &goals)? {
+                return Ok(Some(exit));
+            }
+        }
+        Ok(None)
     }
 }
 

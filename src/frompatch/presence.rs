@@ -19,7 +19,7 @@ use crate::kernel::symbols::compiled::{Given, Part, SourceFiles, compiled};
 /// If more files than these are compiled for a header, it is said.
 const MANY: usize = 100;
 /// In how many objects a file is looked for whose definitions have names that others have, too.
-const OBJECTS: usize = 12;
+const OBJECTS: usize = 48;
 
 /// The files that are to be compiled for the patched ones and were not yet, with the paths by which kbuild goes to them.
 ///
