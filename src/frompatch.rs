@@ -3,7 +3,8 @@
 //!
 //! - [`target`]: the kernel; [`source`]: where its source is; [`compiler`]: its compiler; [`prepare`]: an object tree
 //!   that an installed kernel's files can be compiled in
-//! - [`apply`]: the patches, applied to a directory of the touched files only; [`overlay`]: that, before the source tree
+//! - [`apply`]: the patches, applied to a directory of the touched files only; [`overlay`]: that, before the source tree;
+//!   [`helpers`]: headers for it beyond the kernel's
 //! - [`units`]: which files are to be compiled; [`includers`]: which may be, with a header; [`presence`]: which of them an
 //!   installed kernel was made of; [`descent`]: how kbuild comes to
 //!   each; [`recipe`]: how it compiles each; [`compile`]: both ways;
@@ -23,6 +24,7 @@ mod compile;
 mod compiler;
 mod cut;
 mod descent;
+mod helpers;
 mod includers;
 mod layout;
 pub(crate) mod make;

@@ -8,11 +8,13 @@
 //! - [`mod@line`]: one line: statements, directives, names
 //! - [`compare`]: what is different between two units; [`extract`]: that, cut out
 //! - [`callers`]: those that are replaced in place of a function that cannot be
+//! - [`callbacks`]: what the kernel is to call around the livepatch
 //! - `early`: static keys of modules, which are asked each time
 //! - `parse`: how a text is taken apart
 //! - `canon`: the text that is compared; `pairs`: which variable is which; `own`: what goes with its function
 //! - `sections`: what the names of sections say
 
+pub(crate) mod callbacks;
 pub(crate) mod callers;
 mod canon;
 pub mod compare;

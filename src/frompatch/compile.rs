@@ -26,6 +26,8 @@ pub struct Trees<'a> {
     pub objects: &'a Path,
     /// The patched files.
     pub overlay: &'a Path,
+    /// Headers beyond the kernel's.
+    pub helpers: &'a Path,
     /// Where the results are written.
     pub work: &'a Path,
 }
@@ -198,6 +200,7 @@ fn command(recipe: &Recipe, trees: Trees<'_>, version: Version, path: &str) -> P
         command.args(recipe.options.iter().cloned());
     } else {
         command.args(with_overlay(recipe, trees, path));
+        command.args(["-idirafter".to_owned(), trees.helpers.display().to_string()]);
     }
     command.args(["-ffunction-sections", "-fdata-sections", "-g0"]);
     command

@@ -13,7 +13,7 @@ use crate::frompatch::assembler::callers::instead_of;
 use crate::frompatch::assembler::compare::{Changes, compare};
 use crate::frompatch::assembler::extract::{Extract, source_name};
 use crate::frompatch::compile::Compiled;
-use crate::frompatch::module::{Annotated, Part, Replaced};
+use crate::frompatch::module::{self, Annotated, Part, Replaced};
 use crate::frompatch::outline::{self, Kind};
 use crate::frompatch::report::{Changed, New, Reference};
 use crate::frompatch::run_pre::{self, Fate, KernelImage, KernelSymbol, Matched};
@@ -35,6 +35,8 @@ pub struct Cut {
     pub part: Part,
     /// What is replaced.
     pub replaced: Vec<Replaced>,
+    /// The callbacks of the unit's object.
+    pub callbacks: Vec<module::Callback>,
     /// What is referred to.
     pub annotated: Vec<Annotated>,
     /// The functions that are replaced, for the report.
@@ -175,6 +177,17 @@ pub fn cut(
         .map(|name| ("function", name))
         .chain(extract.new_data.iter().map(|name| ("data", name)))
         .map(|(kind, name)| New { name: name.clone(), kind, file: path.clone() })
+        .collect();
+    cut.callbacks = extract
+        .callbacks(prefix)
+        .zip(&read.changes.callbacks)
+        .map(|((moment, label), callback)| module::Callback {
+            object: kernel.object.clone(),
+            moment,
+            label,
+            name: callback.function.clone(),
+            file: path.clone(),
+        })
         .collect();
     let has_endbr = target.config.has("X86_KERNEL_IBT");
     let text =

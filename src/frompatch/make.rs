@@ -23,7 +23,7 @@ use crate::frompatch::run_pre::KernelImage;
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{Target, Workshop};
 use crate::frompatch::units::{self, Found, Unit};
-use crate::frompatch::{layout, module, overlay, presence};
+use crate::frompatch::{helpers, layout, module, overlay, presence};
 use crate::host::exit::Exit;
 use crate::host::paths;
 use crate::host::words::{count, hex};
@@ -98,8 +98,14 @@ pub fn make(
     for compiler in units.iter().map(|unit| &unit.recipe.compiler).collect::<BTreeSet<_>>() {
         target.check_compiler(compiler)?;
     }
-    let trees =
-        Trees { source: &target.source, objects: workshop.objtree(), overlay: &overlay, work: work.path() };
+    let helpers = helpers::write(work.path())?;
+    let trees = Trees {
+        source: &target.source,
+        objects: workshop.objtree(),
+        overlay: &overlay,
+        helpers: &helpers,
+        work: work.path(),
+    };
     check_assembler(&assembler, trees)?;
     let compiled = compile::all(units, trees)?;
     if !request.allow_layout {
@@ -120,7 +126,7 @@ pub fn make(
     if steps.done("each change accounted for") {
         return Ok(stopped(steps));
     }
-    if report.changed.is_empty() {
+    if report.changed.is_empty() && report.callbacks.is_empty() {
         bail!("the patches change no code that runs in this kernel:\n{}", report.text().trim_end());
     }
     build(request, target, &module, &mut report)?;
@@ -186,6 +192,7 @@ fn compare(
     module.description = format!("Livepatch of {}", names(&request.patches).join(", "));
     let header = fs::read_to_string(target.source.join("include/linux/livepatch.h")).unwrap_or_default();
     module.is_registered = header.contains("klp_register_patch");
+    module.has_callbacks = header.contains("post_unpatch") || header.contains("livepatch_external.h");
     let mut report = Report {
         name: request.name.clone(),
         kernel: target.release.clone(),
@@ -216,7 +223,7 @@ fn compare(
         let against = Against { kernel, sites: sites.in_object(object)? };
         let touched = touched(applied, compiled);
         let cut = cut::cut(compiled, read, target, &against, &touched, &prefix, &own)?;
-        take(cut, &mut report, &mut module, target);
+        take(cut, &mut report, &mut module, target)?;
     }
     Ok((report, module))
 }
@@ -229,13 +236,17 @@ fn names(patches: &[Named]) -> Vec<String> {
     patches.iter().map(|(name, _)| name.rsplit('/').next().unwrap_or(name).to_owned()).collect()
 }
 
-fn take(cut: Cut, report: &mut Report, module: &mut Module, target: &Target) {
+fn take(cut: Cut, report: &mut Report, module: &mut Module, target: &Target) -> Result<()> {
     report.notes.extend(cut.notes);
     report.notes.extend(cut.without_effect);
     report.changed.extend(cut.changed);
     report.new.extend(cut.new);
     report.references.extend(cut.references);
     report.equal += cut.equal;
+    for callback in cut.callbacks {
+        module.add_callback(callback)?;
+    }
+    report.callbacks.clone_from(&module.callbacks);
     module.replaced.extend(cut.replaced);
     module.annotated.extend(cut.annotated);
     if !cut.part.text.is_empty() {
@@ -246,6 +257,7 @@ fn take(cut: Cut, report: &mut Report, module: &mut Module, target: &Target) {
         }
         module.parts.push(cut.part);
     }
+    Ok(())
 }
 
 /// The definitions in whose text the patches change something, of the files that a unit is compiled with.

@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use fs_err as fs;
+use serde::Serialize;
 
+use crate::frompatch::assembler::callbacks::Moment;
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::header;
 
@@ -38,6 +40,22 @@ pub struct Annotated {
     pub sympos: u64,
 }
 
+/// A function that the kernel calls before or after it puts the livepatch to work for an object, or takes it back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Callback {
+    /// The object.
+    pub object: String,
+    /// When it is called: the name in struct klp_callbacks.
+    pub moment: Moment,
+    /// The symbol of the function in the assembler text.
+    #[serde(skip)]
+    pub label: String,
+    /// The function's name.
+    pub name: String,
+    /// The file that has it.
+    pub file: String,
+}
+
 /// What is taken from one unit.
 #[derive(Debug, Clone, Default)]
 pub struct Part {
@@ -58,12 +76,16 @@ pub struct Module {
     pub parts: Vec<Part>,
     /// What is replaced.
     pub replaced: BTreeSet<Replaced>,
+    /// The callbacks.
+    pub callbacks: Vec<Callback>,
     /// What is referred to.
     pub annotated: BTreeSet<Annotated>,
     /// The namespaces that it imports.
     pub namespaces: BTreeSet<String>,
     /// The kernel wants a livepatch registered before it is enabled (up to 5.0).
     pub is_registered: bool,
+    /// The kernel calls callbacks (from 4.15 on).
+    pub has_callbacks: bool,
 }
 
 /// The name of the files for a unit: its path without directories.
@@ -72,6 +94,29 @@ pub fn file_of(path: &str) -> String {
 }
 
 impl Module {
+    /// Adds a callback.
+    ///
+    /// # Errors
+    /// The object has one for the same moment, or the kernel calls none.
+    pub fn add_callback(&mut self, callback: Callback) -> Result<()> {
+        let Callback { object, moment, name, file, .. } = &callback;
+        ensure!(
+            self.has_callbacks,
+            "{file}: {name}: this kernel calls no callbacks of livepatches (from 4.15 on they do)"
+        );
+        let other = self.callbacks.iter().find(|other| (&other.object, other.moment) == (object, *moment));
+        if let Some(other) = other {
+            bail!(
+                "{file}: {name} is a {moment} callback of {object}, and {} of {} is one already: an object has one of each, \
+                 call both functions from it",
+                other.name,
+                other.file
+            );
+        }
+        self.callbacks.push(callback);
+        Ok(())
+    }
+
     /// Its files, by name.
     pub fn files(&self, kdir: &Path, flags: &str) -> BTreeMap<String, String> {
         let mut files = BTreeMap::new();
@@ -142,7 +187,9 @@ impl Module {
     }
 
     fn write_functions(&self, text: &mut String) {
-        let mut by_object: BTreeMap<&str, Vec<&Replaced>> = BTreeMap::new();
+        // An object may have callbacks alone.
+        let mut by_object: BTreeMap<&str, Vec<&Replaced>> =
+            self.callbacks.iter().map(|callback| (callback.object.as_str(), Vec::new())).collect();
         for replaced in &self.replaced {
             by_object.entry(&replaced.object).or_default().push(replaced);
         }
@@ -167,13 +214,28 @@ impl Module {
             }
             let _ = writeln!(text, "static struct klp_func klp_funcs_{object}[] = {{\n{entries}\t{{ }}\n}};");
             let name = if object == VMLINUX { String::new() } else { format!(".name = \"{object}\", ") };
-            let _ = writeln!(objects, "\t{{ {name}.funcs = klp_funcs_{object} }},");
+            let callbacks = self.write_callbacks(object, text);
+            let _ = writeln!(objects, "\t{{ {name}.funcs = klp_funcs_{object}{callbacks} }},");
         }
         let _ = write!(
             text,
             "\nstatic struct klp_object klp_objects[] = {{\n{objects}\t{{ }}\n}};\n\n\
              static struct klp_patch patch = {{\n\t.mod = THIS_MODULE,\n\t.objs = klp_objects,\n}};\n"
         );
+    }
+
+    /// Declares the callbacks of an object; gives what stands for them in its klp_object.
+    fn write_callbacks(&self, object: &str, text: &mut String) -> String {
+        let own = self.callbacks.iter().enumerate().filter(|(_, callback)| callback.object == object);
+        own.map(|(number, Callback { moment, label, .. })| {
+            let returned = if *moment == "pre_patch" { "int" } else { "void" };
+            let _ = writeln!(
+                text,
+                "extern {returned} klp_callback_{number}(struct klp_object *) __asm__(\"{label}\");"
+            );
+            format!(", .callbacks.{moment} = klp_callback_{number}")
+        })
+        .collect()
     }
 
     fn write_ends(&self, text: &mut String) {
@@ -258,6 +320,41 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn an_object_has_one_callback_of_each_kind() -> Result<()> {
+        let callback = |object: &str, moment, name: &str| Callback {
+            object: object.to_owned(),
+            moment,
+            label: format!("klpbuild_{name}"),
+            name: name.to_owned(),
+            file: "fs/a.c".to_owned(),
+        };
+        let mut module = Module { has_callbacks: true, ..module() };
+        module.add_callback(callback("vmlinux", "pre_patch", "begin"))?;
+        module.add_callback(callback("ext4", "post_unpatch", "end"))?;
+        let text = module.tables();
+        for line in [
+            "extern int klp_callback_0(struct klp_object *) __asm__(\"klpbuild_begin\");",
+            "extern void klp_callback_1(struct klp_object *) __asm__(\"klpbuild_end\");",
+            "static struct klp_func klp_funcs_ext4[] = {\n\t{ }\n};",
+            "\t{ .name = \"ext4\", .funcs = klp_funcs_ext4, .callbacks.post_unpatch = klp_callback_1 },\n",
+            "\t{ .funcs = klp_funcs_vmlinux, .callbacks.pre_patch = klp_callback_0 },\n",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        let twice =
+            module.add_callback(callback("vmlinux", "pre_patch", "other")).map_err(|error| error.to_string());
+        assert_eq!(
+            twice,
+            Err("fs/a.c: other is a pre_patch callback of vmlinux, and begin of fs/a.c is one already: an object has one of \
+                 each, call both functions from it"
+                .to_owned())
+        );
+        let mut old = Module::default();
+        assert!(old.add_callback(callback("vmlinux", "pre_patch", "f")).is_err());
+        Ok(())
     }
 
     #[test]

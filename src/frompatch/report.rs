@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::frompatch::module::Callback;
 use crate::host::words::count;
 
 /// All that is to be known of a livepatch that was made.
@@ -26,6 +27,8 @@ pub struct Report {
     pub compiled: Vec<CompiledFile>,
     /// The functions that are replaced.
     pub changed: Vec<Changed>,
+    /// What the kernel calls around it.
+    pub callbacks: Vec<Callback>,
     /// Functions and data that the kernel does not have.
     pub new: Vec<New>,
     /// What is referred to that is not exported.
@@ -124,6 +127,10 @@ impl Report {
             let position = position(changed.sympos);
             line("replaced", format!("{}{position} of {}: {}", changed.name, changed.object, changed.why));
         }
+        for callback in &self.callbacks {
+            let Callback { object, moment, name, file, .. } = callback;
+            line("callback", format!("{moment} of {object}: {name} ({file})"));
+        }
         for new in &self.new {
             line("new", format!("{} {} ({})", new.kind, new.name, new.file));
         }
@@ -190,6 +197,13 @@ mod tests {
                 why: text("its own text"),
             }],
             new: vec![New { name: text("g"), kind: "function", file: text("fs/a.c") }],
+            callbacks: vec![Callback {
+                object: text("vmlinux"),
+                moment: "pre_patch",
+                label: text("klpbuild_h"),
+                name: text("h"),
+                file: text("fs/a.c"),
+            }],
             references: vec![reference("fs/a.c"), reference("fs/b.c")],
             hunks: vec![Accounted {
                 file: text("fs/a.c"),
@@ -203,7 +217,7 @@ mod tests {
         };
         assert_eq!(
             report.text(),
-            "  compiled   fs/a.c (vmlinux)\n  replaced   f of vmlinux: its own text\n  new        function g (fs/a.c)\n  \
+            "  compiled   fs/a.c (vmlinux)\n  replaced   f of vmlinux: its own text\n  callback   pre_patch of vmlinux: h (fs/a.c)\n  new        function g (fs/a.c)\n  \
              refers to  kmem,2 of vmlinux\n  no effect  fs/a.c:7: a comment\n  no effect  MAINTAINERS: no part of the \
              kernel\n  note       think\n"
         );

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::frompatch::assembler::callbacks::{Callback, callbacks};
 use crate::frompatch::assembler::canon::Canon;
 use crate::frompatch::assembler::pairs::{Pairs, used};
 use crate::frompatch::assembler::sections::{is_book_keeping, is_table};
@@ -24,6 +25,8 @@ pub struct Changes {
     pub pairs: BTreeMap<String, String>,
     /// Why no livepatch can bring some of it.
     pub refused: Vec<String>,
+    /// Callbacks that the patches add.
+    pub callbacks: Vec<Callback>,
     /// What is to be thought of.
     pub notes: Vec<String>,
 }
@@ -36,12 +39,15 @@ impl Changes {
             && self.constants.is_empty()
             && self.refused.is_empty()
             && self.new_data.is_empty()
+            && self.callbacks.is_empty()
     }
 
     /// The names of all of it.
     pub fn names(&self) -> Vec<String> {
         let sets = [&self.new_functions, &self.constants, &self.new_data];
-        self.changed.keys().chain(sets.into_iter().flatten()).map(|name| base(name).to_owned()).collect()
+        let callbacks = self.callbacks.iter().map(|callback| &callback.function);
+        let names = self.changed.keys().chain(sets.into_iter().flatten()).chain(callbacks);
+        names.map(|name| base(name).to_owned()).collect()
     }
 }
 
@@ -68,6 +74,8 @@ pub fn compare(old: &Listing, new: &Listing) -> Changes {
     for (name, piece) in new.data() {
         sides.data(name, piece, &mut changes);
     }
+    let before = callbacks(old);
+    changes.callbacks = callbacks(new).into_iter().filter(|one| !before.contains(one)).collect();
     sides.unnamed_tables(&mut changes);
     sides.removed(&mut changes);
     sides.aliases(&mut changes);
@@ -166,7 +174,7 @@ impl Sides<'_> {
         } else {
             format!(
                 "the initial value of {shown} is changed: it has been set long ago, and may have changed since; set it in \
-                 a callback (pre_patch) or in the functions that read it"
+                 a callback (KLP_PRE_PATCH_CALLBACK, linux/livepatch_helpers.h) or in the functions that read it"
             )
         })
     }

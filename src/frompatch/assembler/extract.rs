@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use crate::frompatch::assembler::callbacks::{Callback, Moment};
 use crate::frompatch::assembler::compare::Changes;
 use crate::frompatch::assembler::early;
 use crate::frompatch::assembler::line::{Directive, label, names, rewrite};
@@ -71,6 +72,15 @@ impl<'a> Extract<'a> {
             }
             extract.replaced.push(name.clone());
             waiting.extend(new.pieces_of(name));
+        }
+        for callback in &changes.callbacks {
+            let name = &callback.function;
+            if !changes.new_functions.contains(name) {
+                extract
+                    .refused
+                    .push(format!("the callback {name} has to be a function that the patches add"));
+            }
+            waiting.extend(extract.follow(name));
         }
         // What other units of the livepatch may use, whether this one does or not.
         for name in changes.new_functions.iter().chain(&changes.new_data).filter(|name| new.is_global(name)) {
@@ -246,6 +256,14 @@ impl<'a> Extract<'a> {
         format!("{prefix}{name}")
     }
 
+    /// The callbacks, with the labels of their functions in the text.
+    pub fn callbacks(&self, prefix: &str) -> impl Iterator<Item = (Moment, String)> {
+        self.changes.callbacks.iter().map(move |Callback { moment, function }| {
+            let stays = self.stays(function);
+            (*moment, if stays { function.clone() } else { Extract::label(prefix, function) })
+        })
+    }
+
     /// The text. Local symbols get `prefix` in front, so that those of two units are apart; a reference gets the name
     /// that `kernel_name` has for it. With `has_endbr`, functions begin as the target of an indirect jump has to.
     pub fn text(&self, prefix: &str, has_endbr: bool, kernel_name: impl Fn(&str) -> String) -> String {
@@ -253,6 +271,9 @@ impl<'a> Extract<'a> {
         let mut text = String::new();
         for name in &self.replaced {
             let _ = writeln!(text, "\t.globl\t{}", Extract::label(prefix, name));
+        }
+        for callback in self.callbacks(prefix).filter(|(_, label)| !own.contains(label.as_str())) {
+            let _ = writeln!(text, "\t.globl\t{}", callback.1);
         }
         for name in own.iter().filter(|name| self.stays(name)) {
             let _ = writeln!(text, "\t.globl\t{name}");
@@ -416,6 +437,26 @@ mod tests {
             assert!(text.contains(line), "{line}\n{text}");
         }
         assert!(!text.contains("not this") && !text.contains("klp_fresh"), "{text}");
+    }
+
+    #[test]
+    fn callbacks_come_along_and_are_seen_by_the_tables() {
+        let pointer = |function: &str| {
+            format!(
+                "\t.section\t.discard.klp_callback_ptrs,\"aw\"\n\t.type\t__klp_pre_patch_callback_own, @object\n\
+                 __klp_pre_patch_callback_own:\n\t.quad\t{function}\n"
+            )
+        };
+        let function = "\t.section\t.text.n,\"ax\",@progbits\n\t.type\tn, @function\nn:\n\tincl\tcount.3(%rip)\n\tret\n\t.size\tn, .-n\n";
+        let (text, references) = cut(&(OLD.to_owned() + function + &pointer("n")));
+        assert_eq!(references, ["count.3=count.3"]);
+        assert!(text.contains("\t.globl\tklp_n\n") && text.contains("\nklp_n:\n"), "{text}");
+        assert!(!text.contains("klp_callback"), "{text}");
+        let (old, new) = (Listing::parse(OLD), Listing::parse(&(OLD.to_owned() + &pointer("g"))));
+        let changes = compare(&old, &new);
+        assert!(!changes.is_empty());
+        let extract = Extract::plan(&old, &new, &changes);
+        assert_eq!(extract.refused, ["the callback g has to be a function that the patches add"]);
     }
 
     #[test]
