@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Types whose own text stays, and which the patches change nevertheless: by a macro that gives the length of an array, or
-//! by a condition around members.
-//!
-//! In the preprocessed text of a unit, a type has its members as the compiler sees them.
-
-use std::collections::HashSet;
+//! Whether types stay: what is in memory already, and code that is not compiled anew, have the old ones. Told by their
+//! text, and by what the compiler sees of it: a macro may give the length of an array, and a condition may stand around
+//! members.
 
 use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
@@ -13,6 +10,35 @@ use crate::frompatch::apply::Touched;
 use crate::frompatch::compile::{self, Compiled, Trees};
 use crate::frompatch::outline::{self, Item, Kind};
 use crate::host::patch::{Hunk, Line};
+
+/// A type, or a variable of one.
+struct Type {
+    name: String,
+    /// Its text, as words; without those that tell nothing of the memory.
+    words: Vec<String>,
+}
+
+/// Sees that the text of no type is changed.
+///
+/// # Errors
+/// One is.
+pub fn check_texts(files: &[Touched]) -> Result<()> {
+    let both = files.iter().filter_map(|file| Some((file, file.original.as_ref()?, file.patched.as_ref()?)));
+    let kept: Vec<Type> =
+        files.iter().filter_map(|file| file.patched.as_ref()).flat_map(|text| types(text)).collect();
+    for (file, old, _) in both {
+        for old in types(old) {
+            ensure!(
+                is_kept(&old, &kept),
+                "{}: the type {} is changed: what is in memory, and what is not compiled anew, keeps its layout; put what \
+                 is new into a shadow variable (klp_shadow_alloc), or, if the layout stays, say so (--allow-layout)",
+                file.path,
+                old.name
+            );
+        }
+    }
+    Ok(())
+}
 
 /// Sees that no type is another one in what a unit is compiled of, where the patches change more than bodies of functions.
 ///
@@ -74,23 +100,110 @@ fn is_outside(hunk: &Hunk, [old, new]: &[Vec<Item>; 2]) -> bool {
 
 /// A type of the preprocessed text `old` of which `new` has only another one.
 fn changed_type(old: &[u8], new: &[u8]) -> Option<String> {
-    let (names, kept): (HashSet<String>, HashSet<Vec<&[u8]>>) = types(new).into_iter().unzip();
-    let mut changed =
-        types(old).into_iter().filter(|(name, words)| names.contains(name) && !kept.contains(words));
-    changed.next().map(|(name, _)| name)
+    let new = types(new);
+    let is_there = |one: &Type| one.is_enum() || new.iter().any(|other| other.name == one.name);
+    let mut changed = types(old).into_iter().filter(|one| is_there(one) && !is_kept(one, &new));
+    changed.next().map(|one| one.name)
 }
 
-/// The names of all types that have a body, each with its text as words.
-fn types(text: &[u8]) -> Vec<(String, Vec<&[u8]>)> {
-    let lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
-    let types = outline::items(text).into_iter().filter(|item| item.kind == Kind::Type);
+/// Whether memory of the type `old` is understood by code that has the types `new`.
+fn is_kept(old: &Type, new: &[Type]) -> bool {
+    if new.iter().any(|one| one.words == old.words) {
+        return true;
+    }
+    // An enumeration may have more at its end, or be gone: no code can have a value of it.
+    let mut enums = new.iter().filter(|one| one.is_enum());
+    old.is_enum()
+        && (new.iter().any(|one| one.begins_as(old))
+            || old.is_anonymous()
+                && !enums.any(|one| one.enumerators().any(|name| old.enumerators().any(|own| own == name))))
+}
+
+impl Type {
+    fn is_enum(&self) -> bool {
+        self.is_word(0, "enum") && self.words.iter().any(|word| word == "{")
+    }
+
+    fn is_anonymous(&self) -> bool {
+        self.is_word(1, "{")
+    }
+
+    fn is_word(&self, place: usize, word: &str) -> bool {
+        self.words.get(place).is_some_and(|own| own == word)
+    }
+
+    /// The words before the body.
+    fn head(&self) -> impl Iterator<Item = &String> {
+        self.words.iter().take_while(|word| *word != "{")
+    }
+
+    /// The words of the body of an enumeration.
+    fn body(&self) -> &[String] {
+        let place = |brace: &str| self.words.iter().position(|word| word == brace);
+        let body = place("{").zip(place("}")).and_then(|(from, to)| self.words.get(from + 1..to));
+        let body = body.unwrap_or_default();
+        body.split_last().filter(|(last, _)| *last == ",").map_or(body, |(_, body)| body)
+    }
+
+    /// The names that an enumeration defines.
+    fn enumerators(&self) -> impl Iterator<Item = &String> {
+        self.body().split(|word| word == ",").filter_map(<[String]>::first)
+    }
+
+    /// Whether this is the enumeration `old` with more at its end.
+    fn begins_as(&self, old: &Type) -> bool {
+        let more = self.body().strip_prefix(old.body()).and_then(<[String]>::first);
+        self.head().eq(old.head()) && more.is_some_and(|word| word == ",")
+    }
+}
+
+/// Words of a declaration that change nothing of what is in memory.
+const QUALIFIERS: [&str; 11] = [
+    "const",
+    "volatile",
+    "static",
+    "extern",
+    "__rcu",
+    "__user",
+    "__iomem",
+    "__read_mostly",
+    "__ro_after_init",
+    "__maybe_unused",
+    "__used",
+];
+
+/// All types that have a body, and variables of one.
+fn types(text: &[u8]) -> Vec<Type> {
+    let text = String::from_utf8_lossy(text);
+    let lines: Vec<&str> = text.split('\n').collect();
+    let types = outline::items(text.as_bytes()).into_iter().filter(|item| item.kind == Kind::Type);
     types
         .map(|item| {
-            let own = lines.get(item.first - 1..item.last).unwrap_or_default();
-            let words = own.iter().flat_map(|line| line.split(u8::is_ascii_whitespace));
-            (item.name, words.filter(|word| !word.is_empty()).collect())
+            let own = lines.get(item.first - 1..item.last).unwrap_or_default().join("\n");
+            let words = words(&own);
+            let is_variable = !words.iter().any(|word| word == "{");
+            let tells = |word: &String| !is_variable || !QUALIFIERS.contains(&word.as_str());
+            Type { name: item.name, words: words.into_iter().filter(tells).collect() }
         })
         .collect()
+}
+
+/// The words of a type; braces and commas are ones, too, and comments are not.
+fn words(text: &str) -> Vec<String> {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(begin) = rest.find("/*").into_iter().chain(rest.find("//")).min() {
+        let (before, comment) = rest.split_at(begin);
+        plain.push_str(before);
+        plain.push(' ');
+        let end = if comment.starts_with("/*") { "*/" } else { "\n" };
+        rest = comment.split_once(end).map_or("", |(_, rest)| rest);
+    }
+    plain.push_str(rest);
+    for sign in ["{", "}", ","] {
+        plain = plain.replace(sign, &format!(" {sign} "));
+    }
+    plain.split_whitespace().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -123,9 +236,38 @@ mod tests {
         let new = |from: &str, to: &str| String::from_utf8_lossy(old).replace(from, to).into_bytes();
         assert_eq!(changed_type(old, &new("a[2]", "a[3]")), Some("s".to_owned()));
         assert_eq!(changed_type(old, &new("A = 1", "A = 2")), Some("enum".to_owned()));
+        assert_eq!(changed_type(old, &new("A = 1", "B, A = 1")), Some("enum".to_owned()));
+        assert_eq!(changed_type(old, &new("A = 1,", "A = 1,\n B")), None);
+        assert_eq!(changed_type(old, &new("enum {\n A = 1,\n};\n", "enum {\n C,\n};\n")), None);
         assert_eq!(changed_type(old, &new(" int a[2];\n", "\tint  a[2];\n\n")), None);
         assert_eq!(changed_type(old, &new("struct gone {\n int a;\n};\n", "")), None);
         assert_eq!(changed_type(old, &new("struct s {", "struct t {\n int b;\n};\nstruct s {")), None);
         assert_eq!(changed_type(old, &new("struct s *s", "struct s *s, int b")), None);
+    }
+
+    #[test]
+    fn a_type_may_move_and_a_variable_may_get_other_qualifiers() {
+        let check = |files: &[(&str, &str)]| {
+            let files: Vec<Touched> = files.iter().map(|(old, new)| file(old, new)).collect();
+            check_texts(&files).map_err(|error| error.to_string())
+        };
+        let one = "struct s {\n\tint a;\n};\nconst struct s *p;\nenum {\n\tA,\n};\nenum {\n\tB, C,\n};\n";
+        let changed = |from: &str, to: &str| check(&[(one, &one.replace(from, to))]);
+        assert!(check(&[(one, ""), ("int x;\n", one)]).is_ok());
+        assert!(changed("\tint a;", "\t/* an\n\t * int */\n\tint a; // a").is_ok());
+        assert!(changed("const struct s *p", "static struct s __rcu *p").is_ok());
+        assert!(changed("enum {\n\tB, C,\n};", "#define B 0").is_ok());
+        assert!(changed("\tB, C,\n", "\tB, C, /* more */ D\n").is_ok());
+        for (from, to, name) in [
+            ("\tint a;", "\tint a, b; /* more */", "s"),
+            ("struct s *p", "struct t *p", "p"),
+            ("struct s {", "struct r {", "s"),
+            ("\tB, C,", "\tC, B,", "enum"),
+            ("\tB, C,", "\tC,", "enum"),
+            ("\tA,", "\tA = 2,", "enum"),
+        ] {
+            let error = changed(from, to).expect_err(to);
+            assert!(error.contains(&format!("the type {name} is changed")), "{to}: {error}");
+        }
     }
 }

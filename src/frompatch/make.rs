@@ -74,7 +74,7 @@ pub fn make(
     let applied = apply::apply(&target.source, &request.patches, request.strip, target.arch)?;
     ensure!(!applied.files.is_empty(), "the patches have no effect on this kernel: {}", ignored(&applied));
     if !request.allow_layout {
-        check_types(&applied)?;
+        layout::check_texts(&applied.files)?;
     }
     let work = tempfile::Builder::new().prefix("klpbuild-").tempdir();
     let work = work.context("cannot make a temporary directory (TMPDIR names the place)")?;
@@ -272,33 +272,6 @@ fn touched(applied: &Applied, compiled: &Compiled) -> BTreeMap<String, Kind> {
         }
     }
     touched
-}
-
-/// Sees that no type is changed: what is in memory already, and code that is not compiled anew, have the old layout.
-fn check_types(applied: &Applied) -> Result<()> {
-    for file in &applied.files {
-        let (Some(old), Some(new)) = (&file.original, &file.patched) else { continue };
-        let (before, after) = (outline::items(old), outline::items(new));
-        let text = |text: &[u8], item: &outline::Item| -> Vec<Vec<u8>> {
-            let lines =
-                text.split(|&byte| byte == b'\n').skip(item.first - 1).take(item.last + 1 - item.first);
-            lines.map(<[u8]>::to_vec).collect()
-        };
-        let types = |items: &[outline::Item], source: &[u8]| -> Vec<(String, Vec<Vec<u8>>)> {
-            let types = items.iter().filter(|item| item.kind == Kind::Type);
-            types.map(|item| (item.name.clone(), text(source, item))).collect()
-        };
-        let kept = types(&after, new);
-        for (name, lines) in types(&before, old) {
-            ensure!(
-                kept.iter().any(|(_, other)| *other == lines),
-                "{}: the type {name} is changed: what is in memory, and what is not compiled anew, keeps its layout; put what \
-                 is new into a shadow variable (klp_shadow_alloc), or, if the layout stays, say so (--allow-layout)",
-                file.path
-            );
-        }
-    }
-    Ok(())
 }
 
 /// Lays the module down, builds it, and leaves the report beside it.
