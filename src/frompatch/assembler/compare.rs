@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::assembler::callbacks::{Callback, callbacks};
 use crate::frompatch::assembler::canon::Canon;
+use crate::frompatch::assembler::line::names;
 use crate::frompatch::assembler::pairs::{Pairs, used};
 use crate::frompatch::assembler::sections::{is_book_keeping, is_table};
 use crate::frompatch::assembler::{Listing, Piece, base};
@@ -116,6 +117,7 @@ impl Sides<'_> {
             return;
         }
         let Some(other) = self.pairs.get(name) else {
+            self.warn_of_table(name, piece, changes);
             changes.new_data.insert(name.to_owned());
             return;
         };
@@ -131,8 +133,23 @@ impl Sides<'_> {
             }
             match self.refusal(&other, name, piece) {
                 Some(why) => changes.refused.push(why),
-                None => drop(changes.constants.insert(name.to_owned())),
+                None => {
+                    self.warn_of_table(name, piece, changes);
+                    changes.constants.insert(name.to_owned());
+                }
             }
+        }
+    }
+
+    /// Tells of a table of functions that the livepatch has: the kernel may keep its address (debugfs_create_file() does).
+    fn warn_of_table(&self, name: &str, piece: &Piece, changes: &mut Changes) {
+        let pointers = piece.lines.iter().filter(|line| line.trim_start().starts_with(".quad"));
+        if pointers.flat_map(|line| names(line)).any(|name| self.new.is_function(&name)) {
+            changes.notes.push(format!(
+                "{} has pointers to functions, and is the livepatch's own: if the kernel keeps its address, the livepatch must \
+                 not be unloaded before that is gone",
+                base(name)
+            ));
         }
     }
 
@@ -336,6 +353,20 @@ mod tests {
         );
         let changes = compare(&listing(&pointed), &listing(&pointed.replace(".long\t5", ".long\t6")));
         assert!(changes.refused[0].contains("other data or files point to it"), "{changes:?}");
+    }
+
+    #[test]
+    fn a_table_of_functions_is_told_as_the_livepatchs_own() {
+        let table = |entry: &str| {
+            UNIT.replace("movl\ttable", "leaq\ttable").replace(".long\t5", &format!(".quad\t{entry}"))
+        };
+        let changes = compare(&listing(&table("f")), &listing(&table("g")));
+        assert!(changes.constants.contains("table") && changes.refused.is_empty(), "{changes:?}");
+        assert!(
+            changes.notes[0].starts_with("table has pointers to functions, and is the livepatch's own"),
+            "{changes:?}"
+        );
+        assert!(compare(&listing(UNIT), &listing(&UNIT.replace(".long\t5", ".long\t6"))).notes.is_empty());
     }
 
     #[test]
