@@ -18,7 +18,7 @@ use crate::frompatch::module::Module;
 use crate::frompatch::outline::{self, Kind};
 use crate::frompatch::prepare::Made;
 use crate::frompatch::recipe::Recipe;
-use crate::frompatch::report::{CompiledFile, Report};
+use crate::frompatch::report::{Callback, CompiledFile, Report};
 use crate::frompatch::run_pre::KernelImage;
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{Target, Workshop};
@@ -244,9 +244,10 @@ fn take(cut: Cut, report: &mut Report, module: &mut Module, target: &Target) -> 
     report.references.extend(cut.references);
     report.equal += cut.equal;
     for callback in cut.callbacks {
+        let module::Callback { object, moment, name, file, .. } = callback.clone();
+        report.callbacks.push(Callback { object, moment, name, file });
         module.add_callback(callback)?;
     }
-    report.callbacks.clone_from(&module.callbacks);
     module.replaced.extend(cut.replaced);
     module.annotated.extend(cut.annotated);
     if !cut.part.text.is_empty() {

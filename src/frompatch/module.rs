@@ -10,7 +10,6 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use fs_err as fs;
-use serde::Serialize;
 
 use crate::frompatch::assembler::callbacks::Moment;
 use crate::kernel::symbols::VMLINUX;
@@ -41,14 +40,13 @@ pub struct Annotated {
 }
 
 /// A function that the kernel calls before or after it puts the livepatch to work for an object, or takes it back.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Callback {
     /// The object.
     pub object: String,
     /// When it is called: the name in struct klp_callbacks.
     pub moment: Moment,
     /// The symbol of the function in the assembler text.
-    #[serde(skip)]
     pub label: String,
     /// The function's name.
     pub name: String,

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::frompatch::module::Callback;
 use crate::host::words::count;
 
 /// All that is to be known of a livepatch that was made.
@@ -69,6 +68,19 @@ pub struct Changed {
     pub why: String,
 }
 
+/// A function that the kernel calls before or after it puts the livepatch to work, or takes it back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Callback {
+    /// The object for which it is called.
+    pub object: String,
+    /// When: the name in struct klp_callbacks.
+    pub moment: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The file.
+    pub file: String,
+}
+
 /// Something that the kernel does not have.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct New {
@@ -128,7 +140,7 @@ impl Report {
             line("replaced", format!("{}{position} of {}: {}", changed.name, changed.object, changed.why));
         }
         for callback in &self.callbacks {
-            let Callback { object, moment, name, file, .. } = callback;
+            let Callback { object, moment, name, file } = callback;
             line("callback", format!("{moment} of {object}: {name} ({file})"));
         }
         for new in &self.new {
@@ -200,7 +212,6 @@ mod tests {
             callbacks: vec![Callback {
                 object: text("vmlinux"),
                 moment: "pre_patch",
-                label: text("klpbuild_h"),
                 name: text("h"),
                 file: text("fs/a.c"),
             }],

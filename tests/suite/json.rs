@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use klpbuild::frompatch::report::{Accounted, Changed, CompiledFile, New, Reference, Report};
+use klpbuild::frompatch::report::{Accounted, Callback, Changed, CompiledFile, New, Reference, Report};
 use klpbuild::host::document;
 use serde_json::Value;
 
@@ -123,6 +123,12 @@ fn report() -> Report {
             sympos: 0,
             file: file.clone(),
             why: text("its code differs"),
+        }],
+        callbacks: vec![Callback {
+            object: object.clone(),
+            moment: "pre_patch",
+            name: name.clone(),
+            file: file.clone(),
         }],
         new: vec![New { name: name.clone(), kind: "function", file: file.clone() }],
         references: vec![Reference { object, name: name.clone(), sympos: 1, file: file.clone() }],

@@ -402,6 +402,22 @@ fn another_kernel_than_the_one_built_is_a_failure() {
     played(format!("@T notes {notes}c0ffee00\r\n{BOOT}{LOAD}{DISABLE}@T done\r\n"), &["lp.ko"]).ok();
 }
 
+/// rxrpc, for one, has the kernel call modprobe for the modules of a cipher; the guest has none.
+#[test]
+fn a_module_that_the_guest_cannot_load_is_no_verdict_on_the_livepatch() {
+    let console = |load: &str| {
+        format!(
+            "{BOOT}{load}@T begin load mod.ko\r\n@T output insmod: unknown symbol\r\n@T end failed the kernel refused it\r\n\
+             @T done\r\n"
+        )
+    };
+    let tried = |load: &str| played(console(load), &["lp.ko", "--load", "mod.ko"]);
+    tried("").ends(2).says(&[
+        "klpbuild: could not be tried: load mod.ko: the kernel refused it, and no livepatch was loaded yet\n",
+    ]);
+    tried(LOAD).ends(1).says(&["klpbuild: failed: load mod.ko: the kernel refused it\n"]);
+}
+
 #[test]
 fn kvm_that_does_not_work_is_given_up() {
     let space = object_tree();

@@ -52,8 +52,8 @@ pub struct Report<'a> {
     done: Option<Instant>,
     /// The first failure: where, and what it is.
     pub(super) failure: Option<String>,
-    /// The kernel that runs is not the one to be tried.
-    pub(super) is_other: bool,
+    /// There is nothing to try the livepatches on: another kernel runs, or a module is not there.
+    pub(super) is_unfit: bool,
 }
 
 impl<'a> Report<'a> {
@@ -80,7 +80,7 @@ impl<'a> Report<'a> {
             up: false,
             done: None,
             failure: None,
-            is_other: false,
+            is_unfit: false,
         }
     }
 
@@ -111,7 +111,7 @@ impl<'a> Report<'a> {
 
     /// Whether nothing that can still come matters.
     pub fn is_decided(&self) -> bool {
-        self.is_other
+        self.is_unfit
     }
 
     /// What the guest is to be told of the time, after `all` of it.
@@ -183,7 +183,14 @@ impl<'a> Report<'a> {
             Verdict::Ok if self.alarm => self.fail("the kernel gave a warning"),
             Verdict::Failed => {
                 let reason = self.module().and_then(|module| refusal::reason(&self.lines, module));
-                let reason = reason.map(|reason| format!("{why}: {reason}"));
+                let mut reason = reason.map(|reason| format!("{why}: {reason}"));
+                if self.is_before_livepatches() {
+                    self.is_unfit = true;
+                    reason = Some(format!(
+                        "{}, and no livepatch was loaded yet",
+                        reason.as_deref().unwrap_or(why)
+                    ));
+                }
                 self.fail(reason.as_deref().unwrap_or(why));
             }
             Verdict::Ok => self.show(How::Ok, why),
@@ -191,6 +198,15 @@ impl<'a> Report<'a> {
             Verdict::Skipped => self.show(How::Skipped, why),
         }
         self.ended.push(self.stage.clone());
+    }
+
+    /// Whether a module is being loaded that livepatches are to be tried on.
+    fn is_before_livepatches(&self) -> bool {
+        let is_among = |modules: &[Module], stage: &Stage| {
+            modules.iter().any(|module| matches!(stage, Stage::Load(file) if *file == module.file))
+        };
+        is_among(&self.request.before, &self.stage)
+            && !self.ended.iter().any(|stage| is_among(&self.request.livepatches, stage))
     }
 
     /// The module that the stage is about.
@@ -206,7 +222,7 @@ impl<'a> Report<'a> {
         let running = notes::build_id_in_notes(&self.notes);
         match (&self.request.build_id, running) {
             (Some(built), Some(running)) if *built != running => {
-                self.is_other = true;
+                self.is_unfit = true;
                 self.lines = vec![
                     format!("    vmlinux has build ID {}", hex(built)),
                     format!("    the guest has build ID {}", hex(&running)),

@@ -47,7 +47,7 @@ impl fmt::Display for Trouble {
 /// The account has no such form.
 pub fn close(mut report: Report<'_>, end: End, format: TryFormat) -> Result<Exit> {
     let trouble = trouble_at_end(&report, end);
-    let is_untried = report.is_other || matches!(trouble, Some(Trouble::Untried(_)));
+    let is_untried = report.is_unfit || matches!(trouble, Some(Trouble::Untried(_)));
     if let Some(trouble) = trouble {
         show_end(&mut report, &trouble.to_string());
     }
@@ -86,7 +86,7 @@ fn trouble_at_end(report: &Report<'_>, end: End) -> Option<Trouble> {
     }
     match end {
         End::Hung => Some(judge(format!("it hangs: not over after {limit} s (--timeout SECONDS)"))),
-        _ if report.is_other => None,
+        _ if report.is_unfit => None,
         // A reset ends QEMU as well, with status 0 (-no-reboot).
         End::Ended(Exit::Done) if report.done().is_none() && has_begun => {
             Some(Trouble::Failed("the machine was reset, and the kernel said nothing of it".to_owned()))
