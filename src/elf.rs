@@ -6,7 +6,8 @@
 //! - [`image`]: a module as a whole, to be looked at and changed; [`consistent`]: whether its parts fit together;
 //!   [`mod@write`]: a file made of it again
 //! - [`modinfo`]: what a module says of itself
-//! - [`lines`] and [`types`]: debugging information, and BTF
+//! - [`lines`] and [`types`]: what debugging information tells, and BTF; [`debugged`]: the sections of both,
+//!   [`unpacked`] if they are compressed
 //! - [`notes`]: build IDs and banners, and what kind of program a file is; [`memory`]: bytes by their address
 //!
 //! For the map and for definitions only the headers, the symbol table with its strings, and `.modinfo` are
@@ -14,6 +15,7 @@
 //! be writing others. Nothing in a file is trusted: whatever does not fit is an error that names the file.
 
 mod consistent;
+mod debugged;
 pub mod definitions;
 pub mod image;
 pub mod lines;
@@ -21,6 +23,7 @@ pub mod memory;
 pub(crate) mod modinfo;
 pub mod notes;
 pub(crate) mod types;
+mod unpacked;
 mod write;
 
 use std::ffi::CStr;

@@ -11,6 +11,7 @@ use object::read::elf::{FileHeader, SectionHeader as _};
 
 use crate::elf::by_class;
 use crate::elf::not_elf;
+use crate::elf::unpacked;
 use crate::elf::{Data, open};
 
 /// The memory of a linked program: what its sections that take up memory (`SHF_ALLOC`) hold, by address.
@@ -112,10 +113,10 @@ where
     Ok(None)
 }
 
-/// The bytes of the section `name` in the file at `path`; none if there is none, or its bytes are compressed.
+/// The bytes of the section `name` in the file at `path`, unpacked if they are compressed; none if there is none.
 ///
 /// # Errors
-/// The file cannot be read, or is inconsistent.
+/// The file cannot be read, or is inconsistent, or the section cannot be unpacked.
 pub fn section(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
     Ok(section_at(path, name)?.map(|(_, bytes)| bytes))
 }
@@ -138,8 +139,14 @@ where
     let endian = header.endian()?;
     let sections = header.sections(endian, data)?;
     let Some((_, section)) = sections.section_by_name(endian, name.as_bytes()) else { return Ok(None) };
-    let is_compressed = section.sh_flags(endian).0 & elf::SHF_COMPRESSED.0 != 0;
-    let has_bytes = section.sh_type(endian) != elf::SHT_NOBITS && !is_compressed;
-    let address = section.sh_addr(endian).into();
-    if has_bytes { Ok(Some((address, section.data(endian, data)?.to_vec()))) } else { Ok(None) }
+    if section.sh_type(endian) == elf::SHT_NOBITS {
+        return Ok(None);
+    }
+    let bytes = section.data(endian, data)?;
+    let bytes = match section.sh_flags(endian).0 & elf::SHF_COMPRESSED.0 {
+        0 => bytes.to_vec(),
+        _ => unpacked::of_section(bytes, header.is_type_64(), endian)
+            .with_context(|| format!("section {name}"))?,
+    };
+    Ok(Some((section.sh_addr(endian).into(), bytes)))
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Files that may be compressed, as distributions ship modules (CONFIG_MODULE_COMPRESS) and kernels: the only
-//! place that names liblzma, zstd and flate2.
+//! Files that may be compressed, as distributions ship modules (CONFIG_MODULE_COMPRESS) and kernels, and sections of
+//! files: the only place that names liblzma, zstd and flate2.
 //!
 //! How a file is packed is told by its first bytes, as the kernel does (kernel/module/decompress.c), and not by
-//! its name.
+//! its name. Of a section, its header tells.
 
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -27,6 +27,11 @@ const LIMIT_OF_TEXT: u64 = 64 << 20;
 /// What a module may unpack to in memory, in bytes, since as many are read at once as there are processors. What is
 /// larger goes to a temporary file.
 const LIMIT_IN_MEMORY: usize = 16 << 20;
+/// How many times its own size a section may unpack to. Of the debugging information of a
+/// vmlinux, no section unpacks to 5 times its size; zlib can do 1,032 times, and zstd more than 10,000.
+const LARGEST_RATIO: u64 = 128;
+/// What a section may unpack to, however small it is.
+const LIMIT_OF_SMALL_SECTION: u64 = 1 << 20;
 /// What liblzma may take for itself, in bytes: `xz -9` needs 65 MiB.
 const LIMIT_OF_XZ: u64 = 256 << 20;
 
@@ -134,6 +139,46 @@ fn read_all(source: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// How a section is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// As zlib does.
+    Zlib,
+    /// As zstd does.
+    Zstd,
+}
+
+/// Unpacks a section, which says that it had `size` bytes. Nothing is set aside for more than its packed bytes can stand
+/// for.
+///
+/// # Errors
+/// It is damaged, has not that size, or says that it has more than 4 GiB or an unlikely multiple of what is there.
+pub fn unpack_section(packed: &[u8], packing: Packing, size: u64) -> Result<Vec<u8>> {
+    let limit = (packed.len() as u64).saturating_mul(LARGEST_RATIO).clamp(LIMIT_OF_SMALL_SECTION, LIMIT);
+    ensure!(size <= limit, "{} bytes of it are said to unpack to {size}", packed.len());
+    let mut unpacked = Vec::with_capacity(usize::try_from(size)?);
+    match packing {
+        Packing::Zlib => {
+            // The linker may have put several streams one behind the other.
+            let mut rest = packed;
+            while !rest.is_empty() && (unpacked.len() as u64) < size {
+                let left = size + 1 - unpacked.len() as u64;
+                let stream = flate2::bufread::ZlibDecoder::new(&mut rest);
+                let length = stream.take(left).read_to_end(&mut unpacked).context("it is damaged")?;
+                ensure!(length > 0, "it is damaged: a part of it unpacks to nothing");
+            }
+        }
+        Packing::Zstd => {
+            let stream = zstd::Decoder::with_buffer(packed).context("it is damaged")?;
+            stream.take(size + 1).read_to_end(&mut unpacked).context("it is damaged")?;
+        }
+    }
+    let length = unpacked.len() as u64;
+    ensure!(length <= size, "it unpacks to more than the {size} bytes that it says");
+    ensure!(length == size, "it unpacks to {length} bytes, and not to the {size} that it says");
+    Ok(unpacked)
+}
+
 fn is_module(path: &Path) -> bool {
     unpacked_name(&path.file_name().unwrap_or_default().to_string_lossy()).ends_with(".ko")
 }
@@ -162,6 +207,7 @@ pub fn unpacked_name(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
     use std::process::Command;
 
     /// As the distributions' own tools pack.
@@ -239,6 +285,43 @@ mod tests {
         assert!(error.contains("m.ko.xz"), "{error}");
         let (_dir, path) = packed("xz -9e", ".xz");
         assert_eq!(read(&path).unwrap().len(), 140_000);
+    }
+
+    /// Both ways, and several streams in one section as linkers leave them.
+    #[test]
+    fn sections_are_unpacked() {
+        let text = b"debugging information ".repeat(5_000);
+        let zlib = |bytes: &[u8]| {
+            let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+        let (first, second) = text.split_at(40_001);
+        for (packing, whole, halves) in [
+            (Packing::Zlib, zlib(&text), [zlib(first), zlib(second)].concat()),
+            (Packing::Zstd, zstd(&text), [zstd(first), zstd(second)].concat()),
+        ] {
+            let size = text.len() as u64;
+            for packed in [&whole, &halves] {
+                assert!(unpack_section(packed, packing, size).unwrap() == text, "{packing:?}");
+            }
+            let fault =
+                |packed: &[u8], size| format!("{:#}", unpack_section(packed, packing, size).unwrap_err());
+            assert_eq!(
+                fault(&whole, size - 1),
+                format!("it unpacks to more than the {} bytes that it says", size - 1)
+            );
+            let more = format!("it unpacks to {size} bytes, and not to the {} that it says", size + 1);
+            assert_eq!(fault(&whole, size + 1), more);
+            assert!(fault(&whole[..whole.len() / 2], size).starts_with("it "));
+            assert!(fault(&[0; 9], size).starts_with("it is damaged"));
+            for size in [u64::MAX, 5 << 30, 2 << 20] {
+                let said = format!("{} bytes of it are said to unpack to {size}", whole.len());
+                assert_eq!(fault(&whole, size), said);
+            }
+        }
+        assert_eq!(unpack_section(&[], Packing::Zlib, 0).unwrap(), b"");
     }
 
     #[test]

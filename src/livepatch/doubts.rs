@@ -64,6 +64,7 @@ pub fn of(
         if let Some(patch) = patch {
             doubts.extend(of_patch(image, patch, sources, found)?);
         }
+        types::unreadable(subject, &mut doubts);
         let own = take(&mut of_replaced, subject.replaced.len());
         copies_left(subject, take(&mut elsewhere, subject.replaced.len()), &mut doubts);
         types::signatures(subject, sources, own, &mut doubts);

@@ -57,7 +57,7 @@ pub fn special(name: &[u8]) -> Option<Special> {
 
 /// Whether a section only tells about code that is elsewhere: it calls nothing.
 pub fn is_metadata(name: &[u8]) -> bool {
-    const PREFIXES: [&[u8]; 4] = [b".orc_", b".debug_", b".klp.", b".discard"];
+    const PREFIXES: [&[u8]; 5] = [b".orc_", b".debug_", b".zdebug_", b".klp.", b".discard"];
     const CALLED: [&[u8]; 4] = [b".altinstr_replacement", b".altinstr_aux", b"__param", b".ctors"];
     (special(name) == Some(Special::AtLoad) && !CALLED.contains(&name))
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))

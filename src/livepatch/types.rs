@@ -41,8 +41,11 @@ pub fn signatures(subject: &Subject<'_>, sources: &Sources, told: &[Told], doubt
     let own = subject.image.tell(&targets).into_iter().map(|told| told.declaration);
     let mut own: Vec<Option<Declaration>> = own.collect();
     // Where there is more than BTF, and that says nothing, they are written in assembler.
+    let names = [&b".debug_info"[..], b".zdebug_info"];
+    let has_more = names.iter().any(|name| subject.image.section_named(name).is_some())
+        && subject.image.fault_of_packing().is_none();
     if own.iter().all(Option::is_none)
-        && subject.image.section_named(b".debug_info").is_none()
+        && !has_more
         && let Some(types) = types_of(subject.image, sources)
     {
         own = news.iter().map(|(name, _)| types.defined(name).ok()?).collect();
@@ -64,6 +67,18 @@ pub fn signatures(subject: &Subject<'_>, sources: &Sources, told: &[Told], doubt
             });
         }
     }
+}
+
+/// Nothing is compared that cannot be read.
+pub fn unreadable(subject: &Subject<'_>, doubts: &mut Vec<Doubt>) {
+    let fault = subject.image.fault_of_packing();
+    doubts.extend(fault.map(|(section, fault)| Doubt {
+        rule: S9,
+        is_error: false,
+        place: format!("section {section}"),
+        message: format!("it cannot be unpacked: {fault}; what it tells of types and lines is not known"),
+        advice: "build the livepatch again".to_owned(),
+    }));
 }
 
 /// What is declared is what the kernel has: `told` is what that says of each symbol referred to.

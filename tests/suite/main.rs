@@ -16,6 +16,7 @@
 //!   [`written`]: where its output goes
 //! - [`definition`]: what a name and a position mean, and why not: all verbs agree
 //! - [`doubts`]: types, copies and pointers: what is right in all names and wrong all the same
+//! - [`compressed`]: debugging information that is compressed
 //! - [`external`]: external modules (M=), in every era
 //! - [`header`]: annotations in C, and what debugging information adds to messages
 //! - [`lookup`]: what `klpbuild lookup` finds; [`namesakes`]: symbols of one name, told apart
@@ -48,6 +49,7 @@
 mod annotations;
 mod assembler;
 mod build;
+mod compressed;
 mod configuration;
 mod convert;
 mod damaged;

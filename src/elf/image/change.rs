@@ -117,7 +117,7 @@ impl Image {
                             relocation.symbol = symbol;
                             kept.push(relocation);
                         }
-                        None if user.contains(".debug_") => {}
+                        None if user.contains(".debug_") || user.contains(".zdebug_") => {}
                         None => bail!(
                             "{user} refers to {}, which is to be removed",
                             String::from_utf8_lossy(

@@ -242,8 +242,13 @@ impl Section {
         self.header.sh_size
     }
 
-    /// Whether its bytes are compressed (`SHF_COMPRESSED`).
+    /// Whether its bytes are compressed.
     pub fn is_compressed(&self) -> bool {
+        self.is_marked_compressed() || self.name.starts_with(b".zdebug_")
+    }
+
+    /// Whether a flag says that its bytes are compressed (`SHF_COMPRESSED`), and not the old form of its name.
+    pub(in crate::elf) fn is_marked_compressed(&self) -> bool {
         self.header.sh_flags.0 & elf::SHF_COMPRESSED.0 != 0
     }
 }
