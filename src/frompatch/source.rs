@@ -12,6 +12,7 @@ use crate::host::program::Program;
 use crate::host::terminal;
 use crate::kernel::installed::cache;
 use crate::kernel::installed::places::Places;
+use crate::kernel::installed::remedy::{self, Need};
 use crate::kernel::tree;
 
 /// Finds the source of the kernel `release`, which its makefiles would call `made`, where distributions put it. An archive
@@ -37,8 +38,8 @@ pub fn find(release: &str, made: &str, places: &Places, quiet: bool) -> Result<P
     match misfit {
         Some(error) => Err(error),
         None => bail!(
-            "the source of {release} is not here: install it ({}), or name it (--source DIR)",
-            package(release, places)
+            "the source of {release} is not here: {}, or name it (--source DIR)",
+            remedy::for_need(Need::Source, places, release, "").join("; ")
         ),
     }
 }
@@ -86,25 +87,6 @@ pub fn version(source: &Path) -> Result<String> {
     let sublevel = value("SUBLEVEL");
     let sublevel = if sublevel.is_empty() { String::new() } else { format!(".{sublevel}") };
     Ok(format!("{}.{}{sublevel}{}", value("VERSION"), value("PATCHLEVEL"), value("EXTRAVERSION")))
-}
-
-/// The package that has the source.
-fn package(release: &str, places: &Places) -> String {
-    let distribution = places.distribution();
-    let is = |name: &str| distribution.iter().any(|id| id == name);
-    let numbers: Vec<&str> = release.split(|c: char| !c.is_ascii_digit()).take(3).collect();
-    let (short, long) = (numbers.iter().take(2).copied().collect::<Vec<_>>().join("."), numbers.join("."));
-    if is("ubuntu") {
-        format!("apt install linux-source-{long}")
-    } else if is("debian") {
-        format!("apt install linux-source-{short}")
-    } else if is("fedora") || is("rhel") {
-        format!("dnf install kernel-debuginfo-common-x86_64-{}", release.trim_end_matches(".x86_64"))
-    } else if is("suse") || is("opensuse") {
-        "zypper install kernel-source".to_owned()
-    } else {
-        "the package with the kernel's source".to_owned()
-    }
 }
 
 /// The tree in an archive, unpacked into the cache, or from there.
@@ -198,7 +180,8 @@ mod tests {
         let release = "6.12.117+deb12-amd64";
         let error = find(release, release, &places, true).unwrap_err().to_string();
         assert!(
-            error.contains("apt install linux-source-6.12)") && error.contains("--source DIR"),
+            error.contains("is not here: apt install linux-source-6.12, or name it")
+                && error.contains("--source DIR"),
             "{error}"
         );
     }

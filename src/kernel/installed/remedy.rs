@@ -16,6 +16,8 @@ pub enum Need {
     Headers,
     /// vmlinux with symbols, and the modules' debug files.
     DebugSymbols,
+    /// The source that the kernel was made of.
+    Source,
     /// The kernel's modules.
     Kernel,
     /// The compiler, of the given major version if it is gcc.
@@ -71,10 +73,14 @@ impl Family {
         // openSUSE names its packages by the flavour: 6.4.0-150600.21-default.
         let flavour = release.rsplit_once('-').map_or("default", |(_, flavour)| flavour);
         match self {
-            Family::Debian => format!("apt install {}", debian(need, release, major, DBG)),
+            Family::Debian => format!("apt install {}", debian(need, release, major, false)),
             Family::Fedora => match need {
                 Need::Headers => format!("dnf install kernel-devel-{release}"),
                 Need::DebugSymbols => format!("dnf debuginfo-install kernel-{release}"),
+                Need::Source => {
+                    let (version, machine) = release.rsplit_once('.').unwrap_or((release, "x86_64"));
+                    format!("dnf install kernel-debuginfo-common-{machine}-{version}")
+                }
                 Need::Kernel => {
                     format!("dnf install kernel-modules-{release} kernel-modules-extra-{release}")
                 }
@@ -91,6 +97,7 @@ impl Family {
                 Need::DebugSymbols => {
                     format!("zypper install kernel-{flavour}-debuginfo (from the debug repository)")
                 }
+                Need::Source => "zypper install kernel-source".to_owned(),
                 Need::Kernel => format!("zypper install kernel-{flavour}"),
                 Need::Compiler if major.is_empty() => "zypper install gcc".to_owned(),
                 Need::Compiler => format!("zypper install gcc{major}"),
@@ -105,15 +112,17 @@ impl Family {
     }
 }
 
-/// What the names of packages with debug symbols end with: Debian's, and Ubuntu's, which are in another archive (ddebs).
-const DBG: &str = "dbg";
-const DBGSYM: &str = "dbgsym";
-
-/// The packages of Debian and Ubuntu; `debug` is how the names of those with debug symbols end.
-fn debian(need: Need, release: &str, major: &str, debug: &str) -> String {
+/// The packages of Debian or Ubuntu. Ubuntu has those with debug symbols in another archive (ddebs), and one with the source
+/// for each version of three numbers.
+fn debian(need: Need, release: &str, major: &str, is_ubuntu: bool) -> String {
     match need {
         Need::Headers => format!("linux-headers-{release}"),
-        Need::DebugSymbols => format!("linux-image-{release}-{debug}"),
+        Need::DebugSymbols => format!("linux-image-{release}-{}", if is_ubuntu { "dbgsym" } else { "dbg" }),
+        Need::Source => {
+            let numbers = release.split(|c: char| !c.is_ascii_digit());
+            let numbers: Vec<&str> = numbers.take(if is_ubuntu { 3 } else { 2 }).collect();
+            format!("linux-source-{}", numbers.join("."))
+        }
         Need::Kernel => format!("linux-image-{release}"),
         Need::Compiler if major.is_empty() => "gcc".to_owned(),
         Need::Compiler => format!("gcc-{major}"),
@@ -132,8 +141,7 @@ pub fn for_need(need: Need, places: &Places, release: &str, major: &str) -> Vec<
     let is_ubuntu = places.distribution().iter().any(|id| id == "ubuntu");
     match Family::of(places) {
         Some(Family::Debian) => {
-            let debug = if is_ubuntu { DBGSYM } else { DBG };
-            indexed(need, &Index::of(places), release, &debian(need, release, major, debug))
+            indexed(need, &Index::of(places), release, &debian(need, release, major, is_ubuntu))
         }
         Some(family) => vec![family.command(need, release, major)],
         None => {
@@ -206,6 +214,24 @@ mod tests {
         ] {
             let (_dir, places) = places(text);
             assert_eq!(for_need(need, &places, release, "12"), [command], "{text}");
+        }
+    }
+
+    /// The source is in a package of its own, which each distribution names in its own way.
+    #[test]
+    fn the_source_is_named_for_its_kernel() {
+        for (text, release, command) in [
+            ("ID=debian\n", "6.12.117+deb12-amd64", "apt install linux-source-6.12"),
+            ("ID=ubuntu\nID_LIKE=debian\n", "6.8.0-45-generic", "apt install linux-source-6.8.0"),
+            (
+                "ID=fedora\n",
+                "6.12.3-200.fc41.aarch64",
+                "dnf install kernel-debuginfo-common-aarch64-6.12.3-200.fc41",
+            ),
+            ("ID=\"opensuse-leap\"\n", "6.4.0-150600.21-default", "zypper install kernel-source"),
+        ] {
+            let (_dir, places) = places(text);
+            assert_eq!(for_need(Need::Source, &places, release, ""), [command], "{text}");
         }
     }
 
