@@ -201,21 +201,30 @@ fn told(fates: &[(&str, &Fate)]) -> String {
     }
 }
 
-/// What to say of objects named like `object`.
+/// What to say of objects named like `object`: up to three, the nearest first. Of a short name, little may differ.
 pub fn objects(object: &str, all: &BTreeSet<String>) -> String {
-    let limit = (object.len() / 3).max(2);
-    let near: Vec<&str> = all
-        .iter()
-        .filter(|other| strsim::osa_distance(object, other) <= limit)
-        .map(String::as_str)
-        .take(3)
+    let limit = (object.len() / 3).max(1);
+    let mut near: Vec<(usize, &str)> = (all.iter())
+        .map(|other| (strsim::osa_distance(object, other), other.as_str()))
+        .filter(|(distance, _)| *distance <= limit)
         .collect();
+    near.sort_unstable();
+    let near: Vec<&str> = near.into_iter().take(3).map(|(_, name)| name).collect();
     if near.is_empty() { String::new() } else { format!("; the nearest are {}", near.join(", ")) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn near_objects_are_the_nearest() {
+        let all =
+            ["a_dash", "b_dash", "c_dash", "pcbc", "pwc", "t_dash", "t_dashes"].map(str::to_owned).into();
+        assert_eq!(objects("t_dahs", &all), "; the nearest are t_dash, a_dash, b_dash");
+        assert_eq!(objects("proc", &all), "");
+        assert_eq!(objects("pwd", &all), "; the nearest are pwc");
+    }
 
     #[test]
     fn compiler_variants_are_nearest() {
