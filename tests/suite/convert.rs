@@ -166,6 +166,7 @@ fn unknown_symbol_with_compiler_variants() {
     ");
 }
 
+/// The table of candidates in full. Other tests look at what is their own in it.
 #[test]
 fn ambiguous_symbol() {
     insta::assert_snapshot!(refused(&patched("call_to twin")), @r#"
@@ -191,19 +192,15 @@ fn ambiguous_symbol_of_two_objects() {
     let tree = patched("call_to unique");
     let list = String::from_utf8(tree.bytes("Symbols.list")).unwrap();
     write_list(&tree, &(list + "*elsewhere\nunique\n"));
-    insta::assert_snapshot!(refused(&tree), @r#"
-    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: unique: it is ambiguous, defined 2 times in 2 objects
-    klpbuild: Valid KLP_SYMPOS for symbol unique:
-    klpbuild:   object     source file  type  binding  size  address           sympos  exported
-    klpbuild:   vmlinux    kernel/a.c   FUNC  LOCAL    1     ffffffff81000005  1 of 1  no        in the source file of patched
-    klpbuild:   elsewhere  -            -     -        -     -                 ? of 1  no
-    klpbuild: write the header with `klpbuild header -o klp_relocs.h`, and paste the line of the one in the source file of patched:
-    klpbuild:   #include "klp_relocs.h"
-    klpbuild:   static KLP_MODULE_RELOC(vmlinux) unique_reloc[] = { KLP_SYMPOS(unique, 0) }; /* kernel/a.c */
-    klpbuild: or else the line of the one that is meant:
-    klpbuild:   static KLP_MODULE_RELOC(elsewhere) unique_reloc[] = { KLP_SYMPOS(unique, 0) };
-    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
-    "#);
+    let said = refused(&tree);
+    for part in [
+        "Define KLP_SYMPOS for the symbol: unique: it is ambiguous, defined 2 times in 2 objects\n",
+        "klpbuild:   elsewhere  -            -     -        -     -                 ? of 1  no\n",
+        "KLP_MODULE_RELOC(vmlinux) unique_reloc[] = { KLP_SYMPOS(unique, 0) }; /* kernel/a.c */\n",
+        "KLP_MODULE_RELOC(elsewhere) unique_reloc[] = { KLP_SYMPOS(unique, 0) };\n",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
 
 /// R1: a run-time name has at most 55 characters, and neither `-` nor `.ko`.
@@ -679,14 +676,10 @@ fn list_alone() {
     assert_eq!(dump(&tree), dump(&other));
     other.livepatch(&Code { patched: "call_to twin", ..Code::default() });
     let ran = other.klpbuild(&["convert", "--symbols", "Symbols.list", "in.ko"]).ends(1);
-    insta::assert_snapshot!(said(&other, &ran), @"
-    klpbuild: error: cannot convert in.ko: Define KLP_SYMPOS for the symbol: twin: it is ambiguous, defined 3 times in 1 object
-    klpbuild: Valid KLP_SYMPOS for symbol twin:
-    klpbuild:   object   source file  type  binding  size  address  sympos  exported
-    klpbuild:   vmlinux  -            -     -        -     -        ? of 3  -
-    klpbuild: positions are not told by the map alone: name the object tree that it was made of (--objtree DIR)
-    klpbuild:   used in .text+0x7 (R_X86_64_PLT32)
-    ");
+    let said = said(&other, &ran);
+    let way_out =
+        "positions are not told by the map alone: name the object tree that it was made of (--objtree DIR)";
+    assert!(said.contains(way_out) && !said.contains("KLP_MODULE_RELOC("), "{said}");
 }
 
 /// A livepatch without references that need anything, and without a patch to be seen.
