@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The command line as it is typed; the only place that names clap. [`crate::build::plan`] turns it into what it
 //! means.
+//!
+//! - here: the verbs, and what is common to all; [`arguments`]: what each verb can be given, but for those with files of
+//!   their own: [`mod@livepatch`] and [`mod@show`]
+//! - [`mod@format`]: the forms that things are printed in
+//! - [`help`]: what --help and the manual pages tell beside the options; [`tips`]: what to write in place of what make's
+//!   users are used to
 
 mod arguments;
 mod format;

@@ -2,6 +2,10 @@
 //! What a livepatch module is made of, apart from its being an ELF object.
 //!
 //! - [`rules`]: the rules of a correct livepatch
+//! - [`convert`]: its references to what is not exported become livepatch relocations; [`candidates`]: the table of the
+//!   definitions that a symbol may mean
+//! - [`verify`]: whether a finished one keeps the rules, and fits its kernel
+//! - [`header`]: the files that it carries in its own directory
 //! - [`names`]: the names of livepatch sections and symbols
 //! - [`account`]: what it replaces and refers to, and where that is in the source
 //! - [`annotations`]: what the source says of symbols (KLP_MODULE_RELOC)

@@ -4,7 +4,8 @@
 //!
 //! No released modpost knows livepatches: an undefined symbol is an error whoever refers to it. This module
 //! finds the references that conversion will resolve, refuses those it never could, and says how modpost of
-//! the tree at hand is told of the former while it stays strict with ordinary modules.
+//! the tree at hand is told of the former while it stays strict with ordinary modules. Where that takes a program
+//! in modpost's place, it is in [`programs`].
 
 pub(crate) mod programs;
 

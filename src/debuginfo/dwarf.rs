@@ -2,13 +2,15 @@
 //! Reading debug information (DWARF 2 to 5); this and the files below it are the only ones that name the
 //! gimli crate.
 //!
-//! - [`Lines`]: from an address to its source line
+//! - [`Lines`] (`lines`): from an address to its source line
 //! - [`prototype()`]: the type of a function
-//! - [`fates()`]: what became of functions or variables that have no symbol
+//! - [`fates()`] (`fate`): what became of functions or variables that have no symbol
 //! - [`survey()`]: how functions and variables are declared that have one, and into what else they were inlined
 //! - [`declared()`]: what an object declares that others define
 //! - [`sizes()`]: how many bytes structures have
 //! - [`compiled()`]: which source files an object was compiled of
+//!
+//! `entries` reads single entries for all of them.
 //!
 //! Sections come as bytes from the caller, decompressed and with their relocations applied. Nothing in them
 //! is trusted: what does not fit is left out, and the work to be done is linear in their size.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Functions of the kernel as C declares them, put together from its type information: [`crate::debuginfo::btf`] or
-//! [`crate::debuginfo::dwarf`] read it.
+//! [`crate::debuginfo::dwarf`] read it. [`agreement`]: whether two declarations of one thing agree.
 
 mod agreement;
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Where symbols are defined, and at which position the kernel would find them: the map first, then the
 //! objects that it names.
+//!
+//! - [`mod@known`]: what is known of a definition, and why it cannot be used
+//! - [`exported`]: the definitions of what the kernel exports
 
 mod exported;
 mod known;

@@ -139,6 +139,19 @@ fn too_long(files: &[(String, String)]) -> Vec<String> {
         .collect()
 }
 
+/// The files and folders that the one above them does not tell of where it begins.
+fn untold(files: &[(String, String)]) -> Vec<String> {
+    let declared = Regex::new(r"(?m)^(?:pub(?:\([^)]*\))? )?mod ([a-z_0-9]+);").unwrap();
+    let of_file = |(name, text): &(String, String)| {
+        let told: String = text.lines().take_while(|line| line.starts_with("//")).collect();
+        let is_told = |module: &str| Regex::new(&format!(r"[`@:]{module}[`(]")).unwrap().is_match(&told);
+        let modules = declared.captures_iter(text).map(|found| found[1].to_owned());
+        let untold = modules.filter(|module| module != "tests" && !is_told(module));
+        untold.map(|module| format!("{name}: {module}")).collect::<Vec<_>>()
+    };
+    files.iter().flat_map(of_file).collect()
+}
+
 #[test]
 fn no_import_climbs_and_no_file_outgrows_its_place() {
     let files = sources();
@@ -149,6 +162,7 @@ fn no_import_climbs_and_no_file_outgrows_its_place() {
     assert_eq!(verbs_of_others(&uses), none);
     assert_eq!(circles(&uses), BTreeSet::new());
     assert_eq!(too_long(&files), none);
+    assert_eq!(untold(&files), none);
 }
 
 /// What the test above would say of files that are not as they should be.
@@ -175,4 +189,6 @@ fn what_is_out_of_place_is_seen() {
     assert_eq!(circles(&uses), BTreeSet::from(circle.map(|name| name)));
     let long = [file("elf/long.rs", &"x\n".repeat(401)), file("elf/tests.rs", &"x\n".repeat(401))];
     assert_eq!(too_long(&long), ["elf/long.rs: 401 lines"]);
+    let told = [file("elf.rs", "//! - [`one`]: told\nmod one;\npub(crate) mod two;\nmod tests;\n")];
+    assert_eq!(untold(&told), ["elf.rs: two"]);
 }
