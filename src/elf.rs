@@ -6,8 +6,7 @@
 //! - [`image`]: a module as a whole, to be looked at and changed; [`consistent`]: whether its parts fit together;
 //!   [`mod@write`]: a file made of it again
 //! - [`modinfo`]: what a module says of itself
-//! - [`lines`] and [`types`]: what debugging information tells, and BTF; [`debugged`]: the sections of both,
-//!   [`unpacked`] if they are compressed
+//! - [`debugging`] and [`types`]: what debugging information tells, and BTF; [`unpacked`]: sections that are compressed
 //! - [`notes`]: build IDs and banners, and what kind of program a file is; [`memory`]: bytes by their address
 //!
 //! For the map and for definitions only the headers, the symbol table with its strings, and `.modinfo` are
@@ -15,10 +14,9 @@
 //! be writing others. Nothing in a file is trusted: whatever does not fit is an error that names the file.
 
 mod consistent;
-mod debugged;
+pub mod debugging;
 pub mod definitions;
 pub mod image;
-pub mod lines;
 pub mod memory;
 pub(crate) mod modinfo;
 pub mod notes;

@@ -4,8 +4,8 @@
 
 use klpbuild::debuginfo::dwarf;
 use klpbuild::elf::image::Image;
-use klpbuild::elf::lines;
-use klpbuild::elf::lines::Target;
+use klpbuild::elf::debugging;
+use klpbuild::elf::debugging::Target;
 use klpbuild_fuzz::{names, with_file};
 use libfuzzer_sys::fuzz_target;
 
@@ -43,8 +43,8 @@ fuzz_target!(|data: &[u8]| {
     }
     with_file("object", data, |path| {
         for name in names(data).filter(|name| name.len() > 3).take(6) {
-            let _ = lines::fates(path, &[name]);
-            let _ = lines::prototype(path, name, 0x1000);
+            let _ = debugging::fates(path, &[name]);
+            let _ = debugging::prototype(path, name, 0x1000);
         }
     });
 });

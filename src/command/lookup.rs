@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::build::plan::Named;
 use crate::cli::{Format, LookupArgs, Options};
 use crate::command::asked;
-use crate::elf::{Kind, lines};
+use crate::elf::{Kind, debugging};
 use crate::host::document;
 use crate::host::exit::Exit;
 use crate::host::make::variable::{self, Variable};
@@ -116,13 +116,34 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     if let (Format::Text, Some(promoted)) = (arguments.format, &promoted) {
         print(promoted, &sources, &tell(options, promoted, &wanted, &sources, Format::Text)?);
     }
+    let is_pattern = |name: &str| matches!(wanted, Wanted::Patterns(_)) && is_glob(name) || arguments.regex;
+    say_missing(options, &missing, is_pattern, promoted.as_ref(), &sources);
+    if arguments.format == Format::Text && sources.objects.vmlinux.is_none() {
+        terminal::say(
+            "only Symbols.list is at hand: whether a line is a definition, its source file, type, size, address \
+             and position are not known; name the object tree for these (--objtree DIR)",
+        );
+    }
+    Ok(if missing.is_empty() { Exit::Done } else { Exit::Problem })
+}
+
+/// Says of each name or pattern that has no definition what there is in its place; `promoted` are the names that clang's
+/// LTO has made of some.
+fn say_missing(
+    options: &Options,
+    missing: &[&String],
+    is_pattern: impl Fn(&str) -> bool,
+    promoted: Option<&Found>,
+    sources: &Sources,
+) {
     let mut nowhere: Vec<&str> = Vec::new();
-    for name in &missing {
-        let is_pattern = matches!(wanted, Wanted::Patterns(_)) && is_glob(name) || arguments.regex;
+    for name in missing {
         let is_promoted = |other: &[u8]| other.starts_with(format!("{name}{PROMOTED}").as_bytes());
-        if is_pattern {
+        if is_pattern(name) {
             terminal::say(format_args!("no symbol matches {name}"));
-        } else if let Some(other) = promoted.iter().flat_map(|f| f.names.keys()).find(|n| is_promoted(n)) {
+        } else if let Some(other) =
+            promoted.iter().flat_map(|found| found.names.keys()).find(|n| is_promoted(n))
+        {
             terminal::say(format_args!(
                 "there is no symbol {name}: clang's LTO has made {} of it: a livepatch refers to it by that name",
                 String::from_utf8_lossy(other)
@@ -131,15 +152,8 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
             nowhere.push(name);
         }
     }
-    let reading = || suggestions::all_missing(&nowhere, &sources, &[]);
+    let reading = || suggestions::all_missing(&nowhere, sources, &[]);
     status::shown(READING, options.quiet, reading).iter().for_each(terminal::say);
-    if arguments.format == Format::Text && sources.objects.vmlinux.is_none() {
-        terminal::say(
-            "only Symbols.list is at hand: whether a line is a definition, its source file, type, size, address \
-             and position are not known; name the object tree for these (--objtree DIR)",
-        );
-    }
-    Ok(if missing.is_empty() { Exit::Done } else { Exit::Problem })
 }
 
 /// What clang's ThinLTO puts between a static symbol's name and a number, where it uses the symbol in another file
@@ -221,7 +235,7 @@ fn tell<'a>(
     let places = asked.iter().zip(&told).filter_map(|((index, ..), told)| Some((entry_of(index)?, told)));
     let places = SourcePlaces::told(places);
     let functions = asked.iter().zip(told).filter(|((.., with_copies), _)| *with_copies);
-    let (functions, told): (Vec<(usize, &Known)>, Vec<lines::Told>) =
+    let (functions, told): (Vec<(usize, &Known)>, Vec<debugging::Told>) =
         functions.map(|((index, known, _), told)| ((*index, known), told)).unzip();
     let (indices, functions): (Vec<usize>, Vec<&Known>) = functions.into_iter().unzip();
     for (index, elsewhere) in indices.into_iter().zip(copies::elsewhere(sources, &functions, &told)?) {

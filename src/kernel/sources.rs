@@ -124,8 +124,7 @@ impl Sources {
         *self.sizes.get_or_init(|| Sizes::of_kernel(self.btf.as_deref(), vmlinux))
     }
 
-    /// The run-time name of the object that exports `name`. Without a Module.symvers, the markers that are in
-    /// the map have to do (`found` must have been asked for them).
+    /// The run-time name of the object that exports `name`; none if Module.symvers does not tell.
     pub fn exporter(&self, name: &[u8]) -> Option<&str> {
         self.exports.as_ref().and_then(|exports| exports.owner(name))
     }

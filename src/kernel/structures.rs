@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::debuginfo::btf::Types;
 use crate::elf::image::Image;
-use crate::elf::{lines, types};
+use crate::elf::{debugging, types};
 
 /// Their names in C.
 const NAMES: [&str; 2] = ["klp_func", "klp_object"];
@@ -31,7 +31,7 @@ impl Sizes {
     pub fn of_kernel(btf: Option<&Path>, vmlinux: Option<&Path>) -> Sizes {
         let told = Sizes::default().or_of(|| types::of_file(btf?, None));
         match vmlinux {
-            Some(vmlinux) if told == Sizes::default() => Sizes::of(lines::sizes(vmlinux, NAMES)),
+            Some(vmlinux) if told == Sizes::default() => Sizes::of(debugging::sizes(vmlinux, NAMES)),
             _ => told,
         }
     }

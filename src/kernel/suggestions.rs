@@ -8,7 +8,7 @@ use fs_err as fs;
 use rayon::prelude::*;
 
 use crate::debuginfo::dwarf::Fate;
-use crate::elf::lines;
+use crate::elf::debugging;
 use crate::host::text;
 use crate::kernel::kallsyms;
 use crate::kernel::sources::{Found, Sources};
@@ -171,7 +171,7 @@ pub fn fate(name: &str, files: &[(String, PathBuf)]) -> String {
 /// What debugging information in `files` says of each of `names`, in that order: each file is read once.
 fn fates(names: &[&str], files: &[(String, PathBuf)]) -> Vec<String> {
     let by_file: Vec<(&str, Vec<Option<Fate>>)> =
-        (files.par_iter()).map(|(object, file)| (object.as_str(), lines::fates(file, names))).collect();
+        (files.par_iter()).map(|(object, file)| (object.as_str(), debugging::fates(file, names))).collect();
     let of_one = |index: usize| {
         let fates = by_file.iter().filter_map(|(object, fates)| Some((*object, fates.get(index)?.as_ref()?)));
         told(&fates.collect::<Vec<_>>())

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::debuginfo::dwarf::DefinedAt;
-use crate::elf::lines::Told;
+use crate::elf::debugging::Told;
 use crate::host::table;
 use crate::kernel::sources::{Known, Sources};
 use crate::livepatch::definition;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
+use crate::elf::debugging::Told;
 use crate::elf::definitions::Definition;
-use crate::elf::lines::Told;
 use crate::kernel::kallsyms;
 use crate::kernel::sources::{Known, Sources};
 use crate::kernel::symbols::list::Wanted;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
+use crate::elf::debugging::Lines;
 use crate::elf::image::{Home, Image, SymbolIndex};
-use crate::elf::lines::Lines;
 use crate::kernel::sources::{Found, Known};
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::{Function, Patch};

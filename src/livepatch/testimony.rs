@@ -9,10 +9,10 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::debuginfo::prototype::Declaration;
+use crate::elf::debugging;
+use crate::elf::debugging::{Target, Told};
 use crate::elf::definitions;
 use crate::elf::definitions::Definition;
-use crate::elf::lines;
-use crate::elf::lines::{Target, Told};
 use crate::elf::types;
 use crate::kernel::sources::{Known, Sources};
 use crate::kernel::symbols::VMLINUX;
@@ -63,7 +63,7 @@ fn in_dwarf(sources: &Sources, object: &str, asked: &[&Asked<'_>]) -> Vec<Told> 
     let mut told = match sources.objects.told_by(object) {
         Some(file) => {
             let with_copies = object == VMLINUX && targets.iter().any(|target| target.with_copies);
-            lines::tell(&file, &targets, &if with_copies { init_memory(&file) } else { 0..0 })
+            debugging::tell(&file, &targets, &if with_copies { init_memory(&file) } else { 0..0 })
         }
         None => Vec::new(),
     };

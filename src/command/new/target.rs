@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 use crate::cli::NewArgs;
 use crate::debuginfo::btf;
 use crate::debuginfo::prototype::Prototype;
-use crate::elf::{Machine, lines, memory};
+use crate::elf::{Machine, debugging, memory};
 use crate::host::terminal;
 use crate::kernel::installed::places::Places;
 use crate::kernel::origin::Origin;
@@ -176,5 +176,5 @@ fn prototype(origin: &Origin, known: &Known, name: &str) -> Option<Prototype> {
     let address = known.definition.as_ref().map_or(0, |definition| definition.value);
     let debug = origin.objects.debug_file(&known.object).map(std::path::Path::to_path_buf).or(module);
     let debug = if is_vmlinux { image.map(std::path::Path::to_path_buf) } else { debug };
-    from_btf.or_else(|| lines::prototype(&debug?, name, address))
+    from_btf.or_else(|| debugging::prototype(&debug?, name, address))
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
 
-use crate::elf::lines;
+use crate::elf::debugging;
 use crate::host::paths;
 use crate::host::words::count;
 use crate::kernel::symbols::VMLINUX;
@@ -24,7 +24,7 @@ pub type Given = BTreeMap<String, String>;
 /// # Errors
 /// The debugging information of vmlinux or of a module is not here.
 pub fn compiled(objects: &Objects, paths: &BTreeSet<String>) -> Result<Given> {
-    let vmlinux = objects.told_by(VMLINUX).as_deref().and_then(lines::compiled);
+    let vmlinux = objects.told_by(VMLINUX).as_deref().and_then(debugging::compiled);
     let vmlinux = vmlinux.context("vmlinux has no debugging information here")?;
     ensure!(
         vmlinux.iter().any(|name| paths::end_of(name, KNOWN).is_some()),
@@ -35,9 +35,9 @@ pub fn compiled(objects: &Objects, paths: &BTreeSet<String>) -> Result<Given> {
     ensure!(missing == 0, "the debugging information of {} is not here", count(missing, "module"));
     let names: HashSet<&[u8]> = paths.iter().map(|path| paths::last(path).as_bytes()).collect();
     let of_modules: Vec<Vec<String>> = (modules.par_iter())
-        .filter_map(|(name, file)| match lines::mentions(file, &names) {
+        .filter_map(|(name, file)| match debugging::mentions(file, &names) {
             Some(false) => None,
-            Some(true) => Some(lines::compiled(file).with_context(|| {
+            Some(true) => Some(debugging::compiled(file).with_context(|| {
                 format!("the debugging information of {name} ({}) cannot be read", file.display())
             })),
             None => Some(Err(anyhow::anyhow!("{name} has no debugging information here"))),
@@ -74,7 +74,7 @@ impl<'a> SourceFiles<'a> {
     /// Whether the object with the run-time name `name` was compiled of the file `path`.
     pub fn part(&mut self, name: &str, path: &str) -> Part {
         let objects = self.objects;
-        let read = || objects.told_by(name).as_deref().and_then(lines::compiled);
+        let read = || objects.told_by(name).as_deref().and_then(debugging::compiled);
         match self.read.entry(name.to_owned()).or_insert_with(read) {
             Some(all) => (all.iter().find_map(|given| paths::end_of(given, path)))
                 .map_or(Part::None, |given| Part::Given(given.to_owned())),

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::debuginfo::dwarf::DefinedAt;
 use crate::elf::Kind;
+use crate::elf::debugging::{Lines, Target, Told};
 use crate::elf::image::{Home, Image, Offset, Symbol};
-use crate::elf::lines::{Lines, Target, Told};
 use crate::kernel::sources::{Found, Known, Sources};
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::account::parts::{Account, Defined, New, SourcePlace};

@@ -5,8 +5,8 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+use crate::elf::debugging::Lines;
 use crate::elf::image::{Image, Relocation, SectionIndex, SymbolIndex};
-use crate::elf::lines::Lines;
 use crate::host::several::Several;
 use crate::host::{terminal, words};
 use crate::kernel::sources::{Found, Known, Sources};

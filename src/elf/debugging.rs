@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the debugging information of objects tells: questions for [`crate::debuginfo::dwarf`].
+//! What the debugging information of objects tells: questions for [`crate::debuginfo::dwarf`], of which
+//! [`sections`] makes the sections readable.
+
+mod sections;
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
@@ -9,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use crate::debuginfo::dwarf;
 use crate::debuginfo::prototype::{Declaration, Prototype};
-use crate::elf::debugged::{Linked, Sections, debugging_section, heard};
+use crate::elf::debugging::sections::{Linked, Sections, debugging_section, heard};
 use crate::elf::image::{Image, Section, SectionIndex, Table};
 
 /// The lines of C of a relocatable object.
