@@ -12,9 +12,11 @@
 //! - [`report`]: what that step has found
 //! - [`external_map`]: the map of a kernel with external modules
 //! - [`modpost`]: which undefined symbols of livepatches modpost has to accept, and how it is told
+//! - [`commands`]: compile_commands.json, for editors
 //! - [`after`]: single files, packages and installation, after the main run
 
 pub(crate) mod after;
+pub(crate) mod commands;
 mod external_map;
 mod fragment;
 pub(crate) mod hook;

@@ -5,6 +5,7 @@
 //! - [`installed`]: a kernel that someone else built
 //! - [`external`]: external modules, built with M=
 //! - [`state`]: klpbuild's own directory in an object tree
+//! - [`recorded`]: the commands that kbuild has written down
 //! - [`origin`]: which files tell of one kernel
 //! - [`symbols`]: Symbols.list: the modules, their objects, and the map made of them
 //! - [`kallsyms`]: how the kernel counts symbols of one name
@@ -40,6 +41,7 @@ pub mod external;
 pub mod installed;
 pub mod kallsyms;
 pub mod origin;
+pub mod recorded;
 pub mod sources;
 pub(crate) mod state;
 pub(crate) mod structures;

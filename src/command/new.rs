@@ -12,6 +12,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
+use crate::build::commands;
 use crate::cli::{NewArgs, Options};
 use crate::command::asked;
 use crate::command::new::target::Target;
@@ -19,6 +20,7 @@ use crate::host::exit::Exit;
 use crate::host::{terminal, words};
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
+use crate::kernel::state::State;
 use crate::livepatch::header;
 use crate::livepatch::names;
 
@@ -67,8 +69,16 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         files.push(("dkms.conf".to_owned(), text::dkms(&name, target.release.as_deref())));
     }
     files.push((".gitignore".to_owned(), text::IGNORED.to_owned()));
+    // What only headers are known of tells no commands: then the first build writes them.
+    let commands = match &origin.objtree {
+        Some(objtree) => commands::of_new(objtree, &directory, &name)?,
+        None => None,
+    };
     if !options.dry_run {
         write(&directory, &files)?;
+        if let Some(text) = commands {
+            commands::put_text(&text, &State::at(&directory))?;
+        }
     }
     if !options.quiet {
         let shown = given.display();

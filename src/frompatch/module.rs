@@ -258,7 +258,7 @@ impl Module {
     }
 }
 
-const GITIGNORE: &str = "*.o\n*.ko\n*.mod\n*.mod.c\n*.cmd\n.klpbuild/\nModule.symvers\nmodules.order\nmodules.livepatch\nSymbols.list\n";
+const GITIGNORE: &str = "*.o\n*.ko\n*.mod\n*.mod.c\n*.cmd\n.klpbuild/\nModule.symvers\nmodules.order\nmodules.livepatch\nSymbols.list\ncompile_commands.json\n";
 
 /// What has the assembler read the text as the compiler wrote it, without the preprocessor, which would take names in it
 /// for its macros.

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How kbuild compiles one file: what it has written down in the `.cmd` file beside the object (`cmd_and_fixdep` in
-//! scripts/Kbuild.include).
+//! How kbuild compiles one file, so that it can be done again.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
-use crate::host::program;
+use crate::kernel::recorded::{Recorded, is_assembler};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::modules::Module;
 
@@ -32,50 +31,14 @@ pub fn file_of(objtree: &Path, path: &str) -> PathBuf {
     objtree.join(directory).join(format!(".{name}.o.cmd"))
 }
 
-/// The `.cmd` files of all objects that may be parts of the kernel, sorted.
-pub fn all_files(objtree: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut directories = vec![objtree.to_path_buf()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if is_directory {
-                if !matches!(name.as_ref(), "scripts" | "tools" | "include" | ".git" | "Documentation") {
-                    directories.push(entry.path());
-                }
-            } else if name.starts_with('.') && name.ends_with(".o.cmd") {
-                found.push(entry.path());
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
 impl Recipe {
     /// Reads the command in the text of a `.cmd` file.
     ///
     /// # Errors
     /// There is none of a C file in it, or one that cannot be repeated.
     pub fn parse(text: &str) -> Result<Recipe> {
-        let line = text.lines().find(|line| line.starts_with("savedcmd_") || line.starts_with("cmd_"));
-        let (_, command) = line.and_then(|line| line.split_once(" := ")).context("it has no command")?;
-        // As kbuild has escaped them for make (`make-cmd` in scripts/Kbuild.include).
-        let command = command.replace("$(pound)", "#").replace("$$", "$");
-        let words = program::words(&command).context("its command has a quote without an end")?;
-        let mut words: Vec<String> =
-            words.into_iter().take_while(|word| word != ";" && word != "&&").collect();
-        // `... foo.c; objtool`: without a blank in front
-        if let Some(last) = words.last_mut().filter(|word| word.ends_with(';')) {
-            last.pop();
-        }
-        let source = words.pop().filter(|word| word.ends_with(".c") || is_assembler(word));
-        let source = source.context("it compiles no C file")?;
-        let mut words = words.into_iter();
-        let compiler = words.find(|word| !is_wrapper(word)).context("its command names no compiler")?;
-        let options = options(words)?;
+        let Recorded { compiler, words, source } = Recorded::parse(text)?;
+        let options = options(words.into_iter())?;
         let object = if is_assembler(&source) { String::new() } else { object(&options)? };
         Ok(Recipe { compiler, options, source, object })
     }
@@ -92,17 +55,6 @@ impl Recipe {
         let text = fs::read_to_string(&file)?;
         Ok(Some(Recipe::parse(&text).with_context(|| file.display().to_string())?))
     }
-}
-
-/// Whether a file is in assembler that is preprocessed.
-pub fn is_assembler(path: &str) -> bool {
-    path.ends_with(".S")
-}
-
-/// Programs that stand in front of a compiler and call it.
-pub fn is_wrapper(word: &str) -> bool {
-    let name = word.rsplit('/').next().unwrap_or(word);
-    ["ccache", "sccache", "distcc", "icecc"].contains(&name)
 }
 
 /// The options that are kept.

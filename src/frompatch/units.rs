@@ -13,6 +13,7 @@ use crate::frompatch::apply::scope::Scope;
 use crate::frompatch::includers::{self, Part};
 use crate::frompatch::recipe::{self, Recipe};
 use crate::host::paths;
+use crate::kernel::recorded;
 
 /// A file that is compiled on its own: in C, or in assembler ([`Found::assembler`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -
         unused = included.iter().filter(|path| !is_used(path)).map(|path| (*path).to_owned()).collect();
         for (path, _) in users {
             match Recipe::read(objtree, &path)? {
-                Some(recipe) if recipe::is_assembler(&path) => assembler.push(Unit { path, recipe }),
+                Some(recipe) if recorded::is_assembler(&path) => assembler.push(Unit { path, recipe }),
                 Some(recipe) => drop(units.insert(path.clone(), Unit { path, recipe })),
                 None => {}
             }
@@ -94,7 +95,7 @@ pub fn apart<'a>(srctree: &Path, files: &'a [Touched]) -> (Vec<&'a str>, Vec<&'a
 
 /// The units whose lists of dependencies have one of `files`, each with those that it uses.
 fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<(String, Vec<String>)> {
-    let commands = recipe::all_files(objtree);
+    let commands = recorded::files(objtree);
     let found = commands.par_iter().filter_map(|file| {
         let text = fs::read_to_string(file).ok()?;
         let used: Vec<String> = files
@@ -103,14 +104,14 @@ fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<(Str
             .map(|path| (*path).to_owned())
             .collect();
         let source = text.lines().find_map(|line| line.strip_prefix("source_")?.split_once(" := "))?.1.trim();
-        if used.is_empty() || !(source.ends_with(".c") || recipe::is_assembler(source)) {
+        if used.is_empty() || !(source.ends_with(".c") || recorded::is_assembler(source)) {
             return None;
         }
         let source = fs::canonicalize(objtree.join(source)).ok()?;
         let path = source.strip_prefix(srctree).ok()?.to_str()?.to_owned();
         // What an object of another name was made of: the same file, compiled for something else.
         let is_own = recipe::file_of(objtree, &path) == *file;
-        let is_kernels = Scope::of(&path, arch) == Scope::Code || recipe::is_assembler(&path);
+        let is_kernels = Scope::of(&path, arch) == Scope::Code || recorded::is_assembler(&path);
         (is_own && is_kernels).then_some((path, used))
     });
     let mut found: Vec<_> = found.collect();

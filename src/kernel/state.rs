@@ -14,6 +14,7 @@ use fs_err as fs;
 use crate::host::output;
 use crate::host::processes;
 use crate::host::text;
+use crate::kernel::symbols::seal::Seal;
 
 /// The name of the directory in the object tree's root.
 pub const DIRECTORY: &str = ".klpbuild";
@@ -123,6 +124,22 @@ impl State {
         self.file("seal")
     }
 
+    /// How the source files here are compiled, for editors.
+    pub fn commands(&self) -> PathBuf {
+        self.objtree.join("compile_commands.json")
+    }
+
+    /// What that file was when klpbuild wrote it.
+    pub fn commands_seal(&self) -> PathBuf {
+        self.file("commands-seal")
+    }
+
+    /// Whether that file is what klpbuild wrote: others make files of this name, too.
+    pub fn has_own_commands(&self) -> bool {
+        let now = Seal::of_file(&self.commands());
+        now.is_ok_and(|now| text::read(self.commands_seal()).is_ok_and(|text| text == format!("{now}\n")))
+    }
+
     /// Symbols that modpost has to accept, in Module.symvers format.
     pub fn dump(&self) -> PathBuf {
         self.file("allowed.symvers")
@@ -220,7 +237,10 @@ impl State {
     }
 
     /// Makes the directory, and marks it as klpbuild's own. One that somebody else has made is used as it is.
-    fn create_directory(&self) -> std::io::Result<()> {
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn create_directory(&self) -> std::io::Result<()> {
         let directory = self.directory();
         if let Some(above) = directory.parent() {
             fs::create_dir_all(above)?;
@@ -325,7 +345,9 @@ impl State {
             fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) && self.mark().is_file()
         };
         let directory = Some(self.directory()).filter(|path| is_ours(path) || is_file(path));
-        directory.into_iter().chain(lists.filter(is_file)).collect()
+        let commands = Some(self.commands()).filter(|_| self.has_own_commands());
+        // The directory goes last: what is said there of other files has to be there for them.
+        commands.into_iter().chain(lists.filter(is_file)).chain(directory).collect()
     }
 
     /// Removes everything of klpbuild's from the object tree; of a directory that klpbuild has not made, nothing.

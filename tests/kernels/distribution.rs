@@ -191,6 +191,7 @@ pub(crate) fn check() {
         };
         assert!(text.contains(prototype), "{text}");
         run(&root.join(name), "make", &[], environment).ok();
+        clang_reads(&root.join(name));
         let module = format!("{name}.ko");
         // The module that is patched is loaded without a word.
         let tried = klpbuild(&root.join(name), &["try", &module, "--run", "cat /proc/version"]).ok();
@@ -214,6 +215,21 @@ pub(crate) fn check() {
     readme(&root, &release, environment);
     klpbuild(&root, &["klpclean", "--cache"]).ok();
     assert!(!cache.join("klpbuild").exists());
+}
+
+/// Has clang read the livepatch in a directory, as an editor does: by compile_commands.json alone, though gcc built it.
+fn clang_reads(directory: &Path) {
+    let text = fs::read_to_string(directory.join("compile_commands.json")).unwrap();
+    let commands: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let word = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let command = &commands[0];
+    let arguments: Vec<String> = command["arguments"].as_array().unwrap().iter().map(word).collect();
+    let mut words = vec!["-fsyntax-only"];
+    words.extend(arguments.iter().skip(1).map(String::as_str));
+    let place = word(&command["directory"]);
+    let ran = run(Path::new(&place), "clang-19", &words, &[]).ok();
+    assert!(!ran.stderr.contains("error"), "{}", ran.stderr);
+    assert_eq!(commands.as_array().unwrap().len(), 1, "{text}");
 }
 
 /// Has the dkms package build a livepatch, in trees of its own, for the kernel with this release.

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use klpbuild::elf::image::Image;
-use klpbuild::frompatch::recipe;
 use klpbuild::frompatch::run_pre::{Fate, KernelImage, Mismatch, compare};
 use klpbuild::kernel::origin::Origin;
+use klpbuild::kernel::recorded;
 use klpbuild::kernel::sources::Sources;
 use klpbuild::kernel::symbols::VMLINUX;
 use klpbuild::livepatch::names;
@@ -19,7 +19,7 @@ const OTHERS: [&str; 4] = ["arch/x86/boot", "arch/x86/realmode", "arch/x86/purga
 /// The C units of an object tree by the object that they are linked into.
 fn units(objtree: &Path) -> BTreeMap<String, Vec<PathBuf>> {
     let mut units: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-    for file in recipe::all_files(objtree) {
+    for file in recorded::files(objtree) {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let stem = name.strip_prefix('.').and_then(|name| name.strip_suffix(".o.cmd")).unwrap();
         let command = fs::read_to_string(&file).unwrap();

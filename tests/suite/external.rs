@@ -212,6 +212,38 @@ fn another_kernel_makes_other_livepatches() {
     assert!(converts("obj"));
 }
 
+/// By kbuild's notes on what it has compiled. Those of the miniature trees have another form: these lie beside them.
+#[test]
+fn editors_are_told_how_files_are_compiled() {
+    let space = space("era-c");
+    let ext = space.path("ext").display().to_string();
+    let note = |name: &str, source: &str| {
+        let text = format!(
+            "savedcmd_{ext}/{name}.o := gcc -mrecord-mcount -DMODULE -c -o {ext}/{name}.o {source}\n"
+        );
+        fs::write(space.path("ext").join(format!(".{name}.o.cmd")), text).unwrap();
+    };
+    note("noted", "../obj/../ext/lp-ext.c");
+    note("noted.mod", &format!("{ext}/lp-ext.mod.c"));
+    note("elsewhere", &space.path("src/lib/klog.c").display().to_string());
+    klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
+    let commands: serde_json::Value = serde_json::from_str(&space.read("ext/compile_commands.json")).unwrap();
+    let source = format!("{ext}/lp-ext.c");
+    let expected = serde_json::json!([{
+        "directory": space.path("obj").display().to_string(),
+        "file": source,
+        "arguments": ["gcc", "-Wno-unknown-warning-option", "-DMODULE", "-c", source],
+    }]);
+    assert_eq!(commands, expected);
+    klpbuild_in(&space, "ext", "", &["klpclean"]).ok();
+    assert!(!space.path("ext/compile_commands.json").exists());
+    // What another program has written is left alone.
+    fs::write(space.path("ext/compile_commands.json"), "[]\n").unwrap();
+    klpbuild_in(&space, "ext", "obj", &["modules"]).ok();
+    klpbuild_in(&space, "ext", "", &["klpclean"]).ok();
+    assert_eq!(space.read("ext/compile_commands.json"), "[]\n");
+}
+
 /// Cleaning goes by the last build, and klpclean needs no kernel at all.
 #[test]
 fn cleaning_needs_no_kdir() {

@@ -48,6 +48,30 @@ fn a_function_of_vmlinux_is_declared_as_it_is() {
     assert_eq!(space.read("ext/lp-typed/Makefile.snippet"), space.klpbuild(&["snippet"]).ok().stdout);
 }
 
+/// Where the kernel was built, editors need no build of the livepatch.
+#[test]
+fn editors_are_told_before_the_first_build() {
+    let space = space();
+    assert!(!space.path("ext/lp-none").exists());
+    fs::create_dir_all(space.path("obj/kernel/livepatch")).unwrap();
+    let text = "savedcmd_kernel/livepatch/core.o := gcc -D__KERNEL__ -mfentry -DKBUILD_MODNAME='\"core\"' -c -o \
+                kernel/livepatch/core.o core.c\n";
+    fs::write(space.path("obj/kernel/livepatch/.core.o.cmd"), text).unwrap();
+    new(&space, &["lp-typed", "--function", "typed"]).ok();
+    let commands: serde_json::Value =
+        serde_json::from_str(&space.read("ext/lp-typed/compile_commands.json")).unwrap();
+    assert_eq!(commands[0]["directory"], space.path("obj").display().to_string());
+    let words: Vec<&str> =
+        commands[0]["arguments"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    for word in ["-D__KERNEL__", "-DMODULE", "-DKBUILD_MODNAME=\"lp_typed\""] {
+        assert!(words.contains(&word), "{word}: {words:?}");
+    }
+    assert!(!words.contains(&"-mfentry") && !words.contains(&"-DKBUILD_MODNAME=\"core\""), "{words:?}");
+    assert!(space.read("ext/lp-typed/.gitignore").contains("\ncompile_commands.json\n"));
+    external::klpbuild_in(&space, "ext/lp-typed", "obj", &["clean"]).ok();
+    assert!(!space.path("ext/lp-typed/compile_commands.json").exists());
+}
+
 #[test]
 fn dkms_builds_it_for_this_kernel_alone() {
     let space = space();

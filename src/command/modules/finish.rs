@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
+use crate::build::commands;
 use crate::build::plan::Plan;
 use crate::build::progress::history::History;
 use crate::build::report::Report;
@@ -39,6 +40,9 @@ pub(super) fn finish(
     converts: Converts,
 ) -> Result<Exit> {
     session.sum_up(outcome);
+    if let (Some(external), Some(Report { livepatches: 1.., .. })) = (&plan.external, report) {
+        commands::write(external, &plan.state)?;
+    }
     if outcome.exit != Exit::Done && !plan.conversion.is_off {
         remove_unconverted(plan, outcome.run.time)?;
     }

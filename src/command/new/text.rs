@@ -21,6 +21,7 @@ pub const IGNORED: &str = "\
 Module.symvers
 Symbols.list
 allowed.symvers
+compile_commands.json
 modules.livepatch
 modules.order
 ";

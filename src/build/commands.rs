@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! compile_commands.json: how each source file in a directory of livepatches is compiled, for clangd and other programs that
+//! read sources with clang.
+//!
+//! The kernel's own (scripts/clang-tools/gen_compile_commands.py) has the commands as they were run, and leaves it to a file
+//! `.clangd` to take out what clang does not know. That one is the user's, and clang-tidy does not read it; so what only gcc
+//! understands is left out here. Which options these are changes from release to release: of gcc's, those are kept that say
+//! what a source file means.
+
+use std::path::Path;
+
+use anyhow::Result;
+use fs_err as fs;
+use serde::Serialize;
+
+use crate::host::output;
+use crate::host::terminal;
+use crate::host::text;
+use crate::kernel::external::External;
+use crate::kernel::recorded::{self, Recorded};
+use crate::kernel::state::State;
+use crate::kernel::symbols::seal::Seal;
+
+/// How one file is compiled (clang's JSONCompilationDatabase.html).
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Entry {
+    directory: String,
+    file: String,
+    arguments: Vec<String>,
+}
+
+/// A file that every kernel with livepatches has compiled, with no options of its own directory.
+const TYPICAL: &str = "kernel/livepatch/.core.o.cmd";
+
+/// Options that are followed by another word.
+const WITH_WORD: [&str; 7] =
+    ["-include", "-imacros", "-isystem", "-iquote", "-idirafter", "-iprefix", "--param"];
+
+/// Beginnings of those of gcc's options that clang has to have as well: what macros and headers there are, which C it is, how
+/// wide and signed its types are, and which registers there are. Warnings come from clang too, as far as it knows them.
+const MEANING: [&str; 26] = [
+    "-D",
+    "-U",
+    "-I",
+    "-O",
+    "-W",
+    "-std=",
+    "-nostdinc",
+    "-fshort-",
+    "-fsigned-char",
+    "-funsigned-char",
+    "-ffreestanding",
+    "-fno-builtin",
+    "-fno-common",
+    "-fno-strict-aliasing",
+    "-fms-extensions",
+    "-fcf-protection",
+    "-m16",
+    "-m32",
+    "-m64",
+    "-mno-sse",
+    "-mno-mmx",
+    "-mno-avx",
+    "-mno-80387",
+    "-mgeneral-regs-only",
+    "-mlittle-endian",
+    "-mbig-endian",
+];
+
+/// Writes how the files of external modules were compiled, as kbuild has noted it; nothing if it has compiled none, or if
+/// another's file is there.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(external: &External, state: &State) -> Result<()> {
+    let entry = |file| {
+        let recorded = Recorded::parse(&text::read(file).ok()?).ok()?;
+        // modpost's own (`NAME.mod.c`) is nobody's to edit.
+        let is_wanted = recorded.source.ends_with(".c") && !recorded.source.ends_with(".mod.c");
+        // Without `..` in front of it; a link to a file elsewhere is edited here.
+        let named = external.root.join(&recorded.source);
+        let file = fs::canonicalize(named.parent()?).ok()?.join(named.file_name()?);
+        let is_own = file.starts_with(&external.source) || file.starts_with(&external.output);
+        (is_wanted && is_own).then(|| Entry::of(&recorded, &external.root, &file))
+    };
+    let entries: Vec<Entry> = recorded::files(&external.output).into_iter().filter_map(entry).collect();
+    if entries.is_empty() { Ok(()) } else { put(&entries, state) }
+}
+
+/// How the new file `name` with its suffix `.c` will be compiled, in a directory of its own, as far as the object tree of a
+/// kernel tells: as it has compiled a file of its own. Nothing for headers alone, which tell nothing.
+///
+/// # Errors
+/// The commands have no such form.
+pub fn of_new(objtree: &Path, directory: &Path, name: &str) -> Result<Option<String>> {
+    let recorded = text::read(objtree.join(TYPICAL)).ok().and_then(|text| Recorded::parse(&text).ok());
+    let Some(recorded) = recorded else { return Ok(None) };
+    // `modname_flags` and `modfile_flags` in scripts/Makefile.lib.
+    let of_another = |word: &String| {
+        ["-DKBUILD_MODFILE=", "-DKBUILD_BASENAME=", "-DKBUILD_MODNAME=", "-D__KBUILD_MODNAME="]
+            .iter()
+            .any(|begin| word.starts_with(begin))
+    };
+    let id = name.replace('-', "_");
+    let own = [
+        "-DMODULE".to_owned(),
+        format!("-DKBUILD_MODFILE=\"{name}\""),
+        format!("-DKBUILD_BASENAME=\"{id}\""),
+        format!("-DKBUILD_MODNAME=\"{id}\""),
+        format!("-D__KBUILD_MODNAME=kmod_{id}"),
+    ];
+    let mut words = recorded.words;
+    words.retain(|word| !of_another(word));
+    let recorded = Recorded { words: words.into_iter().chain(own).collect(), ..recorded };
+    let file = directory.join(format!("{name}.c"));
+    Ok(Some(terminal::to_json(&[Entry::of(&recorded, objtree, &file)])?))
+}
+
+/// Puts a text where [`write`] would, with the note that it is klpbuild's.
+///
+/// # Errors
+/// It cannot be written.
+pub fn put_text(text: &str, state: &State) -> Result<()> {
+    if state.commands().exists() && !state.has_own_commands() {
+        return Ok(());
+    }
+    state.create_directory()?;
+    output::replace(&state.commands(), &state.directory(), &[text])?;
+    let seal = Seal::of_parts(&[text]);
+    output::replace(&state.commands_seal(), &state.directory(), &[format!("{seal}\n")])?;
+    Ok(())
+}
+
+fn put(entries: &[Entry], state: &State) -> Result<()> {
+    put_text(&terminal::to_json(&entries)?, state)
+}
+
+impl Entry {
+    /// That of a file which `recorded` compiles, run in `directory`.
+    fn of(recorded: &Recorded, directory: &Path, file: &Path) -> Entry {
+        let is_clang = recorded.is_clang();
+        let mut arguments = vec![recorded.compiler.clone()];
+        if !is_clang {
+            arguments.push("-Wno-unknown-warning-option".to_owned());
+        }
+        let mut words = recorded.words.iter();
+        while let Some(word) = words.next() {
+            if word == "-o" {
+                words.next();
+            } else if WITH_WORD.contains(&word.as_str()) {
+                let next = words.next();
+                // gcc's parameters are its own.
+                if word != "--param" || is_clang {
+                    arguments.extend([word].into_iter().chain(next).cloned());
+                }
+            } else if is_kept(word, is_clang) {
+                arguments.push(word.clone());
+            }
+        }
+        let file = file.display().to_string();
+        arguments.extend(["-c".to_owned(), file.clone()]);
+        Entry { directory: directory.display().to_string(), file, arguments }
+    }
+}
+
+/// Whether an option is for whoever only reads the source: none that has something written, and none that only gcc knows.
+fn is_kept(word: &str, is_clang: bool) -> bool {
+    let has_written = ["-Wp,-M", "-fplugin", "-flto", "-c", "-S"].iter().any(|begin| word.starts_with(begin));
+    let passed_on = ["-Wp,", "-Wa,", "-Wl,"].iter().any(|begin| word.starts_with(begin));
+    // What is an error for gcc need not be one for a program that warns of other things.
+    let is_error = word.starts_with("-Werror");
+    match is_clang {
+        true => !has_written && word.starts_with('-'),
+        false => {
+            !has_written && !passed_on && !is_error && MEANING.iter().any(|begin| word.starts_with(begin))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded(compiler: &str) -> Recorded {
+        let text = format!(
+            "savedcmd_/d/lp.o := {compiler} -Wp,-MMD,/d/.lp.o.d -nostdinc -I./include -include /s/include/linux/kconfig.h \
+             -D__KERNEL__ -std=gnu11 -fshort-wchar -funsigned-char -mpreferred-stack-boundary=3 -mrecord-mcount \
+             -fconserve-stack --param=allow-store-data-races=0 --param x=1 -Wall -Werror=vla -Wa,-march=z -fplugin=./p.so \
+             -DKBUILD_MODNAME='\"lp\"' -c -o /d/lp.o /d/lp.c   ; ./tools/objtool/objtool /d/lp.o\n"
+        );
+        Recorded::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn of_gccs_options_those_that_clang_knows_are_kept() {
+        let entry = Entry::of(&recorded("x86_64-linux-gnu-gcc-12"), Path::new("/o"), Path::new("/d/lp.c"));
+        assert_eq!((entry.directory.as_str(), entry.file.as_str()), ("/o", "/d/lp.c"));
+        let expected = "x86_64-linux-gnu-gcc-12 -Wno-unknown-warning-option -nostdinc -I./include -include \
+                        /s/include/linux/kconfig.h -D__KERNEL__ -std=gnu11 -fshort-wchar -funsigned-char -Wall \
+                        -DKBUILD_MODNAME=\"lp\" -c /d/lp.c";
+        assert_eq!(entry.arguments.join(" "), expected);
+    }
+
+    #[test]
+    fn of_clangs_options_only_those_go_that_write_something() {
+        let entry = Entry::of(&recorded("clang-19"), Path::new("/o"), Path::new("/d/lp.c"));
+        let has = |word: &str| entry.arguments.iter().any(|argument| argument == word);
+        assert!(has("-Werror=vla") && has("-Wa,-march=z") && has("--param"), "{entry:?}");
+        for gone in ["-Wp,-MMD,/d/.lp.o.d", "-o", "/d/lp.o", "-fplugin=./p.so", "-Wno-unknown-warning-option"]
+        {
+            assert!(!has(gone), "{gone}: {entry:?}");
+        }
+    }
+
+    #[test]
+    fn anothers_file_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        put_text("[]\n", &state).unwrap();
+        assert!(state.has_own_commands());
+        put_text("[1]\n", &state).unwrap();
+        assert_eq!(std::fs::read_to_string(state.commands()).unwrap(), "[1]\n");
+        std::fs::write(state.commands(), "[2]\n").unwrap();
+        put_text("[3]\n", &state).unwrap();
+        assert!(!state.has_own_commands());
+        assert_eq!(std::fs::read_to_string(state.commands()).unwrap(), "[2]\n");
+        state.remove().unwrap();
+        assert_eq!(std::fs::read_to_string(state.commands()).unwrap(), "[2]\n");
+        assert!(!state.directory().exists());
+    }
+
+    #[test]
+    fn a_new_file_is_compiled_as_one_of_the_kernels_in_a_module() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(of_new(dir.path(), Path::new("/d"), "lp-x").unwrap(), None);
+        std::fs::create_dir_all(dir.path().join("kernel/livepatch")).unwrap();
+        let text = "cmd_kernel/livepatch/core.o := gcc -D__KERNEL__ -DKBUILD_MODFILE='\"kernel/livepatch/core\"' \
+                    -DKBUILD_BASENAME='\"core\"' -D__KBUILD_MODNAME=kmod_core -c -o kernel/livepatch/core.o core.c\n";
+        std::fs::write(dir.path().join(TYPICAL), text).unwrap();
+        let text = of_new(dir.path(), Path::new("/d"), "lp-x").unwrap().unwrap();
+        let arguments = "\"-D__KERNEL__\", \"-DMODULE\", \"-DKBUILD_MODFILE=\\\"lp-x\\\"\", \"-DKBUILD_BASENAME=\\\"lp_x\\\"\", \
+                         \"-DKBUILD_MODNAME=\\\"lp_x\\\"\", \"-D__KBUILD_MODNAME=kmod_lp_x\", \"-c\", \"/d/lp-x.c\"";
+        let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(joined.contains(arguments), "{joined}");
+    }
+}
