@@ -11,13 +11,17 @@ use crate::host::make::variable::Variable;
 use crate::host::text;
 use crate::kernel::external::External;
 use crate::kernel::external::context::Context;
+use crate::kernel::installed::cache;
 use crate::kernel::origin::Origin;
 use crate::kernel::symbols::exports::Exports;
 use crate::kernel::symbols::flags;
 use crate::kernel::symbols::flags::Makefiles;
+use crate::kernel::symbols::list;
 use crate::kernel::symbols::map::{FORMAT, Inputs, Map};
 use crate::kernel::symbols::modules;
 use crate::kernel::symbols::modules::Module;
+use crate::kernel::symbols::reference;
+use crate::kernel::symbols::seal::Seal;
 use crate::kernel::tree::era::Kbuild;
 use crate::kernel::tree::facts;
 
@@ -30,6 +34,8 @@ pub struct Prepared {
     pub map: Map,
     /// What the kernel defines and exports.
     pub beyond: Beyond,
+    /// What stands in the list in place of the kernel's part, which is kept elsewhere.
+    reference: Option<Vec<u8>>,
 }
 
 /// Reads the external modules' objects.
@@ -67,7 +73,7 @@ pub fn prepare(
     for symvers in std::iter::once(kernels).chain(external.extra_symvers()).filter(|path| path.is_file()) {
         exports.add(&symvers)?;
     }
-    Ok(Prepared { inputs, map, beyond: Beyond { text: Vec::new(), exports } })
+    Ok(Prepared { inputs, map, beyond: Beyond { text: Vec::new(), exports }, reference: None })
 }
 
 /// Modules that others have built, with absolute stems; of livepatches among them there is nothing to be had.
@@ -94,7 +100,7 @@ impl Prepared {
             bail!("{problem}");
         }
         let text = match &context.kernel_list {
-            Some(list) => text::list(list)?,
+            Some(list) => list::whole(list)?,
             None => {
                 let mut origin = Origin::of_kernel(&context.objtree, &context.choice)?;
                 origin.drop_doubtful_list(true);
@@ -118,7 +124,18 @@ impl Prepared {
             .count()
             .saturating_sub(1);
         self.map.parts.insert(1, objects.to_vec());
+        let kept = context.kernel_list.as_deref().filter(|list| cache::is_kept(list));
+        self.reference = kept.and_then(|list| reference::beginning(list, &Seal::of_parts(&[&text])));
         self.beyond.text = text;
         Ok(())
+    }
+
+    /// The content of the list that is written beside the modules.
+    pub fn parts(&self) -> Vec<&[u8]> {
+        let parts = self.map.parts.iter().map(Vec::as_slice);
+        match &self.reference {
+            Some(reference) => std::iter::once(reference.as_slice()).chain(parts.skip(2)).collect(),
+            None => parts.collect(),
+        }
     }
 }

@@ -139,7 +139,7 @@ pub fn external_step(
     }
     let map = &prepared.map;
     remove_demoted(map, &prepared.inputs, &external.output)?;
-    let written = write(map, &external.output, state)?;
+    let written = write_lists(&map.livepatch_list(), &prepared.parts(), &external.output, state)?;
     let verdict = accepted(context, map, &prepared.inputs, &prepared.beyond)?;
     let mut arguments = String::new();
     if !verdict.allowed.is_empty() {
@@ -180,10 +180,19 @@ fn accepted(context: &Context, map: &Map, inputs: &Inputs, beyond: &Beyond) -> R
 /// # Errors
 /// A list cannot be written; it is as it was then.
 pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
-    output::replace(&objtree.join("modules.livepatch"), &state.directory(), &[map.livepatch_list()])?;
-    let written = output::replace(&objtree.join("Symbols.list"), &state.directory(), &map.parts)?;
+    write_lists(&map.livepatch_list(), &map.parts, objtree, state)
+}
+
+fn write_lists(
+    livepatches: &str,
+    parts: &[impl AsRef<[u8]>],
+    directory: &Path,
+    state: &State,
+) -> Result<Written> {
+    output::replace(&directory.join("modules.livepatch"), &state.directory(), &[livepatches])?;
+    let written = output::replace(&directory.join("Symbols.list"), &state.directory(), parts)?;
     // Each time, also if the map is the same: it tells when that was found.
-    fs::write(state.seal(), format!("{}\n", Seal::of_parts(&map.parts)))?;
+    fs::write(state.seal(), format!("{}\n", Seal::of_parts(parts)))?;
     Ok(written)
 }
 

@@ -8,6 +8,7 @@ use fs_err as fs;
 
 use crate::host::text;
 use crate::kernel::state::State;
+use crate::kernel::symbols::list;
 use crate::kernel::symbols::map::Map;
 
 /// What the map step found, for the klpbuild that started make.
@@ -44,7 +45,7 @@ impl Report {
     /// # Errors
     /// There are none.
     pub fn of_lists(objtree: &Path) -> Result<Report> {
-        let list = text::list(objtree.join("Symbols.list"))?;
+        let list = list::whole(&objtree.join("Symbols.list"))?;
         let livepatches = text::read(objtree.join("modules.livepatch"))?.lines().count();
         let lines = || list.split(|&byte| byte == b'\n').skip(1).filter(|line| !line.is_empty());
         let objects = lines().filter(|line| line.starts_with(b"*")).count();

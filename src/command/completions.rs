@@ -19,6 +19,7 @@ use crate::kernel::installed::inventory;
 use crate::kernel::installed::places::{Meant, Places};
 use crate::kernel::installed::{Choice, Kernel, cache};
 use crate::kernel::state::State;
+use crate::kernel::symbols::list;
 
 /// The environment variable by which a shell asks, with its name.
 const VARIABLE: &str = "KLPBUILD_COMPLETE";
@@ -89,7 +90,7 @@ fn releases() -> Vec<CompletionCandidate> {
 /// looked at: to make one takes too long.
 fn symbols(current: &OsStr) -> Vec<CompletionCandidate> {
     let current = current.to_string_lossy();
-    let Some(list) = map().and_then(|list| fs::read(list).ok()) else { return Vec::new() };
+    let Some(list) = map().and_then(|list| list::whole(&list).ok()) else { return Vec::new() };
     let lines = list.split(|byte| *byte == b'\n').skip(1);
     let names = lines.filter(|line| line.starts_with(current.as_bytes()) && !line.starts_with(b"*"));
     // What compilers have made up cannot be typed in C.

@@ -2,6 +2,8 @@
 //! Whose symbols: those of the kernel in an object tree, of an installed kernel that someone else built, or of
 //! either with external modules beside it.
 
+mod believed;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -14,11 +16,11 @@ use crate::kernel::installed::Choice;
 use crate::kernel::installed::inventory;
 use crate::kernel::installed::places::{Meant, Places};
 use crate::kernel::state::State;
+use crate::kernel::symbols::list;
 use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::symbols::modules;
 use crate::kernel::symbols::modules::ListKind;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
-use crate::kernel::symbols::seal::Seal;
 use crate::kernel::tree;
 use crate::kernel::tree::config;
 use crate::kernel::tree::era::Kbuild;
@@ -149,6 +151,7 @@ impl Origin {
             let own = [external.output.join("Module.symvers")];
             origin.symvers.extend(external.extra_symvers().chain(own).filter(|path| path.is_file()));
         }
+        origin.make_what_is_named(&external.output, quiet);
         let kernel_list = origin.list.replace(external.output.join("Symbols.list"));
         origin.list = origin.list.filter(|list| list.is_file());
         origin.drop_doubtful_list(quiet);
@@ -322,38 +325,6 @@ impl Origin {
         Ok(())
     }
 
-    /// Leaves out a map that cannot be believed; its objects are read in its place.
-    pub fn drop_doubtful_list(&mut self, quiet: bool) {
-        let Some((list, doubt)) = self.list.as_ref().and_then(|list| Some((list, self.doubt(list)?))) else {
-            return;
-        };
-        if !quiet {
-            terminal::say_once(format_args!(
-                "{} {doubt}: the symbols are read anew (klpbuild symbols makes it again)",
-                list.display()
-            ));
-        }
-        self.list = None;
-    }
-
-    /// Why a map that klpbuild left in a tree, or beside external modules, is not to be believed: it is not what was
-    /// written, or an object has changed since it was made, as a plain make may do.
-    fn doubt(&self, list: &Path) -> Option<String> {
-        let seal = State::at(list.parent()?).seal();
-        let made = if seal.is_file() { &seal } else { list };
-        if let Ok(text) = fs_err::read_to_string(&seal)
-            && Seal::of_file(list).map_or(true, |now| text != format!("{now}\n"))
-        {
-            return Some("is not what klpbuild wrote there".to_owned());
-        }
-        let made = fs_err::metadata(made).and_then(|meta| meta.modified()).ok()?;
-        let (file, changed) = self.objects.newest(self.installed.is_some())?;
-        // Without a seal, it is not known when the map was made: it is left alone where it comes out the same.
-        let is_telling =
-            seal.is_file() || self.objects.vmlinux.as_ref().is_some_and(|own| own.file() == file);
-        (is_telling && changed > made).then(|| format!("is older than {}", file.display()))
-    }
-
     /// Sees that there is something to tell the kernel's symbols.
     fn expect_symbols(&self) -> Result<()> {
         self.installed.iter().try_for_each(|kernel| kernel.expect_vmlinux().map(drop))
@@ -370,7 +341,7 @@ impl Origin {
     /// There is nothing to make it of, or an object cannot be read.
     pub fn map_text(&self) -> Result<Vec<u8>> {
         if let Some(list) = &self.list {
-            return Ok(fs_err::read(list)?);
+            return list::whole(list);
         }
         let Some(objtree) = &self.objtree else { bail!("there is no kernel whose symbols could be mapped") };
         let srctree = tree::source_if_known(objtree);

@@ -9,10 +9,10 @@ use rayon::prelude::*;
 
 use crate::debuginfo::dwarf::Fate;
 use crate::elf::debugging;
-use crate::host::text;
 use crate::kernel::kallsyms;
 use crate::kernel::sources::{Found, Sources};
 use crate::kernel::symbols::VMLINUX;
+use crate::kernel::symbols::list;
 
 /// How much debugging information of modules is read for a name that any of them may have, in bytes.
 const LOOKED_THROUGH: u64 = 256 << 20;
@@ -90,7 +90,7 @@ pub fn hint(name: &str, sources: &Sources, patched: &[String]) -> String {
 
 /// What to say of names like each of `names`, in that order. The map is read once.
 fn hints(names: &[&str], sources: &Sources, patched: &[String]) -> Vec<String> {
-    let text = sources.list.as_ref().and_then(|list| text::list(list).ok());
+    let text = sources.list.as_ref().and_then(|list| list::whole(list).ok());
     let parts = text.as_deref().map(parts);
     let hint =
         |name: &&str| parts.as_ref().map_or(String::new(), |parts| among(&nearest(name, parts, patched)));

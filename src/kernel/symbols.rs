@@ -6,6 +6,7 @@
 //! - [`map`]: reads the objects, sorts out the livepatches, and makes the two lists
 //! - [`objects`]: the files they are in; [`compiled`]: the source files they were compiled of
 //! - [`list`]: searches a Symbols.list; [`exports`]: reads Module.symvers
+//! - [`reference`]: a list that names another one in place of its names
 //! - [`seal`]: whether a list is still what was written
 
 pub(crate) mod compiled;
@@ -15,6 +16,7 @@ pub mod list;
 pub mod map;
 pub mod modules;
 pub mod objects;
+pub(crate) mod reference;
 pub(crate) mod seal;
 
 /// The name of the object that is no module, in Symbols.list and in livepatch symbols.

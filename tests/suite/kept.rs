@@ -66,6 +66,74 @@ fn a_damaged_cached_map_is_made_anew() {
     }
 }
 
+/// Beside external modules, only their own names are written, and which list has the kernel's. Nothing that happens to that
+/// one changes what any command says.
+#[test]
+fn the_kernels_part_of_a_map_is_kept_once() {
+    let distribution = Distribution::install();
+    let space = &distribution.space;
+    distribution.klpbuild(&["modules"]).ok();
+    let own = space.read("ext/Symbols.list");
+    let cached = distribution.cached()[0].join("Symbols.list");
+    assert!(own.ends_with(&format!(
+        " {}\n*plain\n{}",
+        cached.display(),
+        own.split("*plain\n").nth(1).unwrap()
+    )));
+    assert!(own.contains("\nplain_hidden\n") && !own.contains("hidden_counter"), "{own}");
+    let commands: [&[&str]; 4] = [
+        &["lookup", "--format", "json", "hidden_counter", "plain_hidden", "klog"],
+        &["lookup", "hidden_countr"],
+        &["verify", "lp-ext.ko"],
+        &["convert", "lp-ext.o", "-o", "../converted.ko"],
+    ];
+    let said = || {
+        commands.map(|command| {
+            let ran = distribution.klpbuild(command);
+            (ran.code, ran.stdout, ran.stderr)
+        })
+    };
+    let right = said();
+    assert_eq!(right.each_ref().map(|said| said.0), [Some(0), Some(1), Some(0), Some(0)], "{right:?}");
+    assert!(right[1].2.contains("nearest names are hidden_counter (vmlinux)"), "{}", right[1].2);
+    let written = fs::read(&cached).unwrap();
+    let converted = fs::read(space.path("converted.ko")).unwrap();
+    let is_right = |what: &str| {
+        let now = said();
+        for (now, right) in now.iter().zip(&right) {
+            assert_eq!((now.0, &now.1), (right.0, &right.1), "{what}: {}", now.2);
+        }
+        assert!(fs::read(space.path("converted.ko")).unwrap() == converted, "{what}");
+        assert!(now[0].2.contains("reading the symbols of 9.0-mini"), "{what}: {}", now[0].2);
+        // Made again, it is the one that is named.
+        assert!(!now[0].2.contains("are read anew") && !now[2].2.contains("reading"), "{what}: {}", now[2].2);
+        assert!(fs::read(&cached).unwrap() == written);
+    };
+    for (what, how) in DAMAGES {
+        damage(&cached, how);
+        is_right(what);
+    }
+    fs::remove_dir_all(space.path("cache")).unwrap();
+    is_right("gone");
+    // Where it is named by hand, nothing is made anew.
+    damage(&cached, renamed);
+    let list = space.path("ext/Symbols.list").display().to_string();
+    let ran = distribution.klpbuild(&["lookup", "--symbols", &list, "hidden_counter"]);
+    let words = "which has changed since: build there again (klpbuild modules)";
+    assert!(ran.code == Some(1) && ran.stderr.contains(words), "{ran:?}");
+    // Another kernel's, by now: what is built here is seen apart from it.
+    space
+        .sh("cd ../root/lib/modules/9.0-mini/kernel/one && gzip -d user.ko.gz && mv user.ko ../../other.ko")
+        .ok();
+    let ran = distribution.klpbuild(commands[0]).ok();
+    assert!(
+        ran.stderr.contains("Symbols.list names ") && ran.stderr.contains("which has changed since"),
+        "{ran:?}"
+    );
+    let definitions = |text: &str| text.matches("\"object\": \"plain\"").count();
+    assert!(definitions(&ran.stdout) > 0 && definitions(&ran.stdout) == definitions(&right[0].1), "{ran:?}");
+}
+
 /// A package that is built again may have files of the same sizes and times.
 #[test]
 fn another_file_of_the_same_size_and_time_is_seen() {

@@ -16,9 +16,9 @@ use crate::elf::image::Image;
 use crate::elf::notes;
 use crate::host::program;
 use crate::host::terminal;
-use crate::host::text;
 use crate::kernel::installed::remedy::{self, Need};
 use crate::kernel::origin::{Asked, Origin};
+use crate::kernel::symbols::list;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 use crate::kernel::tree;
 use crate::kernel::tree::config::Config;
@@ -289,9 +289,10 @@ fn lists(origin: &Origin) -> Vec<PathBuf> {
 /// Up to 6.2, a patched module on x86 cannot be loaded a second time: nothing clears the relocations that were
 /// applied to the livepatch for the first one (`clear_relocate_add`, arch/x86/kernel/module.c).
 fn why_no_reload(lists: &[PathBuf]) -> Option<String> {
-    let mut lists = lists.iter().filter_map(|list| text::read(list).ok()).peekable();
+    let mut lists = lists.iter().filter_map(|path| list::whole(path).ok()).peekable();
     lists.peek()?;
-    let has = lists.any(|list| list.lines().any(|line| line.ends_with("clear_relocate_add")));
+    let has =
+        lists.any(|list| list.split(|&byte| byte == b'\n').any(|line| line.ends_with(b"clear_relocate_add")));
     (!has).then(|| {
         "this kernel cannot load a patched module again (it lacks clear_relocate_add of 6.3)".to_owned()
     })

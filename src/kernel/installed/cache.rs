@@ -40,6 +40,11 @@ pub fn made_of(list: &Path) -> Option<String> {
     text::read(list.with_file_name("made-of")).ok()
 }
 
+/// Whether a list is one of those that are kept here, each with what it was made of beside it.
+pub fn is_kept(list: &Path) -> bool {
+    made_of(list).is_some_and(|note| note.starts_with(MADE_OF))
+}
+
 /// Removes all maps that are kept; true if there were any.
 ///
 /// # Errors

@@ -13,8 +13,10 @@ use memchr::{memchr, memchr_iter};
 use rayon::prelude::*;
 use regex::bytes::Regex;
 
+use crate::host::text;
 use crate::kernel::kallsyms::Spelling;
 use crate::kernel::symbols::map::FORMAT;
+use crate::kernel::symbols::reference::Reference;
 
 /// The bytes of a list that are searched at once.
 const PIECE: u64 = 1 << 19;
@@ -154,25 +156,62 @@ enum Line {
 /// # Errors
 /// The list cannot be read, or is no list.
 pub fn search(path: &Path, wanted: &Wanted, spelling: Spelling) -> Result<Hits> {
+    let mut hits = Hits::default();
+    match Reference::read(path).with_context(|| no_list(path))? {
+        Some(reference) => {
+            reference.expect(path)?;
+            search_from(&reference.list, None, wanted, spelling, &mut hits)?;
+            search_from(path, Some(reference.end), wanted, spelling, &mut hits)?;
+        }
+        None => search_from(path, None, wanted, spelling, &mut hits)?,
+    }
+    Ok(hits)
+}
+
+/// The text of the list at `path`, as a whole one also where it refers to another. What is no list is as it is.
+///
+/// # Errors
+/// It cannot be read, or what it refers to is gone or altered.
+pub fn whole(path: &Path) -> Result<Vec<u8>> {
+    let Some(reference) = Reference::read(path)? else { return Ok(text::list(path)?) };
+    reference.expect(path)?;
+    let (mut whole, own) = (text::list(&reference.list)?, text::list(path)?);
+    whole.extend_from_slice(own.get(reference.end as usize..).unwrap_or_default());
+    Ok(whole)
+}
+
+/// Adds what the list at `path` has, whose names begin at `begin` if its first line does not have to be looked at.
+fn search_from(
+    path: &Path,
+    begin: Option<u64>,
+    wanted: &Wanted,
+    spelling: Spelling,
+    hits: &mut Hits,
+) -> Result<()> {
     let file = File::open(path).with_context(|| no_list(path))?;
     let length = file.metadata()?.len();
     let mut first = vec![0; FORMAT.len() + 1];
-    let is_list = file.read_exact_at(&mut first, 0).is_ok() && first == format!("{FORMAT}\n").as_bytes();
+    let is_list = begin.is_some()
+        || file.read_exact_at(&mut first, 0).is_ok() && first == format!("{FORMAT}\n").as_bytes();
     ensure!(
         is_list,
         "{}: Symbol list is in unknown format: its first line is not {FORMAT}; make it anew (klpbuild symbols)",
         path.display()
     );
-    let pieces: Vec<Range<u64>> =
-        (0..length.div_ceil(PIECE)).map(|n| n * PIECE..((n + 1) * PIECE).min(length)).collect();
-    let first_name = first.len() as u64;
+    let first_name = begin.unwrap_or(first.len() as u64);
+    // The first piece begins with the names.
+    let pieces: Vec<Range<u64>> = (0..length.div_ceil(PIECE))
+        .map(|n| (n * PIECE).max(first_name)..((n + 1) * PIECE).min(length))
+        .filter(|piece| piece.start < piece.end)
+        .collect();
     let search = |buffer: &mut Vec<u8>, piece: Range<u64>| {
         // A line belongs to the piece it starts in: the byte before the piece tells if one starts there.
-        let from = if piece.start == 0 { first_name } else { piece.start - 1 };
+        let is_first = piece.start == first_name;
+        let from = if is_first { first_name } else { piece.start - 1 };
         let until = (piece.end + LINE as u64).min(length);
         buffer.resize(until.saturating_sub(from) as usize, 0);
         file.read_exact_at(buffer, from)?;
-        lines(buffer, piece.end.saturating_sub(from) as usize, piece.start == 0, |line| match line {
+        lines(buffer, piece.end.saturating_sub(from) as usize, is_first, |line| match line {
             [b'*', object @ ..] => Some(Line::Object(String::from_utf8_lossy(object).into_owned())),
             [name @ .., b' ', _] | name => {
                 let name = spelling.of(name);
@@ -188,7 +227,6 @@ pub fn search(path: &Path, wanted: &Wanted, spelling: Spelling) -> Result<Hits> 
         pieces.iter().map(|piece| search(&mut buffer, piece.clone())).collect::<Result<Vec<_>>>()
     };
     let found: Vec<Vec<Vec<Line>>> = pieces.par_chunks(run).map(search_run).collect::<Result<_>>()?;
-    let mut hits = Hits::default();
     let mut object = None;
     for line in found.into_iter().flatten().flatten() {
         match line {
@@ -211,7 +249,7 @@ pub fn search(path: &Path, wanted: &Wanted, spelling: Spelling) -> Result<Hits> 
             }
         }
     }
-    Ok(hits)
+    Ok(())
 }
 
 fn no_list(path: &Path) -> String {
@@ -247,6 +285,8 @@ fn lines(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::symbols::reference;
+    use crate::kernel::symbols::seal::Seal;
 
     fn names(names: &[&str]) -> Wanted {
         Wanted::names(names.iter().map(|name| name.as_bytes().to_vec()))
@@ -335,6 +375,31 @@ mod tests {
             let part = text.split(&format!("*{object}\n")).nth(1).unwrap().split("\n*").next().unwrap();
             assert_eq!(part.lines().filter(|line| *line == "wanted").count() as u64, *count, "{object}");
         }
+    }
+
+    /// The modules' own list, with the kernel's elsewhere, says the same as one list of both.
+    #[test]
+    fn a_list_that_refers_to_another_has_its_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kernels, own) = (dir.path().join("kernels"), dir.path().join("own"));
+        let text = format!("{FORMAT}\n*vmlinux\na\nb\nb\n*one\nb\n");
+        std::fs::write(&kernels, &text).unwrap();
+        let seal = Seal::of_file(&kernels).unwrap();
+        let modules = "*two\na\nb\n";
+        let list = [reference::beginning(&kernels, &seal).unwrap(), modules.into()].concat();
+        std::fs::write(&own, list).unwrap();
+        let both = text + modules;
+        assert_eq!(whole(&own).unwrap(), both.as_bytes());
+        assert_eq!(whole(&kernels).unwrap(), std::fs::read(&kernels).unwrap());
+        let wanted = names(&["a", "b"]);
+        let found = search(&own, &wanted, Spelling::Exact).unwrap();
+        std::fs::write(dir.path().join("both"), both).unwrap();
+        assert_eq!(found, search(&dir.path().join("both"), &wanted, Spelling::Exact).unwrap());
+        assert_eq!(found.names[&b"b"[..]].len(), 3);
+        std::fs::write(&kernels, format!("{FORMAT}\n*vmlinux\na\n")).unwrap();
+        let error = search(&own, &wanted, Spelling::Exact).unwrap_err().to_string();
+        assert!(error.contains("which has changed since"), "{error}");
+        assert!(whole(&own).is_err());
     }
 
     #[test]

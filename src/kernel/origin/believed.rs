@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Which maps are believed: what is not as it was written, or is older than what it was made of, is not.
+
+use std::path::Path;
+
+use crate::host::terminal;
+use crate::kernel::origin::Origin;
+use crate::kernel::state::State;
+use crate::kernel::symbols::reference::Reference;
+use crate::kernel::symbols::seal::Seal;
+
+impl Origin {
+    /// Has the map of an installed kernel made again that the list in the directory of external modules refers to, if it is
+    /// gone or altered. Whether it is the same then is seen as for any other.
+    pub(super) fn make_what_is_named(&mut self, directory: &Path, quiet: bool) {
+        let reference = Reference::read(&directory.join("Symbols.list")).ok().flatten();
+        if let (None, Some(kernel)) = (&self.list, &self.installed)
+            && reference.is_some_and(|reference| reference.doubt().is_some())
+            && let Ok(list) = kernel
+                .objects()
+                .and_then(|objects| kernel.list(&objects, Some(&State::at(directory).directory()), quiet))
+        {
+            self.list = Some(list);
+        }
+    }
+
+    /// Leaves out a map that cannot be believed; its objects are read in its place.
+    pub fn drop_doubtful_list(&mut self, quiet: bool) {
+        let Some((list, doubt)) = self.list.as_ref().and_then(|list| Some((list, self.doubt(list)?))) else {
+            return;
+        };
+        if !quiet {
+            terminal::say_once(format_args!(
+                "{} {doubt}: the symbols are read anew (klpbuild symbols makes it again)",
+                list.display()
+            ));
+        }
+        self.list = None;
+    }
+
+    /// Why a map that klpbuild left in a tree, or beside external modules, is not to be believed: it is not what was
+    /// written, or an object has changed since it was made, as a plain make may do.
+    fn doubt(&self, list: &Path) -> Option<String> {
+        let seal = State::at(list.parent()?).seal();
+        let made = if seal.is_file() { &seal } else { list };
+        if let Ok(text) = fs_err::read_to_string(&seal)
+            && Seal::of_file(list).map_or(true, |now| text != format!("{now}\n"))
+        {
+            return Some("is not what klpbuild wrote there".to_owned());
+        }
+        if let Some(doubt) = Reference::read(list).ok()?.and_then(|reference| reference.doubt()) {
+            return Some(doubt);
+        }
+        let made = fs_err::metadata(made).and_then(|meta| meta.modified()).ok()?;
+        let (file, changed) = self.objects.newest(self.installed.is_some())?;
+        // Without a seal, it is not known when the map was made: it is left alone where it comes out the same.
+        let is_telling =
+            seal.is_file() || self.objects.vmlinux.as_ref().is_some_and(|own| own.file() == file);
+        (is_telling && changed > made).then(|| format!("is older than {}", file.display()))
+    }
+}
