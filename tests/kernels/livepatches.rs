@@ -80,7 +80,47 @@ pub(crate) fn check(kernel: &Kernel) {
 
     step("livepatches at work in a virtual machine");
     values(kernel);
+
+    step("what programs are told of a trial is read by the kernel's own parser of tests");
+    parsed(kernel);
+
+    step("each livepatch through its whole life");
     boot(kernel);
+}
+
+/// `try --format ktap`, read by tools/testing/kunit/kunit.py: a trial that works, with a stage that is left out, and one that
+/// fails. Trees whose parser is not of KTAP (before 5.18) are left out.
+fn parsed(kernel: &Kernel) {
+    let parser = kernel.root.join("src/tools/testing/kunit/kunit_parser.py");
+    if !fs::read_to_string(parser).is_ok_and(|text| text.contains("KTAP version")) {
+        return;
+    }
+    let module = |name: &str| format!("{SAMPLES}/{name}.ko");
+    let count = |text: &str, prefix: &str| text.lines().filter(|line| line.starts_with(prefix)).count();
+    for (livepatch, more, code) in [
+        ("lp-vmlinux", &["--run", "echo 'ok 1 not a test'"][..], 0),
+        // Without the module that it uses, it cannot be applied.
+        ("lp-target", &["--load-after", "samples/klpbuild/klpbuild-target.ko"], 1),
+    ] {
+        let file = module(livepatch);
+        let words = [&["try", &file, "--format", "ktap"][..], more].concat();
+        let told = kernel.tool(&words).ends(code).stdout;
+        let told_in = kernel.root.join("trial.ktap");
+        fs::write(&told_in, &told).unwrap();
+        let mut kunit = Command::new("python3");
+        kunit.arg("tools/testing/kunit/kunit.py").arg("parse").arg(told_in);
+        let read = ran(kunit.current_dir(kernel.root.join("src")).output().unwrap()).ends(code).stdout;
+        let (failed, passed) = (count(&told, "  not ok "), count(&told, "  ok "));
+        assert!(passed > 1 && (failed > 0) == (code > 0), "{told}");
+        let skipped =
+            told.lines().filter(|line| line.starts_with("  ok ") && line.contains(" # SKIP")).count();
+        let last = read.lines().last().unwrap_or_default();
+        let words = format!("Testing complete. Ran {} tests: passed: {}", passed + failed, passed - skipped);
+        assert!(last.contains(&words), "{words}: {read}\n{told}");
+        assert!(!read.contains("[ERROR]") && !read.contains("errors:"), "{read}\n{told}");
+        let title = format!("klpbuild try {livepatch}");
+        assert!(read.contains(&title), "{title}: {read}");
+    }
 }
 
 /// Livepatches that show in a parameter what they find in klpbuild_conv and vmlinux.

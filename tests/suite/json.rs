@@ -14,6 +14,7 @@ use crate::doubts;
 use crate::installed::Distribution;
 use crate::objtree::{ObjTree, X86_64};
 use crate::patches;
+use crate::sarif;
 use crate::show;
 use crate::space::{Ran, Space};
 use crate::trial::{BOOT, DISABLE, LOAD, played};
@@ -267,13 +268,22 @@ not ok 1 klpbuild try lp.ko
     assert!(refused["reason"].as_str().unwrap().contains("none.ko: no such module"), "{refused}");
 }
 
+/// A log of findings, which the standard's rules hold for.
+fn sarif_of(ran: &Ran) -> Value {
+    let log = json(ran);
+    if let Err(fault) = sarif::check(&log) {
+        panic!("{fault}: {log}");
+    }
+    log
+}
+
 #[test]
 fn findings_are_told_to_code_review() {
     let tree = doubts::tree(&[]);
     let code = "extern int first(int value);\nstatic int new_first(int value) { return first(value); }\n";
     doubts::livepatch(&tree, code, &[("first", "new_first")], &[], &["-g"]);
     tree.convert(&["in.ko"]).ok();
-    let log = json(&tree.klpbuild(&["verify", "in.ko", "--format", "sarif"]).ok());
+    let log = sarif_of(&tree.klpbuild(&["verify", "in.ko", "--format", "sarif"]).ok());
     assert_eq!(log["version"], "2.1.0");
     let run = &log["runs"][0];
     assert_eq!(run["invocations"][0]["executionSuccessful"], true);
@@ -296,10 +306,10 @@ fn findings_are_told_to_code_review() {
     assert_eq!(of_source.unwrap_or_else(|| panic!("{log}"))["region"]["startLine"], line);
     // The livepatch, where the source is not at hand.
     fs::remove_file(tree.path("livepatch.c")).unwrap();
-    let log = json(&tree.klpbuild(&["verify", "in.ko", "--format", "sarif"]).ok());
+    let log = sarif_of(&tree.klpbuild(&["verify", "in.ko", "--format", "sarif"]).ok());
     let places = log["runs"][0]["results"].as_array().unwrap().iter().map(place);
     places.for_each(|place| assert_eq!(place, serde_json::json!({ "artifactLocation": { "uri": "in.ko" } })));
-    let log = json(&tree.klpbuild(&["verify", "none.ko", "--format", "sarif"]).ends(2));
+    let log = sarif_of(&tree.klpbuild(&["verify", "none.ko", "--format", "sarif"]).ends(2));
     let invocation = &log["runs"][0]["invocations"][0];
     assert_eq!((&invocation["executionSuccessful"], &invocation["exitCode"]), (&false.into(), &2.into()));
     let said = invocation["toolExecutionNotifications"][0]["message"]["text"].as_str().unwrap();

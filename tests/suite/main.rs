@@ -35,7 +35,7 @@
 //! - [`kallsyms`]: symbols that kallsyms leaves out
 //! - [`kept`]: maps that are kept are believed only as they were written
 //! - [`run_pre`]: units that were compiled again, against the kernel that they are of
-//! - [`json`]: what programs are told, and its documentation
+//! - [`json`]: what programs are told, and its documentation; [`sarif`]: whether a log of findings is one
 //! - [`layers`]: each third-party interface has one place
 
 #![allow(
@@ -76,6 +76,7 @@ mod packages;
 mod patches;
 mod record;
 mod run_pre;
+mod sarif;
 mod screen;
 mod series;
 mod shapes;
