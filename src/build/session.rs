@@ -50,6 +50,19 @@ pub struct Outcome {
     failure: Failure,
 }
 
+impl Outcome {
+    /// Why it did not end well, in a few words; none if it did.
+    fn trouble(&self) -> Option<String> {
+        match (self.exit, self.failure.what.as_deref()) {
+            (Exit::Done, _) => None,
+            (Exit::Signal(signal), _) => Some(format!("stopped by {}", signal::name(signal))),
+            (_, Some("")) => Some(format!("failed: the map of symbols{}", self.failure.first_words())),
+            (_, Some(what)) => Some(format!("failed: {what}")),
+            (exit, None) => Some(format!("failed: make ended with status {}", exit.code())),
+        }
+    }
+}
+
 impl<'a> Session<'a> {
     /// Opens the log and begins to watch for signals.
     ///
@@ -127,11 +140,12 @@ impl<'a> Session<'a> {
             drop(sampler);
             timings.phase("make", begin);
         }
-        Ok(Outcome {
-            exit,
-            run: Run { steps: reading.steps, time: begin.elapsed() },
-            failure: reading.failure,
-        })
+        let run = Run { steps: reading.steps, time: begin.elapsed() };
+        let outcome = Outcome { exit, run, failure: reading.failure };
+        if let (Some(timings), Some(trouble)) = (&self.timings, outcome.trouble()) {
+            timings.trouble(&trouble);
+        }
+        Ok(outcome)
     }
 
     /// Runs a make that talks to the user itself, and so is not logged.
@@ -276,6 +290,13 @@ impl Failure {
         self.what = Some(what);
         self.output = output;
         true
+    }
+
+    /// What the failing command printed first, to follow other words.
+    fn first_words(&self) -> String {
+        let first =
+            self.output.iter().map(|line| String::from_utf8_lossy(line)).find(|line| !line.trim().is_empty());
+        first.map(|line| format!(": {}", line.trim_start_matches("klpbuild: error: "))).unwrap_or_default()
     }
 
     fn show_again(&self) {

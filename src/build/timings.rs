@@ -5,7 +5,7 @@
 //! A recipe's shell has the step's line in its command line, and the system knows when the shell was started. make says
 //! of each step that it is done, but not what waited for what: a critical path cannot be told.
 //!
-//! - `step`: a step, and a part of the whole
+//! - `step`: the whole, a part of it, and a step
 //! - `chart`: how busy the processors were, and which steps ran alone
 //! - `report`: the page
 
@@ -14,7 +14,7 @@ mod report;
 mod step;
 
 pub use report::page;
-pub use step::{Phase, Step};
+pub use step::{Phase, Step, Told};
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +37,8 @@ struct Records {
     /// What make said, in its order.
     said: Vec<(Name, Duration)>,
     phases: Vec<Phase>,
+    /// Why it did not end well.
+    trouble: Option<String>,
 }
 
 /// Records a build's times.
@@ -68,6 +70,13 @@ impl Timings {
     pub fn phase(&self, name: &str, begin: Duration) {
         let phase = Phase { name: name.to_owned(), begin, end: self.elapsed() };
         self.with(|records| records.phases.push(phase));
+    }
+
+    /// Notes why the build did not end well: the first reason counts.
+    pub fn trouble(&self, what: &str) {
+        self.with(|records| {
+            records.trouble.get_or_insert_with(|| what.to_owned());
+        });
     }
 
     /// Takes in a line of make's output.
@@ -110,9 +119,15 @@ impl Timings {
         }
     }
 
-    /// The phases and the steps, by when they began.
-    pub fn told(&self) -> (Vec<Phase>, Vec<Step>) {
-        self.records.lock().map(|records| (records.phases.clone(), steps(&records))).unwrap_or_default()
+    /// What the page is made of.
+    pub fn told(&self) -> Told {
+        let told = |records: &Records| Told {
+            total: self.elapsed(),
+            trouble: records.trouble.clone(),
+            phases: records.phases.clone(),
+            steps: steps(records),
+        };
+        self.records.lock().map(|records| told(&records)).unwrap_or_default()
     }
 }
 

@@ -61,12 +61,20 @@ pub fn modules(options: &Options, arguments: &ModulesArgs) -> Result<Exit> {
     };
     let timings = Timings::begin();
     let exit = build(&plan, Some(&timings));
-    if plan.dry_run || exit.is_err() {
+    if plan.dry_run {
         return exit;
     }
+    exit.iter().filter(|exit| **exit != Exit::Done).for_each(|_| timings.trouble("failed"));
+    if let Err(error) = &exit {
+        let shown = format!("{error:#}");
+        timings.trouble(&format!("failed: {}", shown.lines().next().unwrap_or_default()));
+    }
     let page = page.as_ref().map(|page| start.join(page));
-    timed::write(&plan, page.as_deref(), &timings)?;
-    if is_text { exit } else { told::print(&plan, exit?, begin.elapsed()) }
+    let written = timed::write(&plan, page.as_deref(), &timings);
+    // What went wrong first is what counts.
+    let exit = exit?;
+    written?;
+    if is_text { Ok(exit) } else { told::print(&plan, exit, begin.elapsed()) }
 }
 
 /// Builds what the plan asks for.

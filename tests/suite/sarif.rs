@@ -21,7 +21,7 @@ enum Is {
     Object(&'static str),
     /// Any number of objects of this name.
     Many(&'static str),
-    /// The same, of which no two are equal.
+    /// Any number of objects of this name, of which no two are equal.
     Distinct(&'static str),
 }
 

@@ -99,6 +99,19 @@ fn ctrl_c_stops_everything() {
     }
 }
 
+/// The page of --timings is written for what was done until then.
+#[test]
+fn a_stopped_build_leaves_its_timings() {
+    let space = Space::configured("era-c");
+    let child = slow_with(&space, &["--timings=../times.html"]);
+    signal(child.id().into(), "INT");
+    let (status, stderr) = wait(child);
+    assert_eq!(status.signal(), Some(2), "{stderr}");
+    let page = space.read("times.html");
+    assert!(page.contains("<span class=\"badge bad\">not finished</span> stopped by SIGINT</p>"), "{page}");
+    assert!(page.contains("<title>SLOW "), "{page}");
+}
+
 #[test]
 fn an_ignored_hangup_stays_ignored() {
     let space = Space::configured("era-c");

@@ -56,6 +56,47 @@ fn a_page_tells_where_the_time_went() {
     }
 }
 
+/// A build that fails has a page as well, which says so.
+#[test]
+fn a_failed_build_is_told_of() {
+    let space = Space::configured("era-c");
+    let fails = |arguments: &[&str], code: i32, words: &str| {
+        let ran = space.klpbuild(&[&["modules", "O=../obj", "--timings=../times.html"], arguments].concat());
+        let ran = ran.ends(code);
+        assert!(ran.stdout.contains("klpbuild: timings: "), "{ran:?}");
+        let page = space.read("times.html");
+        is_whole(&page);
+        let said =
+            page.lines().find(|line| line.contains(">not finished<")).unwrap_or_else(|| panic!("{page}"));
+        assert!(said.contains(words), "{words}: {said}");
+        assert!(
+            page.contains("<td>make</td>") && page.contains("The times are of what was done until then."),
+            "{page}"
+        );
+        std::fs::remove_file(space.path("times.html")).unwrap();
+    };
+    fails(&["BROKEN=1"], 2, "</span> failed: drivers/one/user.o (Error 1)</p>");
+    fails(&["UNKNOWN=m"], 1, "</span> failed: the map of symbols: ");
+    // A livepatch that cannot be converted: what klpbuild itself says, without the table that follows.
+    for source in ["src/init/main.c", "src/lib/text.c"] {
+        let twin = "static int doubled __attribute__((used)) = 1;\n";
+        std::fs::write(space.path(source), space.read(source) + twin).unwrap();
+    }
+    let source = "src/samples/livepatch/lp-known.c";
+    let text = space.read(source).replace("hidden_counter", "doubled");
+    std::fs::write(space.path(source), text).unwrap();
+    let words = "</span> failed: cannot convert samples/livepatch/lp-known.ko: Define KLP_SYMPOS for the symbol: doubled: it \
+                 is ambiguous, defined 2 times in 1 object</p>";
+    fails(&["KNOWN=m"], 1, words);
+    let ran = space.klpbuild(&["modules", "O=../obj", "--timings=../times.html"]).ok();
+    assert!(!space.read("times.html").contains("not finished"), "{ran:?}");
+    // Where no make was run, there is nothing to tell.
+    std::fs::remove_file(space.path("times.html")).unwrap();
+    std::fs::remove_file(space.path("obj/.config")).unwrap();
+    let ran = space.klpbuild(&["modules", "O=../obj", "--timings=../times.html"]).ends(1);
+    assert!(!space.path("times.html").exists() && !ran.stdout.contains("timings"), "{ran:?}");
+}
+
 /// A recipe that takes its time is seen from its beginning to its end.
 #[test]
 fn steps_have_times() {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::build::timings::chart;
-use crate::build::timings::step::{INTERVAL, Phase, Step};
+use crate::build::timings::step::{INTERVAL, Phase, Step, Told};
 use crate::host::html::{escaped, page as whole};
 use crate::host::words::{clock, count};
 
@@ -34,15 +34,20 @@ td.time, th.time { text-align: right; white-space: nowrap; font-variant-numeric:
 margin-right: 0.4em; border-radius: 2px; }
 ";
 
-/// The page about a build: what was `built`, its parts, and its steps by when they began. `total` is the time of all.
-pub fn page(built: &str, total: Duration, phases: &[Phase], steps: &[Step]) -> String {
+/// The page about a build: what was `built`, how it ended, its parts, and its steps.
+pub fn page(built: &str, told: &Told) -> String {
+    let Told { total, trouble, phases, steps } = told;
+    let total = *total;
     let mut body = String::new();
-    let _ = writeln!(
-        body,
-        "<h1>{}</h1>\n<p class=\"faint\">{} in all</p>\n<h2>Parts</h2>",
-        escaped(built),
-        clock(total)
-    );
+    let _ = writeln!(body, "<h1>{}</h1>\n<p class=\"faint\">{} in all</p>", escaped(built), clock(total));
+    if let Some(trouble) = trouble {
+        let _ = writeln!(
+            body,
+            "<p><span class=\"badge bad\">not finished</span> {}</p>\n<p class=\"faint\">The times are of what was done until then.</p>",
+            escaped(trouble)
+        );
+    }
+    body.push_str("<h2>Parts</h2>\n");
     parts(total, phases, steps, &mut body);
     if steps.is_empty() {
         body.push_str("<p>make printed no steps: there was nothing to do, or they were not to be printed (V=1, -s).</p>\n");

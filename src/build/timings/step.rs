@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a build is made of, with times.
+//! A build and what it is made of, with times.
 
 use std::time::Duration;
 
@@ -30,4 +30,17 @@ pub struct Phase {
     pub begin: Duration,
     /// When it ended.
     pub end: Duration,
+}
+
+/// A build, with its times.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The time of the whole.
+    pub total: Duration,
+    /// Why it did not end well; none if it did.
+    pub trouble: Option<String>,
+    /// The parts of the whole, by when they ended.
+    pub phases: Vec<Phase>,
+    /// The steps, by when they began.
+    pub steps: Vec<Step>,
 }

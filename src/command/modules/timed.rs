@@ -16,13 +16,16 @@ use crate::host::terminal;
 /// # Errors
 /// It cannot be written.
 pub(super) fn write(plan: &Plan, page: Option<&Path>, timings: &Timings) -> Result<()> {
-    let total = timings.elapsed();
-    let (phases, steps) = timings.told();
+    let told = timings.told();
+    if told.phases.is_empty() {
+        // No make was run: what there may be of an earlier build stays.
+        return Ok(());
+    }
     let built = match &plan.external {
         Some(external) => external.source.display().to_string(),
         None => plan.tree.objtree.display().to_string(),
     };
-    let text = timings::page(&format!("klpbuild modules in {built}"), total, &phases, &steps);
+    let text = timings::page(&format!("klpbuild modules in {built}"), &told);
     let path = page.map_or_else(|| plan.state.timings(), Path::to_path_buf);
     output::write_named(&path, &[text], None)?;
     if !plan.quiet {
