@@ -29,7 +29,7 @@ pub mod account;
 mod annotations;
 mod callers;
 mod calls;
-pub(crate) mod candidates;
+pub mod candidates;
 pub(crate) mod code;
 pub mod convert;
 pub(crate) mod copies;

@@ -316,11 +316,19 @@ fn print(found: &Found, sources: &Sources, told: &Told<'_>) {
     }
 }
 
+/// A line of prose, broken to fit the terminal that it is printed on, if that is one. What is to be pasted is none.
+fn prose(line: &str) -> String {
+    const INDENT: usize = 2;
+    // The first line need not leave room for the indent of the others.
+    let room = terminal::width_of_output().filter(|room| line.chars().count() > *room);
+    words::hanging(line, room.map(|room| room.saturating_sub(INDENT)), INDENT) + "\n"
+}
+
 /// What else the compiler has made of a function, a line, or nothing.
 fn elsewhere(entry: &Entry<'_>) -> String {
     let told = entry.elsewhere.as_ref().and_then(Elsewhere::told);
     let object = &entry.known.object;
-    told.map(|(what, advice)| format!("{object}: to replace it is not enough: {what}; {advice}\n"))
+    told.map(|(what, advice)| prose(&format!("{object}: to replace it is not enough: {what}; {advice}")))
         .unwrap_or_default()
 }
 
@@ -331,10 +339,10 @@ fn advice(name: &str, entry: &Entry<'_>, sources: &Sources, limit: usize) -> Str
     let object = &known.object;
     let usable = definition::nameable(object, name.as_bytes(), limit);
     if let Err(fault) = usable.and_then(|()| definition::usable(known)) {
-        return format!("{object}: no livepatch can use it: {}\n", fault.with_rule());
+        return prose(&format!("{object}: no livepatch can use it: {}", fault.with_rule()));
     }
     let Some(line) = candidates::paste(name, known, limit) else {
-        return format!("{object}: there are {} lines for it: positions are not known\n", known.total);
+        return prose(&format!("{object}: there are {} lines for it: positions are not known", known.total));
     };
     let exported = match sources.is_exported(name.as_bytes(), known) {
         Some(true) if known.object == VMLINUX => "exported: needs no annotation; ",
@@ -344,7 +352,7 @@ fn advice(name: &str, entry: &Entry<'_>, sources: &Sources, limit: usize) -> Str
         Ok(()) => format!("in a klp_func: {}\n", klp_func(name, known)),
         // Nobody asks that of data.
         Err(Fault::NoFunction(_)) => String::new(),
-        Err(fault) => format!("{object}: {}\n", unreplaceable(fault)),
+        Err(fault) => prose(&format!("{object}: {}", unreplaceable(fault))),
     };
     format!("{exported}{line}\n{function}")
 }

@@ -2,6 +2,10 @@
 //! Symbols of one name, which people have to tell apart: by the place in the source, and by what lies beside the function
 //! that is replaced.
 
+use klpbuild::kernel::origin::Origin;
+use klpbuild::kernel::sources::Sources;
+use klpbuild::kernel::symbols::list::Wanted;
+use klpbuild::livepatch::candidates::{Candidates, SourcePlaces};
 use serde_json::Value;
 
 use crate::convert::said;
@@ -83,6 +87,32 @@ fn lookup_and_new_tell_them_apart() {
     let ran = tree.klpbuild(&["new", "lp-helper", "--objtree", ".", "--function", "helper"]).ends(1);
     assert!(ran.stderr.contains("  one/proc.c:12  FUNC "), "{}", ran.stderr);
     assert!(ran.stderr.contains("  two/proc.c:7   FUNC "), "{}", ran.stderr);
+}
+
+/// `klpbuild livepatch` knows no function beside it, but the file that the patch touches.
+#[test]
+fn the_one_in_the_patched_file_is_marked() {
+    let table = |tree: &ObjTree, patched: &str| {
+        let origin = Origin::of_tree(tree.path("").as_path()).unwrap();
+        let sources = Sources::open(&origin, None).unwrap();
+        let found = sources.find(&Wanted::names([b"helper".to_vec()])).unwrap();
+        let known = found.of(b"helper");
+        let places = SourcePlaces::of(&sources, known);
+        Candidates::new("helper", known, &sources, &places).beside_file(patched).table(None)
+    };
+    let marked = |table: &str| {
+        let rows: Vec<&str> = table.lines().filter(|line| line.contains("in the patched file")).collect();
+        rows.iter().map(|row| row.split_whitespace().nth(1).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let told = tree(BOTH[0], BOTH[1], &["-g"]);
+    assert_eq!(marked(&table(&told, "two/proc.c")), ["two/proc.c:7"]);
+    assert_eq!(marked(&table(&told, "one/proc.c")), ["one/proc.c:12"]);
+    assert_eq!(marked(&table(&told, "three/proc.c")), Vec::<String>::new());
+    // By their names alone, two files of one name are not told apart.
+    let untold = tree(BOTH[0], BOTH[1], &[]);
+    assert_eq!(marked(&table(&untold, "two/proc.c")), Vec::<String>::new());
+    let untold = tree(BOTH[0], ("two/other", 7), &[]);
+    assert_eq!(marked(&table(&untold, "two/other.c")), ["other.c"]);
 }
 
 /// Without debugging information there are only the names of files: where these are the same, none is marked.

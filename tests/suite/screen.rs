@@ -73,6 +73,35 @@ fn the_bar_fits_the_terminal_and_is_gone_at_the_end() {
     }
 }
 
+/// What `klpbuild lookup` says of a definition is broken at blanks on a terminal, and in a pipe it is one line; what is to be
+/// pasted is never broken.
+#[test]
+fn prose_on_standard_output_fits_the_terminal() {
+    let space = Space::configured("era-c");
+    let main = space.read("src/init/main.c");
+    let starts = "static __attribute__((used, section(\".init.text\"))) void starts(void) { }\n";
+    fs::write(space.path("src/init/main.c"), main + starts).unwrap();
+    space.klpbuild(&["modules", "O=../obj", "-q"]).ok();
+    let words = ["lookup", "--objtree", "../obj", "starts", "left"];
+    let whole = space.klpbuild(&words).ok().stdout;
+    let prose = whole.lines().find(|line| line.starts_with("vmlinux: no livepatch can use it: ")).unwrap();
+    assert!(prose.len() > 100 && !prose.contains("  "), "{whole}");
+    let pasted = whole.lines().find(|line| line.starts_with("static KLP_MODULE_RELOC(pair)")).unwrap();
+    for columns in [44, 60, 100] {
+        let text = on_terminal(&space, columns, "", &words.join(" "));
+        let lines: Vec<&str> = text.lines().collect();
+        let at = lines.iter().position(|line| line.starts_with("vmlinux: no livepatch")).unwrap();
+        let further = lines[at + 1..].iter().take_while(|line| line.starts_with("  ")).count();
+        let told = &lines[at..=at + further];
+        assert!(further > 0 && told.iter().all(|line| line.chars().count() <= columns), "{text}");
+        assert!(told[1..].iter().all(|line| line.starts_with("  ") && !line.starts_with("   ")), "{text}");
+        let joined = told.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        assert_eq!(joined, prose);
+        assert!(lines.contains(&pasted), "{text}");
+    }
+    assert!(on_terminal(&space, 400, "", &words.join(" ")).lines().any(|line| line == prose));
+}
+
 /// make tells of a step when it is done; the bar shows the one that takes long while it does.
 #[test]
 fn the_bar_shows_the_step_that_is_running() {
