@@ -94,7 +94,7 @@ fn cache(options: &Options) -> Result<Exit> {
             terminal::out(format!("rm -r {shown}\n"));
         }
     } else if cache::empty()? && !options.quiet {
-        terminal::out(format!("klpbuild: {shown} is removed\n"));
+        terminal::tell(format_args!("{shown} is removed"));
     }
     Ok(Exit::Done)
 }

@@ -93,7 +93,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     if options.dry_run {
         let relocations = if let Outcome::Converted { relocations, .. } = outcome { relocations } else { 0 };
         let count = words::count(relocations, "livepatch relocation");
-        terminal::out(format!("klpbuild: {}: would have {count}\n", given.display()));
+        terminal::tell(format_args!("{}: would have {count}", given.display()));
         return Ok(Exit::Done);
     }
     let mut watch = Watch::begin()?;
@@ -106,7 +106,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
                 replace(&input, &output, &fs::read(&input)?)?;
             }
             if !quiet {
-                terminal::out(format!("klpbuild: {}: nothing to convert\n", given.display()));
+                terminal::tell(format_args!("{}: nothing to convert", given.display()));
             }
         }
         Outcome::Converted { bytes, relocations, notes } => {
@@ -114,7 +114,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
             if !quiet {
                 notes.iter().for_each(|note| terminal::say(format_args!("{}: {note}", given.display())));
                 let count = words::count(*relocations, "livepatch relocation");
-                terminal::out(format!("klpbuild: {}: {count}\n", shown.display()));
+                terminal::tell(format_args!("{}: {count}", shown.display()));
             }
         }
     }

@@ -68,7 +68,8 @@ pub fn doctor(options: &Options, arguments: &DoctorArgs) -> Result<Exit> {
             None => String::new(),
         };
         let running = if patient.is_running { " (running)" } else { "" };
-        terminal::out(format!("{}{running}{place}\n", patient.release));
+        let head = format!("{}{running}{place}", patient.release);
+        terminal::out(words::fitting(&head, terminal::width_of_output()) + "\n");
     }
     for finding in findings.iter().filter(|finding| !options.quiet || finding.level == Level::Missing) {
         print(finding);
@@ -82,11 +83,11 @@ pub fn doctor(options: &Options, arguments: &DoctorArgs) -> Result<Exit> {
         return Ok(Exit::Problem);
     }
     if !options.quiet {
-        terminal::out(match (patient.is_built, &patient.objtree) {
+        terminal::tell(match (patient.is_built, &patient.objtree) {
             (false, Some(objtree)) => {
-                format!("klpbuild: a kernel for livepatches can be built in {}\n", objtree.display())
+                format!("a kernel for livepatches can be built in {}", objtree.display())
             }
-            _ => format!("klpbuild: livepatches can be built for {}\n", patient.release),
+            _ => format!("livepatches can be built for {}", patient.release),
         });
     }
     Ok(Exit::Done)

@@ -34,7 +34,7 @@ pub fn kernels(options: &Options, arguments: &KernelsArgs) -> Result<Exit> {
     let rows: Vec<[String; 6]> = entries.iter().map(row).collect();
     terminal::out(table::render(&HEADINGS, &rows, terminal::width_of_output()));
     if !options.quiet {
-        terminal::out(closing(&entries));
+        terminal::tell(closing(&entries));
     }
     Ok(Exit::Done)
 }
@@ -70,13 +70,13 @@ fn closing(entries: &[Entry]) -> String {
     };
     match (entries.iter().rev().find(is_whole), entries.last()) {
         (Some(entry), _) => format!(
-            "klpbuild: --release {} has any command take that kernel, as KDIR={} does\n",
+            "--release {} has any command take that kernel, as KDIR={} does",
             entry.release, entry.release
         ),
         (None, Some(entry)) => format!(
-            "klpbuild: none of them has all that livepatches need: klpbuild doctor --release {} says what is missing\n",
+            "none of them has all that livepatches need: klpbuild doctor --release {} says what is missing",
             entry.release
         ),
-        (None, None) => "klpbuild: no kernel is installed here\n".to_owned(),
+        (None, None) => "no kernel is installed here".to_owned(),
     }
 }

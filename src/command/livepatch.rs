@@ -79,7 +79,7 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     deliver(arguments, &here, &mut report)?;
     if is_text {
         terminal::out(report.text());
-        terminal::out(format!("klpbuild: {}\n", report.closing()));
+        terminal::tell(format_args!("{}", report.closing()));
     } else if arguments.format == Format::Json {
         document::print("livepatch", &report)?;
     }

@@ -318,10 +318,7 @@ fn print(found: &Found, sources: &Sources, told: &Told<'_>) {
 
 /// A line of prose, broken to fit the terminal that it is printed on, if that is one. What is to be pasted is none.
 fn prose(line: &str) -> String {
-    const INDENT: usize = 2;
-    // The first line need not leave room for the indent of the others.
-    let room = terminal::width_of_output().filter(|room| line.chars().count() > *room);
-    words::hanging(line, room.map(|room| room.saturating_sub(INDENT)), INDENT) + "\n"
+    words::fitting(line, terminal::width_of_output()) + "\n"
 }
 
 /// What else the compiler has made of a function, a line, or nothing.

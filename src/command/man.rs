@@ -32,7 +32,7 @@ pub fn man(options: &Options, arguments: &ManArgs) -> Result<Exit> {
     }
     if !options.quiet {
         let count = words::count(pages.len(), "page");
-        terminal::out(format!("klpbuild: {count} in {}\n", Path::new(&arguments.pages).display()));
+        terminal::tell(format_args!("{count} in {}", Path::new(&arguments.pages).display()));
     }
     Ok(Exit::Done)
 }

@@ -83,7 +83,7 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
     if !options.quiet {
         let shown = given.display();
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
-        terminal::out(format!("klpbuild: {shown}: {}\n", names.join(", ")));
+        terminal::tell(format_args!("{shown}: {}", names.join(", ")));
         if let Some((what, advice)) = &target.elsewhere {
             terminal::say(format_args!("to replace {} is not enough: {what}; {advice}", target.name));
         }

@@ -334,7 +334,7 @@ fn check(tree: &Path, quiet: bool) -> Result<Exit> {
             ),
             State::Neither(why) => why,
         };
-        terminal::out(format!("klpbuild: {} ({}) {what}\n", series.name, series.range));
+        terminal::tell(format_args!("{} ({}) {what}", series.name, series.range));
     }
     Ok(Exit::Done)
 }
@@ -359,11 +359,11 @@ fn change(options: &Options, tree: &Path, way: Way) -> Result<Exit> {
     change.write(tree)?;
     if !options.quiet {
         let what = if way == Way::Back { "is taken back from" } else { "is applied to" };
-        terminal::out(format!("klpbuild: {} ({}) {what} {}\n", series.name, count(series), tree.display()));
+        terminal::tell(format_args!("{} ({}) {what} {}", series.name, count(series), tree.display()));
         if way == Way::Forth {
-            terminal::out(
-                "klpbuild: a configuration that is there already needs the new option CONFIG_KLP_CONVERT: make olddefconfig \
-                 switches it on\n",
+            terminal::tell(
+                "a configuration that is there already needs the new option CONFIG_KLP_CONVERT: make olddefconfig \
+                 switches it on",
             );
         }
     }

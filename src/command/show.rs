@@ -76,7 +76,7 @@ pub fn show(options: &Options, arguments: &ShowArgs) -> Result<Exit> {
         } else {
             output::write_named(&start.join(&name), &[text], None)?;
             if !options.quiet {
-                terminal::out(format!("klpbuild: {}: written to {}\n", file.display(), name.display()));
+                terminal::tell(format_args!("{}: written to {}", file.display(), name.display()));
             }
         }
     }

@@ -97,8 +97,8 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
     };
     if !options.quiet {
         let (modules, livepatches, names) = (map.modules, map.livepatches.len(), map.names);
-        terminal::out(format!(
-            "klpbuild: {}, {}; {names} names in {}\n",
+        terminal::tell(format_args!(
+            "{}, {}; {names} names in {}",
             words::count(modules, "module"),
             words::count(livepatches, "livepatch"),
             target.display()
@@ -131,7 +131,7 @@ fn installed(options: &Options, arguments: &SymbolsArgs, wanted: &Asked) -> Resu
     };
     if !options.quiet {
         let release = origin.release.as_deref().unwrap_or_default();
-        terminal::out(format!("klpbuild: the symbols of {release} are in {}\n", target.display()));
+        terminal::tell(format_args!("the symbols of {release} are in {}", target.display()));
     }
     Ok(Exit::Done)
 }

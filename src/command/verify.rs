@@ -167,7 +167,7 @@ fn print(report: &Report<'_>, quiet: bool) {
     for finding in &report.findings {
         let line = format!("{file}: {finding}");
         let line = if terminal::has_colours(Stream::Output) { paint::diagnostic(&line) } else { line };
-        terminal::out(line + "\n");
+        terminal::out(words::fitting(&line, terminal::width_of_output()) + "\n");
     }
     let found = |level: Level| report.findings.iter().filter(|finding| finding.level == level).count();
     let (errors, warnings) = (found(Level::Error), found(Level::Warning));
@@ -194,7 +194,7 @@ fn print(report: &Report<'_>, quiet: bool) {
         _ => Hue::Error,
     };
     let verdict = terminal::painted(Stream::Output, hue, &verdict);
-    terminal::out(format!("klpbuild: {file}: {verdict} ({relocations}; {functions}{against})\n"));
+    terminal::tell(format_args!("{file}: {verdict} ({relocations}; {functions}{against})"));
 }
 
 /// Prints one rule, or all in a line each.

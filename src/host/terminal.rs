@@ -213,6 +213,14 @@ pub fn say(message: impl Display) {
     }
 }
 
+/// What came of a command, in klpbuild's own words, on standard output; each line of it with klpbuild's name.
+pub fn tell(message: impl Display) {
+    for line in message.to_string().lines() {
+        let room = width_of_output().map(|columns| columns.saturating_sub(NAME.len()));
+        out(fitted_to(&format!("{NAME}{line}"), room).into_owned() + "\n");
+    }
+}
+
 /// A line as it fits the terminal at standard error, if that is one: klpbuild's own prose is broken at blanks, and its
 /// further lines are indented. What begins with a blank is a row of a table or a line to paste, and stays whole.
 pub fn fitted(line: &str) -> Cow<'_, str> {
@@ -220,11 +228,10 @@ pub fn fitted(line: &str) -> Cow<'_, str> {
 }
 
 fn fitted_to(line: &str, room: Option<usize>) -> Cow<'_, str> {
-    const INDENT: usize = 2;
     let prose = line.strip_prefix(NAME).filter(|prose| !prose.starts_with(' '));
     match (prose, room) {
-        (Some(prose), Some(room)) if prose.chars().count() > room => {
-            let text = words::hanging(prose, Some(room.saturating_sub(INDENT)), INDENT);
+        (Some(prose), Some(room)) if words::columns(prose) > room => {
+            let text = words::fitting(prose, Some(room));
             let lines: Vec<String> = text.lines().map(|line| format!("{NAME}{line}")).collect();
             Cow::Owned(lines.join("\n"))
         }

@@ -36,12 +36,20 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// How many columns of a terminal a text takes: colours take none.
+pub fn columns(text: &str) -> usize {
+    let mut pieces = text.split('\u{1b}');
+    let first = pieces.next().map_or(0, |piece| piece.chars().count());
+    let behind = |piece: &str| piece.split_once('m').map_or(piece, |(_, rest)| rest).chars().count();
+    first + pieces.map(behind).sum::<usize>()
+}
+
 /// Text in lines of at most `width` characters, broken at blanks.
 pub fn wrapped(text: &str, width: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+            Some(line) if columns(line) + 1 + columns(word) <= width => {
                 line.push(' ');
                 line.push_str(word);
             }
@@ -58,6 +66,14 @@ pub fn hanging(text: &str, room: Option<usize>, indent: usize) -> String {
         Some(room) => wrapped(text, room.max(20)).replace('\n', &format!("\n{:indent$}", "")),
         None => text.to_owned(),
     }
+}
+
+/// A line that is longer than `room`, in several that fit, of which all but the first are indented; as it is where it fits or there
+/// is no limit.
+pub fn fitting(line: &str, room: Option<usize>) -> String {
+    const INDENT: usize = 2;
+    let room = room.filter(|room| columns(line) > *room);
+    hanging(line, room.map(|room| room.saturating_sub(INDENT)), INDENT)
 }
 
 /// Text from a file as a terminal, or a page, can be given it: what would move the cursor, or turn the direction of writing, is
@@ -80,10 +96,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn colours_take_no_room() {
+        assert_eq!(columns("plain \u{1b}[1m\u{1b}[31mred\u{1b}[0m é"), 11);
+        let text = "\u{1b}[31mone\u{1b}[0m two";
+        assert_eq!((wrapped(text, 7).as_str(), wrapped(text, 6)), (text, text.replace(' ', "\n")));
+    }
+
+    #[test]
     fn further_lines_hang() {
         let text = "a line that is longer than the room there is";
         assert_eq!(hanging(text, Some(24), 4), "a line that is longer\n    than the room there is");
         assert_eq!(hanging(text, None, 4), text);
+        assert_eq!(fitting(text, Some(26)), "a line that is longer\n  than the room there is");
+        assert_eq!(
+            (fitting(text, Some(text.len())), fitting(text, None)),
+            (text.to_owned(), text.to_owned())
+        );
     }
 
     #[test]

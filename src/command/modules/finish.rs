@@ -74,16 +74,16 @@ pub(super) fn finish(
     }
     if !plan.quiet {
         let time = clock(outcome.run.time);
-        terminal::out(match report {
+        terminal::tell(match report {
             Some(Report { modules, livepatches: 0, .. }) if plan.external.is_some() => {
-                format!("klpbuild: {}, no livepatch; {time}\n", count(modules, "module"))
+                format!("{}, no livepatch; {time}", count(modules, "module"))
             }
             Some(Report { modules, livepatches, names, .. }) => format!(
-                "klpbuild: {}, {}; {names} names in Symbols.list; {time}\n",
+                "{}, {}; {names} names in Symbols.list; {time}",
                 count(modules, "module"),
                 count(livepatches, "livepatch"),
             ),
-            None => format!("klpbuild: make is done; {time}\n"),
+            None => format!("make is done; {time}"),
         });
     }
     Ok(Exit::Done)

@@ -29,7 +29,7 @@ pub(super) fn write(plan: &Plan, page: Option<&Path>, timings: &Timings) -> Resu
     let path = page.map_or_else(|| plan.state.timings(), Path::to_path_buf);
     output::write_named(&path, &[text], None)?;
     if !plan.quiet {
-        terminal::out(format!("klpbuild: timings: {}\n", path.display()));
+        terminal::tell(format_args!("timings: {}", path.display()));
     }
     Ok(())
 }

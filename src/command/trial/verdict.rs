@@ -67,11 +67,11 @@ pub fn close(mut report: Report<'_>, end: End, format: TryFormat) -> Result<Exit
     told::print(&report.account(Verdict::Works), format)?;
     if !report.quiet {
         if let Some(line) = comparison(&report.printed) {
-            terminal::out(format!("klpbuild: {line}\n"));
+            terminal::tell(format_args!("{line}"));
         }
         let unloads = report.request.no_unload.is_none();
         let summary = summary(&report.request.livepatches, &report.applied, unloads);
-        terminal::out(format!("klpbuild: {summary}; {}\n", clock(report.begin.elapsed())));
+        terminal::tell(format_args!("{summary}; {}", clock(report.begin.elapsed())));
     }
     Ok(Exit::Done)
 }
