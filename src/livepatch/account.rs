@@ -58,7 +58,9 @@ pub fn of(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>, roots: &Roots
     let patch = Patch::read(image);
     let sources = kernel.map(|kernel| kernel.sources);
     let wanted = named(image, patch.as_ref(), sources);
-    let names = || Wanted::names(wanted.iter().map(|(_, name)| name.clone()));
+    // Each in its own object: what the kernel exports, thousands of modules refer to.
+    let meant = |(object, name): &(String, Vec<u8>)| (name.clone(), Some(object.clone()));
+    let names = || Wanted::meant(wanted.iter().map(meant));
     let found = sources.map(|sources| sources.find(&names())).transpose()?;
     let whereabouts = Whereabouts::new(image, sources, found.as_ref(), &wanted, roots);
     let mut account = head(image, file, kernel)?;

@@ -297,3 +297,27 @@ fn a_trial_is_a_part_of_the_page() {
     show().ends(1).says(&["report.json: no report of klpbuild try --format json"]);
     tree.klpbuild(&["show", "in.ko", "--try-report", "report.json"]).ends(2).says(&["--html"]);
 }
+
+/// Thousands of modules refer to what the kernel exports: none of them is opened for that.
+#[test]
+fn modules_that_only_refer_to_a_symbol_are_not_read() {
+    let tree = tree();
+    let right = tree.klpbuild(&["show", "in.ko"]).ok().stdout;
+    tree.assemble_text(".text\n.globl far\nfar: call exported\n", "drivers/target/far");
+    std::fs::copy(tree.path("drivers/target/far.o"), tree.path("drivers/target/far.ko")).unwrap();
+    let order = String::from_utf8(tree.bytes("modules.order")).unwrap();
+    let suffix = if order.contains(".ko") { "ko" } else { "o" };
+    tree.write("modules.order", format!("{order}drivers/target/far.{suffix}\n"));
+    tree.make_list();
+    let list = String::from_utf8(tree.bytes("Symbols.list")).unwrap();
+    assert!(list.split("*far\n").nth(1).is_some_and(|names| names.contains("exported\n")), "{list}");
+    assert_eq!(tree.klpbuild(&["show", "in.ko"]).ok().stdout, right);
+    for name in ["far.ko", "far.o"] {
+        let path = tree.path("drivers/target").join(name);
+        let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::fs::write(&path, "no object").unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    }
+    tree.klpbuild(&["lookup", "far"]).ends(1);
+    assert_eq!(tree.klpbuild(&["show", "in.ko"]).ok().stdout, right);
+}
