@@ -116,7 +116,7 @@ pub fn of_new(objtree: &Path, directory: &Path, name: &str) -> Result<Option<Str
     Ok(Some(terminal::to_json(&[Entry::of(&recorded, objtree, &file)])?))
 }
 
-/// Puts a text where [`write`] would, with the note that it is klpbuild's.
+/// Puts a text where [`write()`] would, with the note that it is klpbuild's.
 ///
 /// # Errors
 /// It cannot be written.

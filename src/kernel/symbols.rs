@@ -6,7 +6,7 @@
 //! - [`map`]: reads the objects, sorts out the livepatches, and makes the two lists
 //! - [`objects`]: the files they are in; [`compiled`]: the source files they were compiled of
 //! - [`list`]: searches a Symbols.list; [`exports`]: reads Module.symvers
-//! - [`reference`]: a list that names another one in place of its names
+//! - [`mod@reference`]: a list that names another one in place of its names
 //! - [`seal`]: whether a list is still what was written
 
 pub(crate) mod compiled;
