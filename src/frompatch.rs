@@ -14,6 +14,7 @@
 //! - [`cut`]: one unit, all of these together; [`account`]: what became of each change, with [`outline`]
 //! - [`module`]: what was cut out, with its tables and annotations, as an external module; [`build`]: that, built
 //! - [`make`]: all of it, in order
+//! - [`takeover`]: functions of the source, for a livepatch that is written by hand
 //! - [`report`]: what was changed, and why; [`steps`]: what is shown meanwhile
 
 mod account;
@@ -38,5 +39,6 @@ pub mod report;
 pub mod run_pre;
 mod source;
 pub(crate) mod steps;
+pub(crate) mod takeover;
 pub(crate) mod target;
 mod units;

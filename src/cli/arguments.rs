@@ -295,15 +295,22 @@ pub struct NewArgs {
     /// The directory to make; its name is the livepatch's. O=DIR names the object tree as for `klpbuild modules`
     #[arg(value_name = "NAME|O=DIR", required = true)]
     pub words: Vec<PathBuf>,
-    /// The function to replace
-    #[arg(long, value_name = "OLD")]
-    pub function: String,
+    /// The function to replace; several are named by an option each
+    #[arg(long, value_name = "OLD", required = true)]
+    pub function: Vec<String>,
+    /// The kernel's source, which the functions' text is taken from [default: that of the object tree, or where
+    /// distributions put it]
+    #[arg(long, value_name = "DIR")]
+    pub source: Option<PathBuf>,
     /// The module that has it [default: vmlinux, or the only object that does]
     #[arg(long, value_name = "MODULE")]
     pub object: Option<String>,
     /// Which of several functions of that name there, from 1 (klpbuild lookup tells)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub sympos: Option<u64>,
+    /// Write a skeleton, also where the kernel's source is at hand
+    #[arg(long, conflicts_with = "source")]
+    pub skeleton: bool,
     /// Also write a dkms.conf, with which DKMS builds and installs the livepatch for this kernel
     #[arg(long)]
     pub dkms: bool,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `klpbuild new`: the skeleton of a livepatch that replaces one function.
+//! `klpbuild new`: a livepatch that is written by hand, begun: with the kernel's own text of the functions, or a skeleton.
 //!
 //! - [`target`]: the function, and all that is known of it
-//! - [`text`]: the files
+//! - [`taken`]: its text in the kernel's source; [`text`]: the files
 
+mod taken;
 mod target;
 pub mod text;
 
@@ -15,7 +16,10 @@ use fs_err as fs;
 use crate::build::commands;
 use crate::cli::{NewArgs, Options};
 use crate::command::asked;
+use crate::command::new::taken::Outcome;
 use crate::command::new::target::Target;
+use crate::command::new::text::Parts;
+use crate::frompatch::takeover::File;
 use crate::host::exit::Exit;
 use crate::host::{terminal, words};
 use crate::kernel::origin::Origin;
@@ -51,28 +55,57 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         origin.say_shortcomings();
     }
     let sources = Sources::open(&origin, asked.symbols.as_deref())?;
-    let target = Target::find(&origin, &sources, arguments)?;
     ensure!(
-        !target.objects.contains(&name.replace('-', "_")),
+        arguments.sympos.is_none() || arguments.function.len() == 1,
+        "--sympos is the position of one function, and {} are named",
+        arguments.function.len()
+    );
+    let mut targets: Vec<Target> = Vec::new();
+    for function in &arguments.function {
+        ensure!(!targets.iter().any(|target| target.name == *function), "{function} is named twice");
+        targets.push(Target::find(&origin, &sources, function, arguments)?);
+    }
+    drop(sources);
+    ensure!(
+        !targets.iter().any(|target| target.objects.contains(&name.replace('-', "_"))),
         "the kernel has a module {name}: give the livepatch another name"
     );
     let flags = asked.choice.to_flags();
-    let mut files = vec![
-        (format!("{name}.c"), text::source(&name, &target)),
-        ("Makefile".to_owned(), text::makefile(&name, origin.objtree.as_deref(), &flags)),
-        ("Makefile.snippet".to_owned(), header::SNIPPET.to_owned()),
-    ];
-    if target.needs_annotation {
-        files.push(("klp_relocs.h".to_owned(), header::HEADER.to_owned()));
-    }
+    let kdir = origin.objtree.clone();
+    let source = arguments.source.as_ref().map(|source| start.join(source));
+    let taken = match arguments.skeleton {
+        true => Err(None),
+        false => match taken::take(options, origin, source.as_deref(), &targets)? {
+            Outcome::Taken(source, files) => Ok((source, files)),
+            Outcome::Not(why) => Err(Some(why)),
+            Outcome::Over(exit) => return Ok(exit),
+        },
+    };
+    let mut files = match &taken {
+        Ok((source, parts)) => {
+            let mut files = vec![("tables.c".to_owned(), tables(&name, &targets, parts))];
+            files.extend(parts.iter().map(|part| (format!("{}.c", part.name), part.text.clone())));
+            let parts = Parts { source, files: parts };
+            files.push(("Makefile".to_owned(), text::makefile(&name, kdir.as_deref(), &flags, Some(&parts))));
+            files
+        }
+        Err(_) => vec![
+            (format!("{name}.c"), text::source(&name, &targets)),
+            ("Makefile".to_owned(), text::makefile(&name, kdir.as_deref(), &flags, None)),
+        ],
+    };
+    files.push(("Makefile.snippet".to_owned(), header::SNIPPET.to_owned()));
+    files.push(("klp_relocs.h".to_owned(), header::HEADER.to_owned()));
     if arguments.dkms {
-        files.push(("dkms.conf".to_owned(), text::dkms(&name, target.release.as_deref())));
+        let release = targets.first().and_then(|target| target.release.as_deref());
+        files.push(("dkms.conf".to_owned(), text::dkms(&name, release)));
     }
     files.push((".gitignore".to_owned(), text::IGNORED.to_owned()));
-    // What only headers are known of tells no commands: then the first build writes them.
-    let commands = match &origin.objtree {
-        Some(objtree) => commands::of_new(objtree, &directory, &name)?,
-        None => None,
+    // What only headers are known of tells no commands, and what is taken over is several files: then the first build
+    // writes them.
+    let commands = match (&taken, &kdir) {
+        (Err(_), Some(objtree)) => commands::of_new(objtree, &directory, &name)?,
+        _ => None,
     };
     if !options.dry_run {
         write(&directory, &files)?;
@@ -84,21 +117,63 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         let shown = given.display();
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
         terminal::tell(format_args!("{shown}: {}", names.join(", ")));
-        if let Some((what, advice)) = &target.elsewhere {
-            terminal::say(format_args!("to replace {} is not enough: {what}; {advice}", target.name));
+        match &taken {
+            Ok((_, parts)) => say_taken(given, parts),
+            Err(why) => say_skeleton(given, &name, &targets, why.as_deref()),
         }
-        if let Some(why) = &target.why_no_prototype {
-            terminal::say(format_args!("{shown}/{name}.c: fill in the signature of {}: {why}", target.name));
-        }
-        if target.entry.is_none() {
-            terminal::say(format_args!(
-                "the new function does nothing until its body is written: whether the old one can be gone on to is not \
-                 known here, or it cannot"
-            ));
+        for target in &targets {
+            if let Some((what, advice)) = &target.elsewhere {
+                terminal::say(format_args!("to replace {} is not enough: {what}; {advice}", target.name));
+            }
         }
         terminal::out(format!("klpbuild: next: make -C {shown}; klpbuild -C {shown} try {name}.ko\n"));
     }
     Ok(Exit::Done)
+}
+
+/// The tables for functions that were taken over.
+fn tables(name: &str, targets: &[Target], parts: &[File]) -> String {
+    let new = |target: &Target| parts.iter().find_map(|part| part.functions.get(&target.name).cloned());
+    let entries: Vec<(&Target, String)> =
+        targets.iter().filter_map(|target| Some((target, new(target)?))).collect();
+    let namespaces = parts.iter().flat_map(|part| part.namespaces.clone()).collect();
+    text::tables(name, &entries, &namespaces)
+}
+
+/// Says what was taken over, and what was not.
+fn say_taken(given: &Path, parts: &[File]) {
+    let shown = given.display();
+    for part in parts {
+        let functions: Vec<&str> = part.functions.keys().map(String::as_str).collect();
+        terminal::out(format!(
+            "klpbuild: {shown}/{}.c: {} as {} has it\n",
+            part.name,
+            functions.join(" and "),
+            part.path
+        ));
+        for note in &part.notes {
+            terminal::say(format_args!("{shown}/{}.c: {note}", part.name));
+        }
+    }
+}
+
+/// Says what is to be filled in, and why the kernel's own text is not there.
+fn say_skeleton(given: &Path, name: &str, targets: &[Target], why: Option<&str>) {
+    if let Some(why) = why {
+        terminal::say(format_args!("the kernel's own text is not taken over: {why}"));
+    }
+    let shown = given.display();
+    for target in targets {
+        if let Some(why) = &target.why_no_prototype {
+            terminal::say(format_args!("{shown}/{name}.c: fill in the signature of {}: {why}", target.name));
+        }
+    }
+    if targets.iter().any(|target| target.entry.is_none()) {
+        terminal::say(format_args!(
+            "the new function does nothing until its body is written: whether the old one can be gone on to is not \
+             known here, or it cannot"
+        ));
+    }
 }
 
 /// Writes the files, all of them or none.

@@ -12,7 +12,7 @@
 //! - `early`: static keys of modules, which are asked each time
 //! - `parse`: how a text is taken apart
 //! - `canon`: the text that is compared; `pairs`: which variable is which; `own`: what goes with its function
-//! - `sections`: what the names of sections say
+//! - `sections`: what the names of sections say; `statics`: variables that hold a state
 
 pub(crate) mod callbacks;
 pub(crate) mod callers;
@@ -25,6 +25,7 @@ mod own;
 mod pairs;
 mod parse;
 mod sections;
+mod statics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;

@@ -94,6 +94,51 @@ pub fn patched_to(unit: &Unit, trees: Trees<'_>, output: &Path) -> Result<()> {
     run(&command, unit, Version::Patched, trees)
 }
 
+/// Compiles a unit as the kernel has it; gives its assembler text and its object.
+///
+/// # Errors
+/// It does not compile.
+pub fn original(unit: &Unit, trees: Trees<'_>) -> Result<[PathBuf; 2]> {
+    one(unit, Version::Original, trees)?;
+    Ok(["orig.s", "orig.o"].map(|suffix| place(trees.work, unit, suffix)))
+}
+
+/// The preprocessed text of a unit as the kernel has it, with line numbers; `how` are further options.
+///
+/// # Errors
+/// It cannot be preprocessed.
+pub fn lines_of_original(unit: &Unit, trees: Trees<'_>, how: &[&str]) -> Result<String> {
+    let mut command = command(&unit.recipe, trees, Version::Original, &unit.path);
+    let output = command.arg("-E").args(how.iter().copied()).arg(unit.recipe.source.clone()).capture("")?;
+    ensure!(output.success, "{}", String::from_utf8_lossy(&output.stderr).trim_end());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Compiles the file `source` as a unit of the kernel is, with headers of `directories` as well, to assembler and to an
+/// object beside it; what the compiler says if it does not.
+///
+/// # Errors
+/// The compiler cannot be run.
+pub fn other(
+    unit: &Unit,
+    trees: Trees<'_>,
+    source: &Path,
+    directories: &[&Path],
+) -> Result<Result<[PathBuf; 2], String>> {
+    let made = ["s", "o"].map(|suffix| source.with_extension(suffix));
+    for (how, output) in ["-S", "-c"].into_iter().zip(&made) {
+        let mut command = command(&unit.recipe, trees, Version::Original, &unit.path);
+        for directory in directories {
+            command.arg(format!("-I{}", text(directory)?));
+        }
+        let ran = command.arg(how).arg("-o").arg(text(output)?).arg(text(source)?).capture("")?;
+        if !ran.success {
+            return Ok(Err(String::from_utf8_lossy(&ran.stderr).into_owned()));
+        }
+    }
+    Ok(Ok(made))
+}
+
 /// Whether the patches change the text of a unit in assembler.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use klpbuild::kernel::symbols::objects::Vmlinux;
 
 use crate::external::{names, plain_make, run, state};
 use crate::fixes;
+use crate::kernel::Ran;
 use crate::step;
 
 const KLPBUILD: &str = env!("CARGO_BIN_EXE_klpbuild");
@@ -183,7 +184,7 @@ pub(crate) fn check() {
         ("lp-new", &["--function", "vfs_read"][..]),
         ("lp-new-module", &["--function", "vlan_seq_show", "--object", "8021q"]),
     ] {
-        klpbuild(&root, &[&["new", name][..], arguments].concat()).ok();
+        klpbuild(&root, &[&["new", name, "--skeleton"][..], arguments].concat()).ok();
         let text = fs::read_to_string(root.join(name).join(format!("{name}.c"))).unwrap();
         let prototype = match name {
             "lp-new" => {
@@ -205,6 +206,9 @@ pub(crate) fn check() {
             tried.stdout
         );
     }
+
+    step("a livepatch begins with the kernel's own text, and does what the kernel does");
+    own_text(&root, environment, &klpbuild);
 
     let place = root.join("fixes");
     fs::create_dir_all(&place).unwrap();
@@ -234,10 +238,48 @@ fn clang_reads(directory: &Path) {
     assert_eq!(commands.as_array().unwrap().len(), 1, "{text}");
 }
 
+/// Takes functions of vmlinux and of a module over, and has the livepatch do as they do.
+fn own_text(root: &Path, environment: &[(&str, &Path)], klpbuild: &dyn Fn(&Path, &[&str]) -> Ran) {
+    let functions = ["cmdline_proc_show", "meminfo_proc_show", "vlan_dev_open", "oom_kill_process"];
+    let functions = functions.iter().flat_map(|function| ["--function", function]);
+    let written = klpbuild(root, &["new", "lp-own"].into_iter().chain(functions).collect::<Vec<_>>()).ok();
+    for line in [
+        "klpbuild: lp-own/fs-proc-meminfo.c: meminfo_proc_show as fs/proc/meminfo.c has it\n",
+        "klpbuild: lp-own/net-8021q-vlan_dev.c: vlan_dev_open as net/8021q/vlan_dev.c has it\n",
+    ] {
+        assert!(written.stdout.contains(line), "{}", written.stdout);
+    }
+    assert!(!written.stderr.contains("not taken over"), "{}", written.stderr);
+    let place = root.join("lp-own");
+    let meminfo = fs::read_to_string(place.join("fs-proc-meminfo.c")).unwrap();
+    for text in [
+        "\nstatic void show_val_kb(struct seq_file *m, const char *s, unsigned long num)\n{\n",
+        "\nint new_meminfo_proc_show(struct seq_file *m, void *v)\n{\n",
+        "\tKLP_SYMPOS(hugetlb_report_meminfo, 0),\n",
+    ] {
+        assert!(meminfo.contains(text), "{meminfo}");
+    }
+    // A static of the function is the kernel's.
+    let oom = fs::read_to_string(place.join("mm-oom_kill.c")).unwrap();
+    assert!(oom.contains(" KLP_RELOC_SYMBOL(vmlinux, vmlinux, oom_rs."), "{oom}");
+    run(&place, "make", &[], environment).ok();
+    let verified = klpbuild(&place, &["verify", "lp-own.ko"]).ok();
+    assert!(verified.stdout.contains(": correct (") && verified.stdout.contains("4 functions"));
+    let tried =
+        klpbuild(&place, &["try", "lp-own.ko", "--run", "cat /proc/cmdline; grep -c : /proc/meminfo"]).ok();
+    assert!(tried.stdout.contains("the command prints the same while enabled as before"), "{}", tried.stdout);
+}
+
 /// Has the dkms package build a livepatch, in trees of its own, for the kernel with this release.
 fn dkms(root: &Path, release: &str, environment: &[(&str, &Path)]) {
     let name = "lp-dkms";
-    run(root, KLPBUILD, &["new", name, "--function", "cmdline_proc_show", "--dkms"], environment).ok();
+    run(
+        root,
+        KLPBUILD,
+        &["new", name, "--skeleton", "--function", "cmdline_proc_show", "--dkms"],
+        environment,
+    )
+    .ok();
     // The skeleton has no symbol to be converted but with one that is not exported.
     let source = root.join(name).join("lp-dkms.c");
     let text = fs::read_to_string(&source).unwrap();

@@ -104,8 +104,13 @@ pub(crate) fn check(kernel: &Kernel) {
         ("lp-new", &["--function", "cmdline_proc_show"][..]),
         ("lp-new-module", &["--function", "klpbuild_other_exported", "--object", "klpbuild_other"]),
     ] {
-        let written =
-            run(&kernel.root, KLPBUILD, &[&["new", name][..], arguments].concat(), &[("KDIR", &ours)]).ok();
+        let written = run(
+            &kernel.root,
+            KLPBUILD,
+            &[&["new", name, "--skeleton"][..], arguments].concat(),
+            &[("KDIR", &ours)],
+        )
+        .ok();
         assert!(written.stdout.contains(&format!("klpbuild: next: make -C {name}; ")), "{}", written.stdout);
         let place = kernel.root.join(name);
         let text = fs::read_to_string(place.join(format!("{name}.c"))).unwrap();

@@ -86,6 +86,7 @@ mod snippet;
 mod space;
 mod start;
 mod stop;
+mod takeover;
 mod timings;
 mod trial;
 mod types;

@@ -36,7 +36,7 @@ fn a_function_of_vmlinux_is_declared_as_it_is() {
     let ran = new(&space, &["lp-typed", "--function", "typed"]).ok();
     assert_eq!(
         ran.stdout,
-        "klpbuild: lp-typed: lp-typed.c, Makefile, Makefile.snippet, .gitignore\n\
+        "klpbuild: lp-typed: lp-typed.c, Makefile, Makefile.snippet, klp_relocs.h, .gitignore\n\
          klpbuild: next: make -C lp-typed; klpbuild -C lp-typed try lp-typed.ko\n"
     );
     // These trees have no places for ftrace: the new function cannot go on to the old one.
@@ -77,7 +77,7 @@ fn dkms_builds_it_for_this_kernel_alone() {
     let space = space();
     fs::write(space.path("obj/include/config/kernel.release"), "9.0-mini\n").unwrap();
     let ran = new(&space, &["lp-dkms", "--function", "typed", "--dkms"]).ok();
-    assert!(ran.stdout.contains("Makefile.snippet, dkms.conf, .gitignore\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("Makefile.snippet, klp_relocs.h, dkms.conf, .gitignore\n"), "{}", ran.stdout);
     assert!(!space.path("ext/lp-plain/dkms.conf").exists());
     // As dkms reads it.
     let script = ". ../ext/lp-dkms/dkms.conf; kernel_source_dir=/k; echo \"$PACKAGE_NAME|${BUILT_MODULE_NAME[0]}|${STRIP[0]}|\

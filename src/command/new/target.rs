@@ -37,6 +37,8 @@ pub struct Target {
     pub object: String,
     /// Its position (S7); 0 if it is the only one.
     pub sympos: u64,
+    /// What the symbol tables say of it.
+    pub known: Known,
     /// The kernel's release, if that is known.
     pub release: Option<String>,
     /// Its type, if that is known and can be written in C.
@@ -58,12 +60,11 @@ pub struct Target {
 }
 
 impl Target {
-    /// Finds the function.
+    /// Finds the function `name`.
     ///
     /// # Errors
     /// There is none, or more than one, or no livepatch can replace it.
-    pub fn find(origin: &Origin, sources: &Sources, arguments: &NewArgs) -> Result<Target> {
-        let name = arguments.function.as_str();
+    pub fn find(origin: &Origin, sources: &Sources, name: &str, arguments: &NewArgs) -> Result<Target> {
         ensure!(
             name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte))
                 && !name.is_empty(),
@@ -75,7 +76,7 @@ impl Target {
              it"
         );
         let found = sources.find(&Wanted::names([name.as_bytes().to_vec()]))?;
-        let known = choose(sources, &found, arguments)?;
+        let known = choose(sources, &found, name, arguments)?;
         let sites = Sites::of_object(&origin.objects, &known.object)?;
         let fault = definition::nameable(&known.object, name.as_bytes(), found.kernel.name_limit)
             .and_then(|()| definition::replaceable(&known, sites.as_ref()));
@@ -111,15 +112,15 @@ impl Target {
             namespace: (sources.exports.as_ref())
                 .and_then(|exports| exports.namespace(name.as_bytes()))
                 .map(str::to_owned),
-            object: known.object,
+            object: known.object.clone(),
             objects: found.objects,
+            known,
         })
     }
 }
 
 /// The one definition that is meant.
-fn choose(sources: &Sources, found: &Found, arguments: &NewArgs) -> Result<Known> {
-    let name = arguments.function.as_str();
+fn choose(sources: &Sources, found: &Found, name: &str, arguments: &NewArgs) -> Result<Known> {
     let all = found.of(name.as_bytes());
     if all.is_empty() {
         let patched: Vec<String> = arguments.object.iter().map(|object| object.replace('-', "_")).collect();

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The files of a skeleton.
 
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::command::new::target::Target;
 use crate::debuginfo::prototype::Prototype;
+use crate::frompatch::takeover::File;
 use crate::kernel::symbols::VMLINUX;
 
 /// What git is not to see: all that make and klpbuild write beside the sources.
@@ -37,13 +40,34 @@ const HEADERS: [&str; 6] = [
 ];
 
 /// The Makefile; `kdir` is the kernel's directory, if it is not the running one's.
-pub fn makefile(name: &str, kdir: Option<&Path>, flags: &str) -> String {
+pub fn makefile(name: &str, kdir: Option<&Path>, flags: &str, taken: Option<&Parts<'_>>) -> String {
     let kdir = kdir.map(|kdir| format!("KDIR ?= {}\n", kdir.display())).unwrap_or_default();
     let flags = if flags.is_empty() { String::new() } else { format!("KLPBUILD_FLAGS ?= {flags}\n") };
+    let mut parts = String::new();
+    if let Some(Parts { source, files }) = taken {
+        parts.push_str(&format!("{name}-y := tables.o\n"));
+        for file in *files {
+            let (own, options) = (&file.name, file.flags.join(" "));
+            parts.push_str(&format!("{name}-y += {own}.o\nCFLAGS_{own}.o += {options}\n"));
+        }
+        parts.push_str(&format!(
+            "# Whose headers the functions were written with.\nKSRC ?= {}\n",
+            source.display()
+        ));
+    }
     format!(
-        "# SPDX-License-Identifier: GPL-2.0\nobj-m += {name}.o\n{kdir}{flags}\
+        "# SPDX-License-Identifier: GPL-2.0\nobj-m += {name}.o\n{parts}{kdir}{flags}\
          include $(dir $(lastword $(MAKEFILE_LIST)))Makefile.snippet\n"
     )
+}
+
+/// The files that were taken over of a source tree.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// The source tree.
+    pub source: &'a Path,
+    /// The files.
+    pub files: &'a [File],
 }
 
 /// dkms.conf, for the kernel of this `release` alone: elsewhere the function may be another one. DKMS signs and
@@ -62,28 +86,61 @@ pub fn dkms(name: &str, release: Option<&str>) -> String {
     )
 }
 
-/// The C file.
-pub fn source(name: &str, target: &Target) -> String {
-    let object = if target.object == VMLINUX {
-        "the kernel".to_owned()
-    } else {
-        format!("the module {}", target.object)
-    };
-    let release = target.release.as_ref().map(|release| format!(" of {release}")).unwrap_or_default();
-    let mut text = format!(
-        "// SPDX-License-Identifier: GPL-2.0\n/*\n * Replaces {}() in {object}{release}.\n */\n",
-        target.name
-    );
+/// The C file of a skeleton.
+pub fn source(name: &str, targets: &[Target]) -> String {
+    let mut text =
+        format!("// SPDX-License-Identifier: GPL-2.0\n/*\n * Replaces {}.\n */\n", replaced(targets));
     for header in HEADERS {
         text.push_str(&format!("#include <{header}>\n"));
     }
-    if target.needs_annotation {
+    if targets.iter().any(|target| target.needs_annotation) {
         text.push_str("\n#include \"klp_relocs.h\"\n");
     }
-    text.push_str(&functions(target));
-    text.push_str(&structures(target));
-    text.push_str(&ends(name, target));
+    for target in targets {
+        text.push_str(&functions(target));
+    }
+    let entries = targets.iter().map(|target| (target, format!("new_{}", target.name)));
+    text.push_str(&structures(&entries.collect::<Vec<_>>()));
+    text.push_str(&ends(name, targets, &BTreeSet::new()));
     text
+}
+
+/// The C file with the tables for functions that stand in other files, each with the name of its new function.
+pub fn tables(name: &str, entries: &[(&Target, String)], namespaces: &BTreeSet<String>) -> String {
+    let targets: Vec<&Target> = entries.iter().map(|(target, _)| *target).collect();
+    let mut text = format!(
+        "// SPDX-License-Identifier: GPL-2.0\n/*\n * Replaces {}.\n */\n#include <linux/module.h>\n\
+         #include <linux/livepatch.h>\n\n#include \"klp_relocs.h\"\n\n",
+        replaced(&targets)
+    );
+    for (_, new) in entries {
+        text.push_str(&format!("extern struct klp_any klp_{new} __asm__(\"{new}\");\n"));
+    }
+    let entries: Vec<(&Target, String)> =
+        entries.iter().map(|(target, new)| (*target, format!("&klp_{new}"))).collect();
+    text.push_str(&structures(&entries));
+    text.push_str(&ends(name, &targets, namespaces));
+    text
+}
+
+/// The functions of the kernel, in words.
+fn replaced<T: Borrow<Target>>(targets: &[T]) -> String {
+    let mut by_object: Vec<(&str, Vec<String>)> = Vec::new();
+    for target in targets.iter().map(Borrow::borrow) {
+        let name = format!("{}()", target.name);
+        match by_object.iter_mut().find(|(object, _)| *object == target.object) {
+            Some((_, names)) => names.push(name),
+            None => by_object.push((&target.object, vec![name])),
+        }
+    }
+    let release = targets.first().and_then(|target| target.borrow().release.as_ref());
+    let release = release.map(|release| format!(" of {release}")).unwrap_or_default();
+    let of = |object: &str| match object {
+        VMLINUX => "the kernel".to_owned(),
+        object => format!("the module {object}"),
+    };
+    let all = by_object.iter().map(|(object, names)| format!("{} in {}", names.join(" and "), of(object)));
+    format!("{}{release}", all.collect::<Vec<_>>().join(", and "))
 }
 
 /// The old function, to be called, and the new one.
@@ -164,27 +221,43 @@ fn wrapped(storage: &str, declaration: &str) -> String {
     text
 }
 
-fn structures(target: &Target) -> String {
-    let old = &target.name;
-    let sympos =
-        if target.sympos > 0 { format!("\n\t\t.old_sympos = {},", target.sympos) } else { String::new() };
-    // The name of vmlinux is NULL.
-    let name = if target.object == VMLINUX {
-        String::new()
-    } else {
-        format!("\n\t\t.name = \"{}\",", target.object)
-    };
+/// The tables; each function with what its klp_func has as the new one.
+fn structures(entries: &[(&Target, String)]) -> String {
+    let mut by_object: Vec<(&str, String)> = Vec::new();
+    for (target, new) in entries {
+        let old = &target.name;
+        let sympos = match target.sympos {
+            0 => String::new(),
+            sympos => format!("\n\t\t.old_sympos = {sympos},"),
+        };
+        let entry = format!("\n\t\t.old_name = \"{old}\",\n\t\t.new_func = {new},{sympos}\n\t}}, {{");
+        match by_object.iter_mut().find(|(object, _)| *object == target.object) {
+            Some((_, all)) => all.push_str(&entry),
+            None => by_object.push((&target.object, entry)),
+        }
+    }
+    let is_one = by_object.len() == 1;
+    let table = |object: &str| if is_one { "funcs".to_owned() } else { format!("funcs_{object}") };
+    let mut text = String::new();
+    let mut objects = String::new();
+    for (object, all) in &by_object {
+        let table = table(object);
+        text.push_str(&format!("\nstatic struct klp_func {table}[] = {{\n\t{{{all} }}\n}};\n"));
+        // The name of vmlinux is NULL.
+        let name = if *object == VMLINUX { String::new() } else { format!("\n\t\t.name = \"{object}\",") };
+        objects.push_str(&format!("{name}\n\t\t.funcs = {table},\n\t}}, {{"));
+    }
     format!(
-        "\nstatic struct klp_func funcs[] = {{\n\t{{\n\t\t.old_name = \"{old}\",\n\t\t.new_func = new_{old},{sympos}\n\t}}, {{ }}\n}};\n\n\
-         static struct klp_object objs[] = {{\n\t{{{name}\n\t\t.funcs = funcs,\n\t}}, {{ }}\n}};\n\n\
+        "{text}\nstatic struct klp_object objs[] = {{\n\t{{{objects} }}\n}};\n\n\
          static struct klp_patch patch = {{\n\t.mod = THIS_MODULE,\n\t.objs = objs,\n}};\n"
     )
 }
 
 /// What is run when the livepatch is loaded and unloaded, and what it says of itself.
-fn ends(name: &str, target: &Target) -> String {
+fn ends<T: Borrow<Target>>(name: &str, targets: &[T], namespaces: &BTreeSet<String>) -> String {
     let own = name.replace('-', "_");
-    let (enable, leave) = match target.is_registered {
+    let targets: Vec<&Target> = targets.iter().map(Borrow::borrow).collect();
+    let (enable, leave) = match targets.iter().any(|target| target.is_registered) {
         false => ("\treturn klp_enable_patch(&patch);\n", ""),
         true => (
             "\tint error = klp_register_patch(&patch);\n\n\tif (error)\n\t\treturn error;\n\
@@ -192,13 +265,17 @@ fn ends(name: &str, target: &Target) -> String {
             "\tklp_unregister_patch(&patch);\n",
         ),
     };
-    let namespace = (target.namespace.iter())
+    let own_namespaces = targets.iter().filter_map(|target| target.namespace.as_ref());
+    let namespaces: BTreeSet<&String> = own_namespaces.chain(namespaces).collect();
+    let namespace = namespaces
+        .into_iter()
         .map(|namespace| format!("MODULE_INFO(import_ns, \"{namespace}\");\n"))
         .collect::<String>();
+    let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
     format!(
         "\nstatic int __init {own}_init(void)\n{{\n{enable}}}\n\nstatic void __exit {own}_exit(void)\n{{\n{leave}}}\n\n\
          module_init({own}_init);\nmodule_exit({own}_exit);\n\
          MODULE_DESCRIPTION(\"Livepatch of {}\");\nMODULE_LICENSE(\"GPL\");\nMODULE_INFO(livepatch, \"Y\");\n{namespace}",
-        target.name
+        names.join(" and ")
     )
 }

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The kernel's own text of the functions, where its source is at hand.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+
+use crate::build::progress::Shown;
+use crate::cli::{Options, ProgressKind};
+use crate::command::asked;
+use crate::command::new::target::Target;
+use crate::frompatch::prepare::Made;
+use crate::frompatch::takeover::{self, File};
+use crate::frompatch::target::Target as Kernel;
+use crate::host::exit::Exit;
+use crate::host::signal::Watch;
+use crate::host::terminal;
+use crate::kernel::installed::Choice;
+use crate::kernel::origin::Origin;
+use crate::kernel::tree::config::Config;
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The files, and the source tree that they are of.
+    Taken(PathBuf, Vec<File>),
+    /// Why there are none.
+    Not(String),
+    /// It was stopped.
+    Over(Exit),
+}
+
+/// Takes the functions over; `source` is the source tree, if it is named.
+///
+/// # Errors
+/// The source that is named is not the kernel's.
+pub fn take(options: &Options, origin: Origin, source: Option<&Path>, targets: &[Target]) -> Result<Outcome> {
+    let config = origin.config.as_deref().and_then(|file| Config::read(file).ok());
+    if let Some(why) = config.as_ref().and_then(what_is_not_done) {
+        ensure!(source.is_none(), "--source: {why}");
+        return Ok(Outcome::Not(why.to_owned()));
+    }
+    match own_text(options, origin, source, targets) {
+        Ok(outcome) => Ok(outcome),
+        Err(error) if source.is_some() => Err(error),
+        Err(error) => Ok(Outcome::Not(format!("{error:#}"))),
+    }
+}
+
+/// Why nothing is taken over for kernels with such a configuration.
+fn what_is_not_done(config: &Config) -> Option<&'static str> {
+    match () {
+        () if !config.has("X86_64") => Some("that is done for x86-64 only, not yet for other machines"),
+        () if config.has("LTO_CLANG") => {
+            Some("that is not done yet for kernels with link-time optimization (CONFIG_LTO_CLANG)")
+        }
+        () if config.has("CC_IS_CLANG") => Some("that is not done yet for kernels that clang has built"),
+        () => None,
+    }
+}
+
+fn own_text(options: &Options, origin: Origin, source: Option<&Path>, targets: &[Target]) -> Result<Outcome> {
+    let kernel = Kernel::of(origin, source, options.quiet)?;
+    let mut watch = Watch::begin()?;
+    let order = || {
+        let mut order = asked::order(options, &[], None, &Choice::default().places())?;
+        if options.progress == ProgressKind::Auto && !terminal::Surroundings::look().capable {
+            order.shown = Shown::None;
+        }
+        Ok(order)
+    };
+    let workshop = match kernel.workshop(order, || watch.received())? {
+        Made::Done(workshop) => workshop,
+        Made::Over(exit) => return Ok(Outcome::Over(exit)),
+    };
+    let functions: Vec<_> =
+        targets.iter().map(|target| (target.name.clone(), target.known.clone())).collect();
+    Ok(match takeover::take(&kernel, &workshop, &functions)? {
+        Made::Done(files) => Outcome::Taken(kernel.source.clone(), files),
+        Made::Over(exit) => Outcome::Over(exit),
+    })
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A hand-written livepatch begins with the kernel's own text: functions are taken over from the source, with what they
+//! need of their file. What has a state, or a name, stays the kernel's, and is referred to.
+//!
+//! - `tokens`: C as words and signs; `active`: what of a file is compiled; `pieces`: its definitions
+//! - `rewritten`: definitions made into declarations; `needed`: what functions need
+//! - `place`: which file a function is in; `known`: what the kernel's code tells of the unit
+//! - `references`: what is not exported; `written`: the file
+
+mod active;
+mod known;
+mod needed;
+mod pieces;
+mod place;
+mod references;
+mod rewritten;
+mod tokens;
+mod written;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use fs_err as fs;
+
+use crate::elf::image::Image;
+use crate::frompatch::assembler::Listing;
+use crate::frompatch::compile::{self, Trees};
+use crate::frompatch::module;
+use crate::frompatch::prepare::Made;
+use crate::frompatch::recipe::Recipe;
+use crate::frompatch::run_pre::{self, KernelImage, Matched};
+use crate::frompatch::takeover::place::Place;
+use crate::frompatch::takeover::references::References;
+use crate::frompatch::takeover::written::Written;
+use crate::frompatch::target::{Target, Workshop};
+use crate::frompatch::units::Unit;
+use crate::kernel::sources::Known;
+use crate::kernel::symbols::VMLINUX;
+use crate::livepatch::header;
+
+/// A file of the kernel's source, as far as functions of it are to be replaced.
+#[derive(Debug)]
+pub struct File {
+    /// Its path in the source tree.
+    pub path: String,
+    /// The name of the new file, without the suffix.
+    pub name: String,
+    /// The text of the new file.
+    pub text: String,
+    /// What the compiler is told for it; `$(KSRC)` is the source tree.
+    pub flags: Vec<String>,
+    /// The new functions, by the names of those that they replace.
+    pub functions: BTreeMap<String, String>,
+    /// The namespaces of what it refers to.
+    pub namespaces: BTreeSet<String>,
+    /// What could not be taken over, and what is to be thought of.
+    pub notes: Vec<String>,
+}
+
+/// Takes functions over.
+///
+/// # Errors
+/// The file of one is not known, it is made by a macro, or the source is not the kernel's.
+pub fn take(target: &Target, workshop: &Workshop, functions: &[(String, Known)]) -> Result<Made<Vec<File>>> {
+    let mut by_place: BTreeMap<Place, Vec<&str>> = BTreeMap::new();
+    for (name, known) in functions {
+        by_place.entry(place::of(target, name, known)?).or_default().push(name);
+    }
+    let work = tempfile::Builder::new().prefix("klpbuild-").tempdir();
+    let work = work.context("cannot make a temporary directory (TMPDIR names the place)")?;
+    let work = fs::canonicalize(work.path())?;
+    let overlay = work.join("overlay");
+    fs::create_dir(&overlay)?;
+    // Nothing is patched: there is nothing in the overlay, and no patch asks for a header of ours.
+    let trees = Trees {
+        source: &target.source,
+        objects: workshop.objtree(),
+        overlay: &overlay,
+        helpers: &overlay,
+        work: &work,
+    };
+    let mut files = Vec::new();
+    for (place, names) in by_place {
+        if Recipe::read(workshop.objtree(), &place.path)?.is_none()
+            && let Some(exit) = workshop.compile(&[&place.goal()])?
+        {
+            return Ok(Made::Over(exit));
+        }
+        let recipe = Recipe::read(workshop.objtree(), &place.path)?;
+        let recipe = recipe.with_context(|| format!("how {} is compiled is not known", place.path))?;
+        target.check_compiler(&recipe.compiler)?;
+        let unit = Unit { path: place.path, recipe };
+        files.push(Job { target, trees, unit: &unit }.file(&names)?);
+    }
+    Ok(Made::Done(files))
+}
+
+/// One file.
+struct Job<'a> {
+    target: &'a Target,
+    trees: Trees<'a>,
+    unit: &'a Unit,
+}
+
+impl Job<'_> {
+    fn file(&self, names: &[&str]) -> Result<File> {
+        let path = &self.unit.path;
+        let [assembler, object] = compile::original(self.unit, self.trees)?;
+        let kernel = KernelImage::open(&self.target.sources, &self.unit.recipe.object)?;
+        let matched = run_pre::compare(&Image::read(&object)?, &kernel).map_err(|mismatches| {
+            let first = mismatches.first().map(ToString::to_string).unwrap_or_default();
+            anyhow::anyhow!(
+                "{path} does not compile to what {} of the kernel is: another version of the source, another compiler or \
+                 configuration\n{first}",
+                kernel.object
+            )
+        })?;
+        let listing = Listing::parse(&fs::read_to_string(assembler)?);
+        let raw = fs::read_to_string(self.trees.source.join(path))
+            .with_context(|| format!("{path} is not UTF-8"))?;
+        let own = &self.unit.recipe.source;
+        let directives = compile::lines_of_original(self.unit, self.trees, &["-fdirectives-only"])?;
+        let seen = active::own_lines(&directives, own).into_keys().collect();
+        let text = active::active(&raw, &seen, &active::including(&directives, own));
+        let whole = compile::lines_of_original(self.unit, self.trees, &[])?;
+        let expanded = active::own_lines(&whole, own);
+        let used: BTreeSet<&str> = tokens::words(&whole).into_iter().collect();
+        let prefix = ["new_", "klp_new_"]
+            .into_iter()
+            .find(|prefix| !names.iter().any(|name| used.contains(format!("{prefix}{name}").as_str())));
+        let prefix = prefix.context("the kernel has functions with the names that the new ones would get")?;
+        let functions: BTreeMap<String, String> =
+            names.iter().map(|&name| (name.to_owned(), format!("{prefix}{name}"))).collect();
+        let known = known::of(&listing, &matched, &kernel.object, names);
+        let taken = needed::take(&text, &expanded, &functions, &known);
+        if let [name, ..] = taken.missing.as_slice() {
+            bail!(
+                "{name} is not written as a function in {path}: a macro makes it, or another file that is included"
+            );
+        }
+        self.written(Written::of(&raw, self.unit, &functions, taken), functions, &matched)
+    }
+
+    /// The file, compiled to see what it refers to and what it would have a second time.
+    fn written(
+        &self,
+        mut file: Written,
+        functions: BTreeMap<String, String>,
+        matched: &Matched,
+    ) -> Result<File> {
+        let directory = self.trees.work.join("probe");
+        fs::create_dir_all(&directory)?;
+        fs::write(directory.join("klp_relocs.h"), header::HEADER)?;
+        let probe = |file: &Written| -> Result<Result<[PathBuf; 2], String>> {
+            let source = directory.join(format!("{}.c", module::file_of(&self.unit.path)));
+            fs::write(&source, file.text(self.target, true))?;
+            let own = self.trees.source.join(&self.unit.path);
+            compile::other(self.unit, self.trees, &source, &[&directory, own.parent().unwrap_or(&own)])
+        };
+        let mut namespaces = BTreeSet::new();
+        match probe(&file)? {
+            Ok([assembler, object]) => {
+                let mut found = References::of(&Image::read(&object)?, self.target, matched)?;
+                if found.this_module && self.unit.recipe.object != VMLINUX {
+                    file.has_module = true;
+                    if let Ok([_, object]) = probe(&file)? {
+                        found = References::of(&Image::read(&object)?, self.target, matched)?;
+                    }
+                }
+                let listing = Listing::parse(&fs::read_to_string(assembler)?);
+                for name in listing.variables() {
+                    file.left.insert(
+                        name.to_owned(),
+                        "there would be a second one, with a value of its own".to_owned(),
+                    );
+                }
+                if found.this_module {
+                    let why = "it is not that of the module that is patched";
+                    file.left.insert("__this_module".to_owned(), why.to_owned());
+                }
+                file.left.extend(found.unknown);
+                file.annotated = found.annotated;
+                namespaces = found.namespaces;
+            }
+            Err(words) => file.refused = Some(first_error(&words, &directory)),
+        }
+        Ok(File {
+            path: self.unit.path.clone(),
+            name: module::file_of(&self.unit.path),
+            text: file.text(self.target, false),
+            flags: written::flags(self.unit, self.trees),
+            functions,
+            namespaces,
+            notes: file.notes(),
+        })
+    }
+}
+
+/// The first line of what the compiler says that tells of an error.
+fn first_error(words: &str, directory: &Path) -> String {
+    let words = words.replace(&format!("{}/", directory.display()), "");
+    let line = words.lines().find(|line| line.contains("error:")).or_else(|| words.lines().next());
+    line.unwrap_or_default().to_owned()
+}

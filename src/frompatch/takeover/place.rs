@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Which file of the source a function is in: debugging information tells.
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::frompatch::target::Target;
+use crate::host::paths;
+use crate::kernel::sources::Known;
+use crate::livepatch::candidates::SourcePlaces;
+
+/// A file of the source.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// Its path in the source tree.
+    pub(super) path: String,
+    /// The path by which kbuild goes to it.
+    given: String,
+}
+
+impl Place {
+    /// What make is told to compile it.
+    pub(super) fn goal(&self) -> String {
+        format!("{}.o", paths::stem(&self.given))
+    }
+}
+
+/// The file of the function `name`.
+///
+/// # Errors
+/// It is not known, or is not one that is compiled on its own.
+pub(super) fn of(target: &Target, name: &str, known: &Known) -> Result<Place> {
+    let places = SourcePlaces::of(&target.sources, [known]);
+    let defined = places.at(known).with_context(|| {
+        format!(
+            "which file {name} is in is not known: install the debugging information of {} (klpbuild doctor names the \
+             package)",
+            known.object
+        )
+    })?;
+    let unit = if defined.unit.is_empty() { &defined.file } else { &defined.unit };
+    let [file, given] = [&defined.file, unit].map(|path| in_source(target, path));
+    let given =
+        given.with_context(|| format!("{unit}, where {name} is, is not in {}", target.source.display()))?;
+    let path = paths::normal(&given);
+    let file = file.map(|file| paths::normal(&file)).unwrap_or_default();
+    ensure!(file == path, "{name} is in {file}, which {path} includes");
+    ensure!(path.ends_with(".c"), "{name} is in {path}, which is not C");
+    Ok(Place { path, given })
+}
+
+/// A path in the source tree: its longest end that is there.
+fn in_source(target: &Target, path: &str) -> Option<String> {
+    let path = path.trim_start_matches("./");
+    let starts = std::iter::once(0).chain(path.match_indices('/').map(|(at, _)| at + 1));
+    let ends = starts.filter_map(|at| path.get(at..));
+    let mut inside = ends.filter(|end| !end.is_empty() && !end.starts_with("../"));
+    inside
+        .find(|end| target.source.join(end.trim_start_matches('/')).is_file() && !end.starts_with('/'))
+        .map(str::to_owned)
+}

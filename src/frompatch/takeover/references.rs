@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What an object refers to and does not define: what of it is exported, and where the rest is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+
+use crate::elf::Binding;
+use crate::elf::image::{Home, Image};
+use crate::frompatch::run_pre::Matched;
+use crate::frompatch::target::Target;
+use crate::kernel::sources::Known;
+use crate::kernel::symbols::VMLINUX;
+use crate::kernel::symbols::list::Wanted;
+use crate::livepatch::definition;
+
+/// What is referred to.
+#[derive(Debug, Default)]
+pub(super) struct References {
+    /// By object: what is not exported, with its position there.
+    pub(super) annotated: BTreeMap<String, BTreeMap<String, u64>>,
+    /// The namespaces of what is exported.
+    pub(super) namespaces: BTreeSet<String>,
+    /// What nothing tells the place of, and why.
+    pub(super) unknown: BTreeMap<String, String>,
+    /// The module that the object becomes a part of.
+    pub(super) this_module: bool,
+    /// Static keys that are looked at while the livepatch is loaded, which is too early for those of modules.
+    keys: BTreeSet<String>,
+}
+
+impl References {
+    /// The references of an object to the kernel; `matched` is the unit of the kernel that it stands for.
+    ///
+    /// # Errors
+    /// The kernel's symbols cannot be read.
+    pub(super) fn of(image: &Image, target: &Target, matched: &Matched) -> Result<References> {
+        let mut found = References { keys: keys(image), ..References::default() };
+        let undefined = image.symbols.iter().filter(|symbol| symbol.home == Home::Undefined);
+        let names: BTreeSet<&[u8]> = undefined.map(|symbol| symbol.name.as_slice()).collect();
+        let mut open: Vec<&[u8]> = Vec::new();
+        for name in names.into_iter().filter(|name| !is_common(name)) {
+            let located = matched.position(name).filter(|located| located.name == name);
+            let is_exported =
+                located.is_none_or(|located| target.sources.is_exported(name, &located.known) == Some(true));
+            if name == b"__this_module" {
+                found.this_module = true;
+            } else if target.sources.exporter(name).is_some() && is_exported {
+                let exports = target.sources.exports.as_ref();
+                found.namespaces.extend(exports.and_then(|all| all.namespace(name)).map(str::to_owned));
+            } else if let Some(located) = located {
+                found.add(name, &located.known);
+            } else {
+                open.push(name);
+            }
+        }
+        if open.is_empty() {
+            return Ok(found);
+        }
+        let all = target.sources.find(&Wanted::names(open.iter().map(|name| name.to_vec())))?;
+        for name in open {
+            let seen: Vec<Known> = all.of(name).iter().filter(|known| is_visible(known)).cloned().collect();
+            match definition::only(&seen) {
+                Ok(Some(known)) => found.add(name, known),
+                Ok(None) => found.leave(name, "the kernel does not have it".to_owned()),
+                Err(fault) => found.leave(name, fault.with_rule()),
+            }
+        }
+        Ok(found)
+    }
+
+    fn add(&mut self, name: &[u8], known: &Known) {
+        if known.object != VMLINUX && self.keys.contains(String::from_utf8_lossy(name).as_ref()) {
+            let why = "this static key of a module is looked at while the livepatch is loaded, before the reference to it is \
+                       written: test it with static_key_enabled(), or leave out what depends on it";
+            self.leave(name, why.to_owned());
+            return;
+        }
+        match (definition::usable(known), known.sympos()) {
+            (Ok(()), Some(sympos)) => {
+                let of_object = self.annotated.entry(known.object.clone()).or_default();
+                of_object.insert(String::from_utf8_lossy(name).into_owned(), sympos);
+            }
+            (Err(fault), _) => self.leave(name, fault.with_rule()),
+            (Ok(()), None) => self.leave(name, "nothing tells which of several it is".to_owned()),
+        }
+    }
+
+    fn leave(&mut self, name: &[u8], why: String) {
+        self.unknown.insert(String::from_utf8_lossy(name).into_owned(), why);
+    }
+}
+
+/// What the jump labels of an object depend on.
+fn keys(image: &Image) -> BTreeSet<String> {
+    let is_table = |index| image.sections.get(index).is_some_and(|section| section.name == b"__jump_table");
+    let entries = image.relocated().filter(|(_, _, target)| is_table(*target));
+    let relocations = entries.flat_map(|(_, section, _)| &section.relocations);
+    let names = relocations.filter_map(|relocation| image.symbols.get(relocation.symbol));
+    names.map(|symbol| String::from_utf8_lossy(&symbol.name).into_owned()).collect()
+}
+
+/// Symbols of the assembler, and those whose names say all.
+fn is_common(name: &[u8]) -> bool {
+    name.is_empty()
+        || name == b"__fentry__"
+        || name == b"_GLOBAL_OFFSET_TABLE_"
+        || name.starts_with(b".klp.sym.")
+}
+
+fn is_visible(known: &Known) -> bool {
+    known.definition.as_ref().is_none_or(|definition| definition.binding != Binding::Local)
+}
