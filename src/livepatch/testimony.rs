@@ -123,7 +123,7 @@ fn in_btf(sources: &Sources, object: &str, names: &[&str]) -> Vec<Option<Declara
 
 /// Whether BTF can be believed: functions that are written in assembler stand there as `void f(void)`, whatever they
 /// take and return.
-fn is_told(declaration: &Declaration) -> bool {
+pub fn is_told(declaration: &Declaration) -> bool {
     match declaration {
         Declaration::Function(prototype) => !(prototype.result.is_void() && prototype.parameters.is_empty()),
         Declaration::Variable(_) => true,

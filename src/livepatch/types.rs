@@ -17,6 +17,7 @@ use crate::livepatch::patch::Function;
 use crate::livepatch::record;
 use crate::livepatch::rules::Rule::S9;
 use crate::livepatch::subject::{Doubt, Referred, Subject};
+use crate::livepatch::testimony;
 use crate::livepatch::usage::Usage;
 
 /// What a livepatch declares.
@@ -48,7 +49,8 @@ pub fn signatures(subject: &Subject<'_>, sources: &Sources, told: &[Told], doubt
         && !has_more
         && let Some(types) = types_of(subject.image, sources)
     {
-        own = news.iter().map(|(name, _)| types.defined(name).ok()?).collect();
+        let defined = |name: &str| types.defined(name).ok()?.filter(testimony::is_told);
+        own = news.iter().map(|(name, _)| defined(name)).collect();
     }
     for (((replaced, told), own), (name, _)) in subject.replaced.iter().zip(told).zip(own).zip(news) {
         let (Some(new), Some(old)) = (own, &told.declaration) else { continue };

@@ -126,6 +126,18 @@ static int new_own(struct opaque *value) { return value != 0; }
     }
 }
 
+/// BTF has functions that are written in assembler as `void f(void)`, and nothing beside it tells which these are.
+#[test]
+fn btf_of_a_new_function_in_assembler_says_nothing() {
+    let tree = exporting(&["-g"]);
+    let code = "static void new_plain(void) { }\n";
+    replacing_plain(&tree, code, &["-gbtf"]);
+    assert_eq!(warnings(&tree), Vec::<String>::new());
+    replacing_plain(&tree, code, &["-g"]);
+    let found = warnings(&tree);
+    assert!(found.len() == 1 && found[0].contains("the new function is `void new_plain(void)`"), "{found:?}");
+}
+
 /// BTF that goes with that of vmlinux says nothing beside another vmlinux.
 #[test]
 fn btf_on_top_of_another() {
