@@ -214,12 +214,24 @@ fn begun_in_comments(lines: &[&[u8]]) -> Vec<bool> {
 /// # Errors
 /// A file cannot be written.
 pub fn write(overlay: &Path, files: &[Touched]) -> Result<()> {
+    write_as(overlay, files, Touched::for_compiler)
+}
+
+/// Writes the files for somebody who reads them: with the numbers that their lines have.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write_plain(overlay: &Path, files: &[Touched]) -> Result<()> {
+    write_as(overlay, files, |file| file.patched.clone().unwrap_or_default())
+}
+
+fn write_as(overlay: &Path, files: &[Touched], text: impl Fn(&Touched) -> Vec<u8>) -> Result<()> {
     for file in files.iter().filter(|file| file.patched.is_some()) {
         let path: PathBuf = overlay.join(&file.path);
         fs::create_dir_all(path.parent().unwrap_or(overlay))?;
         // Through a link, the source tree would be written to.
         let _ = fs::remove_file(&path);
-        fs::write(path, file.for_compiler())?;
+        fs::write(path, text(file))?;
     }
     Ok(())
 }

@@ -107,7 +107,8 @@ pub fn make(
         work: work.path(),
     };
     check_assembler(&assembler, trees)?;
-    let compiled = compile::all(units, trees)?;
+    let compiled = compile::all(units.clone(), trees);
+    let compiled = compiled.map_err(|error| with_plain_lines(&units, &applied, trees).unwrap_or(error))?;
     if !request.allow_layout {
         layout::check(&applied.files, &compiled, trees)?;
     }
@@ -178,6 +179,17 @@ fn check_assembler(assembler: &[Unit], trees: Trees<'_>) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What the compiler says of the patched files if their lines keep their numbers: what it shows of them is then what it
+/// speaks of. None if it finds nothing wrong then.
+fn with_plain_lines(units: &[Unit], applied: &Applied, trees: Trees<'_>) -> Option<anyhow::Error> {
+    let work = trees.work.join("plain");
+    let overlay = work.join("overlay");
+    overlay::copy(trees.overlay, &overlay).ok()?;
+    apply::write_plain(&overlay, &applied.files).ok()?;
+    let own = Trees { overlay: &overlay, work: &work, ..trees };
+    units.iter().find_map(|unit| compile::patched_to(unit, own, &work.join("plain.s")).err())
 }
 
 /// Compares all units, and cuts their changes out.

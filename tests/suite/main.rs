@@ -57,6 +57,7 @@ mod definition;
 mod door;
 mod doubts;
 mod external;
+mod frompatch;
 mod golden;
 mod header;
 mod house;

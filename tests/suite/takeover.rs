@@ -60,7 +60,7 @@ MADE(up) { return klog("made"); }
 "#;
 
 /// A kernel with such a file, with debugging information, and with what kbuild notes of its compilation.
-fn space() -> Space {
+pub(crate) fn space() -> Space {
     let space = Space::configured("era-c");
     let config = fs::read_to_string(space.path("obj/.config")).unwrap();
     fs::write(space.path("obj/.config"), config + "CONFIG_X86_64=y\n").unwrap();

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `klpbuild livepatch` in a small tree: what it says.
+
+use std::fs;
+
+use crate::space::{Ran, Space};
+use crate::takeover;
+
+/// A patch of `lib/taken.c`, by what is replaced in it.
+fn patch(space: &Space, changes: &[(&str, &str)]) {
+    let old = space.read("src/lib/taken.c");
+    let new = changes.iter().fold(old.clone(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1)
+    });
+    for (side, text) in [("a", old), ("b", new)] {
+        fs::create_dir_all(space.path(&format!("ext/{side}/lib"))).unwrap();
+        fs::write(space.path(&format!("ext/{side}/lib/taken.c")), text).unwrap();
+    }
+    let mut diff = space.command("diff");
+    diff.current_dir(space.path("ext")).args(["-u", "a/lib/taken.c", "b/lib/taken.c"]);
+    fs::write(space.path("ext/fix.patch"), diff.output().unwrap().stdout).unwrap();
+}
+
+fn livepatch(space: &Space) -> Ran {
+    let mut command = space.command(Space::program());
+    command.current_dir(space.path("ext")).env_remove("KDIR");
+    let kdir = format!("KDIR={}", space.path("obj").display());
+    Ran::of(command.args(["livepatch", "fix.patch", &kdir]).output().unwrap())
+}
+
+#[test]
+fn what_does_not_compile_is_shown_where_it_is() {
+    let space = takeover::space();
+    patch(
+        &space,
+        &[
+            (
+                "struct state { int a, b; };\n",
+                "struct state { int a, b; };\nint one(void);\nint two(void);\n",
+            ),
+            (
+                "\treturn taken(++seen) + named(value);\n",
+                "\tvalue += 2;\n\treturn taken(++seen) + nmed(value)\n",
+            ),
+        ],
+    );
+    let said = livepatch(&space).ends(1).stderr;
+    assert!(said.contains("lib/taken.c does not compile with the patch:"), "{said}");
+    let patched = space.read("ext/b/lib/taken.c");
+    let line = patched.lines().position(|line| line.contains("nmed")).unwrap() + 1;
+    let shown = format!("{line} |         return taken(++seen) + nmed(value)");
+    for words in [format!("lib/taken.c:{line}:"), shown, "error: expected ';' before '}' token".to_owned()] {
+        assert!(said.contains(&words), "{words}: {said}");
+    }
+    // Behind the last change as well.
+    patch(
+        &space,
+        &[
+            ("#define LIMIT 7\n", "#define LIMIT 7\n#define MORE 8\n"),
+            ("return klog(\"made\");", "return klog(\"made\";"),
+        ],
+    );
+    let said = livepatch(&space).ends(1).stderr;
+    let line =
+        space.read("ext/b/lib/taken.c").lines().position(|line| line.starts_with("MADE(up)")).unwrap() + 1;
+    assert!(said.contains(&format!("{line} | MADE(up) {{ return klog(\"made\";")), "{said}");
+}
