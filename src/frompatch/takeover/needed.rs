@@ -47,15 +47,23 @@ pub(super) fn take(
     let mut taken = Taken::default();
     let is_defined = |name: &&String| file.entries.iter().any(|entry| entry.target.as_ref() == Some(name));
     taken.missing = wanted.keys().filter(|name| !is_defined(name)).cloned().collect();
-    let last_include = file.entries.iter().rposition(|entry| entry.piece.kind == Kind::Include);
+    let is_directive = |entry: &Entry<'_>| !matches!(entry.piece.kind, Kind::Function | Kind::Statement);
+    let first = file.entries.iter().position(|entry| !is_directive(entry)).unwrap_or(file.entries.len());
+    let is_include = |entry: &Entry<'_>| entry.piece.kind == Kind::Include;
+    let last_include = file.entries.iter().take(first).rposition(is_include);
     let is_front = |index: usize| last_include.is_some_and(|last| index <= last);
+    // What is defined for a header further down.
+    let is_for_include = |index: usize| {
+        let mut rest = file.entries.iter().skip(index).take_while(|entry| is_directive(entry));
+        rest.any(is_include)
+    };
     let mut chosen: BTreeMap<usize, String> = BTreeMap::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let mut waiting: Vec<usize> = Vec::new();
     for (index, entry) in file.entries.iter().enumerate() {
         let is_kept = match entry.piece.kind {
             Kind::Include | Kind::Directive => true,
-            Kind::Macro => is_front(index) && !entry.text(active).contains("CREATE_TRACE_POINTS"),
+            Kind::Macro => is_for_include(index) && !entry.text(active).contains("CREATE_TRACE_POINTS"),
             _ => entry.target.is_some(),
         };
         if is_kept {
@@ -406,6 +414,24 @@ mod tests {
         assert!(taken.body.contains("\treturn show(one);\n"), "{}", taken.body);
         let gap = self::taken(&FILE.replace("\treturn 0;", "\n\n\n\treturn 0;"), &known());
         assert!(gap.body.contains("unnamed();\n\n\treturn 0;\n"), "{}", gap.body);
+    }
+
+    #[test]
+    fn includes_further_down_stay_there_with_what_is_defined_for_them() {
+        let text = FILE.replace(
+            "/* Is replaced. */\n",
+            "#define NEVER 1\nint between;\n#define PLAN(x) x\n#include \"plan.h\"\n#undef PLAN\n/* Is replaced. */\n",
+        );
+        let taken = taken(&text, &known());
+        assert!(taken.front.ends_with("#include <trace.h>\n"), "{}", taken.front);
+        assert!(
+            taken
+                .body
+                .contains("#define PLAN(x) x\n#include \"plan.h\"\n#undef PLAN\n\n/* Is replaced. */\n"),
+            "{}",
+            taken.body
+        );
+        assert!(!taken.body.contains("NEVER"), "{}", taken.body);
     }
 
     #[test]
