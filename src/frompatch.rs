@@ -15,7 +15,7 @@
 //! - [`module`]: what was cut out, with its tables and annotations, as an external module; [`build`]: that, built
 //! - [`make`]: all of it, in order
 //! - [`takeover`]: functions of the source, for a livepatch that is written by hand
-//! - [`report`]: what was changed, and why; [`steps`]: what is shown meanwhile
+//! - [`report`]: what was changed, and why; [`reasons`]: why; [`steps`]: what is shown meanwhile
 
 mod account;
 pub(crate) mod apply;
@@ -34,6 +34,7 @@ mod outline;
 mod overlay;
 pub(crate) mod prepare;
 mod presence;
+mod reasons;
 pub mod recipe;
 pub mod report;
 pub mod run_pre;

@@ -108,8 +108,21 @@ pub fn original(unit: &Unit, trees: Trees<'_>) -> Result<[PathBuf; 2]> {
 /// # Errors
 /// It cannot be preprocessed.
 pub fn lines_of_original(unit: &Unit, trees: Trees<'_>, how: &[&str]) -> Result<String> {
-    let mut command = command(&unit.recipe, trees, Version::Original, &unit.path);
-    let output = command.arg("-E").args(how.iter().copied()).arg(unit.recipe.source.clone()).capture("")?;
+    lines(unit, trees, Version::Original, how)
+}
+
+/// The preprocessed text of a unit as the patches make it, with line numbers; `how` are further options.
+///
+/// # Errors
+/// It cannot be preprocessed.
+pub fn lines_of_patched(unit: &Unit, trees: Trees<'_>, how: &[&str]) -> Result<String> {
+    lines(unit, trees, Version::Patched, how)
+}
+
+fn lines(unit: &Unit, trees: Trees<'_>, version: Version, how: &[&str]) -> Result<String> {
+    let mut command = command(&unit.recipe, trees, version, &unit.path);
+    let source = source(unit, trees, version)?;
+    let output = command.arg("-E").args(how.iter().copied()).arg(source).capture("")?;
     ensure!(output.success, "{}", String::from_utf8_lossy(&output.stderr).trim_end());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

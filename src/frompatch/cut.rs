@@ -11,10 +11,10 @@ use crate::elf::image::Image;
 use crate::frompatch::assembler::Listing;
 use crate::frompatch::assembler::callers::instead_of;
 use crate::frompatch::assembler::compare::{Changes, compare};
-use crate::frompatch::assembler::extract::{Extract, source_name};
+use crate::frompatch::assembler::extract::Extract;
 use crate::frompatch::compile::Compiled;
 use crate::frompatch::module::{self, Annotated, Part, Replaced};
-use crate::frompatch::outline::{self, Kind};
+use crate::frompatch::reasons::Reasons;
 use crate::frompatch::report::{Changed, New, Reference};
 use crate::frompatch::run_pre::{self, Fate, KernelImage, KernelSymbol, Matched};
 use crate::frompatch::target::Target;
@@ -98,8 +98,7 @@ pub struct Against<'a> {
     pub sites: Option<&'a Sites>,
 }
 
-/// Cuts the changes out of a unit. `touched` are the definitions that the patches touch in the files that it is compiled
-/// with, `prefix` is put in front of local symbols, and `own` are the names that units of the livepatch define anew.
+/// Cuts the changes out of a unit. `reasons` tell why functions are others, `prefix` is put in front of local symbols, and `own` are the names that units of the livepatch define anew.
 ///
 /// # Errors
 /// The unit is not what the kernel has, or a change cannot be carried over.
@@ -108,7 +107,7 @@ pub fn cut(
     read: &Read,
     target: &Target,
     against: &Against<'_>,
-    touched: &BTreeMap<String, Kind>,
+    reasons: &Reasons<'_>,
     prefix: &str,
     own: &BTreeSet<String>,
 ) -> Result<Cut> {
@@ -156,11 +155,7 @@ pub fn cut(
     let why = |name: &str| {
         let changes = through.as_ref().unwrap_or(&read.changes);
         let told = changes.changed.get(name).map(String::as_str).unwrap_or_default();
-        let touched = touched.iter().map(|(name, kind)| (name.as_str(), *kind));
-        // What has a body of its own is seldom inlined.
-        let (bodies, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            touched.partition(|(other, _)| *other != source_name(name) && read.new.is_function(other));
-        reason(name, told, if rest.is_empty() { &bodies } else { &rest })
+        reasons.of(name, told, &read.new)
     };
     replaced(&mut cut, &extract, against, &matched, path, why, prefix)?;
     let names = references(&mut cut, &extract, target, kernel, &matched, path, own)?;
@@ -271,27 +266,6 @@ fn replaced(
         });
     }
     Ok(())
-}
-
-/// Why a function is another one: `told` by the comparison, or else by what the patches touch in the files that the unit
-/// is compiled with.
-fn reason(name: &str, told: &str, touched: &BTreeMap<&str, Kind>) -> String {
-    if touched.contains_key(outline::as_written(source_name(name)).as_str()) {
-        return "its own text".to_owned();
-    }
-    if !told.is_empty() {
-        return told.to_owned();
-    }
-    let of = |is_meant: fn(Kind) -> bool| -> Vec<&str> {
-        touched.iter().filter(|(_, kind)| is_meant(**kind)).map(|(name, _)| *name).collect()
-    };
-    let (functions, others) = (of(|kind| kind == Kind::Function), of(|kind| kind != Kind::Function));
-    if functions.is_empty() && others.is_empty() {
-        return "what it includes is changed".to_owned();
-    }
-    let told =
-        [("it inlines", functions), ("it uses", others)].into_iter().filter(|(_, all)| !all.is_empty());
-    told.map(|(verb, all)| format!("{verb} {}", all.join(" or "))).collect::<Vec<_>>().join(", or ")
 }
 
 /// The position to write down of a symbol that the kernel finds by its name.
@@ -405,27 +379,4 @@ fn note(cut: &mut Cut, object: &str, name: &str, sympos: u64, path: &str) {
     let (object, name) = (object.to_owned(), name.to_owned());
     cut.annotated.push(Annotated { object: object.clone(), name: name.clone(), sympos });
     cut.references.push(Reference { object, name, sympos, file: path.to_owned() });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_reason_names_what_was_touched() {
-        let touched: BTreeMap<&str, Kind> = [
-            ("f", Kind::Function),
-            ("helper", Kind::Function),
-            ("sys_x", Kind::Function),
-            ("LIMIT", Kind::Macro),
-        ]
-        .into();
-        assert_eq!(reason("f.constprop.0", "", &touched), "its own text");
-        assert_eq!(reason("__se_sys_x", "", &touched), "its own text");
-        assert_eq!(reason("g", "it uses the constant table", &touched), "it uses the constant table");
-        assert_eq!(reason("g", "", &touched), "it inlines f or helper or sys_x, or it uses LIMIT");
-        let only: BTreeMap<&str, Kind> = [("LIMIT", Kind::Macro)].into();
-        assert_eq!(reason("g", "", &only), "it uses LIMIT");
-        assert_eq!(reason("g", "", &BTreeMap::new()), "what it includes is changed");
-    }
 }

@@ -17,6 +17,7 @@ use crate::frompatch::cut::{self, Against, Cut, Read};
 use crate::frompatch::module::Module;
 use crate::frompatch::outline::{self, Kind};
 use crate::frompatch::prepare::Made;
+use crate::frompatch::reasons::Reasons;
 use crate::frompatch::recipe::Recipe;
 use crate::frompatch::report::{Callback, CompiledFile, Report};
 use crate::frompatch::run_pre::KernelImage;
@@ -116,7 +117,7 @@ pub fn make(
         return Ok(stopped(steps));
     }
     let reads = compiled.par_iter().map(Read::of).collect::<Result<Vec<Read>>>()?;
-    let (mut report, module) = compare(request, target, &applied, &compiled, &reads)?;
+    let (mut report, module) = compare(request, target, &applied, &compiled, &reads, trees)?;
     if steps.done("compared with the kernel, and cut out") {
         return Ok(stopped(steps));
     }
@@ -199,6 +200,7 @@ fn compare(
     applied: &Applied,
     compiled: &[Compiled],
     reads: &[Read],
+    trees: Trees<'_>,
 ) -> Result<(Report, Module)> {
     let mut module = Module { name: request.name.clone(), ..Module::default() };
     module.description = format!("Livepatch of {}", names(&request.patches).join(", "));
@@ -233,8 +235,8 @@ fn compare(
         let prefix =
             if compiled_count(reads) == 1 { "klpbuild_".to_owned() } else { format!("klpbuild{index}_") };
         let against = Against { kernel, sites: sites.in_object(object)? };
-        let touched = touched(applied, compiled);
-        let cut = cut::cut(compiled, read, target, &against, &touched, &prefix, &own)?;
+        let reasons = Reasons::new(touched(applied, compiled), &compiled.unit, trees);
+        let cut = cut::cut(compiled, read, target, &against, &reasons, &prefix, &own)?;
         take(cut, &mut report, &mut module, target)?;
     }
     Ok((report, module))

@@ -6,9 +6,11 @@
 //! - `rewritten`: definitions made into declarations; `needed`: what functions need
 //! - `place`: which file a function is in; `known`: what the kernel's code tells of the unit
 //! - `references`: what is not exported; `written`: the file
+//! - [`mentions`]: what the text of functions mentions
 
 mod active;
 mod known;
+pub(super) mod mentions;
 mod needed;
 mod pieces;
 mod place;

@@ -15,6 +15,11 @@ impl Listing {
         names
     }
 
+    /// Whether the text of a function refers to `other`.
+    pub(crate) fn refers(&self, function: &str, other: &str) -> bool {
+        used(self, &self.pieces_of(function)).iter().any(|name| name == other)
+    }
+
     /// The variables that are defined here and may be written to, without those that belong to one function's code.
     pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
         let keeps = |name: &str, piece: &Piece| {
