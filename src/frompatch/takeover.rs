@@ -134,7 +134,7 @@ impl Job<'_> {
         let prefix = prefix.context("the kernel has functions with the names that the new ones would get")?;
         let functions: BTreeMap<String, String> =
             names.iter().map(|&name| (name.to_owned(), format!("{prefix}{name}"))).collect();
-        let known = known::of(&listing, &matched, &kernel.object, names);
+        let known = known::of(&listing, &matched, &kernel.object);
         let taken = needed::take(&text, &expanded, &functions, &known);
         if let [name, ..] = taken.missing.as_slice() {
             bail!(

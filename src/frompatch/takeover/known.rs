@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::frompatch::assembler::extract::source_name;
 use crate::frompatch::assembler::{Listing, base};
 use crate::frompatch::run_pre::{Fate, Located, Matched};
 use crate::frompatch::takeover::needed::Known;
 use crate::frompatch::takeover::rewritten::Variable;
 use crate::livepatch::definition;
 
-/// What is known of a unit of `object`, of which `functions` are taken over.
-pub(super) fn of(listing: &Listing, matched: &Matched, object: &str, functions: &[&str]) -> Known {
+/// What is known of a unit of `object`.
+pub(super) fn of(listing: &Listing, matched: &Matched, object: &str) -> Known {
     let mut known = Known::default();
     for function in &matched.functions {
         let is_named = match &function.fate {
@@ -28,19 +29,22 @@ pub(super) fn of(listing: &Listing, matched: &Matched, object: &str, functions: 
             known.data.insert(name.to_owned(), Variable { size: size(located), annotation: None });
         }
     }
-    let own: BTreeSet<String> = functions.iter().flat_map(|function| listing.data_of(function)).collect();
-    let all: BTreeSet<String> = listing.data().map(|(name, _)| name.to_owned()).collect();
-    let (own, mut by_base) = (by_base(&own), by_base(&all));
-    // What the functions themselves use counts more than what others of the unit do.
-    by_base.extend(own);
-    for (short, names) in by_base {
-        let [name] = names.as_slice() else { continue };
-        if let Some(located) = matched.position(name.as_bytes()).filter(|located| can_be_named(located)) {
-            let annotation = annotation(object, located);
-            known
-                .locals
-                .insert(short.to_owned(), Variable { size: size(located), annotation: Some(annotation) });
+    // What the compiler has made of a function counts with it.
+    let mut statics: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for function in listing.functions() {
+        statics.entry(source_name(function)).or_default().extend(listing.data_of(function));
+    }
+    for (function, names) in statics {
+        let mut own = BTreeMap::new();
+        for (short, names) in by_base(&names) {
+            let [name] = names.as_slice() else { continue };
+            let located = matched.position(name.as_bytes()).filter(|located| can_be_named(located));
+            own.extend(located.map(|located| {
+                let annotation = Some(annotation(object, located));
+                (short.to_owned(), Variable { size: size(located), annotation })
+            }));
         }
+        known.locals.insert(function.to_owned(), own);
     }
     known
 }

@@ -16,8 +16,8 @@ pub(super) struct Known {
     pub(super) functions: BTreeSet<String>,
     /// The variables and constants that it has, and that can be named, by their names in C.
     pub(super) data: BTreeMap<String, Variable>,
-    /// The statics of the functions that are taken over.
-    pub(super) locals: BTreeMap<String, Variable>,
+    /// By function: the statics that its code uses, those of what it inlines among them.
+    pub(super) locals: BTreeMap<String, BTreeMap<String, Variable>>,
 }
 
 /// What is taken over.
@@ -127,6 +127,8 @@ struct File<'a> {
     entries: Vec<Entry<'a>>,
     /// The functions that come as they are.
     copies: BTreeSet<String>,
+    /// How many of the functions that come have a static with this name.
+    statics: BTreeMap<String, usize>,
     by_name: BTreeMap<String, Vec<usize>>,
     wanted: &'a BTreeMap<String, String>,
     known: &'a Known,
@@ -178,7 +180,16 @@ impl<'a> File<'a> {
         let copied = entries.iter().filter(|entry| entry.target.is_none() && is_copied(entry, known));
         let names = copied.flat_map(|entry| &entry.declared).filter(|one| one.what == What::Function);
         let copies = names.flat_map(|one| one.names.clone()).collect();
-        File { active, entries, copies, by_name, wanted, known }
+        let mut statics: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| entry.target.is_some() || is_copied(entry, known)) {
+            let all = pieces(&entry.expanded);
+            let raw = words(entry.text(active));
+            let names = all.iter().flat_map(rewritten::locals).flat_map(|local| local.names);
+            for name in names.filter(|name| raw.contains(&name.as_str())) {
+                *statics.entry(name).or_default() += 1;
+            }
+        }
+        File { active, entries, copies, statics, by_name, wanted, known }
     }
 
     /// The text of a piece in the new file.
@@ -261,6 +272,15 @@ impl<'a> File<'a> {
         String::new()
     }
 
+    /// The kernel's variable that is the static `name` of a function: its own code tells, or that of a function which it is
+    /// inlined into. Of several of that name, nothing tells which is meant.
+    fn local(&self, entry: &Entry<'_>, name: &str) -> Option<&Variable> {
+        let own = entry.declared.iter().filter(|one| one.what == What::Function).flat_map(|one| &one.names);
+        let mut users = own.chain(self.wanted.keys()).filter_map(|function| self.known.locals.get(function));
+        let is_only = self.statics.get(name).is_none_or(|count| *count < 2);
+        users.find_map(|statics| statics.get(name)).filter(|_| is_only)
+    }
+
     /// The text of a function from `start` on, with its statics as the kernel's.
     fn body(&self, entry: &Entry<'_>, start: usize, taken: &mut Taken) -> String {
         let mut text = String::new();
@@ -283,9 +303,9 @@ impl<'a> File<'a> {
                 None => (self.active, local.tokens, vec![raw.to_owned()]),
             };
             let lacking: Vec<&String> =
-                names.iter().filter(|name| !self.known.locals.contains_key(*name)).collect();
+                names.iter().filter(|name| self.local(entry, name).is_none()).collect();
             if lacking.is_empty() {
-                let known = |name: &str| self.known.locals.get(name).cloned().unwrap_or_default();
+                let known = |name: &str| self.local(entry, name).cloned().unwrap_or_default();
                 text.push_str(self.active.get(at..first.start).unwrap_or_default());
                 text.push_str(&rewritten::declaration(source, tokens, &known));
                 at = last.end();
@@ -365,8 +385,9 @@ mod tests {
             functions: ["named", "show"].map(str::to_owned).into(),
             data: ["lock", "count"].map(|name| (name.to_owned(), variable())).into(),
             locals: [(
-                "calls".to_owned(),
-                Variable { annotation: Some("AT(calls.2)".to_owned()), size: None },
+                "show".to_owned(),
+                [("calls".to_owned(), Variable { annotation: Some("AT(calls.2)".to_owned()), size: None })]
+                    .into(),
             )]
             .into(),
         }
@@ -399,6 +420,14 @@ mod tests {
         let taken = taken(&text, &lacking);
         assert_eq!(taken.left.keys().collect::<Vec<_>>(), ["calls", "gone"]);
         assert!(!taken.body.contains("int gone"), "{}", taken.body);
+    }
+
+    #[test]
+    fn two_statics_of_one_name_are_not_told_apart() {
+        let text = FILE.replace("static const char text[] = \"count gone\";", "static int calls;");
+        let taken = taken(&text, &known());
+        assert_eq!(taken.left.keys().collect::<Vec<_>>(), ["calls"]);
+        assert!(!taken.body.contains("AT(calls.2)"), "{}", taken.body);
     }
 
     #[test]
