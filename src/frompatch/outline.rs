@@ -107,6 +107,10 @@ impl Scanner {
             self.directive(line, number);
             return;
         }
+        if self.depth == 0 && !self.in_comment && self.head.trim_end().ends_with(')') && begins_type(line) {
+            // A macro's call that needs no semicolon (DECLARE_EWMA): the type behind it is another definition.
+            self.end(number - 1);
+        }
         let mut letters = line.chars().peekable();
         while let Some(letter) = letters.next() {
             if self.in_comment {
@@ -128,7 +132,7 @@ impl Scanner {
                 '}' => {
                     self.depth = self.depth.saturating_sub(1);
                     // A function ends here; a variable goes on to its semicolon.
-                    if self.depth == 0 && is_function(&self.head) {
+                    if self.depth == 0 && is_function(&self.head) && !is_type(&self.head) {
                         self.end(number);
                     }
                 }
@@ -187,10 +191,59 @@ fn skip_quoted(quote: char, letters: &mut std::iter::Peekable<std::str::Chars<'_
     }
 }
 
+/// Whether a line goes on with the definition of a type.
+fn begins_type(line: &str) -> bool {
+    line.split_whitespace()
+        .find(|word| !matches!(*word, "static" | "const"))
+        .is_some_and(|word| TYPES.contains(&word))
+}
+
+const TYPES: [&str; 4] = ["struct", "union", "enum", "typedef"];
+
 fn is_type(head: &str) -> bool {
     let mut words = head.split_whitespace().filter(|word| !matches!(*word, "static" | "const"));
-    let is_word = words.next().is_some_and(|word| ["struct", "union", "enum", "typedef"].contains(&word));
-    is_word && !head.contains('=') && !is_function(&head.replace("__attribute__((", ""))
+    let is_word = words.next().is_some_and(|word| TYPES.contains(&word));
+    is_word && !head.contains('=') && (tag(head).is_some() || !is_function(head))
+}
+
+/// The tag of a type with its body, or the word before the body if it has none. Attributes may stand before the tag, and a
+/// macro may make it; of a function that returns the type there are more words, or a star.
+fn tag(head: &str) -> Option<&str> {
+    let (before, _) = head.split_once('{')?;
+    let mut tag: Option<&str> = None;
+    let mut rest = before.trim();
+    while !rest.is_empty() {
+        let end =
+            rest.find(|letter: char| !(letter.is_alphanumeric() || letter == '_')).unwrap_or(rest.len());
+        let (word, after) = rest.split_at_checked(end).filter(|(word, _)| !word.is_empty())?;
+        let has_arguments = after.trim_start().starts_with('(');
+        rest = if has_arguments { behind_parentheses(after)? } else { after }.trim_start();
+        let is_attribute = word.starts_with("__") && has_arguments || word == "__packed";
+        match tag {
+            Some(tag) if !is_keyword(tag) => return None,
+            Some(_) if is_attribute => {}
+            _ => tag = Some(word),
+        }
+    }
+    tag
+}
+
+fn is_keyword(word: &str) -> bool {
+    TYPES.contains(&word) || matches!(word, "static" | "const")
+}
+
+/// What follows the parentheses that a text begins with.
+fn behind_parentheses(text: &str) -> Option<&str> {
+    let mut depth = 0usize;
+    for (index, letter) in text.char_indices() {
+        match letter {
+            '(' => depth += 1,
+            ')' if depth <= 1 => return text.get(index + 1..),
+            ')' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
 }
 
 fn is_function(head: &str) -> bool {
@@ -201,9 +254,10 @@ fn is_function(head: &str) -> bool {
 
 /// The word before the first parenthesis, bracket or `=`.
 fn name(head: &str) -> Option<String> {
-    // A type with its body is called by its tag, or `enum`, and not by the attributes that follow.
+    // A type with its body is called by its tag, or `enum`, and not by its attributes; a typedef by what follows.
     let head = match head.split_once('{') {
-        Some((before, _)) if is_type(head) && !head.starts_with("typedef") => before,
+        Some((_, after)) if is_type(head) && head.starts_with("typedef") => after,
+        Some(_) if is_type(head) => tag(head).unwrap_or(head),
         _ => head,
     };
     let end = head.find(['(', '[', '=']).unwrap_or(head.len());
@@ -264,6 +318,31 @@ mod tests {
             types.iter().map(|item| (item.name.as_str(), item.kind == Kind::Type)).collect();
         let all = [("a", true), ("c", true), ("f", false), ("enum", true), ("d", true), ("h", true)];
         assert_eq!(types, all);
+        let attributes = super::items(
+            b"DECLARE_EWMA(rssi, 10, 8)\n\nstruct link {\n\tint a;\n};\nstruct __aligned(sizeof(long)) meta {\n\tint b;\n};\n\
+              struct __attribute__((packed)) block\n{\n\tint c;\n};\nstruct MADE(n) {\n\tint d[n];\n};\n\
+              typedef struct __attribute__((packed, aligned(4))) {\n\tint e;\n} metrics_t;\n\
+              static struct pair both(int a)\n{\n}\n__printf(1, 2)\nstruct page *__next(int a)\n{\n}\nstruct __sk {\n\tint f;\n};\n",
+        );
+        let attributes: Vec<(&str, usize, usize, bool)> = attributes
+            .iter()
+            .map(|item| (item.name.as_str(), item.first, item.last, item.kind == Kind::Type))
+            .collect();
+        assert_eq!(
+            attributes,
+            [
+                ("DECLARE_EWMA", 1, 2, false),
+                ("link", 3, 5, true),
+                ("meta", 6, 8, true),
+                ("block", 9, 12, true),
+                ("MADE", 13, 15, true),
+                ("metrics_t", 16, 18, true),
+                ("both", 19, 21, false),
+                ("__printf", 22, 22, false),
+                ("__next", 23, 25, false),
+                ("__sk", 26, 28, true),
+            ]
+        );
         let named = |line| with_line(&items, line).map(|item| item.name.as_str()).collect::<Vec<_>>();
         assert_eq!((named(1), named(3), named(8), named(10)), (vec![], vec!["X"], vec!["ops"], vec!["f"]));
         for (symbol, name) in [
