@@ -12,6 +12,7 @@
 //! - `early`: static keys of modules, which are asked each time
 //! - `parse`: how a text is taken apart
 //! - `canon`: the text that is compared; `pairs`: which variable is which; `own`: what goes with its function
+//! - `identity`: names that mean another thing than in the kernel
 //! - `sections`: what the names of sections say; `statics`: variables that hold a state
 
 pub(crate) mod callbacks;
@@ -20,6 +21,7 @@ mod canon;
 pub mod compare;
 mod early;
 pub mod extract;
+mod identity;
 mod line;
 mod own;
 mod pairs;

@@ -87,6 +87,26 @@ impl Read {
         let changes = compare(&old, &new);
         Ok(Read { old, new, changes })
     }
+
+    /// The new functions and data that other units may use.
+    pub fn new_names(&self) -> impl Iterator<Item = &String> {
+        let all = self.changes.new_functions.iter().chain(&self.changes.new_data);
+        all.filter(|name| self.new.is_global(name))
+    }
+
+    /// Whether the unpatched unit has a name, and the patched one has it no longer.
+    pub fn gives_up(&self, name: &str) -> bool {
+        self.old.piece_of(name).is_some() && self.new.piece_of(name).is_none()
+    }
+
+    /// Sees that a unit whose functions and data stay says the same to the assembler outside of them.
+    ///
+    /// # Errors
+    /// It says something else.
+    pub fn check_outside(&self, path: &str) -> Result<()> {
+        let extract = Extract::plan(&self.old, &self.new, &self.changes);
+        extract.refused.first().map_or(Ok(()), |why| bail!("{path}: {why}"))
+    }
 }
 
 /// The object that a unit is a part of, in the kernel.

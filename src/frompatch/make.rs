@@ -220,12 +220,14 @@ fn compare(
         .flat_map(|read| read.changes.new_functions.iter().chain(&read.changes.new_data))
         .cloned()
         .collect();
+    check_moves(compiled, reads)?;
     let mut kernels: BTreeMap<&str, KernelImage> = BTreeMap::new();
     let mut sites = KnownSites::of(&target.origin.objects);
     for (index, (compiled, read)) in compiled.iter().zip(reads).enumerate() {
         let Unit { path, recipe: Recipe { object, .. } } = &compiled.unit;
         report.compiled.push(CompiledFile { path: path.clone(), object: object.clone() });
         if read.changes.is_empty() {
+            read.check_outside(path)?;
             continue;
         }
         if !kernels.contains_key(object.as_str()) {
@@ -240,6 +242,22 @@ fn compare(
         take(cut, &mut report, &mut module, target)?;
     }
     Ok((report, module))
+}
+
+/// Sees that nothing which other units may use goes from one unit to another: the kernel's code goes on with what it has.
+fn check_moves(compiled: &[Compiled], reads: &[Read]) -> Result<()> {
+    for (unit, read) in compiled.iter().zip(reads) {
+        for name in read.new_names() {
+            let from = compiled.iter().zip(reads).find(|(_, other)| other.gives_up(name));
+            ensure!(
+                from.is_none(),
+                "{}: {name} comes here from {}: the kernel's code goes on with the one that is there; leave it there",
+                unit.unit.path,
+                from.map(|(from, _)| from.unit.path.as_str()).unwrap_or_default()
+            );
+        }
+    }
+    Ok(())
 }
 
 fn compiled_count(reads: &[Read]) -> usize {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::frompatch::assembler::Listing;
 use crate::frompatch::assembler::compare::Changes;
-use crate::frompatch::assembler::line::names;
+use crate::frompatch::assembler::identity::is_in_data;
 
 /// The changes with the callers of `function` in its place; none where that would not reach every call of it: other units
 /// may call it, data has its address, or no function that is there before and after calls it.
@@ -43,15 +43,6 @@ fn callers<'a>(listing: &'a Listing, function: &'a str) -> impl Iterator<Item = 
         let pieces = listing.pieces_of(caller).into_iter().filter_map(|piece| listing.pieces.get(piece));
         pieces.into_iter().any(|piece| piece.has_name(function))
     })
-}
-
-/// Whether something that is no code, and goes with no function, has the name of a function.
-fn is_in_data(listing: &Listing, function: &str) -> bool {
-    let with_functions: BTreeSet<usize> =
-        listing.functions().flat_map(|name| listing.pieces_of(name)).collect();
-    let mut others = listing.pieces.iter().enumerate().filter(|(index, _)| !with_functions.contains(index));
-    others.any(|(_, piece)| piece.has_name(function))
-        || listing.all_outside().any(|(_, line)| names(line).iter().any(|name| name == function))
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use crate::frompatch::assembler::{Listing, Piece, base};
 #[derive(Debug)]
 pub(super) struct Canon<'a> {
     listing: &'a Listing,
-    /// For the patched unit: the name that the unpatched one has for a variable or constant.
-    pairs: Option<&'a BTreeMap<String, String>>,
+    /// For the patched unit: the unpatched one, and the name that it has for a variable or constant.
+    pairs: Option<(&'a Listing, &'a BTreeMap<String, String>)>,
 }
 
 /// One text, while it is written.
@@ -28,7 +28,10 @@ struct Text<'a> {
 }
 
 impl<'a> Canon<'a> {
-    pub(super) fn of(listing: &'a Listing, pairs: Option<&'a BTreeMap<String, String>>) -> Canon<'a> {
+    pub(super) fn of(
+        listing: &'a Listing,
+        pairs: Option<(&'a Listing, &'a BTreeMap<String, String>)>,
+    ) -> Canon<'a> {
         Canon { listing, pairs }
     }
 
@@ -63,7 +66,7 @@ impl<'a> Canon<'a> {
     fn counterpart(&self, name: &str) -> String {
         match self.pairs {
             None => name.to_owned(),
-            Some(pairs) => pairs.get(name).cloned().unwrap_or_else(|| format!("{{new {name}}}")),
+            Some((_, pairs)) => pairs.get(name).cloned().unwrap_or_else(|| format!("{{new {name}}}")),
         }
     }
 }
@@ -96,6 +99,11 @@ impl Text<'_> {
             return if self.own.contains(&index) { word } else { self.unnamed(index, &word) };
         }
         if listing.pieces.get(index).is_some_and(Piece::is_code) {
+            // Where it was another unit's, the code is the same, and leads elsewhere.
+            let is_new = self.canon.pairs.is_some_and(|(old, _)| old.piece_of(name).is_none());
+            if is_new && !self.own.contains(&index) {
+                return format!("{{new {name}}}");
+            }
             return name.to_owned();
         }
         self.canon.counterpart(name)

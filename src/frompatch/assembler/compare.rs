@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::assembler::callbacks::{Callback, callbacks};
 use crate::frompatch::assembler::canon::Canon;
+use crate::frompatch::assembler::identity;
 use crate::frompatch::assembler::line::names;
 use crate::frompatch::assembler::pairs::{Pairs, used};
 use crate::frompatch::assembler::sections::{is_book_keeping, is_table};
@@ -63,7 +64,7 @@ pub fn compare(old: &Listing, new: &Listing) -> Changes {
             name.trim_end_matches('.')
         ));
     }
-    let (before, after) = (Canon::of(old, None), Canon::of(new, Some(&pairs)));
+    let (before, after) = (Canon::of(old, None), Canon::of(new, Some((old, &pairs))));
     let sides = Sides { old, new, pairs: &pairs, before, after };
     for name in new.functions() {
         if !old.is_function(name) {
@@ -80,6 +81,7 @@ pub fn compare(old: &Listing, new: &Listing) -> Changes {
     sides.unnamed_tables(&mut changes);
     sides.removed(&mut changes);
     sides.aliases(&mut changes);
+    changes.refused.extend(identity::refused(old, new));
     sides.reasons(&mut changes);
     Changes { pairs, ..changes }
 }
@@ -248,7 +250,7 @@ impl Sides<'_> {
                 Some(other) if other != target => changes.refused.push(format!(
                     "{name} becomes another name of {target}: in the kernel it stays one of {other}; change {other}"
                 )),
-                None if !name.starts_with('.') => {
+                None if !name.starts_with('.') && !self.old.is_function(name) => {
                     changes.notes.push(format!("{name}, another name of {target}, is new: the kernel does not get it"));
                 }
                 _ => {}
@@ -367,6 +369,17 @@ mod tests {
             "{changes:?}"
         );
         assert!(compare(&listing(UNIT), &listing(&UNIT.replace(".long\t5", ".long\t6"))).notes.is_empty());
+    }
+
+    #[test]
+    fn a_call_that_leads_to_a_function_of_its_own_is_a_change() {
+        let more = format!(
+            "{UNIT}\t.section\t.text.h,\"ax\",@progbits\n\t.type\th, @function\nh:\n\tret\n\t.size\th, .-h\n"
+        );
+        let old = UNIT.replace("call\tg", "call\th");
+        let changes = compare(&listing(&old), &listing(&more.replace("call\tg", "call\th")));
+        assert_eq!(changes.changed.keys().collect::<Vec<_>>(), ["f"]);
+        assert_eq!(changes.new_functions.iter().collect::<Vec<_>>(), ["h"]);
     }
 
     #[test]

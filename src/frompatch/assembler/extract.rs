@@ -59,10 +59,20 @@ impl<'a> Extract<'a> {
         let was_init = |name: &str| {
             old.piece_of(name).and_then(|piece| old.pieces.get(piece)).is_some_and(Piece::is_init)
         };
+        let is_exit = |name: &str| {
+            let piece = new.piece_of(name).and_then(|piece| new.pieces.get(piece));
+            piece.is_some_and(|piece| piece.section.starts_with(".exit."))
+        };
         for name in changes.changed.keys() {
             if is_init(name) && !was_init(name) {
                 extract.refused.push(format!(
                     "{name} becomes __init: in the kernel it stays, and whatever calls it goes on to; leave that out of the patch"
+                ));
+                continue;
+            }
+            if is_exit(name) {
+                extract.without_effect.push(format!(
+                    "{name} is __exit: no livepatch can replace it, and what runs when its module goes is the old one"
                 ));
                 continue;
             }
@@ -184,6 +194,18 @@ impl<'a> Extract<'a> {
                 ));
             }
         }
+        for ((section, line), _) in before.iter().filter(|(_, left)| **left > 0) {
+            let says = |word: &str| section.contains(word) || line.contains(word);
+            if says("export_symbol") || says("ksymtab") {
+                self.without_effect
+                    .push("an EXPORT_SYMBOL is taken away: the kernel goes on to export it".to_owned());
+            } else if !says("initcall") && !is_frame(line) {
+                self.refused.push(format!(
+                    "what the patch takes away outside of functions stays in the kernel: {line:?}"
+                ));
+            }
+        }
+        self.without_effect.dedup();
         if has_initcall {
             self.without_effect.push("a new initcall: the kernel has begun long ago".to_owned());
         }
@@ -457,6 +479,40 @@ mod tests {
         assert!(!changes.is_empty());
         let extract = Extract::plan(&old, &new, &changes);
         assert_eq!(extract.refused, ["the callback g has to be a function that the patches add"]);
+    }
+
+    #[test]
+    fn what_is_taken_away_outside_of_functions_is_told() {
+        let refused = |old: &str, new: &str| {
+            let (old, new) = (Listing::parse(old), Listing::parse(new));
+            let changes = compare(&old, &new);
+            let extract = Extract::plan(&old, &new, &changes);
+            (extract.refused.join(","), extract.without_effect.join(","))
+        };
+        let more = "\t.pushsection .rodata\n\ttemplate:\n\tpushfq\n\t.popsection\n";
+        let old = OLD.replacen("\t.text\n", &format!("\t.text\n{more}"), 1);
+        let told = refused(&old, &old.replace("\tpushfq\n", ""));
+        assert_eq!(told.0, "what the patch takes away outside of functions stays in the kernel: \"pushfq\"");
+        let export = "\t.section \".export_symbol\",\"a\"\n__export_symbol_g:\n\t.asciz \"GPL\"\n\t.quad g\n\t.previous\n";
+        let old = OLD.replacen("\t.text\n", &format!("\t.text\n{export}"), 1);
+        let told = refused(&old, OLD);
+        assert_eq!(
+            (told.0.as_str(), told.1.as_str()),
+            ("", "an EXPORT_SYMBOL is taken away: the kernel goes on to export it")
+        );
+    }
+
+    #[test]
+    fn exit_functions_are_not_told_to_have_run() {
+        let old = OLD.replace(".text.g,", ".exit.text,");
+        let new = old.replace("\tret\n", "\tnop\n\tret\n");
+        let (old, new) = (Listing::parse(&old), Listing::parse(&new));
+        let changes = compare(&old, &new);
+        let extract = Extract::plan(&old, &new, &changes);
+        assert_eq!(
+            extract.without_effect,
+            ["g is __exit: no livepatch can replace it, and what runs when its module goes is the old one"]
+        );
     }
 
     #[test]
