@@ -5,6 +5,7 @@
 //!   that an installed kernel's files can be compiled in
 //! - [`apply`]: the patches, applied to a directory of the touched files only; [`overlay`]: that, before the source tree;
 //!   [`helpers`]: headers for it beyond the kernel's
+//! - `read`: a unit's assembler text, unpatched and patched
 //! - [`units`]: which files are to be compiled; [`includers`]: which may be, with a header; [`presence`]: which of them an
 //!   installed kernel was made of; [`descent`]: how kbuild comes to
 //!   each; [`recipe`]: how it compiles each; [`compile`]: both ways;
@@ -34,6 +35,7 @@ mod outline;
 mod overlay;
 pub(crate) mod prepare;
 mod presence;
+mod read;
 mod reasons;
 pub mod recipe;
 pub mod report;

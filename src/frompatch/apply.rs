@@ -62,12 +62,20 @@ pub fn apply(source: &Path, patches: &[Named], strip: usize, arch: &str) -> Resu
                 Some(file) => file,
                 None => touched(source, change.path())?,
             };
-            let file = one(file, &change, source).with_context(|| format!("{name} does not apply"))?;
+            let file = one(file, &change, source)
+                .with_context(|| format!("{name} does not apply{}", carriage_returns(text)))?;
             files.insert(file.path.clone(), file);
         }
     }
     let files = files.into_values().filter(|file| file.original != file.patched).collect();
     Ok(Applied { files, ignored: ignored.into_iter().collect() })
+}
+
+/// What is said of a patch whose lines all end with a carriage return, as mail programs and other systems leave them.
+fn carriage_returns(text: &[u8]) -> &'static str {
+    let ends = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let are_all = ends.into_iter().all(|line| line.ends_with(b"\r"));
+    if are_all { ", and its lines end with CR LF, which dos2unix takes away" } else { "" }
 }
 
 /// A file as it lies in the source tree.
@@ -252,6 +260,14 @@ mod tests {
     }
 
     const ADD: &str = "--- a/fs/a.c\n+++ b/fs/a.c\n@@ -1,3 +1,4 @@\n int a;\n+int new;\n int b;\n \n";
+
+    #[test]
+    fn carriage_returns_are_named() {
+        let message = format!("{:#}", patched(&ADD.replace('\n', "\r\n")).unwrap_err());
+        assert!(message.starts_with("fix.patch does not apply, and its lines end with CR LF"), "{message}");
+        let other = format!("{:#}", patched(&ADD.replace("int a", "int x")).unwrap_err());
+        assert!(!other.contains("CR LF"), "{other}");
+    }
 
     #[test]
     fn what_follows_a_change_keeps_its_line_number() {

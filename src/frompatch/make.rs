@@ -13,10 +13,11 @@ use crate::frompatch::account::{self, Outcome};
 use crate::frompatch::apply::{self, Applied, Named};
 use crate::frompatch::build::Build;
 use crate::frompatch::compile::{self, Compiled, Trees};
-use crate::frompatch::cut::{self, Against, Cut, Read};
+use crate::frompatch::cut::{self, Against, Cut};
 use crate::frompatch::module::Module;
 use crate::frompatch::outline::{self, Kind};
 use crate::frompatch::prepare::Made;
+use crate::frompatch::read::Read;
 use crate::frompatch::reasons::Reasons;
 use crate::frompatch::recipe::Recipe;
 use crate::frompatch::report::{Callback, CompiledFile, Report};
@@ -93,6 +94,7 @@ pub fn make(
         Made::Done(found) => found,
         Made::Over(exit) => return Ok(Made::Over(exit)),
     };
+    check_removed(&applied, &units)?;
     if steps.done(&format!("{} to compile", count(units.len(), "file"))) {
         return Ok(stopped(steps));
     }
@@ -167,6 +169,18 @@ fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result
         );
     }
     Ok(Made::Done(found))
+}
+
+/// Sees that no file is removed that the kernel has code of: that code stays, and is what the rest of the kernel calls.
+fn check_removed(applied: &Applied, units: &[Unit]) -> Result<()> {
+    for file in applied.files.iter().filter(|file| file.patched.is_none()) {
+        ensure!(
+            units.iter().all(|unit| unit.path != file.path),
+            "{} is removed: the kernel has its code, and goes on with it; leave the file where it is",
+            file.path
+        );
+    }
+    Ok(())
 }
 
 /// Sees that no code in assembler is changed by what it includes.
