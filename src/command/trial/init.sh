@@ -164,6 +164,7 @@ reload() {
         end skipped "$(cat "$1/no-unload")"
         return 1
     elif [ "$(content "/sys/module/$name/refcnt")" != 0 ]; then
+        : >"$1/in-use"
         end skipped "something else uses it"
         return 1
     fi
@@ -185,12 +186,23 @@ disable() {
     end ok
 }
 
+# The module among those that use this one that stays, as something else uses it in turn.
+stayed() {
+    for holder in "/sys/module/$(name_of "$1")/holders"/*; do
+        [ -d "$holder" ] && echo "${holder##*/}" && return
+    done
+}
+
 unload() {
     for file in "$1"/*.ko; do begin unload "${file##*/}"; done
     if [ -e $here/no-unload ]; then
         end skipped "$(cat $here/no-unload)"
     elif [ -e "$1/no-unload" ]; then
         end skipped "$(cat "$1/no-unload")"
+    elif [ -e "$1/in-use" ]; then
+        end skipped "something else uses it"
+    elif [ -n "$(stayed "$1")" ]; then
+        end skipped "$(stayed "$1") uses it"
     else
         remove "$(name_of "$1")"
         end ok
