@@ -12,7 +12,7 @@ use crate::frompatch::assembler::callbacks::{Callback, Moment};
 use crate::frompatch::assembler::compare::Changes;
 use crate::frompatch::assembler::early;
 use crate::frompatch::assembler::line::{Directive, label, names, rewrite};
-use crate::frompatch::assembler::{Listing, Piece, base, parent};
+use crate::frompatch::assembler::{Listing, Piece, base, parent, sections};
 
 /// What is to be cut out.
 #[derive(Debug)]
@@ -307,7 +307,7 @@ impl<'a> Extract<'a> {
             }
         }
         for (piece, lines) in self.taken() {
-            text.push_str(&section(piece));
+            text.push_str(&sections::directive(piece));
             for line in lines {
                 let is_definition = is_definition(line);
                 text.push_str(&rewrite(line, |name| {
@@ -378,27 +378,6 @@ fn is_definition(line: &str) -> bool {
     label(line).is_some()
         || line.trim_start().starts_with(".size")
         || matches!(Directive::of(line), Directive::Type { .. } | Directive::Attribute { .. })
-}
-
-/// The directive of a piece's section: code is put together again, as are variables of the same kind.
-fn section(piece: &Piece) -> String {
-    let name = piece.section.as_str();
-    if piece.is_code() && !piece.is_replacement() {
-        let is_cold = name.starts_with(".text.unlikely");
-        return if is_cold {
-            "\t.section\t.text.unlikely,\"ax\",@progbits\n".to_owned()
-        } else {
-            "\t.text\n".to_owned()
-        };
-    }
-    let own = piece.symbol.as_deref().unwrap_or_default();
-    let plain = name.strip_suffix(own).and_then(|name| name.strip_suffix('.')).filter(|_| !own.is_empty());
-    let name = match plain {
-        Some(plain @ (".data" | ".bss" | ".rodata" | ".data.rel.ro" | ".data.rel.ro.local")) => plain,
-        _ => name,
-    };
-    let flags = if piece.flags.is_empty() { String::new() } else { format!(",{}", piece.flags) };
-    format!("\t.section\t{name}{flags}\n")
 }
 
 /// The name of a function as the source has it, without what the compiler has added.

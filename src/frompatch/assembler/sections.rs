@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What the names of sections say of what lies in them.
 
+use crate::frompatch::assembler::Piece;
+
 /// Sections that tell of what stands elsewhere.
 pub(super) fn is_book_keeping(section: &str) -> bool {
     const NAMES: [&str; 6] = [".discard", ".note", ".comment", ".modinfo", ".initcall", "__dyndbg"];
@@ -22,4 +24,25 @@ pub(super) fn is_table(section: &str) -> bool {
         "_error_injection",
     ];
     NAMES.iter().any(|name| section.starts_with(name))
+}
+
+/// The directive of a piece's section: code is put together again, as are variables of the same kind.
+pub(super) fn directive(piece: &Piece) -> String {
+    let name = piece.section.as_str();
+    if piece.is_code() && !piece.is_replacement() {
+        let is_cold = name.starts_with(".text.unlikely");
+        return if is_cold {
+            "\t.section\t.text.unlikely,\"ax\",@progbits\n".to_owned()
+        } else {
+            "\t.text\n".to_owned()
+        };
+    }
+    let own = piece.symbol.as_deref().unwrap_or_default();
+    let plain = name.strip_suffix(own).and_then(|name| name.strip_suffix('.')).filter(|_| !own.is_empty());
+    let name = match plain {
+        Some(plain @ (".data" | ".bss" | ".rodata" | ".data.rel.ro" | ".data.rel.ro.local")) => plain,
+        _ => name,
+    };
+    let flags = if piece.flags.is_empty() { String::new() } else { format!(",{}", piece.flags) };
+    format!("\t.section\t{name}{flags}\n")
 }
