@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Whose symbols: those of the kernel in an object tree, of an installed kernel that someone else built, or of
 //! either with external modules beside it.
+//!
+//! - `believed`: which maps are
 
 mod believed;
 
