@@ -102,6 +102,25 @@ fn each_rule_is_named() {
     assert_eq!(findings(mark), ["error R6"]);
 }
 
+#[test]
+fn an_ordinary_module_is_told_to_be_no_livepatch() {
+    let tree = livepatch();
+    let said = |file: &str| tree.klpbuild(&["verify", file]).ends(1).stdout;
+    let ordinary = said("drivers/target/target-mod.ko");
+    assert!(
+        ordinary.contains("error R6: .modinfo: it has no livepatch=Y: for the kernel it is no livepatch; "),
+        "{ordinary}"
+    );
+    let text = String::from_utf8_lossy(&tree.bytes("in.ko")).into_owned();
+    assert!(text.contains("livepatch=Y"));
+    let bytes = tree.bytes("in.ko");
+    let place = bytes.windows(11).position(|part| part == b"livepatch=Y").unwrap();
+    let unmarked = [&bytes[..place], b"livepatch=N".as_slice(), &bytes[place + 11..]].concat();
+    tree.write("in.ko", unmarked);
+    let unmarked = said("in.ko");
+    assert!(unmarked.contains("so that the kernel ignores its livepatch relocations; "), "{unmarked}");
+}
+
 /// R2: code for the one is written when the other is loaded.
 #[test]
 fn relocations_in_the_wrong_section() {

@@ -38,7 +38,11 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
         findings.error(
             R6,
             ".modinfo",
-            "it has no livepatch=Y, so that the kernel ignores its livepatch relocations",
+            if relocations(image) > 0 {
+                "it has no livepatch=Y, so that the kernel ignores its livepatch relocations"
+            } else {
+                "it has no livepatch=Y: for the kernel it is no livepatch"
+            },
             "add MODULE_INFO(livepatch, \"Y\"); to the source",
         );
     }
