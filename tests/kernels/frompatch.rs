@@ -55,28 +55,20 @@ pub(crate) fn check(kernel: &Kernel) {
     assert!(kernel.tool(&["verify", &made]).ok().stdout.contains(": correct ("));
 
     step("a patch, written for kpatch, that has callbacks and nothing else");
-    const VALUE: &str = "int panic_timeout = CONFIG_PANIC_TIMEOUT;";
-    let callbacks = "#include \"kpatch-macros.h\"\n\nstatic int before;\n\nstatic int set(patch_object *object)\n{\n\
-                     \tbefore = panic_timeout;\n\tpanic_timeout = 77;\n\treturn 0;\n}\nKPATCH_PRE_PATCH_CALLBACK(set);\n\n\
-                     static void reset(patch_object *object)\n{\n\tpanic_timeout = before;\n}\n\
-                     KPATCH_POST_UNPATCH_CALLBACK(reset);\n";
-    let set = patch(kernel, "lp-set", "kernel/panic.c", VALUE, &format!("{VALUE}\n{callbacks}"));
+    const LIMIT: &str = "unsigned long sysctl_overcommit_kbytes __read_mostly;\n";
+    let callbacks = "#include \"kpatch-macros.h\"\n\nstatic unsigned long before;\n\nstatic int set(patch_object *object)\n{\n\
+                     \tbefore = sysctl_overcommit_kbytes;\n\tsysctl_overcommit_kbytes = 40960;\n\treturn 0;\n}\n\
+                     KPATCH_PRE_PATCH_CALLBACK(set);\n\nstatic void reset(patch_object *object)\n{\n\
+                     \tsysctl_overcommit_kbytes = before;\n}\nKPATCH_POST_UNPATCH_CALLBACK(reset);\n";
+    let set = patch(kernel, "lp-set", "mm/util.c", LIMIT, &format!("{LIMIT}\n{callbacks}"));
     let file = kernel.root.join("lp-set.ko").display().to_string();
     let ran = kernel
-        .tool(&[
-            "livepatch",
-            &set,
-            "-o",
-            &file,
-            "--try",
-            "--run",
-            "echo timeout $(cat /proc/sys/kernel/panic)",
-        ])
+        .tool(&["livepatch", &set, "-o", &file, "--try", "--run", "grep CommitLimit /proc/meminfo"])
         .ok();
     for words in [
-        "callback   pre_patch of vmlinux: set (kernel/panic.c)",
-        "callback   post_unpatch of vmlinux: reset (kernel/panic.c)",
-        "| timeout 77\n",
+        "callback   pre_patch of vmlinux: set (mm/util.c)",
+        "callback   post_unpatch of vmlinux: reset (mm/util.c)",
+        "| CommitLimit:       40960 kB\n",
         "klpbuild: the command prints something else while enabled, and after it the same as before",
     ] {
         assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
@@ -86,7 +78,13 @@ pub(crate) fn check(kernel: &Kernel) {
     let comment = patch(kernel, "comment", "fs/proc/cmdline.c", SHOW, &format!("\t/* as it was */\n{SHOW}"));
     let refused = kernel.tool(&["livepatch", &comment, "-o", &made]).ends(1);
     assert!(refused.stderr.contains("change no code that runs in this kernel"), "{}", refused.stderr);
-    let value = patch(kernel, "value", "kernel/panic.c", VALUE, "int panic_timeout = 77;");
+    let value = patch(
+        kernel,
+        "value",
+        "kernel/panic.c",
+        "int panic_timeout = CONFIG_PANIC_TIMEOUT;",
+        "int panic_timeout = 77;",
+    );
     let kept = format!("{made}.kept");
     let refused = kernel.tool(&["livepatch", &value, "-o", &made, "--keep", &kept]).ends(1);
     assert!(refused.stderr.contains("the initial value of panic_timeout is changed"), "{}", refused.stderr);
