@@ -201,8 +201,8 @@ unload() {
         end skipped "$(cat "$1/no-unload")"
     elif [ -e "$1/in-use" ]; then
         end skipped "something else uses it"
-    elif [ -n "$(stayed "$1")" ]; then
-        end skipped "$(stayed "$1") uses it"
+    elif user=$(stayed "$1") && [ -n "$user" ]; then
+        end skipped "$user uses it"
     else
         remove "$(name_of "$1")"
         end ok
