@@ -5,6 +5,7 @@
 //! both, at the same time, and compiles the file in `drivers/char` as if it were built in. Such a file has a make of its own,
 //! which goes into the directory that is nearest to it.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use fs_err as fs;
@@ -20,16 +21,19 @@ pub struct Trip<'a> {
 
 /// The makes that compile `goals` (`fs/proc/cmdline.o`) of the source tree `source`.
 pub fn trips<'a>(source: &Path, goals: &[&'a str]) -> Vec<Trip<'a>> {
-    let (alone, together): (Vec<&str>, Vec<&str>) =
-        goals.iter().partition(|goal| is_reached_twice(source, goal));
+    // Of a header's users, many lie in one directory.
+    let mut known: HashMap<&str, bool> = HashMap::new();
+    let (alone, together): (Vec<&str>, Vec<&str>) = goals.iter().partition(|goal| {
+        let own = goal.rsplit_once('/').map_or("", |(own, _)| own);
+        *known.entry(own).or_insert_with(|| is_reached_twice(source, own))
+    });
     let together = Some(Trip { goals: together, variable: None }).filter(|trip| !trip.goals.is_empty());
     let alone = alone.into_iter().map(|goal| Trip { goals: vec![goal], variable: Some(nearest(goal)) });
     together.into_iter().chain(alone).collect()
 }
 
-/// Whether a directory above names one that leads to the file and is not its own next one.
-fn is_reached_twice(source: &Path, goal: &str) -> bool {
-    let Some((own, _)) = goal.rsplit_once('/') else { return false };
+/// Whether a directory above names one that leads to the directory `own` and is not its own next one.
+fn is_reached_twice(source: &Path, own: &str) -> bool {
     Path::new(own).ancestors().skip(1).any(|above| {
         let below = Path::new(own).strip_prefix(above).unwrap_or(Path::new(""));
         ["Kbuild", "Makefile"].iter().any(|name| {
