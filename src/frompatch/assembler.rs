@@ -97,9 +97,14 @@ impl Piece {
 }
 
 impl Listing {
-    /// The piece that defines a label.
+    /// The index of the piece that defines a label.
     pub fn piece_of(&self, label: &str) -> Option<usize> {
         self.by_label.get(label).copied()
+    }
+
+    /// The piece that defines a label.
+    pub fn piece(&self, label: &str) -> Option<&Piece> {
+        self.pieces.get(self.piece_of(label)?)
     }
 
     /// Whether a name is a function that is defined here.

@@ -120,11 +120,7 @@ pub fn lines_of_patched(unit: &Unit, trees: Trees<'_>, how: &[&str]) -> Result<S
 }
 
 fn lines(unit: &Unit, trees: Trees<'_>, version: Version, how: &[&str]) -> Result<String> {
-    let mut command = command(&unit.recipe, trees, version, &unit.path);
-    let source = source(unit, trees, version)?;
-    let output = command.arg("-E").args(how.iter().copied()).arg(source).capture("")?;
-    ensure!(output.success, "{}", String::from_utf8_lossy(&output.stderr).trim_end());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(String::from_utf8_lossy(&expanded(unit, trees, version, how)?).into_owned())
 }
 
 /// Compiles the file `source` as a unit of the kernel is, with headers of `directories` as well, to assembler and to an
@@ -166,7 +162,10 @@ pub fn is_changed(unit: &Unit, trees: Trees<'_>) -> Result<bool> {
 /// # Errors
 /// It cannot be preprocessed.
 pub fn both_preprocessed(unit: &Unit, trees: Trees<'_>) -> Result<[Vec<u8>; 2]> {
-    Ok([expanded(unit, trees, Version::Original)?, expanded(unit, trees, Version::Patched)?])
+    Ok([
+        expanded(unit, trees, Version::Original, &["-P"])?,
+        expanded(unit, trees, Version::Patched, &["-P"])?,
+    ])
 }
 
 /// The preprocessed text of a unit, without line numbers: what is the same in it compiles to the same.
@@ -174,12 +173,13 @@ pub fn both_preprocessed(unit: &Unit, trees: Trees<'_>) -> Result<[Vec<u8>; 2]> 
 /// # Errors
 /// It cannot be preprocessed.
 pub fn preprocessed(unit: &Unit, trees: Trees<'_>) -> Result<Vec<u8>> {
-    expanded(unit, trees, Version::Patched)
+    expanded(unit, trees, Version::Patched, &["-P"])
 }
 
-fn expanded(unit: &Unit, trees: Trees<'_>, version: Version) -> Result<Vec<u8>> {
+fn expanded(unit: &Unit, trees: Trees<'_>, version: Version, how: &[&str]) -> Result<Vec<u8>> {
     let mut command = command(&unit.recipe, trees, version, &unit.path);
-    let output = command.args(["-E", "-P"]).arg(source(unit, trees, version)?).capture("")?;
+    let source = source(unit, trees, version)?;
+    let output = command.arg("-E").args(how.iter().copied()).arg(source).capture("")?;
     ensure!(output.success, "{}", String::from_utf8_lossy(&output.stderr).trim_end());
     Ok(output.stdout)
 }

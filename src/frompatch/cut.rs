@@ -16,7 +16,7 @@ use crate::frompatch::compile::Compiled;
 use crate::frompatch::module::{self, Annotated, Part, Replaced};
 use crate::frompatch::read::Read;
 use crate::frompatch::reasons::Reasons;
-use crate::frompatch::report::{Changed, New, Reference};
+use crate::frompatch::report::{self, Changed, New, Reference};
 use crate::frompatch::run_pre::{self, Fate, KernelImage, KernelSymbol, Matched};
 use crate::frompatch::target::Target;
 use crate::host::terminal;
@@ -77,7 +77,8 @@ pub struct Against<'a> {
     pub sites: Option<&'a Sites>,
 }
 
-/// Cuts the changes out of a unit. `reasons` tell why functions are others, `prefix` is put in front of local symbols, and `own` are the names that units of the livepatch define anew.
+/// Cuts the changes out of a unit. `reasons` tell why functions are others, `prefix` is put in front of local symbols, and
+/// `own` are the names that units of the livepatch define anew.
 ///
 /// # Errors
 /// The unit is not what the kernel has, or a change cannot be carried over.
@@ -154,13 +155,11 @@ pub fn cut(
         .collect();
     cut.callbacks = extract
         .callbacks(prefix)
-        .zip(&read.changes.callbacks)
-        .map(|((moment, label), callback)| module::Callback {
-            object: kernel.object.clone(),
-            moment,
-            label,
-            name: callback.function.clone(),
-            file: path.clone(),
+        .map(|(callback, label)| {
+            let (object, file) = (kernel.object.clone(), path.clone());
+            let told =
+                report::Callback { object, moment: callback.moment, name: callback.function.clone(), file };
+            module::Callback { told, label }
         })
         .collect();
     let has_endbr = target.config.has("X86_KERNEL_IBT");

@@ -11,6 +11,9 @@ use crate::frompatch::compile::{self, Compiled, Trees};
 use crate::frompatch::outline::{self, Item, Kind};
 use crate::host::patch::{Hunk, Line};
 
+const WHY_AND_WHAT_TO_DO: &str = "what is in memory, and what is not compiled anew, keeps its layout; put what is new into \
+                                  a shadow variable (klp_shadow_alloc), or, if the layout stays, say so (--allow-layout)";
+
 /// A type, or a variable of one.
 struct Type {
     name: String,
@@ -30,8 +33,7 @@ pub fn check_texts(files: &[Touched]) -> Result<()> {
         for old in types(old) {
             ensure!(
                 is_kept(&old, &kept),
-                "{}: the type {} is changed: what is in memory, and what is not compiled anew, keeps its layout; put what \
-                 is new into a shadow variable (klp_shadow_alloc), or, if the layout stays, say so (--allow-layout)",
+                "{}: the type {} is changed: {WHY_AND_WHAT_TO_DO}",
                 file.path,
                 old.name
             );
@@ -53,9 +55,7 @@ pub fn check(files: &[Touched], units: &[Compiled], trees: Trees<'_>) -> Result<
         let changed = changed_type(&old, &new);
         ensure!(
             changed.is_none(),
-            "{path}: the type {} is changed by what it is made of: what is in memory, and what is not compiled anew, keeps its \
-             layout; put what is new into a shadow variable (klp_shadow_alloc), or, if the layout stays, say so \
-             (--allow-layout)",
+            "{path}: the type {} is changed by what it is made of: {WHY_AND_WHAT_TO_DO}",
             changed.unwrap_or_default()
         );
         Ok(())

@@ -20,7 +20,7 @@ use crate::frompatch::prepare::Made;
 use crate::frompatch::read::Read;
 use crate::frompatch::reasons::Reasons;
 use crate::frompatch::recipe::Recipe;
-use crate::frompatch::report::{Callback, CompiledFile, Report};
+use crate::frompatch::report::{CompiledFile, Report};
 use crate::frompatch::run_pre::KernelImage;
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{Target, Workshop};
@@ -290,8 +290,7 @@ fn take(cut: Cut, report: &mut Report, module: &mut Module, target: &Target) -> 
     report.references.extend(cut.references);
     report.equal += cut.equal;
     for callback in cut.callbacks {
-        let module::Callback { object, moment, name, file, .. } = callback.clone();
-        report.callbacks.push(Callback { object, moment, name, file });
+        report.callbacks.push(callback.told.clone());
         module.add_callback(callback)?;
     }
     module.replaced.extend(cut.replaced);

@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use fs_err as fs;
 
-use crate::frompatch::assembler::callbacks::Moment;
+use crate::frompatch::report;
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::header;
 
@@ -42,16 +42,10 @@ pub struct Annotated {
 /// A function that the kernel calls before or after it puts the livepatch to work for an object, or takes it back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Callback {
-    /// The object.
-    pub object: String,
-    /// When it is called: the name in struct klp_callbacks.
-    pub moment: Moment,
+    /// What is told of it.
+    pub told: report::Callback,
     /// The symbol of the function in the assembler text.
     pub label: String,
-    /// The function's name.
-    pub name: String,
-    /// The file that has it.
-    pub file: String,
 }
 
 /// What is taken from one unit.
@@ -97,12 +91,13 @@ impl Module {
     /// # Errors
     /// The object has one for the same moment, or the kernel calls none.
     pub fn add_callback(&mut self, callback: Callback) -> Result<()> {
-        let Callback { object, moment, name, file, .. } = &callback;
+        let report::Callback { object, moment, name, file } = &callback.told;
         ensure!(
             self.has_callbacks,
             "{file}: {name}: this kernel calls no callbacks of livepatches (from 4.15 on they do)"
         );
-        let other = self.callbacks.iter().find(|other| (&other.object, other.moment) == (object, *moment));
+        let mut all = self.callbacks.iter().map(|other| &other.told);
+        let other = all.find(|other| (&other.object, other.moment) == (object, *moment));
         if let Some(other) = other {
             bail!(
                 "{file}: {name} is a {moment} callback of {object}, and {} of {} is one already: an object has one of each, \
@@ -187,7 +182,7 @@ impl Module {
     fn write_functions(&self, text: &mut String) {
         // An object may have callbacks alone.
         let mut by_object: BTreeMap<&str, Vec<&Replaced>> =
-            self.callbacks.iter().map(|callback| (callback.object.as_str(), Vec::new())).collect();
+            self.callbacks.iter().map(|callback| (callback.told.object.as_str(), Vec::new())).collect();
         for replaced in &self.replaced {
             by_object.entry(&replaced.object).or_default().push(replaced);
         }
@@ -224,8 +219,8 @@ impl Module {
 
     /// Declares the callbacks of an object; gives what stands for them in its klp_object.
     fn write_callbacks(&self, object: &str, text: &mut String) -> String {
-        let own = self.callbacks.iter().enumerate().filter(|(_, callback)| callback.object == object);
-        own.map(|(number, Callback { moment, label, .. })| {
+        let own = self.callbacks.iter().enumerate().filter(|(_, callback)| callback.told.object == object);
+        own.map(|(number, Callback { told: report::Callback { moment, .. }, label })| {
             let returned = if *moment == "pre_patch" { "int" } else { "void" };
             let _ = writeln!(
                 text,
@@ -323,11 +318,13 @@ mod tests {
     #[test]
     fn an_object_has_one_callback_of_each_kind() -> Result<()> {
         let callback = |object: &str, moment, name: &str| Callback {
-            object: object.to_owned(),
-            moment,
+            told: report::Callback {
+                object: object.to_owned(),
+                moment,
+                name: name.to_owned(),
+                file: "fs/a.c".to_owned(),
+            },
             label: format!("klpbuild_{name}"),
-            name: name.to_owned(),
-            file: "fs/a.c".to_owned(),
         };
         let mut module = Module { has_callbacks: true, ..module() };
         module.add_callback(callback("vmlinux", "pre_patch", "begin"))?;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::frompatch::assembler::callbacks::Moment;
 use crate::host::words::count;
 
 /// All that is to be known of a livepatch that was made.
@@ -74,7 +75,7 @@ pub struct Callback {
     /// The object for which it is called.
     pub object: String,
     /// When: the name in struct klp_callbacks.
-    pub moment: &'static str,
+    pub moment: Moment,
     /// Its name.
     pub name: String,
     /// The file.

@@ -84,12 +84,13 @@ pub fn take(target: &Target, workshop: &Workshop, functions: &[(String, Known)])
     };
     let mut files = Vec::new();
     for (place, names) in by_place {
-        if Recipe::read(workshop.objtree(), &place.path)?.is_none()
-            && let Some(exit) = workshop.compile(&[&place.goal()])?
-        {
-            return Ok(Made::Over(exit));
+        let mut recipe = Recipe::read(workshop.objtree(), &place.path)?;
+        if recipe.is_none() {
+            if let Some(exit) = workshop.compile(&[&place.goal()])? {
+                return Ok(Made::Over(exit));
+            }
+            recipe = Recipe::read(workshop.objtree(), &place.path)?;
         }
-        let recipe = Recipe::read(workshop.objtree(), &place.path)?;
         let recipe = recipe.with_context(|| format!("how {} is compiled is not known", place.path))?;
         target.check_compiler(&recipe.compiler)?;
         let unit = Unit { path: place.path, recipe };

@@ -158,7 +158,7 @@ impl Sides<'_> {
     /// Whether a variable is in another section, and reached in the same way from there.
     fn is_moved(&self, other: &str, name: &str) -> bool {
         let section = |listing: &Listing, name: &str| {
-            let piece = listing.pieces.get(listing.piece_of(name)?)?;
+            let piece = listing.piece(name)?;
             Some((piece.section.clone(), piece.section.contains("percpu")))
         };
         match (section(self.old, other), section(self.new, name)) {
@@ -299,7 +299,7 @@ fn init_user<'a>(listing: &'a Listing, name: &str) -> Option<&'a str> {
 }
 
 fn size(listing: &Listing, name: &str) -> Option<String> {
-    let piece = listing.pieces.get(listing.piece_of(name)?)?;
+    let piece = listing.piece(name)?;
     let line = piece.lines.iter().find(|line| line.trim_start().starts_with(".size"))?;
     line.rsplit(',').next().map(|size| size.trim().to_owned())
 }

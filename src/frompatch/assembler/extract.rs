@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use crate::frompatch::assembler::callbacks::{Callback, Moment};
+use crate::frompatch::assembler::callbacks::Callback;
 use crate::frompatch::assembler::compare::Changes;
 use crate::frompatch::assembler::early;
 use crate::frompatch::assembler::line::{Directive, label, names, rewrite};
@@ -52,17 +52,10 @@ impl<'a> Extract<'a> {
             refused: Vec::new(),
             changes,
         };
-        let is_init = |name: &str| {
-            new.piece_of(name).and_then(|piece| new.pieces.get(piece)).is_some_and(Piece::is_init)
-        };
+        let is_init = |name: &str| new.piece(name).is_some_and(Piece::is_init);
         let mut waiting: Vec<usize> = Vec::new();
-        let was_init = |name: &str| {
-            old.piece_of(name).and_then(|piece| old.pieces.get(piece)).is_some_and(Piece::is_init)
-        };
-        let is_exit = |name: &str| {
-            let piece = new.piece_of(name).and_then(|piece| new.pieces.get(piece));
-            piece.is_some_and(|piece| piece.section.starts_with(".exit."))
-        };
+        let was_init = |name: &str| old.piece(name).is_some_and(Piece::is_init);
+        let is_exit = |name: &str| new.piece(name).is_some_and(|piece| piece.section.starts_with(".exit."));
         for name in changes.changed.keys() {
             if is_init(name) && !was_init(name) {
                 extract.refused.push(format!(
@@ -279,10 +272,10 @@ impl<'a> Extract<'a> {
     }
 
     /// The callbacks, with the labels of their functions in the text.
-    pub fn callbacks(&self, prefix: &str) -> impl Iterator<Item = (Moment, String)> {
-        self.changes.callbacks.iter().map(move |Callback { moment, function }| {
-            let stays = self.stays(function);
-            (*moment, if stays { function.clone() } else { Extract::label(prefix, function) })
+    pub fn callbacks(&self, prefix: &str) -> impl Iterator<Item = (&'a Callback, String)> {
+        self.changes.callbacks.iter().map(move |callback| {
+            let name = &callback.function;
+            (callback, if self.stays(name) { name.clone() } else { Extract::label(prefix, name) })
         })
     }
 
@@ -294,8 +287,8 @@ impl<'a> Extract<'a> {
         for name in &self.replaced {
             let _ = writeln!(text, "\t.globl\t{}", Extract::label(prefix, name));
         }
-        for callback in self.callbacks(prefix).filter(|(_, label)| !own.contains(label.as_str())) {
-            let _ = writeln!(text, "\t.globl\t{}", callback.1);
+        for (_, label) in self.callbacks(prefix).filter(|(callback, _)| !self.stays(&callback.function)) {
+            let _ = writeln!(text, "\t.globl\t{label}");
         }
         for name in own.iter().filter(|name| self.stays(name)) {
             let _ = writeln!(text, "\t.globl\t{name}");

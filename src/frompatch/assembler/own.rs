@@ -119,9 +119,6 @@ fn is_set_apart(name: &str, piece: &Piece) -> bool {
 
 /// Whether a piece holds places within a function (`&&label`): those of another version of the function are elsewhere.
 fn leads_into_code(listing: &Listing, piece: &Piece) -> bool {
-    let is_place = |name: &String| {
-        name.starts_with(".L")
-            && listing.piece_of(name).and_then(|index| listing.pieces.get(index)).is_some_and(Piece::is_code)
-    };
+    let is_place = |name: &String| name.starts_with(".L") && listing.piece(name).is_some_and(Piece::is_code);
     !piece.is_code() && piece.lines.iter().any(|line| names(line).iter().any(is_place))
 }

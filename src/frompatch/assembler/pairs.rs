@@ -53,8 +53,8 @@ impl Pairs {
     fn add_other_labels(&mut self, old: &Listing, new: &Listing) {
         let mut more = BTreeMap::new();
         for (name, other) in &self.by_new {
-            let [Some(piece), Some(before)] = [(new, name), (old, other)]
-                .map(|(listing, name)| listing.pieces.get(listing.piece_of(name)?))
+            let [Some(piece), Some(before)] =
+                [(new, name), (old, other)].map(|(listing, name)| listing.piece(name))
             else {
                 continue;
             };
