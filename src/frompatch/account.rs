@@ -66,13 +66,13 @@ fn one(
     // A change that has an effect has it where something is changed.
     let (some, none): (Vec<&Outcome<'_>>, Vec<_>) =
         units.iter().filter(|unit| unit.compiled.sees(&file.path)).partition(|unit| !unit.names.is_empty());
-    let mut concerned = some.into_iter().chain(none).take(USERS).peekable();
-    if concerned.peek().is_none() {
+    let count = some.len() + none.len();
+    if count == 0 {
         accounted.no_effect = Some("no file of this kernel is compiled with it".to_owned());
         return Ok(accounted);
     }
     let mut why = None;
-    for unit in concerned {
+    for unit in some.into_iter().chain(none).take(USERS) {
         match effect(&without, unit.compiled, trees)? {
             Effect::None(reason) => why = why.or(Some(reason)),
             Effect::On(names) => {
@@ -81,7 +81,12 @@ fn one(
             }
         }
     }
-    accounted.no_effect = why;
+    let only = if count > USERS {
+        format!(" in {USERS} of {count} files; the others were not looked at")
+    } else {
+        String::new()
+    };
+    accounted.no_effect = why.map(|why| format!("{why}{only}"));
     Ok(accounted)
 }
 

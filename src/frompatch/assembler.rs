@@ -24,7 +24,7 @@ pub mod extract;
 mod identity;
 mod line;
 mod own;
-mod pairs;
+pub(crate) mod pairs;
 mod parse;
 mod sections;
 mod statics;

@@ -52,7 +52,7 @@ pub struct Cut {
     pub equal: usize,
     /// What is to be thought of.
     pub notes: Vec<String>,
-    /// What was changed in code that has run, and is gone.
+    /// What was changed in code that no livepatch can replace, or that nothing uses.
     pub without_effect: Vec<String>,
 }
 

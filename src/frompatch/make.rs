@@ -17,7 +17,7 @@ use crate::frompatch::cut::{self, Against, Cut};
 use crate::frompatch::module::Module;
 use crate::frompatch::outline::{self, Kind};
 use crate::frompatch::prepare::Made;
-use crate::frompatch::read::Read;
+use crate::frompatch::read::{self, Read};
 use crate::frompatch::reasons::Reasons;
 use crate::frompatch::recipe::Recipe;
 use crate::frompatch::report::{CompiledFile, Report};
@@ -118,7 +118,8 @@ pub fn make(
     if steps.done("compiled, unpatched and patched") {
         return Ok(stopped(steps));
     }
-    let reads = compiled.par_iter().map(Read::of).collect::<Result<Vec<Read>>>()?;
+    let declared = read::declared(&applied.files);
+    let reads = compiled.par_iter().map(|unit| Read::of(unit, &declared)).collect::<Result<Vec<Read>>>()?;
     let (mut report, module) = compare(request, target, &applied, &compiled, &reads, trees)?;
     if steps.done("compared with the kernel, and cut out") {
         return Ok(stopped(steps));

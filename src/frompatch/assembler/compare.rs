@@ -174,6 +174,13 @@ impl Sides<'_> {
         let (old, new, shown) = (self.old, self.new, base(name));
         let is_visible = new.is_global(name) || is_pointed_to(new, name) || is_pointed_to(old, other);
         if piece.is_constant() && !is_visible {
+            if let Some(user) = comparer(new, name).or_else(|| comparer(old, other)) {
+                return Some(format!(
+                    "the constant {shown} gets another content, and {user} asks whether a pointer is its address: what \
+                     the kernel has made keeps the old one; leave it as it is, and change the functions that it leads to \
+                     or that read it"
+                ));
+            }
             let user = init_user(new, name).or_else(|| init_user(old, other))?;
             return Some(format!(
                 "the constant {shown} gets another content, and {user}, which is __init, has given the old one away when \
@@ -298,6 +305,21 @@ fn init_user<'a>(listing: &'a Listing, name: &str) -> Option<&'a str> {
     })
 }
 
+/// A function that compares a pointer with the address of `name`. The kernel's code has that as an immediate operand; an
+/// address behind its beginning is mostly the end of a loop.
+fn comparer<'a>(listing: &'a Listing, name: &str) -> Option<&'a str> {
+    let address = format!("${name},");
+    let compares = |line: &String| {
+        let line = line.trim_start();
+        line.strip_prefix("cmpq").is_some_and(|operands| operands.trim_start().starts_with(&address))
+    };
+    listing.functions().find(|function| {
+        let pieces = listing.pieces_of(function);
+        let mut pieces = pieces.iter().filter_map(|&piece| listing.pieces.get(piece));
+        pieces.any(|piece| piece.lines.iter().any(compares))
+    })
+}
+
 fn size(listing: &Listing, name: &str) -> Option<String> {
     let piece = listing.piece(name)?;
     let line = piece.lines.iter().find(|line| line.trim_start().starts_with(".size"))?;
@@ -355,6 +377,22 @@ mod tests {
         );
         let changes = compare(&listing(&pointed), &listing(&pointed.replace(".long\t5", ".long\t6")));
         assert!(changes.refused[0].contains("other data or files point to it"), "{changes:?}");
+    }
+
+    #[test]
+    fn a_constant_whose_address_is_compared_is_refused() {
+        let with = |operand: &str| UNIT.replace("\tret\n", &format!("\tcmpq\t${operand}, 40(%rdi)\n\tret\n"));
+        let refused = |operand: &str| {
+            let old = with(operand);
+            compare(&listing(&old), &listing(&old.replace(".long\t5", ".long\t6"))).refused
+        };
+        assert!(
+            refused("table")[0]
+                .contains("table gets another content, and g asks whether a pointer is its address")
+        );
+        for operand in ["table+4", "tables", "4"] {
+            assert_eq!(refused(operand), Vec::<String>::new());
+        }
     }
 
     #[test]

@@ -70,7 +70,9 @@ impl<'a> Extract<'a> {
                 continue;
             }
             if is_init(name) {
-                extract.without_effect.push(format!("{name} is __init: it has run, and is gone"));
+                extract
+                    .without_effect
+                    .push(format!("{name} is __init: it runs before any livepatch can replace it"));
                 continue;
             }
             extract.replaced.push(name.clone());
@@ -495,6 +497,6 @@ mod tests {
         let changes = compare(&old, &new);
         let extract = Extract::plan(&old, &new, &changes);
         assert!(extract.is_empty());
-        assert_eq!(extract.without_effect, ["g is __init: it has run, and is gone"]);
+        assert_eq!(extract.without_effect, ["g is __init: it runs before any livepatch can replace it"]);
     }
 }

@@ -232,8 +232,10 @@ fn is_letter(letter: char) -> bool {
 }
 
 /// Words that stand before an instruction.
-const PREFIXES: [&str; 10] =
-    ["rep", "repe", "repz", "repne", "repnz", "lock", "notrack", "data16", "rex64", "addr32"];
+const PREFIXES: [&str; 19] = [
+    "rep", "repe", "repz", "repne", "repnz", "lock", "notrack", "bnd", "xacquire", "xrelease", "data16",
+    "rex64", "addr32", "cs", "ds", "es", "fs", "gs", "ss",
+];
 
 /// The line with each name that is an operand, or a label, put through `change`; what is in quotes, registers and
 /// the names of instructions and directives are left alone.
@@ -344,6 +346,8 @@ mod tests {
     fn operands_are_names_and_instructions_are_not() {
         assert_eq!(names("\tcall\tadd"), ["add"]);
         assert_eq!(names("\tlock addl\t$1, counter.3+4(%rip)"), ["counter.3"]);
+        assert_eq!(names("\tds wrmsr"), Vec::<String>::new());
+        assert_eq!(names("\tcs\tcall\tadd"), ["add"]);
         assert_eq!(names("add:\tmovq $.LC0, %rdi # add"), ["add", ".LC0"]);
         assert_eq!(names("1:\tcall\t__fentry__"), ["__fentry__"]);
         assert_eq!(names("\t.pushsection .smp_locks,\"a\"; .long x"), ["x"]);

@@ -21,6 +21,28 @@ pub(super) struct Pairs {
 /// What uses what, by the order of first use.
 type Uses = BTreeMap<String, Vec<String>>;
 
+/// Why the order of use does not tell which variable is which: a function has several of one name, and the patches change
+/// lines that declare such a name, of which `declared` are all. Blocks that change places are seen by nothing else.
+pub(crate) fn reordered(old: &Listing, new: &Listing, declared: &BTreeSet<String>) -> Vec<String> {
+    let (before, after) = (groups(old), groups(new));
+    let has_several = |group: &Group| group.lasts && group.uses.values().any(|names| names.len() > 1);
+    let is_meant = |key: &&String| {
+        let both = [before.get(*key), after.get(*key)];
+        declared.contains(base(key.trim_end_matches('.'))) && both.into_iter().flatten().any(has_several)
+    };
+    let doubtful = after.keys().filter(|key| before.contains_key(*key)).filter(is_meant);
+    doubtful
+        .map(|key| {
+            let name = key.trim_end_matches('.');
+            format!(
+                "one function has several static variables called {name}, and the patch changes declarations of that name: \
+                 which of them is which of the kernel's cannot be told; leave them as they are, and give what is new \
+                 another name"
+            )
+        })
+        .collect()
+}
+
 /// The variables and constants that have a name in common, in one unit.
 #[derive(Debug, Default)]
 struct Group {
@@ -192,4 +214,32 @@ fn order(names: &[String]) -> Vec<usize> {
         name.rsplit_once('.').and_then(|(base, number)| (!base.is_empty()).then(|| number.parse().ok())?)
     };
     names.iter().map(|name| names.iter().filter(|other| number(other) < number(name)).count()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(first: &str, second: &str) -> Listing {
+        let data = |name: &str| {
+            format!(
+                "\t.section\t.bss.{name},\"aw\",@nobits\n\t.type\t{name}, @object\n\t.size\t{name}, 4\n{name}:\n\t.zero\t4\n"
+            )
+        };
+        let code = format!(
+            "\t.section\t.text.f,\"ax\",@progbits\n\t.type\tf, @function\nf:\n\tmovq\t$n.1, %rdi\n\tcall\t{first}\n\
+             \tmovq\t$n.0, %rdi\n\tcall\t{second}\n\tret\n\t.size\tf, .-f\n"
+        );
+        Listing::parse(&format!("{code}{}{}", data("n.0"), data("n.1")))
+    }
+
+    #[test]
+    fn blocks_that_change_places_are_not_told_by_their_order() {
+        let (old, new) = (listing("g", "h"), listing("h", "g"));
+        assert_eq!(Pairs::of(&old, &new).by_new.len(), 2);
+        let declared = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        assert!(reordered(&old, &new, &declared(&["static", "m"])).is_empty());
+        let told = reordered(&old, &new, &declared(&["static", "n"]));
+        assert!(told[0].starts_with("one function has several static variables called n"), "{told:?}");
+    }
 }
