@@ -3,7 +3,7 @@
 //! need of their file. What has a state, or a name, stays the kernel's, and is referred to.
 //!
 //! - `tokens`: C as words and signs; `active`: what of a file is compiled; `pieces`: its definitions
-//! - `rewritten`: definitions made into declarations; `needed`: what functions need
+//! - `rewritten`: definitions made into declarations; `needed`: what functions need; `system_call`: those of system calls
 //! - `place`: which file a function is in; `known`: what the kernel's code tells of the unit
 //! - `references`: what is not exported; `written`: the file
 //! - [`mentions`]: what the text of functions mentions
@@ -16,6 +16,7 @@ mod pieces;
 mod place;
 mod references;
 mod rewritten;
+mod system_call;
 mod tokens;
 mod written;
 
@@ -129,12 +130,15 @@ impl Job<'_> {
         let whole = compile::lines_of_original(self.unit, self.trees, &[])?;
         let expanded = active::own_lines(&whole, own);
         let used: BTreeSet<&str> = tokens::words(&whole).into_iter().collect();
+        let new_name = |prefix: &str, name: &str| {
+            system_call::renamed(name, prefix).unwrap_or_else(|| format!("{prefix}{name}"))
+        };
         let prefix = ["new_", "klp_new_"]
             .into_iter()
-            .find(|prefix| !names.iter().any(|name| used.contains(format!("{prefix}{name}").as_str())));
+            .find(|prefix| !names.iter().any(|name| used.contains(new_name(prefix, name).as_str())));
         let prefix = prefix.context("the kernel has functions with the names that the new ones would get")?;
         let functions: BTreeMap<String, String> =
-            names.iter().map(|&name| (name.to_owned(), format!("{prefix}{name}"))).collect();
+            names.iter().map(|&name| (name.to_owned(), new_name(prefix, name))).collect();
         let known = known::of(&listing, &matched, &kernel.object);
         let taken = needed::take(&text, &expanded, &functions, &known);
         if let [name, ..] = taken.missing.as_slice() {

@@ -245,7 +245,8 @@ fn clang_reads(directory: &Path) {
 
 /// Takes functions of vmlinux and of a module over, and has the livepatch do as they do.
 fn own_text(root: &Path, environment: &[(&str, &Path)], klpbuild: &dyn Fn(&Path, &[&str]) -> Ran) {
-    let functions = ["cmdline_proc_show", "meminfo_proc_show", "vlan_dev_open", "oom_kill_process"];
+    let functions =
+        ["cmdline_proc_show", "meminfo_proc_show", "vlan_dev_open", "oom_kill_process", "__x64_sys_newuname"];
     let functions = functions.iter().flat_map(|function| ["--function", function]);
     let written = klpbuild(root, &["new", "lp-own"].into_iter().chain(functions).collect::<Vec<_>>()).ok();
     for line in [
@@ -267,11 +268,16 @@ fn own_text(root: &Path, environment: &[(&str, &Path)], klpbuild: &dyn Fn(&Path,
     // A static of the function is the kernel's.
     let oom = fs::read_to_string(place.join("mm-oom_kill.c")).unwrap();
     assert!(oom.contains(" KLP_RELOC_SYMBOL(vmlinux, vmlinux, oom_rs."), "{oom}");
+    let sys = fs::read_to_string(place.join("kernel-sys.c")).unwrap();
+    assert!(sys.contains("\nSYSCALL_DEFINE1(new_newuname, struct new_utsname __user *, name)\n{\n"), "{sys}");
     run(&place, "make", &[], environment).ok();
     let verified = klpbuild(&place, &["verify", "lp-own.ko"]).ok();
-    assert!(verified.stdout.contains(": correct (") && verified.stdout.contains("4 functions"));
-    let tried =
-        klpbuild(&place, &["try", "lp-own.ko", "--run", "cat /proc/cmdline; grep -c : /proc/meminfo"]).ok();
+    assert!(verified.stdout.contains(": correct (") && verified.stdout.contains("5 functions"));
+    let tried = klpbuild(
+        &place,
+        &["try", "lp-own.ko", "--run", "uname -a; cat /proc/cmdline; grep -c : /proc/meminfo"],
+    )
+    .ok();
     assert!(tried.stdout.contains("the command prints the same while enabled as before"), "{}", tried.stdout);
 }
 

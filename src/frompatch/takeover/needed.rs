@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::frompatch::takeover::active::directive;
 use crate::frompatch::takeover::pieces::{Declared, Kind, Piece, What, declared, pieces};
 use crate::frompatch::takeover::rewritten::{self, Variable};
+use crate::frompatch::takeover::system_call;
 use crate::frompatch::takeover::tokens::{self, words};
 
 /// What the kernel's code tells of the unit.
@@ -45,7 +46,11 @@ pub(super) fn take(
 ) -> Taken {
     let file = File::of(active, expanded, wanted, known);
     let mut taken = Taken::default();
-    let is_defined = |name: &&String| file.entries.iter().any(|entry| entry.target.as_ref() == Some(name));
+    let makes = |entry: &Entry<'_>, name: &str| {
+        entry.target.as_deref() == Some(name)
+            || entry.target.is_some() && system_call::makes(entry.piece.head(), name)
+    };
+    let is_defined = |name: &&String| file.entries.iter().any(|entry| makes(entry, name));
     taken.missing = wanted.keys().filter(|name| !is_defined(name)).cloned().collect();
     let is_directive = |entry: &Entry<'_>| !matches!(entry.piece.kind, Kind::Function | Kind::Statement);
     let first = file.entries.iter().position(|entry| !is_directive(entry)).unwrap_or(file.entries.len());
@@ -102,6 +107,11 @@ pub(super) fn take(
         was_line = is_line;
         place.push_str(&whole);
         place.push('\n');
+    }
+    if wanted.keys().any(|name| file.entries.iter().any(|entry| system_call::makes(entry.piece.head(), name)))
+    {
+        taken.body.insert(0, '\n');
+        taken.body.insert_str(0, system_call::WITHOUT_TABLES);
     }
     taken
 }
@@ -168,13 +178,12 @@ impl<'a> File<'a> {
                 by_name.entry(name).or_default().push(index);
             }
             let defined = declared.iter().filter(|one| one.what == What::Function).flat_map(|one| &one.names);
-            let target = defined
-                .filter(|_| piece.kind == Kind::Function)
-                .find(|name| {
-                    wanted.contains_key(*name)
-                        && rewritten::prototype(active, piece.head(), name, None).is_some()
-                })
-                .cloned();
+            let has_own_head = |name: &&String| {
+                wanted.contains_key(*name) && rewritten::prototype(active, piece.head(), name, None).is_some()
+            };
+            let mut makes = wanted.keys().filter(|name| system_call::makes(piece.head(), name));
+            let target = defined.into_iter().find(has_own_head).or_else(|| makes.next());
+            let target = target.filter(|_| piece.kind == Kind::Function).cloned();
             entries.push(Entry { piece, expanded, declared, target });
         }
         let copied = entries.iter().filter(|entry| entry.target.is_none() && is_copied(entry, known));
@@ -215,8 +224,12 @@ impl<'a> File<'a> {
 
     fn replaced(&self, entry: &Entry<'_>, name: &str, taken: &mut Taken) -> String {
         let renamed = self.wanted.get(name).map(String::as_str);
-        let head = rewritten::prototype(self.active, entry.piece.head(), name, renamed).unwrap_or_default();
         let body = entry.piece.tokens.iter().find(|token| token.is("{")).map_or(0, |token| token.start);
+        let call = renamed.and_then(|new| system_call::head(self.active, entry.piece.head(), new));
+        if let Some(head) = call {
+            return format!("{head}\n{}", self.body(entry, body, taken));
+        }
+        let head = rewritten::prototype(self.active, entry.piece.head(), name, renamed).unwrap_or_default();
         format!("{head};\n\n{head}\n{}", self.body(entry, body, taken))
     }
 
@@ -461,6 +474,28 @@ mod tests {
             taken.body
         );
         assert!(!taken.body.contains("NEVER"), "{}", taken.body);
+    }
+
+    #[test]
+    fn a_system_call_comes_with_its_macro() {
+        let head = "SYSCALL_DEFINE1(show, struct one *, one)";
+        let text = FILE.replace("static int show(struct one *one)", head).replace("show(NULL) + ", "");
+        let functions = "long __x64_sys_show(long r) { return do_show(r); } long __ia32_sys_show(long r) { return do_show(r); } \
+                         static inline long do_show(struct one *one)";
+        let expanded = expanded(&text.replace(head, functions));
+        let wanted = ["__ia32_sys_show", "__x64_sys_show"];
+        let wanted = wanted.map(|name| (name.to_owned(), system_call::renamed(name, "new_").unwrap()));
+        let mut known = known();
+        let locals = known.locals.remove("show").unwrap();
+        known.locals.insert("__x64_sys_show".to_owned(), locals);
+        let taken = take(&text, &expanded, &wanted.into(), &known);
+        assert!(taken.missing.is_empty() && taken.left.is_empty(), "{taken:?}");
+        let head = "/* Is replaced. */\nSYSCALL_DEFINE1(new_show, struct one *, one)\n{\n\tstatic const char";
+        assert!(
+            taken.body.starts_with(system_call::WITHOUT_TABLES) && taken.body.contains(head),
+            "{}",
+            taken.body
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::frompatch::takeover::system_call;
 use crate::frompatch::target::Target;
 use crate::host::paths;
 use crate::kernel::sources::Known;
@@ -29,8 +30,10 @@ impl Place {
 /// # Errors
 /// It is not known, or is not one that is compiled on its own.
 pub(super) fn of(target: &Target, name: &str, known: &Known) -> Result<Place> {
-    let places = SourcePlaces::of(&target.sources, [known]);
-    let defined = places.at(known).with_context(|| {
+    let text = with_name_of_text(name, known);
+    let places = SourcePlaces::of(&target.sources, [known].into_iter().chain(&text));
+    let defined = places.at(known).or_else(|| places.at(text.as_ref()?));
+    let defined = defined.with_context(|| {
         format!(
             "which file {name} is in is not known: install the debugging information of {} (klpbuild doctor names the \
              package)",
@@ -46,6 +49,13 @@ pub(super) fn of(target: &Target, name: &str, known: &Known) -> Result<Place> {
     ensure!(file == path, "{name} is in {file}, which {path} includes");
     ensure!(path.ends_with(".c"), "{name} is in {path}, which is not C");
     Ok(Place { path, given })
+}
+
+/// A system call by the name that its text has in debugging information.
+fn with_name_of_text(name: &str, known: &Known) -> Option<Known> {
+    let mut known = known.clone();
+    known.definition.as_mut()?.name = system_call::text_of(name)?.into_bytes();
+    Some(known)
 }
 
 /// A path in the source tree: its longest end that is there.
