@@ -324,7 +324,7 @@ fn dkms(root: &Path, release: &str, environment: &[(&str, &Path)]) {
     assert!(verified.ok().stdout.contains(" correct (1 livepatch relocation; 1 function; "), "{module}");
 }
 
-/// Runs the commands of the README's section in its order, and puts its C into the file that it speaks of.
+/// Runs the commands of the README's section in its order, and puts its patch and its C into the files that it speaks of.
 fn readme(root: &Path, release: &str, environment: &[(&str, &Path)]) {
     let text = fs::read_to_string(Path::new(REPOSITORY).join("README.md")).unwrap();
     let section = text.split("\n## Livepatch your distribution's kernel in five minutes\n").nth(1).unwrap();
@@ -348,12 +348,16 @@ fn readme(root: &Path, release: &str, environment: &[(&str, &Path)]) {
     let source = place.join("lp-cmdline/lp-cmdline.c");
     let mut commands = 0;
     let mut code = String::new();
+    let mut fix = String::new();
     let mut last = String::new();
     for line in section.lines() {
         match line.strip_prefix("    ") {
             Some(command) if command.starts_with("$ ") => {
                 last = run(&place, "sh", &["-c", &command[2..]], &environment).ok().stdout;
                 commands += 1;
+            }
+            Some(printed) if !fix.is_empty() || printed.starts_with("--- a/") => {
+                fix.push_str(&format!("{printed}\n"));
             }
             Some(printed)
                 if !code.is_empty()
@@ -364,6 +368,10 @@ fn readme(root: &Path, release: &str, environment: &[(&str, &Path)]) {
                 code.push_str(&format!("{printed}\n"));
             }
             Some(printed) => assert!(last.contains(printed), "{printed}: {last}"),
+            None if !fix.is_empty() => {
+                fs::write(place.join("fix.patch"), &fix).unwrap();
+                fix.clear();
+            }
             None if line.is_empty() && code.is_empty() => {}
             None if line.is_empty() => code.push('\n'),
             None if !code.is_empty() => {
@@ -376,6 +384,6 @@ fn readme(root: &Path, release: &str, environment: &[(&str, &Path)]) {
             None => {}
         }
     }
-    assert!(commands >= 6, "{commands} commands");
+    assert!(commands >= 9, "{commands} commands");
     assert!(fs::read_to_string(&source).unwrap().contains("saved_command_line"));
 }
