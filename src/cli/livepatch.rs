@@ -27,6 +27,10 @@ pub struct LivepatchArgs {
     /// Take N directories off the paths in the patches
     #[arg(short = 'p', long, value_name = "N", default_value_t = 1)]
     pub strip: usize,
+    /// Have it take the place of all livepatches that are loaded, when it is: what they changed, and this one does not, is
+    /// taken back (klp_patch.replace, from Linux 5.1 on)
+    #[arg(long)]
+    pub replace: bool,
     /// Leave in DIR what the livepatch is built from, to be read, changed, and built again with make
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,

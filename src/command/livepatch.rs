@@ -23,7 +23,7 @@ use crate::host::make::variable;
 use crate::host::output;
 use crate::host::program;
 use crate::host::terminal;
-use crate::kernel::installed::Choice;
+use crate::kernel::installed::{Choice, loaded};
 use crate::kernel::origin::{Asked, Origin};
 use crate::kernel::tree;
 use crate::livepatch::names;
@@ -58,10 +58,15 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     let target = Target::of(origin, source.as_deref(), options.quiet)?;
     let place = Place::find(arguments, &here, &name)?;
     let flags = program::words(&choice.to_flags()).unwrap_or_default();
+    let places = choice.places();
+    let is_running = places.running().is_some_and(|running| running == target.release);
+    let loaded = if is_running { loaded::replaced(&places) } else { Vec::new() };
     let request = Request {
         patches,
         strip: arguments.strip,
         allow_layout: arguments.allow_layout,
+        replaces_all: arguments.replace,
+        loaded,
         name,
         directory: place.directory.clone(),
         flags,

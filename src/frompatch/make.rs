@@ -20,7 +20,7 @@ use crate::frompatch::prepare::Made;
 use crate::frompatch::read::{self, Read};
 use crate::frompatch::reasons::Reasons;
 use crate::frompatch::recipe::Recipe;
-use crate::frompatch::report::{CompiledFile, Report};
+use crate::frompatch::report::{Changed, CompiledFile, Report};
 use crate::frompatch::run_pre::KernelImage;
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{Target, Workshop};
@@ -29,6 +29,7 @@ use crate::frompatch::{helpers, layout, module, overlay, presence};
 use crate::host::exit::Exit;
 use crate::host::paths;
 use crate::host::words::{count, hex};
+use crate::kernel::installed::loaded::Replaced;
 use crate::kernel::trace::KnownSites;
 
 /// What is wanted.
@@ -44,6 +45,10 @@ pub struct Request {
     pub directory: PathBuf,
     /// Types may be changed: whoever asks for it knows that memory that is there keeps its layout.
     pub allow_layout: bool,
+    /// It takes the place of all livepatches that are loaded.
+    pub replaces_all: bool,
+    /// What livepatches replace that are at work where the kernel is running.
+    pub loaded: Vec<Replaced>,
     /// Options that say where the kernel's symbols are.
     pub flags: Vec<String>,
     /// The number of jobs, if one was asked for.
@@ -121,6 +126,9 @@ pub fn make(
     let declared = read::declared(&applied.files);
     let reads = compiled.par_iter().map(|unit| Read::of(unit, &declared)).collect::<Result<Vec<Read>>>()?;
     let (mut report, module) = compare(request, target, &applied, &compiled, &reads, trees)?;
+    if !request.replaces_all {
+        report.notes.extend(lost(&request.loaded, &report.changed));
+    }
     if steps.done("compared with the kernel, and cut out") {
         return Ok(stopped(steps));
     }
@@ -217,15 +225,21 @@ fn compare(
     reads: &[Read],
     trees: Trees<'_>,
 ) -> Result<(Report, Module)> {
-    let mut module = Module { name: request.name.clone(), ..Module::default() };
+    let mut module =
+        Module { name: request.name.clone(), replaces_all: request.replaces_all, ..Module::default() };
     module.description = format!("Livepatch of {}", names(&request.patches).join(", "));
     let header = fs::read_to_string(target.source.join("include/linux/livepatch.h")).unwrap_or_default();
     module.is_registered = header.contains("klp_register_patch");
+    ensure!(
+        !request.replaces_all || header.contains("bool replace;"),
+        "--replace: livepatches of this kernel cannot take each other's place (from 5.1 on they can): unload the others first"
+    );
     module.has_callbacks = header.contains("post_unpatch") || header.contains("livepatch_external.h");
     let mut report = Report {
         name: request.name.clone(),
         kernel: target.release.clone(),
         patches: names(&request.patches),
+        replaces_all: request.replaces_all,
         ignored: applied.ignored.clone(),
         build_id: target.origin.installed.as_ref().and_then(|kernel| kernel.build_id.as_deref()).map(hex),
         ..Report::default()
@@ -321,6 +335,22 @@ fn touched(applied: &Applied, compiled: &Compiled) -> BTreeMap<String, Kind> {
     touched
 }
 
+/// What is said of functions that a loaded livepatch replaces as well: the last one to come is the one that runs.
+fn lost(loaded: &[Replaced], changed: &[Changed]) -> Vec<String> {
+    let is_same = |one: &Replaced, other: &Changed| {
+        (&one.object, &one.name, one.position) == (&other.object, &other.name, other.sympos.max(1))
+    };
+    let both = loaded.iter().filter(|one| changed.iter().any(|other| is_same(one, other)));
+    both.map(|one| {
+        format!(
+            "{} of {} is replaced already by the livepatch {}, which is loaded: what that changes in it is not in this one, and \
+             no longer runs; give its patches too, with --replace",
+            one.name, one.object, one.livepatch
+        )
+    })
+    .collect()
+}
+
 /// Lays the module down, builds it, and leaves the report beside it.
 fn build(request: &Request, target: &Target, module: &Module, report: &mut Report) -> Result<()> {
     let directory: &Path = &request.directory;
@@ -332,4 +362,32 @@ fn build(request: &Request, target: &Target, module: &Module, report: &mut Repor
     report.livepatch = Some(request.build(target).run()?);
     fs::write(directory.join("report.txt"), report.text())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_that_is_replaced_already_is_told() {
+        let loaded = |name: &str, position| Replaced {
+            livepatch: "lp_one".to_owned(),
+            object: "vmlinux".to_owned(),
+            name: name.to_owned(),
+            position,
+        };
+        let changed = |name: &str, sympos| Changed {
+            object: "vmlinux".to_owned(),
+            name: name.to_owned(),
+            sympos,
+            file: "a.c".to_owned(),
+            why: String::new(),
+        };
+        let loaded = [loaded("f", 1), loaded("g", 2), loaded("h", 1)];
+        let told = lost(&loaded, &[changed("f", 0), changed("g", 1), changed("i", 0)]);
+        assert!(
+            told.len() == 1
+                && told[0].starts_with("f of vmlinux is replaced already by the livepatch lp_one")
+        );
+    }
 }

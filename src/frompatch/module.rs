@@ -74,6 +74,8 @@ pub struct Module {
     pub annotated: BTreeSet<Annotated>,
     /// The namespaces that it imports.
     pub namespaces: BTreeSet<String>,
+    /// It takes the place of all livepatches that are loaded (klp_patch.replace).
+    pub replaces_all: bool,
     /// The kernel wants a livepatch registered before it is enabled (up to 5.0).
     pub is_registered: bool,
     /// The kernel calls callbacks (from 4.15 on).
@@ -210,10 +212,11 @@ impl Module {
             let callbacks = self.write_callbacks(object, text);
             let _ = writeln!(objects, "\t{{ {name}.funcs = klp_funcs_{object}{callbacks} }},");
         }
+        let replace = if self.replaces_all { "\t.replace = true,\n" } else { "" };
         let _ = write!(
             text,
             "\nstatic struct klp_object klp_objects[] = {{\n{objects}\t{{ }}\n}};\n\n\
-             static struct klp_patch patch = {{\n\t.mod = THIS_MODULE,\n\t.objs = klp_objects,\n}};\n"
+             static struct klp_patch patch = {{\n\t.mod = THIS_MODULE,\n\t.objs = klp_objects,\n{replace}}};\n"
         );
     }
 
@@ -313,6 +316,9 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+        assert!(!text.contains(".replace"), "{text}");
+        let text = Module { replaces_all: true, ..module() }.tables();
+        assert!(text.contains("\t.objs = klp_objects,\n\t.replace = true,\n};\n"), "{text}");
     }
 
     #[test]

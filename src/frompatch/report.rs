@@ -23,6 +23,8 @@ pub struct Report {
     pub build_id: Option<String>,
     /// The patches.
     pub patches: Vec<String>,
+    /// Whether it takes the place of all livepatches that are loaded.
+    pub replaces_all: bool,
     /// The files that were compiled.
     pub compiled: Vec<CompiledFile>,
     /// The functions that are replaced.
@@ -139,6 +141,9 @@ impl Report {
         for changed in &self.changed {
             let position = position(changed.sympos);
             line("replaced", format!("{}{position} of {}: {}", changed.name, changed.object, changed.why));
+        }
+        if self.replaces_all {
+            line("replaced", "what all livepatches that are loaded by then have changed".to_owned());
         }
         for callback in &self.callbacks {
             let Callback { object, moment, name, file } = callback;

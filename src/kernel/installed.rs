@@ -6,11 +6,13 @@
 //! - [`identity`]: release, version and build ID have to agree
 //! - [`inventory`]: all that are installed
 //! - [`cache`]: the map of its symbols, which takes a while to make and is kept
+//! - [`loaded`]: the livepatches that are at work on this machine
 //! - [`remedy`]: which package supplies what is missing
 
 pub(crate) mod cache;
 mod identity;
 pub(crate) mod inventory;
+pub(crate) mod loaded;
 pub mod places;
 pub(crate) mod remedy;
 

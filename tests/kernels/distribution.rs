@@ -321,7 +321,7 @@ fn dkms(root: &Path, release: &str, environment: &[(&str, &Path)]) {
         &["verify", module, "--objtree", &format!("/lib/modules/{release}/build")],
         environment,
     );
-    assert!(verified.ok().stdout.contains(" correct (1 livepatch relocation; 1 function; "), "{module}");
+    assert!(verified.ok().stdout.contains(" correct (2 livepatch relocations; 1 function; "), "{module}");
 }
 
 /// Runs the commands of the README's section in its order, and puts its patch and its C into the files that it speaks of.

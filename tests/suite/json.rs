@@ -117,6 +117,7 @@ fn report() -> Report {
         kernel: text("6.12"),
         build_id: Some(text("c0ffee")),
         patches: vec![text("a.patch")],
+        replaces_all: true,
         compiled: vec![CompiledFile { path: file.clone(), object: object.clone() }],
         changed: vec![Changed {
             object: object.clone(),

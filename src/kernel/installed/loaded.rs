@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The livepatches that are loaded on this machine, and what they replace, as `/sys/kernel/livepatch` tells
+//! (Documentation/ABI/testing/sysfs-kernel-livepatch).
+
+use std::path::Path;
+
+use fs_err as fs;
+
+use crate::kernel::installed::places::Places;
+
+/// A function that a loaded livepatch replaces.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Replaced {
+    /// The livepatch.
+    pub livepatch: String,
+    /// The object that has the function.
+    pub object: String,
+    /// The function's name.
+    pub name: String,
+    /// Its position among those of its name, from 1 on.
+    pub position: u64,
+}
+
+/// What the livepatches replace that are loaded and enabled.
+pub fn replaced(places: &Places) -> Vec<Replaced> {
+    let mut all = Vec::new();
+    let root = places.at("sys/kernel/livepatch");
+    for livepatch in directories(&root) {
+        let at = root.join(&livepatch);
+        if fs::read_to_string(at.join("enabled")).is_ok_and(|text| text.trim() == "0") {
+            continue;
+        }
+        for object in directories(&at) {
+            let functions = directories(&at.join(&object)).into_iter().filter_map(|function| {
+                let (name, position) = function.rsplit_once(',')?;
+                let (livepatch, object, name) = (livepatch.clone(), object.clone(), name.to_owned());
+                Some(Replaced { livepatch, object, name, position: position.parse().ok()? })
+            });
+            all.extend(functions);
+        }
+    }
+    all.sort();
+    all
+}
+
+fn directories(path: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    let directories = entries.flatten().filter(|entry| entry.path().is_dir());
+    directories.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_enabled_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path().join("sys/kernel/livepatch");
+        for (path, enabled) in
+            [("one/vmlinux/f,2", "1"), ("one/vfat/g.isra.0,1", "1"), ("two/vmlinux/h,1", "0")]
+        {
+            fs::create_dir_all(at.join(path)).unwrap();
+            let livepatch = path.split('/').next().unwrap();
+            fs::write(at.join(livepatch).join("enabled"), format!("{enabled}\n")).unwrap();
+        }
+        let found = replaced(&Places::below(Some(root.path())));
+        let found: Vec<_> = found
+            .iter()
+            .map(|one| (one.livepatch.as_str(), one.object.as_str(), one.name.as_str(), one.position))
+            .collect();
+        assert_eq!(found, [("one", "vfat", "g.isra.0", 1), ("one", "vmlinux", "f", 2)]);
+        assert!(replaced(&Places::below(Some(&root.path().join("none")))).is_empty());
+    }
+}
