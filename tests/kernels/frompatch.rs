@@ -54,6 +54,27 @@ pub(crate) fn check(kernel: &Kernel) {
     }
     assert!(kernel.tool(&["verify", &made]).ok().stdout.contains(": correct ("));
 
+    step("one with --replace takes the place of another");
+    let version = patch(
+        kernel,
+        "lp-all",
+        "fs/proc/version.c",
+        "\tseq_printf(m, linux_proc_banner,\n",
+        "\tseq_puts(m, \"livepatched \");\n\tseq_printf(m, linux_proc_banner,\n",
+    );
+    let all = kernel.root.join("lp-all.ko").display().to_string();
+    let ran = kernel.tool(&["livepatch", &version, "-o", &all, "--replace"]).ok();
+    assert!(ran.stdout.contains("replaced   what all livepatches that are loaded by then have changed\n"));
+    let command = "grep -c livepatched /proc/cmdline; grep -c livepatched /proc/version";
+    let ran = kernel.tool(&["try", &made, &all, "--run", command]).ok();
+    for words in [
+        "disable lp_fix: skipped, a later one has replaced it",
+        "\ncommand while enabled: ok",
+        "\n  | 0\n  | 1\n",
+    ] {
+        assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
+    }
+
     step("a patch, written for kpatch, that has callbacks and nothing else");
     const LIMIT: &str = "unsigned long sysctl_overcommit_kbytes __read_mostly;\n";
     let callbacks = "#include \"kpatch-macros.h\"\n\nstatic unsigned long before;\n\nstatic int set(patch_object *object)\n{\n\
