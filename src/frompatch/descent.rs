@@ -2,10 +2,10 @@
 //! How kbuild comes to a file that it is asked for alone (scripts/Makefile.build, single targets).
 //!
 //! drivers/Makefile names both `char/` and `char/ipmi/`. Asked for `drivers/char/ipmi/ipmi_msghandler.o`, kbuild goes into
-//! both, at the same time, and compiles the file in `drivers/char` as if it were built in. Such a file has a make of its own,
-//! which goes into the directory that is nearest to it.
+//! both, at the same time, and compiles the file in `drivers/char` as if it were built in. The files of such a directory have a
+//! make of their own, which goes into the directory that is nearest to them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use fs_err as fs;
@@ -19,28 +19,35 @@ pub struct Trip<'a> {
     pub variable: Option<String>,
 }
 
-/// The makes that compile `goals` (`fs/proc/cmdline.o`) of the source tree `source`.
+/// The makes that compile `goals` (`fs/proc/cmdline.o`) of the source tree `source`: one, and one for each directory that
+/// kbuild would go to twice.
 pub fn trips<'a>(source: &Path, goals: &[&'a str]) -> Vec<Trip<'a>> {
     // Of a header's users, many lie in one directory.
-    let mut known: HashMap<&str, bool> = HashMap::new();
-    let (alone, together): (Vec<&str>, Vec<&str>) = goals.iter().partition(|goal| {
+    let mut by_directory: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for goal in goals {
         let own = goal.rsplit_once('/').map_or("", |(own, _)| own);
-        *known.entry(own).or_insert_with(|| is_reached_twice(source, own))
-    });
+        by_directory.entry(own).or_default().push(goal);
+    }
+    let (apart, together): (Vec<_>, Vec<_>) =
+        by_directory.into_iter().partition(|(own, _)| is_reached_twice(source, own));
+    let together: Vec<&str> = together.into_iter().flat_map(|(_, goals)| goals).collect();
     let together = Some(Trip { goals: together, variable: None }).filter(|trip| !trip.goals.is_empty());
-    let alone = alone.into_iter().map(|goal| Trip { goals: vec![goal], variable: Some(nearest(goal)) });
-    together.into_iter().chain(alone).collect()
+    let apart = apart.into_iter().filter_map(|(_, goals)| {
+        let variable = Some(nearest(goals.first()?));
+        Some(Trip { goals, variable })
+    });
+    together.into_iter().chain(apart).collect()
 }
 
-/// Whether a directory above names one that leads to the directory `own` and is not its own next one.
+/// Whether a directory above names two that lead to the directory `own`.
 fn is_reached_twice(source: &Path, own: &str) -> bool {
     Path::new(own).ancestors().skip(1).any(|above| {
         let below = Path::new(own).strip_prefix(above).unwrap_or(Path::new(""));
-        ["Kbuild", "Makefile"].iter().any(|name| {
-            let text = fs::read_to_string(source.join(above).join(name)).unwrap_or_default();
-            let words = text.split_ascii_whitespace().filter_map(|word| word.strip_suffix('/'));
-            words.into_iter().any(|word| word.contains('/') && below.starts_with(word))
-        })
+        let texts = ["Kbuild", "Makefile"].map(|name| fs::read_to_string(source.join(above).join(name)));
+        let words = texts.iter().flatten().flat_map(|text| text.split_ascii_whitespace());
+        let named = words.filter_map(|word| word.strip_suffix('/'));
+        let named = named.filter(|word| !word.is_empty() && below.starts_with(word));
+        named.collect::<BTreeSet<&str>>().len() > 1
     })
 }
 
@@ -55,17 +62,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_below_a_nested_directory_is_compiled_alone() -> anyhow::Result<()> {
+    fn files_of_a_directory_that_two_lead_to_are_compiled_apart() -> anyhow::Result<()> {
         let tree = tempfile::tempdir()?;
         fs::create_dir_all(tree.path().join("drivers/char/ipmi"))?;
         fs::write(tree.path().join("Makefile"), "all: /x/y/\n")?;
         fs::write(tree.path().join("drivers/Makefile"), "obj-y += char/ipmi/\nobj-y\t+= char/ tty/\n")?;
-        let goals = ["drivers/char/mem.o", "drivers/char/ipmi/a.o", "fs/proc/array.o", "main.o"];
+        fs::create_dir_all(tree.path().join("drivers/gpu/drm"))?;
+        fs::write(tree.path().join("drivers/gpu/Makefile"), "obj-y += drm/amd/amdgpu/\n")?;
+        let goals = [
+            "drivers/char/mem.o",
+            "drivers/char/ipmi/a.o",
+            "fs/proc/array.o",
+            "main.o",
+            "drivers/char/ipmi/b.o",
+            "drivers/gpu/drm/amd/amdgpu/c.o",
+        ];
         let trips = trips(tree.path(), &goals);
         let told: Vec<&[&str]> = trips.iter().map(|trip| trip.goals.as_slice()).collect();
         assert_eq!(
             told,
-            [&["drivers/char/mem.o", "fs/proc/array.o", "main.o"][..], &["drivers/char/ipmi/a.o"]]
+            [
+                &["main.o", "drivers/char/mem.o", "drivers/gpu/drm/amd/amdgpu/c.o", "fs/proc/array.o"][..],
+                &["drivers/char/ipmi/a.o", "drivers/char/ipmi/b.o"]
+            ]
         );
         assert_eq!(trips[0].variable, None);
         let variable = trips[1].variable.as_deref().unwrap_or_default();
