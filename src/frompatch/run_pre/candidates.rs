@@ -66,7 +66,14 @@ impl<'a, 'b> Search<'a, 'b> {
                 self.mismatches.push(absent(&known.shown(), self.sides.kernel));
                 continue;
             }
+            // Of several that are weak, the kernel has the one that was linked first.
+            let other = named.first().map(|other| other.spot).filter(|_| is_weak);
+            let count = self.mismatches.len();
             self.try_all(&mut entry, &places, guess);
+            if let (true, None, Some(other)) = (entry.candidates.is_empty(), entry.overridden, other) {
+                self.mismatches.truncate(count);
+                entry.overridden = Some(other);
+            }
             self.entries.push(entry);
         }
         (self.entries, self.mismatches)
