@@ -110,16 +110,7 @@ pub fn cut(
         return Ok(cut);
     }
     let image = Image::read(&compiled.object)?;
-    let matched = run_pre::compare(&image, kernel).map_err(|mismatches| {
-        let shown: Vec<String> = mismatches.iter().take(3).map(ToString::to_string).collect();
-        anyhow::anyhow!(
-            "{path}, unpatched, does not compile to what {} of the kernel is ({} differences): another version of the \
-             source, another compiler or configuration\n{}",
-            kernel.object,
-            mismatches.len(),
-            shown.join("\n")
-        )
-    })?;
+    let matched = run_pre::prove(path, &image, kernel)?;
     let through = through_callers(read, &matched, against);
     if let Some(changes) = &through {
         extract = Extract::plan(&read.old, &read.new, changes);

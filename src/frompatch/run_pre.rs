@@ -21,8 +21,11 @@ mod shown;
 mod unit;
 mod walk;
 
+use anyhow::{Result, anyhow};
+
 use crate::elf::Machine;
 use crate::elf::image::Image;
+use crate::host::words::count;
 
 pub use kernel::{KernelImage, KernelSymbol, Spot};
 pub use outcome::{Fate, Function, Located, Matched, Mismatch};
@@ -31,10 +34,27 @@ pub use outcome::{Fate, Function, Located, Matched, Mismatch};
 ///
 /// # Errors
 /// Something is not what the kernel has; all that was found, in the order of the unit's sections.
-pub fn compare(unit: &Image, kernel: &KernelImage) -> Result<Matched, Vec<Mismatch>> {
+pub fn compare(unit: &Image, kernel: &KernelImage) -> std::result::Result<Matched, Vec<Mismatch>> {
     if unit.machine() != Machine::X86_64 {
         let what = format!("code of ELF machine {} is not compared yet: only x86-64 is", unit.machine().0);
         return Err(vec![Mismatch { name: "the unit".to_owned(), offset: 0, what, lines: Vec::new() }]);
     }
     agree::compare(&unit::Unit::of(unit), kernel)
+}
+
+/// Sees that the source file at `path`, of which `unit` was compiled as it is, is the kernel's.
+///
+/// # Errors
+/// It is another one, with the first differences.
+pub fn prove(path: &str, unit: &Image, kernel: &KernelImage) -> Result<Matched> {
+    compare(unit, kernel).map_err(|mismatches| {
+        let shown: Vec<String> = mismatches.iter().take(3).map(ToString::to_string).collect();
+        anyhow!(
+            "{path}, without any change, does not compile to what {} of the kernel is ({}): another version of the \
+             source, another compiler or configuration\n{}",
+            kernel.object,
+            count(mismatches.len(), "difference"),
+            shown.join("\n")
+        )
+    })
 }

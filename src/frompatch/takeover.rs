@@ -112,14 +112,7 @@ impl Job<'_> {
         let path = &self.unit.path;
         let [assembler, object] = compile::original(self.unit, self.trees)?;
         let kernel = KernelImage::open(&self.target.sources, &self.unit.recipe.object)?;
-        let matched = run_pre::compare(&Image::read(&object)?, &kernel).map_err(|mismatches| {
-            let first = mismatches.first().map(ToString::to_string).unwrap_or_default();
-            anyhow::anyhow!(
-                "{path} does not compile to what {} of the kernel is: another version of the source, another compiler or \
-                 configuration\n{first}",
-                kernel.object
-            )
-        })?;
+        let matched = run_pre::prove(path, &Image::read(&object)?, &kernel)?;
         let listing = Listing::parse(&fs::read_to_string(assembler)?);
         let raw = fs::read_to_string(self.trees.source.join(path))
             .with_context(|| format!("{path} is not UTF-8"))?;

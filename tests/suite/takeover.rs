@@ -162,7 +162,7 @@ fn where_there_is_no_text_a_skeleton_is_written() {
     fs::write(space.path("src/lib/taken.c"), text.replace("value > LIMIT", "value >= LIMIT")).unwrap();
     skeleton(
         &["lp-else", "--function", "taken"],
-        "lib/taken.c does not compile to what vmlinux of the kernel is",
+        "lib/taken.c, without any change, does not compile to what vmlinux of the kernel is (1 difference)",
     );
     let named = new(&space, &["lp-named", "--function", "taken", "--source", "../src"]).ends(1);
     let plain = new(&space, &["lp-plain", "--function", "taken", "--skeleton"]).ok();
