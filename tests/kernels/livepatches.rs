@@ -216,7 +216,8 @@ fn edges(relocations: &str, symbols: &str) {
     assert!((0..16).any(meets), "the kernel is built with padding: {symbols}");
     let own = relocations.split("'.klp.rela.klpbuild_target..text'").nth(1).unwrap();
     assert_eq!(own.matches(".klp.sym.klpbuild_target.target_secret,0 - 4").count(), 16, "{relocations}");
-    assert_eq!(relocations.matches(".klp.rela.").count(), 1, "{relocations}");
+    // What headers refer to (show_free_areas() of include/linux/mm.h in 6.1) may lie in another one.
+    assert_eq!(relocations.matches("target_secret").count(), 16, "{relocations}");
 }
 
 /// `lookup` against System.map, for every name that vmlinux has more than once.
