@@ -27,8 +27,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-/// Build Linux kernel modules and livepatches: runs make, and makes Symbols.list between compilation and
-/// modpost.
+/// Make livepatches of Linux kernels, from source patches or written by hand, and say whether they are right.
 #[derive(Debug, Parser)]
 #[command(name = "klpbuild", version = env!("KLPBUILD_VERSION"), max_term_width = 100)]
 #[expect(missing_docs, reason = "the fields' doc comments are the text of --help; these are the outermost")]

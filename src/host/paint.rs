@@ -85,22 +85,25 @@ fn by_environment(variable: impl Fn(&str) -> Option<String>, is_terminal: bool) 
 }
 
 /// A line that begins with a place and a severity, as compilers, linkers, modpost and klpbuild itself print them.
-static DIAGNOSTIC: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"^((?:[^\s:]+(?::\d+){0,2}: )*)(fatal error|error|warning|note|ERROR|WARNING)(:| [RS]\d+:)")
-        .ok()
+static DIAGNOSTIC: LazyLock<Regex> = LazyLock::new(|| {
+    right(r"^((?:[^\s:]+(?::\d+){0,2}: )*)(fatal error|error|warning|note|ERROR|WARNING)(:| [RS]\d+:)")
 });
 /// What make says last of a command that failed.
-static FAILED: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"^(make(?:\[\d+\])?: )(\*\*\* .*)$").ok());
+static FAILED: LazyLock<Regex> = LazyLock::new(|| right(r"^(make(?:\[\d+\])?: )(\*\*\* .*)$"));
 /// The colours that a program has chosen itself (SGR), and gcc's end of line after them (EL).
-static OWN: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("\u{1b}\\[[0-9;]*[mK]").ok());
+static OWN: LazyLock<Regex> = LazyLock::new(|| right("\u{1b}\\[[0-9;]*[mK]"));
+
+fn right(pattern: &str) -> Regex {
+    #[expect(clippy::unwrap_used, reason = "each pattern is a constant, which a test compiles")]
+    Regex::new(pattern).unwrap()
+}
 
 /// A line with its place and its severity in colour. One that has colours already keeps them.
 pub fn diagnostic(line: &str) -> String {
     if line.contains('\u{1b}') {
         return line.to_owned();
     }
-    if let Some(found) = DIAGNOSTIC.as_ref().and_then(|pattern| pattern.captures(line)) {
+    if let Some(found) = DIAGNOSTIC.captures(line) {
         let part = |index: usize| found.get(index).map_or("", |part| part.as_str());
         let hue = match part(2) {
             "warning" | "WARNING" => Hue::Warning,
@@ -111,7 +114,7 @@ pub fn diagnostic(line: &str) -> String {
         let rest = line.get(part(0).len()..).unwrap_or_default();
         return format!("{place}{}{rest}", hue.on(&format!("{}{}", part(2), part(3))));
     }
-    match FAILED.as_ref().and_then(|pattern| pattern.captures(line)) {
+    match FAILED.captures(line) {
         Some(found) => {
             let part = |index: usize| found.get(index).map_or("", |part| part.as_str());
             format!("{}{}", part(1), Hue::Error.on(part(2)))
@@ -122,11 +125,10 @@ pub fn diagnostic(line: &str) -> String {
 
 /// A line of another program: its own colours stay, if there are to be any, and nothing else that a terminal would obey.
 pub fn foreign(line: &str, is_coloured: bool) -> String {
-    let Some(own) = OWN.as_ref() else { return line.chars().filter(|c| !c.is_control()).collect() };
     let plain = |text: &str| text.chars().filter(|character| !character.is_control()).collect::<String>();
     let mut kept = String::new();
     let mut last = 0;
-    for found in own.find_iter(line) {
+    for found in OWN.find_iter(line) {
         kept.push_str(&plain(line.get(last..found.start()).unwrap_or_default()));
         if is_coloured {
             kept.push_str(found.as_str());
@@ -143,6 +145,13 @@ pub fn foreign(line: &str, is_coloured: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_are_right() {
+        for pattern in [&DIAGNOSTIC, &FAILED, &OWN] {
+            assert!(!LazyLock::force(pattern).is_match("plain"));
+        }
+    }
 
     #[test]
     fn the_environment_is_heeded() {
