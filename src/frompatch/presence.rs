@@ -40,20 +40,30 @@ pub fn goals(target: &Target, objtree: &Path, files: &[Touched]) -> Result<Given
     let names = own.iter().flat_map(|(_, names)| names).map(|name| name.as_bytes().to_vec());
     let objects = target.sources.objects_with(names.collect())?;
     let mut known = SourceFiles::of(&target.origin.objects);
+    let mut open: BTreeSet<String> = BTreeSet::new();
     for (path, names) in own {
-        goals.extend(given(&mut known, path, objects.as_ref(), &names).map(|given| (path.to_owned(), given)));
+        match part(&mut known, path, objects.as_ref(), &names) {
+            Part::Given(given) => drop(goals.insert(path.to_owned(), given)),
+            Part::None => {}
+            Part::Unknown => drop(open.insert(path.to_owned())),
+        }
+    }
+    if !open.is_empty() {
+        // Of all objects, which takes longer. Where that is not known either, kbuild and run-pre will tell.
+        let all = open.iter().map(|path| (path.clone(), path.clone()));
+        goals.extend(compiled(&target.origin.objects, &open).unwrap_or_else(|_| all.collect()));
     }
     Ok(goals)
 }
 
-/// By which path kbuild goes to a file that is compiled on its own; none if the kernel was compiled without it.
-fn given(
+/// Whether the kernel was compiled of a file, by the objects that have names of its `names`.
+fn part(
     known: &mut SourceFiles<'_>,
     path: &str,
     objects: Option<&BTreeMap<Vec<u8>, Vec<String>>>,
     names: &BTreeSet<String>,
-) -> Option<String> {
-    let Some(objects) = objects.filter(|_| !names.is_empty()) else { return Some(path.to_owned()) };
+) -> Part {
+    let Some(objects) = objects.filter(|_| !names.is_empty()) else { return Part::Unknown };
     let mut by_object: BTreeMap<&String, usize> = BTreeMap::new();
     for object in names.iter().filter_map(|name| objects.get(name.as_bytes())).flatten() {
         *by_object.entry(object).or_default() += 1;
@@ -63,12 +73,12 @@ fn given(
     let mut is_known = likely.len() <= OBJECTS;
     for (object, _) in likely.into_iter().take(OBJECTS) {
         match known.part(object, path) {
-            Part::Given(given) => return Some(given),
+            given @ Part::Given(_) => return given,
             Part::None => {}
             Part::Unknown => is_known = false,
         }
     }
-    (!is_known).then(|| path.to_owned())
+    if is_known { Part::None } else { Part::Unknown }
 }
 
 /// The names of the functions and variables that a file defines, as symbols have them.
