@@ -36,7 +36,7 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     let start = asked::start(options)?;
     let current = std::env::current_dir().context("cannot tell the current directory")?;
     // A kernel tree that -C names is no place to write to.
-    let here = if tree::is_kernel(&start) { current } else { start.clone() };
+    let here = if tree::is_kernel(&start) { current.clone() } else { start.clone() };
     let (variables, words) = variable::sort_out(&arguments.words);
     ensure!(!words.is_empty(), "no patch is named");
     let patches = read(&words, &here)?;
@@ -84,7 +84,7 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     deliver(arguments, &here, &mut report)?;
     if is_text {
         terminal::out(report.text());
-        terminal::tell(format_args!("{}", report.closing()));
+        terminal::tell(format_args!("{}", report.closing(&current)));
     } else if arguments.format == Format::Json {
         document::print("livepatch", &report)?;
     }

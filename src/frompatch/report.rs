@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -176,9 +176,10 @@ impl Report {
         by_symbol.into_values().collect()
     }
 
-    /// The last line: what is there now.
-    pub fn closing(&self) -> String {
-        let place = self.livepatch.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    /// The last line: what is there now, as seen from the directory `current`.
+    pub fn closing(&self, current: &Path) -> String {
+        let livepatch = self.livepatch.as_deref().unwrap_or(Path::new(""));
+        let place = livepatch.strip_prefix(current).unwrap_or(livepatch).display();
         format!(
             "{place}: {} replaced, {} of the unpatched files equal to the kernel's; {:.1} s",
             count(self.changed.len(), "function"),
