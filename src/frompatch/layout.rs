@@ -111,10 +111,10 @@ fn is_kept(old: &Type, new: &[Type]) -> bool {
     if new.iter().any(|one| one.words == old.words) {
         return true;
     }
-    // An enumeration may have more at its end, or be gone: no code can have a value of it.
+    // An enumeration may have more, or be gone: no code can have a value of it.
     let mut enums = new.iter().filter(|one| one.is_enum());
     old.is_enum()
-        && (new.iter().any(|one| one.begins_as(old))
+        && (new.iter().any(|one| one.extends(old))
             || old.is_anonymous()
                 && !enums.any(|one| one.enumerators().any(|name| old.enumerators().any(|own| own == name))))
 }
@@ -150,10 +150,23 @@ impl Type {
         self.body().split(|word| word == ",").filter_map(<[String]>::first)
     }
 
-    /// Whether this is the enumeration `old` with more at its end.
-    fn begins_as(&self, old: &Type) -> bool {
-        let more = self.body().strip_prefix(old.body()).and_then(<[String]>::first);
-        self.head().eq(old.head()) && more.is_some_and(|word| word == ",")
+    /// Whether this is the enumeration `old` with more in it, and what was there has the values that it had: nothing new
+    /// comes right in front of an enumerator whose value is not written down.
+    fn extends(&self, old: &Type) -> bool {
+        let mut rest = old.body().split(|word| word == ",").peekable();
+        let mut is_behind_new = false;
+        for enumerator in self.body().split(|word| word == ",") {
+            if rest.peek() != Some(&enumerator) {
+                is_behind_new = true;
+                continue;
+            }
+            if is_behind_new && !enumerator.iter().any(|word| word == "=") {
+                return false;
+            }
+            is_behind_new = false;
+            rest.next();
+        }
+        rest.peek().is_none() && self.head().eq(old.head())
     }
 }
 
@@ -179,13 +192,29 @@ fn types(text: &[u8]) -> Vec<Type> {
     let types = outline::items(text.as_bytes()).into_iter().filter(|item| item.kind == Kind::Type);
     types
         .map(|item| {
-            let own = lines.get(item.first - 1..item.last).unwrap_or_default().join("\n");
-            let words = words(&own);
+            let own = lines.get(item.first - 1..item.last).unwrap_or_default();
+            let words = words(&without_macros(own));
             let is_variable = !words.iter().any(|word| word == "{");
             let tells = |word: &String| !is_variable || !QUALIFIERS.contains(&word.as_str());
             Type { name: item.name, words: words.into_iter().filter(tells).collect() }
         })
         .collect()
+}
+
+/// Lines without the macros that are defined between them: what these change is seen where they are expanded.
+fn without_macros(lines: &[&str]) -> String {
+    let mut kept = String::new();
+    let mut is_macro = false;
+    for line in lines {
+        let word = line.trim_start().strip_prefix('#').map(str::trim_start).unwrap_or_default();
+        is_macro |= ["define", "undef"].iter().any(|directive| word.starts_with(directive));
+        if !is_macro {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+        is_macro &= line.trim_end().ends_with('\\');
+    }
+    kept
 }
 
 /// The words of a type; braces and commas are ones, too, and comments are not.
@@ -236,7 +265,7 @@ mod tests {
         let new = |from: &str, to: &str| String::from_utf8_lossy(old).replace(from, to).into_bytes();
         assert_eq!(changed_type(old, &new("a[2]", "a[3]")), Some("s".to_owned()));
         assert_eq!(changed_type(old, &new("A = 1", "A = 2")), Some("enum".to_owned()));
-        assert_eq!(changed_type(old, &new("A = 1", "B, A = 1")), Some("enum".to_owned()));
+        assert_eq!(changed_type(old, &new("A = 1", "B, A = 1")), None);
         assert_eq!(changed_type(old, &new("A = 1,", "A = 1,\n B")), None);
         assert_eq!(changed_type(old, &new("enum {\n A = 1,\n};\n", "enum {\n C,\n};\n")), None);
         assert_eq!(changed_type(old, &new(" int a[2];\n", "\tint  a[2];\n\n")), None);
@@ -257,12 +286,15 @@ mod tests {
         assert!(changed("\tint a;", "\t/* an\n\t * int */\n\tint a; // a").is_ok());
         assert!(changed("const struct s *p", "static struct s __rcu *p").is_ok());
         assert!(changed("enum {\n\tB, C,\n};", "#define B 0").is_ok());
+        assert!(changed("\tB, C,", "\tB, C,\n#define D \\\n\tC\n\tX = 9,").is_ok());
         assert!(changed("\tB, C,\n", "\tB, C, /* more */ D\n").is_ok());
         for (from, to, name) in [
             ("\tint a;", "\tint a, b; /* more */", "s"),
             ("struct s *p", "struct t *p", "p"),
             ("struct s {", "struct r {", "s"),
             ("\tB, C,", "\tC, B,", "enum"),
+            ("\tB, C,", "\tB, X = 7, C,", "enum"),
+            ("\tB, C,", "\tX = 0, B, C,", "enum"),
             ("\tB, C,", "\tC,", "enum"),
             ("\tA,", "\tA = 2,", "enum"),
         ] {
