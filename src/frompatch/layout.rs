@@ -111,7 +111,7 @@ fn is_kept(old: &Type, new: &[Type]) -> bool {
     if new.iter().any(|one| one.words == old.words) {
         return true;
     }
-    // An enumeration may have more, or be gone: no code can have a value of it.
+    // An enumeration may have more; one without a name may be gone, since nothing is of its type.
     let mut enums = new.iter().filter(|one| one.is_enum());
     old.is_enum()
         && (new.iter().any(|one| one.extends(old))
@@ -150,24 +150,53 @@ impl Type {
         self.body().split(|word| word == ",").filter_map(<[String]>::first)
     }
 
-    /// Whether this is the enumeration `old` with more in it, and what was there has the values that it had: nothing new
-    /// comes right in front of an enumerator whose value is not written down.
+    /// The words behind the body.
+    fn tail(&self) -> &[String] {
+        let end = self.words.iter().position(|word| word == "}");
+        end.and_then(|end| self.words.get(end + 1..)).unwrap_or_default()
+    }
+
+    /// Whether this is the enumeration `old` with more in it, as large as that, and what was there has the values that it
+    /// had: nothing new comes right in front of an enumerator whose value is not written down.
     fn extends(&self, old: &Type) -> bool {
+        let is_packed = |word: &String| word.contains("packed") || word.contains("__attribute__");
+        if !self.head().eq(old.head()) || self.tail() != old.tail() || self.words.iter().any(is_packed) {
+            return false;
+        }
         let mut rest = old.body().split(|word| word == ",").peekable();
         let mut is_behind_new = false;
         for enumerator in self.body().split(|word| word == ",") {
+            let has_value = enumerator.iter().any(|word| word.contains('='));
             if rest.peek() != Some(&enumerator) {
+                if has_value && !is_plain(enumerator) {
+                    return false;
+                }
                 is_behind_new = true;
                 continue;
             }
-            if is_behind_new && !enumerator.iter().any(|word| word == "=") {
+            if is_behind_new && !has_value {
                 return false;
             }
             is_behind_new = false;
             rest.next();
         }
-        rest.peek().is_none() && self.head().eq(old.head())
+        rest.peek().is_none()
     }
+}
+
+/// Whether the value that is written down of an enumerator fits into an int, as far as can be seen: gcc makes room for a
+/// larger one.
+fn is_plain(enumerator: &[String]) -> bool {
+    let text = enumerator.concat();
+    let value = text.split_once('=').map_or("", |(_, value)| value);
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    value.split(|letter| !is_letter(letter)).filter(|word| !word.is_empty()).all(|word| {
+        if !word.starts_with(|first: char| first.is_ascii_digit()) {
+            return !word.contains("LL");
+        }
+        let hex = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X"));
+        hex.map_or_else(|| word.parse::<i32>(), |hex| i32::from_str_radix(hex, 16)).is_ok()
+    })
 }
 
 /// Words of a declaration that change nothing of what is in memory.
@@ -192,8 +221,8 @@ fn types(text: &[u8]) -> Vec<Type> {
     let types = outline::items(text.as_bytes()).into_iter().filter(|item| item.kind == Kind::Type);
     types
         .map(|item| {
-            let own = lines.get(item.first - 1..item.last).unwrap_or_default();
-            let words = words(&without_macros(own));
+            let own = lines.get(item.first - 1..item.last).unwrap_or_default().join("\n");
+            let words = words(&own);
             let is_variable = !words.iter().any(|word| word == "{");
             let tells = |word: &String| !is_variable || !QUALIFIERS.contains(&word.as_str());
             Type { name: item.name, words: words.into_iter().filter(tells).collect() }
@@ -201,11 +230,11 @@ fn types(text: &[u8]) -> Vec<Type> {
         .collect()
 }
 
-/// Lines without the macros that are defined between them: what these change is seen where they are expanded.
-fn without_macros(lines: &[&str]) -> String {
+/// A text without the macros that are defined in it: what these change is seen where they are expanded.
+fn without_macros(text: &str) -> String {
     let mut kept = String::new();
     let mut is_macro = false;
-    for line in lines {
+    for line in text.lines() {
         let word = line.trim_start().strip_prefix('#').map(str::trim_start).unwrap_or_default();
         is_macro |= ["define", "undef"].iter().any(|directive| word.starts_with(directive));
         if !is_macro {
@@ -217,7 +246,7 @@ fn without_macros(lines: &[&str]) -> String {
     kept
 }
 
-/// The words of a type; braces and commas are ones, too, and comments are not.
+/// The words of a type; braces and commas are ones, too, and neither comments nor macros that are defined in it.
 fn words(text: &str) -> Vec<String> {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -227,8 +256,12 @@ fn words(text: &str) -> Vec<String> {
         plain.push(' ');
         let end = if comment.starts_with("/*") { "*/" } else { "\n" };
         rest = comment.split_once(end).map_or("", |(_, rest)| rest);
+        if end == "\n" {
+            plain.push('\n');
+        }
     }
     plain.push_str(rest);
+    plain = without_macros(&plain);
     for sign in ["{", "}", ","] {
         plain = plain.replace(sign, &format!(" {sign} "));
     }
@@ -287,6 +320,7 @@ mod tests {
         assert!(changed("const struct s *p", "static struct s __rcu *p").is_ok());
         assert!(changed("enum {\n\tB, C,\n};", "#define B 0").is_ok());
         assert!(changed("\tB, C,", "\tB, C,\n#define D \\\n\tC\n\tX = 9,").is_ok());
+        assert!(changed("\tB, C,", "\tB, C,\n#define D C /* it\n * is */ // so\n\tX=BIT(3),").is_ok());
         assert!(changed("\tB, C,\n", "\tB, C, /* more */ D\n").is_ok());
         for (from, to, name) in [
             ("\tint a;", "\tint a, b; /* more */", "s"),
@@ -295,6 +329,10 @@ mod tests {
             ("\tB, C,", "\tC, B,", "enum"),
             ("\tB, C,", "\tB, X = 7, C,", "enum"),
             ("\tB, C,", "\tX = 0, B, C,", "enum"),
+            ("\tB, C,", "\tB, C, X = 0x80000000,", "enum"),
+            ("\tB, C,", "\tB, C, X = 1ULL << 40,", "enum"),
+            ("\tB, C,\n}", "\tB, C,\n} __packed", "enum"),
+            ("\tB, C,\n}", "\tB, C, X = 3,\n} __packed", "enum"),
             ("\tB, C,", "\tC,", "enum"),
             ("\tA,", "\tA = 2,", "enum"),
         ] {
