@@ -223,7 +223,8 @@ fn a_weak_function_is_told_from_the_one_that_is_used() {
     // A header may say of all definitions that they are weak, as include/linux/perf_event.h of 6.1 does: the first one counts.
     for weak in ["", "__attribute__((weak)) "] {
         let arch = format!("{weak}int hook(int a) {{ return a * 11; }}\n");
-        let tiny = Tiny::of(&[("arch.c", &arch), ("generic.c", generic)]);
+        let between = ("between.c", "asm(\".skip 0x4000, 0xcc\");\n");
+        let tiny = Tiny::of(&[("arch.c", &arch), between, ("generic.c", generic)]);
         for options in [&[][..], &["-ffunction-sections"]] {
             tiny.compile("generic.c", generic, options);
             let matched = tiny.compared("generic.o").unwrap();
@@ -233,6 +234,12 @@ fn a_weak_function_is_told_from_the_one_that_is_used() {
             // What calls it reaches the other one.
             assert_eq!(place(&matched, "hook").0, tiny.addresses("hook")[0]);
         }
+    }
+    // The only one is the unit's own: where it differs, the source does.
+    let tiny = Tiny::of(&[("generic.c", generic)]);
+    for options in [&[][..], &["-ffunction-sections"]] {
+        tiny.compile("generic.c", &generic.replace("return a + 9", "return a - 9"), options);
+        assert!(told(tiny.compared("generic.o")).starts_with("kept+0x"));
     }
 }
 

@@ -66,17 +66,32 @@ impl<'a, 'b> Search<'a, 'b> {
                 self.mismatches.push(absent(&known.shown(), self.sides.kernel));
                 continue;
             }
-            // Of several that are weak, the kernel has the one that was linked first.
             let other = named.first().map(|other| other.spot).filter(|_| is_weak);
             let count = self.mismatches.len();
             self.try_all(&mut entry, &places, guess);
-            if let (true, None, Some(other)) = (entry.candidates.is_empty(), entry.overridden, other) {
+            let is_else = entry.candidates.is_empty() && entry.overridden.is_none();
+            // Of several weak ones the kernel has the first, which may be that of another unit.
+            if let Some(other) = other.filter(|other| is_else && self.is_apart(*other, &bases)) {
                 self.mismatches.truncate(count);
                 entry.overridden = Some(other);
+                if let Some(guess) = guess.filter(|guess| *guess != other) {
+                    self.try_all(&mut entry, &[(guess, None, None)], Some(guess));
+                }
             }
             self.entries.push(entry);
         }
         (self.entries, self.mismatches)
+    }
+
+    /// Whether a place is further from all code of the unit than its code reaches: what lies there is another unit's.
+    fn is_apart(&self, spot: Spot, bases: &HashMap<SectionIndex, Spot>) -> bool {
+        const PADDING: u64 = 64;
+        let functions = self.sides.unit.functions();
+        let sizes = functions.iter().filter_map(|(symbol, _)| self.sides.unit.symbol(*symbol));
+        let reach: u64 = sizes.map(|symbol| symbol.size().saturating_add(PADDING)).sum();
+        let is_near =
+            |base: &Spot| base.section == spot.section && base.address.abs_diff(spot.address) <= reach;
+        !bases.is_empty() && !bases.values().any(is_near)
     }
 
     /// The functions of the kernel that a function of the unit may be: those of its name, and if there is none, the one
