@@ -12,7 +12,8 @@ use crate::frompatch::assembler::compare::{Changes, compare};
 use crate::frompatch::assembler::extract::Extract;
 use crate::frompatch::assembler::pairs::reordered;
 use crate::frompatch::compile::Compiled;
-use crate::host::patch::Line;
+use crate::frompatch::outline::{self, Kind};
+use crate::host::patch::{Hunk, Line};
 
 /// A unit, read.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub struct Read {
 }
 
 impl Read {
-    /// Reads and compares; the patches change lines that declare the statics `declared`.
+    /// Reads and compares; `declared` are the words of the declarations of statics in what the patches change.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -59,19 +60,84 @@ impl Read {
     }
 }
 
-/// The words of the lines that the patches add or take away and that declare static variables.
+/// The words of the declarations of static variables between the first and the last changed line of each function, as it is
+/// and patched: a difference between two texts may keep the declarations in their lines, and change what is around them.
 pub fn declared(files: &[Touched]) -> BTreeSet<String> {
-    let hunks = files.iter().flat_map(Touched::hunks);
-    let changed = hunks.flat_map(|hunk| hunk.lines).filter_map(|line| match line {
-        Line::Added(text) | Line::Removed(text) => Some(String::from_utf8_lossy(&text).into_owned()),
-        Line::Kept(_) => None,
-    });
+    let mut declared = BTreeSet::new();
+    for file in files {
+        let hunks = file.hunks();
+        for (text, is_old) in [(&file.original, true), (&file.patched, false)] {
+            let text = text.as_deref().unwrap_or_default();
+            let changed: Vec<usize> = hunks.iter().flat_map(|hunk| changed_lines(hunk, is_old)).collect();
+            let whole = String::from_utf8_lossy(text);
+            let lines: Vec<&str> = whole.lines().collect();
+            for item in outline::items(text).iter().filter(|item| item.kind == Kind::Function) {
+                let own = changed.iter().filter(|line| (item.first..=item.last).contains(line));
+                let (Some(first), Some(last)) = (own.clone().min(), own.max()) else { continue };
+                declared.extend(statics(lines.get(first - 1..(*last).min(lines.len())).unwrap_or_default()));
+            }
+        }
+    }
+    declared
+}
+
+/// The lines before or after the patch, from 1 on, that a hunk takes away or adds, or between which the other side has more.
+fn changed_lines(hunk: &Hunk, is_old: bool) -> Vec<usize> {
+    let mut line = if is_old { hunk.old_start } else { hunk.new_start };
+    let mut changed = Vec::new();
+    for part in &hunk.lines {
+        let (is_here, is_kept) = match part {
+            Line::Kept(_) => (true, true),
+            Line::Removed(_) => (is_old, false),
+            Line::Added(_) => (!is_old, false),
+        };
+        if !is_kept {
+            changed.push(line);
+        }
+        line += usize::from(is_here);
+    }
+    changed
+}
+
+/// The words of the declarations of static variables in some lines.
+fn statics(lines: &[&str]) -> BTreeSet<String> {
     let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-    let words = |text: &str| -> BTreeSet<String> {
-        let words = text.split(|letter| !is_letter(letter)).filter(|word| !word.is_empty());
-        words.map(str::to_owned).collect()
-    };
-    let declares =
-        |words: &BTreeSet<String>| words.iter().any(|word| word == "static" || word.starts_with("DEFINE_"));
-    changed.map(|line| words(&line)).filter(declares).flatten().collect()
+    let mut found = BTreeSet::new();
+    let mut is_open = false;
+    for line in lines {
+        let words: Vec<&str> =
+            line.split(|letter| !is_letter(letter)).filter(|word| !word.is_empty()).collect();
+        is_open |= words.iter().any(|word| *word == "static" || word.starts_with("DEFINE_"));
+        if is_open {
+            found.extend(words.into_iter().map(str::to_owned));
+        }
+        is_open &= !line.contains(';');
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_that_change_places_declare_what_they_keep() {
+        let block = |condition: &str, call: &str| {
+            format!(
+                "\tif ({condition}) {{\n\t\tstatic struct long_name\n\t\t\tn = {{ 0 }};\n\n\t\t{call}(&n);\n\t}}\n"
+            )
+        };
+        let text = |first: &str, second: &str| {
+            format!("void f(int a, int b)\n{{\n\tstatic int other;\n\n\tuse(&other);\n{first}{second}}}\n")
+                .into_bytes()
+        };
+        let (one, two) = (block("a", "g"), block("b", "h"));
+        let file = Touched {
+            path: "a.c".to_owned(),
+            original: Some(text(&one, &two)),
+            patched: Some(text(&two, &one)),
+        };
+        let words = declared(&[file]);
+        assert!(words.contains("n") && !words.contains("other"), "{words:?}");
+    }
 }

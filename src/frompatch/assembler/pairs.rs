@@ -21,11 +21,11 @@ pub(super) struct Pairs {
 /// What uses what, by the order of first use.
 type Uses = BTreeMap<String, Vec<String>>;
 
-/// Why the order of use does not tell which variable is which: a function has several of one name, and the patches change
-/// lines that declare such a name, of which `declared` are all. Blocks that change places are seen by nothing else.
+/// Why the order of use does not tell which variable is which: a function has several of one name, and that is among
+/// `declared`, the words of the declarations in what the patches change. Blocks that change places are seen by nothing else.
 pub(crate) fn reordered(old: &Listing, new: &Listing, declared: &BTreeSet<String>) -> Vec<String> {
     let (before, after) = (groups(old), groups(new));
-    let has_several = |group: &Group| group.lasts && group.uses.values().any(|names| names.len() > 1);
+    let has_several = |group: &Group| group.is_kept && group.uses.values().any(|names| names.len() > 1);
     let is_meant = |key: &&String| {
         let both = [before.get(*key), after.get(*key)];
         declared.contains(base(key.trim_end_matches('.'))) && both.into_iter().flatten().any(has_several)
@@ -35,9 +35,8 @@ pub(crate) fn reordered(old: &Listing, new: &Listing, declared: &BTreeSet<String
         .map(|key| {
             let name = key.trim_end_matches('.');
             format!(
-                "one function has several static variables called {name}, and the patch changes declarations of that name: \
-                 which of them is which of the kernel's cannot be told; leave them as they are, and give what is new \
-                 another name"
+                "one function has several static variables called {name}, and the patch changes what is around their \
+                 declarations: which of them is which of the kernel's cannot be told; leave these blocks as they are"
             )
         })
         .collect()
@@ -50,6 +49,8 @@ struct Group {
     uses: Uses,
     /// One of them is there when the kernel has begun.
     lasts: bool,
+    /// One of them may be written to as well.
+    is_kept: bool,
 }
 
 impl Pairs {
@@ -108,7 +109,9 @@ fn groups(listing: &Listing) -> BTreeMap<String, Group> {
         if !listing.is_own(name) {
             let group = groups.entry(key(name)).or_default();
             group.names.push(name.to_owned());
-            group.lasts |= !piece.is_init() && !is_book_keeping(&piece.section);
+            let lasts = !piece.is_init() && !is_book_keeping(&piece.section);
+            group.lasts |= lasts;
+            group.is_kept |= lasts && !piece.is_constant();
         }
     }
     let known: BTreeMap<String, String> = groups
