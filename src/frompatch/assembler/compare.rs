@@ -109,7 +109,7 @@ impl Sides<'_> {
                 return;
             }
             if piece.is_init() {
-                changes.notes.push(format!("{shown} is __init data: it has been read, and is gone"));
+                changes.notes.push(format!("{shown} is __init data: no livepatch changes it, and what a module that is loaded later reads is the old one"));
             } else {
                 changes.refused.push(format!(
                     "{shown} in {} is new or changed: the kernel has read that table already; leave it out of the patch",
@@ -267,6 +267,15 @@ impl Sides<'_> {
 
     /// Says of each changed function why: its users count as changed where a constant is.
     fn reasons(&self, changes: &mut Changes) {
+        for function in changes.changed.keys() {
+            let used = used(self.new, &self.new.pieces_of(function));
+            if used.iter().any(|name| base(name) == "___done" && self.pairs.contains_key(name)) {
+                changes.notes.push(format!(
+                    "{function} has something that is done once (DO_ONCE, get_random_once): the kernel may have done it \
+                     already, as it was before the patch, and does not do it again"
+                ));
+            }
+        }
         if changes.constants.is_empty() {
             return;
         }
@@ -305,13 +314,20 @@ fn init_user<'a>(listing: &'a Listing, name: &str) -> Option<&'a str> {
     })
 }
 
-/// A function that compares a pointer with the address of `name`. The kernel's code has that as an immediate operand; an
-/// address behind its beginning is mostly the end of a loop.
+/// A function that compares a pointer with an address in `name`, or counts from there. The kernel's code has that as an
+/// immediate operand; an address behind its end is that of a loop.
 fn comparer<'a>(listing: &'a Listing, name: &str) -> Option<&'a str> {
-    let address = format!("${name},");
+    let size = size(listing, name).and_then(|size| size.parse::<u64>().ok()).unwrap_or(1);
+    let is_inside = |address: &str| match address.strip_prefix('+') {
+        Some(offset) => offset.parse::<u64>().is_ok_and(|offset| offset < size),
+        None => address.is_empty(),
+    };
     let compares = |line: &String| {
         let line = line.trim_start();
-        line.strip_prefix("cmpq").is_some_and(|operands| operands.trim_start().starts_with(&address))
+        let operands = ["cmpq", "subq"].iter().find_map(|word| line.strip_prefix(word));
+        let operand = operands.and_then(|operands| operands.split(',').next()).unwrap_or_default().trim();
+        let address = operand.strip_prefix('$').and_then(|operand| operand.strip_prefix(name));
+        address.is_some_and(is_inside)
     };
     listing.functions().find(|function| {
         let pieces = listing.pieces_of(function);
@@ -390,6 +406,7 @@ mod tests {
             refused("table")[0]
                 .contains("table gets another content, and g asks whether a pointer is its address")
         );
+        assert_eq!(refused("table+3").len(), 1);
         for operand in ["table+4", "tables", "4"] {
             assert_eq!(refused(operand), Vec::<String>::new());
         }
