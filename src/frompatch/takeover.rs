@@ -23,7 +23,7 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
 use crate::elf::image::Image;
@@ -32,7 +32,7 @@ use crate::frompatch::compile::{self, Trees};
 use crate::frompatch::module;
 use crate::frompatch::prepare::Made;
 use crate::frompatch::recipe::Recipe;
-use crate::frompatch::run_pre::{self, KernelImage, Matched};
+use crate::frompatch::run_pre::{self, Fate, KernelImage, Matched};
 use crate::frompatch::takeover::place::Place;
 use crate::frompatch::takeover::references::References;
 use crate::frompatch::takeover::written::Written;
@@ -113,6 +113,13 @@ impl Job<'_> {
         let [assembler, object] = compile::original(self.unit, self.trees)?;
         let kernel = KernelImage::open(&self.target.sources, &self.unit.recipe.object)?;
         let matched = run_pre::prove(path, &Image::read(&object)?, &kernel)?;
+        for name in names {
+            let fate = matched.function(name.as_bytes()).map(|function| &function.fate);
+            ensure!(
+                !matches!(fate, Some(Fate::Overridden(_))),
+                "{name} of {path} is weak, and the kernel uses another function of that name"
+            );
+        }
         let listing = Listing::parse(&fs::read_to_string(assembler)?);
         let raw = fs::read_to_string(self.trees.source.join(path))
             .with_context(|| format!("{path} is not UTF-8"))?;
@@ -139,7 +146,16 @@ impl Job<'_> {
                 "{name} is not written as a function in {path}: a macro makes it, or another file that is included"
             );
         }
-        self.written(Written::of(&raw, self.unit, &functions, taken), functions, &matched)
+        let left = names.iter().flat_map(|name| system_call::others(name));
+        let left = left.filter(|other| listing.is_function(other) && !names.contains(&other.as_str()));
+        let left: Vec<String> = left
+            .map(|other| {
+                format!("{other}, by which other programs enter the same system call, goes on with the old text: name it as well")
+            })
+            .collect();
+        let mut file = self.written(Written::of(&raw, self.unit, &functions, taken), functions, &matched)?;
+        file.notes.extend(left);
+        Ok(file)
     }
 
     /// The file, compiled to see what it refers to and what it would have a second time.

@@ -89,7 +89,7 @@ pub(super) fn take(
         }
         chosen.insert(index, text);
     }
-    let mut was_line = false;
+    let (mut was_line, mut has_call) = (false, false);
     for (index, text) in chosen {
         let Some(entry) = file.entries.get(index).filter(|_| !text.is_empty()) else { continue };
         let mut whole = comment(active, &file, index, is_front(index)).unwrap_or_default();
@@ -99,6 +99,11 @@ pub(super) fn take(
             whole = format!("extern {own};\n\n{whole}");
         }
         whole.push_str(&text);
+        if !has_call && entry.target.as_ref().is_some_and(|name| system_call::makes(entry.piece.head(), name))
+        {
+            has_call = true;
+            whole = format!("{}\n{whole}", system_call::WITHOUT_TABLES);
+        }
         let place = if is_front(index) { &mut taken.front } else { &mut taken.body };
         let is_line = !whole.trim_end().contains('\n');
         if !place.is_empty() && !(is_line && (was_line || is_front(index))) {
@@ -107,11 +112,6 @@ pub(super) fn take(
         was_line = is_line;
         place.push_str(&whole);
         place.push('\n');
-    }
-    if wanted.keys().any(|name| file.entries.iter().any(|entry| system_call::makes(entry.piece.head(), name)))
-    {
-        taken.body.insert(0, '\n');
-        taken.body.insert_str(0, system_call::WITHOUT_TABLES);
     }
     taken
 }
@@ -491,11 +491,8 @@ mod tests {
         let taken = take(&text, &expanded, &wanted.into(), &known);
         assert!(taken.missing.is_empty() && taken.left.is_empty(), "{taken:?}");
         let head = "/* Is replaced. */\nSYSCALL_DEFINE1(new_show, struct one *, one)\n{\n\tstatic const char";
-        assert!(
-            taken.body.starts_with(system_call::WITHOUT_TABLES) && taken.body.contains(head),
-            "{}",
-            taken.body
-        );
+        let head = format!("{}\n{head}", system_call::WITHOUT_TABLES);
+        assert!(taken.body.contains(&head), "{}", taken.body);
     }
 
     #[test]

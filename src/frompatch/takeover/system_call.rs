@@ -20,9 +20,20 @@ pub(super) fn renamed(function: &str, prefix: &str) -> Option<String> {
 
 /// The function with the text of the system call that `function` enters. Without parameters, the two are one.
 pub(super) fn text_of(function: &str) -> Option<String> {
-    let name = ENTRIES.iter().find_map(|entry| function.strip_prefix(entry))?;
-    let compat = if function.contains("_compat_") { "compat_" } else { "" };
-    Some(format!("__do_{compat}sys_{name}"))
+    let entry = ENTRIES.iter().find(|entry| function.starts_with(**entry))?;
+    let compat = if entry.contains("_compat_") { "compat_" } else { "" };
+    Some(format!("__do_{compat}sys_{}", function.strip_prefix(entry)?))
+}
+
+/// The other functions that may enter the same system call, for other programs.
+pub(super) fn others(function: &str) -> impl Iterator<Item = String> {
+    let entry = ENTRIES.iter().find(|entry| function.starts_with(**entry)).copied();
+    let name = entry.and_then(|entry| function.strip_prefix(entry)).unwrap_or_default();
+    let is_other = move |other: &&&str| {
+        entry
+            .is_some_and(|entry| entry != **other && entry.contains("_compat_") == other.contains("_compat_"))
+    };
+    ENTRIES.iter().filter(is_other).map(move |other| format!("{other}{name}"))
 }
 
 /// Whether the macro's call `head` makes `function`.
@@ -70,6 +81,8 @@ mod tests {
         assert!(makes(&compat, "__ia32_compat_sys_x") && !makes(&compat, "__x64_sys_x"));
         assert_eq!(renamed("do_x", "new_"), None);
         assert_eq!(text_of("__ia32_compat_sys_x").unwrap(), "__do_compat_sys_x");
+        assert_eq!(others("__x64_sys_x").collect::<Vec<_>>(), ["__ia32_sys_x"]);
+        assert_eq!(others("do_x").count(), 0);
         for text in ["SYSCALL_DEFINES(x)", "int f(x)", "SYSCALL_DEFINE1"] {
             assert!(!makes(&tokens(text), "__x64_sys_x"), "{text}");
         }
