@@ -82,7 +82,7 @@ fn one(
         }
     }
     let only = if count > USERS {
-        format!(" in {USERS} of {count} files; the others were not looked at")
+        format!(", as far as was seen: {USERS} of {count} files were looked at")
     } else {
         String::new()
     };

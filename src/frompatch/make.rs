@@ -343,8 +343,8 @@ fn lost(loaded: &[Replaced], changed: &[Changed]) -> Vec<String> {
     let both = loaded.iter().filter(|one| changed.iter().any(|other| is_same(one, other)));
     both.map(|one| {
         format!(
-            "{} of {} is replaced already by the livepatch {}, which is loaded: what that changes in it is not in this one, and \
-             no longer runs; give its patches too, with --replace",
+            "{} of {} is replaced already by the livepatch {}, which is loaded: unless its patches are among those given, what \
+             it changes there no longer runs; give them too, best with --replace",
             one.name, one.object, one.livepatch
         )
     })

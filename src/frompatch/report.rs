@@ -143,7 +143,7 @@ impl Report {
             line("replaced", format!("{}{position} of {}: {}", changed.name, changed.object, changed.why));
         }
         if self.replaces_all {
-            line("replaced", "what all livepatches that are loaded by then have changed".to_owned());
+            line("replaced", "all other livepatches that are loaded when it is (--replace)".to_owned());
         }
         for callback in &self.callbacks {
             let Callback { object, moment, name, file } = callback;

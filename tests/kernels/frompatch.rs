@@ -64,11 +64,11 @@ pub(crate) fn check(kernel: &Kernel) {
     );
     let all = kernel.root.join("lp-all.ko").display().to_string();
     let ran = kernel.tool(&["livepatch", &version, "-o", &all, "--replace"]).ok();
-    assert!(ran.stdout.contains("replaced   what all livepatches that are loaded by then have changed\n"));
+    assert!(ran.stdout.contains("replaced   all other livepatches that are loaded when it is (--replace)\n"));
     let command = "grep -c livepatched /proc/cmdline; grep -c livepatched /proc/version";
     let ran = kernel.tool(&["try", &made, &all, "--run", command]).ok();
     for words in [
-        "disable lp_fix: skipped, a later one has replaced it",
+        "disable livepatch_lp_fix: skipped, a later one has replaced it",
         "\ncommand while enabled: ok",
         "\n  | 0\n  | 1\n",
     ] {

@@ -72,7 +72,7 @@ impl<'a> Extract<'a> {
             if is_init(name) {
                 extract
                     .without_effect
-                    .push(format!("{name} is __init: it runs before any livepatch can replace it"));
+                    .push(format!("{name} is __init: no livepatch replaces it, and what a module that is loaded later runs is the old one"));
                 continue;
             }
             extract.replaced.push(name.clone());
@@ -497,6 +497,11 @@ mod tests {
         let changes = compare(&old, &new);
         let extract = Extract::plan(&old, &new, &changes);
         assert!(extract.is_empty());
-        assert_eq!(extract.without_effect, ["g is __init: it runs before any livepatch can replace it"]);
+        assert_eq!(
+            extract.without_effect,
+            [
+                "g is __init: no livepatch replaces it, and what a module that is loaded later runs is the old one"
+            ]
+        );
     }
 }
