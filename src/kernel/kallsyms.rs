@@ -10,14 +10,15 @@ use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
-use regex::bytes::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 
 pub use filter::Filter;
 
 use crate::elf::Binding;
 use crate::elf::definitions::Definition;
+use crate::host::words::count;
 use crate::kernel::tree::config::Config;
 
 /// What the kernel makes of a name of vmlinux before it compares it (`cleanup_symbol_name` in
@@ -219,10 +220,17 @@ pub fn variants(name: &str) -> Regex {
 }
 
 /// [`variants()`] of any of `names`, to be searched for among raw names.
-pub fn variants_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Regex {
+///
+/// # Errors
+/// They are too many for one expression.
+pub fn variants_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Regex> {
+    const LARGEST: usize = 1 << 30;
     let escaped: Vec<String> = names.into_iter().map(regex::escape).collect();
-    Regex::new(&format!(r"^({})(\.(isra|constprop|part)(\.[0-9]+)?)+$", escaped.join("|")))
-        .unwrap_or_else(|_| never())
+    let pattern = format!(r"^({})(\.(isra|constprop|part)(\.[0-9]+)?)+$", escaped.join("|"));
+    let regex = RegexBuilder::new(&pattern).size_limit(LARGEST).build();
+    regex.with_context(|| {
+        format!("{} are too many to look for what was made of them", count(escaped.len(), "function"))
+    })
 }
 
 fn never() -> Regex {

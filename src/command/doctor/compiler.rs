@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use fs_err as fs;
-use regex::Regex;
 
 use crate::command::doctor::finding::{Finding, Level};
 use crate::command::doctor::patient::Patient;
@@ -112,11 +111,27 @@ fn version_of(compiler: &str) -> String {
 
 /// The version in what `--version` prints: the first number with dots in the first line that no package is named by.
 fn version(text: &str) -> String {
-    let Ok(number) = Regex::new(r"\b[0-9]+(\.[0-9]+)+\b") else { return String::new() };
     // In parentheses, distributions name their packages.
-    let outside =
-        Regex::new(r"\([^)]*\)").map_or_else(|_| text.into(), |package| package.replace_all(text, ""));
-    number.find(&outside).map_or_else(String::new, |found| found.as_str().to_owned())
+    let mut depth = 0usize;
+    let outside: String = text
+        .chars()
+        .filter(|letter| {
+            depth += usize::from(*letter == '(');
+            let is_outside = depth == 0;
+            depth = depth.saturating_sub(usize::from(*letter == ')'));
+            is_outside
+        })
+        .collect();
+    let is_number = |word: &&str| {
+        let mut parts = word.split('.');
+        parts.clone().count() > 1
+            && parts.all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    outside
+        .split(|letter: char| letter != '.' && !letter.is_ascii_alphanumeric())
+        .find(is_number)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[cfg(test)]
