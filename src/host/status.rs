@@ -83,7 +83,9 @@ mod tests {
         let drawn = Mutex::new(Vec::new());
         let draw = || drawn.lock().unwrap().push(count(done.load(Ordering::Relaxed), 2, "modules"));
         let wait = |so_many: usize| {
+            let begin = Instant::now();
             while drawn.lock().unwrap().len() < so_many {
+                assert!(begin.elapsed() < Duration::from_secs(60), "it was drawn too seldom");
                 std::thread::sleep(PAUSE / 10);
             }
         };

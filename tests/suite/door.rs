@@ -34,8 +34,9 @@ fn files() -> Vec<String> {
 #[test]
 fn every_source_file_names_its_licence() {
     let is_source = |name: &str, text: &str| {
-        [".rs", ".mk", ".sh", ".c", ".h", ".S", ".config"].iter().any(|end| name.ends_with(end))
-            || text.starts_with("#!")
+        const ENDS: [&str; 11] =
+            [".rs", ".mk", ".sh", ".c", ".h", ".s", ".S", ".config", ".toml", "Makefile", "Kconfig"];
+        ENDS.iter().any(|end| name.ends_with(end)) || text.starts_with("#!")
     };
     let texts =
         files().into_iter().filter_map(|name| Some((fs::read_to_string(root().join(&name)).ok()?, name)));

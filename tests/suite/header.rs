@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild header`, with a real C compiler; and what debugging information adds to messages.
 
-use std::io::Write as _;
-
 use crate::convert::said;
-use crate::objtree::{Code, ObjTree, X86_64};
+use crate::objtree::{self, Code, ObjTree, X86_64};
 
 /// Uses each macro, as a livepatch would.
 const SOURCE: &str = "\
@@ -34,8 +32,7 @@ int in_c(void)
 pub fn compilers() -> Vec<&'static str> {
     let has_clang = std::process::Command::new(CLANG).arg("--version").output().is_ok();
     if !has_clang {
-        // Not with println!, which the test harness keeps to itself.
-        let _ = writeln!(std::io::stderr(), "skipped with clang: there is no {CLANG} (tests/packages test)");
+        objtree::say_skipped(&format!("clang: there is no {CLANG} (tests/packages test)"));
     }
     ["gcc", CLANG].into_iter().take(1 + usize::from(has_clang)).collect()
 }

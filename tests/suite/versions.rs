@@ -2,11 +2,10 @@
 //! What CONFIG_MODVERSIONS leaves in livepatches, and what depmod makes of it.
 
 use std::fs;
-use std::io::Write as _;
 
 use klpbuild::elf::image::Image;
 
-use crate::objtree::{Code, ObjTree, X86_64, target};
+use crate::objtree::{self, Code, ObjTree, X86_64, target};
 use crate::verify::{livepatch, section};
 
 /// The versions of what a livepatch refers to, as modpost writes them: in each form.
@@ -106,8 +105,7 @@ fn versions_that_are_left_are_found() {
 fn dependencies(tree: &ObjTree, module: &str) -> Option<(Vec<String>, String)> {
     let [depmod, modprobe] = ["depmod", "modprobe"].map(|name| format!("/sbin/{name}"));
     if !std::path::Path::new(&depmod).is_file() {
-        // Not with println!, which the test harness keeps to itself.
-        let _ = writeln!(std::io::stderr(), "skipped: there is no {depmod} (tests/packages test)");
+        objtree::say_skipped(&format!("modules' dependencies: there is no {depmod} (tests/packages test)"));
         return None;
     }
     let root = tree.path("root");
