@@ -37,7 +37,7 @@ pub(crate) mod prepare;
 mod presence;
 mod read;
 mod reasons;
-pub mod recipe;
+mod recipe;
 pub mod report;
 pub mod run_pre;
 mod source;

@@ -25,7 +25,7 @@ pub(crate) mod patch;
 pub(crate) mod paths;
 pub(crate) mod processes;
 pub mod program;
-pub mod several;
+pub(crate) mod several;
 pub mod signal;
 pub(crate) mod status;
 pub(crate) mod table;

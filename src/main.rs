@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The program: parses the command line, runs, and ends as [`klpbuild::exit`] says.
+//! The program: parses the command line, runs, and ends as [`klpbuild::host::exit`] says.
 
 use std::process::ExitCode;
 
