@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use anstyle::{AnsiColor, Style};
 use regex::Regex;
 
+use crate::host::words;
+
 /// What a word in colour says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hue {
@@ -86,17 +88,14 @@ fn by_environment(variable: impl Fn(&str) -> Option<String>, is_terminal: bool) 
 
 /// A line that begins with a place and a severity, as compilers, linkers, modpost and klpbuild itself print them.
 static DIAGNOSTIC: LazyLock<Regex> = LazyLock::new(|| {
-    right(r"^((?:[^\s:]+(?::\d+){0,2}: )*)(fatal error|error|warning|note|ERROR|WARNING)(:| [RS]\d+:)")
+    words::pattern(
+        r"^((?:[^\s:]+(?::\d+){0,2}: )*)(fatal error|error|warning|note|ERROR|WARNING)(:| [RS]\d+:)",
+    )
 });
 /// What make says last of a command that failed.
-static FAILED: LazyLock<Regex> = LazyLock::new(|| right(r"^(make(?:\[\d+\])?: )(\*\*\* .*)$"));
+static FAILED: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"^(make(?:\[\d+\])?: )(\*\*\* .*)$"));
 /// The colours that a program has chosen itself (SGR), and gcc's end of line after them (EL).
-static OWN: LazyLock<Regex> = LazyLock::new(|| right("\u{1b}\\[[0-9;]*[mK]"));
-
-fn right(pattern: &str) -> Regex {
-    #[expect(clippy::unwrap_used, reason = "each pattern is a constant, which a test compiles")]
-    Regex::new(pattern).unwrap()
-}
+static OWN: LazyLock<Regex> = LazyLock::new(|| words::pattern("\u{1b}\\[[0-9;]*[mK]"));
 
 /// A line with its place and its severity in colour. One that has colours already keeps them.
 pub fn diagnostic(line: &str) -> String {

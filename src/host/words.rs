@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Words for numbers, times and bytes, as messages have them.
+//! Words for numbers, times and bytes, as messages have them; and patterns that words are found by.
 
 use std::fmt::Write as _;
 use std::time::Duration;
+
+use regex::Regex;
+
+/// A pattern that is written down in the source: a test compiles each.
+pub(crate) fn pattern(text: &str) -> Regex {
+    #[expect(clippy::unwrap_used, reason = "each is a constant, which a test compiles")]
+    Regex::new(text).unwrap()
+}
 
 /// `number` of what `noun` is one of: `1 module`, `2 modules`.
 pub fn count(number: usize, noun: &str) -> String {

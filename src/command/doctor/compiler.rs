@@ -2,13 +2,15 @@
 //! The compiler has to be the kernel's: what it makes of structures and inline functions has to agree.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use fs_err as fs;
+use regex::Regex;
 
 use crate::command::doctor::finding::{Finding, Level};
 use crate::command::doctor::patient::Patient;
-use crate::host::program;
 use crate::host::program::Program;
+use crate::host::{program, words};
 use crate::kernel::installed::remedy;
 use crate::kernel::installed::remedy::Need;
 
@@ -112,27 +114,12 @@ fn version_of(compiler: &str) -> String {
 /// The version in what `--version` prints: the first number with dots in the first line that no package is named by.
 fn version(text: &str) -> String {
     // In parentheses, distributions name their packages.
-    let mut depth = 0usize;
-    let outside: String = text
-        .chars()
-        .filter(|letter| {
-            depth += usize::from(*letter == '(');
-            let is_outside = depth == 0;
-            depth = depth.saturating_sub(usize::from(*letter == ')'));
-            is_outside
-        })
-        .collect();
-    let is_number = |word: &&str| {
-        let mut parts = word.split('.');
-        parts.clone().count() > 1
-            && parts.all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    outside
-        .split(|letter: char| letter != '.' && !letter.is_ascii_alphanumeric())
-        .find(is_number)
-        .unwrap_or_default()
-        .to_owned()
+    let outside = PACKAGE.replace_all(text, "");
+    NUMBER.find(&outside).map_or_else(String::new, |found| found.as_str().to_owned())
 }
+
+static PACKAGE: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"\([^)]*\)"));
+static NUMBER: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"\b[0-9]+(\.[0-9]+)+\b"));
 
 #[cfg(test)]
 mod tests {
