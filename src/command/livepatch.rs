@@ -42,7 +42,8 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     let patches = read(&words, &here)?;
     let name = name(arguments, &words)?;
     let choice = asked::choice(&arguments.kernel, &start);
-    let named = NamedWords::in_words(&start, &variables, &choice.places()).kernel;
+    let places = choice.places();
+    let named = NamedWords::in_words(&start, &variables, &places).kernel;
     let mut wanted = Asked {
         start: start.clone(),
         objtree: arguments.objtree.as_ref().map(|objtree| here.join(objtree)),
@@ -58,9 +59,9 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     let target = Target::of(origin, source.as_deref(), options.quiet)?;
     let place = Place::find(arguments, &here, &name)?;
     let flags = program::words(&choice.to_flags()).unwrap_or_default();
-    let places = choice.places();
-    let is_running = places.running().is_some_and(|running| running == target.release);
-    let loaded = if is_running { loaded::replaced(&places) } else { Vec::new() };
+    // What takes the place of all others loses nothing that it is not told to lose.
+    let is_told = !arguments.replace && places.running().is_some_and(|running| running == target.release);
+    let loaded = if is_told { loaded::replaced(&places) } else { Vec::new() };
     let request = Request {
         patches,
         strip: arguments.strip,

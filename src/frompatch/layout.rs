@@ -75,27 +75,13 @@ fn is_outside(hunk: &Hunk, [old, new]: &[Vec<Item>; 2]) -> bool {
         around.peek().is_some() && around.all(|item| item.kind == Kind::Function)
     };
     let is_directive = |text: &[u8]| text.trim_ascii_start().starts_with(b"#");
-    let (mut old_line, mut new_line) = (hunk.old_start, hunk.new_start);
-    for line in &hunk.lines {
+    hunk.changes().any(|(line, [old_line, new_line])| {
         let (text, is_inside) = match line {
-            Line::Kept(_) => {
-                (old_line, new_line) = (old_line + 1, new_line + 1);
-                continue;
-            }
-            Line::Removed(text) => {
-                old_line += 1;
-                (text, is_in_function(old, old_line - 1))
-            }
-            Line::Added(text) => {
-                new_line += 1;
-                (text, is_in_function(new, new_line - 1))
-            }
+            Line::Removed(text) => (text, is_in_function(old, old_line)),
+            Line::Added(text) | Line::Kept(text) => (text, is_in_function(new, new_line)),
         };
-        if is_directive(text) || !(is_inside || text.trim_ascii().is_empty()) {
-            return true;
-        }
-    }
-    false
+        is_directive(text) || !(is_inside || text.trim_ascii().is_empty())
+    })
 }
 
 /// A type of the preprocessed text `old` of which `new` has only another one.

@@ -47,7 +47,7 @@ pub struct Request {
     pub allow_layout: bool,
     /// It takes the place of all livepatches that are loaded.
     pub replaces_all: bool,
-    /// What livepatches replace that are at work where the kernel is running.
+    /// What livepatches replace that are at work where the kernel is running, and stay so.
     pub loaded: Vec<Replaced>,
     /// Options that say where the kernel's symbols are.
     pub flags: Vec<String>,
@@ -126,9 +126,7 @@ pub fn make(
     let declared = read::declared(&applied.files);
     let reads = compiled.par_iter().map(|unit| Read::of(unit, &declared)).collect::<Result<Vec<Read>>>()?;
     let (mut report, module) = compare(request, target, &applied, &compiled, &reads, trees)?;
-    if !request.replaces_all {
-        report.notes.extend(lost(&request.loaded, &report.changed));
-    }
+    report.notes.extend(lost(&request.loaded, &report.changed));
     if steps.done("compared with the kernel, and cut out") {
         return Ok(stopped(steps));
     }

@@ -43,25 +43,11 @@ pub fn items(text: &[u8]) -> Vec<Item> {
 /// The definitions that have a changed line of `hunk`, of a file whose definitions are `old` before the change and `new`
 /// after it.
 pub fn changed<'a>(hunk: &Hunk, [old, new]: [&'a [Item]; 2]) -> Vec<&'a Item> {
-    let (mut old_line, mut new_line) = (hunk.old_start, hunk.new_start);
-    let mut found = Vec::new();
-    for line in &hunk.lines {
-        match line {
-            Line::Kept(_) => {
-                old_line += 1;
-                new_line += 1;
-            }
-            Line::Removed(_) => {
-                found.extend(with_line(old, old_line));
-                old_line += 1;
-            }
-            Line::Added(_) => {
-                found.extend(with_line(new, new_line));
-                new_line += 1;
-            }
-        }
-    }
-    found
+    let of = |(line, [old_line, new_line]): (&Line, [usize; 2])| match line {
+        Line::Removed(_) => with_line(old, old_line),
+        _ => with_line(new, new_line),
+    };
+    hunk.changes().flat_map(of).collect()
 }
 
 fn with_line(items: &[Item], line: usize) -> impl Iterator<Item = &Item> {

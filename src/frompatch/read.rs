@@ -13,7 +13,7 @@ use crate::frompatch::assembler::extract::Extract;
 use crate::frompatch::assembler::pairs::reordered;
 use crate::frompatch::compile::Compiled;
 use crate::frompatch::outline::{self, Kind};
-use crate::host::patch::{Hunk, Line};
+use crate::host::patch::Hunk;
 
 /// A unit, read.
 #[derive(Debug)]
@@ -66,37 +66,20 @@ pub fn declared(files: &[Touched]) -> BTreeSet<String> {
     let mut declared = BTreeSet::new();
     for file in files {
         let hunks = file.hunks();
-        for (text, is_old) in [(&file.original, true), (&file.patched, false)] {
+        let changes: Vec<[usize; 2]> = hunks.iter().flat_map(Hunk::changes).map(|(_, at)| at).collect();
+        let [before, after] = [0, 1].map(|side| changes.iter().filter_map(move |at| at.get(side)));
+        for (text, changed) in [(&file.original, before), (&file.patched, after)] {
             let text = text.as_deref().unwrap_or_default();
-            let changed: Vec<usize> = hunks.iter().flat_map(|hunk| changed_lines(hunk, is_old)).collect();
             let whole = String::from_utf8_lossy(text);
             let lines: Vec<&str> = whole.lines().collect();
             for item in outline::items(text).iter().filter(|item| item.kind == Kind::Function) {
-                let own = changed.iter().filter(|line| (item.first..=item.last).contains(line));
+                let own = changed.clone().filter(|line| (item.first..=item.last).contains(line));
                 let (Some(first), Some(last)) = (own.clone().min(), own.max()) else { continue };
                 declared.extend(statics(lines.get(first - 1..(*last).min(lines.len())).unwrap_or_default()));
             }
         }
     }
     declared
-}
-
-/// The lines before or after the patch, from 1 on, that a hunk takes away or adds, or between which the other side has more.
-fn changed_lines(hunk: &Hunk, is_old: bool) -> Vec<usize> {
-    let mut line = if is_old { hunk.old_start } else { hunk.new_start };
-    let mut changed = Vec::new();
-    for part in &hunk.lines {
-        let (is_here, is_kept) = match part {
-            Line::Kept(_) => (true, true),
-            Line::Removed(_) => (is_old, false),
-            Line::Added(_) => (!is_old, false),
-        };
-        if !is_kept {
-            changed.push(line);
-        }
-        line += usize::from(is_here);
-    }
-    changed
 }
 
 /// The words of the declarations of static variables in some lines.

@@ -152,6 +152,18 @@ pub fn difference(old: &[u8], new: &[u8], context: usize) -> Vec<Hunk> {
 }
 
 impl Hunk {
+    /// The lines that are taken away or added, each with the lines of the old and of the new file at which it stands.
+    pub fn changes(&self) -> impl Iterator<Item = (&Line, [usize; 2])> {
+        let mut at = [self.old_start, self.new_start];
+        self.lines.iter().filter_map(move |line| {
+            let here = at;
+            let [old, new] = &mut at;
+            *old += usize::from(!matches!(line, Line::Added(_)));
+            *new += usize::from(!matches!(line, Line::Removed(_)));
+            (!matches!(line, Line::Kept(_))).then_some((line, here))
+        })
+    }
+
     /// Its lines in the old file.
     pub fn before(&self) -> Vec<&[u8]> {
         let lines = self.lines.iter().filter_map(|line| match line {

@@ -82,6 +82,7 @@ pub fn compare(old: &Listing, new: &Listing) -> Changes {
     sides.removed(&mut changes);
     sides.aliases(&mut changes);
     changes.refused.extend(identity::refused(old, new));
+    sides.done_once(&mut changes);
     sides.reasons(&mut changes);
     Changes { pairs, ..changes }
 }
@@ -109,7 +110,10 @@ impl Sides<'_> {
                 return;
             }
             if piece.is_init() {
-                changes.notes.push(format!("{shown} is __init data: no livepatch changes it, and what a module that is loaded later reads is the old one"));
+                changes.notes.push(format!(
+                    "{shown} is __init data: no livepatch changes it, and what a module that is loaded later reads is the \
+                     old one"
+                ));
             } else {
                 changes.refused.push(format!(
                     "{shown} in {} is new or changed: the kernel has read that table already; leave it out of the patch",
@@ -265,8 +269,8 @@ impl Sides<'_> {
         }
     }
 
-    /// Says of each changed function why: its users count as changed where a constant is.
-    fn reasons(&self, changes: &mut Changes) {
+    /// Tells of changed functions that do something once (include/linux/once.h): the kernel's flag for it stays.
+    fn done_once(&self, changes: &mut Changes) {
         for function in changes.changed.keys() {
             let used = used(self.new, &self.new.pieces_of(function));
             if used.iter().any(|name| base(name) == "___done" && self.pairs.contains_key(name)) {
@@ -276,6 +280,10 @@ impl Sides<'_> {
                 ));
             }
         }
+    }
+
+    /// Says of each changed function why: its users count as changed where a constant is.
+    fn reasons(&self, changes: &mut Changes) {
         if changes.constants.is_empty() {
             return;
         }

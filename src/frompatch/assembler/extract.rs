@@ -70,9 +70,9 @@ impl<'a> Extract<'a> {
                 continue;
             }
             if is_init(name) {
-                extract
-                    .without_effect
-                    .push(format!("{name} is __init: no livepatch replaces it, and what a module that is loaded later runs is the old one"));
+                extract.without_effect.push(format!(
+                    "{name} is __init: no livepatch replaces it, and what a module that is loaded later runs is the old one"
+                ));
                 continue;
             }
             extract.replaced.push(name.clone());

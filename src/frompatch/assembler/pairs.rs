@@ -24,8 +24,11 @@ type Uses = BTreeMap<String, Vec<String>>;
 /// Why the order of use does not tell which variable is which: a function has several of one name, and that is among
 /// `declared`, the words of the declarations in what the patches change. Blocks that change places are seen by nothing else.
 pub(crate) fn reordered(old: &Listing, new: &Listing, declared: &BTreeSet<String>) -> Vec<String> {
+    if declared.is_empty() {
+        return Vec::new();
+    }
     let (before, after) = (groups(old), groups(new));
-    let has_several = |group: &Group| group.is_kept && group.uses.values().any(|names| names.len() > 1);
+    let has_several = |group: &Group| group.is_variable && group.uses.values().any(|names| names.len() > 1);
     let is_meant = |key: &&String| {
         let both = [before.get(*key), after.get(*key)];
         declared.contains(base(key.trim_end_matches('.'))) && both.into_iter().flatten().any(has_several)
@@ -50,7 +53,7 @@ struct Group {
     /// One of them is there when the kernel has begun.
     lasts: bool,
     /// One of them may be written to as well.
-    is_kept: bool,
+    is_variable: bool,
 }
 
 impl Pairs {
@@ -111,7 +114,7 @@ fn groups(listing: &Listing) -> BTreeMap<String, Group> {
             group.names.push(name.to_owned());
             let lasts = !piece.is_init() && !is_book_keeping(&piece.section);
             group.lasts |= lasts;
-            group.is_kept |= lasts && !piece.is_constant();
+            group.is_variable |= lasts && !piece.is_constant();
         }
     }
     let known: BTreeMap<String, String> = groups

@@ -12,41 +12,49 @@ pub(super) const WITHOUT_TABLES: &str = "/* The system call is in the kernel's t
 /// What comes before the system call's name in the names of the functions that enter it.
 const ENTRIES: [&str; 4] = ["__x64_sys_", "__ia32_sys_", "__ia32_compat_sys_", "__x64_compat_sys_"];
 
+/// What comes before the system call's name in `function`, and that name; none if it enters no system call.
+fn split(function: &str) -> Option<(&'static str, &str)> {
+    ENTRIES.into_iter().find_map(|entry| Some((entry, function.strip_prefix(entry)?)))
+}
+
+fn is_compat(entry: &str) -> bool {
+    entry.contains("_compat_")
+}
+
 /// The name of the function that is to replace `function`, if that enters a system call.
 pub(super) fn renamed(function: &str, prefix: &str) -> Option<String> {
-    let entry = ENTRIES.iter().find(|entry| function.starts_with(**entry))?;
-    Some(format!("{entry}{prefix}{}", function.strip_prefix(entry)?))
+    let (entry, name) = split(function)?;
+    Some(format!("{entry}{prefix}{name}"))
 }
 
 /// The function with the text of the system call that `function` enters. Without parameters, the two are one.
 pub(super) fn text_of(function: &str) -> Option<String> {
-    let entry = ENTRIES.iter().find(|entry| function.starts_with(**entry))?;
-    let compat = if entry.contains("_compat_") { "compat_" } else { "" };
-    Some(format!("__do_{compat}sys_{}", function.strip_prefix(entry)?))
+    let (entry, name) = split(function)?;
+    let compat = if is_compat(entry) { "compat_" } else { "" };
+    Some(format!("__do_{compat}sys_{name}"))
 }
 
 /// The other functions that may enter the same system call, for other programs.
 pub(super) fn others(function: &str) -> impl Iterator<Item = String> {
-    let entry = ENTRIES.iter().find(|entry| function.starts_with(**entry)).copied();
-    let name = entry.and_then(|entry| function.strip_prefix(entry)).unwrap_or_default();
-    let is_other = move |other: &&&str| {
-        entry
-            .is_some_and(|entry| entry != **other && entry.contains("_compat_") == other.contains("_compat_"))
-    };
-    ENTRIES.iter().filter(is_other).map(move |other| format!("{other}{name}"))
+    split(function).into_iter().flat_map(|(entry, name)| {
+        let others =
+            ENTRIES.iter().filter(move |other| **other != entry && is_compat(other) == is_compat(entry));
+        others.map(move |other| format!("{other}{name}"))
+    })
 }
 
 /// Whether the macro's call `head` makes `function`.
 pub(super) fn makes(head: &[Token<'_>], function: &str) -> bool {
-    let Some((name, is_compat)) = named(head) else { return false };
-    let mut entries = ENTRIES.iter().filter(|entry| entry.contains("_compat_") == is_compat);
-    entries.any(|entry| function.strip_prefix(entry) == Some(name.text))
+    let (Some((token, of_compat)), Some((entry, name))) = (named(head), split(function)) else {
+        return false;
+    };
+    token.text == name && is_compat(entry) == of_compat
 }
 
 /// The macro's call `head` with the name that makes the function `new`; none if it is no system call's.
 pub(super) fn head(text: &str, head: &[Token<'_>], new: &str) -> Option<String> {
     let (name, _) = named(head)?;
-    let own = ENTRIES.iter().find_map(|entry| new.strip_prefix(entry))?;
+    let (_, own) = split(new)?;
     let (first, last) = (head.first()?, head.last()?);
     Some(format!("{}{own}{}", text.get(first.start..name.start)?, text.get(name.end()..last.end())?))
 }

@@ -2,8 +2,6 @@
 //! The livepatches that are loaded on this machine, and what they replace, as `/sys/kernel/livepatch` tells
 //! (Documentation/ABI/testing/sysfs-kernel-livepatch).
 
-use std::path::Path;
-
 use fs_err as fs;
 
 use crate::kernel::installed::places::Places;
@@ -23,30 +21,24 @@ pub struct Replaced {
 
 /// What the livepatches replace that are loaded and enabled.
 pub fn replaced(places: &Places) -> Vec<Replaced> {
+    const ROOT: &str = "sys/kernel/livepatch";
     let mut all = Vec::new();
-    let root = places.at("sys/kernel/livepatch");
-    for livepatch in directories(&root) {
-        let at = root.join(&livepatch);
-        if fs::read_to_string(at.join("enabled")).is_ok_and(|text| text.trim() == "0") {
+    for livepatch in places.names(ROOT) {
+        let enabled = places.at(&format!("{ROOT}/{livepatch}/enabled"));
+        if fs::read_to_string(enabled).is_ok_and(|text| text.trim() == "0") {
             continue;
         }
-        for object in directories(&at) {
-            let functions = directories(&at.join(&object)).into_iter().filter_map(|function| {
+        for object in places.names(&format!("{ROOT}/{livepatch}")) {
+            let functions = places.names(&format!("{ROOT}/{livepatch}/{object}"));
+            all.extend(functions.into_iter().filter_map(|function| {
                 let (name, position) = function.rsplit_once(',')?;
                 let (livepatch, object, name) = (livepatch.clone(), object.clone(), name.to_owned());
                 Some(Replaced { livepatch, object, name, position: position.parse().ok()? })
-            });
-            all.extend(functions);
+            }));
         }
     }
     all.sort();
     all
-}
-
-fn directories(path: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
-    let directories = entries.flatten().filter(|entry| entry.path().is_dir());
-    directories.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 #[cfg(test)]

@@ -57,6 +57,12 @@ impl Places {
         self.root.join(path)
     }
 
+    /// The names of what is in a directory; none if there is no such one.
+    pub(super) fn names(&self, directory: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.at(directory)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
     /// Where a vmlinux with symbols may be, the best first.
     pub fn vmlinux(&self, release: &str) -> Vec<PathBuf> {
         let mut all: Vec<PathBuf> = [
@@ -185,14 +191,11 @@ impl Places {
 
     /// The releases of all kernels of which something is installed, sorted.
     pub fn releases(&self) -> Vec<String> {
-        let names = |directory: &str| {
-            let entries = fs::read_dir(self.at(directory)).into_iter().flatten().flatten();
-            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
-        };
-        let mut all: Vec<String> = ["lib/modules", "usr/lib/modules"].into_iter().flat_map(names).collect();
+        let modules = ["lib/modules", "usr/lib/modules"];
+        let mut all: Vec<String> = modules.into_iter().flat_map(|directory| self.names(directory)).collect();
         for (directory, prefix) in [("boot", "vmlinuz-"), ("usr/lib/debug/boot", "vmlinux-")] {
             all.extend(
-                names(directory).iter().filter_map(|name| Some(name.strip_prefix(prefix)?.to_owned())),
+                self.names(directory).iter().filter_map(|name| Some(name.strip_prefix(prefix)?.to_owned())),
             );
         }
         all.sort_unstable();
