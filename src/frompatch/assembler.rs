@@ -12,6 +12,7 @@
 //! - `early`: static keys of modules, which are asked each time
 //! - `parse`: how a text is taken apart
 //! - `canon`: the text that is compared; `pairs`: which variable is which; `own`: what goes with its function
+//! - `compared`: constants whose address says what something is
 //! - `identity`: names that mean another thing than in the kernel
 //! - `sections`: what the names of sections say; `statics`: variables that hold a state
 
@@ -19,6 +20,7 @@ pub(crate) mod callbacks;
 pub(crate) mod callers;
 mod canon;
 pub mod compare;
+mod compared;
 mod early;
 pub mod extract;
 mod identity;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::assembler::callbacks::{Callback, callbacks};
 use crate::frompatch::assembler::canon::Canon;
+use crate::frompatch::assembler::compared;
 use crate::frompatch::assembler::identity;
 use crate::frompatch::assembler::line::names;
 use crate::frompatch::assembler::pairs::{Pairs, used};
@@ -322,26 +323,10 @@ fn init_user<'a>(listing: &'a Listing, name: &str) -> Option<&'a str> {
     })
 }
 
-/// A function that compares a pointer with an address in `name`, or counts from there. The kernel's code has that as an
-/// immediate operand; an address behind its end is that of a loop.
+/// A function that tells by the address of a constant what something is.
 fn comparer<'a>(listing: &'a Listing, name: &str) -> Option<&'a str> {
-    let size = size(listing, name).and_then(|size| size.parse::<u64>().ok()).unwrap_or(1);
-    let is_inside = |address: &str| match address.strip_prefix('+') {
-        Some(offset) => offset.parse::<u64>().is_ok_and(|offset| offset < size),
-        None => address.is_empty(),
-    };
-    let compares = |line: &String| {
-        let line = line.trim_start();
-        let operands = ["cmpq", "subq"].iter().find_map(|word| line.strip_prefix(word));
-        let operand = operands.and_then(|operands| operands.split(',').next()).unwrap_or_default().trim();
-        let address = operand.strip_prefix('$').and_then(|operand| operand.strip_prefix(name));
-        address.is_some_and(is_inside)
-    };
-    listing.functions().find(|function| {
-        let pieces = listing.pieces_of(function);
-        let mut pieces = pieces.iter().filter_map(|&piece| listing.pieces.get(piece));
-        pieces.any(|piece| piece.lines.iter().any(compares))
-    })
+    let size = size(listing, name).and_then(|size| size.parse().ok()).unwrap_or(1);
+    compared::comparer(listing, name, size)
 }
 
 fn size(listing: &Listing, name: &str) -> Option<String> {

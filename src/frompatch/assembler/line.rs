@@ -232,7 +232,7 @@ fn is_letter(letter: char) -> bool {
 }
 
 /// Words that stand before an instruction.
-const PREFIXES: [&str; 19] = [
+pub(super) const PREFIXES: [&str; 19] = [
     "rep", "repe", "repz", "repne", "repnz", "lock", "notrack", "bnd", "xacquire", "xrelease", "data16",
     "rex64", "addr32", "cs", "ds", "es", "fs", "gs", "ss",
 ];
