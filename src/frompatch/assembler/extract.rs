@@ -215,11 +215,11 @@ impl<'a> Extract<'a> {
     pub fn resolve(&mut self) {
         let own: BTreeSet<&str> = self.own_labels().collect();
         let mut references = BTreeMap::new();
-        for (_, lines) in self.taken() {
+        for (piece, lines) in self.taken() {
             for line in lines.iter().filter(|line| !is_definition(line)) {
                 for name in names(line).into_iter().filter(|name| is_symbol(name)) {
                     let is_inside = own.contains(name.as_str()) && !self.is_replaced(&name);
-                    if !is_inside {
+                    if !is_inside && !is_own_call(piece, line, &name) {
                         let old = self.changes.pairs.get(&name).cloned().unwrap_or_else(|| name.clone());
                         references.insert(name, old);
                     }
@@ -306,7 +306,8 @@ impl<'a> Extract<'a> {
             for line in lines {
                 let is_definition = is_definition(line);
                 text.push_str(&rewrite(line, |name| {
-                    let is_inside = own.contains(name) && (is_definition || !self.is_replaced(name));
+                    let stands_for_new = is_definition || is_own_call(piece, line, name);
+                    let is_inside = own.contains(name) && (stands_for_new || !self.is_replaced(name));
                     if !is_symbol(name) || is_inside && self.stays(name) {
                         None
                     } else if is_inside {
@@ -375,6 +376,13 @@ fn is_definition(line: &str) -> bool {
         || matches!(Directive::of(line), Directive::Type { .. } | Directive::Attribute { .. })
 }
 
+/// Whether a line is a function's call of itself: it need not go through the kernel's, from where ftrace would lead it back.
+fn is_own_call(piece: &Piece, line: &str, name: &str) -> bool {
+    let function = piece.symbol.as_deref().map(|symbol| parent(symbol).unwrap_or(symbol));
+    let mut words = line.split_whitespace();
+    matches!(words.next(), Some("call" | "jmp")) && words.next() == Some(name) && function == Some(name)
+}
+
 /// The name of a function as the source has it, without what the compiler has added.
 pub fn source_name(name: &str) -> &str {
     let name = base(name);
@@ -413,6 +421,18 @@ mod tests {
              \t.section\t.text.unlikely,\"ax\",@progbits\n\t.type\tklp_f.cold, @function\nklp_f.cold:\n\tud2\n\
              \t.size\tklp_f.cold, .-klp_f.cold\n\t.section\t.note.GNU-stack,\"\",@progbits\n"
         );
+    }
+
+    #[test]
+    fn a_call_of_itself_stays_within_the_livepatch() {
+        let new = OLD.replace("f:\n\tnop\n", "f:\n\tcall\tf\n").replace("\tmovq\t$f, %rax\n", "");
+        let (text, references) = cut(&new.replace("f.cold:\n\tud2\n", "f.cold:\n\tjmp\tf\n"));
+        assert_eq!(references, ["count.3=count.3", "g=g"]);
+        assert!(text.contains("\tcall\tklp_f\n") && text.contains("klp_f.cold:\n\tjmp\tklp_f\n"), "{text}");
+        // Its address is what the kernel knows.
+        let (text, references) = cut(&OLD.replace("f:\n\tnop\n", "f:\n\tcall\tf\n"));
+        assert_eq!(references, ["count.3=count.3", "f=f", "g=g"]);
+        assert!(text.contains("\tcall\tklp_f\n") && text.contains("\tmovq\t$<f>, %rax\n"), "{text}");
     }
 
     #[test]
