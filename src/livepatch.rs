@@ -14,6 +14,7 @@
 //! - [`order`]: which modules have to be there before it, or before each other
 //! - [`registered`]: whether it gives its patch to the kernel
 //! - [`record`]: which builds of vmlinux and modules it was converted for
+//! - [`sections`]: whether the kernel writes the relocations for an object at all, and in time
 //! - [`special`]: sections and relocation types that the kernel treats in a way of their own
 //! - [`versions`]: the versions of what it refers to (CONFIG_MODVERSIONS)
 //! - [`usage`]: what it does with a symbol: calls it, reads it, takes its address
@@ -45,6 +46,7 @@ mod reach;
 pub(crate) mod record;
 mod registered;
 pub mod rules;
+pub(crate) mod sections;
 pub(crate) mod special;
 pub(crate) mod subject;
 mod targets;

@@ -509,8 +509,8 @@ fn special_sections_of_modules() {
         let rest = format!(".section {section}\npointer target_static");
         refused(&ObjTree::with_code(X86_64, &Code { rest: &rest, ..Code::default() }))
     };
-    insta::assert_snapshot!(with("__jump_table, \"aw\""), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in __jump_table+0x0 (R_X86_64_64): the kernel looks at __jump_table while the livepatch is loaded, before this reference is written: test the static key with static_key_enabled() instead of static_branch_likely() and the like");
-    insta::assert_snapshot!(with(".altinstructions, \"a\""), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in .altinstructions+0x0 (R_X86_64_64): the kernel looks at .altinstructions while the livepatch is loaded, before this reference is written: write the code without alternatives, static calls and tracepoints of other objects");
+    insta::assert_snapshot!(with("__jump_table, \"aw\""), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in __jump_table+0x0 (R_X86_64_64): the kernel looks at __jump_table while the livepatch is loaded, before this reference is written (R9): test the static key with static_key_enabled() instead of static_branch_likely() and the like");
+    insta::assert_snapshot!(with(".altinstructions, \"a\""), @"klpbuild: error: cannot convert in.ko: target_mod:target_static,0, used in .altinstructions+0x0 (R_X86_64_64): the kernel looks at .altinstructions while the livepatch is loaded, before this reference is written (R9): write the code without alternatives, static calls and tracepoints of other objects");
     let rest = ".section .init.text, \"ax\"\n\
                 call_to \".klp.sym.rela.target_mod.target_mod.target_static,0\"";
     let tree = ObjTree::with_code(X86_64, &Code { rest, ..Code::default() });
@@ -536,7 +536,7 @@ fn call_without_nop_on_ppc64le() {
 #[test]
 fn vmlinux_symbol_in_a_section_of_a_module() {
     let tree = patched("call_to \".klp.sym.rela.target_mod.vmlinux.unique,0\"");
-    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .text+0x7 (R_X86_64_PLT32): this kernel refuses a symbol of vmlinux in a relocation section for target_mod (5.8 and later): name vmlinux as its section's object");
+    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .text+0x7 (R_X86_64_PLT32): this kernel refuses a symbol of vmlinux in a relocation section for target_mod (5.8 and later; R2): name vmlinux as its section's object");
 }
 
 /// A vmlinux as before 5.8.
@@ -570,7 +570,7 @@ fn old_kernel_refuses_more() {
         let rest = format!(".section {section}\npointer unique");
         refused(&old_kernel(&Code { rest: &rest, ..Code::default() }))
     };
-    insta::assert_snapshot!(with("__jump_table, \"aw\""), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in __jump_table+0x0 (R_X86_64_64): the kernel looks at __jump_table while the livepatch is loaded, before this reference is written: test the static key with static_key_enabled() instead of static_branch_likely() and the like");
+    insta::assert_snapshot!(with("__jump_table, \"aw\""), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in __jump_table+0x0 (R_X86_64_64): the kernel looks at __jump_table while the livepatch is loaded, before this reference is written (R9): test the static key with static_key_enabled() instead of static_branch_likely() and the like");
     insta::assert_snapshot!(with(".init.data, \"aw\""), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .init.data+0x0 (R_X86_64_64): .init.data is gone, or has run, when references for vmlinux are written (R9): do not use the symbol in __init code");
     let rest = ".section .rodata, \"a\"\npointer unique";
     let found = converted(&old_kernel(&Code { rest, ..Code::default() }));

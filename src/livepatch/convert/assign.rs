@@ -15,11 +15,13 @@ use crate::kernel::tree::facts::Kernel;
 use crate::livepatch::convert::problem;
 use crate::livepatch::convert::problem::Problems;
 use crate::livepatch::convert::resolve::{Resolution, Resolved};
+use crate::livepatch::names;
 use crate::livepatch::order;
 use crate::livepatch::patch;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::reach::Reach;
 use crate::livepatch::rules::Rule::{R2, R9, R10, R11, R15};
+use crate::livepatch::sections::Written;
 use crate::livepatch::special;
 use crate::livepatch::special::Special;
 
@@ -162,9 +164,9 @@ impl Chooser<'_> {
             (None, Some(Special::AtLoad)) => decision.symbol.object.clone(),
             (None, None) => self.reached(place, decision)?,
         };
-        self.check(&object, section, decision)?;
-        let early = self.kernel.applies_early;
-        if self.patch.is_some_and(|patch| patch.is_too_late(place, &object, early)) {
+        let written = Written { object: &object, patch: self.patch, kernel: self.kernel };
+        check(written, section, decision)?;
+        if written.is_late_function(place) {
             return Err(format!("{} ({R15}): {}", patch::TOO_LATE, patch::TOO_LATE_ADVICE));
         }
         Ok(object)
@@ -222,49 +224,6 @@ impl Chooser<'_> {
         }
     }
 
-    /// Rules for the section that a reference would go to.
-    fn check(&self, object: &str, section: &[u8], decision: &Resolution) -> Result<(), String> {
-        let early = self.kernel.applies_early;
-        if let Some(fault) = crate::livepatch::names::fault_of_object(object) {
-            return Err(fault);
-        }
-        let is_patched = self.patch.is_none_or(|patch| patch.has(object));
-        if !(is_patched || object == VMLINUX && early) {
-            return Err(format!(
-                "it would be written when {object} is loaded, but the patch has no klp_object for {object}, so \
-                 that it never is ({R11}): add one, if only with an empty list of functions"
-            ));
-        }
-        if early && object != VMLINUX && decision.symbol.object == VMLINUX {
-            return Err(format!(
-                "this kernel refuses a symbol of vmlinux in a relocation section for {object} (5.8 and later): \
-                 name vmlinux as its section's object"
-            ));
-        }
-        let in_time = object == VMLINUX && early;
-        let shown = String::from_utf8_lossy(section);
-        match special::special(section) {
-            Some(Special::PerCpu) => Err(format!(
-                "per-CPU data is copied before references in it could be written ({R9}): set it in the init \
-                 function instead"
-            )),
-            Some(Special::AtLoad) if !in_time => Err(format!(
-                "the kernel looks at {shown} while the livepatch is loaded, before this reference is written: \
-                 {}",
-                if section == b"__jump_table" {
-                    "test the static key with static_key_enabled() instead of static_branch_likely() and the like"
-                } else {
-                    "write the code without alternatives, static calls and tracepoints of other objects"
-                }
-            )),
-            Some(Special::Init) if !in_time => Err(format!(
-                "{shown} is gone, or has run, when references for {object} are written ({R9}): do not use the \
-                 symbol in __init code"
-            )),
-            _ => Ok(()),
-        }
-    }
-
     /// A call to another object needs room for the reload of the TOC after it.
     fn check_nop(&self, target: SectionIndex, relocation: &Relocation) -> Result<(), String> {
         let after = usize::try_from(relocation.offset).ok().and_then(|offset| offset.checked_add(4));
@@ -278,5 +237,46 @@ impl Chooser<'_> {
                     .to_owned(),
             ),
         }
+    }
+}
+
+/// Rules for the section that a reference would go to.
+fn check(written: Written<'_>, section: &[u8], decision: &Resolution) -> Result<(), String> {
+    if let Some(fault) = names::fault_of_object(written.object) {
+        return Err(fault);
+    }
+    let object = written.object;
+    if !written.is_applied() {
+        return Err(format!(
+            "it would be written when {object} is loaded, but the patch has no klp_object for {object}, so \
+             that it never is ({R11}): add one, if only with an empty list of functions"
+        ));
+    }
+    if !written.may_name(&decision.symbol.object) {
+        return Err(format!(
+            "this kernel refuses a symbol of vmlinux in a relocation section for {object} (5.8 and later; {R2}): \
+             name vmlinux as its section's object"
+        ));
+    }
+    let shown = String::from_utf8_lossy(section);
+    match written.too_late_for(section) {
+        None => Ok(()),
+        Some(Special::PerCpu) => Err(format!(
+            "per-CPU data is copied before references in it could be written ({R9}): set it in the init \
+             function instead"
+        )),
+        Some(Special::AtLoad) => Err(format!(
+            "the kernel looks at {shown} while the livepatch is loaded, before this reference is written ({R9}): \
+             {}",
+            if section == b"__jump_table" {
+                "test the static key with static_key_enabled() instead of static_branch_likely() and the like"
+            } else {
+                "write the code without alternatives, static calls and tracepoints of other objects"
+            }
+        )),
+        Some(Special::Init) => Err(format!(
+            "{shown} is gone, or has run, when references for {object} are written ({R9}): do not use the \
+             symbol in __init code"
+        )),
     }
 }

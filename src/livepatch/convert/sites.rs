@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use crate::elf::image::{Image, Relocation};
-use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::convert::resolve::Resolved;
+use crate::livepatch::sections::Written;
 
 const SECTION: &[u8] = b".static_call_sites";
 /// `struct static_call_site`: two distances of four bytes each, to the call and to the key.
@@ -18,8 +18,9 @@ pub fn take_out(image: &mut Image, resolved: &Resolved) {
     let is_late = |entry: &&Relocation| {
         !entry.offset.is_multiple_of(SIZE)
             && resolved.symbols.get(&entry.symbol).is_some_and(|decision| {
-                let is_early = decision.symbol.object == VMLINUX && resolved.kernel.applies_early;
-                !decision.is_exported && !is_early
+                let object = decision.symbol.object.as_str();
+                let written = Written { object, patch: None, kernel: &resolved.kernel };
+                !decision.is_exported && written.too_late_for(SECTION).is_some()
             })
     };
     let Some((section, _)) = image.section_named(SECTION) else { return };

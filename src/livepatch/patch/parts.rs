@@ -2,7 +2,6 @@
 //! What a livepatch replaces: its patch, objects and functions.
 
 use crate::elf::image::{Home, Image, Offset, Symbol};
-use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::rules::Rule;
 
 /// The functions that a patch is given to the kernel with: the first, and up to 5.0 both.
@@ -65,12 +64,6 @@ pub struct Patch {
 }
 
 impl Patch {
-    /// Whether the reference at `place` is a `new_func` that is written with `object`, and so too late: `klp_init_func`
-    /// in kernel/livepatch/core.c refuses one that is still NULL, before references to modules are written (R15).
-    pub fn is_too_late(&self, place: Offset, object: &str, applies_early: bool) -> bool {
-        (object != VMLINUX || !applies_early) && self.foreign.contains(&place)
-    }
-
     /// Whether `object` is patched.
     pub fn has(&self, object: &str) -> bool {
         self.objects.iter().any(|other| other.name == object)

@@ -16,6 +16,7 @@ use crate::livepatch::patch;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::reach::Reach;
 use crate::livepatch::rules::Rule::{R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, R11, R14, R15};
+use crate::livepatch::sections::Written;
 use crate::livepatch::special;
 use crate::livepatch::special::Special;
 use crate::livepatch::verify::findings::Findings;
@@ -85,7 +86,7 @@ fn objects(image: &Image, patch: &Patch, kernel: &Kernel, findings: &mut Finding
                 image.symbols.get(relocation.symbol).map(|symbol| symbol.name.as_slice()).unwrap_or_default();
             let Some(symbol) = KlpSymbol::parse(name) else { continue };
             let used = Offset { section: target, offset: relocation.offset };
-            if patch.is_too_late(used, object, kernel.applies_early) {
+            if (Written { object, patch: Some(patch), kernel }).is_late_function(used) {
                 findings.error(R15, at(image, section, relocation), patch::TOO_LATE, patch::TOO_LATE_ADVICE);
             }
             let reached = reach.at(used);
@@ -226,6 +227,10 @@ struct Checked<'a> {
 }
 
 impl Checked<'_> {
+    fn written<'b>(&'b self, object: &'b str) -> Written<'b> {
+        Written { object, patch: self.patch, kernel: self.kernel }
+    }
+
     fn section(&self, is_named: bool, findings: &mut Findings) {
         let (image, section) = (self.image, self.section);
         let shown = section.shown();
@@ -270,9 +275,8 @@ impl Checked<'_> {
     /// Whether the section is applied at all, and in time.
     fn object(&self, object: &str, target: &Section, findings: &mut Findings) {
         let shown = self.section.shown();
-        let is_patched = self.patch.is_none_or(|patch| patch.has(object));
-        let is_early = object == VMLINUX && self.kernel.applies_early;
-        if !(is_patched || is_early) {
+        let written = self.written(object);
+        if !written.is_applied() {
             findings.error(
                 R11,
                 &*shown,
@@ -280,27 +284,23 @@ impl Checked<'_> {
                 "add one to the patch, if only with an empty list of functions",
             );
         }
-        match special::special(&target.name) {
-            Some(Special::PerCpu) => findings.error(
-                R9,
-                &*shown,
-                format!("{} is copied before it is applied", target.shown()),
-                "set per-CPU data in the init function",
-            ),
-            Some(_) if is_early => {}
-            Some(Special::Init) => findings.error(
-                R9,
-                &*shown,
-                format!("{} is gone, or has run, when it is applied", target.shown()),
-                "do not use the symbols in __init code",
-            ),
-            Some(Special::AtLoad) => findings.error(
-                R9,
-                &*shown,
-                format!("the kernel has looked at {} when it is applied", target.shown()),
-                "write the code without static keys, static calls and alternatives of that object",
-            ),
-            None => {}
+        if let Some(special) = written.too_late_for(&target.name) {
+            let target = target.shown();
+            let (message, advice) = match special {
+                Special::PerCpu => (
+                    format!("{target} is copied before it is applied"),
+                    "set per-CPU data in the init function",
+                ),
+                Special::Init => (
+                    format!("{target} is gone, or has run, when it is applied"),
+                    "do not use the symbols in __init code",
+                ),
+                Special::AtLoad => (
+                    format!("the kernel has looked at {target} when it is applied"),
+                    "write the code without static keys, static calls and alternatives of that object",
+                ),
+            };
+            findings.error(R9, &*shown, message, advice);
         }
         if object != VMLINUX && !self.kernel.clears && self.image.machine() == Machine::X86_64 {
             findings.warning(
@@ -322,9 +322,7 @@ impl Checked<'_> {
             return findings.error(R4, place(), message, CONVERT);
         };
         if let Some(parsed) = KlpSymbol::parse(&symbol.name)
-            && parsed.object == VMLINUX
-            && object != VMLINUX
-            && self.kernel.applies_early
+            && !self.written(object).may_name(&parsed.object)
         {
             let message =
                 format!("{parsed} belongs to vmlinux: this kernel refuses it in a section for {object}");
