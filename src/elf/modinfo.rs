@@ -19,16 +19,19 @@ impl<'a> Modinfo<'a> {
         self.0.split(|&byte| byte == 0).filter(|entry| !entry.is_empty())
     }
 
+    /// The values of all strings with a tag.
+    fn values(self, tag: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.entries().filter_map(move |entry| value(entry, tag))
+    }
+
     /// The value of the first string with a tag.
     pub fn value(self, tag: &str) -> Option<&'a [u8]> {
-        self.entries().find_map(|entry| entry.strip_prefix(tag.as_bytes())?.strip_prefix(b"="))
+        self.values(tag).next()
     }
 
     /// The values of all strings with a tag, as text.
     pub fn texts(self, tag: &str) -> impl Iterator<Item = String> {
-        let values =
-            self.entries().filter_map(move |entry| entry.strip_prefix(tag.as_bytes())?.strip_prefix(b"="));
-        values.map(|value| String::from_utf8_lossy(value).into_owned())
+        self.values(tag).map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
     /// The value of the first string with a tag, as text.
@@ -44,5 +47,22 @@ impl<'a> Modinfo<'a> {
     /// Whether it says that it is a livepatch (R6).
     pub fn is_livepatch(self) -> bool {
         self.value("livepatch") == Some(b"Y")
+    }
+}
+
+/// The value of a string, if it has this tag.
+fn value<'a>(entry: &'a [u8], tag: &str) -> Option<&'a [u8]> {
+    entry.strip_prefix(tag.as_bytes())?.strip_prefix(b"=")
+}
+
+/// Gives each string with a tag the value that `shorter` makes of its own, with bytes 0 up to its old length: what
+/// follows keeps its place.
+pub fn shorten(data: &mut [u8], tag: &str, shorter: impl Fn(&[u8]) -> Vec<u8>) {
+    for entry in data.split_mut(|&byte| byte == 0) {
+        if let Some(old) = value(entry, tag) {
+            let (new, start) = (shorter(old), entry.len() - old.len());
+            let bytes = new.into_iter().chain(std::iter::repeat(0));
+            entry.iter_mut().skip(start).zip(bytes).for_each(|(place, byte)| *place = byte);
+        }
     }
 }

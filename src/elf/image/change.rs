@@ -10,6 +10,7 @@ use object::write::elf as raw;
 
 use crate::elf::image::index::{Index, SectionIndex, SymbolIndex, Table};
 use crate::elf::image::parts::{Home, Image, Relocation, Section};
+use crate::elf::modinfo;
 
 impl Image {
     /// Adds a `tag=value` string to `.modinfo`, after those that are there; nothing if there is no such section.
@@ -21,6 +22,15 @@ impl Image {
         }
         section.data.extend_from_slice(entry.as_bytes());
         section.data.push(0);
+    }
+
+    /// Gives each `tag=value` string of `.modinfo` with this tag the value that `shorter` makes of its own, with bytes 0
+    /// up to its old length: what stands there keeps its place.
+    pub fn shorten_modinfo(&mut self, tag: &str, shorter: impl Fn(&[u8]) -> Vec<u8>) {
+        let index = self.section_named(b".modinfo").map(|(index, _)| index);
+        if let Some(section) = index.and_then(|index| self.sections.get_mut(index)) {
+            modinfo::shorten(&mut section.data, tag, shorter);
+        }
     }
 
     /// Gives a section fewer bytes, which nothing refers to but symbols that stand for all of them.

@@ -88,38 +88,16 @@ fn update_modinfo(image: &mut Image, resolved: &Resolved, placed: &Assigned, add
         })
         .filter(|object| !placed.needed.contains(*object) && !resolved.kept.contains(*object))
         .collect();
-    let modinfo = image.section_named(b".modinfo").map(|(index, _)| index);
-    ensure!(modinfo.is_some() || !add_mark, "it has no .modinfo to say that it is a livepatch ({R6})");
-    if let Some(section) = modinfo.and_then(|index| image.sections.get_mut(index))
-        && !freed.is_empty()
-    {
-        shorten_depends(&mut section.data, &freed);
-    }
+    let has_modinfo = image.section_named(b".modinfo").is_some();
+    ensure!(has_modinfo || !add_mark, "it has no .modinfo to say that it is a livepatch ({R6})");
+    image.shorten_modinfo("depends", |value| {
+        let is_kept = |name: &&[u8]| {
+            std::str::from_utf8(name).map_or(true, |name| !freed.contains(name.replace('-', "_").as_str()))
+        };
+        value.split(|&byte| byte == b',').filter(is_kept).collect::<Vec<_>>().join(&b',')
+    });
     if add_mark {
         image.add_modinfo("livepatch=Y");
     }
     Ok(())
-}
-
-fn shorten_depends(data: &mut [u8], freed: &BTreeSet<&str>) {
-    const TAG: &[u8] = b"depends=";
-    let mut start = 0;
-    while let Some(rest) = data.get_mut(start..).filter(|rest| !rest.is_empty()) {
-        let length = memchr::memchr(0, rest).unwrap_or(rest.len());
-        if let Some(value) = rest.get(..length).and_then(|entry| entry.strip_prefix(TAG)) {
-            let kept: Vec<&[u8]> = value
-                .split(|&byte| byte == b',')
-                .filter(|name| {
-                    std::str::from_utf8(name)
-                        .map_or(true, |name| !freed.contains(name.replace('-', "_").as_str()))
-                })
-                .collect();
-            let mut entry = [TAG, &kept.join(&b','), &[]].concat();
-            entry.resize(length, 0);
-            if let Some(place) = rest.get_mut(..length) {
-                place.copy_from_slice(&entry);
-            }
-        }
-        start += length + 1;
-    }
 }
