@@ -17,7 +17,8 @@ use crate::kernel::symbols::exports::Exports;
 use crate::kernel::symbols::flags;
 use crate::kernel::symbols::flags::Makefiles;
 use crate::kernel::symbols::list;
-use crate::kernel::symbols::map::{FORMAT, Inputs, Map};
+use crate::kernel::symbols::list::Counts;
+use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::symbols::modules;
 use crate::kernel::symbols::modules::Module;
 use crate::kernel::symbols::reference;
@@ -107,22 +108,15 @@ impl Prepared {
                 origin.map_text()?
             }
         };
-        let first = format!("{FORMAT}\n");
-        let Some(objects) = text.strip_prefix(first.as_bytes()) else {
+        let Some(objects) = list::objects(&text) else {
             bail!(
                 "the kernel's Symbols.list in {}: Symbol list is in unknown format: make it anew (klpbuild symbols)",
                 context.objtree.display()
             );
         };
-        self.map.names += objects
-            .split(|&byte| byte == b'\n')
-            .filter(|line| !line.is_empty() && !line.starts_with(b"*"))
-            .count();
-        self.map.modules += objects
-            .split(|&byte| byte == b'\n')
-            .filter(|line| line.starts_with(b"*"))
-            .count()
-            .saturating_sub(1);
+        let Counts { modules, names } = Counts::of(&text);
+        self.map.modules += modules;
+        self.map.names += names;
         self.map.parts.insert(1, objects.to_vec());
         let kept = context.kernel_list.as_deref().filter(|list| cache::is_kept(list));
         self.reference = kept.and_then(|list| reference::beginning(list, &Seal::of_parts(&[&text])));

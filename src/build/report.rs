@@ -9,6 +9,7 @@ use fs_err as fs;
 use crate::host::text;
 use crate::kernel::state::State;
 use crate::kernel::symbols::list;
+use crate::kernel::symbols::list::Counts;
 use crate::kernel::symbols::map::Map;
 
 /// What the map step found, for the klpbuild that started make.
@@ -47,10 +48,8 @@ impl Report {
     pub fn of_lists(objtree: &Path) -> Result<Report> {
         let list = list::whole(&objtree.join("Symbols.list"))?;
         let livepatches = text::read(objtree.join("modules.livepatch"))?.lines().count();
-        let lines = || list.split(|&byte| byte == b'\n').skip(1).filter(|line| !line.is_empty());
-        let objects = lines().filter(|line| line.starts_with(b"*")).count();
-        let names = lines().count() - objects;
-        Ok(Report { modules: objects.saturating_sub(1), livepatches, names, failed: false })
+        let Counts { modules, names } = Counts::of(&list);
+        Ok(Report { modules, livepatches, names, failed: false })
     }
 
     /// What the last map step left in `state`; none if there was none since the report was removed.

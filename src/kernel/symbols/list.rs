@@ -180,6 +180,29 @@ pub fn whole(path: &Path) -> Result<Vec<u8>> {
     Ok(whole)
 }
 
+/// What stands behind the first line of a list; none if it is no list.
+pub fn objects(text: &[u8]) -> Option<&[u8]> {
+    text.strip_prefix(FORMAT.as_bytes())?.strip_prefix(b"\n")
+}
+
+/// How much is in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// The objects, without vmlinux.
+    pub modules: usize,
+    /// The names, vmlinux's and the modules'.
+    pub names: usize,
+}
+
+impl Counts {
+    /// Counts what stands behind the first line of a whole list.
+    pub fn of(text: &[u8]) -> Counts {
+        let lines = || text.split(|&byte| byte == b'\n').skip(1).filter(|line| !line.is_empty());
+        let objects = lines().filter(|line| line.starts_with(b"*")).count();
+        Counts { modules: objects.saturating_sub(1), names: lines().count() - objects }
+    }
+}
+
 /// Adds what the list at `path` has, whose names begin at `begin` if its first line does not have to be looked at.
 fn search_from(
     path: &Path,
@@ -191,8 +214,7 @@ fn search_from(
     let file = File::open(path).with_context(|| no_list(path))?;
     let length = file.metadata()?.len();
     let mut first = vec![0; FORMAT.len() + 1];
-    let is_list = begin.is_some()
-        || file.read_exact_at(&mut first, 0).is_ok() && first == format!("{FORMAT}\n").as_bytes();
+    let is_list = begin.is_some() || file.read_exact_at(&mut first, 0).is_ok() && objects(&first).is_some();
     ensure!(
         is_list,
         "{}: Symbol list is in unknown format: its first line is not {FORMAT}; make it anew (klpbuild symbols)",
