@@ -9,6 +9,9 @@ use crate::host::program;
 use crate::host::program::Program;
 use crate::kernel::tree::config::Config;
 
+/// Why no livepatch is made of a patch for a kernel built with CONFIG_LTO_CLANG: its objects hold no machine code yet.
+pub const NO_LTO: &str = "the kernel is built with link-time optimization (CONFIG_LTO_CLANG): not yet";
+
 /// Sees that `compiler` is the one that built the kernel with this configuration.
 ///
 /// # Errors

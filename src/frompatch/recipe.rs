@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
+use crate::frompatch::compiler;
 use crate::kernel::recorded::{Recorded, is_assembler};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::modules::Module;
@@ -66,9 +67,7 @@ fn options(words: impl Iterator<Item = String>) -> Result<Vec<String>> {
             "-o" => drop(words.next()),
             "-c" | "-S" => {}
             _ if word.starts_with("-Wp,-MD,") || word.starts_with("-Wp,-MMD,") => {}
-            _ if word.starts_with("-flto") => {
-                bail!("the kernel is built with link-time optimization (CONFIG_LTO_CLANG): not yet")
-            }
+            _ if word.starts_with("-flto") => bail!(compiler::NO_LTO),
             _ if is_debug(&word) => {}
             _ => kept.push(word),
         }

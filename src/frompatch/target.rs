@@ -99,10 +99,7 @@ impl Target {
             config.has("X86_64"),
             "livepatches are made of patches for x86-64 only, not yet for other machines: write one by hand (klpbuild new)"
         );
-        ensure!(
-            !config.has("LTO_CLANG"),
-            "the kernel is built with link-time optimization (CONFIG_LTO_CLANG): not yet"
-        );
+        ensure!(!config.has("LTO_CLANG"), compiler::NO_LTO);
         ensure!(
             !config.has("CFI_CLANG"),
             "the kernel is built with control flow integrity (CONFIG_CFI_CLANG): not yet"
