@@ -211,31 +211,40 @@ pub fn counted<'a>(
     counted
 }
 
-/// The names a compiler gives to what it made of the function or variable `name`: `.isra.0`, `.constprop.0`,
-/// `.part.0`, `.cold`, `.llvm.123`, and several of them.
-pub fn variants(name: &str) -> Regex {
-    let escaped = regex::escape(name);
-    Regex::new(&format!(r"^{escaped}(\.(isra|constprop|part|cold|llvm|lto_priv|__uniq)(\.[0-9]+)?)+$"))
-        .unwrap_or_else(|_| never())
+/// What a compiler puts behind the name of a function when it makes another one of it.
+const COPIES: [&str; 3] = ["isra", "constprop", "part"];
+/// What else it puts behind names: of a function's seldom run part, and of statics under LTO.
+const PARTS: [&str; 4] = ["cold", "llvm", "lto_priv", "__uniq"];
+
+/// Whether `candidate` is what a compiler made of the function or variable `name`: `.isra.0`, `.constprop.0`, `.part.0`,
+/// `.cold`, `.llvm.123`, and several of them.
+pub fn is_variant(name: &str, candidate: &str) -> bool {
+    let Some(behind) = candidate.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) else {
+        return false;
+    };
+    let is_number = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let mut words = behind.split('.').peekable();
+    while let Some(word) = words.next() {
+        if !COPIES.contains(&word) && !PARTS.contains(&word) {
+            return false;
+        }
+        words.next_if(is_number);
+    }
+    true
 }
 
-/// [`variants()`] of any of `names`, to be searched for among raw names.
+/// The names that a compiler gives to other functions that it made of any of `names`, to be searched for among raw names.
 ///
 /// # Errors
 /// They are too many for one expression.
-pub fn variants_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Regex> {
+pub fn copies_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Regex> {
     const LARGEST: usize = 1 << 30;
     let escaped: Vec<String> = names.into_iter().map(regex::escape).collect();
-    let pattern = format!(r"^({})(\.(isra|constprop|part)(\.[0-9]+)?)+$", escaped.join("|"));
+    let pattern = format!(r"^({})(\.({})(\.[0-9]+)?)+$", escaped.join("|"), COPIES.join("|"));
     let regex = RegexBuilder::new(&pattern).size_limit(LARGEST).build();
     regex.with_context(|| {
         format!("{} are too many to look for what was made of them", count(escaped.len(), "function"))
     })
-}
-
-fn never() -> Regex {
-    #[expect(clippy::unwrap_used, reason = "this expression is right")]
-    Regex::new("^[^\\s\\S]$").unwrap()
 }
 
 #[cfg(test)]
@@ -267,5 +276,31 @@ mod tests {
         assert!(fits("ffffffff82018000 r __UNIQUE_ID_modinfo_402"));
         assert!(!fits("ffffffff82018000 r __UNIQUE_ID_other_402"));
         assert!(!fits("ffffffff81000020 t twin"));
+    }
+
+    #[test]
+    fn what_a_compiler_made_of_a_function_is_known_by_its_name() {
+        let copies = copies_of(["f", "g.h"]).unwrap();
+        for (name, is_one, is_copy) in [
+            ("f.isra.0", true, true),
+            ("f.part.12.isra.0", true, true),
+            ("f.constprop", true, true),
+            ("f.cold", true, false),
+            ("f.isra.0.cold", true, false),
+            ("f.llvm.123", true, false),
+            ("f", false, false),
+            ("f.", false, false),
+            ("f.0", false, false),
+            ("f.isra.0.1", false, false),
+            ("f.isra.", false, false),
+            ("ff.isra.0", false, false),
+        ] {
+            assert_eq!(
+                (is_variant("f", name), copies.is_match(name.as_bytes())),
+                (is_one, is_copy),
+                "{name}"
+            );
+        }
+        assert!(copies.is_match(b"g.h.isra.0") && !copies.is_match(b"gxh.isra.0"));
     }
 }

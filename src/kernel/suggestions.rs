@@ -23,7 +23,6 @@ const LOOKED_THROUGH: u64 = 256 << 20;
 /// names of these objects come first, then those of vmlinux, and others not at all.
 pub fn nearest(name: &str, parts: &[&[u8]], patched: &[String]) -> Vec<String> {
     let limit = (name.len() / 4).max(2);
-    let variants = kallsyms::variants(name);
     let mut near: Vec<(usize, bool, String)> = parts
         .par_iter()
         .flat_map_iter(|part| {
@@ -34,7 +33,7 @@ pub fn nearest(name: &str, parts: &[&[u8]], patched: &[String]) -> Vec<String> {
             let is_far = !patched.is_empty() && !is_patched && object != VMLINUX;
             let candidates = lines.filter(|_| !is_far).filter_map(|line| {
                 let candidate = line.split(' ').next().unwrap_or(line);
-                let is_same = variants.is_match(candidate.as_bytes()) || is_call(name, candidate);
+                let is_same = kallsyms::is_variant(name, candidate) || is_call(name, candidate);
                 let distance = if is_same { Some(0) } else { distance(name, candidate, limit) };
                 Some((distance?, !is_patched, format!("{candidate} ({object})")))
             });

@@ -107,7 +107,7 @@ pub fn elsewhere(sources: &Sources, functions: &[&Known], told: &[Told]) -> Resu
     if names.is_empty() {
         return Ok(functions.iter().map(|_| Elsewhere::default()).collect());
     }
-    let patterns = Wanted::Patterns(vec![kallsyms::variants_of(names)?]);
+    let patterns = Wanted::Patterns(vec![kallsyms::copies_of(names)?]);
     let found = sources.find(&patterns)?;
     let all: Vec<&Known> = found.names.values().flatten().collect();
     let mut by_object: BTreeMap<&str, Vec<&Known>> = BTreeMap::new();
