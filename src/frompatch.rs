@@ -13,6 +13,7 @@
 //! - [`assembler`]: what is different, and that, cut out
 //! - [`run_pre`]: the unit as it was, compiled again, against the kernel's own bytes
 //! - [`cut`]: one unit, all of these together; [`account`]: what became of each change, with [`outline`]
+//! - [`tokens`]: C as words and signs; [`system_call`]: what SYSCALL_DEFINE makes
 //! - [`module`]: what was cut out, with its tables and annotations, as an external module; [`build`]: that, built
 //! - [`make`]: all of it, in order
 //! - [`takeover`]: functions of the source, for a livepatch that is written by hand
@@ -42,6 +43,8 @@ pub mod report;
 pub mod run_pre;
 mod source;
 pub(crate) mod steps;
+mod system_call;
 pub(crate) mod takeover;
 pub(crate) mod target;
+mod tokens;
 mod units;

@@ -13,6 +13,7 @@ use crate::frompatch::cut;
 use crate::frompatch::outline::{self, Item};
 use crate::frompatch::overlay;
 use crate::frompatch::report::Accounted;
+use crate::frompatch::system_call;
 use crate::host::patch::{Hunk, Line};
 
 /// How many users of a header are compiled once more for one change in it.
@@ -51,8 +52,11 @@ fn one(
     units: &[Outcome<'_>],
     trees: Trees<'_>,
 ) -> Result<Accounted> {
-    let changed: BTreeSet<String> =
-        units.iter().flat_map(|unit| unit.names).map(|name| outline::as_written(name)).collect();
+    let changed: BTreeSet<String> = units
+        .iter()
+        .flat_map(|unit| unit.names)
+        .map(|name| system_call::as_written(name).to_owned())
+        .collect();
     let mut accounted = Accounted {
         file: file.path.clone(),
         line: first_changed(hunk),

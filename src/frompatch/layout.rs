@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use crate::frompatch::apply::Touched;
 use crate::frompatch::compile::{self, Compiled, Trees};
 use crate::frompatch::outline::{self, Item, Kind};
+use crate::frompatch::tokens::{self, tokens};
 use crate::host::patch::{Hunk, Line};
 
 const WHY_AND_WHAT_TO_DO: &str = "what is in memory, and what is not compiled anew, keeps its layout; put what is new into \
@@ -216,42 +217,22 @@ fn types(text: &[u8]) -> Vec<Type> {
         .collect()
 }
 
-/// A text without the macros that are defined in it: what these change is seen where they are expanded.
-fn without_macros(text: &str) -> String {
-    let mut kept = String::new();
-    let mut is_macro = false;
-    for line in text.lines() {
-        let word = line.trim_start().strip_prefix('#').map(str::trim_start).unwrap_or_default();
-        is_macro |= ["define", "undef"].iter().any(|directive| word.starts_with(directive));
-        if !is_macro {
-            kept.push_str(line);
-            kept.push('\n');
-        }
-        is_macro &= line.trim_end().ends_with('\\');
-    }
-    kept
-}
-
-/// The words of a type; braces and commas are ones, too, and neither comments nor macros that are defined in it.
+/// The words and signs of a type, and neither comments nor macros that are defined in it: what these change is seen where
+/// they are expanded.
 fn words(text: &str) -> Vec<String> {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(begin) = rest.find("/*").into_iter().chain(rest.find("//")).min() {
-        let (before, comment) = rest.split_at(begin);
-        plain.push_str(before);
-        plain.push(' ');
-        let end = if comment.starts_with("/*") { "*/" } else { "\n" };
-        rest = comment.split_once(end).map_or("", |(_, rest)| rest);
-        if end == "\n" {
-            plain.push('\n');
+    let mut all = Vec::new();
+    for token in tokens(text) {
+        match token.kind {
+            tokens::Kind::Directive => {
+                let inner = token.text.trim_start_matches('#').trim_start();
+                if !["define", "undef"].iter().any(|directive| inner.starts_with(directive)) {
+                    all.extend(words(inner));
+                }
+            }
+            _ => all.push(token.text.to_owned()),
         }
     }
-    plain.push_str(rest);
-    plain = without_macros(&plain);
-    for sign in ["{", "}", ","] {
-        plain = plain.replace(sign, &format!(" {sign} "));
-    }
-    plain.split_whitespace().map(str::to_owned).collect()
+    all
 }
 
 #[cfg(test)]

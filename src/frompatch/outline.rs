@@ -2,6 +2,7 @@
 //! Which function or variable of a C file a line is in, as far as braces tell: a first guess, which saves a compilation
 //! where it is right, and costs one where it is not.
 
+use crate::frompatch::system_call;
 use crate::host::patch::{Hunk, Line};
 
 /// A definition on the outermost level of a file.
@@ -52,28 +53,6 @@ pub fn changed<'a>(hunk: &Hunk, [old, new]: [&'a [Item]; 2]) -> Vec<&'a Item> {
 
 fn with_line(items: &[Item], line: usize) -> impl Iterator<Item = &Item> {
     items.iter().filter(move |item| (item.first..=item.last).contains(&line))
-}
-
-/// What stands before the name of a system call in the symbols that SYSCALL_DEFINE makes
-/// (arch/x86/include/asm/syscall_wrapper.h).
-const LEVELS: [&str; 4] = ["__do_", "__se_", "__x64_", "__ia32_"];
-
-/// The name that [`items`] gives to the definition of a function whose symbol is `symbol`: SYSCALL_DEFINE makes
-/// several of one.
-pub fn as_written(symbol: &str) -> String {
-    let inner = LEVELS.iter().find_map(|level| symbol.strip_prefix(level));
-    let call = inner.filter(|inner| is_system_call(inner));
-    call.unwrap_or(symbol).to_owned()
-}
-
-/// The symbols that the definition `name` of a function or variable may have ([`as_written`]).
-pub fn symbols_of(name: &str) -> Vec<String> {
-    let levels = LEVELS.iter().filter(|_| is_system_call(name)).map(|level| format!("{level}{name}"));
-    std::iter::once(name.to_owned()).chain(levels).collect()
-}
-
-fn is_system_call(name: &str) -> bool {
-    name.starts_with("sys_") || name.starts_with("compat_sys_")
 }
 
 #[derive(Debug, Default)]
@@ -249,12 +228,7 @@ fn name(head: &str) -> Option<String> {
     let end = head.find(['(', '[', '=']).unwrap_or(head.len());
     let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_';
     let word = head.get(..end)?.trim_end().rsplit(|letter| !is_letter(letter)).next()?;
-    let call = word.strip_suffix(|letter: char| letter.is_ascii_digit()).and_then(|word| match word {
-        "SYSCALL_DEFINE" => Some("sys_"),
-        "COMPAT_SYSCALL_DEFINE" => Some("compat_sys_"),
-        _ => None,
-    });
-    if let Some(call) = call {
+    if let Some(call) = system_call::made_by(word) {
         let argument = head.get(end + 1..)?.trim_start();
         return Some(format!("{call}{}", argument.split(|letter| !is_letter(letter)).next()?));
     }
@@ -331,15 +305,5 @@ mod tests {
         );
         let named = |line| with_line(&items, line).map(|item| item.name.as_str()).collect::<Vec<_>>();
         assert_eq!((named(1), named(3), named(8), named(10)), (vec![], vec!["X"], vec!["ops"], vec!["f"]));
-        for (symbol, name) in [
-            ("__do_sys_x", "sys_x"),
-            ("__x64_sys_x", "sys_x"),
-            ("__se_compat_sys_x", "compat_sys_x"),
-            ("__do_x", "__do_x"),
-            ("sys_x", "sys_x"),
-        ] {
-            assert_eq!(as_written(symbol), name);
-            assert!(symbols_of(name).contains(&symbol.to_owned()));
-        }
     }
 }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::frompatch::apply::Touched;
 use crate::frompatch::outline::{self, Kind};
 use crate::frompatch::recipe;
+use crate::frompatch::system_call;
 use crate::frompatch::target::Target;
 use crate::frompatch::{includers, units};
 use crate::host::terminal;
@@ -85,7 +86,7 @@ fn part(
 fn definitions(text: &[u8]) -> BTreeSet<String> {
     let items = outline::items(text).into_iter();
     let named = items.filter(|item| matches!(item.kind, Kind::Function | Kind::Data)).map(|item| item.name);
-    named.flat_map(|name| outline::symbols_of(&name)).collect()
+    named.flat_map(|name| system_call::symbols_of(&name)).collect()
 }
 
 /// The files that may be compiled with one of `headers`, which may be files in C, and that an installed kernel was compiled

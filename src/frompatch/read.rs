@@ -7,10 +7,9 @@ use anyhow::{Result, bail};
 use fs_err as fs;
 
 use crate::frompatch::apply::Touched;
-use crate::frompatch::assembler::Listing;
 use crate::frompatch::assembler::compare::{Changes, compare};
 use crate::frompatch::assembler::extract::Extract;
-use crate::frompatch::assembler::pairs::reordered;
+use crate::frompatch::assembler::{Listing, base};
 use crate::frompatch::compile::Compiled;
 use crate::frompatch::outline::{self, Kind};
 use crate::host::patch::Hunk;
@@ -35,7 +34,7 @@ impl Read {
         let [old, new] = [&compiled.original, &compiled.patched].map(fs::read_to_string);
         let (old, new) = (Listing::parse(&old?), Listing::parse(&new?));
         let mut changes = compare(&old, &new);
-        changes.refused.extend(reordered(&old, &new, declared));
+        changes.refused.extend(reordered(&changes.by_order, declared));
         Ok(Read { old, new, changes })
     }
 
@@ -58,6 +57,21 @@ impl Read {
         let extract = Extract::plan(&self.old, &self.new, &self.changes);
         extract.refused.first().map_or(Ok(()), |why| bail!("{path}: {why}"))
     }
+}
+
+/// Why the order of use does not tell which variable is which: one function has several of a name `by_order`, and that is
+/// among `declared`, the words of the declarations in what the patches change. Blocks that change places are seen by
+/// nothing else.
+fn reordered<'a>(
+    by_order: &'a BTreeSet<String>,
+    declared: &'a BTreeSet<String>,
+) -> impl Iterator<Item = String> + 'a {
+    by_order.iter().filter(|name| declared.contains(base(name))).map(|name| {
+        format!(
+            "one function has several static variables called {name}, and the patch changes what is around their \
+             declarations: which of them is which of the kernel's cannot be told; leave these blocks as they are"
+        )
+    })
 }
 
 /// The words of the declarations of static variables between the first and the last changed line of each function, as it is
@@ -122,5 +136,8 @@ mod tests {
         };
         let words = declared(&[file]);
         assert!(words.contains("n") && !words.contains("other"), "{words:?}");
+        let told = |name: &str| reordered(&BTreeSet::from([name.to_owned()]), &words).collect::<Vec<_>>();
+        assert!(told("n")[0].starts_with("one function has several static variables called n"));
+        assert_eq!(told("other"), Vec::<String>::new());
     }
 }

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::frompatch::assembler::Listing;
 use crate::frompatch::assembler::extract::source_name;
 use crate::frompatch::compile::{self, Trees};
-use crate::frompatch::outline::{self, Kind};
+use crate::frompatch::outline::Kind;
+use crate::frompatch::system_call;
 use crate::frompatch::takeover::mentions::Mentions;
 use crate::frompatch::units::Unit;
 
@@ -28,8 +29,8 @@ impl<'a> Reasons<'a> {
 
     /// Why the function `name` is another one: `told` by the comparison, or else by what is touched.
     pub fn of(&self, name: &str, told: &str, listing: &Listing) -> String {
-        let source = outline::as_written(source_name(name));
-        if self.touched.contains_key(&source) {
+        let source = system_call::as_written(source_name(name));
+        if self.touched.contains_key(source) {
             return "its own text".to_owned();
         }
         if !told.is_empty() {

@@ -2,8 +2,8 @@
 //! A hand-written livepatch begins with the kernel's own text: functions are taken over from the source, with what they
 //! need of their file. What has a state, or a name, stays the kernel's, and is referred to.
 //!
-//! - `tokens`: C as words and signs; `active`: what of a file is compiled; `pieces`: its definitions
-//! - `rewritten`: definitions made into declarations; `needed`: what functions need; `system_call`: those of system calls
+//! - `active`: what of a file is compiled; `pieces`: its definitions
+//! - `rewritten`: definitions made into declarations; `needed`: what functions need
 //! - `place`: which file a function is in; `known`: what the kernel's code tells of the unit
 //! - `references`: what is not exported; `written`: the file
 //! - [`mentions`]: what the text of functions mentions
@@ -16,8 +16,6 @@ mod pieces;
 mod place;
 mod references;
 mod rewritten;
-mod system_call;
-mod tokens;
 mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,10 +31,12 @@ use crate::frompatch::module;
 use crate::frompatch::prepare::Made;
 use crate::frompatch::recipe::Recipe;
 use crate::frompatch::run_pre::{self, Fate, KernelImage, Matched};
+use crate::frompatch::system_call;
 use crate::frompatch::takeover::place::Place;
 use crate::frompatch::takeover::references::References;
 use crate::frompatch::takeover::written::Written;
 use crate::frompatch::target::{Target, Workshop};
+use crate::frompatch::tokens;
 use crate::frompatch::units::Unit;
 use crate::kernel::sources::Known;
 use crate::kernel::symbols::VMLINUX;

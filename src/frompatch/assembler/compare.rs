@@ -9,7 +9,7 @@ use crate::frompatch::assembler::canon::Canon;
 use crate::frompatch::assembler::compared;
 use crate::frompatch::assembler::identity;
 use crate::frompatch::assembler::line::names;
-use crate::frompatch::assembler::pairs::{Pairs, used};
+use crate::frompatch::assembler::pairs::{Pairs, in_common, used};
 use crate::frompatch::assembler::sections::{is_book_keeping, is_table};
 use crate::frompatch::assembler::{Listing, Piece, base};
 
@@ -26,6 +26,8 @@ pub struct Changes {
     pub new_data: BTreeSet<String>,
     /// Variables and constants that stay, by their names in the patched unit: their names in the unpatched one.
     pub pairs: BTreeMap<String, String>,
+    /// Names of static variables that one function has several of, paired by the order in which it uses them.
+    pub by_order: BTreeSet<String>,
     /// Why no livepatch can bring some of it.
     pub refused: Vec<String>,
     /// Callbacks that the patches add.
@@ -56,13 +58,13 @@ impl Changes {
 
 /// Compares.
 pub fn compare(old: &Listing, new: &Listing) -> Changes {
-    let Pairs { by_new: pairs, unclear } = Pairs::of(old, new);
+    let Pairs { by_new: pairs, unclear, by_order } = Pairs::of(old, new);
     let mut changes = Changes::default();
     for name in unclear {
         changes.refused.push(format!(
             "several variables are called {}, and nothing tells which of the patched ones is which of the kernel's: give \
              what is new another name",
-            name.trim_end_matches('.')
+            in_common(&name)
         ));
     }
     let (before, after) = (Canon::of(old, None), Canon::of(new, Some((old, &pairs))));
@@ -85,7 +87,7 @@ pub fn compare(old: &Listing, new: &Listing) -> Changes {
     changes.refused.extend(identity::refused(old, new));
     sides.done_once(&mut changes);
     sides.reasons(&mut changes);
-    Changes { pairs, ..changes }
+    Changes { pairs, by_order, ..changes }
 }
 
 /// The two units.

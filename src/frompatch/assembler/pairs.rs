@@ -16,34 +16,12 @@ pub(super) struct Pairs {
     pub(super) by_new: BTreeMap<String, String>,
     /// Names that several have in common, where nothing tells which is which.
     pub(super) unclear: BTreeSet<String>,
+    /// Names of which one function has several variables: the order of use tells which is which, if blocks keep theirs.
+    pub(super) by_order: BTreeSet<String>,
 }
 
 /// What uses what, by the order of first use.
 type Uses = BTreeMap<String, Vec<String>>;
-
-/// Why the order of use does not tell which variable is which: a function has several of one name, and that is among
-/// `declared`, the words of the declarations in what the patches change. Blocks that change places are seen by nothing else.
-pub(crate) fn reordered(old: &Listing, new: &Listing, declared: &BTreeSet<String>) -> Vec<String> {
-    if declared.is_empty() {
-        return Vec::new();
-    }
-    let (before, after) = (groups(old), groups(new));
-    let has_several = |group: &Group| group.is_variable && group.uses.values().any(|names| names.len() > 1);
-    let is_meant = |key: &&String| {
-        let both = [before.get(*key), after.get(*key)];
-        declared.contains(base(key.trim_end_matches('.'))) && both.into_iter().flatten().any(has_several)
-    };
-    let doubtful = after.keys().filter(|key| before.contains_key(*key)).filter(is_meant);
-    doubtful
-        .map(|key| {
-            let name = key.trim_end_matches('.');
-            format!(
-                "one function has several static variables called {name}, and the patch changes what is around their \
-                 declarations: which of them is which of the kernel's cannot be told; leave these blocks as they are"
-            )
-        })
-        .collect()
-}
 
 /// The variables and constants that have a name in common, in one unit.
 #[derive(Debug, Default)]
@@ -56,12 +34,24 @@ struct Group {
     is_variable: bool,
 }
 
+impl Group {
+    /// Whether one function, or one variable's content, has several of them, and they are variables.
+    fn has_several_in_one(&self) -> bool {
+        self.is_variable && self.uses.values().any(|names| names.len() > 1)
+    }
+}
+
 impl Pairs {
     /// Finds out which is which.
     pub(super) fn of(old: &Listing, new: &Listing) -> Pairs {
         let mut pairs = Pairs::default();
         let (before, after) = (groups(old), groups(new));
         let nothing = Group::default();
+        let is_by_order = |key: &&String| {
+            let both = [before.get(*key), after.get(*key)];
+            both.iter().all(Option::is_some) && both.into_iter().flatten().any(Group::has_several_in_one)
+        };
+        pairs.by_order = after.keys().filter(is_by_order).map(|key| in_common(key).to_owned()).collect();
         for (key, group) in &after {
             let other = before.get(key).unwrap_or(&nothing);
             let is_there = |user: &String, listing: &Listing| listing.is_function(user);
@@ -104,6 +94,11 @@ fn key(name: &str) -> String {
     } else {
         format!("{}.", base(name))
     }
+}
+
+/// The name that a [`key`] is for.
+pub(super) fn in_common(key: &str) -> &str {
+    key.trim_end_matches('.')
 }
 
 fn groups(listing: &Listing) -> BTreeMap<String, Group> {
@@ -240,12 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn blocks_that_change_places_are_not_told_by_their_order() {
+    fn what_is_told_by_the_order_of_use_is_known() {
         let (old, new) = (listing("g", "h"), listing("h", "g"));
-        assert_eq!(Pairs::of(&old, &new).by_new.len(), 2);
-        let declared = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        assert!(reordered(&old, &new, &declared(&["static", "m"])).is_empty());
-        let told = reordered(&old, &new, &declared(&["static", "n"]));
-        assert!(told[0].starts_with("one function has several static variables called n"), "{told:?}");
+        let pairs = Pairs::of(&old, &new);
+        assert_eq!(pairs.by_new.len(), 2);
+        assert_eq!(pairs.by_order.into_iter().collect::<Vec<_>>(), ["n"]);
     }
 }

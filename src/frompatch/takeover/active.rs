@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::frompatch::takeover::tokens::{Kind, tokens};
+use crate::frompatch::tokens::{Kind, tokens};
 
 /// The lines of the file `own` in preprocessed text, by their numbers. `own` is as the command names it.
 pub(super) fn own_lines(preprocessed: &str, own: &str) -> BTreeMap<usize, String> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::takeover::active::directive;
 use crate::frompatch::takeover::pieces::{Kind, Piece, pieces};
-use crate::frompatch::takeover::tokens::{self, words};
+use crate::frompatch::tokens::{self, words};
 
 /// The words of all functions and macros of a text, by their names.
 #[derive(Debug, Default)]

@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::frompatch::system_call;
 use crate::frompatch::takeover::active::directive;
 use crate::frompatch::takeover::pieces::{Declared, Kind, Piece, What, declared, pieces};
 use crate::frompatch::takeover::rewritten::{self, Variable};
-use crate::frompatch::takeover::system_call;
-use crate::frompatch::takeover::tokens::{self, words};
+use crate::frompatch::tokens::{self, words};
 
 /// What the kernel's code tells of the unit.
 #[derive(Debug, Default)]

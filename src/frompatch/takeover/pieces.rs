@@ -2,7 +2,7 @@
 //! The definitions and declarations of a file, and the names that each of them declares.
 
 use crate::frompatch::takeover::active::directive;
-use crate::frompatch::takeover::tokens::{self, Token};
+use crate::frompatch::tokens::{self, Token};
 
 /// What a piece of a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

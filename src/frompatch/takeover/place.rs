@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::frompatch::takeover::system_call;
+use crate::frompatch::system_call;
 use crate::frompatch::target::Target;
 use crate::host::paths;
 use crate::kernel::sources::Known;

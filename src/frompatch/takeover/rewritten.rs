@@ -2,7 +2,7 @@
 //! Definitions made into declarations of what the kernel has.
 
 use crate::frompatch::takeover::pieces::{self, declarator, segments};
-use crate::frompatch::takeover::tokens::{self, Token};
+use crate::frompatch::tokens::{self, Token};
 
 /// What is known of a variable of the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

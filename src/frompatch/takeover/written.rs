@@ -8,8 +8,8 @@ use fs_err as fs;
 
 use crate::frompatch::compile::Trees;
 use crate::frompatch::takeover::needed::Taken;
-use crate::frompatch::takeover::tokens;
 use crate::frompatch::target::Target;
+use crate::frompatch::tokens;
 use crate::frompatch::units::Unit;
 use crate::kernel::symbols::VMLINUX;
 
