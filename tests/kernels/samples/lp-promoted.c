@@ -40,18 +40,4 @@ static struct klp_object objs[] = {
 	{ }
 };
 
-static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objs, };
-
-static int __init lp_init(void)
-{
-	return klp_enable_patch(&patch);
-}
-
-static void __exit lp_exit(void)
-{
-}
-
-module_init(lp_init);
-module_exit(lp_exit);
-MODULE_LICENSE("GPL");
-MODULE_INFO(livepatch, "Y");
+#include "lp-register.h"
