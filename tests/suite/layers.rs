@@ -24,11 +24,36 @@ fn collect(directory: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
+/// Words that only one place may have: that place, or "nowhere".
+type Interface<'a> = (&'a [&'a str], &'a str);
+
+/// Where each of the interfaces is named that is not named in its own place alone.
+fn misplaced(files: &[(String, String)], interfaces: &[Interface<'_>]) -> Vec<String> {
+    let of_one = |&(words, place): &Interface<'_>| {
+        // A place that ends in a slash is a module with the files below it.
+        let within = |name: &str| {
+            let module = place.strip_suffix('/');
+            module.is_some_and(|module| name.starts_with(place) || name.strip_suffix(".rs") == Some(module))
+        };
+        let has_one = |text: &str| {
+            let mut code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            code.any(|line| words.iter().any(|word| line.contains(word)))
+        };
+        let users = files.iter().filter(|(_, text)| has_one(text));
+        let mut users: Vec<&str> =
+            users.map(|(name, _)| if within(name) { place } else { name.as_str() }).collect();
+        users.dedup();
+        let allowed = if place == "nowhere" { vec![] } else { vec![place] };
+        (users != allowed).then(|| format!("{}: {}", words.join(" "), users.join(" ")))
+    };
+    interfaces.iter().filter_map(of_one).collect()
+}
+
 #[test]
 fn each_interface_has_one_place() {
     let files = sources();
     assert!(files.len() > 20);
-    for (words, place) in [
+    let interfaces = [
         (&["indicatif::"][..], "build/progress/bar.rs"),
         (&["duct::"], "host/program.rs"),
         (&["clap::"], "cli/"),
@@ -47,22 +72,29 @@ fn each_interface_has_one_place() {
         (&["iced_x86::"], "livepatch/code/"),
         (&["serde_json::"], "host/terminal.rs"),
         (&["sha2::"], "host/digest.rs"),
-    ] {
-        // A place that ends in a slash is a module with the files below it.
-        let within = |name: &str| {
-            let module = place.strip_suffix('/');
-            module.is_some_and(|module| name.starts_with(place) || name.strip_suffix(".rs") == Some(module))
-        };
-        let mut users: Vec<&str> = files
-            .iter()
-            .filter(|(_, text)| {
-                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-                code.into_iter().any(|line| words.iter().any(|word| line.contains(word)))
-            })
-            .map(|(name, _)| if within(name) { place } else { name.as_str() })
-            .collect();
-        users.dedup();
-        let allowed: Vec<&str> = if place == "nowhere" { vec![] } else { vec![place] };
-        assert_eq!(users, allowed, "{words:?}");
-    }
+    ];
+    let none: [&str; 0] = [];
+    assert_eq!(misplaced(&files, &interfaces), none);
+}
+
+/// What the test above would say of files that are not as they should be.
+#[test]
+fn what_is_named_elsewhere_is_seen() {
+    let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    let files = [
+        file("elf.rs", "use one::A;\n"),
+        file("elf/read.rs", "one::read();\n"),
+        file("host/bar.rs", "// one::read()\nuse two::B;\n"),
+        file("command/new.rs", "    dbg!(1);\n"),
+    ];
+    let seen = |words: &[&str], place: &str| misplaced(&files, &[(words, place)]);
+    let none: [&str; 0] = [];
+    assert_eq!(seen(&["one::"], "elf/"), none);
+    assert_eq!(seen(&["two::"], "host/bar.rs"), none);
+    assert_eq!(seen(&["print!", "three::"], "nowhere"), none);
+    assert_eq!(seen(&["one::"], "elf/read.rs"), ["one::: elf.rs elf/read.rs"]);
+    assert_eq!(seen(&["two::", "one::read"], "host/bar.rs"), ["two:: one::read: elf/read.rs host/bar.rs"]);
+    assert_eq!(seen(&["print!", "dbg!("], "nowhere"), ["print! dbg!(: command/new.rs"]);
+    // A place that is named no more is to be taken out of the list.
+    assert_eq!(seen(&["three::"], "host/bar.rs"), ["three::: "]);
 }
