@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use crate::objtree::say_skipped;
 use crate::space::{Ran, Space};
 
 /// By the first kernel of that form: the series for it, and the rule that comes to convert livepatches.
@@ -158,4 +161,78 @@ fn a_tree_may_lack_what_only_tidies() {
         let shown = patches(&space, &["show"]).ok().stdout;
         assert!(shown.contains("\nSubject: [PATCH 4/5] ") && !shown.contains("\nSubject: [PATCH 5/5] "));
     }
+}
+
+/// What scripts/checkpatch.pl needs of a kernel's source.
+const CHECKPATCH: [&str; 3] =
+    ["scripts/checkpatch.pl", "scripts/spelling.txt", "scripts/const_structs.checkpatch"];
+
+/// What it says of patches that cannot be otherwise (kbuild-patches/README.md): who sends a series signs it off, it adds a
+/// file, and the top Makefile calls a file whose name begins like its own.
+const ACCEPTED: [&str; 3] =
+    ["ERROR:MISSING_SIGN_OFF", "WARNING:FILE_PATH_CHANGES", "WARNING:EMBEDDED_FILENAME"];
+
+/// What is in `directory` and called as the source of a Debian kernel, by name.
+fn sources(directory: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let is_source = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.strip_prefix("linux-source-")
+            .and_then(|rest| rest.strip_suffix(ending))
+            .is_some_and(|version| version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+    };
+    let mut sources: Vec<PathBuf> = entries.filter(is_source).collect();
+    sources.sort();
+    sources
+}
+
+/// A checkpatch.pl: of the source that the tests on real kernels unpack, or of the package, unpacked into `space`.
+fn checkpatch(space: &Path) -> Option<PathBuf> {
+    let unpacked = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("target/kernels"), "");
+    let scripts = unpacked.into_iter().rev().map(|source| source.join(CHECKPATCH[0]));
+    if let Some(script) = scripts.into_iter().find(|script| script.is_file()) {
+        return Some(script);
+    }
+    let package = sources(Path::new("/usr/src"), ".tar.xz").pop()?;
+    let name = package.file_name().unwrap().to_string_lossy().replace(".tar.xz", "");
+    // Each of them once, so that the rest of the kernel need not be read.
+    let files = CHECKPATCH.map(|file| format!("{name}/{file}"));
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(space).arg("-xf").arg(&package).arg("--occurrence=1").args(files);
+    assert!(tar.status().unwrap().success(), "{}", package.display());
+    Some(space.join(name).join(CHECKPATCH[0]))
+}
+
+/// Not skipped where there is a kernel's source.
+#[test]
+fn checkpatch_says_nothing_that_could_be_otherwise() {
+    let space = tempfile::tempdir().unwrap();
+    let Some(script) = checkpatch(space.path()) else {
+        // Not with println!, which the test harness keeps to itself.
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped for checkpatch.pl: there is no /usr/src/linux-source-*.tar.xz"
+        );
+        return;
+    };
+    if Command::new("perl").arg("-v").output().is_err() {
+        return say_skipped("checkpatch.pl: there is no perl");
+    }
+    let series = Path::new(env!("CARGO_MANIFEST_DIR")).join("kbuild-patches");
+    let directories = fs::read_dir(series).unwrap().map(|entry| entry.unwrap().path());
+    let patches: Vec<PathBuf> = directories
+        .filter(|path| path.is_dir())
+        .flat_map(|series| fs::read_dir(series).unwrap().map(|entry| entry.unwrap().path()))
+        .collect();
+    assert!(patches.len() >= 30, "{patches:?}");
+    let mut perl = Command::new("perl");
+    // Without the .checkpatch.conf of whoever runs this.
+    perl.current_dir(space.path()).env("HOME", space.path()).arg(script);
+    let ran = perl.args(["--no-tree", "--terse", "--show-types", "--no-summary"]).args(patches).output();
+    let ran = Ran::of(ran.unwrap());
+    let is_accepted = |line: &&str| ACCEPTED.iter().any(|kind| line.contains(&format!(": {kind}: ")));
+    let (accepted, others): (Vec<&str>, Vec<&str>) = ran.stdout.lines().partition(is_accepted);
+    assert!(others.is_empty() && ran.stderr.is_empty(), "{others:#?}\n{}", ran.stderr);
+    // It has looked at them.
+    assert!(accepted.len() >= 30, "{accepted:#?}");
 }
