@@ -23,6 +23,7 @@ use crate::kernel::symbols::modules;
 use crate::kernel::symbols::modules::Module;
 use crate::kernel::symbols::reference;
 use crate::kernel::symbols::seal::Seal;
+use crate::kernel::tree::built::BuiltTree;
 use crate::kernel::tree::era::Kbuild;
 use crate::kernel::tree::facts;
 
@@ -96,14 +97,15 @@ impl Prepared {
     ///
     /// # Errors
     /// Nothing tells the kernel's symbols, or they cannot be read.
-    pub fn add_kernel(&mut self, context: &Context) -> Result<()> {
+    pub fn add_kernel(&mut self, context: &Context, kbuild: &Kbuild) -> Result<()> {
         if let Some(problem) = &context.problem {
             bail!("{problem}");
         }
         let text = match &context.kernel_list {
             Some(list) => list::whole(list)?,
             None => {
-                let mut origin = Origin::of_kernel(&context.objtree, &context.choice)?;
+                let tree = BuiltTree::known(&context.srctree, &context.objtree, kbuild);
+                let mut origin = Origin::of_kernel(tree, &context.choice)?;
                 origin.drop_doubtful_list(true);
                 origin.map_text()?
             }

@@ -30,6 +30,7 @@ use crate::kernel::state::State;
 use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::symbols::modules;
 use crate::kernel::symbols::seal::Seal;
+use crate::kernel::tree::built::BuiltTree;
 use crate::kernel::tree::config;
 use crate::kernel::tree::config::Config;
 use crate::kernel::tree::era::{Alone, Kbuild, Method, Modpost};
@@ -135,7 +136,7 @@ pub fn external_step(
     }
     let is_needed = modpost::needs_kernel(&prepared.map, &prepared.beyond.exports);
     if is_needed || context.problem.is_none() {
-        prepared.add_kernel(context)?;
+        prepared.add_kernel(context, kbuild)?;
     }
     let map = &prepared.map;
     remove_demoted(map, &prepared.inputs, &external.output)?;
@@ -152,7 +153,7 @@ pub fn external_step(
         arguments = format!("KBUILD_EXTRA_SYMBOLS='{}'", dumps.join(" "));
     }
     fs::write(state.modpost_arguments(), arguments)?;
-    let resolved_with = resolved_with(context)?;
+    let resolved_with = resolved_with(context, kbuild)?;
     // Positions may have changed where no file here is newer.
     let is_other = text::read(state.resolved_with()).is_ok_and(|last| last != resolved_with);
     let kernel = if is_other { Kernel::Other } else { Kernel::AsBefore };
@@ -223,7 +224,7 @@ fn remove_demoted(map: &Map, inputs: &Inputs, root: &Path) -> Result<()> {
 
 /// What external livepatches are resolved with, in words that change when it does: the kernel, and the files that have
 /// its symbols.
-fn resolved_with(context: &Context) -> Result<String> {
+fn resolved_with(context: &Context, kbuild: &Kbuild) -> Result<String> {
     let mut text = format!("{}\n", context.objtree.display());
     let mut add = |path: &Path| {
         if let Ok(meta) = fs::metadata(path) {
@@ -237,7 +238,8 @@ fn resolved_with(context: &Context) -> Result<String> {
             text.push_str(&cache::made_of(list).unwrap_or_default());
         }
         None if context.problem.is_none() => {
-            let origin = Origin::of_kernel(&context.objtree, &context.choice)?;
+            let tree = BuiltTree::known(&context.srctree, &context.objtree, kbuild);
+            let origin = Origin::of_kernel(tree, &context.choice)?;
             origin.objects.vmlinux.iter().for_each(|vmlinux| add(vmlinux.file()));
             origin.objects.files().for_each(|(_, file)| add(&file));
         }

@@ -11,6 +11,7 @@ use crate::kernel::external::context::Context;
 use crate::kernel::origin::Origin;
 use crate::kernel::symbols::exports;
 use crate::kernel::symbols::flags::{self, Makefiles};
+use crate::kernel::tree::built::BuiltTree;
 use crate::kernel::tree::era::{Kbuild, Method};
 use crate::kernel::tree::facts;
 
@@ -67,7 +68,8 @@ pub fn context(plan: &Plan, kbuild: &Kbuild) -> Result<Context> {
         ));
     }
     // Ordinary modules can do without the kernel's symbols.
-    let origin = Origin::of_kernel(&tree.objtree, &plan.choice).and_then(|mut origin| {
+    let built = BuiltTree::known(&tree.srctree, &tree.objtree, kbuild);
+    let origin = Origin::of_kernel(built, &plan.choice).and_then(|mut origin| {
         origin.drop_doubtful_list(plan.quiet);
         origin.make_list(Some(&plan.state.directory()), plan.quiet)?;
         Ok(origin)

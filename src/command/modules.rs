@@ -24,7 +24,7 @@ use crate::build::session::Session;
 use crate::build::timings::Timings;
 use crate::cli::{Format, ModulesArgs, Options};
 use crate::command::asked;
-use crate::command::modules::finish::{Converts, finish};
+use crate::command::modules::finish::finish;
 use crate::host::exit::Exit;
 use crate::host::program::Program;
 use crate::host::terminal;
@@ -218,13 +218,13 @@ fn main_run(plan: &Plan, session: &mut Session<'_>, main: &Main, external: Optio
             without_map(plan, config)?;
             let last = History::read(&plan.state.last_run());
             let outcome = session.run(&plan.make(&goals), last)?;
-            finish(plan, session, &outcome, None, Converts::Klpbuild)
+            finish(plan, session, &outcome, None, None)
         }
         Main::Mapped(kbuild) => {
             let context = prepare::prepare(plan, kbuild, external)?;
             match &kbuild.method {
                 Method::Fragment => with_fragment(plan, session, kbuild, &goals),
-                Method::Patched => with_patches(plan, session, &goals),
+                Method::Patched => with_patches(plan, session, kbuild, &goals),
                 Method::Phased { compile } => in_phases(plan, session, kbuild, &context, compile, &goals),
             }
         }
@@ -233,7 +233,7 @@ fn main_run(plan: &Plan, session: &mut Session<'_>, main: &Main, external: Optio
 
 /// One make run of a tree that carries the series of `kbuild-patches`: it makes the map and converts by itself, with this
 /// program.
-fn with_patches(plan: &Plan, session: &mut Session<'_>, goals: &[String]) -> Result<Exit> {
+fn with_patches(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals: &[String]) -> Result<Exit> {
     let last = History::read(&plan.state.last_run());
     let outcome = session.run(&plan.make_of_patched_tree(goals)?, last)?;
     // Where nothing has changed, make has not come to the map.
@@ -241,7 +241,7 @@ fn with_patches(plan: &Plan, session: &mut Session<'_>, goals: &[String]) -> Res
         None if outcome.exit == Exit::Done => Some(Report::of_lists(&plan.tree.objtree)?),
         report => report,
     };
-    finish(plan, session, &outcome, report, Converts::Makefiles)
+    finish(plan, session, &outcome, report, Some(kbuild))
 }
 
 /// Says that there will be no map. One of an earlier configuration would only mislead.
@@ -283,7 +283,7 @@ fn with_fragment(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals:
             plan.log.display()
         );
     }
-    finish(plan, session, &outcome, report, Converts::Klpbuild)
+    finish(plan, session, &outcome, report, Some(kbuild))
 }
 
 /// Several make runs, for a tree without the targets that the fragment needs: everything is compiled and
@@ -310,7 +310,7 @@ fn in_phases(
     let modpost = fs::read_to_string(plan.state.modpost_arguments())?;
     command.args(modpost.split_whitespace());
     let outcome = session.run(&command, History::default())?;
-    finish(plan, session, &outcome, Some(report), Converts::Klpbuild)
+    finish(plan, session, &outcome, Some(report), Some(kbuild))
 }
 
 /// The makes before the map: one for all objects, and one for vmlinux where that does not link it.

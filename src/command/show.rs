@@ -28,6 +28,7 @@ use crate::host::terminal;
 use crate::host::terminal::Surroundings;
 use crate::kernel::origin::{Asked, Origin};
 use crate::kernel::sources::Sources;
+use crate::kernel::tree::built::BuiltTree;
 use crate::livepatch::account;
 use crate::livepatch::account::{AtHand, Roots, Verdict};
 use crate::livepatch::verify;
@@ -122,7 +123,8 @@ fn kernel(asked: &Asked, livepatch: &Path, wanted: Option<&str>) -> Result<(Sour
         (_, Some(wanted)) => {
             let headers = asked.choice.places().build(wanted);
             let headers = Some(headers).filter(|directory| directory.is_dir());
-            let mut origin = Origin::of_installed(wanted, headers.as_deref(), &asked.choice)?;
+            let headers = headers.as_deref().map(BuiltTree::at);
+            let mut origin = Origin::of_installed(wanted, headers, &asked.choice)?;
             origin.make_list(None, false)?;
             origin
         }

@@ -13,7 +13,6 @@ use crate::host::exit::Exit;
 use crate::kernel::installed::inventory;
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
-use crate::kernel::tree;
 use crate::kernel::tree::config::Config;
 use crate::kernel::tree::facts;
 
@@ -108,13 +107,11 @@ impl Target {
         let made = facts::made_release(&kdir).unwrap_or_else(|| release.clone());
         let source = match (&origin.installed, named) {
             (_, Some(named)) => source::checked(named, &made)?,
-            (Some(_), None)
-                if tree::source_if_known(&kdir).is_some_and(|tree| tree.join("init/main.c").is_file()) =>
-            {
-                tree::source_if_known(&kdir).unwrap_or_default()
-            }
-            (Some(kernel), None) => source::find(&release, &made, kernel.places(), quiet)?,
-            (None, None) => match tree::source_if_known(&kdir) {
+            (Some(kernel), None) => match &origin.srctree {
+                Some(tree) if tree.join("init/main.c").is_file() => tree.clone(),
+                _ => source::find(&release, &made, kernel.places(), quiet)?,
+            },
+            (None, None) => match &origin.srctree {
                 Some(tree) => fs_err::canonicalize(tree)?,
                 None => bail!(
                     "the source that {} was built from is not known: name it (--source DIR)",

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::host::terminal;
+use crate::kernel::external::External;
 use crate::kernel::external::context::Context;
 use crate::kernel::installed;
 use crate::kernel::installed::Choice;
@@ -23,7 +24,7 @@ use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::symbols::modules;
 use crate::kernel::symbols::modules::ListKind;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
-use crate::kernel::tree;
+use crate::kernel::tree::built::BuiltTree;
 use crate::kernel::tree::config;
 use crate::kernel::tree::era::Kbuild;
 use crate::kernel::tree::facts;
@@ -48,6 +49,10 @@ pub struct Asked {
 pub struct Origin {
     /// The object tree: where the kernel was built, or its headers. None if it is only known by its release.
     pub objtree: Option<PathBuf>,
+    /// The source tree, if that is known.
+    pub srctree: Option<PathBuf>,
+    /// The kbuild of the source tree, if that is known.
+    pub kbuild: Option<Kbuild>,
     /// The release, if that is known.
     pub release: Option<String>,
     /// The configuration.
@@ -71,24 +76,37 @@ impl Origin {
     /// # Errors
     /// The list of modules cannot be read.
     pub fn of_tree(objtree: &Path) -> Result<Origin> {
+        Origin::of_built(BuiltTree::at(objtree))
+    }
+
+    /// The kernel that was built in `tree`.
+    ///
+    /// # Errors
+    /// The list of modules cannot be read.
+    pub fn of_built(tree: BuiltTree) -> Result<Origin> {
+        let objects = Objects::of_tree(&tree)?;
+        let BuiltTree { objtree, srctree, kbuild } = tree;
         let there = |name: &str| Some(objtree.join(name)).filter(|path| path.is_file());
         Ok(Origin {
-            release: facts::release(objtree),
-            config: Some(config::file(objtree)),
+            release: facts::release(&objtree),
+            config: Some(config::file(&objtree)),
             list: there("Symbols.list"),
             symvers: there("Module.symvers").into_iter().collect(),
-            objects: Objects::of_tree(objtree, tree::source_if_known(objtree).as_deref())?,
-            objtree: Some(objtree.to_path_buf()),
+            objects,
+            objtree: Some(objtree),
+            srctree,
+            kbuild,
             installed: None,
             searched: None,
         })
     }
 
-    /// The installed kernel `release`; `objtree` has its headers, if those are there.
+    /// The installed kernel `release`; `headers` are its headers, if those are there.
     ///
     /// # Errors
     /// What is found is of another kernel.
-    pub fn of_installed(release: &str, objtree: Option<&Path>, choice: &Choice) -> Result<Origin> {
+    pub fn of_installed(release: &str, headers: Option<BuiltTree>, choice: &Choice) -> Result<Origin> {
+        let objtree = headers.as_ref().map(|headers| headers.objtree.as_path());
         let kernel = installed::Kernel::find(release, objtree, choice)?;
         let there = |name: &str| Some(objtree?.join(name)).filter(|path| path.is_file());
         let configs = choice.places().configs(release);
@@ -100,17 +118,20 @@ impl Origin {
             symvers: there("Module.symvers").into_iter().collect(),
             objects: kernel.objects()?,
             objtree: objtree.map(Path::to_path_buf),
+            srctree: headers.as_ref().and_then(|headers| headers.srctree.clone()),
+            kbuild: headers.and_then(|headers| headers.kbuild),
             installed: Some(kernel),
             searched: None,
         })
     }
 
-    /// The kernel that modules are built for in `objtree`: built there, unless that has only the headers of an
+    /// The kernel that modules are built for in `tree`: built there, unless that has only the headers of an
     /// installed one, or files of one are named.
     ///
     /// # Errors
     /// As [`Origin::of_tree`] and [`Origin::of_installed`]; or nothing is built there, and its release is not known.
-    pub fn of_kernel(objtree: &Path, choice: &Choice) -> Result<Origin> {
+    pub fn of_kernel(tree: BuiltTree, choice: &Choice) -> Result<Origin> {
+        let objtree = &tree.objtree;
         let vmlinux = Vmlinux::of_tree(objtree).is_some();
         let modules = [ListKind::ModulesOrder, ListKind::ModverDir].iter().any(|kind| kind.is_there(objtree));
         // Headers may come with a vmlinux, and then the modules are installed.
@@ -118,7 +139,7 @@ impl Origin {
             || facts::release(objtree).is_some_and(|release| choice.places().modules(&release).is_some());
         let is_built = objtree.join("Symbols.list").is_file() || vmlinux && (modules || !is_installed());
         if is_built && !choice.names_files() {
-            return Origin::of_tree(objtree);
+            return Origin::of_built(tree);
         }
         let release = facts::release(objtree).with_context(|| {
             format!(
@@ -127,18 +148,24 @@ impl Origin {
                 objtree.display()
             )
         })?;
-        Origin::of_installed(&release, Some(objtree), choice)
+        Origin::of_installed(&release, Some(tree), choice)
     }
 
-    /// The kernel of external modules that were built with klpbuild, with these modules.
+    /// The kernel of the `external` modules of `context`, which were built with klpbuild, with these modules. `kbuild` is
+    /// the kernel's.
     ///
     /// # Errors
     /// As [`Origin::of_kernel`]; or a list of modules cannot be read.
-    pub fn of_external(context: &Context, quiet: bool) -> Result<Origin> {
-        let mut origin = Origin::of_kernel(&context.objtree, &context.choice)?;
+    pub fn of_external(
+        context: &Context,
+        external: &External,
+        kbuild: &Kbuild,
+        quiet: bool,
+    ) -> Result<Origin> {
+        let tree = BuiltTree::known(&context.srctree, &context.objtree, kbuild);
+        let mut origin = Origin::of_kernel(tree, &context.choice)?;
         origin.drop_doubtful_list(quiet);
-        let Some(external) = &context.external else { return Ok(origin) };
-        let kind = Kbuild::detect(&context.srctree)?.era.modules();
+        let kind = kbuild.era.modules();
         let kernels: BTreeSet<String> = origin.objects.names().cloned().collect();
         for directory in external.extra_directories() {
             let all = external.list_extra(&directory, kind)?;
@@ -186,7 +213,7 @@ impl Origin {
                 {
                     origin
                 } else if objtree.join("Symbols.list").is_file() || asked.symbols.is_none() {
-                    Origin::of_kernel(objtree, choice)?
+                    Origin::of_kernel(BuiltTree::at(objtree), choice)?
                 } else {
                     Origin::of_tree(objtree)?
                 }
@@ -220,7 +247,7 @@ impl Origin {
         let is_it = |context: &Context| is_same_file(&context.objtree, &build);
         match Origin::built_beside(start, choice, file, is_it)? {
             Some(origin) => Ok(origin),
-            None => Origin::of_kernel(&build, choice),
+            None => Origin::of_kernel(BuiltTree::at(&build), choice),
         }
     }
 
@@ -235,7 +262,14 @@ impl Origin {
         };
         let is_chosen = *choice != Choice::default();
         let choice = if is_chosen { choice.clone() } else { context.choice.clone() };
-        Ok(Some(Origin::of_external(&Context { choice, ..context }, false)?))
+        let context = Context { choice, ..context };
+        let Some(external) = &context.external else {
+            let mut origin = Origin::of_kernel(BuiltTree::at(&context.objtree), &context.choice)?;
+            origin.drop_doubtful_list(false);
+            return Ok(Some(origin));
+        };
+        let kbuild = Kbuild::detect(&context.srctree)?;
+        Ok(Some(Origin::of_external(&context, external, &kbuild, false)?))
     }
 
     /// What klpbuild has built in `start`, or else in a directory that the module `file` lies in: a module is seen with
@@ -269,7 +303,7 @@ impl Origin {
         .iter()
         .any(|name| start.join(name).exists());
         if is_tree {
-            return Origin::of_kernel(start, choice);
+            return Origin::of_kernel(BuiltTree::at(start), choice);
         }
         if let Some(origin) = Origin::built_beside(start, choice, file, |_| true)? {
             return Ok(origin);
@@ -285,7 +319,7 @@ impl Origin {
             return Origin::released(&asked, file);
         }
         if let Some(objtree) = places.kernel_directory(None) {
-            return Origin::of_kernel(&objtree, choice);
+            return Origin::of_kernel(BuiltTree::at(&objtree), choice);
         }
         match places.running() {
             Some(release) if choice.names_files() || places.modules(&release).is_some() => {
@@ -309,7 +343,7 @@ impl Origin {
         let Some(objtree) = &asked.objtree else { return Origin::around(start, choice, livepatch) };
         let objtree = fs_err::canonicalize(start.join(objtree)).context("cannot enter the object tree")?;
         match facts::release(&objtree) {
-            Some(_) => Origin::of_kernel(&objtree, choice),
+            Some(_) => Origin::of_kernel(BuiltTree::at(&objtree), choice),
             None => Origin::of_tree(&objtree),
         }
     }
@@ -346,9 +380,7 @@ impl Origin {
             return list::whole(list);
         }
         let Some(objtree) = &self.objtree else { bail!("there is no kernel whose symbols could be mapped") };
-        let srctree = tree::source_if_known(objtree);
-        let kbuild = srctree.as_deref().map(Kbuild::detect).transpose()?;
-        let inputs = Inputs::of_tree(objtree, srctree.as_deref(), kbuild.as_ref(), &[])?;
+        let inputs = Inputs::of_tree(objtree, self.srctree.as_deref(), self.kbuild.as_ref(), &[])?;
         Ok(Map::make(&inputs)?.parts.concat())
     }
 }

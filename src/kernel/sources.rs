@@ -30,7 +30,6 @@ use crate::kernel::symbols::exports::Exports;
 use crate::kernel::symbols::list;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
-use crate::kernel::tree;
 use crate::kernel::tree::config::Config;
 use crate::kernel::tree::facts;
 use crate::kernel::tree::facts::{Kernel, TELLTALES};
@@ -93,7 +92,7 @@ impl Sources {
                 others.unwrap_or_default()
             );
         }
-        let srctree = objtree.and_then(tree::source_if_known);
+        let srctree = kernel.srctree.clone();
         let version = kernel.release.as_deref().and_then(facts::version);
         let mut exports = Exports::default();
         for symvers in &kernel.symvers {

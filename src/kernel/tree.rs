@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The kernel tree: where its sources and objects are, what its kbuild is like, how it is configured.
 //!
+//! - [`built`]: a tree that a kernel was built in, as it is handed on
 //! - [`config`]: `.config` and what klpbuild needs of it
 //! - [`era`]: which kbuild the tree has, by features of its makefiles
 //! - [`kconfig`]: why an option is off
 //! - [`facts`]: what the livepatch core of the built kernel can do
 
+pub mod built;
 pub mod config;
 pub(crate) mod era;
 pub(crate) mod facts;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use klpbuild::kernel::installed::Choice;
 use klpbuild::kernel::origin::Origin;
 use klpbuild::kernel::symbols::objects::Vmlinux;
+use klpbuild::kernel::tree::built::BuiltTree;
 
 use crate::external::{names, plain_make, run, state};
 use crate::fixes;
@@ -136,7 +137,7 @@ pub(crate) fn check() {
     }
 
     step("positions are those of the kernel's own table of symbols, with and without System.map");
-    let kernel = || Origin::of_installed(&release, Some(&kdir), &Choice::default()).unwrap();
+    let kernel = || Origin::of_installed(&release, Some(BuiltTree::at(&kdir)), &Choice::default()).unwrap();
     crate::kallsyms::check(kernel());
     let mut alone = kernel();
     let vmlinux = alone.objects.vmlinux.take();

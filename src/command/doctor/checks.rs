@@ -15,6 +15,7 @@ use crate::kernel::installed::remedy::Need;
 use crate::kernel::origin::Origin;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::tree;
+use crate::kernel::tree::built::BuiltTree;
 use crate::kernel::tree::config::Config;
 use crate::kernel::tree::kconfig::Kconfig;
 
@@ -196,7 +197,7 @@ fn headers(patient: &Patient) -> Finding {
 
 fn symbols(patient: &Patient) -> Vec<Finding> {
     let origin = match &patient.objtree {
-        Some(objtree) => Origin::of_kernel(objtree, &patient.choice),
+        Some(objtree) => Origin::of_kernel(BuiltTree::at(objtree), &patient.choice),
         None => Origin::of_installed(&patient.release, None, &patient.choice),
     };
     let origin = match origin {

@@ -16,19 +16,14 @@ use crate::host::exit::Exit;
 use crate::host::signal::Watch;
 use crate::host::terminal;
 use crate::host::words::{clock, count};
+use crate::kernel::external::context::Context;
 use crate::kernel::origin::Origin;
+use crate::kernel::tree::built::BuiltTree;
+use crate::kernel::tree::era::{Kbuild, Method};
 use crate::livepatch::convert;
 
-/// Who converts the livepatches that a make has linked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Converts {
-    /// klpbuild, when make is done.
-    Klpbuild,
-    /// The kernel's own makefiles, which carry the series of `kbuild-patches`.
-    Makefiles,
-}
-
-/// Ends the main run: livepatches are converted, and what was built is told.
+/// Ends the main run: livepatches are converted, and what was built is told. `kbuild` is none for a kernel without
+/// livepatching.
 ///
 /// # Errors
 /// A livepatch cannot be converted; none is left that is not.
@@ -37,7 +32,7 @@ pub(super) fn finish(
     session: &Session<'_>,
     outcome: &Outcome,
     report: Option<Report>,
-    converts: Converts,
+    kbuild: Option<&Kbuild>,
 ) -> Result<Exit> {
     session.sum_up(outcome);
     if let (Some(external), Some(Report { livepatches: 1.., .. })) = (&plan.external, report) {
@@ -53,9 +48,9 @@ pub(super) fn finish(
     }
     if report.is_some_and(|report| report.livepatches > 0)
         && !plan.conversion.is_off
-        && converts == Converts::Klpbuild
+        && let Some(kbuild) = kbuild.filter(|kbuild| kbuild.method != Method::Patched)
     {
-        let exit = session.part("conversion of the livepatches", || convert(plan))?;
+        let exit = session.part("conversion of the livepatches", || convert(plan, kbuild))?;
         if exit != Exit::Done {
             return Ok(exit);
         }
@@ -106,16 +101,19 @@ fn remove_unconverted(plan: &Plan, time: Duration) -> Result<()> {
 }
 
 /// Converts the livepatches that the map step found.
-fn convert(plan: &Plan) -> Result<Exit> {
+fn convert(plan: &Plan, kbuild: &Kbuild) -> Result<Exit> {
     let root = plan.external.as_ref().map_or(&plan.tree.objtree, |external| &external.output);
     // With goals of its own, make may not have come to link all of them.
     let modules = plan.state.livepatches()?;
     let modules: Vec<String> = modules.into_iter().filter(|module| root.join(module).is_file()).collect();
     let mut watch = Watch::begin()?;
     // Each is converted or removed: a signal waits until all are.
-    let origin = match (&plan.external, plan.state.context()?) {
-        (Some(_), Some(context)) => Origin::of_external(&context, plan.quiet)?,
-        _ => Origin::of_tree(root)?,
+    let context = plan.state.context()?.filter(|_| plan.external.is_some());
+    let origin = match &context {
+        Some(context @ Context { external: Some(external), .. }) => {
+            Origin::of_external(context, external, kbuild, plan.quiet)?
+        }
+        _ => Origin::of_built(BuiltTree::known(&plan.tree.srctree, root, kbuild))?,
     };
     convert::tree::convert_tree(root, &modules, &origin, plan.conversion.keep_module_exports, plan.quiet)?;
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))

@@ -15,7 +15,7 @@ use crate::host::text;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::modules;
 use crate::kernel::symbols::modules::{ListKind, MODVERDIR, Module};
-use crate::kernel::tree::era::Kbuild;
+use crate::kernel::tree::built::BuiltTree;
 
 /// What tells the symbols of vmlinux.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,14 +77,14 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// What is built in an object tree. Livepatches are left out.
+    /// The modules that are built in a tree, and its vmlinux. Livepatches are left out.
     ///
     /// # Errors
     /// The list of modules cannot be read.
-    pub fn of_tree(objtree: &Path, srctree: Option<&Path>) -> Result<Objects> {
+    pub fn of_tree(tree: &BuiltTree) -> Result<Objects> {
+        let BuiltTree { objtree, kbuild, .. } = tree;
         let mut objects = Objects { vmlinux: Vmlinux::of_tree(objtree), ..Objects::default() };
-        let kbuild = srctree.and_then(|tree| Kbuild::detect(tree).ok());
-        let kind = match &kbuild {
+        let kind = match kbuild {
             Some(kbuild) => kbuild.era.modules(),
             None if objtree.join(MODVERDIR).is_dir() => ListKind::ModverDir,
             None => ListKind::ModulesOrder,
