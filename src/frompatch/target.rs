@@ -85,14 +85,13 @@ impl Target {
             Some(kernel) => inventory::or_others(kdir, kernel.places())?,
             None => kdir?,
         };
-        let file = origin.config.clone().filter(|file| file.is_file());
-        let file = file
+        let file = (origin.config.as_ref())
             .with_context(|| format!("{} has no .config: it is no kernel that was built", kdir.display()))?;
-        let config = Config::read(&file)?;
+        let config = file.config()?.clone();
         ensure!(
             config.livepatch,
             "CONFIG_LIVEPATCH is not set in {}: this kernel takes no livepatches",
-            file.display()
+            file.path().display()
         );
         ensure!(
             config.has("X86_64"),

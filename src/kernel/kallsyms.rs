@@ -35,9 +35,8 @@ pub enum Spelling {
 
 impl Spelling {
     /// How the kernel with the configuration `config` spells names. Its source tells; without one, its release.
-    pub fn detect(config: &Path, srctree: Option<&Path>, release: Option<(u32, u32)>) -> Spelling {
-        let is_lto = Config::read(config).is_ok_and(|config| config.has("LTO_CLANG"));
-        if !is_lto {
+    pub fn detect(config: &Config, srctree: Option<&Path>, release: Option<(u32, u32)>) -> Spelling {
+        if !config.has("LTO_CLANG") {
             return Spelling::Exact;
         }
         let source = srctree.and_then(|srctree| fs::read_to_string(srctree.join("kernel/kallsyms.c")).ok());

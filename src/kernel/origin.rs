@@ -25,7 +25,7 @@ use crate::kernel::symbols::modules;
 use crate::kernel::symbols::modules::ListKind;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 use crate::kernel::tree::built::BuiltTree;
-use crate::kernel::tree::config;
+use crate::kernel::tree::config::{self, Config, ConfigFile};
 use crate::kernel::tree::era::Kbuild;
 use crate::kernel::tree::facts;
 
@@ -55,8 +55,8 @@ pub struct Origin {
     pub kbuild: Option<Kbuild>,
     /// The release, if that is known.
     pub release: Option<String>,
-    /// The configuration.
-    pub config: Option<PathBuf>,
+    /// The configuration that it was built with, if that is there.
+    pub config: Option<ConfigFile>,
     /// The map of its symbols, if there is one.
     pub list: Option<PathBuf>,
     /// Symbol dumps (Module.symvers) that are there: the kernel's own first, then those of external modules. None at
@@ -89,7 +89,7 @@ impl Origin {
         let there = |name: &str| Some(objtree.join(name)).filter(|path| path.is_file());
         Ok(Origin {
             release: facts::release(&objtree),
-            config: Some(config::file(&objtree)),
+            config: ConfigFile::at(config::file(&objtree)),
             list: there("Symbols.list"),
             symvers: there("Module.symvers").into_iter().collect(),
             objects,
@@ -112,8 +112,7 @@ impl Origin {
         let configs = choice.places().configs(release);
         Ok(Origin {
             release: Some(release.to_owned()),
-            config: (objtree.map(config::file).filter(|path| path.is_file()))
-                .or_else(|| configs.into_iter().find(|path| path.is_file())),
+            config: objtree.map(config::file).into_iter().chain(configs).find_map(ConfigFile::at),
             list: None,
             symvers: there("Module.symvers").into_iter().collect(),
             objects: kernel.objects()?,
@@ -359,6 +358,11 @@ impl Origin {
             self.list = Some(kernel.list(&kernel.objects()?, fallback, quiet)?);
         }
         Ok(())
+    }
+
+    /// What its configuration says; none if that is not there, or cannot be read.
+    pub fn config(&self) -> Option<&Config> {
+        self.config.as_ref()?.config().ok()
     }
 
     /// Sees that there is something to tell the kernel's symbols.

@@ -30,7 +30,6 @@ use crate::kernel::symbols::exports::Exports;
 use crate::kernel::symbols::list;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
-use crate::kernel::tree::config::Config;
 use crate::kernel::tree::facts;
 use crate::kernel::tree::facts::{Kernel, TELLTALES};
 
@@ -98,13 +97,13 @@ impl Sources {
         for symvers in &kernel.symvers {
             exports.add(symvers)?;
         }
-        let config = kernel.config.as_deref().and_then(|config| Config::read(config).ok());
+        let config = kernel.config();
         let headers = objtree.map(|objtree| objtree.join("vmlinux")).filter(|file| file.is_file());
         let image = kernel.objects.vmlinux.as_ref().and_then(Vmlinux::image).map(Path::to_path_buf);
         Ok(Sources {
             btf: image.or(headers),
             has_cfi: config.is_some_and(|config| config.has("CFI_CLANG") || config.has("CFI")),
-            spelling: (kernel.config.as_deref())
+            spelling: config
                 .map_or(Spelling::Exact, |config| Spelling::detect(config, srctree.as_deref(), version)),
             filter: Filter::detect(srctree.as_deref()),
             exports: (!kernel.symvers.is_empty()).then_some(exports),

@@ -11,7 +11,6 @@ use klpbuild::kernel::sources::Sources;
 use klpbuild::kernel::symbols::VMLINUX;
 use klpbuild::kernel::symbols::list::Wanted;
 use klpbuild::kernel::symbols::objects::Objects;
-use klpbuild::kernel::tree::config::Config;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 /// The table of a little-endian kernel (`kallsyms_expand_symbol` and `kallsyms_sym_address` in kernel/kallsyms.c).
@@ -90,9 +89,8 @@ impl<'a> Table<'a> {
 /// Compares each name of vmlinux: which definitions count, how many, and in which order.
 pub(crate) fn check(mut kernel: Origin) {
     let vmlinux = kernel.objects.vmlinux.clone().unwrap();
-    let config = Config::read(kernel.config.as_deref().unwrap()).unwrap();
     let data = fs::read(vmlinux.image().unwrap()).unwrap();
-    let absolute_percpu = config.has("KALLSYMS_ABSOLUTE_PERCPU");
+    let absolute_percpu = kernel.config().unwrap().has("KALLSYMS_ABSOLUTE_PERCPU");
     let table = Table { file: object::File::parse(&*data).unwrap(), absolute_percpu };
     let symbols = table.symbols();
     assert!(symbols.len() > 10_000 && symbols.contains_key(&b"saved_command_line"[..]), "{}", symbols.len());

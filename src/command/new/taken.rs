@@ -35,8 +35,7 @@ pub enum Outcome {
 /// # Errors
 /// The source that is named is not the kernel's.
 pub fn take(options: &Options, origin: Origin, source: Option<&Path>, targets: &[Target]) -> Result<Outcome> {
-    let config = origin.config.as_deref().and_then(|file| Config::read(file).ok());
-    if let Some(why) = config.as_ref().and_then(what_is_not_done) {
+    if let Some(why) = origin.config().and_then(what_is_not_done) {
         ensure!(source.is_none(), "--source: {why}");
         return Ok(Outcome::Not(why.to_owned()));
     }

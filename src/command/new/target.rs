@@ -18,7 +18,6 @@ use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::trace::Sites;
-use crate::kernel::tree::config::Config;
 use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::copies;
 use crate::livepatch::definition;
@@ -85,8 +84,7 @@ impl Target {
         }
         let site = sites.and_then(|sites| sites.of(&known));
         let all = found.of(name.as_bytes());
-        let clang = origin.config.as_deref().and_then(|config| Config::read(config).ok());
-        let has = |option: &str| clang.as_ref().is_some_and(|config| config.has(option));
+        let has = |option: &str| origin.config().is_some_and(|config| config.has(option));
         let can_enter = found.machine == Some(Machine::X86_64) && !has("CC_IS_CLANG");
         let (prototype, why_no_prototype) = match prototype(origin, &known, name) {
             Some(prototype) if prototype.declaration(name).is_some() => (Some(prototype), None),

@@ -207,9 +207,9 @@ fn say_what_goes_stale<'a>(livepatches: &[Module], loaded: impl Iterator<Item = 
 
 /// Reads the kernel's configuration, and sees that the guest can run with it. Without one, that is left to
 /// the trial, if the kernel is none of the object tree's.
-fn configuration(origin: &Origin, is_foreign: bool) -> Result<Option<Config>> {
+fn configuration(origin: &Origin, is_foreign: bool) -> Result<Option<&Config>> {
     let objtree = origin.objtree.as_deref().unwrap_or(Path::new("."));
-    let Some(path) = origin.config.clone().filter(|path| path.is_file()) else {
+    let Some(file) = &origin.config else {
         ensure!(
             is_foreign,
             "{} is no object tree (it has no .config): start klpbuild in one, or name one with --objtree DIR",
@@ -217,7 +217,7 @@ fn configuration(origin: &Origin, is_foreign: bool) -> Result<Option<Config>> {
         );
         return Ok(None);
     };
-    let config = Config::read(&path)?;
+    let (config, path) = (file.config()?, file.path());
     ensure!(
         config.has("X86_64"),
         "{}: CONFIG_X86_64 is not set: klpbuild try boots kernels for x86-64 only",

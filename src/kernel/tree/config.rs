@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use crate::host::compressed;
 
@@ -13,6 +14,34 @@ use crate::host::compressed;
 pub fn file(objtree: &Path) -> PathBuf {
     let built = objtree.join("include/config/auto.conf");
     if built.is_file() { built } else { objtree.join(".config") }
+}
+
+/// A configuration file, which is read when it is first asked, and only then.
+#[derive(Debug, Clone)]
+pub struct ConfigFile {
+    path: PathBuf,
+    content: OnceLock<Result<Config, String>>,
+}
+
+impl ConfigFile {
+    /// The file at `path`; none if there is no such file.
+    pub fn at(path: PathBuf) -> Option<ConfigFile> {
+        path.is_file().then(|| ConfigFile { path, content: OnceLock::new() })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn config(&self) -> Result<&Config> {
+        let read = || Config::read(&self.path).map_err(|error| format!("{error:#}"));
+        self.content.get_or_init(read).as_ref().map_err(|error| anyhow!("{error}"))
+    }
 }
 
 /// What `.config` says of the options that are on.
