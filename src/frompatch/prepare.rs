@@ -25,7 +25,12 @@ use crate::kernel::tree::facts;
 
 /// The mark of a tree that is complete: what it was made of. Another first line for another way to make it.
 const MADE_OF: &str = "prepared";
-const VERSION: &str = "klpbuild-prepared 2";
+const VERSION: &str = "klpbuild-prepared 3";
+
+/// The configuration of the headers and of the tree. Packages of headers have it by this name; auto.conf beside it does
+/// not say what is not set, nor, before 5.8, which compiler it was. In the tree, which is klpbuild's own, make is told to
+/// take it, for KCONFIG_CONFIG of the environment speaks of another build.
+const CONFIG: &str = ".config";
 
 /// An installed kernel whose object tree is wanted.
 #[derive(Debug)]
@@ -67,7 +72,7 @@ pub fn prepare(
     base: impl Fn() -> Result<Order>,
     mut signal: impl FnMut() -> Option<i32>,
 ) -> Result<Made<Prepared>> {
-    let config_file = wanted.headers.join(".config");
+    let config_file = wanted.headers.join(CONFIG);
     ensure!(
         config_file.is_file(),
         "{} has no .config: install the headers of {}",
@@ -81,8 +86,9 @@ pub fn prepare(
     let mut order = base()?;
     order.start = wanted.source.to_path_buf();
     // A tree of git must not add to the release.
-    let words = [format!("O={}", objtree.display()), "LOCALVERSION=".to_owned()];
-    let mut words = words.iter().cloned().chain(package(wanted.headers)).collect::<Vec<String>>();
+    let own =
+        [format!("O={}", objtree.display()), format!("KCONFIG_CONFIG={CONFIG}"), "LOCALVERSION=".to_owned()];
+    let mut words = own.into_iter().chain(package(wanted.headers)).collect::<Vec<String>>();
     if is_named_otherwise(wanted) {
         words.push(format!("KERNELRELEASE={}", wanted.kernel.release));
     }
@@ -210,7 +216,7 @@ fn made_of(wanted: &Wanted<'_>, compiler: &[String]) -> Result<String> {
         source::version(wanted.source)?,
         wanted.source.display(),
         compiler.join(" "),
-        hash(".config")?,
+        hash(CONFIG)?,
         hash("Module.symvers")?
     ))
 }
@@ -229,7 +235,7 @@ fn empty(objtree: &Path, plan: &Plan) -> Result<()> {
 
 /// Lays down what the kernel was configured with.
 fn fill(wanted: &Wanted<'_>, objtree: &Path, config: &Config) -> Result<()> {
-    fs::copy(wanted.headers.join(".config"), objtree.join(".config"))?;
+    fs::copy(wanted.headers.join(CONFIG), objtree.join(CONFIG))?;
     let symvers = wanted.headers.join("Module.symvers");
     if symvers.is_file() {
         fs::copy(symvers, objtree.join("Module.symvers"))?;
