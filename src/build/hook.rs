@@ -275,7 +275,7 @@ fn remove_outdated(
     for livepatch in &map.livepatches {
         let path = root.join(livepatch.module.ko());
         let is_outdated =
-            modified(&path).is_some_and(|time| context.unconverted || is_other || time < newest);
+            modified(&path).is_some_and(|time| context.conversion.is_off || is_other || time < newest);
         if is_outdated && Image::read(&path).map_or(true, |image| convert::is_converted(&image)) {
             fs::remove_file(&path).context("cannot remove a livepatch that has to be linked anew")?;
         }

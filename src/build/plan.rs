@@ -23,6 +23,7 @@ use crate::host::make::makeflags::{Inherited, Jobserver};
 use crate::host::make::variable::Variable;
 use crate::host::terminal::Surroundings;
 use crate::kernel::external::External;
+use crate::kernel::external::context::Conversion;
 use crate::kernel::installed::Choice;
 use crate::kernel::state::State;
 use crate::kernel::tree::{Tree, config};
@@ -93,15 +94,6 @@ pub struct Plan {
     pub verbose: bool,
     /// Print what would be done, and do nothing.
     pub dry_run: bool,
-}
-
-/// How livepatches are converted after their final link.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Conversion {
-    /// They are left as they are linked.
-    pub is_off: bool,
-    /// Symbols that modules export stay normal ones.
-    pub keep_module_exports: bool,
 }
 
 impl Plan {

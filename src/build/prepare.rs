@@ -42,8 +42,7 @@ pub fn context(plan: &Plan, kbuild: &Kbuild) -> Result<Context> {
     let mut context = Context {
         external: plan.external.clone(),
         choice: plan.choice.clone(),
-        unconverted: plan.conversion.is_off,
-        keep_module_exports: plan.conversion.keep_module_exports,
+        conversion: plan.conversion,
         ..Context::of_tree(&tree.srctree, &tree.objtree)
     };
     let Some(external) = &mut context.external else { return Ok(context) };

@@ -24,12 +24,12 @@ use crate::livepatch::subject::Doubt;
 fn listed(options: &Options, arguments: &ConvertArgs, asked: &Asked) -> Result<Exit> {
     let objtree = asked.objtree.as_ref().unwrap_or(&asked.start);
     let objtree = fs::canonicalize(objtree).context("cannot enter the object tree")?;
-    let above = State::at(&objtree).context_above()?;
-    if above.as_ref().is_some_and(|context| context.unconverted) {
+    let state = State::at(&objtree);
+    let mut conversion = state.context_above()?.map(|context| context.conversion).unwrap_or_default();
+    if conversion.is_off {
         return Ok(Exit::Done);
     }
-    let keep = arguments.keep_module_exports || above.is_some_and(|context| context.keep_module_exports);
-    let state = State::at(&objtree);
+    conversion.keep_module_exports |= arguments.keep_module_exports;
     ensure!(
         objtree.join("modules.livepatch").is_file(),
         "there is no list of livepatches in {}: make it first (klpbuild symbols)",
@@ -44,7 +44,7 @@ fn listed(options: &Options, arguments: &ConvertArgs, asked: &Asked) -> Result<E
     let mut watch = Watch::begin()?;
     let mut origin = Origin::of_tree(&objtree)?;
     origin.drop_doubtful_list(options.quiet);
-    convert_tree(&objtree, &modules, &origin, keep, options.quiet)?;
+    convert_tree(&objtree, &modules, &origin, conversion, options.quiet)?;
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
 }
 

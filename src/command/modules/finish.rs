@@ -115,6 +115,6 @@ fn convert(plan: &Plan, kbuild: &Kbuild) -> Result<Exit> {
         }
         _ => Origin::of_built(BuiltTree::known(&plan.tree.srctree, root, kbuild))?,
     };
-    convert::tree::convert_tree(root, &modules, &origin, plan.conversion.keep_module_exports, plan.quiet)?;
+    convert::tree::convert_tree(root, &modules, &origin, plan.conversion, plan.quiet)?;
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
 }

@@ -32,9 +32,18 @@ pub struct Context {
     pub kernel_list: Option<PathBuf>,
     /// Why the kernel's symbols are not known, if so.
     pub problem: Option<String>,
-    /// Livepatches are left as they are linked.
-    pub unconverted: bool,
-    /// Symbols that modules export stay normal ones.
+    /// How livepatches are converted.
+    #[serde(flatten)]
+    pub conversion: Conversion,
+}
+
+/// How livepatches are converted after their final link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversion {
+    /// They are left as they are linked.
+    #[serde(rename = "unconverted")]
+    pub is_off: bool,
+    /// Symbols that modules export stay normal ones (R10).
     pub keep_module_exports: bool,
 }
 
@@ -48,8 +57,7 @@ impl Context {
             choice: Choice::default(),
             kernel_list: None,
             problem: None,
-            unconverted: false,
-            keep_module_exports: false,
+            conversion: Conversion::default(),
         }
     }
 }

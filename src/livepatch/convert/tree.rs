@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use crate::elf::image::Image;
 use crate::host::several::{self, Several};
 use crate::host::{output, terminal};
+use crate::kernel::external::context::Conversion;
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
 use crate::kernel::symbols::list::Wanted;
@@ -30,14 +31,14 @@ pub fn convert_tree(
     root: &Path,
     modules: &[String],
     kernel: &Origin,
-    keep_module_exports: bool,
+    conversion: Conversion,
     quiet: bool,
 ) -> Result<()> {
     if modules.is_empty() {
         return Ok(());
     }
     let sources = Sources::open(kernel, None)?;
-    let choices = Choices { keep_module_exports, is_marked: true };
+    let choices = Choices { keep_module_exports: conversion.keep_module_exports, is_marked: true };
     let outcomes: Vec<Result<(Outcome, Option<Image>)>> = modules
         .par_iter()
         .map(|module| {
