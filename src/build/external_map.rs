@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::build::modpost::Beyond;
 use crate::host::make::variable::Variable;
+use crate::host::terminal;
 use crate::host::text;
 use crate::kernel::external::External;
 use crate::kernel::external::context::Context;
@@ -106,7 +107,7 @@ impl Prepared {
             None => {
                 let tree = BuiltTree::known(&context.srctree, &context.objtree, kbuild);
                 let mut origin = Origin::of_kernel(tree, &context.choice)?;
-                origin.drop_doubtful_list(true);
+                origin.drop_doubtful_list(terminal::QUIET);
                 origin.map_text()?
             }
         };

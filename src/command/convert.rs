@@ -88,7 +88,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
         doubts_of(finished.as_ref().as_slice(), &sources)?.into_iter().flatten().collect();
     warn(&given.display().to_string(), &doubts).with_context(|| cannot(given))?;
     if arguments.format == Format::Json && options.dry_run {
-        return told(&Told::of(given, None, &outcome, &doubts, true));
+        return told(&Told::of(given, None, &outcome, &doubts));
     }
     if options.dry_run {
         let relocations = if let Outcome::Converted { relocations, .. } = outcome { relocations } else { 0 };
@@ -99,7 +99,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let mut watch = Watch::begin()?;
     let quiet = options.quiet || arguments.format == Format::Json;
     let shown = arguments.output.as_ref().unwrap_or(*given);
-    let account = Told::of(given, Some(shown), &outcome, &doubts, false);
+    let account = Told::of(given, Some(shown), &outcome, &doubts);
     match &outcome {
         Outcome::Unchanged => {
             if output != input {
@@ -140,13 +140,9 @@ struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    fn of(
-        input: &'a Path,
-        output: Option<&'a PathBuf>,
-        outcome: &Outcome,
-        doubts: &'a [Doubt],
-        dry_run: bool,
-    ) -> Told<'a> {
+    /// `output` is what may be written; none if nothing is, with --dry-run.
+    fn of(input: &'a Path, output: Option<&'a PathBuf>, outcome: &Outcome, doubts: &'a [Doubt]) -> Told<'a> {
+        let dry_run = output.is_none();
         let (converted, relocations, notes) = match outcome {
             Outcome::Unchanged => (false, 0, Vec::new()),
             Outcome::Converted { relocations, notes, .. } => {

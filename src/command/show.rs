@@ -125,7 +125,7 @@ fn kernel(asked: &Asked, livepatch: &Path, wanted: Option<&str>) -> Result<(Sour
             let headers = Some(headers).filter(|directory| directory.is_dir());
             let headers = headers.as_deref().map(BuiltTree::at);
             let mut origin = Origin::of_installed(wanted, headers, &asked.choice)?;
-            origin.make_list(None, false)?;
+            origin.make_list(None, terminal::ALOUD)?;
             origin
         }
         (Ok(origin), None) => origin,

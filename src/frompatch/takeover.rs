@@ -34,7 +34,7 @@ use crate::frompatch::run_pre::{self, Fate, KernelImage, Matched};
 use crate::frompatch::system_call;
 use crate::frompatch::takeover::place::Place;
 use crate::frompatch::takeover::references::References;
-use crate::frompatch::takeover::written::Written;
+use crate::frompatch::takeover::written::{Purpose, Written};
 use crate::frompatch::target::{Target, Workshop};
 use crate::frompatch::tokens;
 use crate::frompatch::units::Unit;
@@ -170,7 +170,7 @@ impl Job<'_> {
         fs::write(directory.join("klp_relocs.h"), header::HEADER)?;
         let probe = |file: &Written| -> Result<Result<[PathBuf; 2], String>> {
             let source = directory.join(format!("{}.c", module::file_of(&self.unit.path)));
-            fs::write(&source, file.text(self.target, true))?;
+            fs::write(&source, file.text(self.target, Purpose::Probe))?;
             let own = self.trees.source.join(&self.unit.path);
             compile::other(self.unit, self.trees, &source, &[&directory, own.parent().unwrap_or(&own)])
         };
@@ -204,7 +204,7 @@ impl Job<'_> {
         Ok(File {
             path: self.unit.path.clone(),
             name: module::file_of(&self.unit.path),
-            text: file.text(self.target, false),
+            text: file.text(self.target, Purpose::File),
             flags: written::flags(self.unit, self.trees),
             functions,
             namespaces,

@@ -271,6 +271,12 @@ pub fn painted(stream: Stream, hue: Hue, text: &str) -> String {
     if has_colours(stream) { hue.on(text) } else { text.to_owned() }
 }
 
+/// For what can be told to be `quiet`: it is.
+pub const QUIET: bool = true;
+
+/// For what can be told to be `quiet`: it is not.
+pub const ALOUD: bool = false;
+
 /// A word from klpbuild itself that is said once in a process: more than one step may come across its reason.
 pub fn say_once(message: impl Display) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());

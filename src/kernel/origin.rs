@@ -223,9 +223,9 @@ impl Origin {
             },
             (None, None) => Origin::around(start, choice, file)?,
         };
-        origin.drop_doubtful_list(false);
+        origin.drop_doubtful_list(terminal::ALOUD);
         if asked.symbols.is_none()
-            && let Err(error) = origin.make_list(None, false)
+            && let Err(error) = origin.make_list(None, terminal::ALOUD)
         {
             // Then the modules are looked into one by one.
             origin.expect_symbols().map_err(|_| error)?;
@@ -264,11 +264,11 @@ impl Origin {
         let context = Context { choice, ..context };
         let Some(external) = &context.external else {
             let mut origin = Origin::of_kernel(BuiltTree::at(&context.objtree), &context.choice)?;
-            origin.drop_doubtful_list(false);
+            origin.drop_doubtful_list(terminal::ALOUD);
             return Ok(Some(origin));
         };
         let kbuild = Kbuild::detect(&context.srctree)?;
-        Ok(Some(Origin::of_external(&context, external, &kbuild, false)?))
+        Ok(Some(Origin::of_external(&context, external, &kbuild, terminal::ALOUD)?))
     }
 
     /// What klpbuild has built in `start`, or else in a directory that the module `file` lies in: a module is seen with

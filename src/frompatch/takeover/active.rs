@@ -2,6 +2,7 @@
 //! Which lines of a file the compiler sees: what the configuration leaves out is blank, and so are the conditions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use crate::frompatch::tokens::{Kind, tokens};
 
@@ -60,18 +61,18 @@ pub(super) fn active(text: &str, seen: &BTreeSet<usize>, including: &BTreeSet<us
     let decide = |branch: (usize, Vec<(usize, usize)>), end: usize, kept: &mut Vec<bool>| {
         let is_active = (branch.0..end).any(|line| kept.get(line) == Some(&true));
         for (first, last) in branch.1 {
-            keep(kept, first, last, is_active);
+            set(kept, first..=last, is_active);
         }
     };
     for token in tokens(text).into_iter().filter(|token| token.kind == Kind::Directive) {
         let (first, last) = (line_of(token.start), line_of(token.end().saturating_sub(1)));
         match directive(token.text) {
             "if" | "ifdef" | "ifndef" => {
-                keep(&mut kept, first, last, false);
+                set(&mut kept, first..=last, false);
                 branches.push((last + 1, Vec::new()));
             }
             "else" | "elif" | "elifdef" | "elifndef" | "endif" => {
-                keep(&mut kept, first, last, false);
+                set(&mut kept, first..=last, false);
                 if let Some(branch) = branches.pop() {
                     decide(branch, first, &mut kept);
                 }
@@ -81,12 +82,12 @@ pub(super) fn active(text: &str, seen: &BTreeSet<usize>, including: &BTreeSet<us
             }
             "include" => match branches.last_mut() {
                 Some(branch) => branch.1.push((first, last)),
-                None => keep(&mut kept, first, last, true),
+                None => set(&mut kept, first..=last, true),
             },
             // The preprocessor writes it in one line, with its number.
             _ => {
                 let is_active = kept.get(first) == Some(&true);
-                keep(&mut kept, first, last, is_active);
+                set(&mut kept, first..=last, is_active);
             }
         }
     }
@@ -94,8 +95,9 @@ pub(super) fn active(text: &str, seen: &BTreeSet<usize>, including: &BTreeSet<us
     lines.iter().zip(&kept).map(line).collect()
 }
 
-fn keep(kept: &mut [bool], first: usize, last: usize, is_kept: bool) {
-    for line in kept.iter_mut().take(last + 1).skip(first) {
+/// Notes of `lines` whether they are kept.
+fn set(kept: &mut [bool], lines: RangeInclusive<usize>, is_kept: bool) {
+    for line in kept.iter_mut().take(lines.end() + 1).skip(*lines.start()) {
         *line = is_kept;
     }
 }

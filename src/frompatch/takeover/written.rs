@@ -13,6 +13,15 @@ use crate::frompatch::tokens;
 use crate::frompatch::units::Unit;
 use crate::kernel::symbols::VMLINUX;
 
+/// What a text of the file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The file, which does not compile as long as something is missing in it.
+    File,
+    /// To see what the compiler says: what stops it is left out.
+    Probe,
+}
+
 /// What the file is made of.
 #[derive(Debug, Default)]
 pub(super) struct Written {
@@ -65,10 +74,10 @@ impl Written {
             .collect()
     }
 
-    /// The text; with `is_probe`, what stops the compiler is left out.
-    pub(super) fn text(&self, target: &Target, is_probe: bool) -> String {
+    /// The text.
+    pub(super) fn text(&self, target: &Target, purpose: Purpose) -> String {
         let mut text = format!("{}\n{}", self.licence, self.heading(target));
-        if !is_probe {
+        if purpose == Purpose::File {
             for note in self.left.iter().map(|(name, why)| format!("{name} is not taken over: {why}")) {
                 let _ = writeln!(text, "#error \"{}\"", note.replace(['"', '\\', '\n'], " "));
             }

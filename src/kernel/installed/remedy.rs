@@ -73,7 +73,7 @@ impl Family {
         // openSUSE names its packages by the flavour: 6.4.0-150600.21-default.
         let flavour = release.rsplit_once('-').map_or("default", |(_, flavour)| flavour);
         match self {
-            Family::Debian => format!("apt install {}", debian(need, release, major, false)),
+            Family::Debian => format!("apt install {}", debian(need, release, major, Archive::Debian)),
             Family::Fedora => match need {
                 Need::Headers => format!("dnf install kernel-devel-{release}"),
                 Need::DebugSymbols => format!("dnf debuginfo-install kernel-{release}"),
@@ -112,9 +112,18 @@ impl Family {
     }
 }
 
-/// The packages of Debian or Ubuntu. Ubuntu has those with debug symbols in another archive (ddebs), and one with the source
-/// for each version of three numbers.
-fn debian(need: Need, release: &str, major: &str, is_ubuntu: bool) -> String {
+/// Whose packages they are, of those that apt installs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Archive {
+    Debian,
+    /// It has those with debug symbols in an archive of their own (ddebs), and one with the source for each version of three
+    /// numbers.
+    Ubuntu,
+}
+
+/// The package of Debian or Ubuntu.
+fn debian(need: Need, release: &str, major: &str, archive: Archive) -> String {
+    let is_ubuntu = archive == Archive::Ubuntu;
     match need {
         Need::Headers => format!("linux-headers-{release}"),
         Need::DebugSymbols => format!("linux-image-{release}-{}", if is_ubuntu { "dbgsym" } else { "dbg" }),
@@ -138,10 +147,11 @@ fn debian(need: Need, release: &str, major: &str, is_ubuntu: bool) -> String {
 /// What to run for `need`, a line for each distribution that may be meant. Where the distribution's index can be asked, no
 /// package is named that it does not have.
 pub fn for_need(need: Need, places: &Places, release: &str, major: &str) -> Vec<String> {
-    let is_ubuntu = places.distribution().iter().any(|id| id == "ubuntu");
     match Family::of(places) {
         Some(Family::Debian) => {
-            indexed(need, &Index::of(places), release, &debian(need, release, major, is_ubuntu))
+            let is_ubuntu = places.distribution().iter().any(|id| id == "ubuntu");
+            let archive = if is_ubuntu { Archive::Ubuntu } else { Archive::Debian };
+            indexed(need, &Index::of(places), release, &debian(need, release, major, archive))
         }
         Some(family) => vec![family.command(need, release, major)],
         None => {
