@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The rules of a correct livepatch: R for the form that the kernel's loader and livepatch core expect of the module
-//! (Documentation/livepatch/module-elf-format.rst), S for which symbol is meant, and whether it is what it is taken for.
+//! (Documentation/livepatch/module-elf-format.rst), S for the symbols: which one is meant, and whether it is used as
+//! what it is.
 //!
 //! Each rule that a message, a finding or a comment cites is defined here, once: the text is the doc comment of its
 //! variant, and what `klpbuild verify --explain` prints. docs/livepatch-format.md tells them in their connection.
@@ -133,7 +134,7 @@ rules! {
          section and elsewhere cannot be used: which one is found changes when the init section is freed."
         ["kernel/module/kallsyms.c, module_kallsyms_on_each_symbol"];
     S6 "names under LTO":
-        "With Clang's LTO, vmlinux's symbols are looked up by their exact names up to Linux 6.0 and from 6.11 on; cut at the \
+        "With Clang's LTO, vmlinux's symbols are looked up by their exact names up to Linux 6.1 and from 6.11 on; cut at the \
          first dot in 6.2 to 6.4; and cut at .llvm. in 6.5 to 6.10."
         ["kernel/kallsyms.c, cleanup_symbol_name"];
     S7 "replaced functions":
