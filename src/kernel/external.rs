@@ -18,11 +18,11 @@ use crate::kernel::symbols::modules::{ListKind, Module};
 pub struct External {
     /// Where their sources are: absolute, without symbolic links.
     pub source: PathBuf,
-    /// Where their objects are: the same, or what MO= names (6.13 and later).
+    /// Where their objects are: the directory of the sources, or the one that MO= names (6.13 and later).
     pub output: PathBuf,
-    /// Where make stands when it builds them: the kernel's object tree up to 6.12, later `output`.
+    /// The directory that make runs in when it builds them: the kernel's object tree up to 6.12, later `output`.
     pub root: PathBuf,
-    /// The directory as make is told (M=).
+    /// The directory as make gets it (M=).
     pub argument: String,
     /// Symbol dumps of other external modules, as KBUILD_EXTRA_SYMBOLS has them.
     pub extra_symbols: Vec<String>,
@@ -44,12 +44,12 @@ impl External {
         directories
     }
 
-    /// The modules that were built in the directory of others.
+    /// The modules that were built in `directory`, a directory of other external modules.
     ///
     /// # Errors
-    /// As [`modules::list_external`].
+    /// The errors of [`modules::list_external`].
     pub fn list_extra(&self, directory: &Path, kind: ListKind) -> Result<Vec<Module>> {
-        // Where make stood when it wrote their list.
+        // The directory that make ran in when it wrote their list.
         let root = if self.root == self.output { directory } else { &self.root };
         if kind.is_there(directory) { modules::list_external(directory, kind, root) } else { Ok(Vec::new()) }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A kernel that someone else built: what there is of it where distributions put such things, and whether that is
-//! of this very kernel.
+//! A kernel that someone else built: which of its files lie where distributions put them, and whether they belong to
+//! this very kernel.
 //!
 //! - [`places`]: the paths
 //! - [`identity`]: release, version and build ID have to agree
@@ -30,28 +30,28 @@ use crate::kernel::installed::places::Places;
 use crate::kernel::symbols::modules::Module;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 
-/// What a user says of where a kernel's symbols are; paths are absolute.
+/// The files that a user names for a kernel's symbols; paths are absolute.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// The vmlinux with symbols.
     pub vmlinux: Option<PathBuf>,
-    /// The System.map, in place of one.
+    /// The System.map, in place of a vmlinux.
     pub system_map: Option<PathBuf>,
     /// The directory of the modules.
     pub modules_dir: Option<PathBuf>,
-    /// Where all of them are looked for, in place of `/`.
+    /// The root directory below which all files are looked for, in place of `/`.
     pub sysroot: Option<PathBuf>,
-    /// What does not fit is used all the same.
+    /// Whether files are used although they do not fit the kernel.
     pub force: bool,
 }
 
 impl Choice {
-    /// Whether files are named that are to be used in place of an object tree's own.
+    /// Whether the user names files to be used in place of an object tree's own.
     pub fn names_files(&self) -> bool {
         self.vmlinux.is_some() || self.system_map.is_some() || self.modules_dir.is_some()
     }
 
-    /// As options for klpbuild, quoted for a shell.
+    /// The choice as options of klpbuild, quoted for a shell.
     pub fn to_flags(&self) -> String {
         let paths = [
             ("--vmlinux", &self.vmlinux),
@@ -69,18 +69,18 @@ impl Choice {
         flags.join(" ")
     }
 
-    /// Where things are looked for.
+    /// The root below which files are looked for.
     pub fn places(&self) -> Places {
         Places::below(self.sysroot.as_deref())
     }
 }
 
-/// What there is of an installed kernel.
+/// The files of an installed kernel that are there.
 #[derive(Debug)]
 pub struct Kernel {
     /// Its release, as `uname -r` has it.
     pub release: String,
-    /// What tells the symbols of vmlinux.
+    /// The file that has the symbols of vmlinux.
     pub vmlinux: Option<Vmlinux>,
     /// The build ID of vmlinux, if that is known.
     pub build_id: Option<Vec<u8>>,
@@ -93,10 +93,10 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Finds the kernel `release`, for which `objtree` has the headers.
+    /// Finds the files of the kernel `release`; `objtree` has its headers.
     ///
     /// # Errors
-    /// What the user has named is not there, or not of this kernel; or what was found is not.
+    /// A file that the user named is not there, or a file is another kernel's.
     pub fn find(release: &str, objtree: Option<&Path>, choice: &Choice) -> Result<Kernel> {
         let places = choice.places();
         let wanted = Identity::of(release, objtree, &places);
@@ -124,7 +124,7 @@ impl Kernel {
         })
     }
 
-    /// The files in which its symbols are looked up.
+    /// The files in which the kernel's symbols are looked up.
     ///
     /// # Errors
     /// The modules' directory cannot be read.
@@ -143,17 +143,17 @@ impl Kernel {
         Ok(objects)
     }
 
-    /// Where distributions put what belongs to it.
+    /// Where distributions put the kernel's files.
     pub fn places(&self) -> &Places {
         &self.places
     }
 
-    /// Where its image may be, from which it is booted.
+    /// The paths at which its boot image may lie.
     pub fn images(&self) -> Vec<PathBuf> {
         self.places.images(&self.release)
     }
 
-    /// What is not known of its symbols, for whoever gets to see less than with a vmlinux.
+    /// What cannot be known of the kernel's symbols without a vmlinux: one sentence for each thing.
     pub fn shortcomings(&self) -> Vec<String> {
         let mut short = Vec::new();
         match &self.vmlinux {
@@ -170,10 +170,10 @@ impl Kernel {
         short
     }
 
-    /// Its vmlinux, or what to do about there being none.
+    /// Its vmlinux.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none; the message says what to install.
     pub fn expect_vmlinux(&self) -> Result<&Vmlinux> {
         match &self.vmlinux {
             Some(vmlinux) => Ok(vmlinux),
@@ -187,13 +187,13 @@ impl Kernel {
         }
     }
 
-    /// Whether modules of another kernel are to be taken as well.
+    /// Whether modules of another kernel are accepted.
     pub(super) fn takes_anything(&self) -> bool {
         self.force
     }
 }
 
-/// Says that something does not fit; with `force`, that is only a warning.
+/// Fails with `message` because something does not fit; with `force`, only warns.
 fn object(force: bool, message: &str) -> Result<()> {
     ensure!(force, "{message}; name the right one, or use --force if you know better");
     terminal::say_once(format_args!("warning: {message}; used all the same (--force)"));

@@ -21,11 +21,11 @@ use crate::elf::definitions::Definition;
 use crate::host::words::count;
 use crate::kernel::tree::config::Config;
 
-/// What the kernel makes of a name of vmlinux before it compares it (`cleanup_symbol_name` in
-/// kernel/kallsyms.c; S6). Names of modules are never changed.
+/// How the kernel changes a name of vmlinux before it compares it (`cleanup_symbol_name` in kernel/kallsyms.c; S6).
+/// Names of modules are never changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spelling {
-    /// Nothing.
+    /// The name stays as it is.
     Exact,
     /// With CONFIG_LTO_CLANG, 6.2 to 6.4: cut at the first dot.
     UpToDot,
@@ -62,7 +62,7 @@ impl Spelling {
     }
 }
 
-/// The lines of a System.map for given names that kallsyms was made of, and so the best witness (S3).
+/// The lines of a System.map for given names. kallsyms was made of this file, which makes it the best witness (S3).
 #[derive(Debug)]
 pub struct SystemMap {
     /// Address and name, raw.
@@ -74,8 +74,8 @@ pub struct SystemMap {
 const PER_CPU_START: &[u8] = b"__per_cpu_start";
 
 impl SystemMap {
-    /// Reads the lines of the file at `path` whose names are `wanted`, as far as `filter` keeps them; none if there is no
-    /// such file. A /proc/kallsyms has nothing but what was kept.
+    /// Reads the lines of the file at `path` whose names are `wanted` and which `filter` keeps; none if there is no
+    /// such file. A /proc/kallsyms has only lines that were kept.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -102,13 +102,13 @@ impl SystemMap {
         Ok(Some(SystemMap { entries }))
     }
 
-    /// Whether kallsyms has this very symbol.
+    /// Whether kallsyms has this definition: address and name.
     fn has(&self, definition: &Definition) -> bool {
         self.entries.contains(&(definition.value, definition.name.clone()))
     }
 
-    /// Whether it was made of the vmlinux with these definitions: each of its lines is one of them, but for what is taken
-    /// out of vmlinux after the map is made.
+    /// Whether the System.map was made of the vmlinux with these definitions: each of its lines is one of them,
+    /// except for symbols that are taken out of vmlinux after System.map is made.
     pub fn fits(&self, definitions: &[Definition]) -> bool {
         let defined: HashSet<(u64, &[u8])> =
             definitions.iter().map(|definition| (definition.value, definition.name.as_slice())).collect();
@@ -118,10 +118,10 @@ impl SystemMap {
     }
 }
 
-/// How names in vmlinux's `.modinfo` begin, which scripts/Makefile.vmlinux takes out of it from 6.18 on.
+/// How those names in vmlinux's `.modinfo` begin that scripts/Makefile.vmlinux takes out from 6.18 on.
 const TAKEN_OUT: &[u8] = b"__UNIQUE_ID_modinfo";
 
-/// The longest line there can be in such a list, in bytes. No symbol name comes near it.
+/// The longest line in a System.map or /proc/kallsyms, in bytes. No symbol name comes near it.
 const LONGEST_LINE: u64 = 1 << 13;
 
 /// Goes through the lines of a list like System.map and /proc/kallsyms, `ffffffff81000000 T name`: address, type as
@@ -152,7 +152,7 @@ fn each_line(
     Ok(())
 }
 
-/// Whether this could be a line of such a list.
+/// Whether this could be a line of a System.map or /proc/kallsyms.
 pub fn is_line(line: &[u8]) -> bool {
     entry(line.trim_ascii_end()).is_some_and(|(address, kind, name)| {
         (8..=16).contains(&address.len())
@@ -168,7 +168,8 @@ fn entry(line: &[u8]) -> Option<(&[u8], u8, &[u8])> {
     Some((line.get(..space)?, *line.get(space + 1)?, name))
 }
 
-/// What such a list alone tells of the symbols whose names are `wanted`, in its order, which is the kernel's.
+/// The definitions of symbols whose names are `wanted`, as a System.map or /proc/kallsyms alone tells them, in its
+/// order, which is the kernel's.
 ///
 /// # Errors
 /// The list cannot be read.
@@ -194,8 +195,9 @@ pub fn definitions_in(path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec
     Ok(found)
 }
 
-/// The definitions in vmlinux that the kernel counts, in the order it counts them: by ascending address (S2),
-/// functions and data together. With `map`, those that stand in it; without, those that kallsyms would keep.
+/// The definitions in vmlinux that the kernel counts, in the order in which it counts them: by ascending address
+/// (S2), functions and data together. With `map`, these are the definitions that stand in it; without, those that
+/// kallsyms would keep.
 pub fn counted<'a>(
     definitions: &'a [Definition],
     map: Option<&SystemMap>,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Whose symbols: those of the kernel in an object tree, of an installed kernel that someone else built, or of
-//! either with external modules beside it.
+//! Whose symbols a command looks at: those of the kernel in an object tree, of an installed kernel that someone else
+//! built, or of either together with external modules.
 //!
-//! - `believed`: which maps are
+//! - `believed`: which maps can be believed
 
 mod believed;
 
@@ -29,7 +29,7 @@ use crate::kernel::tree::config::{self, Config, ConfigFile};
 use crate::kernel::tree::era::Kbuild;
 use crate::kernel::tree::facts;
 
-/// What a command was told to look symbols up in; paths are absolute.
+/// Where a command has to look symbols up, as the user named it; paths are absolute.
 #[derive(Debug, Default)]
 pub struct Asked {
     /// The directory to start in.
@@ -40,7 +40,7 @@ pub struct Asked {
     pub release: Option<String>,
     /// The map of symbols.
     pub symbols: Option<PathBuf>,
-    /// Where an installed kernel has its symbols.
+    /// The files that the user named for an installed kernel's symbols.
     pub choice: Choice,
 }
 
@@ -59,14 +59,14 @@ pub struct Origin {
     pub config: Option<ConfigFile>,
     /// The map of its symbols, if there is one.
     pub list: Option<PathBuf>,
-    /// Symbol dumps (Module.symvers) that are there: the kernel's own first, then those of external modules. None at
-    /// all without the kernel's.
+    /// Symbol dumps (Module.symvers) that are there: the kernel's own first, then those of external modules. Empty if
+    /// the kernel's is missing.
     pub symvers: Vec<PathBuf>,
     /// The files that its symbols are in.
     pub objects: Objects,
     /// The installed kernel, if it is one.
     pub installed: Option<installed::Kernel>,
-    /// Where no kernel was found that could be taken.
+    /// Where klpbuild looked in vain for a kernel; none if it found one.
     pub searched: Option<Places>,
 }
 
@@ -133,7 +133,7 @@ impl Origin {
         let objtree = &tree.objtree;
         let vmlinux = Vmlinux::of_tree(objtree).is_some();
         let modules = [ListKind::ModulesOrder, ListKind::ModverDir].iter().any(|kind| kind.is_there(objtree));
-        // Headers may come with a vmlinux, and then the modules are installed.
+        // Headers may come with a vmlinux; the modules are installed then.
         let is_installed =
             || facts::release(objtree).is_some_and(|release| choice.places().modules(&release).is_some());
         let is_built = objtree.join("Symbols.list").is_file() || vmlinux && (modules || !is_installed());
@@ -174,7 +174,7 @@ impl Origin {
             let own = modules::list_external(&external.output, kind, &external.root)?;
             origin.objects.add_built(&external.output, own, None);
         }
-        // Without the kernel's, those of modules do not tell what is exported.
+        // Without the kernel's own dump, the dumps of modules do not tell what is exported.
         if !origin.symvers.is_empty() {
             let own = [external.output.join("Module.symvers")];
             origin.symvers.extend(external.extra_symvers().chain(own).filter(|path| path.is_file()));
@@ -190,9 +190,10 @@ impl Origin {
         Ok(origin)
     }
 
-    /// What a command was told to look at: an object tree, a list that may lie in one, or both. If nothing is said,
-    /// what the directory to start in is: an object tree or the directory of an external module; or where the module `file` was built,
-    /// that the command is about; else the kernel that KDIR names, or that is running.
+    /// The kernel that a command has to look at. The user may name an object tree, a list that may lie in one, or
+    /// both. If nothing is named, it is, in this order: the directory to start in, if that is an object tree or the
+    /// directory of an external module; the tree in which the module `file` was built; the kernel that KDIR names, or
+    /// that is running.
     ///
     /// # Errors
     /// There is no such tree, or none at all.
@@ -233,7 +234,8 @@ impl Origin {
         Ok(origin)
     }
 
-    /// The installed kernel whose release was named: with the modules that klpbuild has built for it around here.
+    /// The installed kernel whose release was named, together with the modules that klpbuild has built for it in the
+    /// directory to start in or beside `file`.
     fn released(asked: &Asked, file: Option<&Path>) -> Result<Origin> {
         let Asked { start, choice, .. } = asked;
         let release = asked.release.as_deref().unwrap_or_default();
@@ -250,7 +252,7 @@ impl Origin {
         }
     }
 
-    /// The kernel of what klpbuild has built in `directory` last, with its modules, if `is_wanted`.
+    /// The kernel for which klpbuild built last in `directory`, with the modules built there, if `is_wanted`.
     fn built_in(
         directory: &Path,
         choice: &Choice,
@@ -271,8 +273,8 @@ impl Origin {
         Ok(Some(Origin::of_external(&context, external, &kbuild, terminal::ALOUD)?))
     }
 
-    /// What klpbuild has built in `start`, or else in a directory that the module `file` lies in: a module is seen with
-    /// its neighbours also where the object tree is named.
+    /// The kernel and modules of the last build in `start`, or else in a directory above the module `file`: the
+    /// modules built together with a module are looked at even if the user names the object tree.
     fn built_beside(
         start: &Path,
         choice: &Choice,
@@ -287,7 +289,7 @@ impl Origin {
         Ok(None)
     }
 
-    /// The kernel of a command that was started in `start`, without a word on which.
+    /// The kernel of a command that was started in `start`, if the user named none.
     fn around(start: &Path, choice: &Choice, file: Option<&Path>) -> Result<Origin> {
         if let Some(origin) = Origin::built_in(start, choice, |_| true)? {
             return Ok(origin);
@@ -330,10 +332,10 @@ impl Origin {
         }
     }
 
-    /// The kernel to be booted: the one that was named, or else the one that a command started there is about.
+    /// The kernel to boot: the one that the user named, or else the one that a command started there would look at.
     ///
     /// # Errors
-    /// There is no such directory, or what is found is of another kernel.
+    /// There is no such directory, or a file that was found is another kernel's.
     pub fn to_boot(asked: &Asked, livepatch: Option<&Path>) -> Result<Origin> {
         let Asked { start, choice, .. } = asked;
         if asked.release.is_some() {
@@ -347,14 +349,14 @@ impl Origin {
         }
     }
 
-    /// Provides for a map of the kernel's symbols. That of an installed kernel is cached; `fallback` is a directory
-    /// for it if it cannot be.
+    /// Makes the map of the kernel's symbols if there is none. The map of an installed kernel is cached; if it cannot
+    /// be, it is written to the directory `fallback`.
     ///
     /// # Errors
-    /// There is nothing to make it of, or an object cannot be read.
+    /// There is no vmlinux to make it of, or an object cannot be read.
     pub fn make_list(&mut self, fallback: Option<&Path>, quiet: bool) -> Result<()> {
         if let (None, Some(kernel)) = (&self.list, &self.installed) {
-            // Not with what external modules have added to them.
+            // The modules of external directories have no part in the cached map.
             self.list = Some(kernel.list(&kernel.objects()?, fallback, quiet)?);
         }
         Ok(())
@@ -375,10 +377,10 @@ impl Origin {
         self.installed.iter().flat_map(installed::Kernel::shortcomings).for_each(terminal::say_once);
     }
 
-    /// The text of the map of the kernel's symbols: as it lies there, or made now, without being kept.
+    /// The text of the map of the kernel's symbols: the existing one, or one that is made now and not kept.
     ///
     /// # Errors
-    /// There is nothing to make it of, or an object cannot be read.
+    /// There is no vmlinux to make it of, or an object cannot be read.
     pub fn map_text(&self) -> Result<Vec<u8>> {
         if let Some(list) = &self.list {
             return list::whole(list);

@@ -9,12 +9,12 @@ use fs_err as fs;
 
 use crate::host::program;
 
-/// The command that compiles a file, in words.
+/// The command that compiles a file, split into words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// The compiler, without what stands in front of it and calls it.
+    /// The compiler, without a wrapper in front of it such as ccache.
     pub compiler: String,
-    /// What follows it, without the source.
+    /// The words after the compiler, without the source.
     pub words: Vec<String>,
     /// The file to compile, as the command names it.
     pub source: String,
@@ -28,7 +28,7 @@ impl Recorded {
     pub fn parse(text: &str) -> Result<Recorded> {
         let line = text.lines().find(|line| line.starts_with("savedcmd_") || line.starts_with("cmd_"));
         let (_, command) = line.and_then(|line| line.split_once(" := ")).context("it has no command")?;
-        // As kbuild has escaped them for make (`make-cmd` in scripts/Kbuild.include).
+        // kbuild has escaped these characters for make (`make-cmd` in scripts/Kbuild.include).
         let command = command.replace("$(pound)", "#").replace("$$", "$");
         let words = program::words(&command).context("its command has a quote without an end")?;
         let mut words: Vec<String> =
@@ -50,7 +50,8 @@ impl Recorded {
     }
 }
 
-/// The `.cmd` files of all objects in a directory and below, sorted; not of programs that the build uses itself.
+/// The `.cmd` files of all objects in a directory and below, sorted, without those of programs that the build itself
+/// runs.
 pub fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![directory.to_path_buf()];

@@ -33,7 +33,7 @@ use crate::kernel::symbols::objects::{Objects, Vmlinux};
 use crate::kernel::tree::facts;
 use crate::kernel::tree::facts::{Kernel, TELLTALES};
 
-/// What is at hand to tell where symbols are defined.
+/// The files that tell where a kernel's symbols are defined.
 #[derive(Debug)]
 pub struct Sources {
     /// The kernel's release, if that is known.
@@ -42,13 +42,13 @@ pub struct Sources {
     pub srctree: Option<PathBuf>,
     /// Symbols.list, if there is one.
     pub list: Option<PathBuf>,
-    /// What is exported; none if there is no Module.symvers.
+    /// The exported symbols; none if there is no Module.symvers.
     pub exports: Option<Exports>,
     /// The files that symbols are in.
     pub objects: Objects,
-    /// A file with vmlinux's BTF, where that is known to be.
+    /// A file with vmlinux's BTF, if one is known.
     pub btf: Option<PathBuf>,
-    /// Whether the kernel checks where it calls through a pointer (CONFIG_CFI_CLANG, CONFIG_CFI).
+    /// Whether the kernel checks the targets of calls through pointers (CONFIG_CFI_CLANG, CONFIG_CFI).
     pub has_cfi: bool,
     /// Where the kernel's symbols were looked for, for messages.
     pub place: String,
@@ -60,10 +60,10 @@ pub struct Sources {
 /// A name with one of its definitions.
 type Named = (Vec<u8>, Known);
 
-/// What a command was told to look at ([`Origin::named`]).
+/// The sources of the kernel that a command has to look at ([`Origin::named`]).
 ///
 /// # Errors
-/// As [`Origin::named`] and [`Sources::open`].
+/// The errors of [`Origin::named`] and [`Sources::open`].
 pub fn named(asked: &Asked, file: Option<&Path>) -> Result<Sources> {
     let origin = Origin::named(asked, file)?;
     origin.say_shortcomings();
@@ -71,7 +71,7 @@ pub fn named(asked: &Asked, file: Option<&Path>) -> Result<Sources> {
 }
 
 impl Sources {
-    /// Looks at what a kernel has, and at `list` if one is given.
+    /// Opens the files of a kernel, and the map `list` if one is given.
     ///
     /// # Errors
     /// There is neither a map nor a vmlinux, or Module.symvers cannot be read.
@@ -116,7 +116,7 @@ impl Sources {
         })
     }
 
-    /// The sizes of the structures that this kernel has livepatches in.
+    /// The sizes of this kernel's livepatch structures.
     pub fn sizes(&self) -> Sizes {
         let vmlinux = self.objects.vmlinux.as_ref().and_then(Vmlinux::image);
         *self.sizes.get_or_init(|| Sizes::of_kernel(self.btf.as_deref(), vmlinux))
@@ -145,7 +145,7 @@ impl Sources {
     /// The map or an object cannot be read, or System.map is of another build than vmlinux.
     pub fn find(&self, wanted: &Wanted) -> Result<Found> {
         let all = wanted.with(&TELLTALES);
-        // vmlinux nearly always has a part in it: it is read while the map is searched.
+        // vmlinux nearly always defines some of the names: it is read while the map is searched.
         let search = || self.list.as_deref().map(|list| list::search(list, &all, self.spelling)).transpose();
         let read =
             || self.objects.vmlinux.as_ref().map(|vmlinux| self.read_vmlinux(vmlinux, &all)).transpose();
@@ -196,9 +196,8 @@ impl Sources {
         Ok(Found { names, objects, kernel, machine })
     }
 
-    /// By name, for those of `names` that some object has: the run-time names of these objects. None if there is no map of
-    /// all objects. The objects themselves are not read.
-    ///
+    /// The run-time names of the objects that have each of `names`, by name. None if there is no map of all objects.
+    /// The objects themselves are not read.
     /// # Errors
     /// The map cannot be read.
     pub fn objects_with(&self, names: HashSet<Vec<u8>>) -> Result<Option<BTreeMap<Vec<u8>, Vec<String>>>> {
@@ -275,8 +274,8 @@ impl Sources {
         Ok((all, Some(found.machine)))
     }
 
-    /// What the map says of an object that is not there to be read. An object that only refers to what
-    /// another one exports has a line, too.
+    /// Adds what the map says of an object whose file is not there. An object that only refers to a symbol that
+    /// another one exports has a line for it, too.
     fn add_from_map<'a>(
         &self,
         object: &str,
@@ -331,8 +330,8 @@ fn known(object: &str, name: &[u8], definitions: &[Definition], counted: &[&Defi
     known.into_iter().map(|known| (name.to_vec(), known)).collect()
 }
 
-/// Installed modules have lost their source files' names with their debugging information: the file that has it
-/// now tells them. What is of another build tells nothing.
+/// Adds source files' names to the definitions in an installed module, whose own were stripped with its debugging
+/// information: they come from the separate debug file. A debug file of another build is not used.
 fn add_source_files(
     definitions: &mut [Definition],
     file: &Path,
@@ -354,12 +353,12 @@ fn add_source_files(
     Ok(())
 }
 
-/// The memory that vmlinux frees when it has come up lies between these (include/asm-generic/sections.h): more
-/// than what is marked `__init`, as its exit functions.
+/// The two symbols around the memory that vmlinux frees after boot (include/asm-generic/sections.h). It has more than
+/// functions marked `__init`: vmlinux's exit functions lie there, too.
 const INIT_ENDS: [&[u8]; 2] = [b"__init_begin", b"__init_end"];
 
-/// Marks the definitions in that memory, and takes its ends out again if nobody asked for them. Per-CPU data may
-/// lie there, but its symbols are used with each CPU's copy.
+/// Marks the definitions in that memory, and removes the two symbols around it again unless they are wanted. Per-CPU
+/// data may lie there, but each CPU uses a copy of its own.
 fn mark_init(definitions: &mut Vec<Definition>, wanted: impl Fn(&[u8]) -> bool) {
     let [begin, end] = INIT_ENDS.map(|name| definitions.iter().find(|d| d.name == name).map(|d| d.value));
     if let (Some(begin), Some(end)) = (begin, end) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! klpbuild's own directory in an object tree, `.klpbuild`: the log, the lock, what the last run was like,
-//! and what the makefile fragment and the map step tell each other.
+//! klpbuild's own directory in an object tree, `.klpbuild`: the log, the lock, the figures of the last run, and the
+//! files by which the makefile fragment and the map step talk to each other.
 
 use std::fs::TryLockError;
 use std::io::{ErrorKind, Write as _};
@@ -19,7 +19,7 @@ use crate::kernel::symbols::seal::Seal;
 /// The name of the directory in the object tree's root.
 pub const DIRECTORY: &str = ".klpbuild";
 
-/// The environment variable that names that directory to what make runs.
+/// The environment variable that gives the path of that directory to the programs that make runs.
 pub const VARIABLE: &str = "KLPBUILD_STATE";
 
 /// The name of the makefile fragment in that directory.
@@ -38,14 +38,14 @@ pub struct State {
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "open for as long as the lock is held")] std::fs::File);
 
-/// What came of one look at the lock.
+/// The outcome of one try for the lock.
 enum Attempt {
     Locked(Lock),
-    /// Who is at work, and where.
+    /// Another klpbuild or its make works here: who, and where.
     Busy(String),
 }
 
-/// The time between two looks.
+/// The time between two tries for the lock.
 const WAIT: Duration = Duration::from_millis(200);
 
 impl State {
@@ -63,7 +63,7 @@ impl State {
         self.objtree.join(DIRECTORY).join(name)
     }
 
-    /// A path of the state relative to the object tree, as make has it.
+    /// A path of the state relative to the object tree, as make sees it.
     pub fn relative(path: &Path) -> String {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         format!("{DIRECTORY}/{name}")
@@ -94,7 +94,7 @@ impl State {
         self.file("context.json")
     }
 
-    /// What external livepatches were resolved with last.
+    /// A record of what external livepatches were last resolved with.
     pub fn resolved_with(&self) -> PathBuf {
         self.file("resolved-with")
     }
@@ -104,37 +104,38 @@ impl State {
         self.objtree.join(DIRECTORY)
     }
 
-    /// Says that klpbuild made the directory, and may remove it.
+    /// The file that marks the directory as klpbuild's own, which it may remove.
     fn mark(&self) -> PathBuf {
         self.file("made-by-klpbuild")
     }
 
-    /// The make that is at work, by number and start.
+    /// The file with the running make: its process number and start time.
     fn make(&self) -> PathBuf {
         self.file("make.pid")
     }
 
-    /// What the map step reports.
+    /// The report of the map step.
     pub fn report(&self) -> PathBuf {
         self.file("report")
     }
 
-    /// What Symbols.list was when the map was made last ([`crate::kernel::symbols::seal`]); its time is that of the map.
+    /// Length and hash of Symbols.list as it was last written ([`crate::kernel::symbols::seal`]); the file's time is
+    /// that of the map.
     pub fn seal(&self) -> PathBuf {
         self.file("seal")
     }
 
-    /// How the source files here are compiled, for editors.
+    /// compile_commands.json, which tells editors how the source files here are compiled.
     pub fn commands(&self) -> PathBuf {
         self.objtree.join("compile_commands.json")
     }
 
-    /// What that file was when klpbuild wrote it.
+    /// Length and hash of compile_commands.json as klpbuild wrote it.
     pub fn commands_seal(&self) -> PathBuf {
         self.file("commands-seal")
     }
 
-    /// Whether that file is what klpbuild wrote: others make files of this name, too.
+    /// Whether compile_commands.json is the one that klpbuild wrote: other programs make files of this name, too.
     pub fn has_own_commands(&self) -> bool {
         let now = Seal::of_file(&self.commands());
         now.is_ok_and(|now| text::read(self.commands_seal()).is_ok_and(|text| text == format!("{now}\n")))
@@ -165,7 +166,7 @@ impl State {
         self.file("strict.order")
     }
 
-    /// The symbol dump which that run makes: only if it is there has modpost run.
+    /// The symbol dump that this run makes: it is there only if modpost ran.
     pub fn strict_dump(&self) -> PathBuf {
         self.file("strict.symvers")
     }
@@ -181,8 +182,8 @@ impl State {
         }
     }
 
-    /// Locks the directory as [`State::lock`] does, but waits for another klpbuild to end, for as long as `goes_on` says so,
-    /// which is told who is at work where; `None` if it said no.
+    /// Locks the directory as [`State::lock`] does, but waits until another klpbuild ends. `goes_on` is called again
+    /// and again with the text of who works where; when it returns false, the wait ends and the result is `None`.
     ///
     /// # Errors
     /// The directory cannot be made.
@@ -236,7 +237,8 @@ impl State {
         }
     }
 
-    /// Makes the directory, and marks it as klpbuild's own. One that somebody else has made is used as it is.
+    /// Makes the directory, and marks it as klpbuild's own. A directory that somebody else has made is used without a
+    /// mark.
     ///
     /// # Errors
     /// It cannot be made.
@@ -247,7 +249,7 @@ impl State {
         }
         match fs::create_dir(&directory) {
             Ok(()) => {}
-            // A klpbuild that was killed in between has left it empty.
+            // A klpbuild that was killed between the two steps has left it empty.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let is_link = fs::symlink_metadata(&directory)?.is_symlink();
                 if is_link || fs::read_dir(&directory)?.next().is_some() {
@@ -259,9 +261,9 @@ impl State {
         fs::write(self.mark(), "klpbuild made this directory, and removes it with all that is in it.\n")
     }
 
-    /// Notes which make is at work: if this klpbuild is killed, the lock goes with it, but make goes on, and the next
-    /// klpbuild has to stay away. A lock that make holds itself would be held as well by whatever make's children leave
-    /// running, as a compiler cache's server.
+    /// Notes which make is running. If this klpbuild is killed, its lock is released, but make goes on, and the next
+    /// klpbuild must not start. make cannot hold the lock itself: its children may leave a process running, such as a
+    /// compiler cache's server, which would hold it as well.
     ///
     /// # Errors
     /// It cannot be written.
@@ -275,8 +277,8 @@ impl State {
         let _ = fs::remove_file(self.make());
     }
 
-    /// The make that was noted last, if it is still there; else something that it has started: nobody reads what make
-    /// prints any more, which ends it before its children.
+    /// The make that was noted last, if it still runs; else a process that it started. A make whose output nobody
+    /// reads any more ends before its children.
     fn left_running(&self) -> Option<String> {
         let text = fs::read_to_string(self.make()).ok()?;
         let mut numbers = text.split_whitespace();
@@ -318,7 +320,7 @@ impl State {
         Ok(list.lines().map(str::to_owned).collect())
     }
 
-    /// Removes what a run that was cut off may have left half done; whoever calls this holds the lock.
+    /// Removes files that an interrupted run may have left half written. The caller holds the lock.
     pub fn sweep(&self) {
         output::sweep(&self.directory(), Duration::ZERO);
     }
@@ -336,8 +338,8 @@ impl State {
         Ok(!lists.is_empty())
     }
 
-    /// Everything of klpbuild's that is in the object tree now. A directory that klpbuild has not made is not its own,
-    /// whatever its name.
+    /// All of klpbuild's files that are in the object tree now. A directory that klpbuild has not made is not
+    /// klpbuild's, whatever its name.
     pub fn present(&self) -> Vec<PathBuf> {
         let lists = LISTS.iter().map(|name| self.objtree.join(name));
         let is_file = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_dir());
@@ -346,17 +348,18 @@ impl State {
         };
         let directory = Some(self.directory()).filter(|path| is_ours(path) || is_file(path));
         let commands = Some(self.commands()).filter(|_| self.has_own_commands());
-        // The directory goes last: what is said there of other files has to be there for them.
+        // The directory goes last: it has the seals by which the other files are recognised.
         commands.into_iter().chain(lists.filter(is_file)).chain(directory).collect()
     }
 
-    /// Removes everything of klpbuild's from the object tree; of a directory that klpbuild has not made, nothing.
+    /// Removes all of klpbuild's files from the object tree. A directory that klpbuild has not made stays, with its
+    /// files.
     ///
     /// # Errors
     /// Something cannot be removed.
     pub fn remove(&self) -> Result<()> {
         for path in self.present() {
-            // Of a link, what it leads to stays.
+            // Of a symbolic link, only the link is removed.
             let is_directory = fs::symlink_metadata(&path)?.is_dir();
             if is_directory { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }
                 .context("cannot remove what klpbuild made")?;
@@ -364,7 +367,7 @@ impl State {
         Ok(())
     }
 
-    /// A directory where klpbuild's own would be, if klpbuild has not made it and leaves it alone.
+    /// A directory with the name of klpbuild's own that klpbuild has not made, and so leaves alone.
     pub fn foreign(&self) -> Option<PathBuf> {
         let directory = self.directory();
         let is_there = fs::symlink_metadata(&directory).is_ok_and(|meta| meta.is_dir());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The structures that a livepatch is laid out in (include/linux/livepatch.h). What they hold behind the first words has
-//! changed with the kernel, and changes with its configuration: only type information tells their sizes.
+//! The sizes of the structures that a livepatch consists of (include/linux/livepatch.h). Only their first members are
+//! the same in all kernels and configurations: only type information tells the sizes.
 
 use std::path::Path;
 
@@ -8,26 +8,26 @@ use crate::debuginfo::btf::Types;
 use crate::elf::image::Image;
 use crate::elf::{debugging, types};
 
-/// Their names in C.
+/// The names of the structures in C.
 const NAMES: [&str; 2] = ["klp_func", "klp_object"];
 
-/// Their sizes in bytes, each none if nothing tells it.
+/// The sizes of the structures in bytes; each is none if nothing tells it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// That of `struct klp_func`.
+    /// The size of `struct klp_func`.
     pub function: Option<u64>,
-    /// That of `struct klp_object`.
+    /// The size of `struct klp_object`.
     pub object: Option<u64>,
 }
 
 impl Sizes {
-    /// What a livepatch was compiled with, if its own debugging information or BTF tells.
+    /// The sizes that a livepatch was compiled with, from its own debugging information or BTF.
     pub fn of_image(image: &Image) -> Sizes {
         Sizes::of(image.sizes(NAMES)).or_of(|| image.types(None))
     }
 
-    /// What a kernel was compiled with: `btf` is a file that has its BTF, `vmlinux` one that may have its debugging
-    /// information, which takes longer to read.
+    /// The sizes that a kernel was compiled with: `btf` is a file that has its BTF, `vmlinux` one that may have its
+    /// debugging information, which takes longer to read.
     pub fn of_kernel(btf: Option<&Path>, vmlinux: Option<&Path>) -> Sizes {
         let told = Sizes::default().or_of(|| types::of_file(btf?, None));
         match vmlinux {

@@ -17,10 +17,10 @@ use crate::kernel::symbols::list;
 /// How much debugging information of modules is read for a name that any of them may have, in bytes.
 const LOOKED_THROUGH: u64 = 256 << 20;
 
-/// Up to five names like `name`, each with its object. `parts` are pieces of a Symbols.list, each beginning
-/// with an object's line. What a compiler made of the same function (`foo.isra.0`, `foo.cold`) is nearest of
-/// all, and so is what a system call's function is called (`__x64_sys_foo`). Where it is known what is `patched`,
-/// names of these objects come first, then those of vmlinux, and others not at all.
+/// Up to five names like `name`, each with its object. `parts` are pieces of a Symbols.list, each beginning with an
+/// object's line. Nearest of all are the compiler's variants of the same function (`foo.isra.0`, `foo.cold`), and the
+/// kernel's names of a system call's function (`__x64_sys_foo`). If `patched` names the patched objects, their names
+/// come first, then those of vmlinux, and no others.
 pub fn nearest(name: &str, parts: &[&[u8]], patched: &[String]) -> Vec<String> {
     let limit = (name.len() / 4).max(2);
     let mut near: Vec<(usize, bool, String)> = parts
@@ -45,13 +45,14 @@ pub fn nearest(name: &str, parts: &[&[u8]], patched: &[String]) -> Vec<String> {
     near.into_iter().take(5).map(|(.., text)| text).collect()
 }
 
-/// Whether a function is the one that a machine has for the system call `sys_name` (CONFIG_ARCH_HAS_SYSCALL_WRAPPER).
+/// Whether `candidate` is a machine's function for the system call `name`, as in `sys_name`
+/// (CONFIG_ARCH_HAS_SYSCALL_WRAPPER).
 fn is_call(name: &str, candidate: &str) -> bool {
     const MACHINES: [&str; 4] = ["__x64_", "__arm64_", "__s390x_", "__riscv_"];
     name.starts_with("sys_") && MACHINES.iter().any(|machine| candidate.strip_prefix(machine) == Some(name))
 }
 
-/// What to say of an object that is not there: its run-time name, or those that are like it.
+/// The sentence for an object that is not there: its run-time name, or the names that are like it.
 pub fn like_object(object: &str, all: &BTreeSet<String>) -> String {
     let meant = object.strip_suffix(".ko").unwrap_or(object).replace('-', "_");
     if all.contains(&meant) { format!(": its run-time name is {meant}") } else { objects(object, all) }
@@ -82,12 +83,12 @@ fn distance(name: &str, candidate: &str, limit: usize) -> Option<usize> {
     (distance <= limit).then_some(distance)
 }
 
-/// What to say of names like `name`: a sentence that follows another.
+/// The sentence about names like `name`, to follow another sentence.
 pub fn hint(name: &str, sources: &Sources, patched: &[String]) -> String {
     hints(&[name], sources, patched).pop().unwrap_or_default()
 }
 
-/// What to say of names like each of `names`, in that order. The map is read once.
+/// The sentence about names like each of `names`, in that order. The map is read once.
 fn hints(names: &[&str], sources: &Sources, patched: &[String]) -> Vec<String> {
     let text = sources.list.as_ref().and_then(|list| list::whole(list).ok());
     let parts = text.as_deref().map(parts);
@@ -104,7 +105,7 @@ pub fn among(near: &[String]) -> String {
     }
 }
 
-/// A list, with its first line or without, object by object.
+/// A list split into its objects; its first line may be missing.
 pub fn parts(text: &[u8]) -> Vec<&[u8]> {
     let first = text.starts_with(b"*").then_some(0);
     let mut starts: Vec<usize> = (first.into_iter())
@@ -114,12 +115,14 @@ pub fn parts(text: &[u8]) -> Vec<&[u8]> {
     starts.windows(2).filter_map(|pair| text.get(*pair.first()?..*pair.last()?)).collect()
 }
 
-/// The message for a symbol that nothing defines, of a livepatch of `patched`, if that is known.
+/// The message for a symbol that nothing defines; `patched` are the objects that the livepatch patches, if they are
+/// known.
 pub fn missing(name: &str, sources: &Sources, patched: &[String]) -> String {
     all_missing(&[name], sources, patched).pop().unwrap_or_default()
 }
 
-/// The message for each of some symbols that nothing defines, in that order. What may tell of them is read once.
+/// The messages for symbols that nothing defines, in the order of `names`. The files that may tell of them are read
+/// once.
 pub fn all_missing(names: &[&str], sources: &Sources, patched: &[String]) -> Vec<String> {
     let hints = hints(names, sources, patched);
     let fates = fates_in(names, sources, patched);
@@ -140,8 +143,8 @@ pub fn all_missing(names: &[&str], sources: &Sources, patched: &[String]) -> Vec
 }
 
 /// What the debugging information says of each of `names`, which have no symbol: a sentence that follows another, or
-/// nothing. That of the objects `patched` is asked, then that of vmlinux, and, if it is not known what is patched, that of
-/// the modules.
+/// nothing. First it reads that of the objects `patched`, then that of vmlinux, and that of all modules if it is not
+/// known which are patched.
 fn fates_in(names: &[&str], sources: &Sources, patched: &[String]) -> Vec<String> {
     if names.is_empty() {
         return Vec::new();
@@ -161,13 +164,13 @@ pub fn bounded(files: Vec<(String, PathBuf)>) -> Vec<(String, PathBuf)> {
     if files.iter().map(size).sum::<u64>() <= LOOKED_THROUGH { files } else { Vec::new() }
 }
 
-/// What the debugging information in `files`, each with its object, says of a name that has no symbol there: a sentence
-/// that follows another, or nothing.
+/// What the debugging information in `files` (each with its object) says of a name that has no symbol there: a
+/// sentence that follows another, or nothing.
 pub fn fate(name: &str, files: &[(String, PathBuf)]) -> String {
     fates(&[name], files).pop().unwrap_or_default()
 }
 
-/// What debugging information in `files` says of each of `names`, in that order: each file is read once.
+/// What the debugging information in `files` says of each of `names`, in that order: each file is read once.
 fn fates(names: &[&str], files: &[(String, PathBuf)]) -> Vec<String> {
     let by_file: Vec<(&str, Vec<Option<Fate>>)> =
         (files.par_iter()).map(|(object, file)| (object.as_str(), debugging::fates(file, names))).collect();
@@ -178,7 +181,7 @@ fn fates(names: &[&str], files: &[(String, PathBuf)]) -> Vec<String> {
     (0..names.len()).map(of_one).collect()
 }
 
-/// What became of one name in some objects, as a sentence. What was inlined counts before what is gone.
+/// What became of one name in some objects, as a sentence. Inlined counts before removed.
 fn told(fates: &[(&str, &Fate)]) -> String {
     let inlined = fates.iter().find(|(_, fate)| matches!(fate, Fate::Inlined { .. }));
     match inlined.or(fates.first()) {
@@ -200,7 +203,8 @@ fn told(fates: &[(&str, &Fate)]) -> String {
     }
 }
 
-/// What to say of objects named like `object`: up to three, the nearest first. Of a short name, little may differ.
+/// The sentence about objects named like `object`: up to three, the nearest first. The shorter the name, the less may
+/// differ.
 pub fn objects(object: &str, all: &BTreeSet<String>) -> String {
     let limit = (object.len() / 3).max(1);
     let mut near: Vec<(usize, &str)> = (all.iter())

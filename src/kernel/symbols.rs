@@ -4,7 +4,7 @@
 //! - [`modules`]: which modules an object tree has, and where their objects lie
 //! - [`flags`]: which of them a kbuild makefile marks as livepatches
 //! - [`map`]: reads the objects, sorts out the livepatches, and makes the two lists
-//! - [`objects`]: the files they are in; [`compiled`]: the source files they were compiled of
+//! - [`objects`]: the files that have the symbols; [`compiled`]: the source files that they were compiled from
 //! - [`list`]: searches a Symbols.list; [`exports`]: reads Module.symvers
 //! - [`mod@reference`]: a list that names another one in place of its names
 //! - [`seal`]: whether a list is still what was written

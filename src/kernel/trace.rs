@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Where ftrace can step in: a livepatch can only replace functions that begin with such a place.
+//! The ftrace sites: the instructions at which ftrace can step in. A livepatch can only replace a function that
+//! begins with one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -13,22 +14,22 @@ use crate::kernel::sources::Known;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 
-/// Sections of a module that list the places (`__mcount_loc`, or `__patchable_function_entries`).
+/// Sections of a module that list its ftrace sites (`__mcount_loc`, or `__patchable_function_entries`).
 const TABLES: [&[u8]; 2] = [b"__mcount_loc", b"__patchable_function_entries"];
 
-/// The places in one object.
+/// The ftrace sites in one object.
 #[derive(Debug, Default)]
 pub struct Sites {
     /// By the section's name (empty in vmlinux): addresses, or offsets into that section.
     sites: HashMap<String, BTreeSet<u64>>,
-    /// How far before a function its place may be.
+    /// How many bytes before a function its site may lie.
     slack: u64,
 }
 
 impl Sites {
-    /// The places in the vmlinux at `path`, between `__start_mcount_loc` and `__stop_mcount_loc`
-    /// (include/asm-generic/vmlinux.lds.h); none if the table cannot be read there, as when it is filled in
-    /// at boot.
+    /// The ftrace sites in the vmlinux at `path`, between `__start_mcount_loc` and `__stop_mcount_loc`
+    /// (include/asm-generic/vmlinux.lds.h); none if the file does not have the table's contents, for example because
+    /// the kernel fills it in at boot.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -43,7 +44,7 @@ impl Sites {
         Ok((!sites.is_empty()).then(|| Sites { sites: HashMap::from([(String::new(), sites)]), slack }))
     }
 
-    /// The places in a module; none if it has no table of them.
+    /// The ftrace sites in a module; none if it has no table of them.
     pub fn of_module(image: &Image) -> Option<Sites> {
         let mut sites: HashMap<String, BTreeSet<u64>> = HashMap::new();
         for (_, entries, target) in image.relocated() {
@@ -59,8 +60,8 @@ impl Sites {
         (!sites.is_empty()).then(|| Sites { sites, slack: slack(image.machine()) })
     }
 
-    /// The place in a function of the object, in bytes from its beginning, where a machine has it before that from 0; none
-    /// if it does not begin with one.
+    /// The ftrace site of a function of this object, in bytes from the function's beginning; 0 if the machine has it
+    /// before the function. None if the function does not begin with a site.
     pub fn of(&self, known: &Known) -> Option<u64> {
         let function = known.definition.as_ref()?;
         let is_vmlinux = known.object == VMLINUX;
@@ -71,7 +72,7 @@ impl Sites {
         Some(first.saturating_sub(function.value))
     }
 
-    /// The places in the object `name` of a kernel; none if that has no table of them that could be read.
+    /// The ftrace sites in the object `name` of a kernel; none if its table of them cannot be read.
     ///
     /// # Errors
     /// The object cannot be read.
@@ -84,7 +85,7 @@ impl Sites {
     }
 }
 
-/// The places in the objects of a kernel; each object is read once, when it is first asked for.
+/// The ftrace sites in the objects of a kernel; each object is read once, when it is first asked for.
 #[derive(Debug)]
 pub struct KnownSites<'a> {
     objects: &'a Objects,
@@ -92,12 +93,12 @@ pub struct KnownSites<'a> {
 }
 
 impl<'a> KnownSites<'a> {
-    /// Those of `objects`, of which none is read yet.
+    /// The ftrace sites of `objects`; none of them is read yet.
     pub fn of(objects: &'a Objects) -> KnownSites<'a> {
         KnownSites { objects, read: BTreeMap::new() }
     }
 
-    /// The places in the object `name` ([`Sites::of_object`]).
+    /// The ftrace sites in the object `name` ([`Sites::of_object`]).
     ///
     /// # Errors
     /// The object cannot be read.

@@ -23,7 +23,8 @@ use fs_err as fs;
 pub struct Tree {
     /// The source tree, absolute and without symbolic links.
     pub srctree: PathBuf,
-    /// The object tree, likewise; the same as `srctree` for a build in the tree. It need not exist yet.
+    /// The object tree, absolute and without symbolic links; equal to `srctree` for a build in the tree. It need not
+    /// exist yet.
     pub objtree: PathBuf,
 }
 
@@ -56,8 +57,8 @@ impl Tree {
         self.srctree == self.objtree
     }
 
-    /// Whether this kernel takes MO=, a directory of their own for an external module's objects (6.13 and
-    /// later, top Makefile), and with it has M= relative to the place make is started in.
+    /// Whether this kernel takes MO=, a separate directory for an external module's objects, and then reads M=
+    /// relative to the directory that make is started in (6.13 and later, top Makefile).
     ///
     /// # Errors
     /// The top Makefile cannot be read.
@@ -66,11 +67,11 @@ impl Tree {
         Ok(makefile.contains("KBUILD_EXTMOD_OUTPUT"))
     }
 
-    /// kbuild refuses O= while the source tree has a configuration or generated headers in it
+    /// Checks that the source tree has no configuration and no generated headers: with them, kbuild refuses O=
     /// (`outputmakefile` in the top Makefile).
     ///
     /// # Errors
-    /// Says which file is in the way and how to get it out.
+    /// A file is in the way; the message says which, and how to remove it.
     pub fn check_clean_source(&self, arch: Option<&str>) -> Result<()> {
         if self.in_tree() {
             return Ok(());
@@ -90,8 +91,9 @@ impl Tree {
     }
 }
 
-/// make takes blanks for the end of a name, patterns for what matches them and a tilde in front for a home; recipes hand
-/// names to a shell without quotes; kbuild cuts lists at commas (`$(call ...)`), and refuses `%` and `:`.
+/// Checks that a path has no character that breaks kbuild. For make, a blank ends a name, a pattern stands for the
+/// files that match it, and a tilde in front for a home directory; recipes pass names to a shell without quotes;
+/// kbuild splits lists at commas (`$(call ...)`), and refuses `%` and `:`.
 ///
 /// # Errors
 /// The path has such a character, which the message names.
@@ -110,7 +112,7 @@ pub fn check_path(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The absolute path of a directory that need not exist; of what exists, links are resolved.
+/// The absolute path of a directory that need not exist; links in the part that exists are resolved.
 ///
 /// # Errors
 /// A link or a directory on the way cannot be read.
@@ -124,7 +126,7 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// The source tree for a directory that is one, or that is an object tree: those have a link `source`, or a
+/// The source tree for a directory that is a source tree or an object tree. An object tree has a link `source`, or a
 /// Makefile that kbuild generated (scripts/mkmakefile, or `cmd_makefile` in the top Makefile).
 fn source_of(directory: &Path) -> Result<PathBuf> {
     if is_source(directory) {
@@ -160,10 +162,10 @@ pub fn is_source(directory: &Path) -> bool {
     ["Makefile", "Kconfig", "scripts/Makefile.build"].iter().all(|file| directory.join(file).is_file())
 }
 
-/// Sees that what KDIR names, or what belongs to the kernel that is running, is a kernel tree.
+/// Makes sure that the directory of KDIR, or of the running kernel, is a kernel tree.
 ///
 /// # Errors
-/// It is none.
+/// It is not.
 pub fn expect_kernel(directory: &Path) -> Result<()> {
     ensure!(directory.is_dir(), "{}: no such directory: KDIR names a kernel tree", directory.display());
     let beneath = directory.join("build");
@@ -187,8 +189,8 @@ fn generated_makefile_source(directory: &Path) -> Option<PathBuf> {
     })
 }
 
-/// The source tree that the object tree at `objtree` was built from, if that can be told. Unlike
-/// [`Tree::locate`], an object tree without one is fine.
+/// The source tree that the object tree at `objtree` was built from, if that can be told. Unlike in [`Tree::locate`],
+/// an object tree without one is no error.
 pub fn source_if_known(objtree: &Path) -> Option<PathBuf> {
     source_of(objtree).ok()
 }

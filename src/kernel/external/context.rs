@@ -26,7 +26,7 @@ pub struct Context {
     pub objtree: PathBuf,
     /// The external modules, for a build with M=.
     pub external: Option<External>,
-    /// Where the user has the kernel's symbols taken from.
+    /// The files that the user named for the kernel's symbols.
     pub choice: Choice,
     /// The map of an installed kernel's symbols.
     pub kernel_list: Option<PathBuf>,
@@ -48,7 +48,7 @@ pub struct Conversion {
 }
 
 impl Context {
-    /// That of a kernel's own build, with nothing out of the ordinary.
+    /// The context of a kernel's own build without options.
     pub fn of_tree(srctree: &Path, objtree: &Path) -> Context {
         Context {
             srctree: srctree.to_path_buf(),
@@ -63,11 +63,11 @@ impl Context {
 }
 
 impl State {
-    /// What the klpbuild is at that runs the make which has started this one, if there is one and it is at work on this
-    /// directory: it holds the lock.
+    /// The context of the enclosing klpbuild, if its make started this process, and if it works on this directory:
+    /// then it holds the lock.
     ///
     /// # Errors
-    /// As [`State::context`].
+    /// The errors of [`State::context`].
     pub fn context_above(&self) -> Result<Option<Context>> {
         let above = std::env::var_os(state::VARIABLE).map(PathBuf::from);
         match above.is_some_and(|above| self.directory() == above) {
@@ -76,7 +76,7 @@ impl State {
         }
     }
 
-    /// Writes down what is being built.
+    /// Writes down what this klpbuild builds.
     ///
     /// # Errors
     /// It cannot be written.
@@ -86,11 +86,11 @@ impl State {
         Ok(())
     }
 
-    /// What was built here last, if that was an external module or is being built. What another user has written there
-    /// is not trusted, for it says which files to read.
+    /// What was built here last, if that was an external module or is being built now. A file that another user has
+    /// written is not trusted: it says which files to read.
     ///
     /// # Errors
-    /// What was written down cannot be read.
+    /// The file cannot be read.
     pub fn context(&self) -> Result<Option<Context>> {
         let path = self.context_file();
         if !path.is_file() {
@@ -111,8 +111,8 @@ impl State {
     }
 }
 
-/// Whether a file that `owner` wrote is taken from him by `user`: his own, root's, or, for root, that of whoever has become
-/// root with sudo.
+/// Whether `user` trusts a file that `owner` wrote: the user's own and root's files; for root also those of the user
+/// who became root with sudo.
 fn is_trusted(owner: u32, user: u32, sudo: Option<&str>) -> bool {
     let by_sudo = || user == 0 && sudo.and_then(|uid| uid.parse().ok()) == Some(owner);
     owner == user || owner == 0 || by_sudo()

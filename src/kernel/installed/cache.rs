@@ -2,8 +2,9 @@
 //! The map of an installed kernel, made once and kept below XDG_CACHE_HOME, in a directory named by the kernel's
 //! build ID: a distribution's 4,000 packed modules take a while to read.
 //!
-//! Beside each map lies what it was made of, file by file with size and times, and the map's own length and hash: if any
-//! of that has changed, it is made anew. What another user has put there is not looked at.
+//! Beside each map lies a note: the files that the map was made of, each with size and times, and the map's own
+//! length and hash. If any of that has changed, the map is made anew. Files that another user has put there are not
+//! read.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -25,7 +26,7 @@ use crate::kernel::symbols::modules::Module;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 use crate::kernel::symbols::seal::Seal;
 
-/// The first line of what a map was made of. Another one for another way to make maps.
+/// The first line of the note on a map. It changes when klpbuild makes maps in another way.
 const MADE_OF: &str = "klpbuild-cache 2";
 
 /// Where maps are kept: XDG_CACHE_HOME, or `.cache` in the home directory. None if there is neither.
@@ -35,12 +36,13 @@ pub fn directory() -> Option<PathBuf> {
     Some(base.join("klpbuild"))
 }
 
-/// What lies beside a map that is kept and changes when one of its objects does; nothing for another list.
+/// The text of the note beside a kept map, which changes when one of the map's objects does; none for a list that is
+/// not kept here.
 pub fn made_of(list: &Path) -> Option<String> {
     text::read(list.with_file_name("made-of")).ok()
 }
 
-/// Whether a list is one of those that are kept here, each with what it was made of beside it.
+/// Whether a list is kept here, with a note beside it.
 pub fn is_kept(list: &Path) -> bool {
     made_of(list).is_some_and(|note| note.starts_with(MADE_OF))
 }
@@ -69,7 +71,7 @@ impl Kernel {
             let [list, livepatches, note] = files(place);
             let listed = text::read(&livepatches).unwrap_or_default();
             let made_of = self.made_of(vmlinux.file(), objects, &listed)?;
-            // A file that cannot be read has no seal.
+            // A file that cannot be read has no seal, and then the map is made anew.
             let sealed =
                 || Some(sealed(&made_of, &Seal::of_file(&list).ok()?, &Seal::of_file(&livepatches).ok()?));
             if text::read(note).is_ok_and(|text| sealed().is_some_and(|sealed| text == sealed)) {
@@ -106,7 +108,7 @@ impl Kernel {
         }))
     }
 
-    /// The name of the directory for this kernel's map: its build ID, and what tells apart files that were named.
+    /// The name of the directory for this kernel's map: its build ID, and a hash of the files that the user named.
     pub fn key(&self) -> String {
         let name = self.build_id.as_deref().map_or_else(|| self.release.replace('/', "_"), hex);
         if !self.is_chosen {
@@ -117,7 +119,7 @@ impl Kernel {
         format!("{name}-{:08x}", hasher.finish() & 0xffff_ffff)
     }
 
-    /// What the map is made of. Livepatches have no part in it, and may come and go.
+    /// The files that the map is made of. Livepatches are not among them: they may come and go.
     fn made_of(&self, vmlinux: &Path, objects: &Objects, livepatches: &str) -> Result<String> {
         let livepatches: HashSet<&str> =
             livepatches.lines().filter_map(|line| line.strip_suffix(".ko")).collect();
@@ -130,8 +132,8 @@ impl Kernel {
         let modules = objects.files().filter(|(name, _)| !livepatches.contains(name.as_str()));
         for file in std::iter::once(vmlinux.to_path_buf()).chain(modules.map(|(_, file)| file)) {
             let meta = fs::metadata(&file)?;
-            // Files of /proc have no times of their own. Packages give theirs the time of their last change: a second
-            // build may have the same, but not be written at the same moment.
+            // Files of /proc have no times of their own. A package gives its files the time of its last change: a
+            // second build may have the same time, but its files are not written at the same moment.
             let times = match meta.len() {
                 0 => [0; 4],
                 _ => [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()],
@@ -159,12 +161,12 @@ fn files(place: &Path) -> [PathBuf; 3] {
     ["Symbols.list", "modules.livepatch", "made-of"].map(|name| place.join(name))
 }
 
-/// The note on a map: what it is made of, and what it is.
+/// The text of the note on a map: the files it is made of, and the map's own length and hash.
 fn sealed(made_of: &str, list: &Seal, livepatches: &Seal) -> String {
     format!("{made_of}Symbols.list {list}\nmodules.livepatch {livepatches}\n")
 }
 
-/// Whether what lies in a directory was put there by the user that runs this, or by root.
+/// Whether the user that runs klpbuild, or root, put the files into a directory.
 fn is_own(place: &Path) -> bool {
     let user = rustix::process::geteuid().as_raw();
     files(place).iter().all(|file| fs::metadata(file).is_ok_and(|meta| [user, 0].contains(&meta.uid())))
@@ -173,7 +175,7 @@ fn is_own(place: &Path) -> bool {
 fn keep(place: &Path, map: &Map, made_of: &str) -> Result<PathBuf> {
     fs::create_dir_all(place)?;
     let [list, livepatches, note] = files(place);
-    // While the map is written, the note must not vouch for it.
+    // The note must not vouch for the map while that is being written.
     if note.exists() {
         fs::remove_file(&note)?;
     }

@@ -40,7 +40,7 @@ impl Identity {
         }
     }
 
-    /// How the vmlinux at `file` is another kernel's; nothing if it is this one's, or does not say.
+    /// How the vmlinux at `file` differs from this kernel; none if it is this kernel's, or if that cannot be told.
     ///
     /// # Errors
     /// It cannot be read.
@@ -58,7 +58,7 @@ impl Identity {
                 )));
             }
         } else {
-            // Its content is elsewhere, as in openSUSE's vmlinux.debug.
+            // A file without contents of its own, such as openSUSE's vmlinux.debug, has them elsewhere.
             let found = definitions::find(file, |_| true)?;
             let names = found.definitions.iter().map(|definition| definition.name.as_slice());
             if let Some(lack) = self.lack(names.collect())? {
@@ -90,7 +90,7 @@ impl Identity {
         Ok(self.lack(names)?.map(|lack| format!("{} {lack}", file.display())))
     }
 
-    /// What symbols with these names lack of what the kernel's vmlinux exports.
+    /// What `names` lack of the symbols that the kernel's vmlinux exports, as a message.
     fn lack(&self, names: HashSet<&[u8]>) -> Result<Option<String>> {
         let Some(symvers) = &self.symvers else { return Ok(None) };
         let exports = Exports::read(symvers)?;

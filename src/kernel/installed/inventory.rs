@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernels that are installed, each with what there is of it: what is listed, and what is named where a kernel is
-//! missing.
+//! The kernels that are installed, each with the files that are there: for the list of kernels, and for the error
+//! when a kernel is missing.
 
 use std::path::PathBuf;
 
@@ -17,23 +17,24 @@ use crate::kernel::tree::config::{self, Config};
 pub struct Entry {
     /// Its release, as `uname -r` has it.
     pub release: String,
-    /// It is the one that runs.
+    /// Whether it is the running kernel.
     pub running: bool,
-    /// What modules are built with.
+    /// The directory that modules are built with.
     pub headers: Option<PathBuf>,
-    /// What tells the symbols of its vmlinux.
+    /// The file that has the symbols of its vmlinux.
     pub symbols: Option<PathBuf>,
-    /// How well it does.
+    /// What kind of file that is.
     pub symbol_kind: Option<SymbolKind>,
     /// How many modules it has; null if none are installed.
     pub modules: Option<usize>,
     /// Its source: a tree, or an archive of one.
     pub source: Option<PathBuf>,
-    /// What is off in its configuration that livepatches need, without `CONFIG_`; null if that is not known.
+    /// The options that livepatches need and that its configuration does not set, without `CONFIG_`; null if that is
+    /// not known.
     pub options_missing: Option<Vec<&'static str>>,
 }
 
-/// What tells the symbols of a vmlinux.
+/// What kind of file has the symbols of a vmlinux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SymbolKind {
@@ -46,7 +47,7 @@ pub enum SymbolKind {
 }
 
 impl SymbolKind {
-    /// For a table.
+    /// The kind as a table shows it.
     pub fn shown(self) -> &'static str {
         match self {
             SymbolKind::Vmlinux => "vmlinux",
@@ -56,7 +57,8 @@ impl SymbolKind {
     }
 }
 
-/// Looks at all of them, in the order of their versions. The kernel that is running is among them, whatever there is of it.
+/// Looks at all installed kernels, in the order of their versions. The running kernel is among them even if no file
+/// of it is there.
 ///
 /// # Errors
 /// A directory cannot be read.
@@ -99,7 +101,7 @@ fn symbols(places: &Places, release: &str, is_running: bool) -> Option<(SymbolKi
         .or_else(|| kallsyms().map(|file| (SymbolKind::Kallsyms, file)))
 }
 
-/// What releases are ordered by: their numbers as numbers.
+/// The key that releases are sorted by: numbers compare as numbers.
 fn order(release: &str) -> Vec<(u64, String)> {
     let mut parts = Vec::new();
     let mut rest = release;
@@ -114,10 +116,10 @@ fn order(release: &str) -> Vec<(u64, String)> {
     parts
 }
 
-/// Sees that a kernel with this release is installed.
+/// Makes sure that a kernel with this release is installed.
 ///
 /// # Errors
-/// None is; those that are there are named.
+/// It is not; the message names the kernels that are.
 pub fn expect(places: &Places, release: &str) -> Result<()> {
     ensure!(
         places.has(release),
@@ -145,7 +147,7 @@ pub fn headers(places: &Places, release: &str) -> Result<PathBuf> {
     Ok(build)
 }
 
-/// Which kernels are there to be taken, with the command that takes the newest one.
+/// The kernels that are installed, with the command that uses the newest one: for a message.
 pub fn advice(places: &Places) -> String {
     let mut releases = places.releases();
     releases.sort_by_cached_key(|release| order(release));
@@ -160,7 +162,7 @@ pub fn advice(places: &Places) -> String {
     }
 }
 
-/// Adds to an error that a kernel is missing which ones are there.
+/// Adds the kernels that are installed to the error that a kernel is missing.
 pub fn or_others<T>(result: Result<T>, places: &Places) -> Result<T> {
     result.map_err(|error| anyhow!("{error:#}; {}", advice(places)))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The livepatches that are loaded on this machine, and what they replace, as `/sys/kernel/livepatch` tells
-//! (Documentation/ABI/testing/sysfs-kernel-livepatch).
+//! The livepatches that are loaded on this machine, and the functions that they replace, as `/sys/kernel/livepatch`
+//! shows them (Documentation/ABI/testing/sysfs-kernel-livepatch).
 
 use fs_err as fs;
 
@@ -19,7 +19,7 @@ pub struct Replaced {
     pub position: u64,
 }
 
-/// What the livepatches replace that are loaded and enabled.
+/// The functions that loaded and enabled livepatches replace.
 pub fn replaced(places: &Places) -> Vec<Replaced> {
     const ROOT: &str = "sys/kernel/livepatch";
     let mut all = Vec::new();

@@ -21,7 +21,7 @@ use crate::host::text;
 /// The longest line of a list of symbols, in bytes.
 const LONGEST_LINE: u64 = 1 << 13;
 
-/// What names a kernel: a directory, or the release of one that is installed.
+/// What a value such as KDIR means: a directory, or the release of an installed kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Meant {
     /// Its headers, object or source tree.
@@ -31,7 +31,7 @@ pub enum Meant {
 }
 
 impl Meant {
-    /// What KDIR says, seen from `start`: a directory; where there is none of that name, a release.
+    /// What the value of KDIR means, relative to `start`: a directory; if there is none of that name, a release.
     pub fn by_kdir(places: &Places, start: &Path, value: &str) -> Meant {
         let directory = start.join(value);
         if !directory.is_dir() && !value.contains('/') && places.has(value) {
@@ -83,7 +83,7 @@ impl Places {
         all
     }
 
-    /// The places of [`Places::vmlinux`], for a message.
+    /// The paths of [`Places::vmlinux`], for a message.
     pub(super) fn shown_vmlinux(&self, release: &str) -> String {
         let shown: Vec<String> =
             self.vmlinux(release).iter().take(2).map(|path| path.display().to_string()).collect();
@@ -105,7 +105,7 @@ impl Places {
     /// The directory of its modules, if there is one.
     pub fn modules(&self, release: &str) -> Option<PathBuf> {
         let directories = ["lib/modules", "usr/lib/modules"].map(|place| self.at(place).join(release));
-        // A directory with the link `build` alone is what headers leave.
+        // Headers leave a directory that has nothing but the link `build`.
         directories
             .into_iter()
             .find(|directory| ["kernel", "updates", "extra"].iter().any(|d| directory.join(d).is_dir()))
@@ -164,13 +164,13 @@ impl Places {
         installed.iter().map(|path| self.at(path)).chain(running).collect()
     }
 
-    /// The link to what modules are built with.
+    /// The link to the directory that modules are built with.
     pub fn build(&self, release: &str) -> PathBuf {
         self.at("lib/modules").join(release).join("build")
     }
 
-    /// What external modules are built with: what `typed` or else the environment variable KDIR names, or else what
-    /// belongs to the kernel that is running, if that is there.
+    /// The directory that external modules are built with: the one that `typed` names, else the environment variable
+    /// KDIR, else the running kernel's, if that is there.
     pub fn kernel_directory(&self, typed: Option<PathBuf>) -> Option<PathBuf> {
         let environment = || {
             Some(match self.environment()? {
@@ -245,7 +245,7 @@ impl Places {
         self.at("var/lib/apt/lists")
     }
 
-    /// What the distribution calls itself (os-release(5)): its ID and those that it is like.
+    /// The ID of the distribution and of those that it is like (os-release(5)).
     pub fn distribution(&self) -> Vec<String> {
         let files = ["etc/os-release", "usr/lib/os-release"].map(|path| self.at(path));
         let text = files.iter().find_map(|file| text::read(file).ok()).unwrap_or_default();
@@ -271,7 +271,7 @@ fn has_an_address(kallsyms: &Path) -> bool {
     lines.into_iter().any(|line| line.bytes().take_while(|byte| *byte != b' ').any(|byte| byte != b'0'))
 }
 
-/// Whether a kernel's whole source is at `place`, which is a directory or an archive: headers leave a part of it.
+/// Whether the directory or archive at `place` has a kernel's whole source: headers leave only a part of it.
 pub fn is_whole_source(place: &Path) -> bool {
     place.is_file() || place.join("init/main.c").is_file()
 }
@@ -283,8 +283,8 @@ pub fn is_full_map(path: &Path) -> bool {
     lines.filter(|line| crate::kernel::kallsyms::is_line(line.as_bytes())).count() == 3
 }
 
-/// The module files below `directory`, packed or not, sorted; of those with one name, the one that modprobe takes
-/// is the last.
+/// The module files below `directory`, packed or not, sorted; of several with one name, the last is the one that
+/// modprobe takes.
 ///
 /// # Errors
 /// A directory cannot be read.
@@ -297,7 +297,7 @@ pub fn modules_below(directory: &Path) -> Result<Vec<PathBuf>> {
             let kind = entry.file_type()?;
             let path = entry.path();
             if kind.is_dir() {
-                // What is linked there was built for other kernels, with the same interfaces.
+                // The links there lead to modules that were built for other kernels with the same interfaces.
                 if entry.file_name() != "weak-updates" {
                     directories.push(path);
                 }

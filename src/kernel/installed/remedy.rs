@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which package or command supplies what is missing: for the distribution at hand, or for each if that is none of
-//! the known ones.
+//! Which package or command supplies a missing file or program: for this machine's distribution, or for each known
+//! one if it is none of them.
 //!
 //! - [`index`]: which packages there are
 
@@ -12,11 +12,11 @@ use crate::kernel::installed::remedy::index::Index;
 /// What may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// What modules are built with.
+    /// The files that modules are built with.
     Headers,
     /// vmlinux with symbols, and the modules' debug files.
     DebugSymbols,
-    /// The source that the kernel was made of.
+    /// The source that the kernel was built from.
     Source,
     /// The kernel's modules.
     Kernel,
@@ -144,8 +144,8 @@ fn debian(need: Need, release: &str, major: &str, archive: Archive) -> String {
     }
 }
 
-/// What to run for `need`, a line for each distribution that may be meant. Where the distribution's index can be asked, no
-/// package is named that it does not have.
+/// What to run for `need`, a line for each distribution that may be meant. If the distribution's package index can be
+/// searched, only packages that it has are named.
 pub fn for_need(need: Need, places: &Places, release: &str, major: &str) -> Vec<String> {
     match Family::of(places) {
         Some(Family::Debian) => {
@@ -162,12 +162,12 @@ pub fn for_need(need: Need, places: &Places, release: &str, major: &str) -> Vec<
     }
 }
 
-/// What to run here for a program that is missing, in one line.
+/// What to run on this machine for a missing program, in one line.
 pub fn for_program(need: Need) -> String {
     for_need(need, &Places::below(None), "", "").join("; ")
 }
 
-/// What to do for packages of Debian's, by what its index has.
+/// What to do for packages of Debian, depending on what its index has.
 fn indexed(need: Need, index: &Index, release: &str, packages: &str) -> Vec<String> {
     if *index == Index::Empty {
         return vec![format!("apt update && apt install {packages}")];

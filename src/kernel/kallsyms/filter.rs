@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which of the symbols that nm shows of vmlinux kallsyms leaves out (S3): scripts/mksysmap takes some away, for
-//! System.map as well, and scripts/kallsyms.c more. What the latter does is read from the kernel's own source; its
-//! form is the same from 4.4 to 7.1: lists of strings, and a comparison for absolute symbols.
+//! Which symbols of vmlinux kallsyms leaves out (S3): scripts/mksysmap removes some, for System.map as well, and
+//! scripts/kallsyms.c more. The kernel's own scripts/kallsyms.c is read for that; its form is the same from 4.4 to
+//! 7.1: lists of strings, and a comparison for absolute symbols.
 
 use std::path::Path;
 
@@ -22,20 +22,21 @@ pub struct Filter {
     suffixes: Vec<String>,
     parts: Vec<String>,
     kept_absolute: Vec<String>,
-    /// Whether it is not known of which kernel it is.
+    /// Whether the kernel is not known, so that only the common part of all filters is here.
     is_common: bool,
     /// The length of a name, in bytes, that is too long (KSYM_NAME_LEN).
     too_long: usize,
 }
 
 impl Filter {
-    /// That of the kernel with this source tree; without one, what all kernels leave out.
+    /// The filter of the kernel with this source tree; without one, the part that all kernels have in common.
     pub fn detect(srctree: Option<&Path>) -> Filter {
         let source = srctree.and_then(|srctree| fs::read_to_string(srctree.join("scripts/kallsyms.c")).ok());
         source.and_then(|text| Filter::parse(&text)).unwrap_or_else(Filter::common)
     }
 
-    /// What all kernels leave out, beside names that only some compiler or architecture makes.
+    /// The filter for an unknown kernel: what all kernels leave out, and also names that only some compiler or
+    /// architecture makes.
     pub fn common() -> Filter {
         Filter {
             names: Vec::new(),
@@ -79,8 +80,8 @@ impl Filter {
         !matches!(kind, b'U' | b'u' | b'N' | b'n') && (!is_absolute || is_kept()) && self.keeps_name(name)
     }
 
-    /// Whether kallsyms would have a symbol of vmlinux's symbol table, where there is no System.map. nm calls a weak one
-    /// weak wherever it is.
+    /// Whether kallsyms would have this definition from vmlinux's symbol table, if there is no System.map. nm shows a
+    /// weak symbol as weak, whatever its section.
     pub fn keeps_definition(&self, definition: &Definition) -> bool {
         let kind = match (&definition.section, definition.binding) {
             (None, Binding::Local) => return false,
@@ -91,7 +92,7 @@ impl Filter {
     }
 
     fn keeps_name(&self, name: &[u8]) -> bool {
-        // Mapping symbols and MIPS's local ones, on which each version has a line of its own.
+        // Mapping symbols and MIPS's local symbols; each kernel version filters them in its own way.
         let is_left_out = name.starts_with(b"$")
             || name.len() >= self.too_long
             || (self.is_common && is_dropped(name))
@@ -136,7 +137,7 @@ fn is_dropped(name: &[u8]) -> bool {
         || is_thunk()
 }
 
-/// Source without what stands in `/* */`.
+/// Source text without its `/* */` comments.
 fn without_comments(text: &str) -> String {
     let mut parts = text.split("/*");
     let first = parts.next().unwrap_or_default().to_owned();

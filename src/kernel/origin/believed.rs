@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which maps are believed: what is not as it was written, or is older than what it was made of, is not.
+//! Which maps are believed. A map that was changed after it was written, or that is older than an object it was made
+//! of, is not.
 
 use std::path::Path;
 
@@ -10,8 +11,8 @@ use crate::kernel::symbols::reference::Reference;
 use crate::kernel::symbols::seal::Seal;
 
 impl Origin {
-    /// Has the map of an installed kernel made again that the list in the directory of external modules refers to, if it is
-    /// gone or altered. Whether it is the same then is seen as for any other.
+    /// Makes the cached map of an installed kernel again, if the list in the directory of external modules refers to
+    /// it and it is gone or altered. Whether the new map is the one that was meant is checked later, as for any list.
     pub(super) fn make_what_is_named(&mut self, directory: &Path, quiet: bool) {
         let reference = Reference::read(&directory.join("Symbols.list")).ok().flatten();
         if let (None, Some(kernel)) = (&self.list, &self.installed)
@@ -24,7 +25,7 @@ impl Origin {
         }
     }
 
-    /// Leaves out a map that cannot be believed; its objects are read in its place.
+    /// Drops a map that cannot be believed; the objects are read in its place.
     pub fn drop_doubtful_list(&mut self, quiet: bool) {
         let Some((list, doubt)) = self.list.as_ref().and_then(|list| Some((list, self.doubt(list)?))) else {
             return;
@@ -38,8 +39,8 @@ impl Origin {
         self.list = None;
     }
 
-    /// Why a map that klpbuild left in a tree, or beside external modules, is not to be believed: it is not what was
-    /// written, or an object has changed since it was made, as a plain make may do.
+    /// Why a map that klpbuild left in a tree, or beside external modules, cannot be believed: it was changed since
+    /// it was written, or an object has changed since, for example by a plain make.
     fn doubt(&self, list: &Path) -> Option<String> {
         let seal = State::at(list.parent()?).seal();
         let made = if seal.is_file() { &seal } else { list };
@@ -53,7 +54,7 @@ impl Origin {
         }
         let made = fs_err::metadata(made).and_then(|meta| meta.modified()).ok()?;
         let (file, changed) = self.objects.newest(self.installed.is_some())?;
-        // Without a seal, it is not known when the map was made: it is left alone where it comes out the same.
+        // Without a seal, nobody knows when the map was made: it stays if a new one would be equal.
         let is_telling =
             seal.is_file() || self.objects.vmlinux.as_ref().is_some_and(|own| own.file() == file);
         (is_telling && changed > made).then(|| format!("is older than {}", file.display()))

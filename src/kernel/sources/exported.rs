@@ -15,11 +15,11 @@ use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::Vmlinux;
 
 impl Sources {
-    /// The definitions of those of `names` that the kernel exports, each in the object that exports it, if that is there.
-    /// Nothing counts them: the kernel finds them by their exports.
+    /// The definitions of those of `names` that the kernel exports, each in the object that exports it, if that is
+    /// there. They have no position: the kernel finds them by its tables of exports.
     ///
     /// # Errors
-    /// Such an object cannot be read.
+    /// An object that exports one of them cannot be read.
     pub fn exported(&self, names: &HashSet<&[u8]>) -> Result<HashMap<Vec<u8>, Known>> {
         let mut by_owner: BTreeMap<&str, HashSet<&[u8]>> = BTreeMap::new();
         for &name in names {

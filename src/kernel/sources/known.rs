@@ -18,16 +18,17 @@ pub struct Known {
     /// Its position among those of this name in its object, counted from 1 as the kernel counts (S1); none
     /// if the kernel does not see the symbol (S3), or only the map was there to ask.
     pub position: Option<u64>,
-    /// How many of this name the kernel sees in the object, or the map has there.
+    /// How many symbols of this name the kernel sees in the object, or, without the object, how many lines the map
+    /// has.
     pub total: u64,
-    /// In a module, the name occurs both in code or data that goes away after loading and in what stays (S5).
+    /// Whether the module has the name both in code or data that is freed after loading and in what stays (S5).
     pub is_split: bool,
 }
 
 /// Why no livepatch can use a definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unusable {
-    /// It goes away once its object has come up (R9).
+    /// Its memory is freed once its object is initialised (R9).
     Init,
     /// Which of several the kernel finds changes while its module is loaded (S5).
     Split,
@@ -54,28 +55,28 @@ impl Known {
         }
     }
 
-    /// Whether two are one definition, which were found apart.
+    /// Whether both are the same definition, found in two ways.
     pub fn is_same(&self, other: &Known) -> bool {
         (&self.object, self.position, &self.definition) == (&other.object, other.position, &other.definition)
     }
 
-    /// The position to write down: 0 for a name that is there once (S1).
+    /// The position to write into a symbol's name: 0 if only one symbol has that name (S1).
     pub fn sympos(&self) -> Option<u64> {
         if self.total <= 1 { Some(0) } else { self.position }
     }
 
-    /// Whether it goes away once its object has come up.
+    /// Whether its memory is freed once its object is initialised.
     pub fn is_init(&self) -> bool {
         self.definition.as_ref().is_some_and(|definition| definition.is_init)
     }
 }
 
-/// What was found out about some names.
+/// The definitions of some names.
 #[derive(Debug)]
 pub struct Found {
     /// The definitions of each name, vmlinux's first, then in the order of the map.
     pub names: BTreeMap<Vec<u8>, Vec<Known>>,
-    /// All objects there are.
+    /// The run-time names of all objects.
     pub objects: BTreeSet<String>,
     /// The kernel's livepatch core.
     pub kernel: Kernel,

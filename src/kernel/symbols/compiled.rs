@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which source files a kernel that someone else built was compiled of, by the debugging information of its objects.
+//! Which source files a kernel that someone else built was compiled from, by the debugging information of its
+//! objects.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -12,14 +13,15 @@ use crate::host::words::count;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::Objects;
 
-/// A file that every kernel is compiled of: where it is not named, the names tell nothing.
+/// A file that every kernel is compiled from: if the debugging information does not name it, its paths cannot be
+/// used.
 const KNOWN: &str = "init/main.c";
 
-/// Source files by their paths in the source tree, each with the path by which the compiler was given it: kbuild goes to
-/// some through other directories (`drivers/gpu/drm/amd/amdgpu/../amdkfd/kfd_queue.c`).
+/// Source files by their paths in the source tree, each with the path that kbuild gave to the compiler: kbuild
+/// reaches some files through other directories (`drivers/gpu/drm/amd/amdgpu/../amdkfd/kfd_queue.c`).
 pub type Given = BTreeMap<String, String>;
 
-/// Those of `paths`, which are relative to the source tree, that vmlinux and the modules were compiled of.
+/// Of the source files `paths` (relative to the source tree), those that vmlinux and the modules were compiled from.
 ///
 /// # Errors
 /// The debugging information of vmlinux or of a module is not here.
@@ -46,10 +48,10 @@ pub fn compiled(objects: &Objects, paths: &BTreeSet<String>) -> Result<Given> {
     Ok(given(vmlinux.iter().chain(of_modules.iter().flatten()), paths))
 }
 
-/// Whether an object was compiled of a file.
+/// Whether an object was compiled from a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
-    /// It was, and the compiler was given this path.
+    /// It was, and kbuild gave this path to the compiler.
     Given(String),
     /// It was not.
     None,
@@ -57,21 +59,21 @@ pub enum Part {
     Unknown,
 }
 
-/// What some objects were compiled of: each one's debugging information is read once.
+/// The source files that objects were compiled from: each object's debugging information is read once.
 #[derive(Debug)]
 pub struct SourceFiles<'a> {
     objects: &'a Objects,
-    /// By object: the paths that the compiler was given; none if nothing tells.
+    /// By object: the paths that the compiler was given; none if there is no debugging information.
     read: BTreeMap<String, Option<Vec<String>>>,
 }
 
 impl<'a> SourceFiles<'a> {
-    /// Those of `objects`, of which none is read yet.
+    /// The source files of `objects`; none of them is read yet.
     pub fn of(objects: &'a Objects) -> SourceFiles<'a> {
         SourceFiles { objects, read: BTreeMap::new() }
     }
 
-    /// Whether the object with the run-time name `name` was compiled of the file `path`.
+    /// Whether the object with the run-time name `name` was compiled from the file `path`.
     pub fn part(&mut self, name: &str, path: &str) -> Part {
         let objects = self.objects;
         let read = || objects.told_by(name).as_deref().and_then(debugging::compiled);

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use crate::host::text;
 use crate::kernel::symbols::modules::Module;
 
-/// Why nothing can be said of exports in a kernel whose Module.symvers is missing; `place` is where it was looked for,
-/// as in `in ../obj`. A modpost that fails removes the file.
+/// The message that exports cannot be known because the kernel's Module.symvers is missing; `place` says where it was
+/// looked for, as in `in ../obj`. A modpost that fails removes the file.
 pub fn not_known(place: &str) -> String {
     format!("there is no Module.symvers {place}: what is exported is not known; build the modules first")
 }
@@ -35,10 +35,10 @@ impl Exports {
         Ok(exports)
     }
 
-    /// Adds those of another file; of two objects that export a symbol, the last one counts.
+    /// Adds the exports of another file; if two objects export a symbol, the last one counts.
     ///
     /// # Errors
-    /// As [`Exports::read`].
+    /// The errors of [`Exports::read`].
     pub fn add(&mut self, path: &Path) -> Result<()> {
         let text =
             text::bytes(path).context("the exported symbols are not known: build the modules first")?;
@@ -84,7 +84,7 @@ impl Exports {
         self.owners.get(name).map(String::as_str)
     }
 
-    /// What `object` exports.
+    /// The names of the symbols that `object` exports.
     pub fn of<'a>(&'a self, object: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.owners.iter().filter(move |(_, owner)| *owner == object).map(|(name, _)| name.as_slice())
     }

@@ -16,7 +16,7 @@ use crate::host::make::variable::Variable;
 use crate::kernel::external::External;
 use crate::kernel::symbols::modules::Module;
 
-/// Where kbuild makefiles lie, and what kbuild has set when it reads them.
+/// Where kbuild makefiles lie, and which variables kbuild has set when it reads them.
 #[derive(Debug)]
 pub struct Makefiles {
     srctree: PathBuf,
@@ -25,12 +25,12 @@ pub struct Makefiles {
     external: Option<(External, String)>,
 }
 
-/// What make says of one kbuild makefile.
+/// The values that make finds in one kbuild makefile.
 #[derive(Debug, Default)]
 struct Marks {
     /// `LIVEPATCH_*` variables that are `y`.
     flags: BTreeSet<String>,
-    /// Stems of modules that it builds in directories below its own.
+    /// Stems of modules that the makefile builds in directories below its own.
     below: BTreeSet<String>,
     /// Symbol dumps of other external modules (KBUILD_EXTRA_SYMBOLS).
     extra_symbols: Vec<String>,
@@ -51,7 +51,8 @@ pub fn flagged(
     let mut marks: BTreeMap<&str, Option<Marks>> = BTreeMap::new();
     let mut flagged = BTreeSet::new();
     for module in modules {
-        // The nearest makefile builds the module, unless one further up says that it does.
+        // The nearest makefile builds the module, unless one in a directory above says that it builds the module
+        // itself.
         let mut nearest = true;
         for directory in makefiles.ancestors(module.directory()) {
             let Some(file) = makefiles.file(directory) else { continue };
@@ -75,8 +76,8 @@ pub fn flagged(
     Ok(flagged)
 }
 
-/// The symbol dumps of other modules that external modules use: KBUILD_EXTRA_SYMBOLS, of the command line, of their
-/// makefile or of the environment, as make has it.
+/// The symbol dumps of other modules that external modules use: KBUILD_EXTRA_SYMBOLS from the command line, their
+/// makefile or the environment, with make's own precedence.
 ///
 /// # Errors
 /// Their makefile cannot be evaluated.
@@ -96,12 +97,12 @@ impl Marks {
 }
 
 impl Makefiles {
-    /// Those of a kernel.
+    /// The makefiles of a kernel tree.
     pub fn in_tree(srctree: &Path, objtree: &Path) -> Makefiles {
         Makefiles { srctree: srctree.to_path_buf(), objtree: objtree.to_path_buf(), external: None }
     }
 
-    /// Those of the external modules in `source`, for the kernel `release`.
+    /// The makefiles of external modules, for the kernel `release`.
     pub fn external(srctree: &Path, objtree: &Path, external: &External, release: &str) -> Makefiles {
         let external = Some((external.clone(), release.to_owned()));
         Makefiles { external, ..Makefiles::in_tree(srctree, objtree) }
@@ -123,7 +124,7 @@ impl Makefiles {
         files.into_iter().find(|file| file.is_file())
     }
 
-    /// What kbuild has set when it reads the makefile of `directory`.
+    /// The variables that kbuild has set when it reads the makefile of `directory`.
     fn setting(&self, directory: &str) -> Vec<String> {
         let in_tree = self.srctree == self.objtree;
         let srctree = if in_tree { ".".to_owned() } else { self.srctree.display().to_string() };
@@ -145,7 +146,7 @@ impl Makefiles {
             .chain(self.versions())
             .collect();
         }
-        // `src` has been relative to the source tree and absolute (6.10 and later); the tree itself knows.
+        // `src` has been relative to the source tree, and absolute from 6.10 on; the tree's own makefile shows which.
         let build = fs::read_to_string(self.srctree.join("scripts/Makefile.build")).unwrap_or_default();
         let src = build.lines().find_map(|line| line.strip_prefix("src := ")).unwrap_or("$(obj)");
         vec![
@@ -158,7 +159,7 @@ impl Makefiles {
         ]
     }
 
-    /// The numbers that the top Makefile begins with, and that makefiles go by.
+    /// The version numbers at the beginning of the top Makefile, which makefiles may test.
     fn versions(&self) -> Vec<String> {
         let text = fs::read_to_string(self.srctree.join("Makefile")).unwrap_or_default();
         let number = |name: &str| {
@@ -170,7 +171,7 @@ impl Makefiles {
     }
 
     fn evaluate(&self, directory: &str, file: &Path, variables: &[Variable]) -> Result<Marks> {
-        // Where make stands when it reads it; what MO= names may not be there yet.
+        // The directory that make reads it in; the directory that MO= names may not exist yet.
         let root = self.external.as_ref().map_or(&self.objtree, |(external, _)| &external.root);
         let root = match &self.external {
             Some((external, _)) if !root.is_dir() => &external.source,

@@ -23,7 +23,8 @@ const PIECE: u64 = 1 << 19;
 /// The longest line there can be. No symbol name comes near it.
 const LINE: usize = 1 << 13;
 
-/// What modpost gives each module after the map is made. The map has it where the module's own code refers to it.
+/// A symbol that modpost adds to each module after the map is made. The map has it if the module's own code refers to
+/// it.
 const THIS_MODULE: &[u8] = b"__this_module";
 
 /// The names looked for.
@@ -42,7 +43,7 @@ pub enum Wanted {
 pub struct Names {
     names: HashSet<Vec<u8>>,
     marks: Vec<bool>,
-    /// The objects in which a name is meant; of what is not here, any.
+    /// For some names, the only objects in which they are meant; a name that is not here may be in any object.
     objects: HashMap<Vec<u8>, BTreeSet<String>>,
 }
 
@@ -69,13 +70,13 @@ impl Names {
 }
 
 impl Wanted {
-    /// These very names.
+    /// A search for exactly these names.
     pub fn names(names: impl IntoIterator<Item = Vec<u8>>) -> Wanted {
         Wanted::Names(Names::of(names.into_iter().collect(), HashMap::new()))
     }
 
-    /// Names, each with the run-time name of the object that it is meant in, if that is known: others that have it need not
-    /// be read.
+    /// A search for names, each with the run-time name of the object in which it is meant, if that is known: other
+    /// objects that have the name are not read.
     pub fn meant(meant: impl IntoIterator<Item = (Vec<u8>, Option<String>)>) -> Wanted {
         let mut objects: HashMap<Vec<u8>, BTreeSet<String>> = HashMap::new();
         let mut anywhere = HashSet::new();
@@ -89,7 +90,8 @@ impl Wanted {
         Wanted::Names(Names::of(objects.keys().cloned().chain(anywhere).collect(), objects))
     }
 
-    /// Those of the objects with a name that have to be read for it: all of them, if it is not there where it is meant.
+    /// Of the objects with the symbol `name`, those that have to be read: only the one in which it is meant, or all
+    /// of them if that one does not have it.
     pub fn to_read<'a>(
         &'a self,
         name: &[u8],
@@ -102,7 +104,8 @@ impl Wanted {
         all.filter(move |object| meant.is_none_or(|meant| meant.contains(*object)))
     }
 
-    /// The objects to be read though the list need not have the name for them: those whose own structure is meant.
+    /// The objects to read even if the list does not have the name for them: `__this_module` is meant as their own
+    /// structure.
     pub fn unlisted(&self) -> impl Iterator<Item = &String> {
         self.meant_in(THIS_MODULE).into_iter().flatten()
     }
@@ -114,7 +117,7 @@ impl Wanted {
         }
     }
 
-    /// These names and `more`; what is wanted by pattern stays as it is.
+    /// The search for these names and `more`; a search by pattern stays as it is.
     pub fn with(&self, more: &[&str]) -> Wanted {
         match self {
             Wanted::Names(known) => {
@@ -151,7 +154,7 @@ enum Line {
     Name(Vec<u8>),
 }
 
-/// Searches the list at `path`. `spelling` is what the kernel makes of vmlinux's names.
+/// Searches the list at `path`. `spelling` says how the kernel changes vmlinux's names.
 ///
 /// # Errors
 /// The list cannot be read, or is no list.
@@ -168,7 +171,8 @@ pub fn search(path: &Path, wanted: &Wanted, spelling: Spelling) -> Result<Hits> 
     Ok(hits)
 }
 
-/// The text of the list at `path`, as a whole one also where it refers to another. What is no list is as it is.
+/// The whole text of the list at `path`, together with the list that it refers to. A file that is no list is returned
+/// as it is.
 ///
 /// # Errors
 /// It cannot be read, or what it refers to is gone or altered.
@@ -242,7 +246,7 @@ fn search_from(
         })
         .with_context(|| path.display().to_string())
     };
-    // A few runs of pieces, each with a buffer of its own.
+    // A few threads, each with its share of the pieces and a buffer of its own.
     let run = pieces.len().div_ceil(4).max(1);
     let search_run = |pieces: &[Range<u64>]| {
         let mut buffer = Vec::new();

@@ -24,7 +24,7 @@ use crate::kernel::tree::era::Kbuild;
 /// The first line of Symbols.list.
 pub const FORMAT: &str = "klp-convert-symbol-data.0.1";
 
-/// What there is to be mapped.
+/// The objects to map, and how livepatches among them are recognised.
 #[derive(Debug, Default)]
 pub struct Inputs {
     /// The final vmlinux; none if its part of the map comes from elsewhere.
@@ -35,12 +35,12 @@ pub struct Inputs {
     pub flagged: BTreeSet<String>,
     /// The directory that stems are relative to, where marker files may lie; none for installed modules.
     pub root: Option<PathBuf>,
-    /// The release that modules have to be for, if that has to be seen.
+    /// The release that all modules have to be for; none if that is not checked.
     pub release: Option<String>,
 }
 
 impl Inputs {
-    /// Finds what there is to map in `objtree`. Without a source tree, no kbuild makefile can mark livepatches.
+    /// Finds the objects to map in `objtree`. Without a source tree, no kbuild makefile can mark livepatches.
     ///
     /// # Errors
     /// There is no vmlinux or no list of modules, or a makefile cannot be evaluated.
@@ -80,7 +80,7 @@ impl Inputs {
     }
 }
 
-/// A module that is a livepatch, and so not in the map.
+/// A module that is a livepatch, and so is not in the map.
 #[derive(Debug)]
 pub struct Livepatch {
     /// The module.
@@ -106,7 +106,7 @@ pub struct Map {
     pub unmarked: Vec<Module>,
 }
 
-/// What registers a patch with the kernel (include/linux/livepatch.h).
+/// The function that registers a patch with the kernel (include/linux/livepatch.h).
 const ENABLE: &[u8] = b"klp_enable_patch";
 
 /// An object that is to have a part in the map.
@@ -160,10 +160,10 @@ impl Map {
         Map::make_counting(inputs, &AtomicUsize::new(0))
     }
 
-    /// Makes the map of `inputs`, and shows on a terminal how many modules are read if that takes long.
+    /// Makes the map of `inputs`; if that takes long, a terminal shows how many modules are read.
     ///
     /// # Errors
-    /// As [`Map::make`].
+    /// The errors of [`Map::make`].
     pub fn make_visibly(inputs: &Inputs, quiet: bool) -> Result<Map> {
         status::counted("modules", inputs.modules.len(), quiet, |done| Map::make_counting(inputs, done))
     }
@@ -189,7 +189,7 @@ impl Map {
             names: 0,
             unmarked: Vec::new(),
         };
-        // What comes before the modules is vmlinux.
+        // The parts in front of those of the modules are vmlinux's.
         let before = parts.len() - inputs.modules.len();
         let modules = std::iter::repeat_n(None, before).chain(inputs.modules.iter().map(Some));
         for (part, module) in parts.into_iter().zip(modules) {
@@ -213,8 +213,8 @@ impl Map {
     }
 }
 
-/// A module is a livepatch if its object says so (MODULE_INFO(livepatch, "Y"), rule R6), if its makefile
-/// does, or if a marker file lies beside it or in MODVERDIR.
+/// Whether a module is a livepatch: its object says so (MODULE_INFO(livepatch, "Y"), rule R6), its makefile says so,
+/// or a marker file lies beside it or in MODVERDIR.
 fn is_livepatch(inputs: &Inputs, module: &Module, object: &Object) -> bool {
     let is_marked = |root: &PathBuf| {
         root.join(format!("{}.livepatch", module.stem)).exists()
@@ -225,8 +225,8 @@ fn is_livepatch(inputs: &Inputs, module: &Module, object: &Object) -> bool {
         || inputs.root.as_ref().is_some_and(is_marked)
 }
 
-/// A module that says which kernel it is for (include/linux/vermagic.h: the release is the first word) has to be for
-/// `release`.
+/// Checks that a module which names its kernel is for `release` (include/linux/vermagic.h: the release is the first
+/// word).
 fn check_release(object: &Object, path: &Path, release: &str) -> Result<()> {
     match object.modinfo().release() {
         Some(built_for) if built_for != release => bail!(
@@ -248,7 +248,7 @@ fn names(name: &str, object: &Object, path: &Path) -> Result<Part> {
     part(name, symbols.filter(|symbol| !object.is_mapping_symbol(symbol)), path)
 }
 
-/// The part of the object `name`, read from `path`.
+/// The map's part for the object `name`, whose symbols were read from `path`.
 fn part<'a>(name: &str, symbols: impl Iterator<Item = &'a [u8]>, path: &Path) -> Result<Part> {
     // Each with its first eight bytes as a number, which settles most comparisons.
     let mut names: Vec<(u64, &[u8])> = Vec::new();
@@ -284,7 +284,7 @@ fn part<'a>(name: &str, symbols: impl Iterator<Item = &'a [u8]>, path: &Path) ->
     Ok(Part::Names(Names { text, count: names.len(), has_enable }))
 }
 
-/// The first eight bytes as a number that compares as they do.
+/// The first eight bytes of a name as a number with the same order.
 fn first_bytes(name: &[u8]) -> u64 {
     let mut bytes = [0; 8];
     let length = name.len().min(8);

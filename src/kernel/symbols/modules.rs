@@ -80,11 +80,11 @@ pub fn list(objtree: &Path, kind: ListKind) -> Result<Vec<Module>> {
     listed(objtree, kind, objtree)
 }
 
-/// The modules of the external modules' directory `external`: stems are relative to it. `root` is where make
-/// stands when it writes the list: the kernel's object tree up to 6.12, later the directory itself.
+/// The modules in the directory `external` of external modules: stems are relative to it. `root` is the directory
+/// that make runs in when it writes the list: the kernel's object tree up to 6.12, later `external` itself.
 ///
 /// # Errors
-/// As [`list`].
+/// The errors of [`list`].
 pub fn list_external(external: &Path, kind: ListKind, root: &Path) -> Result<Vec<Module>> {
     let beneath = |module: Module| {
         let path = root.join(&module.stem);
@@ -144,8 +144,8 @@ fn from_modverdir(directory: &Path, root: &Path) -> Result<Vec<Module>> {
         let text = text::read(path)?;
         let line = text.lines().next().unwrap_or_default();
         let module = module_of(line).with_context(|| format!("{}:1: {line:?}", path.display()))?;
-        // Left behind by a module that is not built any more; kbuild skips it as well
-        // (scripts/Makefile.modpost, up to 5.2).
+        // A module that is not built any more has left this entry; kbuild skips it as well (scripts/Makefile.modpost,
+        // up to 5.2).
         if root.join(format!("{}.o", module.stem)).exists() {
             modules.push(module);
         }

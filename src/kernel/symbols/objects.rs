@@ -17,7 +17,7 @@ use crate::kernel::symbols::modules;
 use crate::kernel::symbols::modules::{ListKind, MODVERDIR, Module};
 use crate::kernel::tree::built::BuiltTree;
 
-/// What tells the symbols of vmlinux.
+/// The file that has the symbols of vmlinux.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Vmlinux {
     /// A linked vmlinux with its symbol table. Debugging information may have been put into it, or taken apart.
@@ -47,11 +47,11 @@ impl Vmlinux {
         }
     }
 
-    /// The vmlinux of an object tree, with the System.map beside it; none if it is not there, or has no symbols
-    /// of the kernel, as the one that comes with Debian's headers for the sake of its BTF.
+    /// The vmlinux of an object tree, with the System.map beside it; none if it is not there, or has no kernel
+    /// symbols, as the one that Debian's headers carry only for its BTF.
     pub fn of_tree(objtree: &Path) -> Option<Vmlinux> {
         let file = objtree.join("vmlinux");
-        // What is wrong with one that cannot be read is told by whoever needs it.
+        // If the file cannot be read, the code that needs it reports the error.
         let is_there = file.is_file() && notes::has_code_and_symbols(&file).unwrap_or(true);
         let system_map = Some(objtree.join("System.map")).filter(|map| map.is_file());
         is_there.then_some(Vmlinux::Image { file, system_map })
@@ -61,16 +61,16 @@ impl Vmlinux {
 /// Where one module's symbols are.
 #[derive(Debug, Clone)]
 enum Files {
-    /// In an object tree, or in the directory of an external module.
+    /// The object of a module built in an object tree, or in the directory of an external module.
     Built { root: PathBuf, module: Module, prelink: Option<String> },
-    /// Where modules are installed, maybe packed; `debug` is where its debugging information may be.
+    /// An installed module, maybe packed; `debug` are the paths at which its debugging information may lie.
     Installed { file: PathBuf, debug: Vec<PathBuf> },
 }
 
-/// The objects of a kernel and of what is built for it.
+/// The objects of a kernel and of external modules built for it.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
-    /// vmlinux, if there is anything to tell its symbols.
+    /// vmlinux, if there is a file that has its symbols.
     pub vmlinux: Option<Vmlinux>,
     modules: BTreeMap<String, Files>,
     unlisted: BTreeSet<String>,
@@ -96,7 +96,7 @@ impl Objects {
         Ok(objects)
     }
 
-    /// Adds modules that are built in `root`. Those that the list of livepatches there has are left out.
+    /// Adds modules that are built in `root`, except for those on the list of livepatches there.
     pub fn add_built(&mut self, root: &Path, modules: Vec<Module>, prelink: Option<&str>) {
         let livepatches = text::read(root.join("modules.livepatch")).unwrap_or_default();
         let livepatches: HashSet<&str> = livepatches.lines().collect();
@@ -110,13 +110,13 @@ impl Objects {
         }
     }
 
-    /// Adds a module that is installed as `file`; where `debug` names a file that is there, it has the module's
-    /// debugging information.
+    /// Adds a module that is installed as `file`; the first path of `debug` that exists has the module's debugging
+    /// information.
     pub fn add_installed(&mut self, name: String, file: PathBuf, debug: Vec<PathBuf>) {
         self.modules.insert(name, Files::Installed { file, debug });
     }
 
-    /// Says which modules the map of symbols that goes with these objects does not have: they are read in any case.
+    /// Marks the modules that the map of symbols for these objects does not have: they are read in any case.
     pub fn set_unlisted(&mut self, is_unlisted: impl Fn(&String) -> bool) {
         self.unlisted = self.modules.keys().filter(|name| is_unlisted(name)).cloned().collect();
     }
@@ -126,8 +126,8 @@ impl Objects {
         self.unlisted.iter()
     }
 
-    /// The file that was changed last of those that a map is made of: vmlinux, which `is_installed` or was built, and
-    /// the modules as they are before modpost.
+    /// The file that was changed last among the objects that a map is made of: vmlinux (`is_installed` says whether
+    /// it was installed or built) and the modules as they are before modpost.
     pub fn newest(&self, is_installed: bool) -> Option<(PathBuf, SystemTime)> {
         let vmlinux = self.vmlinux.iter().map(|vmlinux| (vmlinux.file().to_path_buf(), is_installed));
         let modules = self.modules.values().map(|files| match files {
@@ -137,7 +137,8 @@ impl Objects {
         let changed = |(file, is_installed): (PathBuf, bool)| {
             // Files of /proc have no times of their own.
             let meta = fs::metadata(&file).ok().filter(|meta| meta.len() > 0)?;
-            // Packages set the times of their files back.
+            // Packages set the modification times of their files back; the change time (ctime) tells when they were
+            // installed.
             let written = Duration::from_secs(meta.ctime().try_into().unwrap_or(0));
             let written = SystemTime::UNIX_EPOCH + if is_installed { written } else { Duration::ZERO };
             Some((file, meta.modified().ok()?.max(written)))
@@ -150,7 +151,7 @@ impl Objects {
         self.modules.keys()
     }
 
-    /// The modules with their files; those without one are left out.
+    /// The modules with their files; a module without a file is left out.
     pub fn files(&self) -> impl Iterator<Item = (&String, PathBuf)> {
         self.modules.keys().filter_map(|name| Some((name, self.file(name)?)))
     }
@@ -170,7 +171,7 @@ impl Objects {
         }
     }
 
-    /// The file with the debugging information of vmlinux or of a module, if there is any file of it.
+    /// The file with the debugging information of vmlinux or of a module, if there is one.
     pub fn told_by(&self, object: &str) -> Option<PathBuf> {
         if object == VMLINUX {
             return self.vmlinux.as_ref().and_then(Vmlinux::image).map(Path::to_path_buf);
@@ -178,7 +179,7 @@ impl Objects {
         self.debug_file(object).map(Path::to_path_buf).or_else(|| self.file(object))
     }
 
-    /// The files with the debugging information of all modules, but for those that were installed without.
+    /// The files with the debugging information of all modules; modules that were installed without it are left out.
     pub fn all_told(&self) -> Vec<(String, PathBuf)> {
         let is_told = |name: &String| match self.modules.get(name) {
             Some(Files::Installed { .. }) => self.debug_file(name).is_some(),
@@ -188,7 +189,7 @@ impl Objects {
         names.filter_map(|name| Some((name.clone(), self.told_by(name)?))).collect()
     }
 
-    /// The file with a module's debugging information, if that is apart and there.
+    /// The separate file with a module's debugging information, if there is one.
     pub fn debug_file(&self, name: &str) -> Option<&Path> {
         match self.modules.get(name)? {
             Files::Built { .. } => None,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A list beside external modules that has the names of these modules alone, and names the list of their kernel's symbols
-//! where that is kept: 30 MB of a distribution's kernel need not lie in each directory.
+//! A list beside external modules that has only the names of these modules, and refers to the list of their kernel's
+//! symbols, wherever that is kept: 30 MB of a distribution's kernel need not lie in each directory.
 //!
-//! Its first line is not that of a whole list ([`crate::kernel::symbols::map::FORMAT`]): a program that knows nothing of this has to refuse it, rather than
-//! miss the kernel's names. The second is the length, the hash and the path of the other list; what follows are the modules.
+//! Its first line differs from that of a whole list ([`crate::kernel::symbols::map::FORMAT`]): a program that does
+//! not know this format has to refuse it, rather than miss the kernel's names. The second line has the length, the
+//! hash and the path of the other list; the modules follow.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -16,10 +17,10 @@ use crate::kernel::symbols::seal::Seal;
 
 /// The first line.
 const FORMAT: &[u8] = b"klpbuild-symbols-beyond 1\n";
-/// The longest beginning that is looked at: paths have at most 4096 bytes.
+/// The most bytes that are read for the first two lines: paths have at most 4096 bytes.
 const LONGEST: u64 = 8192;
 
-/// What a list beside external modules says of the kernel's.
+/// What a list beside external modules says of the kernel's list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reference {
     /// The kernel's list.
@@ -38,10 +39,10 @@ pub fn beginning(list: &Path, seal: &Seal) -> Option<Vec<u8>> {
 }
 
 impl Reference {
-    /// What the list at `path` refers to; none if it is a whole one, or none at all.
+    /// The reference in the list at `path`; none if the list is a whole one, or there is no list.
     ///
     /// # Errors
-    /// It cannot be read, or says that it refers to another, and not to which.
+    /// The file cannot be read, or its second line is damaged.
     pub fn read(path: &Path) -> Result<Option<Reference>> {
         let mut text = Vec::new();
         File::open(path)?.take(LONGEST).read_to_end(&mut text)?;
@@ -59,7 +60,7 @@ impl Reference {
         Ok(Some(reference))
     }
 
-    /// Why the list that is referred to is not to be believed: it is gone, or another one by now.
+    /// Why the kernel's list cannot be believed: it is gone or altered.
     pub fn doubt(&self) -> Option<String> {
         let list = self.list.display();
         if !self.list.is_file() {
@@ -69,7 +70,7 @@ impl Reference {
         (!is_same).then(|| format!("names {list}, which has changed since"))
     }
 
-    /// Sees that the list which is referred to, by that at `path`, is the one that was meant.
+    /// Makes sure that the kernel's list, to which the list at `path` refers, is the one that was meant.
     ///
     /// # Errors
     /// It is gone or altered.
@@ -80,7 +81,7 @@ impl Reference {
     }
 }
 
-/// What to do about a list that does not tell.
+/// What to do if a list does not say to which other list it refers.
 const BUILD: &str = "build there again (klpbuild modules)";
 
 #[cfg(test)]

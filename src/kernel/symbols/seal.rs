@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Whether a file that klpbuild wrote before is still what it wrote: its length and a hash of its content, kept apart
-//! from it. A list that is cut off or edited says of names that only one object has them.
+//! Whether a file that klpbuild wrote before is unchanged: its length and a hash of its contents are kept apart from
+//! it. If a list is cut off or edited, a name may look as if only one object had it.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::Path;
@@ -10,11 +10,11 @@ use fs_err::File;
 use fs_err::os::unix::fs::FileExt as _;
 use rayon::prelude::*;
 
-/// The bytes that get a hash of their own, so that big files are read in parallel.
+/// The number of bytes that are hashed at once, so that big files are read in parallel.
 const PIECE: usize = 1 << 20;
 
-/// The length of a content, and a hash of it. It is compared by the program that wrote it, or made anew by another one:
-/// which hash it is does not matter.
+/// The length of a file's contents, and a hash of them. The version of klpbuild that wrote a seal compares it, and
+/// another version makes it anew: so the hash function may change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seal {
     length: u64,
@@ -22,7 +22,7 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// That of a content in parts, one after the other.
+    /// The seal of contents in parts, one after the other.
     pub fn of_parts(parts: &[impl AsRef<[u8]>]) -> Seal {
         let mut pieces = Vec::new();
         let (mut hasher, mut room, mut length) = (DefaultHasher::new(), PIECE, 0);
@@ -43,7 +43,7 @@ impl Seal {
         Seal::of_pieces(length, &pieces)
     }
 
-    /// That of the file at `path`.
+    /// The seal of the file at `path`.
     ///
     /// # Errors
     /// It cannot be read.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernel's configuration, as far as klpbuild has to know it.
+//! The kernel's configuration, as far as klpbuild needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::host::compressed;
 
-/// The file with the configuration that the kernel in `objtree` was built with: what kbuild has made of the file that
-/// KCONFIG_CONFIG named then, or `.config` before the first build.
+/// The file with the configuration that the kernel in `objtree` was built with: the one that kbuild made of the file
+/// which KCONFIG_CONFIG named then, or `.config` before the first build.
 pub fn file(objtree: &Path) -> PathBuf {
     let built = objtree.join("include/config/auto.conf");
     if built.is_file() { built } else { objtree.join(".config") }
@@ -51,11 +51,11 @@ pub struct Config {
     pub modules: bool,
     /// `CONFIG_LIVEPATCH=y`
     pub livepatch: bool,
-    /// All that are `y`, without `CONFIG_`.
+    /// All options that are `y`, without `CONFIG_`.
     set: BTreeSet<String>,
     /// All values.
     texts: BTreeMap<String, String>,
-    /// All of which `.config` says that they are not set.
+    /// All options that `.config` says are not set.
     unset: BTreeSet<String>,
 }
 
@@ -83,7 +83,7 @@ impl Config {
         };
         let unset = text.lines().filter_map(not_set).collect();
         let mut texts: BTreeMap<String, String> = text.lines().filter_map(text_of).collect();
-        // Before there was CONFIG_CC_VERSION_TEXT, a comment told the compiler.
+        // Before CONFIG_CC_VERSION_TEXT was introduced, a comment named the compiler.
         if let Some(compiler) = text.lines().find_map(|line| line.strip_prefix("# Compiler: ")) {
             texts.entry("CC_VERSION_TEXT".to_owned()).or_insert_with(|| compiler.to_owned());
         }
@@ -101,19 +101,18 @@ impl Config {
         self.texts.get(name).cloned()
     }
 
-    /// Whether the file `.config` says anything of the option `name` (without `CONFIG_`): kconfig asks for what it does
-    /// not.
+    /// Whether the file `.config` mentions the option `name` (without `CONFIG_`): kconfig asks for an option that it
+    /// does not mention.
     pub fn tells(&self, name: &str) -> bool {
         self.texts.contains_key(name) || self.unset.contains(name)
     }
 
-    /// Whether kconfig has made it, and not only somebody who knows what is to be set: what follows from the rest is
-    /// there, too.
+    /// Whether kconfig wrote the file. A file that somebody wrote by hand lacks the options that follow from others.
     pub fn is_complete(&self) -> bool {
         self.set.iter().any(|name| name.starts_with("HAVE_"))
     }
 
-    /// What is not set of the options that livepatches need, without `CONFIG_`.
+    /// The options that livepatches need and that are not set, without `CONFIG_`.
     pub fn lacks_for_livepatches(&self) -> Vec<&'static str> {
         let needed = ["MODULES", "LIVEPATCH", "KALLSYMS_ALL"];
         let mut missing: Vec<&str> = needed.into_iter().filter(|name| !self.has(name)).collect();

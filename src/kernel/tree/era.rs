@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which kbuild a tree has, told by features of its makefiles and never by its version: stable and vendor
-//! trees backport.
+//! Which kbuild a tree has. Features of its makefiles decide, never its version: stable and vendor trees have
+//! backports.
 
 use std::path::Path;
 
@@ -22,22 +22,24 @@ pub enum Era {
     ModpostFirst,
 }
 
-/// How modpost can be told of symbols that livepatches may refer to.
+/// How modpost learns which symbols livepatches may refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Modpost {
-    /// 6.1 and later: MODPOST names the program alone, so that another that adds `-i FILE` can stand in.
+    /// 6.1 and later: MODPOST names only the program, so another program that adds `-i FILE` can stand in for it.
     Program,
     /// 5.14 to 6.0: `existing-input-symdump` lists the symbol dumps to read.
     InputDumps,
-    /// 5.12 and 5.13: only `input-symdump` does, the dumps that modpost's output depends on.
+    /// 5.12 and 5.13: only `input-symdump` lists them, which are also the prerequisites of modpost's output.
     InputPrerequisites,
-    /// 5.8 to 5.11: modpost writes into Module.symvers what it reads from dumps, so the whole command has to be another.
+    /// 5.8 to 5.11: modpost writes the symbols of the dumps that it reads into Module.symvers, so its whole command
+    /// is replaced.
     Command,
     /// Up to 5.7: there is only KBUILD_MODPOST_WARN, so ordinary modules get a strict run of their own first.
     WarnOnly,
 }
 
-/// How scripts/Makefile.modpost runs modpost, links nothing, and leaves the kernel's symbol dump alone.
+/// How to have scripts/Makefile.modpost run only modpost, without linking and without touching the kernel's symbol
+/// dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alone {
     /// Up to 5.7: by this goal; `kernelsymfile` names the dump.
@@ -46,17 +48,17 @@ pub enum Alone {
     Dump,
 }
 
-/// How klpbuild gets between compilation and modpost.
+/// How klpbuild runs the map step between compilation and modpost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Method {
     /// In one make run, by a makefile fragment that adds a prerequisite (`hook.mk`).
     Fragment,
-    /// Not at all: the tree carries the series of `kbuild-patches`, which is switched on, and does it by itself.
+    /// By the tree itself: it carries the series of `kbuild-patches`, which is switched on.
     Patched,
     /// In phases, for a tree without the targets that the fragment needs: make with these goals, then the
     /// map, then `make modules`.
     Phased {
-        /// Goals that compile everything, for a run with modules and built-in objects.
+        /// Goals that compile everything, in a build of modules and built-in objects.
         compile: Vec<&'static str>,
     },
 }
@@ -64,15 +66,15 @@ pub enum Method {
 /// What klpbuild needs to know of a source tree's kbuild.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kbuild {
-    /// Which of the three.
+    /// Which of the three ways it builds modules in.
     pub era: Era,
-    /// How to get in between.
+    /// How klpbuild runs the map step.
     pub method: Method,
-    /// How to make exceptions for livepatches.
+    /// How modpost learns of livepatches' symbols.
     pub modpost: Modpost,
     /// How modpost is run alone, with a symbol dump of its own; none if the makefile is unlike any known one.
     pub alone: Option<Alone>,
-    /// The target that has external modules compiled, and modules.order written; `$(M)` stands for what M= says.
+    /// The target that compiles external modules and writes modules.order; `$(M)` stands for the value of M=.
     pub compiled: &'static str,
     /// The suffix of module objects that are linked before modpost (`.lto`, `.prelink`: 5.15 to 5.18).
     pub prelink: Option<String>,
@@ -84,11 +86,11 @@ const PATCHED: &str = "scripts/Makefile.klp";
 /// The option that a series adds, without `CONFIG_`.
 const SWITCH: &str = "KLP_CONVERT";
 
-/// Where it is.
+/// The Kconfig file that has this option.
 const SWITCH_FILE: &str = "kernel/livepatch/Kconfig";
 
 impl Era {
-    /// Where the list of modules is.
+    /// The kind of list that kbuild keeps its modules in.
     pub fn modules(self) -> ListKind {
         match self {
             Era::ModverDir => ListKind::ModverDir,
@@ -96,7 +98,7 @@ impl Era {
         }
     }
 
-    /// The letter that the fragment knows the era by.
+    /// The letter by which the fragment knows the era.
     pub fn letter(self) -> &'static str {
         match self {
             Era::ModverDir => "a",
@@ -106,11 +108,12 @@ impl Era {
     }
 }
 
-/// What modpost is run with from 5.8 to 5.11, and what stands in for it there: see [`Modpost::Command`].
+/// The command that kbuild runs modpost with from 5.8 to 5.11, which klpbuild replaces: see [`Modpost::Command`].
 const COMMAND: &str = "\n      cmd_modpost = sed 's/ko$$/o/' $< | $(MODPOST) -T -\n";
 
 impl Modpost {
-    /// Told by scripts/Makefile.modpost of a tree whose modpost comes after vmlinux.
+    /// How modpost learns of livepatches' symbols in a tree that runs it after linking vmlinux, by its
+    /// scripts/Makefile.modpost.
     fn before_6_1(makefile: &str) -> Modpost {
         let has = |words: &str| makefile.contains(words);
         if has("existing-input-symdump") {
@@ -128,7 +131,7 @@ impl Modpost {
 }
 
 impl Kbuild {
-    /// Reads the makefiles of the source tree at `srctree`. A series of `kbuild-patches` in it counts for nothing: see
+    /// Reads the makefiles of the source tree at `srctree`. A series of `kbuild-patches` in it is disregarded: see
     /// [`Kbuild::by_itself`].
     ///
     /// # Errors
@@ -179,7 +182,7 @@ impl Kbuild {
                 Alone::Goal(if rules.has("modules-modpost") { "modules-modpost" } else { "__modpost" })
             })
         };
-        // The descent of an external build: up to 5.3, from 5.4 to 6.0, later.
+        // The target that descends in an external build: up to 5.3, from 5.4 to 6.0, later.
         let compiled = match era {
             Era::ModpostFirst => "modules_check",
             _ if top.has("descend") => "descend",
@@ -188,8 +191,8 @@ impl Kbuild {
         Ok(Kbuild { era, method, modpost, alone, compiled, prelink: prelink(srctree) })
     }
 
-    /// For the kernel's own modules: by its own makefiles, if the tree carries a series of `kbuild-patches` that `config`
-    /// switches on. Without a configuration it is on, as kconfig has it where nobody chooses.
+    /// The same kbuild for the kernel's own modules: by [`Method::Patched`], if the tree carries a series of
+    /// `kbuild-patches` that `config` switches on. Without a configuration it is on, which is its default in kconfig.
     ///
     /// # Errors
     /// The configuration is older than the series: kconfig would ask in the middle of the build.
@@ -198,7 +201,7 @@ impl Kbuild {
             return Ok(self);
         }
         let kconfig = fs::read_to_string(srctree.join(SWITCH_FILE)).unwrap_or_default();
-        // A series that has no switch is on.
+        // A series that has no option is always on.
         if let Some(config) = config.filter(|_| kconfig.contains(&format!("config {SWITCH}\n"))) {
             ensure!(
                 config.tells(SWITCH),

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the livepatch core of a built kernel can do, as far as it decides how a livepatch has to look. Told
-//! by features, since stable and vendor kernels backport; the release only helps out.
+//! What the livepatch core of a built kernel can do, as far as that decides what a livepatch has to look like.
+//! Features decide, because stable and vendor kernels have backports; the release decides only if there are none to
+//! look at.
 
 use std::path::Path;
 
 use fs_err as fs;
 
-/// Functions of vmlinux that tell what the livepatch core can do.
+/// Functions of vmlinux whose presence shows what the livepatch core can do.
 pub const TELLTALES: [&str; 3] = ["klp_apply_section_relocs", "clear_relocate_add", "klp_enable_patch"];
 
 /// A kernel's livepatch core.
@@ -26,7 +27,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Tells from which of the [`TELLTALES`] vmlinux has, and from the kernel's source if that is known.
+    /// The facts, by which of the [`TELLTALES`] vmlinux has, and by the kernel's source if that is known.
     pub fn tell(release: Option<String>, srctree: Option<&Path>, has: impl Fn(&str) -> bool) -> Kernel {
         let version = release.as_deref().and_then(version);
         let header = srctree.and_then(|tree| fs::read_to_string(tree.join("include/linux/kallsyms.h")).ok());
@@ -36,7 +37,7 @@ impl Kernel {
             }
             None => version.is_some_and(|version| version >= (6, 1)),
         };
-        // A map without any of them says nothing: then the release does, and a new kernel is assumed.
+        // A map with none of them says nothing: then the release decides, and without one a new kernel is assumed.
         let known = TELLTALES.iter().any(|name| has(name));
         let since = |first: (u32, u32)| version.is_none_or(|version| version >= first);
         Kernel {

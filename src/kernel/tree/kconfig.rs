@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Why an option of the kernel's configuration is off: what it depends on, as the tree's own Kconfig files have it
-//! (Documentation/kbuild/kconfig-language.rst), against what is set.
+//! Why an option of the kernel's configuration is off: the tree's own Kconfig files say what it depends on
+//! (Documentation/kbuild/kconfig-language.rst), and the configuration says what is set.
 //!
-//! - [`expression`]: what stands behind `depends on` and `if`
+//! - [`expression`]: the conditions after `depends on` and `if`
 //!
-//! Only as much of the language is read as that takes. What cannot be told, as a call of a compiler, counts as met.
+//! Only a part of the language is read. A condition that cannot be evaluated, such as one that runs the compiler,
+//! counts as met.
 
 mod expression;
 
@@ -16,7 +17,7 @@ use fs_err as fs;
 use crate::kernel::tree::config::Config;
 use crate::kernel::tree::kconfig::expression::Expression;
 
-/// An option, as far as it says when it can be on.
+/// An option, with the conditions for it to be on.
 #[derive(Debug, Clone, Default)]
 struct Entry {
     depends: Vec<Expression>,
@@ -43,7 +44,7 @@ pub struct Obstacles {
     pub enable: Vec<String>,
     /// Options that have to be off.
     pub disable: Vec<String>,
-    /// Some of it cannot be set by hand.
+    /// Whether some condition cannot be met by hand.
     is_out_of_reach: bool,
 }
 
@@ -55,12 +56,12 @@ impl Obstacles {
         self.is_out_of_reach |= other.is_out_of_reach;
     }
 
-    /// Why it is off, in one clause after another; nothing if it only has to be set.
+    /// Why the option is off, clause by clause; nothing if it only has to be set.
     pub fn shown(&self) -> Option<String> {
         (!self.reasons.is_empty()).then(|| self.reasons.join(", "))
     }
 
-    /// The command that sets what has to be set in the configuration file `config`, and what has to follow.
+    /// The commands that set the options in the configuration file `config` and complete it.
     pub fn remedy(&self, config: &Path) -> String {
         let switches = |switch: &str, names: &[String]| -> String {
             names.iter().map(|name| format!(" {switch} {name}")).collect()
@@ -73,10 +74,10 @@ impl Obstacles {
     }
 }
 
-/// Where the options lie that LIVEPATCH may depend on, with the architecture's own.
+/// The directories whose Kconfig files have the options that LIVEPATCH may depend on, besides the architecture's own.
 const PLACES: [&str; 5] = ["init", "kernel", "lib", "fs/sysfs", "fs/debugfs"];
 
-/// The directories of architectures that have livepatches, by the option that says which one it is.
+/// The directories of architectures that support livepatches, each by the option that is set for that architecture.
 const ARCHITECTURES: [(&str, &str); 5] =
     [("X86", "x86"), ("ARM64", "arm64"), ("S390", "s390"), ("PPC", "powerpc"), ("LOONGARCH", "loongarch")];
 
@@ -123,8 +124,8 @@ impl Kconfig {
         if config.has(option) { None } else { self.against(option, config) }
     }
 
-    /// What would keep `option` off with `config`, also if it is on there, which kconfig takes back then; nothing if the
-    /// tree does not know it.
+    /// What would keep `option` off with `config`, even if it is on there (kconfig would switch it off then); nothing
+    /// if the tree does not know it.
     pub fn against(&self, option: &str, config: &Config) -> Option<Obstacles> {
         let mut obstacles = Obstacles::default();
         self.add_obstacles(option, config, &mut obstacles, &mut BTreeSet::new());
@@ -145,7 +146,7 @@ impl Kconfig {
         for unmet in entry.depends.iter().flat_map(|depends| depends.unmet(config)) {
             let mut behind = Obstacles::default();
             self.add_expression(unmet, config, &mut behind, seen);
-            // Before kconfig has completed a configuration, it lacks all that follows from the rest.
+            // A configuration that kconfig has not completed lacks the options that follow from others.
             if behind != Obstacles::default() || config.is_complete() {
                 obstacles.reasons.push(format!("{option} depends on {unmet}"));
                 obstacles.add(behind);
@@ -173,7 +174,7 @@ impl Kconfig {
                     obstacles.disable.push(option.clone());
                 }
             }
-            // The one that asks for the least.
+            // The alternative that asks for the fewest changes.
             Expression::Or(alternatives) => {
                 let ways = alternatives.iter().map(|alternative| {
                     let (mut way, mut seen) = (Obstacles::default(), seen.clone());
@@ -205,7 +206,7 @@ impl Kconfig {
     }
 }
 
-/// What stands around the line that is read.
+/// The state of the reader: the context of the current line.
 #[derive(Debug, Default)]
 struct Reader {
     /// The option that the lines are about.
@@ -265,9 +266,9 @@ impl Reader {
     }
 }
 
-/// The lines that are no help text: that goes on for as long as lines are indented as its first one is.
+/// The lines outside of help texts. A help text goes on while lines are indented like its first one.
 fn without_help(text: &str) -> impl Iterator<Item = &str> {
-    // None outside of help, and no number before its first line.
+    // The outer none: not in a help text; the inner none: its first line is still to come.
     let mut help: Option<Option<usize>> = None;
     text.lines().filter(move |line| {
         let word = line.trim();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the package index of the machine has, so that no package is named that cannot be had. Only apt's can be asked
-//! without a connection and without a wait.
+//! The packages in the machine's package index, so that no message names a package that cannot be had. Only apt's
+//! index can be searched without a connection and without a wait.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -14,16 +14,16 @@ use crate::kernel::installed::places::Places;
 /// The index of packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Index {
-    /// There is none that can be asked: any package may be there.
+    /// There is no index that can be searched: any package may exist.
     Unknown,
-    /// It was never fetched, or thrown away, as in containers.
+    /// The index was never fetched, or was thrown away, as in containers.
     Empty,
     /// apt's: the names of its packages.
     Apt(Arc<HashSet<String>>),
 }
 
 impl Index {
-    /// That of the system at `places`.
+    /// The index of the system at `places`.
     pub fn of(places: &Places) -> Index {
         let lists = places.apt_lists();
         if program::find("apt-cache").is_none() || !lists.is_dir() {
@@ -40,7 +40,7 @@ impl Index {
         }
     }
 
-    /// Whether it has a package of this name; only a package that it certainly lacks is not there.
+    /// Whether the index may have a package of this name: false only if it certainly lacks it.
     pub fn has(&self, package: &str) -> bool {
         match self {
             Index::Apt(names) => names.contains(package),
@@ -49,7 +49,7 @@ impl Index {
     }
 }
 
-/// The names of all packages, which apt-cache is asked for once: it takes half a second for any question.
+/// The names of all packages. apt-cache is run once for all of them: any question takes it half a second.
 fn known_names(root: &Path) -> Option<Arc<HashSet<String>>> {
     static KNOWN: Mutex<BTreeMap<PathBuf, Option<Arc<HashSet<String>>>>> = Mutex::new(BTreeMap::new());
     let ask = || {

@@ -10,13 +10,13 @@ use crate::kernel::tree::config::Config;
 pub enum Expression {
     /// An option.
     Symbol(String),
-    /// What is not so.
+    /// The negation of a condition.
     Not(Box<Expression>),
     /// All of these.
     And(Vec<Expression>),
     /// One of these.
     Or(Vec<Expression>),
-    /// What is not read here: a comparison, or a macro. It counts as met.
+    /// A comparison or a macro, which is not evaluated here. It counts as met.
     Unknown,
 }
 
@@ -47,7 +47,7 @@ impl Expression {
         }
     }
 
-    /// The parts that would all have to hold, and do not.
+    /// The parts that would all have to hold, and do not hold.
     pub fn unmet(&self, config: &Config) -> Vec<&Expression> {
         match self {
             Expression::And(all) => all.iter().flat_map(|one| one.unmet(config)).collect(),
@@ -99,7 +99,7 @@ fn tokens(text: &str) -> Vec<&str> {
     found
 }
 
-/// How deep conditions may be nested: no kernel's come near it.
+/// How deep conditions may be nested: no kernel's conditions come near it.
 const DEPTH: usize = 50;
 
 fn or(tokens: &mut Vec<&str>, depth: usize) -> Option<Expression> {

@@ -101,7 +101,7 @@ fn what_is_met_is_no_reason() {
     assert_eq!(kconfig.obstacles("LIVEPATCH", &set), None);
 }
 
-/// What somebody wrote by hand has nothing that follows from the rest.
+/// A configuration written by hand lacks the options that follow from others.
 #[test]
 fn of_a_fragment_only_what_can_be_set_is_told() {
     let mut kconfig = Kconfig::default();
