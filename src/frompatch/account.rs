@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Each change in the patches is accounted for: what it changes, or why it changes nothing. Where the function around it
-//! is not among the changed ones, the file is compiled once more without this one change.
+//! Accounts for each change in the patches: what it changes, or why it changes nothing. If the definition around a
+//! change is not among the changed ones, the file is compiled once more without this one change.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +16,10 @@ use crate::frompatch::report::Accounted;
 use crate::frompatch::system_call;
 use crate::host::patch::{Hunk, Line};
 
-/// How many users of a header are compiled once more for one change in it.
+/// For one change in a header, how many of its users are compiled once more at most.
 const USERS: usize = 8;
 
-/// A unit with what is changed in it.
+/// A compiled unit, with the functions and data that the patches change in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome<'a> {
     /// The unit.
@@ -67,7 +67,7 @@ fn one(
         return Ok(accounted);
     }
     let without = file.partly(|other| other != index)?;
-    // A change that has an effect has it where something is changed.
+    // Units in which the patches change something come first: a change that has an effect has it there.
     let (some, none): (Vec<&Outcome<'_>>, Vec<_>) =
         units.iter().filter(|unit| unit.compiled.sees(&file.path)).partition(|unit| !unit.names.is_empty());
     let count = some.len() + none.len();
@@ -100,13 +100,13 @@ fn around(hunk: &Hunk, [old, new]: &[Vec<Item>; 2]) -> impl Iterator<Item = Stri
     names.collect::<BTreeSet<String>>().into_iter()
 }
 
-/// What a change does to a unit.
+/// What one change does to a unit: nothing, and why; or it changes these functions and data.
 enum Effect {
     None(String),
     On(Vec<String>),
 }
 
-/// Compiles a unit with all but one change, and compares.
+/// Compiles a unit with all changes but one, and compares the result with that of all changes.
 fn effect(without: &Touched, compiled: &Compiled, trees: Trees<'_>) -> Result<Effect> {
     let directory = tempfile::Builder::new().prefix("without-").tempdir_in(trees.work)?;
     let overlay = directory.path().join("overlay");
@@ -131,7 +131,7 @@ fn effect(without: &Touched, compiled: &Compiled, trees: Trees<'_>) -> Result<Ef
     Ok(Effect::On(names))
 }
 
-/// The line before the patch at which the first change is.
+/// The number of the first changed line, in the file before the patch.
 fn first_changed(hunk: &Hunk) -> usize {
     let kept = hunk.lines.iter().take_while(|line| matches!(line, Line::Kept(_))).count();
     hunk.old_start + kept

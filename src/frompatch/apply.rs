@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The patches, applied: to a directory of the touched files only (the overlay), which the compiler looks into before
-//! the source tree. That tree is read, and never written.
+//! Applies the patches to a directory that has only the touched files (the overlay), which the compiler looks into
+//! before the source tree. The source tree is read, and never written.
 //!
 //! - [`scope`]: which files a livepatch can change
 
@@ -16,7 +16,7 @@ use fs_err as fs;
 use crate::frompatch::apply::scope::Scope;
 use crate::host::patch::{self, FileChange, Hunk, Line};
 
-/// The patches' text, and what a message calls each.
+/// A patch: the name that messages have for it, and its text.
 pub type Named = (String, Vec<u8>);
 
 /// A file that the patches touch.
@@ -24,13 +24,13 @@ pub type Named = (String, Vec<u8>);
 pub struct Touched {
     /// Its path in the source tree.
     pub path: String,
-    /// What it is before; none of a new file.
+    /// Its text before the patches; none for a new file.
     pub original: Option<Vec<u8>>,
-    /// What it is afterwards; none of one that is removed.
+    /// Its text after the patches; none for a removed file.
     pub patched: Option<Vec<u8>>,
 }
 
-/// What came of the patches.
+/// The outcome of applying the patches.
 #[derive(Debug, Default)]
 pub struct Applied {
     /// The files that can have an effect, sorted by path.
@@ -39,10 +39,10 @@ pub struct Applied {
     pub ignored: Vec<(String, String)>,
 }
 
-/// Applies patches, in order, to what `source` has, in memory.
+/// Applies patches, in order and in memory, to the files of `source`.
 ///
 /// # Errors
-/// One cannot be read, does not fit, is applied already, or touches what no livepatch can change.
+/// A patch cannot be read, does not fit, is applied already, or touches a file that no livepatch can change.
 pub fn apply(source: &Path, patches: &[Named], strip: usize, arch: &str) -> Result<Applied> {
     let mut files: BTreeMap<String, Touched> = BTreeMap::new();
     let mut ignored: BTreeMap<String, String> = BTreeMap::new();
@@ -71,7 +71,8 @@ pub fn apply(source: &Path, patches: &[Named], strip: usize, arch: &str) -> Resu
     Ok(Applied { files, ignored: ignored.into_iter().collect() })
 }
 
-/// What is said of a patch whose lines all end with a carriage return, as mail programs and other systems leave them.
+/// The hint about a patch whose lines all end with a carriage return, as mail programs and other systems write them;
+/// empty for any other.
 fn carriage_returns(text: &[u8]) -> &'static str {
     let ends = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     let are_all = ends.into_iter().all(|line| line.ends_with(b"\r"));
@@ -112,7 +113,7 @@ fn one(file: Touched, change: &FileChange, source: &Path) -> Result<Touched> {
 }
 
 impl Touched {
-    /// The changes from first to last, with the lines around them.
+    /// The changed groups of lines between the original and the patched file, with the lines around them.
     pub fn hunks(&self) -> Vec<Hunk> {
         self.difference(3)
     }
@@ -122,8 +123,8 @@ impl Touched {
         patch::difference(old, new, context)
     }
 
-    /// What it is afterwards, for the compiler: behind each group of changed lines the following ones are told their old
-    /// number, so that what has its own line number in it (`WARN_ON`, `might_sleep`) does not change.
+    /// The patched file, for the compiler: after each group of changed lines, `#line` gives the following lines their
+    /// old number. So code that contains its own line number (`WARN_ON`, `might_sleep`) does not change.
     pub fn for_compiler(&self) -> Vec<u8> {
         let new = self.patched.clone().unwrap_or_default();
         if self.original.is_none() || !is_c(&self.path) {
@@ -148,21 +149,21 @@ impl Touched {
     }
 }
 
-/// Whether a file is C: only there does `#line` say something.
+/// Whether a file is C: `#line` has a meaning only there.
 pub fn is_c(path: &str) -> bool {
     path.ends_with(".c") || path.ends_with(".h")
 }
 
-/// Puts `#line` behind each of the `groups` of changed lines.
+/// Adds `#line` after each of the `groups` of changed lines.
 fn numbered(new: &[u8], groups: &[Hunk]) -> Vec<u8> {
-    // By the index of the line in front of which it stands: the number that this line has had.
+    // By the index of a line: the number that this line had before the patch, for a directive in front of it.
     let mut marks: BTreeMap<usize, usize> = BTreeMap::new();
     let lines: Vec<&[u8]> = new.split_inclusive(|&byte| byte == b'\n').collect();
     let is_comment = begun_in_comments(&lines);
     for (number, group) in groups.iter().enumerate() {
         let added = group.lines.iter().filter(|line| matches!(line, Line::Added(_))).count();
         let removed = group.lines.iter().filter(|line| matches!(line, Line::Removed(_))).count();
-        // An empty side of a group counts the line before it.
+        // If a group has no lines on one side, its start is the number of the line before it.
         let new_end = if added == 0 { group.new_start } else { group.new_start - 1 + added };
         let old_end = if removed == 0 { group.old_start } else { group.old_start - 1 + removed };
         let limit = groups.get(number + 1).map_or(lines.len(), |next| next.new_start.saturating_sub(1));
@@ -182,15 +183,15 @@ fn numbered(new: &[u8], groups: &[Hunk]) -> Vec<u8> {
     text
 }
 
-/// Whether a directive can stand in front of the line with this index: not in a line that goes on behind a backslash, and
-/// not among the arguments of a macro.
+/// Whether a directive can stand in front of the line with this index: not if the line before it ends with a
+/// backslash, and not among the arguments of a macro.
 fn can_stand_before(lines: &[&[u8]], index: usize) -> bool {
     let before = index.checked_sub(1).and_then(|before| lines.get(before)).copied().unwrap_or_default();
     let before = before.trim_ascii_end();
     before.is_empty() || before.ends_with(b"*/") || before.last().is_some_and(|last| b";{}:".contains(last))
 }
 
-/// Of each line, whether it begins within a comment, where a directive says nothing.
+/// For each line, whether it begins within a comment, where a directive has no effect.
 fn begun_in_comments(lines: &[&[u8]]) -> Vec<bool> {
     let mut is_comment = false;
     let mut begun = Vec::with_capacity(lines.len());
@@ -217,7 +218,7 @@ fn begun_in_comments(lines: &[&[u8]]) -> Vec<bool> {
     begun
 }
 
-/// Writes the overlay: each touched file as the compiler is to see it.
+/// Writes the overlay: each touched file as the compiler has to see it.
 ///
 /// # Errors
 /// A file cannot be written.
@@ -225,7 +226,7 @@ pub fn write(overlay: &Path, files: &[Touched]) -> Result<()> {
     write_as(overlay, files, Touched::for_compiler)
 }
 
-/// Writes the files for somebody who reads them: with the numbers that their lines have.
+/// Writes the patched files with their own line numbers, for people to read.
 ///
 /// # Errors
 /// A file cannot be written.
@@ -237,7 +238,7 @@ fn write_as(overlay: &Path, files: &[Touched], text: impl Fn(&Touched) -> Vec<u8
     for file in files.iter().filter(|file| file.patched.is_some()) {
         let path: PathBuf = overlay.join(&file.path);
         fs::create_dir_all(path.parent().unwrap_or(overlay))?;
-        // Through a link, the source tree would be written to.
+        // If this is a link, writing to it would write to the source tree.
         let _ = fs::remove_file(&path);
         fs::write(path, text(file))?;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A unit as the compiler wrote it for the assembler (`-S -ffunction-sections -fdata-sections`), in pieces: one for each
-//! function, variable and constant. What inline assembler puts into other sections (`__bug_table`, `.altinstructions`,
-//! `__jump_table`, ...) stands within the text of its function, and stays with it.
+//! A unit as the compiler wrote it for the assembler (`-S -ffunction-sections -fdata-sections`), in pieces: one for
+//! each function, variable and constant. Lines that inline assembler writes into other sections (`__bug_table`,
+//! `.altinstructions`, `__jump_table`, ...) stand within the text of its function, and stay with it.
 //!
 //! x86-64, as gcc and clang write it.
 //!
@@ -34,22 +34,22 @@ mod statics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-/// A part of a unit that stands for itself.
+/// A part of a unit that can be taken on its own: a function, a variable or a constant.
 #[derive(Debug, Clone, Default)]
 pub struct Piece {
     /// The section's name.
     pub section: String,
-    /// What follows the name in the directive.
+    /// The rest of the section's directive, after the name.
     pub flags: String,
     /// The lines, without the directive of the section.
     pub lines: Vec<String>,
     /// The labels that it defines.
     pub labels: Vec<String>,
-    /// The symbol that it is: the first label that is a symbol.
+    /// The name of the function or variable: its first label that is a symbol.
     pub symbol: Option<String>,
 }
 
-/// A unit.
+/// A unit's assembler text, in pieces.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// All pieces, in their order.
@@ -60,16 +60,16 @@ pub struct Listing {
     /// Names that other units see.
     globals: BTreeSet<String>,
     weak: BTreeSet<String>,
-    /// Other names of what is defined here (`.set`).
+    /// Other names of symbols that are defined here (`.set`): by the alias, its target.
     pub aliases: BTreeMap<String, String>,
-    /// What the source says to the assembler outside of functions, line by line.
+    /// Lines that the source writes to the assembler outside of functions.
     pub outside: Vec<String>,
-    /// Data that goes with the function that uses it, once that was asked for.
+    /// The names of data that belongs to one function; computed when it is first asked for.
     own: OnceLock<BTreeSet<String>>,
 }
 
 impl Piece {
-    /// Whether it is kept in memory that the kernel frees when it has begun.
+    /// Whether it lies in memory that the kernel frees after initialisation.
     pub fn is_init(&self) -> bool {
         [".init", ".exit", ".ref"]
             .iter()
@@ -82,17 +82,17 @@ impl Piece {
         [".rodata", ".data.rel.ro"].iter().any(|start| self.section.starts_with(start))
     }
 
-    /// Whether it is code that the kernel puts in place of other code, as it runs on this machine.
+    /// Whether it is code that the kernel copies over other code, depending on the machine it runs on.
     pub fn is_replacement(&self) -> bool {
         self.section.starts_with(".altinstr_")
     }
 
-    /// Whether a name is an operand or label in it.
+    /// Whether a name is an operand or a label in the piece.
     pub fn has_name(&self, name: &str) -> bool {
         self.lines.iter().any(|line| line::names(line).iter().any(|other| other == name))
     }
 
-    /// Whether it holds code.
+    /// Whether the piece is code.
     pub fn is_code(&self) -> bool {
         self.flags.contains('x') || self.section.starts_with(".text")
     }
@@ -114,7 +114,7 @@ impl Listing {
         self.functions.contains(name) && self.by_label.contains_key(name)
     }
 
-    /// The functions, without the parts of them that are seldom run (`.cold`).
+    /// The functions, without their seldom run parts (`.cold`).
     pub fn functions(&self) -> impl Iterator<Item = &str> {
         let own = self.functions.iter().filter(|name| self.by_label.contains_key(*name));
         own.map(String::as_str).filter(|name| parent(name).is_none())
@@ -133,17 +133,17 @@ impl Listing {
         self.globals.contains(name)
     }
 
-    /// Whether a name gives way to one of another unit.
+    /// Whether a symbol is weak: a global one of another unit is used instead of it.
     pub fn is_weak(&self, name: &str) -> bool {
         self.weak.contains(name)
     }
 
-    /// The pieces of a function: its own, and that of its seldom run part.
+    /// The pieces of a function: its own, and those of its seldom run part.
     pub fn pieces_of(&self, function: &str) -> Vec<usize> {
         let cold = self.functions.iter().filter(|name| parent(name) == Some(function));
         let names = std::iter::once(function).chain(cold.map(String::as_str));
         let mut pieces: Vec<usize> = names.filter_map(|name| self.piece_of(name)).collect();
-        // Where the compiler comes back to a section of the function's own, it is still the function.
+        // If the compiler returns to a section of the function's own, the lines there belong to the function.
         let is_own = |piece: &Piece| {
             let rest = [".text.unlikely.", ".text.hot.", ".text."]
                 .iter()
@@ -160,7 +160,7 @@ impl Listing {
     }
 }
 
-/// The function of which a name is the seldom run part.
+/// The function whose seldom run part has the name `name`; none if the name is no such part's.
 pub fn parent(name: &str) -> Option<&str> {
     let (parent, rest) = name.rsplit_once(".cold")?;
     (rest.is_empty() || rest.strip_prefix('.').is_some_and(is_number)).then_some(parent)
@@ -170,7 +170,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A name without the number that the compiler has put behind it to tell it from others.
+/// A name without the number that the compiler appended to keep it apart from others.
 pub fn base(name: &str) -> &str {
     match name.rsplit_once('.') {
         Some((base, number)) if is_number(number) && !base.is_empty() => base,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The module, built: by this very program, as its Makefile would have it, and checked afterwards.
+//! Builds the module with this very program, as its Makefile does, and checks it afterwards.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::host::program::Program;
 
-/// What a build needs.
+/// The inputs of the module's build.
 #[derive(Debug)]
 pub struct Build<'a> {
     /// The directory of the module.
@@ -23,10 +23,10 @@ pub struct Build<'a> {
 }
 
 impl Build<'_> {
-    /// Builds, converts and verifies the livepatch; gives its file.
+    /// Builds, converts and verifies the livepatch; returns the path of its file.
     ///
     /// # Errors
-    /// One of these fails; with what it said.
+    /// One of these steps fails; the error has its output.
     pub fn run(&self) -> Result<PathBuf> {
         let mut build = self.program("modules")?;
         build

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One file, compiled as kbuild does it, but to assembler and with a section for each function and variable: the
-//! original, and what the patches make of it.
+//! Compiles one file as kbuild does, but to assembler text and with a section for each function and variable: the
+//! original, and the patched version.
 //!
 //! The compiler sees the patched files of the overlay in place of the tree's: their directories stand before the tree's
 //! in the search for headers, and the names that `__FILE__` gives are mapped to those that kbuild's own command gives.
@@ -26,20 +26,20 @@ pub struct Trees<'a> {
     pub objects: &'a Path,
     /// The patched files.
     pub overlay: &'a Path,
-    /// Headers beyond the kernel's.
+    /// Headers that patches may include beyond the kernel's.
     pub helpers: &'a Path,
     /// Where the results are written.
     pub work: &'a Path,
 }
 
-/// What came of one file.
+/// The results of compiling one file.
 #[derive(Debug)]
 pub struct Compiled {
     /// The file.
     pub unit: Unit,
     /// The assembler text of the original.
     pub original: PathBuf,
-    /// The assembler text of what is patched.
+    /// The assembler text of the patched version.
     pub patched: PathBuf,
     /// The object of the original.
     pub object: PathBuf,
@@ -48,23 +48,23 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Whether it was compiled with a file of the source tree: its own one, or one that it includes.
+    /// Whether it was compiled with `path` of the source tree: its own file, or one that it includes.
     pub fn sees(&self, path: &str) -> bool {
         self.unit.path == path || self.seen.iter().any(|seen| seen == path)
     }
 }
 
-/// Which of the two.
+/// Which of the two versions of a file to compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
     Original,
     Patched,
 }
 
-/// Compiles all units both ways, several at once.
+/// Compiles both versions of all units, several at once.
 ///
 /// # Errors
-/// One does not compile, or sees a file of the tree that is patched.
+/// A unit does not compile, or the compiler reads a patched file's original from the source tree.
 pub fn all(units: Vec<Unit>, trees: Trees<'_>) -> Result<Vec<Compiled>> {
     let tasks: Vec<(&Unit, Version)> =
         units.iter().flat_map(|unit| [(unit, Version::Original), (unit, Version::Patched)]).collect();
@@ -94,7 +94,7 @@ pub fn patched_to(unit: &Unit, trees: Trees<'_>, output: &Path) -> Result<()> {
     run(&command, unit, Version::Patched, trees)
 }
 
-/// Compiles a unit as the kernel has it; gives its assembler text and its object.
+/// Compiles a unit as the kernel has it; returns the paths of its assembler text and of its object.
 ///
 /// # Errors
 /// It does not compile.
@@ -123,8 +123,8 @@ fn lines(unit: &Unit, trees: Trees<'_>, version: Version, how: &[&str]) -> Resul
     Ok(String::from_utf8_lossy(&expanded(unit, trees, version, how)?).into_owned())
 }
 
-/// Compiles the file `source` as a unit of the kernel is, with headers of `directories` as well, to assembler and to an
-/// object beside it; what the compiler says if it does not.
+/// Compiles the file `source` with the options of a unit of the kernel, and with headers of `directories`, to
+/// assembler text and an object beside it. If that fails, returns the compiler's messages.
 ///
 /// # Errors
 /// The compiler cannot be run.
@@ -157,7 +157,7 @@ pub fn is_changed(unit: &Unit, trees: Trees<'_>) -> Result<bool> {
     Ok(old != new)
 }
 
-/// The preprocessed texts of a unit, as it is and patched, without line numbers.
+/// The preprocessed texts of both versions of a unit, without line numbers.
 ///
 /// # Errors
 /// It cannot be preprocessed.
@@ -168,7 +168,7 @@ pub fn both_preprocessed(unit: &Unit, trees: Trees<'_>) -> Result<[Vec<u8>; 2]> 
     ])
 }
 
-/// The preprocessed text of a unit, without line numbers: what is the same in it compiles to the same.
+/// The preprocessed text of a unit, without line numbers: equal texts compile to equal code.
 ///
 /// # Errors
 /// It cannot be preprocessed.
@@ -184,7 +184,7 @@ fn expanded(unit: &Unit, trees: Trees<'_>, version: Version, how: &[&str]) -> Re
     Ok(output.stdout)
 }
 
-/// Where a result of a unit lies.
+/// The path of a result of a unit.
 pub fn place(work: &Path, unit: &Unit, suffix: &str) -> PathBuf {
     work.join(format!("{}.{suffix}", unit.stem()))
 }
@@ -194,7 +194,8 @@ fn one(unit: &Unit, version: Version, trees: Trees<'_>) -> Result<()> {
     let assembler = place(trees.work, unit, &format!("{suffix}.s"));
     fs::create_dir_all(assembler.parent().unwrap_or(trees.work))?;
     let list = place(trees.work, unit, &format!("{suffix}.d"));
-    // A header that names a patched one with quotes finds it beside itself: then it has to be beside the patched one.
+    // A header that includes a patched one with quotes finds the original beside itself: it has to lie beside the
+    // patched one.
     for _ in 0..16 {
         let mut command = command(&unit.recipe, trees, version, &unit.path);
         command.arg(format!("-Wp,-MMD,{}", text(&list)?));
@@ -213,16 +214,16 @@ fn one(unit: &Unit, version: Version, trees: Trees<'_>) -> Result<()> {
     bail!("{}: a patched header is always found in the source tree itself", unit.path)
 }
 
-/// The unit's file: a patched one is in the overlay, or in the tree if only what it includes is patched.
+/// The path of the unit's file: in the overlay if it is patched, in the tree if only files that it includes are.
 fn source(unit: &Unit, trees: Trees<'_>, version: Version) -> Result<String> {
     let own = trees.overlay.join(&unit.path);
     if version == Version::Patched && own.is_file() { text(&own) } else { Ok(unit.recipe.source.clone()) }
 }
 
-/// Makes the object of the original of its assembler text.
+/// Assembles the original's assembler text to its object.
 fn assemble(unit: &Unit, assembler: &Path, trees: Trees<'_>) -> Result<()> {
     let mut command = Program::new(&unit.recipe.compiler, trees.objects, "is it installed?");
-    // What the assembler is told; the rest is for the compiler proper.
+    // The options for the assembler; the others are for the compiler proper.
     let is_for_assembler = |word: &&String| {
         word.starts_with("-Wa,")
             || word.starts_with("-m")
@@ -251,7 +252,7 @@ fn run(command: &Program, unit: &Unit, version: Version, trees: Trees<'_>) -> Re
     bail!("{} {what}:\n{}", unit.path, words.join("\n"))
 }
 
-/// The compiler's command up to what is to be made of what.
+/// The compiler's command, without its input and output.
 fn command(recipe: &Recipe, trees: Trees<'_>, version: Version, path: &str) -> Program {
     let mut command = Program::new(&recipe.compiler, trees.objects, "is it installed?");
     if version == Version::Original {
@@ -290,17 +291,17 @@ fn with_overlay(recipe: &Recipe, trees: Trees<'_>, path: &str) -> Vec<String> {
     }
     let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
     options.extend(["-iquote".to_owned(), trees.source.join(directory).display().to_string()]);
-    // A file that kbuild goes to through another directory (amdgpu/../amdkfd/) is called so.
+    // If kbuild reaches a file through another directory (amdgpu/../amdkfd/), this is the path it gives.
     let given = paths::end_of(&recipe.source, path).unwrap_or(path);
     if given != path {
         maps.push(format!("-fmacro-prefix-map={overlay}/{path}={}{given}", prefix(recipe, path)));
     }
-    // Of several that fit, the compiler takes the last.
+    // If several mappings fit, the compiler takes the last one.
     options.extend(maps);
     options
 }
 
-/// What stands before the path of a source file in `__FILE__` as the kernel has it: nothing, or the source tree.
+/// What the kernel's `__FILE__` has before the path of a source file: nothing, or the source tree.
 fn prefix(recipe: &Recipe, path: &str) -> String {
     let given = paths::end_of(&recipe.source, path).unwrap_or(path);
     let before = recipe.source.strip_suffix(given).unwrap_or_default();
@@ -312,25 +313,25 @@ fn mapped(recipe: &Recipe, before: &str) -> bool {
     removed_prefixes(recipe).any(|prefix| prefix == before)
 }
 
-/// The directory of headers as `__FILE__` has it.
+/// The path of a directory of headers in `__FILE__`.
 fn shown(recipe: &Recipe, directory: &str) -> String {
     removed_prefixes(recipe).find_map(|prefix| directory.strip_prefix(prefix)).unwrap_or(directory).to_owned()
 }
 
-/// What the command has taken off the front of names in `__FILE__`.
+/// The prefixes that the command removes from names in `__FILE__`.
 fn removed_prefixes(recipe: &Recipe) -> impl Iterator<Item = &str> {
     const MAPS: [&str; 2] = ["-fmacro-prefix-map=", "-ffile-prefix-map="];
     let maps = recipe.options.iter().filter_map(|word| MAPS.iter().find_map(|map| word.strip_prefix(map)));
     maps.filter_map(|map| map.strip_suffix('='))
 }
 
-/// Where a directory or file that the command names is in the source tree, if it is there.
+/// The path in the source tree of a directory or file that the command names, if it is there.
 fn in_source(named: &str, trees: Trees<'_>) -> Option<PathBuf> {
     let path = fs::canonicalize(trees.objects.join(named)).ok()?;
     Some(path.strip_prefix(trees.source).ok()?.to_path_buf())
 }
 
-/// The files of a list of dependencies as compilers write it for make.
+/// The files in a list of dependencies that a compiler wrote for make.
 fn dependencies(text: &str) -> Vec<String> {
     let text = text.split_once(':').map_or(text, |(_, list)| list);
     text.split_whitespace().filter(|word| *word != "\\").map(str::to_owned).collect()

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The compiler has to be the kernel's own, to the letter: another one would make other functions of the same source.
+//! Finds the compiler that built the kernel, to the letter of its version: another one would compile the same source
+//! to other functions.
 
 use std::path::Path;
 
@@ -27,10 +28,10 @@ pub fn check(compiler: &str, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// What make is told to take the kernel's compiler.
+/// The assignments that make needs to use the kernel's compiler.
 ///
 /// # Errors
-/// It is not there.
+/// The compiler is not installed.
 pub fn find(config: &Config) -> Result<Vec<String>> {
     let Some(wanted) = config.string("CC_VERSION_TEXT") else { return Ok(Vec::new()) };
     for (program, words) in candidates(&wanted) {
@@ -49,7 +50,7 @@ pub fn find(config: &Config) -> Result<Vec<String>> {
     )
 }
 
-/// Programs that may be the one, each with what make has to be told.
+/// Programs that may be the kernel's compiler, each with the assignments that make needs to use it.
 fn candidates(wanted: &str) -> Vec<(String, Vec<String>)> {
     let version = wanted.split_whitespace().rev().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     if wanted.contains("clang") {
@@ -73,14 +74,14 @@ fn candidates(wanted: &str) -> Vec<(String, Vec<String>)> {
         .collect()
 }
 
-/// The first line of what it says of its version, as CONFIG_CC_VERSION_TEXT has it (scripts/cc-version.sh).
+/// The first line of the compiler's version text, as CONFIG_CC_VERSION_TEXT has it (scripts/cc-version.sh).
 fn first_line(compiler: &str) -> Result<String> {
     let mut program = Program::new(compiler, Path::new("/"), "is the kernel's compiler installed?");
     let output = program.arg("--version").capture("")?;
     Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
 }
 
-/// Whether two first lines are of one compiler: gcc says there by which name it was called.
+/// Whether two first lines belong to the same compiler: gcc prints there the name by which it was called.
 fn is_same(own: &str, wanted: &str) -> bool {
     let rest = |text: &str| {
         let (name, rest) = text.split_once(' ').unwrap_or((text, ""));

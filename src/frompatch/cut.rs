@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One unit: what the patches change in it, proven to be the kernel's, and cut out with all references resolved.
+//! Handles one unit: checks it against the kernel's code, and cuts out what the patches change, with all references
+//! resolved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -29,34 +30,34 @@ use crate::livepatch::definition::{self, Fault};
 use crate::livepatch::names as klp_names;
 use crate::livepatch::names::KlpSymbol;
 
-/// What is taken from a unit.
+/// What is cut out of a unit.
 #[derive(Debug, Default)]
 pub struct Cut {
-    /// The text.
+    /// The assembler text.
     pub part: Part,
-    /// What is replaced.
+    /// The functions that it replaces.
     pub replaced: Vec<Replaced>,
     /// The callbacks of the unit's object.
     pub callbacks: Vec<module::Callback>,
-    /// What is referred to.
+    /// The kernel's symbols that it refers to and that are not exported.
     pub annotated: Vec<Annotated>,
     /// The functions that are replaced, for the report.
     pub changed: Vec<Changed>,
-    /// What is new, for the report.
+    /// New functions and data, for the report.
     pub new: Vec<New>,
-    /// What is referred to, for the report.
+    /// The references to symbols that are not exported, for the report.
     pub references: Vec<Reference>,
-    /// Names that are referred to and exported.
+    /// The exported symbols that it refers to.
     pub plain: BTreeSet<String>,
-    /// Functions of the unit that are the kernel's.
+    /// The number of the unit's functions whose code is equal to the kernel's.
     pub equal: usize,
-    /// What is to be thought of.
+    /// Notes for the user.
     pub notes: Vec<String>,
-    /// What was changed in code that no livepatch can replace, or that nothing uses.
+    /// Changes in code that no livepatch can replace, or that nothing uses.
     pub without_effect: Vec<String>,
 }
 
-/// The names of what is different between two assembler texts.
+/// The names of the functions and data that differ between two assembler texts.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -68,7 +69,7 @@ pub fn different(one: &Path, other: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The object that a unit is a part of, in the kernel.
+/// The kernel's object that a unit is a part of.
 #[derive(Debug)]
 pub struct Against<'a> {
     /// Its code and symbols.
@@ -77,8 +78,8 @@ pub struct Against<'a> {
     pub sites: Option<&'a Sites>,
 }
 
-/// Cuts the changes out of a unit. `reasons` tell why functions are others, `prefix` is put in front of local symbols, and
-/// `own` are the names that units of the livepatch define anew.
+/// Cuts the changes out of a unit. `reasons` tell why functions changed, `prefix` is put in front of local symbols,
+/// and `own` are the names that units of the livepatch define anew.
 ///
 /// # Errors
 /// The unit is not what the kernel has, or a change cannot be carried over.
@@ -130,7 +131,7 @@ pub fn cut(
     };
     replaced(&mut cut, &extract, against, &matched, path, why, prefix)?;
     let names = references(&mut cut, &extract, target, kernel, &matched, path, own)?;
-    // What is renamed must not come to be one of the kernel's own (as klp_copy_process is).
+    // A renamed symbol must not get the name of one of the kernel's (such as klp_copy_process).
     let used = names.values().chain(extract.references.keys());
     if let Some(name) = used.into_iter().find(|name| name.starts_with(prefix)) {
         bail!(
@@ -160,8 +161,8 @@ pub fn cut(
     Ok(cut)
 }
 
-/// The changes with the callers of changed functions that cannot be stepped into, as far as those can be replaced in their
-/// place; none if there are no such functions.
+/// The changes with the callers of those changed functions in which ftrace cannot step in, as far as these callers
+/// can be replaced instead; none if there are no such functions.
 fn through_callers(read: &Read, matched: &Matched, against: &Against<'_>) -> Option<Changes> {
     let is_untraced = |name: &str| match matched.function(name.as_bytes()).map(|function| &function.fate) {
         Some(Fate::Equal(located)) => {
@@ -182,8 +183,8 @@ fn through_callers(read: &Read, matched: &Matched, against: &Against<'_>) -> Opt
     }
 }
 
-/// The references that are written when the module `kernel` has come, and so after the kernel has looked at the static keys
-/// of the livepatch.
+/// The references that the kernel writes when the module `kernel` is loaded, which is after it has looked at the
+/// static keys of the livepatch.
 fn written_late(extract: &Extract<'_>, target: &Target, kernel: &KernelImage) -> BTreeSet<String> {
     let is_exported =
         |symbol: &KernelSymbol| target.sources.is_exported(&symbol.name, &symbol.known) == Some(true);
@@ -237,7 +238,7 @@ fn replaced(
     Ok(())
 }
 
-/// The position to write down of a symbol that the kernel finds by its name.
+/// The position to write for a symbol that the kernel finds by its name.
 fn position(known: &Known, name: &str, path: &str) -> Result<u64> {
     if let Err(fault) = definition::usable(known) {
         bail!("{path}: {name} of {}: {}", known.object, fault.with_rule());
@@ -250,7 +251,7 @@ fn position(known: &Known, name: &str, path: &str) -> Result<u64> {
     })
 }
 
-/// Resolves what stays in the kernel: gives each name that it has there.
+/// Resolves the names that stay in the kernel: adds the reference for each, with its name there.
 fn references(
     cut: &mut Cut,
     extract: &Extract<'_>,
@@ -264,7 +265,8 @@ fn references(
     let mut names = BTreeMap::new();
     let mut unknown: Vec<&String> = Vec::new();
     for (name, old) in &extract.references {
-        // Every module has one, and the livepatch another: also where the unpatched code does not refer to it.
+        // Every module has one of its own, and so does the livepatch: annotated even if the unpatched code does not
+        // refer to it.
         if name == THIS_MODULE {
             let symbol = KlpSymbol { object: object.to_owned(), name: name.clone().into_bytes(), sympos: 0 };
             let meant = klp_names::Annotated { section_object: object.to_owned(), symbol };
@@ -324,15 +326,15 @@ fn references(
     Ok(names)
 }
 
-/// What `name` may mean, as a table to tell the definitions apart by.
+/// A table of the definitions that `name` may mean, to choose one by.
 fn choices(name: &str, known: &[Known], target: &Target, path: &str) -> String {
     let places = SourcePlaces::of(&target.sources, known);
     let candidates = Candidates::new(name, known, &target.sources, &places).beside_file(path);
     format!("\n{}", candidates.table(terminal::width_of_errors()).trim_end())
 }
 
-/// The struct module of a module. The livepatch has one of its own by that name: the kernel's is meant by a name that says
-/// all (S6).
+/// The `struct module` of a module. The livepatch has one of its own by that name: only a full livepatch symbol name
+/// means the kernel module's (S6).
 const THIS_MODULE: &str = "__this_module";
 
 /// Symbols of the assembler and the loader, which no object defines.

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How kbuild comes to a file that it is asked for alone (scripts/Makefile.build, single targets).
+//! How kbuild descends to a single file that is its goal (scripts/Makefile.build, single targets).
 //!
-//! drivers/Makefile names both `char/` and `char/ipmi/`. Asked for `drivers/char/ipmi/ipmi_msghandler.o`, kbuild goes into
-//! both, at the same time, and compiles the file in `drivers/char` as if it were built in. The files of such a directory have a
-//! make of their own, which goes into the directory that is nearest to them.
+//! drivers/Makefile names both `char/` and `char/ipmi/`. With the goal `drivers/char/ipmi/ipmi_msghandler.o`, kbuild
+//! descends into both at the same time, and in `drivers/char` compiles the file as if it were built in. Therefore the
+//! files of such a directory get a make of their own, which descends only into the nearest directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use fs_err as fs;
 
-/// A make that compiles files.
+/// One run of make that compiles files.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Trip<'a> {
-    /// The files.
+    /// The files, as make's goals.
     pub goals: Vec<&'a str>,
-    /// What make is told besides (`NAME=VALUE`).
+    /// An assignment for make (`NAME=VALUE`).
     pub variable: Option<String>,
 }
 
-/// The makes that compile `goals` (`fs/proc/cmdline.o`) of the source tree `source`: one, and one for each directory that
-/// kbuild would go to twice.
+/// The runs of make that compile `goals` (`fs/proc/cmdline.o`) of the source tree `source`: one, and one for each
+/// directory that kbuild would descend into twice.
 pub fn trips<'a>(source: &Path, goals: &[&'a str]) -> Vec<Trip<'a>> {
-    // Of a header's users, many lie in one directory.
+    // Many users of a header lie in one directory.
     let mut by_directory: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for goal in goals {
         let own = goal.rsplit_once('/').map_or("", |(own, _)| own);
@@ -39,7 +39,7 @@ pub fn trips<'a>(source: &Path, goals: &[&'a str]) -> Vec<Trip<'a>> {
     together.into_iter().chain(apart).collect()
 }
 
-/// Whether a directory above names two that lead to the directory `own`.
+/// Whether a makefile above names two directories that lead to the directory `own`.
 fn is_reached_twice(source: &Path, own: &str) -> bool {
     Path::new(own).ancestors().skip(1).any(|above| {
         let below = Path::new(own).strip_prefix(above).unwrap_or(Path::new(""));
@@ -51,8 +51,8 @@ fn is_reached_twice(source: &Path, own: &str) -> bool {
     })
 }
 
-/// The variable that has kbuild go, of the directories that lead to `goal`, into the longest alone. kbuild's own value is
-/// all of them.
+/// The assignment with which kbuild descends only into the longest of the directories that lead to `goal`. kbuild's
+/// own value has all of them.
 fn nearest(goal: &str) -> String {
     format!("single-subdirs=$(lastword $(sort $(foreach d,$(subdir-ym),$(if $(filter $d/%,{goal}),$d))))")
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Headers that patches may include beyond the kernel's: for callbacks, with the names that the kernel (from 6.19 on) and
-//! kpatch have for them. The compiler looks for them after all others, so that a kernel's own one is preferred.
+//! Headers that patches may include beyond the kernel's: they declare callbacks with the names that the kernel (from
+//! 6.19 on) and kpatch use. The compiler looks for them last, so that a kernel's own header is preferred.
 
 use std::path::{Path, PathBuf};
 
@@ -13,10 +13,10 @@ const FILES: [(&str, &str); 3] = [
     ("kpatch-syscall.h", include_str!("helpers/kpatch-syscall.h")),
 ];
 
-/// Writes them into a directory of their own in `work`; gives that.
+/// Writes these headers into a directory of their own in `work`; returns that directory.
 ///
 /// # Errors
-/// One cannot be written.
+/// A file cannot be written.
 pub fn write(work: &Path) -> Result<PathBuf> {
     let directory = work.join("helpers");
     for (name, text) in FILES {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which files may be compiled with a header, told by the text of all files: more than are, since conditions do not count
-//! and a name may mean another file. For a kernel that someone else built there are no lists of dependencies.
+//! Which files may include a header, by the text of all files. These are more than do include it, since conditions
+//! are not evaluated and a name may mean another file. A kernel that someone else built leaves no lists of
+//! dependencies.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,15 +13,15 @@ use crate::frompatch::apply::scope::BESIDE;
 use crate::host::paths;
 use crate::host::paths::last;
 
-/// What is included in every file by the command that compiles it (`-include` in the top Makefile and
+/// Files that the compiler's command includes in every file (`-include` in the top Makefile and
 /// scripts/Makefile.lib).
 const ALWAYS: [&str; 3] =
     ["include/linux/kconfig.h", "include/linux/compiler_types.h", "include/linux/compiler-version.h"];
-/// What is compiled, or included by what is.
+/// The suffixes of files that are compiled, or that such files include.
 const SUFFIXES: [&str; 6] = ["c", "h", "S", "inc", "def", "tbl"];
 
-/// The files in C and assembler of the source tree that may be compiled with one of `headers`. `objtree` has headers that
-/// were generated, and `arch` is the directory of the architecture.
+/// The files in C and assembler of the source tree that may include one of `headers`. `objtree` has the generated
+/// headers, and `arch` is the directory of the architecture.
 pub fn of(srctree: &Path, objtree: &Path, headers: &[&str], arch: &str) -> BTreeSet<String> {
     let generated = [format!("arch/{arch}/include/generated"), "include/generated".to_owned()];
     let mut files: Vec<(PathBuf, String)> = Vec::new();
@@ -33,7 +34,7 @@ pub fn of(srctree: &Path, objtree: &Path, headers: &[&str], arch: &str) -> BTree
         .par_iter()
         .map(|(root, path)| (path.as_str(), includes(&root.join(path), path, &all)))
         .collect();
-    // By the last part of the name, which files include what.
+    // By the last part of an included name: the files that include it.
     let mut users: HashMap<&str, Vec<(&str, &Name)>> = HashMap::new();
     for (user, names) in &included {
         for name in names {
@@ -58,19 +59,19 @@ pub fn of(srctree: &Path, objtree: &Path, headers: &[&str], arch: &str) -> BTree
     found.into_iter().filter(is_compiled).map(str::to_owned).collect()
 }
 
-/// What a file in C is to the others.
+/// How a file in C is used in a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// It is compiled on its own.
     Compiled,
-    /// Others include it, as those of kernel/sched/ do: no makefile has its object.
+    /// Other files include it, as in kernel/sched/: no makefile names its object.
     Included,
-    /// Both.
+    /// It is compiled on its own, and other files include it.
     Both,
 }
 
-/// What the file `path` in C is, told by the makefiles around it and by the files beside it. One that is compiled on its
-/// own, and is included from another directory only, counts as [`Part::Compiled`].
+/// How the file `path` in C is used in a build, by the makefiles around it and the files beside it. A file that is
+/// compiled on its own, and that only files of another directory include, counts as [`Part::Compiled`].
 pub fn part(srctree: &Path, path: &str) -> Part {
     let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
     let object = format!("{}.o", name.strip_suffix(".c").unwrap_or(name));
@@ -95,7 +96,7 @@ pub fn part(srctree: &Path, path: &str) -> Part {
     }
 }
 
-/// Whether a makefile's text has a word, be it behind a directory.
+/// Whether a makefile's text has a word, possibly after a directory.
 fn has_word(text: &[u8], word: &[u8]) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.+".contains(&byte);
     memchr::memmem::find_iter(text, word).any(|at| {
@@ -105,12 +106,12 @@ fn has_word(text: &[u8], word: &[u8]) -> bool {
     })
 }
 
-/// What a file includes.
+/// What an `#include` names.
 #[derive(Debug, PartialEq, Eq)]
 enum Name {
     /// A file beside it, which the compiler looks for first.
     File(String),
-    /// A file whose path ends so.
+    /// A file whose path ends with this.
     End(String),
 }
 
@@ -154,7 +155,7 @@ fn collect(root: &Path, directory: &str, arch: &str, files: &mut Vec<(PathBuf, S
     }
 }
 
-/// What the file `file` includes, whose path in the tree is `path`; `all` are the files of the tree.
+/// What the file `file` includes; `path` is its path in the tree, and `all` are the files of the tree.
 fn includes(file: &Path, path: &str, all: &HashSet<&str>) -> Vec<Name> {
     let Ok(text) = fs::read(file) else { return Vec::new() };
     let word = b"include";
@@ -175,7 +176,7 @@ fn includes(file: &Path, path: &str, all: &HashSet<&str>) -> Vec<Name> {
         let end = memchr::memchr2(close, b'\n', after).unwrap_or(0);
         let Ok(name) = std::str::from_utf8(after.get(..end).unwrap_or_default()) else { continue };
         let beside = Some(beside(path, name)).filter(|file| close == b'"' && all.contains(file.as_str()));
-        // Behind the last `..`, what is left of the name is a part of the path.
+        // The rest of the name after the last `..` is a part of the path.
         let end =
             || name.rsplit_once("../").map_or(name, |(_, name)| name).trim_start_matches("./").to_owned();
         names.push(beside.map_or_else(|| Name::End(end()), Name::File));

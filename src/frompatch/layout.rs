@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Whether types stay: what is in memory already, and code that is not compiled anew, have the old ones. Told by their
-//! text, and by what the compiler sees of it: a macro may give the length of an array, and a condition may stand around
-//! members.
+//! Whether types stay as they are: data in memory, and code that is not compiled anew, have the old ones. The types'
+//! text is compared, and also their preprocessed text: a macro may give the length of an array, and a condition may
+//! stand around members.
 
 use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
@@ -15,17 +15,17 @@ use crate::host::patch::{Hunk, Line};
 const WHY_AND_WHAT_TO_DO: &str = "what is in memory, and what is not compiled anew, keeps its layout; put what is new into \
                                   a shadow variable (klp_shadow_alloc), or, if the layout stays, say so (--allow-layout)";
 
-/// A type, or a variable of one.
+/// A type with a body, or a variable that is declared with one.
 struct Type {
     name: String,
-    /// Its text, as words; without those that tell nothing of the memory.
+    /// Its text in words, without words that do not change its layout in memory.
     words: Vec<String>,
 }
 
-/// Sees that the text of no type is changed.
+/// Checks that the patches change the text of no type.
 ///
 /// # Errors
-/// One is.
+/// The text of a type is changed.
 pub fn check_texts(files: &[Touched]) -> Result<()> {
     let both = files.iter().filter_map(|file| Some((file, file.original.as_ref()?, file.patched.as_ref()?)));
     let kept: Vec<Type> =
@@ -43,7 +43,7 @@ pub fn check_texts(files: &[Touched]) -> Result<()> {
     Ok(())
 }
 
-/// Sees that no type is another one in what a unit is compiled of, where the patches change more than bodies of functions.
+/// Checks that no type in a unit's preprocessed text changes, for patches that change more than bodies of functions.
 ///
 /// # Errors
 /// A type is changed, or a unit cannot be preprocessed.
@@ -85,7 +85,7 @@ fn is_outside(hunk: &Hunk, [old, new]: &[Vec<Item>; 2]) -> bool {
     })
 }
 
-/// A type of the preprocessed text `old` of which `new` has only another one.
+/// The name of a type in the preprocessed text `old` that `new` has only with another body.
 fn changed_type(old: &[u8], new: &[u8]) -> Option<String> {
     let new = types(new);
     let is_there = |one: &Type| one.is_enum() || new.iter().any(|other| other.name == one.name);
@@ -93,12 +93,12 @@ fn changed_type(old: &[u8], new: &[u8]) -> Option<String> {
     changed.next().map(|one| one.name)
 }
 
-/// Whether memory of the type `old` is understood by code that has the types `new`.
+/// Whether code with the types `new` understands data of the type `old`.
 fn is_kept(old: &Type, new: &[Type]) -> bool {
     if new.iter().any(|one| one.words == old.words) {
         return true;
     }
-    // An enumeration may have more; one without a name may be gone, since nothing is of its type.
+    // An enumeration may get more constants; one without a name may go, since nothing has its type.
     let mut enums = new.iter().filter(|one| one.is_enum());
     old.is_enum()
         && (new.iter().any(|one| one.extends(old))
@@ -143,8 +143,8 @@ impl Type {
         end.and_then(|end| self.words.get(end + 1..)).unwrap_or_default()
     }
 
-    /// Whether this is the enumeration `old` with more in it, as large as that, and what was there has the values that it
-    /// had: nothing new comes right in front of an enumerator whose value is not written down.
+    /// Whether this is the enumeration `old` with more constants, in the same size, and with the old values for the
+    /// old constants: no new one comes right before a constant without an explicit value.
     fn extends(&self, old: &Type) -> bool {
         let is_packed = |word: &String| word.contains("packed") || word.contains("__attribute__");
         if !self.head().eq(old.head()) || self.tail() != old.tail() || self.words.iter().any(is_packed) {
@@ -171,8 +171,8 @@ impl Type {
     }
 }
 
-/// Whether the value that is written down of an enumerator fits into an int, as far as can be seen: gcc makes room for a
-/// larger one.
+/// Whether the explicit value of a constant fits into an int, as far as can be seen: for a larger value, gcc makes
+/// the enumeration larger.
 fn is_plain(enumerator: &[String]) -> bool {
     let text = enumerator.concat();
     let value = text.split_once('=').map_or("", |(_, value)| value);
@@ -186,7 +186,7 @@ fn is_plain(enumerator: &[String]) -> bool {
     })
 }
 
-/// Words of a declaration that change nothing of what is in memory.
+/// Words of a declaration that do not change the layout in memory.
 const QUALIFIERS: [&str; 11] = [
     "const",
     "volatile",
@@ -201,7 +201,7 @@ const QUALIFIERS: [&str; 11] = [
     "__used",
 ];
 
-/// All types that have a body, and variables of one.
+/// All types that have a body, and variables declared with one.
 fn types(text: &[u8]) -> Vec<Type> {
     let text = String::from_utf8_lossy(text);
     let lines: Vec<&str> = text.split('\n').collect();

@@ -32,22 +32,22 @@ use crate::host::words::{count, hex};
 use crate::kernel::installed::loaded::Replaced;
 use crate::kernel::trace::KnownSites;
 
-/// What is wanted.
+/// What the user asks for.
 #[derive(Debug)]
 pub struct Request {
     /// The patches.
     pub patches: Vec<Named>,
-    /// Directories to be taken off their paths.
+    /// How many directories are stripped from the paths in the patches.
     pub strip: usize,
     /// The livepatch's name.
     pub name: String,
     /// Where it is built: an empty directory.
     pub directory: PathBuf,
-    /// Types may be changed: whoever asks for it knows that memory that is there keeps its layout.
+    /// Whether types may change: the user knows that data already in memory keeps its layout.
     pub allow_layout: bool,
-    /// It takes the place of all livepatches that are loaded.
+    /// Whether it replaces all loaded livepatches.
     pub replaces_all: bool,
-    /// What livepatches replace that are at work where the kernel is running, and stay so.
+    /// The functions that the livepatches loaded on this machine replace, if it runs the kernel and they stay loaded.
     pub loaded: Vec<Replaced>,
     /// Options that say where the kernel's symbols are.
     pub flags: Vec<String>,
@@ -56,7 +56,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The build of its module, once that is laid down.
+    /// The build of the livepatch's module, whose files are written already.
     pub fn build<'a>(&'a self, target: &'a Target) -> Build<'a> {
         Build {
             directory: &self.directory,
@@ -68,10 +68,10 @@ impl Request {
     }
 }
 
-/// Makes the livepatch; gives the report, with the file in the directory of the request.
+/// Makes the livepatch in the directory of the request; returns the report.
 ///
 /// # Errors
-/// A step fails; with what is to be done about it.
+/// A step fails; the message says what to do about it.
 pub fn make(
     request: &Request,
     target: &Target,
@@ -155,7 +155,7 @@ fn ignored(applied: &Applied) -> String {
     if all.is_empty() { "nothing is changed".to_owned() } else { all.join(", ") }
 }
 
-/// The units; in a prepared tree, kbuild is made to tell how it compiles them.
+/// The units. In a prepared tree, kbuild first has to compile them to record their commands.
 fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result<Made<Found>> {
     let objtree = workshop.objtree();
     if let Workshop::Prepared(_) = workshop {
@@ -178,7 +178,8 @@ fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result
     Ok(Made::Done(found))
 }
 
-/// Sees that no file is removed that the kernel has code of: that code stays, and is what the rest of the kernel calls.
+/// Checks that no removed file has code in the kernel: that code would stay, and the rest of the kernel would go on
+/// calling it.
 fn check_removed(applied: &Applied, units: &[Unit]) -> Result<()> {
     for file in applied.files.iter().filter(|file| file.patched.is_none()) {
         ensure!(
@@ -190,7 +191,7 @@ fn check_removed(applied: &Applied, units: &[Unit]) -> Result<()> {
     Ok(())
 }
 
-/// Sees that no code in assembler is changed by what it includes.
+/// Checks that no file in assembler changes through the files that it includes.
 fn check_assembler(assembler: &[Unit], trees: Trees<'_>) -> Result<()> {
     for unit in assembler {
         ensure!(
@@ -203,8 +204,8 @@ fn check_assembler(assembler: &[Unit], trees: Trees<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the compiler says of the patched files if their lines keep their numbers: what it shows of them is then what it
-/// speaks of. None if it finds nothing wrong then.
+/// The compiler's error about the patched files with their own line numbers, so that the numbers in the message are
+/// those of the files it shows. None if it finds no error then.
 fn with_plain_lines(units: &[Unit], applied: &Applied, trees: Trees<'_>) -> Option<anyhow::Error> {
     let work = trees.work.join("plain");
     let overlay = work.join("overlay");
@@ -271,7 +272,8 @@ fn compare(
     Ok((report, module))
 }
 
-/// Sees that nothing which other units may use goes from one unit to another: the kernel's code goes on with what it has.
+/// Checks that no definition which other units may use moves from one unit to another: the kernel's code goes on with
+/// the old one.
 fn check_moves(compiled: &[Compiled], reads: &[Read]) -> Result<()> {
     for (unit, read) in compiled.iter().zip(reads) {
         for name in read.new_names() {
@@ -319,7 +321,7 @@ fn take(cut: Cut, report: &mut Report, module: &mut Module, target: &Target) -> 
     Ok(())
 }
 
-/// The definitions in whose text the patches change something, of the files that a unit is compiled with.
+/// The definitions whose text the patches change, in the files that a unit is compiled with.
 fn touched(applied: &Applied, compiled: &Compiled) -> BTreeMap<String, Kind> {
     let mut touched = BTreeMap::new();
     for file in applied.files.iter().filter(|file| compiled.sees(&file.path)) {
@@ -333,7 +335,7 @@ fn touched(applied: &Applied, compiled: &Compiled) -> BTreeMap<String, Kind> {
     touched
 }
 
-/// What is said of functions that a loaded livepatch replaces as well: the last one to come is the one that runs.
+/// The notes about functions that a loaded livepatch replaces as well: the livepatch that is loaded last wins.
 fn lost(loaded: &[Replaced], changed: &[Changed]) -> Vec<String> {
     let is_same = |one: &Replaced, other: &Changed| {
         (&one.object, &one.name, one.position) == (&other.object, &other.name, other.sympos.max(1))
@@ -349,7 +351,7 @@ fn lost(loaded: &[Replaced], changed: &[Changed]) -> Vec<String> {
     .collect()
 }
 
-/// Lays the module down, builds it, and leaves the report beside it.
+/// Writes the module's files, builds it, and writes the report beside it.
 fn build(request: &Request, target: &Target, module: &Module, report: &mut Report) -> Result<()> {
     let directory: &Path = &request.directory;
     module::write(directory, &module.files(&target.kdir, &request.flags.join(" ")))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The external module that a livepatch is built from: the assembler text of each unit's changed functions, a C file with
-//! klp_func, klp_object and klp_patch, and with the positions of what is referred to, and a Makefile.
+//! The external module that a livepatch is built from: the assembler text of each unit's changed functions, a C file
+//! with klp_func, klp_object and klp_patch and with the positions of the symbols it refers to, and a Makefile.
 //!
 //! It can be read, changed and built again with plain make.
 
@@ -15,7 +15,7 @@ use crate::frompatch::report;
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::header;
 
-/// A function that is replaced.
+/// A function that the livepatch replaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Replaced {
     /// Its object's run-time name.
@@ -28,27 +28,27 @@ pub struct Replaced {
     pub label: String,
 }
 
-/// Something in the kernel that is not exported and is referred to.
+/// A symbol of the kernel that is not exported and that the livepatch refers to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Annotated {
     /// The object that has it.
     pub object: String,
-    /// Its name in the assembler text, which is that in the kernel.
+    /// Its name in the kernel, and in the assembler text.
     pub name: String,
     /// Its position there (S1).
     pub sympos: u64,
 }
 
-/// A function that the kernel calls before or after it puts the livepatch to work for an object, or takes it back.
+/// A function that the kernel calls before or after it patches or unpatches an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Callback {
-    /// What is told of it.
+    /// The callback as the report has it.
     pub told: report::Callback,
     /// The symbol of the function in the assembler text.
     pub label: String,
 }
 
-/// What is taken from one unit.
+/// The part of the module from one unit.
 #[derive(Debug, Clone, Default)]
 pub struct Part {
     /// The unit's path in the source tree.
@@ -57,28 +57,28 @@ pub struct Part {
     pub text: String,
 }
 
-/// The module.
+/// The module's contents.
 #[derive(Debug, Default)]
 pub struct Module {
     /// Its name, with dashes as it was typed.
     pub name: String,
-    /// What is said of it (MODULE_DESCRIPTION).
+    /// Its MODULE_DESCRIPTION.
     pub description: String,
-    /// The texts.
+    /// The assembler texts, one for each unit.
     pub parts: Vec<Part>,
-    /// What is replaced.
+    /// The functions that it replaces.
     pub replaced: BTreeSet<Replaced>,
     /// The callbacks.
     pub callbacks: Vec<Callback>,
-    /// What is referred to.
+    /// The kernel's symbols that it refers to and that are not exported.
     pub annotated: BTreeSet<Annotated>,
     /// The namespaces that it imports.
     pub namespaces: BTreeSet<String>,
-    /// It takes the place of all livepatches that are loaded (klp_patch.replace).
+    /// Whether it replaces all loaded livepatches (klp_patch.replace).
     pub replaces_all: bool,
-    /// The kernel wants a livepatch registered before it is enabled (up to 5.0).
+    /// Whether the kernel wants a livepatch registered before it is enabled (up to 5.0).
     pub is_registered: bool,
-    /// The kernel calls callbacks (from 4.15 on).
+    /// Whether the kernel calls callbacks (from 4.15 on).
     pub has_callbacks: bool,
 }
 
@@ -91,7 +91,7 @@ impl Module {
     /// Adds a callback.
     ///
     /// # Errors
-    /// The object has one for the same moment, or the kernel calls none.
+    /// The object has one for the same moment already, or this kernel calls no callbacks.
     pub fn add_callback(&mut self, callback: Callback) -> Result<()> {
         let report::Callback { object, moment, name, file } = &callback.told;
         ensure!(
@@ -148,7 +148,7 @@ impl Module {
         text
     }
 
-    /// The C file.
+    /// The text of the C file.
     fn tables(&self) -> String {
         let mut text = String::from(
             "// SPDX-License-Identifier: GPL-2.0-only\n\
@@ -182,7 +182,7 @@ impl Module {
     }
 
     fn write_functions(&self, text: &mut String) {
-        // An object may have callbacks alone.
+        // An object may have only callbacks.
         let mut by_object: BTreeMap<&str, Vec<&Replaced>> =
             self.callbacks.iter().map(|callback| (callback.told.object.as_str(), Vec::new())).collect();
         for replaced in &self.replaced {
@@ -220,7 +220,7 @@ impl Module {
         );
     }
 
-    /// Declares the callbacks of an object; gives what stands for them in its klp_object.
+    /// Adds declarations of an object's callbacks to `text`; returns the initialiser of its klp_object for them.
     fn write_callbacks(&self, object: &str, text: &mut String) -> String {
         let own = self.callbacks.iter().enumerate().filter(|(_, callback)| callback.told.object == object);
         own.map(|(number, Callback { told: report::Callback { moment, .. }, label })| {
@@ -258,15 +258,15 @@ impl Module {
 
 const GITIGNORE: &str = "*.o\n*.ko\n*.mod\n*.mod.c\n*.cmd\n.klpbuild/\nModule.symvers\nmodules.order\nmodules.livepatch\nSymbols.list\ncompile_commands.json\n";
 
-/// What has the assembler read the text as the compiler wrote it, without the preprocessor, which would take names in it
-/// for its macros.
+/// The text of a `.S` file that has the assembler read the unit's text as the compiler wrote it. The preprocessor
+/// would take names in that text for its macros.
 fn wrapper(name: &str, path: &str) -> String {
     format!(
         "/* SPDX-License-Identifier: GPL-2.0-only */\n/* Made by klpbuild livepatch: from {path}. */\n\t.include \"{name}.asm\"\n"
     )
 }
 
-/// Writes files into a directory that is there.
+/// Writes files into a directory that exists.
 ///
 /// # Errors
 /// One cannot be written.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which function or variable of a C file a line is in, as far as braces tell: a first guess, which saves a compilation
-//! where it is right, and costs one where it is not.
+//! Which function or variable of a C file has a line, judging by braces alone: a first guess, which saves a
+//! compilation if it is right, and costs one if it is not.
 
 use crate::frompatch::system_call;
 use crate::host::patch::{Hunk, Line};
@@ -8,17 +8,17 @@ use crate::host::patch::{Hunk, Line};
 /// A definition on the outermost level of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// What it is called, as far as that can be seen.
+    /// Its name, as far as that can be seen.
     pub name: String,
     /// Its first line, from 1.
     pub first: usize,
     /// Its last line.
     pub last: usize,
-    /// What it is.
+    /// What kind of definition it is.
     pub kind: Kind,
 }
 
-/// What a definition is of.
+/// The kind of a definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A function, or a macro's call that looks like one.
@@ -59,7 +59,7 @@ fn with_line(items: &[Item], line: usize) -> impl Iterator<Item = &Item> {
 struct Scanner {
     items: Vec<Item>,
     depth: usize,
-    /// The text of the definition so far, without what is in braces.
+    /// The text of the current definition so far, without the contents of braces.
     head: String,
     first: usize,
     in_comment: bool,
@@ -73,7 +73,7 @@ impl Scanner {
             return;
         }
         if self.depth == 0 && !self.in_comment && self.head.trim_end().ends_with(')') && begins_type(line) {
-            // A macro's call that needs no semicolon (DECLARE_EWMA): the type behind it is another definition.
+            // A macro's call that needs no semicolon (DECLARE_EWMA): the type after it is another definition.
             self.end(number - 1);
         }
         let mut letters = line.chars().peekable();
@@ -113,7 +113,7 @@ impl Scanner {
 
     fn directive(&mut self, line: &str, number: usize) {
         if self.in_directive {
-            // Only a macro's goes on.
+            // Only a macro's lines go on.
             if let Some(item) = self.items.last_mut().filter(|item| item.kind == Kind::Macro) {
                 item.last = number;
             }
@@ -156,7 +156,7 @@ fn skip_quoted(quote: char, letters: &mut std::iter::Peekable<std::str::Chars<'_
     }
 }
 
-/// Whether a line goes on with the definition of a type.
+/// Whether a line begins or continues the definition of a type.
 fn begins_type(line: &str) -> bool {
     line.split_whitespace()
         .find(|word| !matches!(*word, "static" | "const"))
@@ -171,8 +171,8 @@ fn is_type(head: &str) -> bool {
     is_word && !head.contains('=') && (tag(head).is_some() || !is_function(head))
 }
 
-/// The tag of a type with its body, or the word before the body if it has none. Attributes may stand before the tag, and a
-/// macro may make it; of a function that returns the type there are more words, or a star.
+/// The tag of a type with its body, or the word before the body if it has no tag. Attributes may stand before the
+/// tag, and a macro may make it; a function that returns the type has more words, or a star.
 fn tag(head: &str) -> Option<&str> {
     let (before, _) = head.split_once('{')?;
     let mut tag: Option<&str> = None;
@@ -197,7 +197,7 @@ fn is_keyword(word: &str) -> bool {
     TYPES.contains(&word) || matches!(word, "static" | "const")
 }
 
-/// What follows the parentheses that a text begins with.
+/// The rest of a text after the parentheses at its beginning.
 fn behind_parentheses(text: &str) -> Option<&str> {
     let mut depth = 0usize;
     for (index, letter) in text.char_indices() {
@@ -212,14 +212,15 @@ fn behind_parentheses(text: &str) -> Option<&str> {
 }
 
 fn is_function(head: &str) -> bool {
-    // What follows a body are attributes of a type or of a variable.
+    // Attributes of a type or of a variable may follow the body.
     let head = head.split('{').next().unwrap_or_default();
     head.contains('(') && !head.contains('=')
 }
 
 /// The word before the first parenthesis, bracket or `=`.
 fn name(head: &str) -> Option<String> {
-    // A type with its body is called by its tag, or `enum`, and not by its attributes; a typedef by what follows.
+    // The name of a type with its body is its tag, or `enum`, and not an attribute; the name of a typedef follows the
+    // body.
     let head = match head.split_once('{') {
         Some((_, after)) if is_type(head) && head.starts_with("typedef") => after,
         Some(_) if is_type(head) => tag(head).unwrap_or(head),
@@ -235,7 +236,7 @@ fn name(head: &str) -> Option<String> {
     (!word.is_empty()).then(|| word.to_owned())
 }
 
-/// What `#define` defines.
+/// The name that `#define` defines.
 fn macro_name(line: &str) -> Option<String> {
     let rest = line.trim_start().strip_prefix('#')?.trim_start().strip_prefix("define")?;
     let rest = rest.strip_prefix(char::is_whitespace)?.trim_start();

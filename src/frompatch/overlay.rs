@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The directory with the patched files, which the compiler looks into before the source tree. A file that is found there
-//! looks for what it includes with quotes beside itself: so all that lies beside a patched file in the source tree, or in the
-//! directories above it, is there too, by symbolic links.
+//! The directory with the patched files, which the compiler looks into before the source tree. A file found there
+//! looks beside itself for the files that it includes with quotes. Therefore symbolic links in the overlay lead to
+//! everything that lies beside a patched file in the source tree, or in the directories above it.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use fs_err as fs;
 
-/// Lays links to what is around the files of the overlay.
+/// Adds symbolic links to everything beside the overlay's files in the source tree.
 ///
 /// # Errors
-/// One cannot be made.
+/// A link cannot be made.
 pub fn surround(overlay: &Path, source: &Path) -> Result<()> {
     let mut directories = BTreeSet::new();
     collect(overlay, Path::new(""), &mut directories)?;
@@ -46,7 +46,7 @@ fn surround_one(overlay: &Path, source: &Path, directory: &Path) -> Result<()> {
             continue;
         }
         match symlink(entry.path(), own) {
-            // A patched one, or one that another unit has laid meanwhile.
+            // A patched file, or a link that another unit has made meanwhile.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             laid => laid?,
         }
@@ -54,7 +54,7 @@ fn surround_one(overlay: &Path, source: &Path, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts the file `path` of the source tree into the overlay, with all that is around it.
+/// Puts a copy of the file `path` of the source tree into the overlay, with links to everything around it.
 fn carry(overlay: &Path, source: &Path, path: &Path) -> Result<()> {
     let own = overlay.join(path);
     fs::create_dir_all(own.parent().unwrap_or(overlay))?;
@@ -64,7 +64,7 @@ fn carry(overlay: &Path, source: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether the overlay has a file of its own at `path`, and no link.
+/// Whether the overlay has a file at `path` that is no link.
 fn has_own(overlay: &Path, path: &Path) -> bool {
     fs::symlink_metadata(overlay.join(path)).is_ok_and(|meta| meta.is_file())
 }
@@ -81,13 +81,13 @@ fn includes(text: &[u8], path: &Path) -> bool {
         || memchr::memmem::find(text, &[b"/", name, b"\""].concat()).is_some()
 }
 
-/// Where a file was read from the tree that the overlay has patched: puts what names it into the overlay as well, so that
-/// it finds the patched one beside itself. Where that is in the overlay already, and was read from the tree all the same,
-/// what names it in its turn is put there. True if there was such a file. `seen` are the files that were read from the
-/// source tree, relative to it.
+/// Handles files that were read from the source tree although the overlay has them patched: copies the files that
+/// include them into the overlay, where these find the patched file beside themselves. If such a file is in the
+/// overlay already, the files that include it in turn are copied. True if there was a file to handle. `seen` are the
+/// files that were read from the source tree, relative to it.
 ///
 /// # Errors
-/// Nothing names it.
+/// No file includes one of them.
 pub fn carry_includers(seen: &BTreeSet<PathBuf>, overlay: &Path, source: &Path) -> Result<bool> {
     let (mut missed, rest): (Vec<&PathBuf>, Vec<_>) = seen.iter().partition(|path| has_own(overlay, path));
     let Some(first) = missed.first().copied() else { return Ok(false) };
@@ -114,7 +114,7 @@ pub fn carry_includers(seen: &BTreeSet<PathBuf>, overlay: &Path, source: &Path) 
     Ok(true)
 }
 
-/// Copies an overlay, its links as links.
+/// Copies an overlay; links are copied as links.
 ///
 /// # Errors
 /// A file cannot be read or written.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! An object tree in which files of an installed kernel can be compiled: made once, with the headers' configuration,
-//! release and exports, and the kernel's own compiler, and kept in klpbuild's cache by the kernel's build ID.
+//! An object tree in which files of an installed kernel can be compiled. It is made once, with the headers'
+//! configuration, release and exports and with the kernel's own compiler, and kept in klpbuild's cache by the
+//! kernel's build ID.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,8 @@ use crate::kernel::state::Lock;
 use crate::kernel::tree::config::Config;
 use crate::kernel::tree::facts;
 
-/// The mark of a tree that is complete: what it was made of. Another first line for another way to make it.
+/// The file in a complete tree that says what the tree was made of. Its first line changes when klpbuild makes trees
+/// in another way.
 const MADE_OF: &str = "prepared";
 const VERSION: &str = "klpbuild-prepared 3";
 
@@ -32,7 +34,7 @@ const VERSION: &str = "klpbuild-prepared 3";
 /// take it, for KCONFIG_CONFIG of the environment speaks of another build.
 const CONFIG: &str = ".config";
 
-/// An installed kernel whose object tree is wanted.
+/// An installed kernel that needs an object tree.
 #[derive(Debug)]
 pub struct Wanted<'a> {
     /// The kernel.
@@ -43,30 +45,29 @@ pub struct Wanted<'a> {
     pub source: &'a Path,
 }
 
-/// An object tree that files can be compiled in, for as long as this lives.
+/// An object tree in which files can be compiled; it stays locked for as long as this lives.
 #[derive(Debug)]
 pub struct Prepared {
     /// The tree.
     pub objtree: PathBuf,
-    /// What makes in it are told.
+    /// How make is run in it.
     order: Order,
     _lock: Lock,
 }
 
-/// What came of a make.
+/// The outcome of a run of make.
 #[derive(Debug)]
 pub enum Made<T> {
-    /// What was wanted.
+    /// The result.
     Done(T),
-    /// It was stopped, or has failed and said why.
+    /// The run was stopped, or make failed and said why.
     Over(Exit),
 }
 
-/// Finds the tree, or makes it. Where another klpbuild works in it, its end is waited for, until a
-/// `signal` comes.
+/// Finds the tree, or makes it. If another klpbuild works in it, waits for its end, or until a `signal` comes.
 ///
 /// # Errors
-/// The compiler is not the kernel's, or there is no place to make it.
+/// The compiler is not the kernel's, or there is no directory to make the tree in.
 pub fn prepare(
     wanted: &Wanted<'_>,
     base: impl Fn() -> Result<Order>,
@@ -134,7 +135,7 @@ pub fn prepare(
 }
 
 impl Prepared {
-    /// Has kbuild compile `goals` (`fs/proc/cmdline.o`), for the commands that it notes.
+    /// Has kbuild compile `goals` (`fs/proc/cmdline.o`), so that it records their commands.
     ///
     /// # Errors
     /// make cannot be run.
@@ -150,7 +151,7 @@ impl Prepared {
     }
 }
 
-/// One make; its exit if it did not end well.
+/// Runs make once; returns its exit if it failed.
 fn make(order: &Order, goals: &[&str]) -> Result<Option<Exit>> {
     let plan = Plan::resolve(copied(order, goals))?;
     let goals: Vec<String> = goals.iter().map(|&goal| goal.to_owned()).collect();
@@ -175,7 +176,7 @@ fn copied(order: &Order, goals: &[&str]) -> Order {
     }
 }
 
-/// Whether the kernel was given a name on make's command line.
+/// Whether the kernel's release was set on make's command line.
 fn is_named_otherwise(wanted: &Wanted<'_>) -> bool {
     facts::made_release(wanted.headers).is_some_and(|made| made != wanted.kernel.release)
 }
@@ -190,7 +191,7 @@ fn place(wanted: &Wanted<'_>) -> Result<PathBuf> {
     Ok(base.join(name).join("objtree"))
 }
 
-/// What Debian's makefiles are told for LINUX_PACKAGE_ID (include/generated/package.h), which two files have in them.
+/// The assignment that sets Debian's LINUX_PACKAGE_ID (include/generated/package.h), which two files contain.
 fn package(headers: &Path) -> Vec<String> {
     let text = fs::read_to_string(headers.join("include/generated/package.h")).unwrap_or_default();
     let id = text.lines().find_map(|line| line.strip_prefix("#define LINUX_PACKAGE_ID"));
@@ -204,7 +205,7 @@ fn package(headers: &Path) -> Vec<String> {
     ]
 }
 
-/// What a tree is made of, for a later run to see whether it still holds.
+/// The text that says what a tree is made of, by which a later run knows whether it can still be used.
 fn made_of(wanted: &Wanted<'_>, compiler: &[String]) -> Result<String> {
     let hash = |name: &str| -> Result<String> {
         let bytes = fs::read(wanted.headers.join(name)).unwrap_or_default();
@@ -221,7 +222,7 @@ fn made_of(wanted: &Wanted<'_>, compiler: &[String]) -> Result<String> {
     ))
 }
 
-/// Removes what a klpbuild that was stopped has left, but for its own directory with the lock.
+/// Removes the files of an interrupted klpbuild, except for klpbuild's own directory with the lock.
 fn empty(objtree: &Path, plan: &Plan) -> Result<()> {
     for entry in fs::read_dir(objtree)?.flatten() {
         let path = entry.path();
@@ -233,7 +234,7 @@ fn empty(objtree: &Path, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Lays down what the kernel was configured with.
+/// Writes the configuration, release and exports that the kernel was built with.
 fn fill(wanted: &Wanted<'_>, objtree: &Path, config: &Config) -> Result<()> {
     fs::copy(wanted.headers.join(CONFIG), objtree.join(CONFIG))?;
     let symvers = wanted.headers.join("Module.symvers");

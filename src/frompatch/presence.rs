@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which files an installed kernel was compiled of, among those that are patched and those that include them, and by which
-//! path kbuild goes to each: told by its symbols and its debugging information, since nothing else of its build is here.
+//! Which of the patched files, and of the files that include them, an installed kernel was compiled from, and by
+//! which path kbuild reaches each. Its symbols and its debugging information tell: nothing else of its build is here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,15 +17,15 @@ use crate::host::terminal;
 use crate::host::words::count;
 use crate::kernel::symbols::compiled::{Given, Part, SourceFiles, compiled};
 
-/// If more files than these are compiled for a header, it is said.
+/// A note is printed if more files than this are compiled for a header.
 const MANY: usize = 100;
-/// In how many objects a file is looked for whose definitions have names that others have, too.
+/// If other files define the names of a file, too, at most this many objects are searched for it.
 const OBJECTS: usize = 48;
 
-/// The files that are to be compiled for the patched ones and were not yet, with the paths by which kbuild goes to them.
+/// The files to compile for the patched ones that were not compiled yet, with the paths by which kbuild reaches them.
 ///
 /// # Errors
-/// A file is included by others, and which of those the kernel was compiled of is not known.
+/// Other files include a patched one, and nothing tells which of them the kernel was compiled from.
 pub fn goals(target: &Target, objtree: &Path, files: &[Touched]) -> Result<Given> {
     let (own, included) = units::apart(&target.source, files);
     let is_missing = |path: &str| !recipe::file_of(objtree, path).is_file();
@@ -50,14 +50,14 @@ pub fn goals(target: &Target, objtree: &Path, files: &[Touched]) -> Result<Given
         }
     }
     if !open.is_empty() {
-        // Of all objects, which takes longer. Where that is not known either, kbuild and run-pre will tell.
+        // Search all objects, which takes longer. If these do not tell either, kbuild and run-pre matching will.
         let all = open.iter().map(|path| (path.clone(), path.clone()));
         goals.extend(compiled(&target.origin.objects, &open).unwrap_or_else(|_| all.collect()));
     }
     Ok(goals)
 }
 
-/// Whether the kernel was compiled of a file, by the objects that have names of its `names`.
+/// Whether the kernel was compiled from a file, by the objects that have symbols with its `names`.
 fn part(
     known: &mut SourceFiles<'_>,
     path: &str,
@@ -82,15 +82,15 @@ fn part(
     if is_known { Part::None } else { Part::Unknown }
 }
 
-/// The names of the functions and variables that a file defines, as symbols have them.
+/// The symbols that the functions and variables of a file may have.
 fn definitions(text: &[u8]) -> BTreeSet<String> {
     let items = outline::items(text).into_iter();
     let named = items.filter(|item| matches!(item.kind, Kind::Function | Kind::Data)).map(|item| item.name);
     named.flat_map(|name| system_call::symbols_of(&name)).collect()
 }
 
-/// The files that may be compiled with one of `headers`, which may be files in C, and that an installed kernel was compiled
-/// of.
+/// The files that may include one of `headers` (which may be files in C), and from which an installed kernel was
+/// compiled.
 fn users(target: &Target, objtree: &Path, headers: &[&str]) -> Result<Given> {
     if headers.is_empty() {
         return Ok(Given::new());

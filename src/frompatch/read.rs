@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A unit as the compiler wrote it, unpatched and patched, with what is different.
+//! The two assembler texts of a unit, unpatched and patched, and their differences.
 
 use std::collections::BTreeSet;
 
@@ -14,19 +14,19 @@ use crate::frompatch::compile::Compiled;
 use crate::frompatch::outline::{self, Kind};
 use crate::host::patch::Hunk;
 
-/// A unit, read.
+/// A unit whose assembler texts were read.
 #[derive(Debug)]
 pub struct Read {
-    /// The unpatched one.
+    /// The unpatched text.
     pub old: Listing,
-    /// The patched one.
+    /// The patched text.
     pub new: Listing,
-    /// What is different.
+    /// The differences between them.
     pub changes: Changes,
 }
 
 impl Read {
-    /// Reads and compares; `declared` are the words of the declarations of statics in what the patches change.
+    /// Reads and compares both texts; `declared` are the words in the declarations of statics in the changed lines.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -44,15 +44,16 @@ impl Read {
         all.filter(|name| self.new.is_global(name))
     }
 
-    /// Whether the unpatched unit has a name, and the patched one has it no longer.
+    /// Whether the unpatched unit defines a name, and the patched one does not.
     pub fn gives_up(&self, name: &str) -> bool {
         self.old.piece_of(name).is_some() && self.new.piece_of(name).is_none()
     }
 
-    /// Sees that a unit whose functions and data stay says the same to the assembler outside of them.
+    /// For a unit whose functions and data do not change, checks that its assembler outside of them does not change
+    /// either.
     ///
     /// # Errors
-    /// It says something else.
+    /// It changes.
     pub fn check_outside(&self, path: &str) -> Result<()> {
         let extract = Extract::plan(&self.old, &self.new, &self.changes);
         extract.refused.first().map_or(Ok(()), |why| bail!("{path}: {why}"))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Why a function is another one: its own text, or what it inlines or uses, as far as the source and the assembler tell.
+//! Why a function changed: its own text, or a function or macro that it inlines or uses, as far as source and
+//! assembler tell.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use crate::frompatch::units::Unit;
 #[derive(Debug)]
 pub struct Reasons<'a> {
     touched: BTreeMap<String, Kind>,
-    /// The unit, whose text is read if several may be the reason.
+    /// The unit, whose text is read if there may be several reasons.
     unit: Option<(&'a Unit, Trees<'a>)>,
     mentions: OnceCell<Mentions>,
 }
@@ -27,7 +28,7 @@ impl<'a> Reasons<'a> {
         Reasons { touched, unit: Some((unit, trees)), mentions: OnceCell::new() }
     }
 
-    /// Why the function `name` is another one: `told` by the comparison, or else by what is touched.
+    /// Why the function `name` changed: the comparison's reason `told`, or else the changed definitions that it uses.
     pub fn of(&self, name: &str, told: &str, listing: &Listing) -> String {
         let source = system_call::as_written(source_name(name));
         if self.touched.contains_key(source) {
@@ -36,7 +37,7 @@ impl<'a> Reasons<'a> {
         if !told.is_empty() {
             return told.to_owned();
         }
-        // What has a body of its own is seldom inlined.
+        // A function with a body of its own is seldom inlined.
         let is_apart = |other: &str| listing.is_function(other) && listing.refers(name, other);
         let rest: Vec<(&String, &Kind)> = self.touched.iter().filter(|(other, _)| !is_apart(other)).collect();
         let rest = if rest.is_empty() { self.touched.iter().collect() } else { rest };

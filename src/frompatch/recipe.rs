@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How kbuild compiles one file, so that it can be done again.
+//! How kbuild compiles one file, so that klpbuild can do it again.
 
 use std::path::{Path, PathBuf};
 
@@ -20,8 +20,8 @@ pub struct Recipe {
     pub options: Vec<String>,
     /// The file to compile, as the command names it.
     pub source: String,
-    /// The run-time name of the module that the file is a part of, or vmlinux; empty for a file in assembler, whose command
-    /// does not tell.
+    /// The run-time name of the module that the file is a part of, or vmlinux; empty for a file in assembler, whose
+    /// command does not name it.
     pub object: String,
 }
 
@@ -36,7 +36,7 @@ impl Recipe {
     /// Reads the command in the text of a `.cmd` file.
     ///
     /// # Errors
-    /// There is none of a C file in it, or one that cannot be repeated.
+    /// It has no command for a C file, or one that cannot be repeated.
     pub fn parse(text: &str) -> Result<Recipe> {
         let Recorded { compiler, words, source } = Recorded::parse(text)?;
         let options = options(words.into_iter())?;
@@ -44,10 +44,10 @@ impl Recipe {
         Ok(Recipe { compiler, options, source, object })
     }
 
-    /// Reads the `.cmd` file of the file at `path`; none if there is none.
+    /// Reads the `.cmd` file of the file at `path`; none if there is no such file.
     ///
     /// # Errors
-    /// As [`Recipe::parse`].
+    /// The errors of [`Recipe::parse`].
     pub fn read(objtree: &Path, path: &str) -> Result<Option<Recipe>> {
         let file = file_of(objtree, path);
         if !file.is_file() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What was made of the patches: for people, and for programs.
+//! The report on a livepatch that was made from patches: for people, and for programs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,12 +10,12 @@ use serde::Serialize;
 use crate::frompatch::assembler::callbacks::Moment;
 use crate::host::words::count;
 
-/// All that is to be known of a livepatch that was made.
+/// The report on a livepatch that was made.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     /// The livepatch's name.
     pub name: String,
-    /// The file, once it is there.
+    /// Its file, once it exists.
     pub livepatch: Option<PathBuf>,
     /// The release of the kernel it is for.
     pub kernel: String,
@@ -23,25 +23,25 @@ pub struct Report {
     pub build_id: Option<String>,
     /// The patches.
     pub patches: Vec<String>,
-    /// Whether it takes the place of all livepatches that are loaded.
+    /// Whether it replaces all loaded livepatches.
     pub replaces_all: bool,
     /// The files that were compiled.
     pub compiled: Vec<CompiledFile>,
     /// The functions that are replaced.
     pub changed: Vec<Changed>,
-    /// What the kernel calls around it.
+    /// The functions that the kernel calls when it enables or disables the livepatch.
     pub callbacks: Vec<Callback>,
     /// Functions and data that the kernel does not have.
     pub new: Vec<New>,
-    /// What is referred to that is not exported.
+    /// The symbols that it refers to and that are not exported.
     pub references: Vec<Reference>,
     /// What became of each change in the patches.
     pub hunks: Vec<Accounted>,
-    /// Files of the patches that are no part of this kernel, with the reason.
+    /// Files in the patches that are not part of this kernel, with the reason.
     pub ignored: Vec<(String, String)>,
-    /// What is to be thought of.
+    /// Notes for the user.
     pub notes: Vec<String>,
-    /// How many functions of the unpatched files were found in the kernel, equal.
+    /// How many functions of the unpatched files are equal to the kernel's code.
     pub equal: usize,
     /// The time it took, in seconds.
     pub seconds: f64,
@@ -52,7 +52,7 @@ pub struct Report {
 pub struct CompiledFile {
     /// Its path.
     pub path: String,
-    /// What it is a part of.
+    /// The object that it is a part of.
     pub object: String,
 }
 
@@ -65,37 +65,37 @@ pub struct Changed {
     pub name: String,
     /// Its position.
     pub sympos: u64,
-    /// The file.
+    /// The source file that defines it.
     pub file: String,
-    /// Why it is another one.
+    /// Why it changed.
     pub why: String,
 }
 
-/// A function that the kernel calls before or after it puts the livepatch to work, or takes it back.
+/// A function that the kernel calls before or after it patches or unpatches an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Callback {
     /// The object for which it is called.
     pub object: String,
-    /// When: the name in struct klp_callbacks.
+    /// When it is called: the name in struct klp_callbacks.
     pub moment: Moment,
     /// Its name.
     pub name: String,
-    /// The file.
+    /// The source file that defines it.
     pub file: String,
 }
 
-/// Something that the kernel does not have.
+/// A function or variable that the kernel does not have.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct New {
     /// Its name.
     pub name: String,
     /// `function` or `data`.
     pub kind: &'static str,
-    /// The file.
+    /// The source file that defines it.
     pub file: String,
 }
 
-/// A reference to something that is not exported.
+/// A reference to a symbol that is not exported.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Reference {
     /// The object that has it.
@@ -122,14 +122,14 @@ pub struct Accounted {
 }
 
 impl Accounted {
-    /// The place, as messages have it.
+    /// File and line, for messages.
     pub fn place(&self) -> String {
         format!("{}:{}", self.file, self.line)
     }
 }
 
 impl Report {
-    /// For people, line by line.
+    /// The report for people, line by line.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let mut line = |word: &str, what: String| {
@@ -176,7 +176,7 @@ impl Report {
         by_symbol.into_values().collect()
     }
 
-    /// The last line: what is there now, as seen from the directory `current`.
+    /// The last line: the livepatch's file, as seen from the directory `current`.
     pub fn closing(&self, current: &Path) -> String {
         let livepatch = self.livepatch.as_deref().unwrap_or(Path::new(""));
         let place = livepatch.strip_prefix(current).unwrap_or(livepatch).display();

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Run-pre matching: a unit that was compiled again, unpatched, against the kernel's own bytes. It proves that compiler,
-//! source and configuration are the kernel's, and tells from the kernel's own references where each symbol lies
-//! that the unit refers to, also where its name and the name of its source file are ambiguous.
+//! Run-pre matching: compares a unit that was compiled again, unpatched, with the kernel's own bytes. This proves
+//! that compiler, source and configuration are the kernel's. The kernel's own references also show where each symbol
+//! lies that the unit refers to, even if its name and the name of its source file are ambiguous.
 //!
 //! - `kernel`: the kernel's bytes and symbols; `unit`: the unit's
-//! - `walk`: one function against the kernel's, instruction by instruction; `data`: one variable
-//! - `candidates`: what of the kernel each function may be; `facts`: what its references say of other symbols
+//! - `walk`: compares one function with the kernel's, instruction by instruction; `data`: compares one variable
+//! - `candidates`: which functions of the kernel each one may be; `facts`: what its references say of other symbols
 //! - `agree`: which of several candidates it is: all references have to agree
-//! - [`outcome`]: what is told in the end; `shown`: a difference as assembler, side by side
+//! - [`outcome`]: the result; `shown`: a difference as assembler, side by side
 //!
 //! x86-64 only, so far.
 
@@ -33,7 +33,7 @@ pub use outcome::{Fate, Function, Located, Matched, Mismatch};
 /// Compares a unit with an object of the kernel: all its functions, and the variables that they refer to.
 ///
 /// # Errors
-/// Something is not what the kernel has; all that was found, in the order of the unit's sections.
+/// Something differs from the kernel; all differences, in the order of the unit's sections.
 pub fn compare(unit: &Image, kernel: &KernelImage) -> std::result::Result<Matched, Vec<Mismatch>> {
     if unit.machine() != Machine::X86_64 {
         let what = format!("code of ELF machine {} is not compared yet: only x86-64 is", unit.machine().0);
@@ -42,10 +42,10 @@ pub fn compare(unit: &Image, kernel: &KernelImage) -> std::result::Result<Matche
     agree::compare(&unit::Unit::of(unit), kernel)
 }
 
-/// Sees that the source file at `path`, of which `unit` was compiled as it is, is the kernel's.
+/// Checks that the source file at `path`, from which `unit` was compiled unpatched, is the kernel's.
 ///
 /// # Errors
-/// It is another one, with the first differences.
+/// It is not; the message has the first differences.
 pub fn prove(path: &str, unit: &Image, kernel: &KernelImage) -> Result<Matched> {
     compare(unit, kernel).map_err(|mismatches| {
         let shown: Vec<String> = mismatches.iter().take(3).map(ToString::to_string).collect();

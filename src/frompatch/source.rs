@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernel's source: that of the object tree, one that is named, or the one that a distribution's package brings.
+//! Finds the kernel's source: that of the object tree, the one that the user names, or the one in a distribution's
+//! package.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -15,8 +16,8 @@ use crate::kernel::installed::places::Places;
 use crate::kernel::installed::remedy::{self, Need};
 use crate::kernel::tree;
 
-/// Finds the source of the kernel `release`, which its makefiles would call `made`, where distributions put it. An archive
-/// is unpacked once, into klpbuild's cache.
+/// Finds the source of the kernel `release` where distributions put it; `made` is the release that the source's
+/// makefiles would give. An archive is unpacked once, into klpbuild's cache.
 ///
 /// # Errors
 /// There is none, or it is another version's.
@@ -44,10 +45,10 @@ pub fn find(release: &str, made: &str, places: &Places, quiet: bool) -> Result<P
     }
 }
 
-/// A source tree with the version that begins the name of the release, as the makefiles would have it.
+/// Checks that a directory is a source tree with the version of the kernel `release`.
 ///
 /// # Errors
-/// It is none, or has another version.
+/// It is no source tree, or has another version.
 pub fn checked(directory: &Path, release: &str) -> Result<PathBuf> {
     let shown = directory.display();
     ensure!(directory.is_dir(), "{shown}: no such directory: --source names the kernel's source");
@@ -63,13 +64,13 @@ pub fn checked(directory: &Path, release: &str) -> Result<PathBuf> {
     Ok(fs::canonicalize(directory)?)
 }
 
-/// Whether a release is of a version: its numbers are followed by nothing that goes on with them.
+/// Whether a release is of a version: it begins with the version's numbers, and no further number follows.
 fn is_of(release: &str, version: &str) -> bool {
     let rest = release.strip_prefix(version);
     rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()) && !is_number(rest))
 }
 
-/// Whether what follows goes on with a dot and a number: `6.12` is not the version of `6.12.3`.
+/// Whether the rest of a release continues the version's numbers: `6.12` is not the version of `6.12.3`.
 fn is_number(rest: &str) -> bool {
     rest.strip_prefix('.').is_some_and(|rest| rest.starts_with(|next: char| next.is_ascii_digit()))
 }
@@ -89,7 +90,7 @@ pub fn version(source: &Path) -> Result<String> {
     Ok(format!("{}.{}{sublevel}{}", value("VERSION"), value("PATCHLEVEL"), value("EXTRAVERSION")))
 }
 
-/// The tree in an archive, unpacked into the cache, or from there.
+/// The tree of an archive in the cache; it is unpacked if it is not there.
 fn unpacked(archive: &Path, quiet: bool) -> Result<PathBuf> {
     let base = cache::directory().context("there is no place to unpack the source to: set XDG_CACHE_HOME")?;
     let meta = fs::metadata(archive)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The steps on the way to a livepatch, each shown with its time when it is done; between them, signals are heeded.
+//! The steps from patches to a livepatch, each shown with its time when it is done. Signals are checked between them.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Begins to watch and to count.
+    /// Starts the clock, and watches for signals.
     ///
     /// # Errors
     /// Signals cannot be watched.
@@ -28,7 +28,7 @@ impl Steps {
         Ok(Steps { watch: Watch::begin()?, begin: now, last: now, is_shown })
     }
 
-    /// A step is done. True if a signal came meanwhile: then there is no next one.
+    /// Ends a step. True if a signal came meanwhile: then no further step may begin.
     pub fn done(&mut self, what: &str) -> bool {
         if self.is_shown {
             terminal::progress(format!("  {:>7}  {what}\n", clock(self.last.elapsed())));

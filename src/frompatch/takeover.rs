@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A hand-written livepatch begins with the kernel's own text: functions are taken over from the source, with what they
-//! need of their file. What has a state, or a name, stays the kernel's, and is referred to.
+//! A hand-written livepatch begins with the kernel's own text: functions are copied from the source, with the
+//! definitions of their file that they need. Variables that hold a state, and functions that have a symbol, stay the
+//! kernel's; the copy refers to them.
 //!
 //! - `active`: what of a file is compiled; `pieces`: its definitions
 //! - `rewritten`: definitions made into declarations; `needed`: what functions need
 //! - `place`: which file a function is in; `known`: what the kernel's code tells of the unit
-//! - `references`: what is not exported; `written`: the file
+//! - `references`: symbols that are not exported; `written`: the new file
 //! - [`mentions`]: what the text of functions mentions
 
 mod active;
@@ -42,7 +43,7 @@ use crate::kernel::sources::Known;
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::header;
 
-/// A file of the kernel's source, as far as functions of it are to be replaced.
+/// A new file for a livepatch, made from a file of the kernel's source.
 #[derive(Debug)]
 pub struct File {
     /// Its path in the source tree.
@@ -51,20 +52,20 @@ pub struct File {
     pub name: String,
     /// The text of the new file.
     pub text: String,
-    /// What the compiler is told for it; `$(KSRC)` is the source tree.
+    /// The compiler's options for it; `$(KSRC)` is the source tree.
     pub flags: Vec<String>,
-    /// The new functions, by the names of those that they replace.
+    /// The new functions, by the names of the functions that they replace.
     pub functions: BTreeMap<String, String>,
-    /// The namespaces of what it refers to.
+    /// The namespaces of the exported symbols that it refers to.
     pub namespaces: BTreeSet<String>,
-    /// What could not be taken over, and what is to be thought of.
+    /// What could not be taken over, and other notes for the user.
     pub notes: Vec<String>,
 }
 
-/// Takes functions over.
+/// Takes functions over from the kernel's source.
 ///
 /// # Errors
-/// The file of one is not known, it is made by a macro, or the source is not the kernel's.
+/// The file of a function is not known, a macro makes the function, or the source is not the kernel's.
 pub fn take(target: &Target, workshop: &Workshop, functions: &[(String, Known)]) -> Result<Made<Vec<File>>> {
     let mut by_place: BTreeMap<Place, Vec<&str>> = BTreeMap::new();
     for (name, known) in functions {
@@ -75,7 +76,7 @@ pub fn take(target: &Target, workshop: &Workshop, functions: &[(String, Known)])
     let work = fs::canonicalize(work.path())?;
     let overlay = work.join("overlay");
     fs::create_dir(&overlay)?;
-    // Nothing is patched: there is nothing in the overlay, and no patch asks for a header of ours.
+    // Nothing is patched: the overlay is empty, and no patch includes one of klpbuild's headers.
     let trees = Trees {
         source: &target.source,
         objects: workshop.objtree(),
@@ -100,7 +101,7 @@ pub fn take(target: &Target, workshop: &Workshop, functions: &[(String, Known)])
     Ok(Made::Done(files))
 }
 
-/// One file.
+/// The work on one file.
 struct Job<'a> {
     target: &'a Target,
     trees: Trees<'a>,
@@ -158,7 +159,7 @@ impl Job<'_> {
         Ok(file)
     }
 
-    /// The file, compiled to see what it refers to and what it would have a second time.
+    /// The new file, which is compiled to see what it refers to and what it would define a second time.
     fn written(
         &self,
         mut file: Written,
@@ -213,7 +214,7 @@ impl Job<'_> {
     }
 }
 
-/// The first line of what the compiler says that tells of an error.
+/// The first line of the compiler's messages that is an error.
 fn first_error(words: &str, directory: &Path) -> String {
     let words = words.replace(&format!("{}/", directory.display()), "");
     let line = words.lines().find(|line| line.contains("error:")).or_else(|| words.lines().next());

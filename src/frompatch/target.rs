@@ -16,10 +16,10 @@ use crate::kernel::sources::Sources;
 use crate::kernel::tree::config::Config;
 use crate::kernel::tree::facts;
 
-/// A kernel, found complete.
+/// A kernel for which a livepatch can be made, with all that is needed.
 #[derive(Debug)]
 pub struct Target {
-    /// The files that tell of it.
+    /// The files of the kernel.
     pub origin: Origin,
     /// Where its symbols are looked up.
     pub sources: Sources,
@@ -27,7 +27,7 @@ pub struct Target {
     pub config: Config,
     /// Its release.
     pub release: String,
-    /// What modules are built for it with: its object tree, or its headers.
+    /// The directory that modules are built with: its object tree, or its headers.
     pub kdir: PathBuf,
     /// Its source tree, without symbolic links.
     pub source: PathBuf,
@@ -35,12 +35,12 @@ pub struct Target {
     pub arch: &'static str,
 }
 
-/// Where its files are compiled.
+/// The object tree in which the kernel's files are compiled.
 #[derive(Debug)]
 pub enum Workshop {
-    /// In the object tree in which everything was built.
+    /// The object tree in which the whole kernel was built.
     Built(PathBuf),
-    /// In one that was prepared for an installed kernel.
+    /// An object tree that was prepared for an installed kernel.
     Prepared(Box<Prepared>),
 }
 
@@ -53,7 +53,7 @@ impl Workshop {
         }
     }
 
-    /// Has kbuild compile files of a prepared tree; the exit if it did not.
+    /// Has kbuild compile files in a prepared tree; returns make's exit if it failed.
     ///
     /// # Errors
     /// make cannot be run.
@@ -66,10 +66,11 @@ impl Workshop {
 }
 
 impl Target {
-    /// Completes what is known of a kernel.
+    /// Finds the configuration, release and source of a kernel.
     ///
     /// # Errors
-    /// It takes no livepatches, its source is not here, or it is for a machine whose code is not compared yet.
+    /// The kernel takes no livepatches, its source is not here, or it is for a machine whose code cannot be compared
+    /// yet.
     pub fn of(origin: Origin, named: Option<&Path>, quiet: bool) -> Result<Target> {
         if let Some(places) = &origin.searched {
             bail!(
@@ -130,10 +131,11 @@ impl Target {
         })
     }
 
-    /// The object tree to compile in: its own, or one that is prepared. A `signal` ends the waiting for another klpbuild.
+    /// The object tree to compile in: the kernel's own, or one that is prepared. A `signal` ends the wait for another
+    /// klpbuild.
     ///
     /// # Errors
-    /// The compiler is another one than the kernel's, or the tree cannot be made.
+    /// The compiler is not the kernel's, or the tree cannot be made.
     pub fn workshop(
         &self,
         order: impl Fn() -> Result<Order>,
@@ -151,10 +153,10 @@ impl Target {
         }
     }
 
-    /// Sees that a unit is compiled with the kernel's compiler.
+    /// Checks that a unit is compiled with the kernel's compiler.
     ///
     /// # Errors
-    /// It is another one.
+    /// It is not.
     pub fn check_compiler(&self, compiler: &str) -> Result<()> {
         compiler::check(compiler, &self.config)
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! C as a sequence of words and signs, without comments.
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A name or keyword.
@@ -10,9 +10,9 @@ pub(crate) enum Kind {
     Number,
     /// A string or character.
     Quoted,
-    /// One character of anything else.
+    /// Any other single character.
     Sign,
-    /// A directive of the preprocessor, with the lines that it goes on in.
+    /// A directive of the preprocessor, with its continuation lines.
     Directive,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which files have to be compiled: those that the patches change, and those that include what they change.
+//! Which files have to be compiled: those that the patches change, and those that include a changed file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +31,7 @@ impl Unit {
     }
 }
 
-/// What patched files are compiled into.
+/// The units that have to be compiled for the patches.
 #[derive(Debug, Default)]
 pub struct Found {
     /// The units in C.
@@ -42,14 +42,14 @@ pub struct Found {
     pub unused: Vec<String>,
 }
 
-/// The units of an object tree in which they were built, by kbuild's lists of dependencies.
+/// The units for an object tree in which they were built, by kbuild's lists of dependencies.
 ///
 /// # Errors
 /// A `.cmd` file cannot be read.
 pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -> Result<Found> {
     let mut assembler = Vec::new();
     let mut units: BTreeMap<String, Unit> = BTreeMap::new();
-    // Any of them may be included by others, files in C too. New ones have no users but among the touched.
+    // Other files may include any of them, even a file in C. Only patched files can use a new one.
     let mut included: Vec<&str> = Vec::new();
     for file in files {
         included.extend(file.original.is_some().then_some(file.path.as_str()));
@@ -77,7 +77,7 @@ pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -
     Ok(Found { units: units.into_values().collect(), assembler, unused })
 }
 
-/// The patched files that were there before: those that are compiled on their own, and those that others include.
+/// The patched files that existed before: those that are compiled on their own, and those that others include.
 pub fn apart<'a>(srctree: &Path, files: &'a [Touched]) -> (Vec<&'a str>, Vec<&'a str>) {
     let old = files.iter().filter(|file| file.original.is_some()).map(|file| file.path.as_str());
     let (mut compiled, mut included) = (Vec::new(), Vec::new());
@@ -109,7 +109,7 @@ fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<(Str
         }
         let source = fs::canonicalize(objtree.join(source)).ok()?;
         let path = source.strip_prefix(srctree).ok()?.to_str()?.to_owned();
-        // What an object of another name was made of: the same file, compiled for something else.
+        // The object has another name than the file: the same file, compiled for something else.
         let is_own = recipe::file_of(objtree, &path) == *file;
         let is_kernels = Scope::of(&path, arch) == Scope::Code || recorded::is_assembler(&path);
         (is_own && is_kernels).then_some((path, used))
@@ -126,7 +126,7 @@ fn depends_on(text: &str, path: &str, srctree: &Path, objtree: &Path) -> bool {
         let begin =
             text.get(..at).and_then(|before| before.rfind(char::is_whitespace)).map_or(0, |space| space + 1);
         let Some(word) = text.get(begin..at + name.len()).filter(|_| is_end) else { return false };
-        // Mostly without a look at the disk: absolute, or relative in the tree itself.
+        // A shortcut that needs no access to the disk: the path is absolute, or relative in the tree itself.
         word == path && srctree == objtree
             || srctree.to_str().and_then(|srctree| word.strip_prefix(srctree)) == Some(&format!("/{path}"))
             || (word.contains("./")

@@ -6,19 +6,19 @@
 pub enum Scope {
     /// It may change code.
     Code,
-    /// It is no part of this kernel, for this reason: it has no effect.
+    /// It is not part of this kernel, for this reason, so its changes have no effect.
     Elsewhere(String),
-    /// No livepatch can bring it, for this reason.
+    /// No livepatch can change it, for this reason.
     Refused(String),
 }
 
-/// Directories that nothing of the running kernel comes from.
+/// Directories from which no code of the running kernel comes.
 pub const BESIDE: [&str; 6] = ["Documentation", "tools", "samples", "scripts", "usr", "LICENSES"];
-/// Files beside the vdso that are the kernel's own.
+/// Files in the vdso's directory that are part of the kernel itself.
 const OF_THE_KERNEL: [&str; 3] = ["vma.c", "extable.c", "vdso32-setup.c"];
 
 impl Scope {
-    /// That of the file at `path`, in a kernel whose architecture has the directory `arch`.
+    /// What a change of the file at `path` means, in a kernel whose architecture has the directory `arch`.
     pub fn of(path: &str, arch: &str) -> Scope {
         let (_, name) = path.rsplit_once('/').unwrap_or(("", path));
         let top = path.split('/').next().unwrap_or_default();
@@ -53,7 +53,7 @@ impl Scope {
     }
 }
 
-/// Why code is not a part of the kernel that runs, if so.
+/// Why code is not a part of the running kernel; none if it is.
 fn apart(path: &str, name: &str) -> Option<&'static str> {
     if path.split('/').any(|part| part.contains("vdso"))
         && !OF_THE_KERNEL.contains(&name)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Functions that the patches have the kernel call before and after it puts a livepatch to work, or takes it back
-//! (include/linux/livepatch_helpers.h, KLP_PRE_PATCH_CALLBACK and its like): pointers in a section of their own.
+//! Functions that, by the patches, the kernel has to call before and after it enables or disables a livepatch
+//! (include/linux/livepatch_helpers.h, KLP_PRE_PATCH_CALLBACK and the like): pointers in a section of their own.
 
 use crate::frompatch::assembler::Listing;
 use crate::frompatch::assembler::line::{label, names};

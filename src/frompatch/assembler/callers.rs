@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Functions that are changed and that nothing can step into (`inline` is `notrace` in the kernel, and the compiler gives
-//! some of them a body: `__do_sys_read`): those that call them are replaced in their place, and take a copy along.
+//! Changed functions in which ftrace cannot step in (`inline` is `notrace` in the kernel, and the compiler gives some
+//! of them a body: `__do_sys_read`): the livepatch replaces their callers in their place, and carries a copy of them.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use crate::frompatch::assembler::Listing;
 use crate::frompatch::assembler::compare::Changes;
 use crate::frompatch::assembler::identity::is_in_data;
 
-/// The changes with the callers of `function` in its place; none where that would not reach every call of it: other units
-/// may call it, data has its address, or no function that is there before and after calls it.
+/// The changes with the callers of `function` in its place. None if the new function would not reach every call:
+/// other units may call it, data has its address, or no function that exists both before and after calls it.
 pub fn instead_of(function: &str, old: &Listing, new: &Listing, changes: &Changes) -> Option<Changes> {
     let is_named = |name: &str| {
         let mut aliases = [old, new].into_iter().flat_map(|listing| &listing.aliases);
@@ -37,7 +37,7 @@ pub fn instead_of(function: &str, old: &Listing, new: &Listing, changes: &Change
     has_caller.then_some(changes)
 }
 
-/// The functions whose code has the name of another one in it.
+/// The functions whose code mentions `function`.
 fn callers<'a>(listing: &'a Listing, function: &'a str) -> impl Iterator<Item = &'a str> {
     listing.functions().filter(move |caller| {
         let pieces = listing.pieces_of(caller).into_iter().filter_map(|piece| listing.pieces.get(piece));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A unit's functions and data as text that can be compared: the compiler's own numbers do not count in it, and what has
-//! no name of its own stands where it is used.
+//! A unit's functions and data as text that can be compared: without the numbers that the compiler gives to names,
+//! and with the contents of nameless pieces in the lines that use them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,17 +12,17 @@ use crate::frompatch::assembler::{Listing, Piece, base};
 #[derive(Debug)]
 pub(super) struct Canon<'a> {
     listing: &'a Listing,
-    /// For the patched unit: the unpatched one, and the name that it has for a variable or constant.
+    /// For the patched unit: the unpatched one, and by the name of a variable or constant its name there.
     pairs: Option<(&'a Listing, &'a BTreeMap<String, String>)>,
 }
 
-/// One text, while it is written.
+/// One text that is being written.
 struct Text<'a> {
     canon: &'a Canon<'a>,
-    /// The pieces that it is of.
+    /// The pieces whose text it is.
     own: Vec<usize>,
     labels: BTreeMap<String, usize>,
-    /// The pieces without a name that stand in it, by their order.
+    /// The nameless pieces that it contains, with their order.
     unnamed: BTreeMap<usize, usize>,
     text: String,
 }
@@ -35,12 +35,12 @@ impl<'a> Canon<'a> {
         Canon { listing, pairs }
     }
 
-    /// A function, with its seldom run part.
+    /// The text of a function, with its seldom run part.
     pub(super) fn function(&self, name: &str) -> String {
         self.text(self.listing.pieces_of(name))
     }
 
-    /// A variable or constant, with its size.
+    /// The text of a variable or constant, with its size.
     pub(super) fn data(&self, name: &str) -> String {
         self.listing.piece_of(name).map(|piece| self.text(vec![piece])).unwrap_or_default()
     }
@@ -99,7 +99,7 @@ impl Text<'_> {
             return if self.own.contains(&index) { word } else { self.unnamed(index, &word) };
         }
         if listing.pieces.get(index).is_some_and(Piece::is_code) {
-            // Where it was another unit's, the code is the same, and leads elsewhere.
+            // If the function came from another unit before, the code is equal, but the call leads elsewhere.
             let is_new = self.canon.pairs.is_some_and(|(old, _)| old.piece_of(name).is_none());
             if is_new && !self.own.contains(&index) {
                 return format!("{{new {name}}}");
@@ -109,14 +109,14 @@ impl Text<'_> {
         self.canon.counterpart(name)
     }
 
-    /// A label, by the order in which labels are come to.
+    /// A label as its number, in the order in which labels are met.
     fn label(&mut self, name: &str) -> String {
         let next = self.labels.len();
         format!(".L{}", self.labels.entry(name.to_owned()).or_insert(next))
     }
 
-    /// What a piece without a name holds, where it is come to first; its labels are those of the whole text, so that a
-    /// table tells where it leads to.
+    /// The contents of a nameless piece, written out where it is met first. Its labels are numbered with those of the
+    /// whole text, so that a table shows where it leads.
     fn unnamed(&mut self, index: usize, word: &str) -> String {
         if let Some(number) = self.unnamed.get(&index) {
             return format!("{{{word}#{number}}}");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is different between a unit and the patched one: functions, constants and variables, each compared as text in
-//! which the compiler's own numbers do not count.
+//! What differs between a unit and the patched one: functions, constants and variables, each compared as text without
+//! the compiler's own numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,18 +13,18 @@ use crate::frompatch::assembler::pairs::{Pairs, in_common, used};
 use crate::frompatch::assembler::sections::{is_book_keeping, is_table};
 use crate::frompatch::assembler::{Listing, Piece, base};
 
-/// What is different.
+/// The differences between a unit and the patched one.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Changes {
-    /// Functions that are there before and afterwards, with the reason.
+    /// Functions that exist before and after and differ, with the reason.
     pub changed: BTreeMap<String, String>,
     /// Functions that are new.
     pub new_functions: BTreeSet<String>,
-    /// Constants with another content: their users take the new one.
+    /// Constants with other contents: their users take the new ones.
     pub constants: BTreeSet<String>,
     /// Constants and variables that are new.
     pub new_data: BTreeSet<String>,
-    /// Variables and constants that stay, by their names in the patched unit: their names in the unpatched one.
+    /// By the name of a variable or constant in the patched unit that stays: its name in the unpatched one.
     pub pairs: BTreeMap<String, String>,
     /// Names of static variables that one function has several of, paired by the order in which it uses them.
     pub by_order: BTreeSet<String>,
@@ -32,12 +32,12 @@ pub struct Changes {
     pub refused: Vec<String>,
     /// Callbacks that the patches add.
     pub callbacks: Vec<Callback>,
-    /// What is to be thought of.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
 impl Changes {
-    /// Whether there is nothing.
+    /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
         self.changed.is_empty()
             && self.new_functions.is_empty()
@@ -47,7 +47,7 @@ impl Changes {
             && self.callbacks.is_empty()
     }
 
-    /// The names of all of it.
+    /// The names of all functions and data that differ.
     pub fn names(&self) -> Vec<String> {
         let sets = [&self.new_functions, &self.constants, &self.new_data];
         let callbacks = self.callbacks.iter().map(|callback| &callback.function);
@@ -56,7 +56,7 @@ impl Changes {
     }
 }
 
-/// Compares.
+/// Compares a unit with the patched one.
 pub fn compare(old: &Listing, new: &Listing) -> Changes {
     let Pairs { by_new: pairs, unclear, by_order } = Pairs::of(old, new);
     let mut changes = Changes::default();
@@ -90,7 +90,7 @@ pub fn compare(old: &Listing, new: &Listing) -> Changes {
     Changes { pairs, by_order, ..changes }
 }
 
-/// The two units.
+/// The two units, unpatched and patched.
 struct Sides<'a> {
     old: &'a Listing,
     new: &'a Listing,
@@ -150,7 +150,8 @@ impl Sides<'_> {
         }
     }
 
-    /// Tells of a table of functions that the livepatch has: the kernel may keep its address (debugfs_create_file() does).
+    /// Adds a note about a new table of functions: the kernel may keep its address, as debugfs_create_file() does,
+    /// after the livepatch is gone.
     fn warn_of_table(&self, name: &str, piece: &Piece, changes: &mut Changes) {
         let pointers = piece.lines.iter().filter(|line| line.trim_start().starts_with(".quad"));
         if pointers.flat_map(|line| names(line)).any(|name| self.new.is_function(&name)) {
@@ -162,7 +163,7 @@ impl Sides<'_> {
         }
     }
 
-    /// Whether a variable is in another section, and reached in the same way from there.
+    /// Whether a variable is in another section than before, and is used in the same way from there.
     fn is_moved(&self, other: &str, name: &str) -> bool {
         let section = |listing: &Listing, name: &str| {
             let piece = listing.piece(name)?;
@@ -176,7 +177,7 @@ impl Sides<'_> {
         }
     }
 
-    /// Why the content of a variable or constant cannot be another one.
+    /// Why the contents of a variable or constant cannot be changed; none if they can.
     fn refusal(&self, other: &str, name: &str, piece: &Piece) -> Option<String> {
         let (old, new, shown) = (self.old, self.new, base(name));
         let is_visible = new.is_global(name) || is_pointed_to(new, name) || is_pointed_to(old, other);
@@ -212,7 +213,7 @@ impl Sides<'_> {
         })
     }
 
-    /// Entries of the kernel's tables that have no name which could be compared.
+    /// Compares the entries of the kernel's tables that have no name.
     fn unnamed_tables(&self, changes: &mut Changes) {
         let entries = |listing: &Listing, canon: &Canon<'_>| {
             let mut all: Vec<(String, String)> = listing
@@ -272,7 +273,8 @@ impl Sides<'_> {
         }
     }
 
-    /// Tells of changed functions that do something once (include/linux/once.h): the kernel's flag for it stays.
+    /// Adds a note about changed functions that do something only once (include/linux/once.h): the kernel's flag for
+    /// it stays as it is.
     fn done_once(&self, changes: &mut Changes) {
         for function in changes.changed.keys() {
             let used = used(self.new, &self.new.pieces_of(function));
@@ -285,7 +287,7 @@ impl Sides<'_> {
         }
     }
 
-    /// Says of each changed function why: its users count as changed where a constant is.
+    /// Gives each changed function its reason. If a constant changes, its users count as changed.
     fn reasons(&self, changes: &mut Changes) {
         if changes.constants.is_empty() {
             return;
@@ -316,7 +318,7 @@ fn is_pointed_to(listing: &Listing, name: &str) -> bool {
     others.into_iter().any(|(_, piece)| piece.has_name(name))
 }
 
-/// A function that runs at the beginning only, and uses a name.
+/// A function in initialisation code that uses a name; none if there is none.
 fn init_user<'a>(listing: &'a Listing, name: &str) -> Option<&'a str> {
     listing.functions().find(|function| {
         let pieces = listing.pieces_of(function);

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Jump labels (`__jump_table`, include/linux/jump_label.h) of tracepoints and static keys. The kernel looks at a key while it
-//! loads a livepatch, before references to a module are written (R9). Where the key is a module's, the code asks it instead
-//! each time, as static_key_enabled() does. That changes the flags, which gcc and clang expect of any inline assembler on x86.
+//! Jump labels (`__jump_table`, include/linux/jump_label.h) of tracepoints and static keys. The kernel looks at a key
+//! while it loads a livepatch, before it writes references to a module (R9). If the key is a module's, the
+//! livepatch's code tests it each time instead, as static_key_enabled() does. The test changes the flags, which gcc
+//! and clang expect of any inline assembler on x86.
 
 use crate::frompatch::assembler::line::names;
 
-/// What arch/x86/include/asm/jump_label.h says of a jump that objtool replaces by an instruction that does nothing.
+/// The comment by which arch/x86/include/asm/jump_label.h marks a jump that objtool replaces by a no-operation.
 const IS_NO_JUMP: &str = "objtool NOPs this";
 
-/// `lines` with a test and a conditional jump in place of each jump label whose key `is_late`; none if there is none.
+/// `lines` with a test and a conditional jump in place of each jump label whose key `is_late`; none if there is no
+/// such label.
 ///
 /// # Errors
-/// The name of such a key, where the label has a form that is not known.
+/// The name of such a key, if its jump label has an unknown form.
 pub(super) fn asking(
     lines: &[String],
     is_late: &dyn Fn(&str) -> bool,
@@ -39,7 +41,7 @@ pub(super) fn asking(
     Ok(is_changed.then_some(asking))
 }
 
-/// An entry of the table, `struct jump_entry`.
+/// An entry of the jump table, `struct jump_entry`.
 struct Entry<'a> {
     target: &'a str,
     /// The key's address: its first member counts who has enabled it.
@@ -49,8 +51,8 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Reads `.long 1b - .`, `.long TARGET - .`, `.quad KEY + NUMBER... - .`; bit 0 of the numbers' sum says what is likely,
-    /// and bit 1 is objtool's.
+    /// Reads `.long 1b - .`, `.long TARGET - .`, `.quad KEY + NUMBER... - .`; bit 0 of the sum of the numbers says
+    /// whether the label is likely, and bit 1 is objtool's.
     fn read(record: &[String]) -> Option<Entry<'_>> {
         let here = |line: &&str| line.ends_with(" - .");
         let lines: Vec<&str> = record.iter().map(|line| line.trim()).filter(here).collect();
@@ -63,7 +65,7 @@ impl Entry<'_> {
         (target.starts_with(".L") && flags < 4).then_some(Entry { target, key, is_likely: flags & 1 == 1 })
     }
 
-    /// Whether `line` is the instruction of such a label: a jump to where it leads, or bytes that do nothing.
+    /// Whether `line` is the instruction of this jump label: a jump to its target, or a no-operation.
     fn is_of(&self, line: &str) -> bool {
         let text = line.trim_start();
         let Some(text) = text.strip_prefix("1:").map(str::trim_start) else { return false };
@@ -83,7 +85,7 @@ fn opens_table(line: &str) -> bool {
     rest.is_some_and(|rest| rest.trim_start().trim_start_matches('"').starts_with("__jump_table"))
 }
 
-/// How many lines there are to the end of the section that the first one begins.
+/// The number of lines up to the end of the section that the first line begins.
 fn length_of_record(lines: &[String]) -> usize {
     let mut depth = 0;
     for (index, line) in lines.iter().enumerate() {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The changed and new functions, cut out of a unit with the constants and new data that they use. What stays in the
-//! kernel becomes an undefined symbol by itself.
+//! Cuts the changed and new functions out of a unit, with the constants and new data that they use. A name that stays
+//! in the kernel becomes an undefined symbol by itself.
 //!
-//! A reference to a function that is replaced goes to the kernel's one, be it a call or its address: ftrace leads on from
-//! there, also when a later livepatch replaces it once more, and pointers stay comparable.
+//! A reference to a replaced function, a call or its address, goes to the kernel's function: ftrace leads on from
+//! there, even when a later livepatch replaces it again, and pointers stay comparable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -14,31 +14,31 @@ use crate::frompatch::assembler::early;
 use crate::frompatch::assembler::line::{Directive, label, names, rewrite};
 use crate::frompatch::assembler::{Listing, Piece, base, parent, sections};
 
-/// What is to be cut out.
+/// What is cut out of a unit.
 #[derive(Debug)]
 pub struct Extract<'a> {
     listing: &'a Listing,
     pieces: BTreeSet<usize>,
-    /// The lines of pieces that are not taken as they are.
+    /// By piece: its lines, if they are not taken as they are.
     lines: BTreeMap<usize, Vec<String>>,
-    /// The functions that replace ones of the kernel, by name.
+    /// The functions that replace functions of the kernel, by name.
     pub replaced: Vec<String>,
     /// The functions that the kernel does not have.
     pub new_functions: Vec<String>,
-    /// The data that the kernel does not have, or has with another content.
+    /// The data that the kernel does not have, or has with other contents.
     pub new_data: Vec<String>,
-    /// What stays in the kernel: by its name here, the name that the unpatched unit has for it.
+    /// Names that stay in the kernel: by the name here, the name in the unpatched unit.
     pub references: BTreeMap<String, String>,
-    /// What has no effect, with the reason.
+    /// Changes that have no effect, with the reason.
     pub without_effect: Vec<String>,
-    /// Why it cannot be done.
+    /// Reasons why the changes cannot be cut out.
     pub refused: Vec<String>,
-    /// The changes that it is of.
+    /// The changes that are cut out.
     changes: &'a Changes,
 }
 
 impl<'a> Extract<'a> {
-    /// Finds out what belongs to the changes.
+    /// Finds the pieces that belong to the changes.
     pub fn plan(old: &Listing, new: &'a Listing, changes: &'a Changes) -> Extract<'a> {
         let mut extract = Extract {
             listing: new,
@@ -87,7 +87,7 @@ impl<'a> Extract<'a> {
             }
             waiting.extend(extract.follow(name));
         }
-        // What other units of the livepatch may use, whether this one does or not.
+        // New names that other units of the livepatch may use are taken, whether this unit uses them or not.
         for name in changes.new_functions.iter().chain(&changes.new_data).filter(|name| new.is_global(name)) {
             if !is_init(name) {
                 waiting.extend(extract.follow(name));
@@ -107,7 +107,7 @@ impl<'a> Extract<'a> {
         extract
     }
 
-    /// Tells what is new and comes along for nothing that is replaced.
+    /// Reports new functions and data that no replaced function uses.
     fn tell_unreached(&mut self) {
         let changes = self.changes;
         for (kind, names, taken) in [
@@ -121,7 +121,7 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// What a name that is used leads to.
+    /// The pieces that come along because `name` is used.
     fn follow(&mut self, name: &str) -> Vec<usize> {
         let changes = self.changes;
         let new = self.listing;
@@ -162,7 +162,7 @@ impl<'a> Extract<'a> {
         pieces.filter(|(_, piece)| holds(piece)).map(|(index, _)| index).take(1).collect()
     }
 
-    /// What the patch adds outside of functions.
+    /// Takes the lines that the patch adds outside of functions.
     fn outside(&mut self, old: &Listing, new: &Listing) {
         let mut before: BTreeMap<(&str, String), usize> = BTreeMap::new();
         for (section, line) in old.all_outside() {
@@ -211,7 +211,7 @@ impl<'a> Extract<'a> {
         self.pieces.is_empty()
     }
 
-    /// Finds what stays in the kernel.
+    /// Finds the names that stay in the kernel.
     pub fn resolve(&mut self) {
         let own: BTreeSet<&str> = self.own_labels().collect();
         let mut references = BTreeMap::new();
@@ -229,7 +229,7 @@ impl<'a> Extract<'a> {
         self.references = references;
     }
 
-    /// The pieces with their lines.
+    /// The pieces that are cut out, with their lines.
     fn taken(&self) -> impl Iterator<Item = (&Piece, &[String])> {
         self.pieces.iter().filter_map(|index| {
             let piece = self.listing.pieces.get(*index)?;
@@ -237,10 +237,10 @@ impl<'a> Extract<'a> {
         })
     }
 
-    /// Has the code ask the static keys whose names `is_late` each time, in place of jump labels.
+    /// Replaces the jump labels of the static keys whose names `is_late` by code that tests the keys each time.
     ///
     /// # Errors
-    /// A jump label has a form that is not known: the function, and what to write.
+    /// A jump label has an unknown form: the message names the function, and what to write instead.
     pub fn ask_keys(&mut self, is_late: &dyn Fn(&str) -> bool) -> Result<(), String> {
         for &index in &self.pieces {
             let Some(piece) = self.listing.pieces.get(index) else { continue };
@@ -268,7 +268,7 @@ impl<'a> Extract<'a> {
         self.replaced.iter().any(|replaced| replaced == name)
     }
 
-    /// The label of the new function in the text.
+    /// The label that the new function `name` has in the text.
     pub fn label(prefix: &str, name: &str) -> String {
         format!("{prefix}{name}")
     }
@@ -281,8 +281,9 @@ impl<'a> Extract<'a> {
         })
     }
 
-    /// The text. Local symbols get `prefix` in front, so that those of two units are apart; a reference gets the name
-    /// that `kernel_name` has for it. With `has_endbr`, functions begin as the target of an indirect jump has to.
+    /// The text that is cut out. Local symbols get `prefix` in front, so that those of two units differ; a reference
+    /// gets the name that `kernel_name` returns for it. With `has_endbr`, functions begin with the instruction that a
+    /// target of an indirect jump needs.
     pub fn text(&self, prefix: &str, has_endbr: bool, kernel_name: impl Fn(&str) -> String) -> String {
         let own: BTreeSet<&str> = self.own_labels().collect();
         let mut text = String::new();
@@ -295,7 +296,7 @@ impl<'a> Extract<'a> {
         for name in own.iter().filter(|name| self.stays(name)) {
             let _ = writeln!(text, "\t.globl\t{name}");
         }
-        // What the kernel may do without stays so.
+        // A weak reference stays weak: the kernel may do without its symbol.
         for name in self.references.keys().filter(|name| self.listing.is_weak(name)) {
             if self.listing.piece_of(name).is_none() {
                 let _ = writeln!(text, "\t.weak\t{}", kernel_name(name));
@@ -327,7 +328,7 @@ impl<'a> Extract<'a> {
         text
     }
 
-    /// Whether a symbol that is defined here keeps its name: other units of the livepatch may use it.
+    /// Whether a symbol that is defined here keeps its name, because other units of the livepatch may use it.
     fn stays(&self, name: &str) -> bool {
         !self.is_replaced(name) && is_symbol(name) && self.listing.is_global(name)
     }
@@ -340,12 +341,12 @@ impl<'a> Extract<'a> {
     }
 }
 
-/// How many initcalls have a piece of their own, as clang writes them.
+/// The number of initcalls that have a piece of their own, as clang writes them.
 fn initcalls(listing: &Listing) -> usize {
     listing.data().filter(|(_, piece)| piece.section.starts_with(".initcall")).count()
 }
 
-/// A line of the source's own assembler without what is counted up.
+/// A line of the source's own assembler without the numbers in generated names.
 fn plain(line: &str) -> String {
     let is_counted = |name: &str| {
         ["__UNIQUE_ID", "__initcall__", "__addressable", "__BTF_ID__", ".Ltmp"]
@@ -357,7 +358,8 @@ fn plain(line: &str) -> String {
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a line of the source's own assembler says nothing without the others around it, which are told.
+/// Whether a line of the source's own assembler means nothing without the lines around it, which are reported
+/// instead.
 fn is_frame(line: &str) -> bool {
     let word = line.split_whitespace().next().unwrap_or_default();
     const FRAMES: [&str; 7] =
@@ -369,7 +371,7 @@ fn is_symbol(name: &str) -> bool {
     !name.starts_with('.')
 }
 
-/// Whether a line says something of a symbol that is defined here, and is no use of it.
+/// Whether a line declares or describes a symbol that is defined here, and does not use it.
 fn is_definition(line: &str) -> bool {
     label(line).is_some()
         || line.trim_start().starts_with(".size")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Names that mean another thing in the patched unit than in the kernel: what stays there goes on with the old one, and so
-//! would the livepatch.
+//! Names that mean another thing in the patched unit than in the kernel. The code that stays in the kernel goes on
+//! with the old meaning, and so would the livepatch.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::frompatch::assembler::line::names;
 use crate::frompatch::assembler::sections::is_book_keeping;
 use crate::frompatch::assembler::{Listing, Piece, base};
 
-/// Why the names of `new` cannot be those of the kernel, which has them as `old` does.
+/// Why the names of `new` cannot stand for the kernel's, which means by them what `old` means: one reason a name.
 pub(super) fn refused(old: &Listing, new: &Listing) -> Vec<String> {
     let mut refused = left(old, new);
     let apart = old.aliases.iter().filter(|(name, _)| new.is_function(name) && others_see(old, new, name));
@@ -28,7 +28,7 @@ pub(super) fn refused(old: &Listing, new: &Listing) -> Vec<String> {
     refused
 }
 
-/// What the unit has no longer, and uses all the same: it comes from another one.
+/// Names that the unit defines no longer but still uses: their definition comes from another unit.
 fn left(old: &Listing, new: &Listing) -> Vec<String> {
     let is_lasting = |piece: &Piece| !piece.is_init() && !is_book_keeping(&piece.section);
     let data = old.data().filter(|(name, piece)| {
@@ -50,12 +50,12 @@ fn left(old: &Listing, new: &Listing) -> Vec<String> {
     .collect()
 }
 
-/// Whether what is not compiled anew may reach a function by its name.
+/// Whether code that is not compiled anew may reach a function by its name.
 fn others_see(old: &Listing, new: &Listing, name: &str) -> bool {
     [old, new].into_iter().any(|listing| listing.is_global(name) || is_in_data(listing, name))
 }
 
-/// Whether something that is no code, and goes with no function, has the name of a function.
+/// Whether data that belongs to no function mentions `function`.
 pub(super) fn is_in_data(listing: &Listing, function: &str) -> bool {
     let with_functions: BTreeSet<usize> =
         listing.functions().flat_map(|name| listing.pieces_of(name)).collect();

@@ -3,28 +3,28 @@
 
 use std::borrow::Cow;
 
-/// What a line is to the order of things.
+/// What a line does, as far as the order of pieces depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Directive {
-    /// Another section.
+    /// It begins another section.
     Section {
         /// Its name.
         name: String,
-        /// What follows it.
+        /// The rest of the directive, after the name.
         flags: String,
     },
-    /// `.globl`, `.weak`, `.hidden`, `.local`: it says something of names, wherever it stands.
+    /// `.globl`, `.weak`, `.hidden`, `.local`: it describes symbols, wherever it stands.
     Attribute {
-        /// Which.
+        /// The directive.
         what: String,
-        /// Of what.
+        /// The symbols.
         names: Vec<String>,
     },
     /// `.set NAME, TARGET`
     Alias {
-        /// The other name.
+        /// The alias.
         name: String,
-        /// What it is another name of.
+        /// The symbol that it is an alias of.
         target: String,
     },
     /// `.type NAME, @function` or `@object`
@@ -41,14 +41,14 @@ pub enum Directive {
     },
     /// `.align` or `.p2align`
     Align,
-    /// What is of no use elsewhere: `.file`, `.ident`
+    /// It has no use in another file: `.file`, `.ident`.
     Nothing,
     /// Anything else.
     Other,
 }
 
 impl Directive {
-    /// That of a line.
+    /// The directive of a line.
     pub fn of(line: &str) -> Directive {
         let line = without_comment(line).trim();
         let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -78,14 +78,15 @@ impl Directive {
     }
 }
 
-/// A line as lines of one statement each. A label before a directive or another label gets a line of its own, and labels
-/// stand at the beginning of theirs. A line that is all this already is left as it is; comment lines are left out.
+/// A line split into lines of one statement each. A label before a directive or another label gets a line of its own;
+/// other labels stay at the beginning of their line. A line that needs no splitting is returned as it is; comment
+/// lines are left out.
 pub fn split(line: &str) -> Vec<Cow<'_, str>> {
     let trimmed = line.trim_start();
     if trimmed.is_empty() || trimmed.starts_with('#') {
         return Vec::new();
     }
-    // The compilers' own lines, nearly all: one look tells.
+    // Nearly all of the compilers' own lines need no splitting: one look shows it.
     if !trimmed.contains([';', ':']) {
         return vec![Cow::Borrowed(line)];
     }
@@ -110,7 +111,7 @@ pub fn split(line: &str) -> Vec<Cow<'_, str>> {
     lines
 }
 
-/// A label, which may be a number, and the directive or label behind it.
+/// The label at the beginning of a statement, which may be a number, and the directive or label after it.
 fn split_label(statement: &str) -> Option<(&str, &str)> {
     let colon = statement.find(':')?;
     let (mark, after) = statement.split_at_checked(colon + 1)?;
@@ -161,8 +162,8 @@ pub fn statements(line: &str) -> Vec<String> {
     trimmed.filter(|statement| !statement.is_empty()).collect()
 }
 
-/// A text with a blank for each comment between `/*` and `*/`, which may go over lines. Kernel macros write such ones
-/// (`CC_OUT` in arch/x86/include/asm/asm.h).
+/// A text with a blank for each comment between `/*` and `*/`, which may span lines. Kernel macros write such
+/// comments (`CC_OUT` in arch/x86/include/asm/asm.h).
 pub fn without_block_comments(text: &str) -> Cow<'_, str> {
     if !text.contains("/*") {
         return Cow::Borrowed(text);
@@ -172,7 +173,7 @@ pub fn without_block_comments(text: &str) -> Cow<'_, str> {
     let mut quoted = false;
     while let Some(letter) = letters.next() {
         match letter {
-            // What is escaped does not end a string, and no string goes over lines.
+            // An escaped quote does not end a string, and no string spans lines.
             '\\' if quoted => kept.extend([Some(letter), letters.next()].into_iter().flatten()),
             '"' => {
                 quoted = !quoted;
@@ -182,7 +183,7 @@ pub fn without_block_comments(text: &str) -> Cow<'_, str> {
                 quoted = false;
                 kept.push(letter);
             }
-            // To the end of the line: no quotation mark there counts.
+            // A comment up to the end of the line: a quotation mark in it does not count.
             '#' if !quoted => {
                 kept.push(letter);
                 while let Some(rest) = letters.next_if(|next| *next != '\n') {
@@ -237,12 +238,12 @@ pub(super) const PREFIXES: [&str; 19] = [
     "rex64", "addr32", "cs", "ds", "es", "fs", "gs", "ss",
 ];
 
-/// The line with each name that is an operand, or a label, put through `change`; what is in quotes, registers and
-/// the names of instructions and directives are left alone.
+/// The line with `change` applied to each name that is an operand or a label. Text in quotes, registers, and the
+/// names of instructions and directives stay.
 pub fn rewrite(line: &str, mut change: impl FnMut(&str) -> Option<String>) -> String {
     let mut text = String::with_capacity(line.len());
     let mut rest = line;
-    // Whether the next name is that of an instruction or a directive.
+    // Whether the next name is the name of an instruction or a directive.
     let mut is_head = true;
     let mut before = ' ';
     while let Some(letter) = rest.chars().next() {
@@ -261,7 +262,7 @@ pub fn rewrite(line: &str, mut change: impl FnMut(&str) -> Option<String>) -> St
         let begins_name = letter.is_ascii_alphabetic() || letter == '_' || letter == '.';
         if !begins_name || is_letter(before) || matches!(before, '%' | '@' | '\\') {
             text.push(letter);
-            // After a label there is still no instruction; the colon of `%gs:x` is none of a label.
+            // After a label, an instruction is still to come. The colon of `%gs:x` does not end a label.
             is_head |= letter == ';';
             before = letter;
             rest = rest.get(letter.len_utf8()..).unwrap_or_default();
@@ -273,7 +274,7 @@ pub fn rewrite(line: &str, mut change: impl FnMut(&str) -> Option<String>) -> St
         if is_head && !is_label {
             text.push_str(name);
             is_head = PREFIXES.contains(&name);
-            // What follows is the name of a section, or words of a macro.
+            // The name of a section follows, or words of a macro.
             if matches!(name, ".section" | ".pushsection") || MACROS.contains(&name) {
                 let end = after.find(';').unwrap_or(after.len());
                 let (section, after) = after.split_at(end);
@@ -299,7 +300,7 @@ pub fn rewrite(line: &str, mut change: impl FnMut(&str) -> Option<String>) -> St
 /// Directives whose words are names of the assembler's macros, or of their arguments.
 const MACROS: [&str; 9] = [".macro", ".endm", ".purgem", ".irp", ".irpc", ".ifc", ".ifnc", ".ifb", ".ifnb"];
 
-/// Whether what stands before `after` is the name of an argument for a macro: `reg=%rax`.
+/// Whether the text before `after` is the name of a macro's argument: `reg=%rax`.
 fn is_argument(after: &str) -> bool {
     after.strip_prefix('=').is_some_and(|value| !value.starts_with('='))
 }

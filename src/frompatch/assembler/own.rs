@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Data that belongs to one function: whoever takes the function takes a copy of it along. Nothing may be kept in it that
-//! has to go on; where that is not known, it is a variable like any other, and stays the kernel's.
+//! Data that belongs to one function: a livepatch that takes the function takes a copy of it. It must not hold a
+//! state that has to survive; data of which that is not certain is a variable like any other, and stays the kernel's.
 
 use crate::frompatch::assembler::line::names;
 use crate::frompatch::assembler::{Listing, Piece, base};
 
-/// Statics that macros make, or the compiler. A variable that somebody has written may be called so, too: these count
-/// only where they are constants, or in a section of their own.
+/// Statics that macros or the compiler make. A variable in the source may have such a name, too: these count only if
+/// they are constants, or in a section of their own.
 const MADE: [&str; 13] = [
     "__already_done",
     "__func__",
@@ -23,11 +23,11 @@ const MADE: [&str; 13] = [
     "______f",
 ];
 
-/// Statics of macros which are plain variables: lock classes, and the states of rate limits.
+/// Statics of macros that are plain variables: lock classes, and the states of rate limits.
 const PLAIN: [&str; 2] = ["__key", "_rs"];
 
 impl Listing {
-    /// Whether a name is of data that belongs to one function, and is copied with it.
+    /// Whether `name` is data that belongs to one function, and is copied with it.
     pub(super) fn is_own(&self, name: &str) -> bool {
         let all = || {
             let own = self.data().filter(|(name, piece)| is_own(self, name, piece));
@@ -36,8 +36,8 @@ impl Listing {
         self.own.get_or_init(all).contains(name)
     }
 
-    /// What the source says to the assembler outside of functions, each line with the section that it is for, if it says
-    /// which. clang writes it down anew, section by section: there it lies in pieces without names.
+    /// The lines that the source writes to the assembler outside of functions, each with the section that it names,
+    /// if it names one. clang writes them section by section, so that they lie in pieces without names.
     pub(super) fn all_outside(&self) -> impl Iterator<Item = (&str, &String)> {
         let is_left = |piece: &&Piece| {
             let is_unnamed = piece.labels.iter().all(|label| label.starts_with(".Ltmp"));
@@ -60,9 +60,9 @@ impl Listing {
         outside.chain(left)
     }
 
-    /// Adds what is noted of code in other sections (`__ex_table`, `__bug_table`, `.altinstructions` and the code that
-    /// these lead to). gcc leaves it within the function's text; clang writes it as sections of their own, which nothing
-    /// refers to: they refer to the function.
+    /// Adds the entries about these pieces of code in other sections (`__ex_table`, `__bug_table`, `.altinstructions`
+    /// and the code that these lead to). gcc leaves them within the function's text; clang writes them as sections of
+    /// their own, which refer to the function and to which nothing refers.
     pub(super) fn add_notes(&self, pieces: &mut Vec<usize>) {
         let places = |piece: &Piece| -> Vec<usize> {
             let names = piece.lines.iter().flat_map(|line| names(line));
@@ -93,7 +93,7 @@ impl Listing {
     }
 }
 
-/// The section that a line goes over to.
+/// The section that a line switches to.
 fn named_section(line: &str) -> Option<&str> {
     let (word, rest) = line.trim().split_once(char::is_whitespace)?;
     let name = rest.split(',').next().unwrap_or(rest).trim().trim_matches('"');
@@ -111,13 +111,14 @@ fn is_own(listing: &Listing, name: &str, piece: &Piece) -> bool {
     name.starts_with("__UNIQUE_ID") || is_made || leads_into_code(listing, piece)
 }
 
-/// Whether a piece is not where the compiler puts any variable.
+/// Whether a piece lies in a section in which the compiler puts no variable.
 fn is_set_apart(name: &str, piece: &Piece) -> bool {
     let kept = [".data", ".bss"].iter().find_map(|start| piece.section.strip_prefix(start));
     !kept.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('.') == Some(name))
 }
 
-/// Whether a piece holds places within a function (`&&label`): those of another version of the function are elsewhere.
+/// Whether a piece holds addresses of labels within a function (`&&label`): in another version of the function they
+/// differ.
 fn leads_into_code(listing: &Listing, piece: &Piece) -> bool {
     let is_place = |name: &String| name.starts_with(".L") && listing.piece(name).is_some_and(Piece::is_code);
     !piece.is_code() && piece.lines.iter().any(|line| names(line).iter().any(is_place))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which variable and constant of the patched unit is which of the unpatched one. The compiler puts numbers behind
-//! statics that have a name in common; which is which is told by what uses them, and in which order. Where that does not
-//! tell, nothing is guessed.
+//! Which variable or constant of the patched unit is which of the unpatched one. The compiler appends numbers to
+//! statics that share a name; the functions that use them, and the order of their use, tell which is which. If these
+//! do not tell, klpbuild does not guess.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,18 +9,18 @@ use crate::frompatch::assembler::line::names;
 use crate::frompatch::assembler::sections::is_book_keeping;
 use crate::frompatch::assembler::{Listing, base};
 
-/// Which is which.
+/// Which variable or constant is which.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
-    /// By the name in the patched unit: the name in the unpatched one. What has none is new.
+    /// By the name in the patched unit: the name in the unpatched one. A name that is not here is new.
     pub(super) by_new: BTreeMap<String, String>,
-    /// Names that several have in common, where nothing tells which is which.
+    /// Names that several variables share, if nothing tells which is which.
     pub(super) unclear: BTreeSet<String>,
     /// Names of which one function has several variables: the order of use tells which is which, if blocks keep theirs.
     pub(super) by_order: BTreeSet<String>,
 }
 
-/// What uses what, by the order of first use.
+/// By user: the names it uses, in the order of first use.
 type Uses = BTreeMap<String, Vec<String>>;
 
 /// The variables and constants that have a name in common, in one unit.
@@ -28,9 +28,9 @@ type Uses = BTreeMap<String, Vec<String>>;
 struct Group {
     names: Vec<String>,
     uses: Uses,
-    /// One of them is there when the kernel has begun.
+    /// Whether one of them is still there after the kernel's initialisation.
     lasts: bool,
-    /// One of them may be written to as well.
+    /// Whether one of them may be written to as well.
     is_variable: bool,
 }
 
@@ -42,7 +42,7 @@ impl Group {
 }
 
 impl Pairs {
-    /// Finds out which is which.
+    /// Finds out which variable or constant is which.
     pub(super) fn of(old: &Listing, new: &Listing) -> Pairs {
         let mut pairs = Pairs::default();
         let (before, after) = (groups(old), groups(new));
@@ -65,7 +65,7 @@ impl Pairs {
         pairs
     }
 
-    /// Assembler of the source gives a variable more names than one.
+    /// Adds the further names that assembler in the source gives to a variable.
     fn add_other_labels(&mut self, old: &Listing, new: &Listing) {
         let mut more = BTreeMap::new();
         for (name, other) in &self.by_new {
@@ -81,12 +81,12 @@ impl Pairs {
     }
 }
 
-/// The name that statics have in common which the compiler had to tell apart: gcc numbers all, clang all but the first.
+/// The name shared by statics that the compiler had to keep apart: gcc numbers all of them, clang all but the first.
 fn key(name: &str) -> String {
-    // BTF_ID of include/linux/btf_ids.h counts names up over all of a unit.
+    // BTF_ID of include/linux/btf_ids.h numbers names across a whole unit.
     if name.starts_with("__BTF_ID__") {
         name.trim_end_matches(|letter: char| letter.is_ascii_digit()).to_owned()
-    // Not with the variable of that name that is no static of a function.
+    // A variable of that name that is no static of a function does not belong to the group.
     } else if base(name) == name {
         name.to_owned()
     } else if base(name).contains('.') {
@@ -132,7 +132,7 @@ fn groups(listing: &Listing) -> BTreeMap<String, Group> {
     groups
 }
 
-/// The names that pieces use, in their order, also by way of what has no name of its own.
+/// The names that pieces use, in order of use; of a piece without a name, the names that it uses count instead.
 pub(super) fn used(listing: &Listing, pieces: &[usize]) -> Vec<String> {
     let mut all = Vec::new();
     let mut seen: BTreeSet<usize> = pieces.iter().copied().collect();
@@ -154,7 +154,7 @@ pub(super) fn used(listing: &Listing, pieces: &[usize]) -> Vec<String> {
     all
 }
 
-/// The pairs of a group; none if nothing tells. `is_kept` says of a user that both units have it.
+/// The pairs of a group; none if nothing tells. `is_kept` says whether both units have a user.
 fn pair(old: &Group, new: &Group, is_kept: impl Fn(&String) -> bool) -> Option<BTreeMap<String, String>> {
     if let ([old_name], [new_name]) = (old.names.as_slice(), new.names.as_slice()) {
         let is_moved = base(new_name) != new_name
@@ -167,7 +167,7 @@ fn pair(old: &Group, new: &Group, is_kept: impl Fn(&String) -> bool) -> Option<B
         return Some(BTreeMap::new());
     }
     let mut found = BTreeMap::new();
-    // First where there are as many as before; what is told by that helps with the others.
+    // First only users with as many names as before: the pairs found there help with the others.
     for only_equal in [true, false] {
         for (user, names) in &new.uses {
             let Some(others) = old.uses.get(user) else { continue };
@@ -200,7 +200,7 @@ fn pair(old: &Group, new: &Group, is_kept: impl Fn(&String) -> bool) -> Option<B
     (distinct.len() == found.len()).then_some(found)
 }
 
-/// Those of which nothing is known yet.
+/// The names of both sides that have no pair yet.
 fn open(names: &[String], others: &[String], found: &BTreeMap<String, String>) -> (Vec<String>, Vec<String>) {
     let names = names.iter().filter(|name| !found.contains_key(*name)).cloned().collect();
     let others =
@@ -208,8 +208,8 @@ fn open(names: &[String], others: &[String], found: &BTreeMap<String, String>) -
     (names, others)
 }
 
-/// For each name its place among the others by number: with the order of use it has to be as before, or the order of use
-/// says nothing.
+/// For each name its rank among the others by number: the ranks have to be as before, or the order of use says
+/// nothing.
 fn order(names: &[String]) -> Vec<usize> {
     let number = |name: &String| -> Option<u64> {
         name.rsplit_once('.').and_then(|(base, number)| (!base.is_empty()).then(|| number.parse().ok())?)

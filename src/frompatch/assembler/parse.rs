@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A unit's text, taken apart line by line.
+//! Splits a unit's text into pieces, line by line.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,17 +8,17 @@ use crate::frompatch::assembler::line::{self, Directive, label, statements};
 use crate::frompatch::assembler::{Listing, Piece, parent};
 
 impl Listing {
-    /// Takes a unit apart.
+    /// Splits a unit's text into pieces.
     pub fn parse(text: &str) -> Listing {
         Parser::default().parse(&line::without_block_comments(text))
     }
 }
 
-/// What is known of the lines so far.
+/// The state after the lines read so far.
 #[derive(Debug, Default)]
 struct Parser {
     listing: Listing,
-    /// The section at work, with its flags, and the piece at work.
+    /// The current section with its flags; the current piece follows.
     section: (String, String),
     piece: Option<usize>,
     flags: BTreeMap<String, String>,
@@ -26,11 +26,11 @@ struct Parser {
     pushed: usize,
     /// Within a block that ends with `.previous`.
     nested: bool,
-    /// Within a table of places for tracers that the padding needs no more.
+    /// Whether the line is within a table of trace sites for padding that is left out.
     in_padding_table: bool,
-    /// Of names whose label is still to come: the line with their type, which clang writes before the section's.
+    /// For names whose label is still to come: the line with their type, which clang writes before the section's.
     types: BTreeMap<String, String>,
-    /// The function that has begun and not ended: its piece and section.
+    /// The function that has begun and not ended: its name, piece and section.
     open: Option<(String, usize, (String, String))>,
 }
 
@@ -62,7 +62,7 @@ impl Parser {
                     self.attribute(&what, &names);
                     return;
                 }
-                // Within a function it is the source's own assembler, and goes with the function.
+                // Within a function, this is the source's own assembler, and belongs to the function.
                 Directive::Alias { name, target } => {
                     self.alias(line, name, target);
                     return;
@@ -99,7 +99,7 @@ impl Parser {
         }
     }
 
-    /// A directive that goes over to another section for good.
+    /// Handles a directive that switches to another section for good.
     fn enter(&mut self, name: String, flags: String) {
         self.in_padding_table = name == "__patchable_function_entries";
         if self.in_padding_table {
@@ -109,7 +109,7 @@ impl Parser {
             self.flags.entry(name.clone()).or_insert_with(|| flags.clone());
         }
         let flags = self.flags.get(&name).cloned().unwrap_or_default();
-        // Back from constants, or from its seldom run part, the function goes on.
+        // After constants or its seldom run part, the function goes on.
         if let Some((_, piece, section)) = self.open.clone().filter(|(_, _, section)| section.0 == name) {
             self.section = section;
             self.piece = Some(piece);
@@ -129,7 +129,7 @@ impl Parser {
         }
     }
 
-    /// `.set`: another name of something; within a function a name of the source's own assembler, which goes with it.
+    /// Handles `.set`, an alias; within a function it is the source's own assembler, and belongs to the function.
     fn alias(&mut self, line: &str, name: String, target: String) {
         let open = self.open.as_ref().map(|(_, piece, _)| *piece).filter(|piece| self.piece == Some(*piece));
         match open.and_then(|piece| self.listing.pieces.get_mut(piece)) {
@@ -141,7 +141,7 @@ impl Parser {
         }
     }
 
-    /// `.type NAME`: data that follows is NAME's.
+    /// Handles `.type NAME`: the data that follows is NAME's.
     fn begin(&mut self) {
         if self.current().is_some_and(|piece| !piece.is_code() && !piece.labels.is_empty()) {
             self.piece = None;
@@ -158,14 +158,14 @@ impl Parser {
         self.piece = None;
     }
 
-    /// Data that is aligned anew is the next.
+    /// Handles an alignment: the data after it is a new piece.
     fn align(&mut self) {
         if self.current().is_some_and(|piece| !piece.is_code() && !piece.labels.is_empty()) {
             self.piece = None;
         }
     }
 
-    /// `.size NAME, ...` ends a function; the one of a seldom run part may stand apart from it.
+    /// Handles `.size NAME, ...`, which ends a function; the `.size` of a seldom run part may stand apart from it.
     fn size(&mut self, line: &str) -> bool {
         let Some(name) = size_of(line) else { return false };
         if !self.listing.functions.contains(name) {
@@ -198,7 +198,7 @@ impl Parser {
         if is_next_constant {
             self.piece = None;
         }
-        // Before the first function there is only what the source says to the assembler itself.
+        // Before the first function there are only lines that the source writes to the assembler.
         let is_start = self.pushed == 0 && !self.nested && (label.is_some() || is_function_start(line));
         if self.piece.is_none() && self.section.0 == ".text" && !is_start {
             self.listing.outside.push(line.to_owned());
@@ -225,7 +225,7 @@ impl Parser {
     }
 }
 
-/// The name of which a line gives the size, up to where the line stands.
+/// The name whose size a line gives as the distance up to that line.
 fn size_of(line: &str) -> Option<&str> {
     let rest = line::without_comment(line).trim().strip_prefix(".size")?;
     let (name, size) = rest.split_once(',')?;
@@ -236,7 +236,7 @@ fn is_function_start(line: &str) -> bool {
     [".p2align", ".type", ".align"].iter().any(|word| line.trim_start().starts_with(word))
 }
 
-/// Whether a `.section` is taken back with `.previous` before the next one.
+/// Whether `.previous` takes a `.section` back before the next one.
 fn is_closed(line: &str, following: &[Cow<'_, str>]) -> bool {
     let mut depth = 0usize;
     let first = statements(line);

@@ -3,13 +3,14 @@
 
 use crate::frompatch::assembler::Piece;
 
-/// Sections that tell of what stands elsewhere.
+/// Whether a section only describes code or data in other sections.
 pub(super) fn is_book_keeping(section: &str) -> bool {
     const NAMES: [&str; 6] = [".discard", ".note", ".comment", ".modinfo", ".initcall", "__dyndbg"];
     is_table(section) || section == "__verbose" || NAMES.iter().any(|name| section.starts_with(name))
 }
 
-/// Tables that the kernel reads when it begins, or when the module is loaded: what comes later is not seen.
+/// Whether a section is a table that the kernel reads only at boot or when it loads the module: it never sees entries
+/// that come later.
 pub(super) fn is_table(section: &str) -> bool {
     const NAMES: [&str; 10] = [
         "__tracepoint",
@@ -26,7 +27,7 @@ pub(super) fn is_table(section: &str) -> bool {
     NAMES.iter().any(|name| section.starts_with(name))
 }
 
-/// The directive of a piece's section: code is put together again, as are variables of the same kind.
+/// The directive of the section for a piece: all code goes into one section, and so do variables of one kind.
 pub(super) fn directive(piece: &Piece) -> String {
     let name = piece.section.as_str();
     if piece.is_code() && !piece.is_replacement() {

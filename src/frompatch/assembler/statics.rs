@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The variables of a unit that hold a state: there must be but one of each.
+//! The variables of a unit that hold a state, of which there must be only one instance.
 
 use crate::frompatch::assembler::pairs::used;
 use crate::frompatch::assembler::sections::is_book_keeping;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which of several candidates each function and variable of the unit is: where the bytes of more than one are equal,
-//! the references decide, which all have to agree.
+//! Which of several candidates each function and variable of the unit is. If the bytes of more than one are equal,
+//! the references decide: all of them have to agree.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +14,7 @@ use crate::frompatch::run_pre::unit::Unit;
 use crate::frompatch::run_pre::walk::Difference;
 use crate::frompatch::run_pre::{data, shown};
 
-/// What is known so far.
+/// What is known so far of the unit's symbols.
 struct Agreement<'a, 'b> {
     sides: Sides<'a, 'b>,
     entries: Vec<Entry>,
@@ -22,7 +22,7 @@ struct Agreement<'a, 'b> {
     mismatches: Vec<Mismatch>,
 }
 
-/// See [`crate::frompatch::run_pre::compare`].
+/// Does the work of [`crate::frompatch::run_pre::compare`].
 pub(super) fn compare(unit: &Unit<'_>, kernel: &KernelImage) -> Result<Matched, Vec<Mismatch>> {
     let sides = Sides { unit, kernel };
     let (entries, mismatches) = Search::new(sides).all();
@@ -35,7 +35,7 @@ pub(super) fn compare(unit: &Unit<'_>, kernel: &KernelImage) -> Result<Matched, 
 }
 
 impl Agreement<'_, '_> {
-    /// Settles one function after the other: first those with one candidate, whose references then tell more.
+    /// Settles the functions one by one: first those with one candidate, whose references then tell more.
     fn settle(&mut self) {
         loop {
             let mut is_changed = false;
@@ -84,7 +84,7 @@ impl Agreement<'_, '_> {
         }
     }
 
-    /// The one of several that lies in a source file of the unit's name.
+    /// Settles the function `index` if only one of its candidates lies in a source file of the unit's name.
     fn settle_by_file(&mut self, index: usize) -> bool {
         let Some(entry) = self.entries.get(index).filter(|entry| !entry.is_settled) else { return false };
         let is_of_file = |(_, candidate): &(usize, &Candidate)| candidate.file == self.sides.unit.file;
@@ -111,7 +111,7 @@ impl Agreement<'_, '_> {
         true
     }
 
-    /// No candidate agrees with what other references say.
+    /// Reports that no candidate agrees with what other references say.
     fn contradict(&mut self, index: usize) {
         let Some(entry) = self.entries.get_mut(index) else { return };
         entry.is_settled = true;
@@ -152,7 +152,7 @@ impl Agreement<'_, '_> {
         self.mismatches.push(mismatch);
     }
 
-    /// Where each section begins in the kernel, if all that is known to lie in it agrees.
+    /// The spot in the kernel at which each section begins, if all known symbols in it agree.
     fn bases(&self) -> HashMap<SectionIndex, Spot> {
         let mut bases: HashMap<SectionIndex, Option<Spot>> = HashMap::new();
         for (key, spot) in &self.facts {
@@ -166,7 +166,7 @@ impl Agreement<'_, '_> {
         bases.into_iter().filter_map(|(section, base)| Some((section, base?))).collect()
     }
 
-    /// Compares the variables that are found, and finds those that they refer to.
+    /// Compares the variables whose spots are known, and finds those that they refer to.
     fn follow_data(&mut self) {
         let mut done: HashSet<SymbolIndex> = HashSet::new();
         loop {
@@ -222,13 +222,14 @@ impl Agreement<'_, '_> {
         self.mismatches.push(Mismatch { name: symbol.shown(), offset, what, lines: Vec::new() });
     }
 
-    /// Whether a variable is weak, and the kernel has another one of its name.
+    /// Whether a variable is weak, and the kernel uses a global one of its name instead.
     fn is_overridden(&self, symbol: &Symbol, spot: Spot) -> bool {
         let mut there = self.sides.kernel.at(spot).filter(|other| other.name == symbol.name);
         symbol.binding() == Binding::Weak && there.any(|other| binding(other) == Some(Binding::Global))
     }
 
-    /// Places what nothing refers to by where its section lies, if the kernel has a symbol of its name there.
+    /// Locates symbols that nothing refers to by their offset in their section, if the kernel has a symbol of that
+    /// name there.
     fn place_by_bases(&mut self) {
         let bases = self.bases();
         for (index, section, symbol) in self.sides.unit.defined() {

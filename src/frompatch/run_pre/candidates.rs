@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What of the kernel each function of the unit may be: what has its name, and its bytes.
+//! Which functions of the kernel each function of the unit may be: those with its name and its bytes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,11 +11,11 @@ use crate::frompatch::run_pre::outcome::Mismatch;
 use crate::frompatch::run_pre::walk::Difference;
 use crate::frompatch::run_pre::{shown, walk};
 
-/// A place in the kernel that a function may have, with what it refers to there.
+/// A function of the kernel that a function of the unit may be, with what it refers to.
 pub(super) struct Candidate {
     pub(super) spot: Spot,
     pub(super) file: Option<String>,
-    /// What its references say of other symbols.
+    /// What the function's references say of other symbols.
     pub(super) facts: Vec<Fact>,
 }
 
@@ -24,14 +24,14 @@ pub(super) struct Entry {
     pub(super) symbol: SymbolIndex,
     pub(super) section: SectionIndex,
     pub(super) key: Key,
-    /// Those whose bytes are equal.
+    /// The functions of the kernel whose bytes are equal.
     pub(super) candidates: Vec<Candidate>,
-    /// The symbol that is used instead of this one, which is weak.
+    /// The global symbol that the kernel uses instead of this weak function.
     pub(super) overridden: Option<Spot>,
     pub(super) is_settled: bool,
 }
 
-/// The search for them.
+/// The search for the candidates of all functions of a unit.
 pub(super) struct Search<'a, 'b> {
     pub(super) sides: Sides<'a, 'b>,
     entries: Vec<Entry>,
@@ -43,7 +43,7 @@ impl<'a, 'b> Search<'a, 'b> {
         Search { sides, entries: Vec::new(), mismatches: Vec::new() }
     }
 
-    /// Compares each function with all that has its name.
+    /// Compares each function with all of the kernel's functions that have its name.
     pub(super) fn all(mut self) -> (Vec<Entry>, Vec<Mismatch>) {
         let functions = self.sides.unit.functions();
         let bases = self.bases_by_name(&functions);
@@ -70,7 +70,8 @@ impl<'a, 'b> Search<'a, 'b> {
             let count = self.mismatches.len();
             self.try_all(&mut entry, &places, guess);
             let is_else = entry.candidates.is_empty() && entry.overridden.is_none();
-            // Of several weak ones the kernel has the first, which may be that of another unit.
+            // If several units have weak functions of that name, the kernel uses the first, which may be another
+            // unit's.
             if let Some(other) = other.filter(|other| is_else && self.is_apart(*other, &bases)) {
                 self.mismatches.truncate(count);
                 entry.overridden = Some(other);
@@ -83,7 +84,8 @@ impl<'a, 'b> Search<'a, 'b> {
         (self.entries, self.mismatches)
     }
 
-    /// Whether a place is further from all code of the unit than its code reaches: what lies there is another unit's.
+    /// Whether a spot is further from all code of the unit than that code is long: then another unit's code lies
+    /// there.
     fn is_apart(&self, spot: Spot, bases: &HashMap<SectionIndex, Spot>) -> bool {
         const PADDING: u64 = 64;
         let functions = self.sides.unit.functions();
@@ -94,8 +96,8 @@ impl<'a, 'b> Search<'a, 'b> {
         !bases.is_empty() && !bases.values().any(is_near)
     }
 
-    /// The functions of the kernel that a function of the unit may be: those of its name, and if there is none, the one
-    /// that only a number tells from it at the place where it ought to be.
+    /// The functions of the kernel that have the name of a function of the unit. If some of them are local exactly as
+    /// it is local, or as it is not, only these.
     fn named(&self, symbol: SymbolIndex) -> Vec<&KernelSymbol> {
         let Some(own) = self.sides.unit.symbol(symbol) else { return Vec::new() };
         let is_function = |other: &&KernelSymbol| kind(other) == Some(Kind::Function);
@@ -139,7 +141,7 @@ impl<'a, 'b> Search<'a, 'b> {
         }
     }
 
-    /// Where each section of code begins in the kernel, if most of its functions whose names are there once agree.
+    /// The spot in the kernel at which each section of code begins, if most of its functions with unique names agree.
     fn bases_by_name(&self, functions: &[(SymbolIndex, SectionIndex)]) -> HashMap<SectionIndex, Spot> {
         let mut votes: HashMap<SectionIndex, BTreeMap<Spot, usize>> = HashMap::new();
         for (symbol, section) in functions {
@@ -167,7 +169,7 @@ pub(super) fn binding(symbol: &KernelSymbol) -> Option<Binding> {
     symbol.known.definition.as_ref().map(|definition| definition.binding)
 }
 
-/// Where a symbol is, how many bytes it has, and in which source file.
+/// The spot of a symbol, its size in bytes, and its source file.
 fn place(symbol: &KernelSymbol) -> (Spot, Option<u64>, Option<String>) {
     let definition = symbol.known.definition.as_ref();
     let size = definition.and_then(|definition| definition.size).filter(|size| *size > 0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The data of the unit against the kernel's.
+//! Compares the data of the unit with the kernel's.
 
 use crate::elf::image::{Section, SectionIndex, Symbol};
 use crate::frompatch::run_pre::kernel::{KernelImage, Spot};
@@ -8,8 +8,8 @@ use crate::frompatch::run_pre::walk;
 use crate::frompatch::run_pre::walk::{Difference, Reference};
 use crate::livepatch::special;
 
-/// Compares the variable `symbol` in `section` with what the kernel has at `spot`: its bytes, but for what relocations
-/// fill in, which is given. What has no bytes, as `.bss`, is equal.
+/// Compares the variable `symbol` in `section` with the kernel's bytes at `spot`, except for the fields that
+/// relocations fill in; returns these references. A variable without bytes, as in `.bss`, counts as equal.
 pub(super) fn variable(
     unit: &Unit<'_>,
     kernel: &KernelImage,
@@ -61,8 +61,8 @@ pub(super) fn variable(
     }
 }
 
-/// Whether the kernel's build writes into such a section, or this variable, when it has linked: what the unit has there
-/// is no witness (scripts/sorttable.h, tools/bpf/resolve_btfids).
+/// Whether the kernel's build writes into such a section or variable after linking, so that the unit's bytes prove
+/// nothing (scripts/sorttable.h, tools/bpf/resolve_btfids).
 fn is_written_later(section: &[u8], variable: &[u8]) -> bool {
     section == b".BTF_ids" || variable == b"main_extable_sort_needed" || special::is_metadata(section)
 }

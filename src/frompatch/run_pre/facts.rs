@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the unit's references say: each leads to a symbol here, and the kernel's to a place. Where that place is
-//! right, the symbol has to be there.
+//! What the unit's references say: each leads to a symbol in the unit, and the kernel's reference to a spot in the
+//! kernel. If the candidate is right, the symbol lies at that spot.
 
 use crate::elf::Binding;
 use crate::elf::image::{Home, Section, SectionIndex, SymbolIndex};
@@ -10,25 +10,25 @@ use crate::frompatch::run_pre::shown;
 use crate::frompatch::run_pre::unit::{Referent, Unit};
 use crate::frompatch::run_pre::walk::{Difference, Reference};
 
-/// What of the unit has a place in the kernel.
+/// What is located in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Key {
-    /// What the unit defines: section and offset.
+    /// A definition of the unit: section and offset.
     Own(SectionIndex, u64),
-    /// A symbol that is defined elsewhere, or may be: by its index.
+    /// A symbol, by its index, that is or may be defined elsewhere.
     Other(SymbolIndex),
 }
 
-/// What one reference says.
+/// What one reference says: this symbol lies at that spot.
 pub(super) struct Fact {
-    /// What is where.
+    /// What lies where.
     pub(super) key: Key,
     pub(super) spot: Spot,
-    /// Where in the unit and the kernel the reference is.
+    /// The offsets of the reference in the unit and in the kernel, for a message if the fact is wrong.
     pub(super) difference: Difference,
 }
 
-/// The key of a symbol: what is weak may be elsewhere though the unit defines it.
+/// The key of a symbol: a weak symbol may be defined elsewhere although the unit defines it.
 pub(super) fn key_of(unit: &Unit<'_>, index: SymbolIndex) -> Key {
     match unit.symbol(index).map(|symbol| (symbol.home, symbol.binding(), symbol.value())) {
         Some((Home::Section(section), Binding::Local | Binding::Global, value)) => Key::Own(section, value),
@@ -44,7 +44,8 @@ pub(super) struct Sides<'a, 'b> {
 }
 
 impl Sides<'_, '_> {
-    /// What references say, if they can be right: where the kernel's lead to, there is a symbol of that name.
+    /// What references say, if they can be right: at each spot that the kernel's lead to, there is a symbol of that
+    /// name.
     pub(super) fn facts_of(&self, references: &[Reference]) -> Result<Vec<Fact>, Difference> {
         let mut facts = Vec::new();
         for reference in references {
@@ -123,8 +124,8 @@ impl Sides<'_, '_> {
         }
     }
 
-    /// Whether the kernel has at `spot` a symbol named as one of the unit, or as others at its place; a number at the
-    /// end does not count.
+    /// Whether the kernel has a symbol at `spot` with the name of this symbol of the unit, or of one at the same
+    /// offset; a number at the end of a name does not count.
     pub(super) fn has_name_of(&self, index: SymbolIndex, spot: Spot) -> bool {
         let Some(symbol) = self.unit.symbol(index) else { return false };
         self.kernel.at(spot).any(|other| base(&other.name) == base(&symbol.name))
@@ -134,7 +135,7 @@ impl Sides<'_, '_> {
                 .any(|alias| self.kernel.at(spot).any(|other| other.name == alias.name))
     }
 
-    /// What is to be told of a constant that the kernel has another one for: both.
+    /// The message about a constant that differs from the kernel's: both of them.
     fn other_constant(&self, section: SectionIndex, offset: i64, spot: Spot) -> String {
         let own = self.unit.section(section);
         let has_strings = own.is_some_and(Section::has_strings);
@@ -153,8 +154,8 @@ impl Sides<'_, '_> {
         format!("it refers to the constant {}, and the kernel's to {theirs}", shown(ours))
     }
 
-    /// Whether the constant at `offset` in a section that the linker merges is what lies at `spot`: a string up to its
-    /// end, or one entry. A loop refers to the end of one: then the one before it counts.
+    /// Whether the constant at `offset` in a section that the linker merges is equal to the one at `spot`: a string
+    /// up to its end, or one entry. If a loop refers to the end of an entry, the entry before it counts.
     fn is_same_constant(&self, section: SectionIndex, offset: i64, spot: Spot) -> bool {
         let Some(own) = self.unit.section(section) else { return false };
         let Ok(offset) = usize::try_from(offset) else { return false };

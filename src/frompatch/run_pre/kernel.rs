@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the kernel is: the bytes of vmlinux or of a finished module, with every symbol in them and its position.
+//! The kernel's side of the comparison: the bytes of vmlinux or of a finished module, with every symbol in them and
+//! its position.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use crate::kernel::sources::{Known, Sources};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::Vmlinux;
 
-/// A place in an object of the kernel.
+/// A byte in an object of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Spot {
     /// The section of a module, by index; 0 in vmlinux.
@@ -23,7 +24,7 @@ pub struct Spot {
 }
 
 impl Spot {
-    /// The place `bytes` further on.
+    /// The spot `bytes` further on.
     pub fn plus(self, bytes: i64) -> Spot {
         Spot { address: self.address.wrapping_add_signed(bytes), ..self }
     }
@@ -32,16 +33,16 @@ impl Spot {
 /// Where a reference in the kernel's code leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lead {
-    /// To a place in the same object.
+    /// To a spot in the same object.
     Here(Spot),
-    /// Out of a module, to a symbol with this name, and so many bytes further.
+    /// Out of a module: to a symbol with this name, plus this many bytes.
     Out(Vec<u8>, i64),
 }
 
 /// A symbol of an object of the kernel.
 #[derive(Debug)]
 pub struct KernelSymbol {
-    /// Where it is.
+    /// Where it lies.
     pub spot: Spot,
     /// What is known of it, its position included.
     pub known: Known,
@@ -72,7 +73,8 @@ impl KernelImage {
     /// Reads `object`: `vmlinux`, or a module by its run-time name. Debugging information in it is not read.
     ///
     /// # Errors
-    /// There is no such object with its code, it cannot be read, or is for a machine whose code is not compared yet.
+    /// There is no such object with its code, it cannot be read, or it is for a machine whose code cannot be compared
+    /// yet.
     pub fn open(sources: &Sources, object: &str) -> Result<KernelImage> {
         let known = sources.every(object)?;
         let (file, content) = if object == VMLINUX {
@@ -115,7 +117,7 @@ impl KernelImage {
         self.pick(self.by_name.get(name))
     }
 
-    /// The symbols at this very place.
+    /// The symbols at exactly this spot.
     pub fn at(&self, spot: Spot) -> impl Iterator<Item = &KernelSymbol> {
         self.pick(self.by_spot.get(&spot))
     }
@@ -124,7 +126,7 @@ impl KernelImage {
         indices.into_iter().flatten().filter_map(|&index| self.symbols.get(index))
     }
 
-    /// The bytes from `spot` to the end of its section; none where the file has none.
+    /// The bytes from `spot` to the end of its section; none if the section has no bytes in the file.
     pub fn bytes(&self, spot: Spot) -> Option<&[u8]> {
         match &self.content {
             Content::Linked(memory) => memory.at(spot.address),
@@ -142,12 +144,12 @@ impl KernelImage {
         }
     }
 
-    /// Whether references were filled in when it was linked.
+    /// Whether the linker has filled in the references.
     pub fn is_linked(&self) -> bool {
         matches!(self.content, Content::Linked(_))
     }
 
-    /// Where a relocation of a module leads to, `further` bytes behind what it says.
+    /// Where a relocation of a module leads to, plus `further` bytes.
     pub fn lead(&self, relocation: &Relocation, further: i64) -> Option<Lead> {
         let Content::Module { image, .. } = &self.content else { return None };
         let symbol = image.symbols.get(relocation.symbol)?;
@@ -158,7 +160,7 @@ impl KernelImage {
         })
     }
 
-    /// The name of what lies at `spot`, as in `vfs_read+0x10`.
+    /// Symbol and distance of `spot`, as in `vfs_read+0x10`.
     pub fn shown(&self, spot: Spot) -> Option<String> {
         let first = Spot { address: 0, ..spot };
         let (start, indices) = self.by_spot.range(first..=spot).next_back()?;
@@ -191,7 +193,8 @@ fn in_vmlinux(known: Vec<(Vec<u8>, Known)>) -> Vec<KernelSymbol> {
     known.into_iter().filter_map(symbol).collect()
 }
 
-/// Definitions tell a section by its name, of which a module may have several: its symbol table tells which.
+/// The symbols of a module, each with its section's index. Definitions have only the section's name, which may not be
+/// unique; the module's symbol table has the index.
 fn in_module(image: &Image, known: Vec<(Vec<u8>, Known)>) -> Vec<KernelSymbol> {
     let mut by_key: HashMap<(Vec<u8>, u64, Option<String>), Vec<Known>> = HashMap::new();
     for (name, known) in known.into_iter().rev() {

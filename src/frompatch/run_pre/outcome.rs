@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What comes of the comparison: where the unit's symbols are, or what is not in the kernel as it was compiled.
+//! The result of the comparison: where the unit's symbols lie in the kernel, or what differs from it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use crate::elf::image::{Symbol, SymbolIndex};
 use crate::frompatch::run_pre::kernel::Spot;
 use crate::kernel::sources::Known;
 
-/// How wide the left side of a difference is, in characters.
+/// The width of the left side of a difference, in characters.
 const WIDTH: usize = 48;
 
 /// Where a symbol of the unit is in the kernel.
@@ -18,14 +18,15 @@ pub struct Located {
     pub object: String,
     /// The raw name that the kernel has for it.
     pub name: Vec<u8>,
-    /// The place.
+    /// Where it lies.
     pub spot: Spot,
     /// What the object's symbol table says of it, and its position.
     pub known: Known,
 }
 
 impl Located {
-    /// The position to write down: 0 for a name that is there once (S1); none if kallsyms leaves it out (S3).
+    /// The position to write into a symbol's name: 0 if only one symbol has that name (S1); none if kallsyms leaves
+    /// it out (S3).
     pub fn sympos(&self) -> Option<u64> {
         self.known.sympos()
     }
@@ -39,11 +40,11 @@ impl Located {
 /// What became of a function of the unit in the kernel.
 #[derive(Debug, Clone)]
 pub enum Fate {
-    /// It is there, equal.
+    /// It is there, with equal code.
     Equal(Located),
-    /// It is weak, and a function of the same name is used instead of it: patching this one has no effect.
+    /// It is weak, and the kernel uses another function of that name: patching this one has no effect.
     Overridden(Located),
-    /// Several are equal, and nothing tells which of them it is.
+    /// Several functions are equal, and nothing tells which of them it is.
     Ambiguous(Vec<Located>),
 }
 
@@ -58,7 +59,7 @@ pub struct Function {
     pub fate: Fate,
 }
 
-/// A unit that is in the kernel, function by function.
+/// A unit that was found in the kernel, function by function.
 #[derive(Debug, Clone, Default)]
 pub struct Matched {
     /// All functions of the unit, in the order of its sections.
@@ -69,18 +70,18 @@ pub struct Matched {
 }
 
 impl Matched {
-    /// Where the symbol `name` of the unit is, whether the unit defines it or refers to it; none if the kernel's code
-    /// does not tell, or if it is not in this object.
+    /// Where the symbol `name` of the unit lies, whether the unit defines it or refers to it; none if the kernel's
+    /// code does not tell, or if it is not in this object.
     pub fn position(&self, name: &[u8]) -> Option<&Located> {
         self.position_of((*self.by_name.get(name)?)?)
     }
 
-    /// Where a symbol of the unit is, by its index.
+    /// Where a symbol of the unit lies, by its index.
     pub fn position_of(&self, symbol: SymbolIndex) -> Option<&Located> {
         self.located.get(&symbol)
     }
 
-    /// The places among which nothing tells which is meant by `name`; empty if it has one place, or none.
+    /// The symbols of the kernel that `name` may mean if nothing tells which; empty if it means one or none.
     pub fn candidates(&self, name: &[u8]) -> &[Located] {
         self.vague.get(name).map_or(&[], Vec::as_slice)
     }
@@ -90,20 +91,20 @@ impl Matched {
         self.functions.iter().find(|function| function.name == name)
     }
 
-    /// The symbols that were found, by their indices in the unit, with their places.
+    /// The symbols of the unit that were found, by their indices, with their symbols in the kernel.
     pub fn all(&self) -> impl Iterator<Item = (SymbolIndex, &Located)> {
         self.located.iter().map(|(symbol, located)| (*symbol, located))
     }
 }
 
-/// What is not in the kernel as it was compiled.
+/// A difference between the unit and the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
     /// The function or variable of the unit.
     pub name: String,
-    /// How many bytes behind its beginning it differs.
+    /// The offset of the difference from the beginning of the function or variable, in bytes.
     pub offset: u64,
-    /// What is different.
+    /// What differs.
     pub what: String,
     /// Assembler around the difference, the unit's and the kernel's; the first different line of each is marked.
     pub lines: Vec<(String, String)>,
@@ -122,7 +123,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// A symbol's name, and whether it is one that a number at its end may tell from others: `foo` of `foo.12`.
+/// A symbol's name without a number at its end that keeps it apart from others: `foo` of `foo.12`.
 pub(super) fn base(name: &[u8]) -> &[u8] {
     let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let rest = name.get(..name.len() - digits).unwrap_or(name);

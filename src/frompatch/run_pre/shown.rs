@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A difference as assembler: the unit's on the left, the kernel's on the right.
+//! Shows a difference as assembler: the unit's on the left, the kernel's on the right.
 
 use crate::elf::image::{SectionIndex, Symbol};
 use crate::frompatch::run_pre::kernel::{KernelImage, Lead, Spot};
@@ -9,11 +9,11 @@ use crate::frompatch::run_pre::walk::Difference;
 use crate::livepatch::code::instruction;
 use crate::livepatch::code::instruction::Instruction;
 
-/// How many instructions are shown before the difference, and how many from there on.
+/// The number of instructions that are shown before the difference; the next is the number from the difference on.
 const BEFORE: usize = 4;
 const BEHIND: usize = 3;
 
-/// What is to be told of a difference in the function `symbol` in `section`, which the kernel has at `spot`.
+/// The message about a difference in the function `symbol` in `section`, which the kernel has at `spot`.
 pub(super) fn function(
     unit: &Unit<'_>,
     kernel: &KernelImage,
@@ -127,7 +127,7 @@ fn lines(
     (before, behind)
 }
 
-/// A name for what is referred to.
+/// A name for the target of a reference.
 pub(super) fn shown(unit: &Unit<'_>, to: Referent, behind: i64) -> String {
     match to {
         Referent::Symbol(index) => with_offset(&name_of(unit.symbol(index)), behind),

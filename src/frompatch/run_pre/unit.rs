@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The unit that was compiled again: its functions, what lies where in its sections, and which of its instructions
-//! the kernel changes without its meaning another program.
+//! The unit that was compiled again: its functions, the contents of its sections, and the instructions that the
+//! kernel patches at run time and that therefore may differ.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,20 +13,20 @@ use crate::frompatch::run_pre::kernel;
 pub(super) struct Unit<'a> {
     pub(super) image: &'a Image,
     relocations: HashMap<SectionIndex, BTreeMap<u64, Relocation>>,
-    /// Of each section, the symbols with their names and values, by ascending value.
+    /// By section: the named symbols with their values, by ascending value.
     symbols: HashMap<SectionIndex, Vec<(u64, SymbolIndex)>>,
-    /// Where jump labels are: section and offset of the instruction.
+    /// The jump labels: section and offset of the instruction.
     labels: HashSet<(SectionIndex, u64)>,
     /// Its source file's name (STT_FILE).
     pub(super) file: Option<String>,
 }
 
-/// What a reference in the unit is to.
+/// The target of a reference in the unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Referent {
-    /// A symbol that other units can have a say in: global, weak or not defined here.
+    /// A symbol that another unit may define: global, weak, or not defined here.
     Symbol(SymbolIndex),
-    /// A place in one of the unit's own sections; it may lie before or behind it.
+    /// An offset in one of the unit's own sections; it may lie before the section or behind it.
     Inside { section: SectionIndex, offset: i64 },
 }
 
@@ -102,7 +102,7 @@ impl<'a> Unit<'a> {
         Some((best.1, (offset - best.0) as i64))
     }
 
-    /// The symbols at the very place of another one, itself included.
+    /// The symbols at the same offset as another one, including itself.
     pub(super) fn aliases(&self, index: SymbolIndex) -> impl Iterator<Item = &'a Symbol> {
         let own = self.symbol(index);
         let place = own.and_then(|symbol| match symbol.home {
@@ -129,13 +129,13 @@ impl<'a> Unit<'a> {
         all.into_iter().flat_map(move |all| all.range(from..to.max(from))).map(|(_, relocation)| relocation)
     }
 
-    /// What a relocation refers to, with the bytes behind that which are meant; `further` bytes behind the field is
-    /// where its distance counts from.
+    /// The target of a relocation, with the distance behind it in bytes; the field's value counts from `further`
+    /// bytes behind the field.
     pub(super) fn referent(&self, relocation: &Relocation, further: i64) -> Option<(Referent, i64)> {
         let symbol = self.symbol(relocation.symbol)?;
         let behind = relocation.addend.wrapping_add(further);
         Some(match symbol.home {
-            // What is meant is what the symbol stands for, though the sum may lie in another string.
+            // The symbol's own string is meant, even if the sum lies in another string.
             Home::Section(section)
                 if symbol.binding() == Binding::Local
                     && symbol.kind() != Kind::Section
@@ -151,7 +151,8 @@ impl<'a> Unit<'a> {
         })
     }
 
-    /// Whether a jump label is there: an instruction that is a jump or does nothing, as the kernel says.
+    /// Whether a jump label is at this offset: an instruction that the kernel switches between a jump and a
+    /// no-operation.
     pub(super) fn is_label(&self, section: SectionIndex, offset: u64) -> bool {
         self.labels.contains(&(section, offset))
     }

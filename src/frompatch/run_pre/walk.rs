@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One function of the unit against the kernel's bytes, instruction by instruction.
+//! Compares one function of the unit with the kernel's bytes, instruction by instruction.
 //!
-//! Two instructions are equal if their bytes are, but for what a relocation or the distance of a branch fills in:
-//! where those lead to is collected, and judged when the places of more functions are known. These may differ:
-//! a jump of two bytes and the longer one; a jump label as a jump or as a no-operation; the call of `__fentry__`, which
+//! Two instructions are equal if their bytes are equal, except for the fields of relocations and the distances of
+//! branches: their targets are collected, and judged when more functions are located. Three things may differ: a jump
+//! of two bytes and the longer form; a jump label as a jump or as a no-operation; and the call of `__fentry__`, which
 //! the kernel's build may have overwritten with a no-operation.
 
 use std::collections::BTreeMap;
@@ -13,31 +13,31 @@ use crate::frompatch::run_pre::kernel::{KernelImage, Lead, Spot};
 use crate::frompatch::run_pre::unit::{Referent, Unit};
 use crate::livepatch::code::instruction::Instruction;
 
-/// A reference of the unit, and where the same one of the kernel leads to.
+/// A reference of the unit, and the target of the same reference in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reference {
-    /// Where the unit has it, as an offset in the section of its user.
+    /// The offset of the reference in its section of the unit.
     pub(super) at: u64,
-    /// Where the kernel has it: the start of the instruction, or the place of the pointer.
+    /// Where the kernel has the reference: the start of the instruction, or the pointer.
     pub(super) kernel_at: Spot,
     pub(super) to: Referent,
     pub(super) lead: Lead,
 }
 
-/// The first place where a function is not what the kernel has.
+/// The first difference between a function and the kernel's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Difference {
     /// The offset in the unit's section.
     pub(super) at: u64,
-    /// The place in the kernel.
+    /// Where it lies in the kernel.
     pub(super) kernel_at: Spot,
-    /// What is different.
+    /// What differs.
     pub(super) what: String,
     /// How many instructions before it are equal.
     pub(super) equal: usize,
 }
 
-/// What is called at the beginning of a function that can be traced.
+/// The functions called at the beginning of a function that can be traced.
 const TRACERS: [&[u8]; 2] = [b"__fentry__", b"mcount"];
 
 /// The state of a walk through one function.
@@ -50,14 +50,14 @@ struct Walk<'a, 'b> {
     spot: Spot,
     code: &'a [u8],
     theirs: &'a [u8],
-    /// The kernel's offset in the function for each instruction of the unit.
+    /// By the offset of each instruction of the unit: the kernel's offset in the function.
     steps: BTreeMap<u64, u64>,
     references: Vec<Reference>,
-    /// Branches within the function: from where, to where, and where the kernel's leads to.
+    /// Branches within the function: offset, target, and spot and target in the kernel.
     jumps: Vec<(u64, u64, Spot, Lead)>,
 }
 
-/// Compares the function `symbol` in `section` with what the kernel has at `spot`.
+/// Compares the function `symbol` in `section` with the kernel's code at `spot`.
 pub(super) fn function(
     unit: &Unit<'_>,
     kernel: &KernelImage,
@@ -98,7 +98,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Compares one instruction of each, and gives how many bytes both have.
+    /// Compares one instruction of each side, and returns the number of bytes of both.
     fn step(&mut self, ours: usize, theirs: usize) -> Result<(usize, usize), Difference> {
         let at = self.start + ours as u64;
         let our_code = self.code.get(ours..).unwrap_or_default();
@@ -110,7 +110,7 @@ impl Walk<'_, '_> {
         let (Some(our), Some(their)) =
             (Instruction::decode(our_code, at), Instruction::decode(their_code, here.address))
         else {
-            // Data among code.
+            // There is data between the instructions.
             return if our_code.first() == their_code.first() {
                 Ok((1, 1))
             } else {
@@ -127,7 +127,7 @@ impl Walk<'_, '_> {
             self.branch(at, &our, relocations.first(), &their, here);
             return Ok(lengths);
         }
-        // Where jumps have become shorter, alignment takes more or less.
+        // If jumps have another length, alignment has more or fewer bytes.
         if our.is_nop && their.is_nop && our.length != their.length {
             return Ok((run_of_nops(our_code), run_of_nops(their_code)));
         }
@@ -144,7 +144,7 @@ impl Walk<'_, '_> {
         Ok(lengths)
     }
 
-    /// Takes down what an instruction refers to.
+    /// Records the reference of an instruction.
     #[expect(clippy::too_many_arguments, reason = "both sides of one instruction")]
     fn refer(
         &mut self,
@@ -184,7 +184,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Takes down where an instruction leads to that counts from its own end.
+    /// Records the target of an instruction that is relative to the instruction's end.
     fn branch(
         &mut self,
         at: u64,
@@ -217,7 +217,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Whether both are what is at the beginning of a function that can be traced: the call, or a no-operation.
+    /// Whether both instructions are the trace site at the beginning of a function: the call, or a no-operation.
     fn is_traced(
         &self,
         our: &Instruction,
@@ -239,7 +239,7 @@ impl Walk<'_, '_> {
             && our.length == their.length
     }
 
-    /// Whether both are the jump label there, as a jump or as a no-operation.
+    /// Whether both instructions are the jump label there, as a jump or as a no-operation.
     fn is_label(&self, at: u64, our: &Instruction, their: &Instruction) -> bool {
         let is_one = |instruction: &Instruction| instruction.is_nop || instruction.is_plain_jump();
         self.unit.is_label(self.section, at)
@@ -253,7 +253,8 @@ impl Walk<'_, '_> {
     fn expect_jumps(&self) -> Result<(), Difference> {
         for (at, to, here, lead) in &self.jumps {
             let expected = self.steps.get(to).map(|theirs| Lead::Here(self.spot.plus(*theirs as i64)));
-            // Into the middle of an instruction, as past a lock prefix: as far behind its start.
+            // A target in the middle of an instruction, as past a lock prefix: it has to be as far behind the start
+            // in both.
             let inner = || {
                 let (start, theirs) = self.steps.range(..=to).next_back()?;
                 Some(Lead::Here(self.spot.plus((theirs + (to - start)) as i64)))
@@ -280,7 +281,8 @@ impl Walk<'_, '_> {
     }
 }
 
-/// Where the kernel's instruction at `here` leads to, whose distance stands at `offset` in it and says `target`.
+/// The target of the kernel's instruction at `here`, whose relative distance lies at `offset` in it and leads to
+/// `target`.
 fn relative(kernel: &KernelImage, here: Spot, length: usize, offset: usize, target: u64) -> Lead {
     let field = here.plus(offset as i64);
     let further = length as i64 - offset as i64;
@@ -288,8 +290,8 @@ fn relative(kernel: &KernelImage, here: Spot, length: usize, offset: usize, targ
     of_module.unwrap_or(Lead::Here(Spot { address: target, ..here }))
 }
 
-/// Where the address in the kernel's field leads to, which a relocation of type `kind` would fill in (R_X86_64_64,
-/// R_X86_64_32, R_X86_64_32S and the relative ones in data); none if the type is another.
+/// The target of the address in the kernel's field, which a relocation of type `kind` would fill in (R_X86_64_64,
+/// R_X86_64_32, R_X86_64_32S and the relative types in data); none for another type.
 pub(super) fn absolute(kernel: &KernelImage, field: Spot, kind: u32) -> Option<Lead> {
     if let Some(relocation) = kernel.relocation(field) {
         return if relocation.kind == kind { kernel.lead(relocation, 0) } else { None };
@@ -311,7 +313,7 @@ pub(super) fn absolute(kernel: &KernelImage, field: Spot, kind: u32) -> Option<L
     Some(Lead::Here(Spot { address, ..field }))
 }
 
-/// Where what lies `behind` bytes before `lead` is.
+/// The target `behind` bytes before `lead`.
 pub(super) fn before(lead: Lead, behind: i64) -> Lead {
     match lead {
         Lead::Here(spot) => Lead::Here(spot.plus(behind.wrapping_neg())),
@@ -319,7 +321,7 @@ pub(super) fn before(lead: Lead, behind: i64) -> Lead {
     }
 }
 
-/// Whether the bytes of both are the same, but for what is filled in.
+/// Whether the bytes of both instructions are equal, except for fields that are filled in.
 fn bytes_equal(ours: &[u8], theirs: &[u8], our: &Instruction, relocations: &[Relocation], at: u64) -> bool {
     let mut filled: Vec<(usize, usize)> = relocations
         .iter()
@@ -348,7 +350,7 @@ fn run_of_nops(code: &[u8]) -> usize {
     length
 }
 
-/// Whether nothing but what fills the room between functions follows: no-operations or int3.
+/// Whether only padding between functions follows: no-operations or int3.
 fn is_padding(rest: &[u8]) -> bool {
     let nops = run_of_nops(rest);
     rest.get(nops..).unwrap_or_default().iter().all(|&byte| byte == 0xcc)

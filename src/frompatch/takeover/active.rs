@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which lines of a file the compiler sees: what the configuration leaves out is blank, and so are the conditions.
+//! Which lines of a file the compiler sees: lines that the configuration leaves out become blank, and so do the
+//! conditions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -35,7 +36,7 @@ pub(super) fn including(preprocessed: &str, own: &str) -> BTreeSet<usize> {
     back.filter_map(|(number, _)| number.checked_sub(1)).collect()
 }
 
-/// `# 12 "file" ...`
+/// Reads `# 12 "file" ...`.
 fn marker(line: &str) -> Option<(usize, String)> {
     let rest = line.strip_prefix("# ")?;
     let (number, rest) = rest.split_once(" \"")?;
@@ -43,8 +44,8 @@ fn marker(line: &str) -> Option<(usize, String)> {
     Some((number.parse().ok()?, file.replace("\\\\", "\\").replace("\\\"", "\"")))
 }
 
-/// The file with what is not compiled as blank lines: `seen` are the lines that there is something of behind the
-/// preprocessor (`-fdirectives-only`), and `including` those that include a file.
+/// The file with blank lines for those that are not compiled. `seen` are the lines of which the preprocessor
+/// (`-fdirectives-only`) leaves something, and `including` those that include a file.
 pub(super) fn active(text: &str, seen: &BTreeSet<usize>, including: &BTreeSet<usize>) -> String {
     let is_seen = |number: &usize| seen.contains(number) || including.contains(number);
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
@@ -56,7 +57,7 @@ pub(super) fn active(text: &str, seen: &BTreeSet<usize>, including: &BTreeSet<us
         length += line.len();
     }
     let line_of = |offset: usize| start_of.partition_point(|start| *start <= offset).saturating_sub(1);
-    // Of each condition that is open: the lines with directives of its branch so far.
+    // For each open condition: the first line of its branch, and the lines with directives in it so far.
     let mut branches: Vec<(usize, Vec<(usize, usize)>)> = Vec::new();
     let decide = |branch: (usize, Vec<(usize, usize)>), end: usize, kept: &mut Vec<bool>| {
         let is_active = (branch.0..end).any(|line| kept.get(line) == Some(&true));
@@ -84,7 +85,7 @@ pub(super) fn active(text: &str, seen: &BTreeSet<usize>, including: &BTreeSet<us
                 Some(branch) => branch.1.push((first, last)),
                 None => set(&mut kept, first..=last, true),
             },
-            // The preprocessor writes it in one line, with its number.
+            // The preprocessor joins its lines into one, at the first line's number.
             _ => {
                 let is_active = kept.get(first) == Some(&true);
                 set(&mut kept, first..=last, is_active);
@@ -102,7 +103,7 @@ fn set(kept: &mut [bool], lines: RangeInclusive<usize>, is_kept: bool) {
     }
 }
 
-/// The word of a directive.
+/// The name of a directive.
 pub(super) fn directive(text: &str) -> &str {
     let text = text.trim_start_matches('#').trim_start();
     text.split(|letter: char| !letter.is_ascii_alphanumeric()).next().unwrap_or_default()

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the kernel's code tells of a unit that was compiled again: which of its functions and variables can be named.
+//! What the kernel's code tells of a unit that was compiled again: which of its functions and variables have a usable
+//! name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +30,7 @@ pub(super) fn of(listing: &Listing, matched: &Matched, object: &str) -> Known {
             known.data.insert(name.to_owned(), Variable { size: size(located), annotation: None });
         }
     }
-    // What the compiler has made of a function counts with it.
+    // The compiler's variants of a function count with it.
     let mut statics: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for function in listing.functions() {
         statics.entry(source_name(function)).or_default().extend(listing.data_of(function));
@@ -70,7 +71,7 @@ fn size(located: &Located) -> Option<u64> {
     located.known.definition.as_ref().and_then(|definition| definition.size).filter(|size| *size > 0)
 }
 
-/// What a declaration says of a symbol that C has no name for (KLP_RELOC_SYMBOL of klp_relocs.h).
+/// The annotation in a declaration for a symbol whose name is not valid in C (KLP_RELOC_SYMBOL of klp_relocs.h).
 fn annotation(object: &str, located: &Located) -> String {
     let name = String::from_utf8_lossy(&located.name);
     let owner = &located.object;

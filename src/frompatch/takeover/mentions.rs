@@ -14,9 +14,9 @@ pub(in crate::frompatch) struct Mentions {
 }
 
 impl Mentions {
-    /// Reads a text in which directives are heeded and macros are not expanded (`-fdirectives-only`).
+    /// Reads a text in which directives are evaluated and macros are not expanded (`-fdirectives-only`).
     pub(in crate::frompatch) fn of(text: &str) -> Mentions {
-        // Markers of lines are no directives.
+        // Line markers are no directives.
         let text: String = text
             .lines()
             .map(|line| if line.starts_with("# ") { "\n".to_owned() } else { format!("{line}\n") })
@@ -32,7 +32,8 @@ impl Mentions {
         mentions
     }
 
-    /// All that the function `name` mentions, not through what `is_apart` says of that it is no part of the function.
+    /// All words that the function `name` mentions, by itself or through others; a word for which `is_apart` is true
+    /// is not followed.
     pub(in crate::frompatch) fn reached(
         &self,
         name: &str,
@@ -51,7 +52,7 @@ impl Mentions {
     }
 }
 
-/// The names that a definition of a function or macro may have: those that arguments follow.
+/// The names that a definition of a function or macro may have: those before arguments.
 fn names<'a>(piece: &Piece<'a>) -> Vec<&'a str> {
     match piece.kind {
         Kind::Macro => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What functions need of their file: types and macros as they stand, declarations of what the kernel has, and copies
-//! of what it has no name for.
+//! What functions need of their file: types and macros unchanged, declarations of what the kernel has a name for, and
+//! copies of what it has none for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,31 +13,31 @@ use crate::frompatch::tokens::{self, words};
 /// What the kernel's code tells of the unit.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// The functions that it has, and that can be named.
+    /// The kernel's functions of the unit that have a usable name.
     pub(super) functions: BTreeSet<String>,
-    /// The variables and constants that it has, and that can be named, by their names in C.
+    /// The kernel's variables and constants of the unit that have a usable name, by their names in C.
     pub(super) data: BTreeMap<String, Variable>,
-    /// By function: the statics that its code uses, those of what it inlines among them.
+    /// By function: the statics that its code uses, including those of inlined functions.
     pub(super) locals: BTreeMap<String, BTreeMap<String, Variable>>,
 }
 
-/// What is taken over.
+/// The parts of the new file.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    /// What stands before the functions, up to the last include.
+    /// The text before the functions, up to the last include.
     pub(super) front: String,
-    /// What follows.
+    /// The text after it.
     pub(super) body: String,
     /// What could not be taken over: the name, and why.
     pub(super) left: BTreeMap<String, String>,
     /// Functions that were copied.
     pub(super) copied: BTreeSet<String>,
-    /// Functions of `wanted` that are not in the text as definitions.
+    /// Functions of `wanted` that the text does not define.
     pub(super) missing: Vec<String>,
 }
 
-/// Takes functions over: `active` is the file without what is configured out, `expanded` its lines behind the
-/// preprocessor, `wanted` has the new name of each function.
+/// Takes functions over: `active` is the file without the lines that are configured out, `expanded` its lines after
+/// the preprocessor, and `wanted` has the new name of each function.
 pub(super) fn take(
     active: &str,
     expanded: &BTreeMap<usize, String>,
@@ -57,7 +57,7 @@ pub(super) fn take(
     let is_include = |entry: &Entry<'_>| entry.piece.kind == Kind::Include;
     let last_include = file.entries.iter().take(first).rposition(is_include);
     let is_front = |index: usize| last_include.is_some_and(|last| index <= last);
-    // What is defined for a header further down.
+    // A macro that a later header needs.
     let is_for_include = |index: usize| {
         let mut rest = file.entries.iter().skip(index).take_while(|entry| is_directive(entry));
         rest.any(is_include)
@@ -119,10 +119,10 @@ pub(super) fn take(
 /// A piece of the file.
 struct Entry<'a> {
     piece: Piece<'a>,
-    /// The macros of its text expanded.
+    /// Its text with macros expanded.
     expanded: String,
     declared: Vec<Declared>,
-    /// The function that is to be replaced, if it is one.
+    /// The name of the function, if it is to be replaced.
     target: Option<String>,
 }
 
@@ -135,9 +135,9 @@ impl Entry<'_> {
 struct File<'a> {
     active: &'a str,
     entries: Vec<Entry<'a>>,
-    /// The functions that come as they are.
+    /// The functions that are copied unchanged.
     copies: BTreeSet<String>,
-    /// How many of the functions that come have a static with this name.
+    /// By name: how many of the functions taken have a static of this name.
     statics: BTreeMap<String, usize>,
     by_name: BTreeMap<String, Vec<usize>>,
     wanted: &'a BTreeMap<String, String>,
@@ -161,7 +161,7 @@ impl<'a> File<'a> {
             let (first, last) = (line(piece.start()), line(piece.end().saturating_sub(1)));
             let expanded: Vec<&str> = expanded.range(first..=last).map(|(_, line)| line.as_str()).collect();
             let expanded = expanded.join("\n");
-            // EXPORT_SYMBOL() and the like declare what is defined already.
+            // EXPORT_SYMBOL() and the like declare a symbol that is defined already.
             let is_call = piece.kind == Kind::Statement
                 && matches!(piece.tokens.as_slice(), [name, open, ..] if name.kind == tokens::Kind::Word && open.is("("));
             let declared: Vec<Declared> = match piece.kind {
@@ -285,8 +285,8 @@ impl<'a> File<'a> {
         String::new()
     }
 
-    /// The kernel's variable that is the static `name` of a function: its own code tells, or that of a function which it is
-    /// inlined into. Of several of that name, nothing tells which is meant.
+    /// The kernel's variable for the static `name` of a function, as that function's own code tells, or the code of a
+    /// function into which it is inlined. None if there are several of that name.
     fn local(&self, entry: &Entry<'_>, name: &str) -> Option<&Variable> {
         let own = entry.declared.iter().filter(|one| one.what == What::Function).flat_map(|one| &one.names);
         let mut users = own.chain(self.wanted.keys()).filter_map(|function| self.known.locals.get(function));
@@ -294,7 +294,7 @@ impl<'a> File<'a> {
         users.find_map(|statics| statics.get(name)).filter(|_| is_only)
     }
 
-    /// The text of a function from `start` on, with its statics as the kernel's.
+    /// The text of a function from `start` on, with references to the kernel's statics in place of its own.
     fn body(&self, entry: &Entry<'_>, start: usize, taken: &mut Taken) -> String {
         let mut text = String::new();
         let mut at = start;
@@ -304,7 +304,7 @@ impl<'a> File<'a> {
             let (Some(first), Some(last)) = (local.tokens.first(), local.tokens.last()) else { continue };
             let raw = self.active.get(first.start..last.end()).unwrap_or_default();
             let raw_words = words(raw);
-            // What macros declare, or add to it, is seen where they are expanded.
+            // Statics that macros declare, or attributes that they add, are seen only in the expanded text.
             let is_it = |other: &&rewritten::Local<'_>| {
                 !other.names.is_empty() && other.names.iter().all(|name| raw_words.contains(&name.as_str()))
             };
@@ -330,7 +330,7 @@ impl<'a> File<'a> {
             }
         }
         text.push_str(self.active.get(at..entry.piece.end()).unwrap_or_default());
-        // Where something is configured out.
+        // Blank lines remain where something is configured out.
         while let Some(at) = text.find("\n\n\n") {
             text.remove(at);
         }
@@ -338,7 +338,7 @@ impl<'a> File<'a> {
     }
 }
 
-/// Whether a function comes as it is: an inline one, or one that the kernel has no name for.
+/// Whether a function is copied unchanged: an inline function, or one that the kernel has no name for.
 fn is_copied(entry: &Entry<'_>, known: &Known) -> bool {
     let expanded = pieces(&entry.expanded);
     let Some(own) = expanded.iter().find(|piece| piece.kind == Kind::Function) else { return false };
@@ -349,7 +349,7 @@ fn is_copied(entry: &Entry<'_>, known: &Known) -> bool {
         || has(&["static"]) && defined.any(|name| !known.functions.contains(name))
 }
 
-/// What a macro's directive defines, or takes away.
+/// The name that a macro's directive defines or undefines.
 fn macro_name(piece: &Piece<'_>) -> Option<String> {
     let text = piece.tokens.first()?.text;
     let rest = text.split_once(directive(text))?.1.trim_start();

@@ -4,7 +4,7 @@
 use crate::frompatch::takeover::active::directive;
 use crate::frompatch::tokens::{self, Token};
 
-/// What a piece of a file is.
+/// The kind of a piece of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `#include`
@@ -22,19 +22,19 @@ pub(super) enum Kind {
 /// A piece of a file.
 #[derive(Debug, Clone)]
 pub(super) struct Piece<'a> {
-    /// What it is.
+    /// Its kind.
     pub(super) kind: Kind,
     /// Its tokens.
     pub(super) tokens: Vec<Token<'a>>,
 }
 
 impl Piece<'_> {
-    /// Where it begins.
+    /// The offset of its beginning in the text.
     pub(super) fn start(&self) -> usize {
         self.tokens.first().map_or(0, |token| token.start)
     }
 
-    /// Where it ends.
+    /// The offset of its end in the text.
     pub(super) fn end(&self) -> usize {
         self.tokens.last().map_or(0, Token::end)
     }
@@ -46,12 +46,12 @@ impl Piece<'_> {
     }
 }
 
-/// What a piece declares.
+/// The kind of thing that a piece declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
     /// A function, with its body.
     Function,
-    /// What is defined elsewhere, or further down.
+    /// Something that is defined elsewhere, or further down.
     Declaration,
     /// Variables or constants.
     Data,
@@ -62,11 +62,11 @@ pub(super) enum What {
 /// The names that a piece declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Declared {
-    /// What they are of.
+    /// What kind of thing they name.
     pub(super) what: What,
     /// The names.
     pub(super) names: Vec<String>,
-    /// The names of types and of their constants beside them.
+    /// The names of the types and enumeration constants that it defines as well.
     pub(super) types: Vec<String>,
 }
 
@@ -94,7 +94,7 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
     found
 }
 
-/// What begins the tokens, and how many of them it has.
+/// The kind of the piece that begins the tokens, and its number of tokens.
 fn statement(tokens: &[Token<'_>]) -> (Kind, usize) {
     let (mut depth, mut has_body) = (0usize, false);
     for (index, token) in tokens.iter().enumerate() {
@@ -124,7 +124,7 @@ fn statement(tokens: &[Token<'_>]) -> (Kind, usize) {
     (Kind::Statement, tokens.len())
 }
 
-/// Whether a body may follow.
+/// Whether a function's body may follow these tokens.
 fn is_head(tokens: &[Token<'_>]) -> bool {
     let is_type =
         |token: Option<&Token<'_>>| token.is_some_and(|token| TYPES.iter().any(|word| token.is(word)));
@@ -139,7 +139,7 @@ fn is_head(tokens: &[Token<'_>]) -> bool {
 
 const TYPES: [&str; 3] = ["struct", "union", "enum"];
 
-/// Whether these tokens and a closing parenthesis are a macro's call that needs no semicolon, as its name tells.
+/// Whether these tokens and a closing parenthesis are a macro's call that needs no semicolon, judging by its name.
 fn is_call(tokens: &[Token<'_>]) -> bool {
     let [name, open, ..] = tokens else { return false };
     let is_loud =
@@ -151,12 +151,13 @@ fn is_call(tokens: &[Token<'_>]) -> bool {
     }
 }
 
-/// Whether what follows a macro's call belongs to it.
+/// Whether the token after a macro's call belongs to it.
 fn goes_on(next: Option<&Token<'_>>) -> bool {
     next.is_some_and(|next| next.kind == tokens::Kind::Sign)
 }
 
-/// The tokens outside of parentheses, brackets and braces, these themselves included, with their indices.
+/// The tokens outside of parentheses, brackets and braces, with their indices; the parentheses, brackets and braces
+/// themselves are included.
 fn outer<'a, 'b>(tokens: &'a [Token<'b>]) -> impl Iterator<Item = (usize, &'a Token<'b>)> {
     let mut depth = 0usize;
     tokens.iter().enumerate().filter(move |(_, token)| {
@@ -184,7 +185,7 @@ pub(super) fn segments<'a, 'b>(tokens: &'a [Token<'b>]) -> Vec<&'a [Token<'b>]> 
     all
 }
 
-/// Words whose parentheses say nothing of what is declared.
+/// Words whose parentheses do not tell what is declared.
 const ATTRIBUTES: [&str; 9] = [
     "__attribute__",
     "__attribute",
@@ -197,7 +198,7 @@ const ATTRIBUTES: [&str; 9] = [
     "_Alignas",
 ];
 
-/// The token with the name that a part of a statement declares, by its index, and whether that is a function's.
+/// The index of the token with the name that a part of a statement declares, and whether it is a function.
 pub(super) fn declarator(segment: &[Token<'_>]) -> Option<(usize, bool)> {
     let mut last: Option<usize> = None;
     let mut is_skipped = false;
@@ -229,7 +230,7 @@ pub(super) fn declarator(segment: &[Token<'_>]) -> Option<(usize, bool)> {
     last.map(|last| (last, false))
 }
 
-/// What a piece declares, macros expanded; none if nothing.
+/// What a piece declares, with macros expanded; none if it declares nothing.
 pub(super) fn declared(piece: &Piece<'_>) -> Option<Declared> {
     let tokens = piece.tokens.as_slice();
     if piece.kind == Kind::Function {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which file of the source a function is in: debugging information tells.
+//! Which source file a function is in, by debugging information.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -14,21 +14,21 @@ use crate::livepatch::candidates::SourcePlaces;
 pub(super) struct Place {
     /// Its path in the source tree.
     pub(super) path: String,
-    /// The path by which kbuild goes to it.
+    /// The path by which kbuild reaches it.
     given: String,
 }
 
 impl Place {
-    /// What make is told to compile it.
+    /// The goal with which make compiles it.
     pub(super) fn goal(&self) -> String {
         format!("{}.o", paths::stem(&self.given))
     }
 }
 
-/// The file of the function `name`.
+/// The source file of the function `name`.
 ///
 /// # Errors
-/// It is not known, or is not one that is compiled on its own.
+/// It is not known, or is not compiled on its own.
 pub(super) fn of(target: &Target, name: &str, known: &Known) -> Result<Place> {
     let text = with_name_of_text(name, known);
     let places = SourcePlaces::of(&target.sources, [known].into_iter().chain(&text));
@@ -51,14 +51,14 @@ pub(super) fn of(target: &Target, name: &str, known: &Known) -> Result<Place> {
     Ok(Place { path, given })
 }
 
-/// A system call by the name that its text has in debugging information.
+/// The definition of a system call, with the name that the function with its text has in debugging information.
 fn with_name_of_text(name: &str, known: &Known) -> Option<Known> {
     let mut known = known.clone();
     known.definition.as_mut()?.name = system_call::text_of(name)?.into_bytes();
     Some(known)
 }
 
-/// A path in the source tree: its longest end that is there.
+/// The longest end of a path that exists in the source tree.
 fn in_source(target: &Target, path: &str) -> Option<String> {
     let path = path.trim_start_matches("./");
     let starts = std::iter::once(0).chain(path.match_indices('/').map(|(at, _)| at + 1));

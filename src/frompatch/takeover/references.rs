@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What an object refers to and does not define: what of it is exported, and where the rest is.
+//! The symbols that an object refers to and does not define: which of them are exported, and where the others lie.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,23 +14,23 @@ use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::livepatch::definition;
 
-/// What is referred to.
+/// The references of an object to the kernel.
 #[derive(Debug, Default)]
 pub(super) struct References {
-    /// By object: what is not exported, with its position there.
+    /// By object: the symbols that are not exported, each with its position there.
     pub(super) annotated: BTreeMap<String, BTreeMap<String, u64>>,
-    /// The namespaces of what is exported.
+    /// The namespaces of the exported symbols.
     pub(super) namespaces: BTreeSet<String>,
-    /// What nothing tells the place of, and why.
+    /// The symbols that were not found, and why.
     pub(super) unknown: BTreeMap<String, String>,
-    /// The module that the object becomes a part of.
+    /// Whether it refers to the `struct module` of the module that it becomes a part of.
     pub(super) this_module: bool,
-    /// Static keys that are looked at while the livepatch is loaded, which is too early for those of modules.
+    /// Static keys that the kernel looks at while it loads the livepatch, which is too early for keys of modules.
     keys: BTreeSet<String>,
 }
 
 impl References {
-    /// The references of an object to the kernel; `matched` is the unit of the kernel that it stands for.
+    /// The references of an object to the kernel; `matched` is the kernel's unit from which it was taken.
     ///
     /// # Errors
     /// The kernel's symbols cannot be read.
@@ -91,7 +91,7 @@ impl References {
     }
 }
 
-/// What the jump labels of an object depend on.
+/// The static keys of an object's jump labels.
 fn keys(image: &Image) -> BTreeSet<String> {
     let is_table = |index| image.sections.get(index).is_some_and(|section| section.name == b"__jump_table");
     let entries = image.relocated().filter(|(_, _, target)| is_table(*target));
@@ -100,7 +100,7 @@ fn keys(image: &Image) -> BTreeSet<String> {
     names.map(|symbol| String::from_utf8_lossy(&symbol.name).into_owned()).collect()
 }
 
-/// Symbols of the assembler, and those whose names say all.
+/// Whether a symbol is the assembler's, or is found by its name alone.
 fn is_common(name: &[u8]) -> bool {
     name.is_empty()
         || name == b"__fentry__"

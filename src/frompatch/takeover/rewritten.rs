@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Definitions made into declarations of what the kernel has.
+//! Makes definitions into declarations of what the kernel has.
 
 use crate::frompatch::takeover::pieces::{self, declarator, segments};
 use crate::frompatch::tokens::{self, Token};
@@ -9,15 +9,15 @@ use crate::frompatch::tokens::{self, Token};
 pub(super) struct Variable {
     /// Its size in bytes, if that is known.
     pub(super) size: Option<u64>,
-    /// What says where it is, if its name does not.
+    /// The annotation that locates it, if its name alone does not.
     pub(super) annotation: Option<String>,
 }
 
-/// Words that a declaration of what is elsewhere does not have.
+/// Words of a definition that an `extern` declaration does not have.
 const STORAGE: [&str; 7] =
     ["static", "extern", "__weak", "inline", "__inline", "__inline__", "__always_inline"];
 
-/// Text put together of tokens, with the space between them as it was, comments apart.
+/// Text put together from tokens, with the original space between them, without comments.
 struct Words<'a> {
     text: &'a str,
     out: String,
@@ -43,7 +43,7 @@ impl Words<'_> {
     }
 }
 
-/// The declaration of what a statement defines: without initial values. `known` tells of each name.
+/// The declaration of what a statement defines, without initial values. `known` tells about each name.
 pub(super) fn declaration(text: &str, statement: &[Token<'_>], known: &dyn Fn(&str) -> Variable) -> String {
     let mut words = Words { text, out: "extern ".to_owned(), end: None };
     for (number, segment) in segments(statement).into_iter().enumerate() {
@@ -82,7 +82,7 @@ pub(super) fn declaration(text: &str, statement: &[Token<'_>], known: &dyn Fn(&s
     words.out
 }
 
-/// Where the initial value of a part of a statement begins, or its end.
+/// The index at which the initial value of a part of a statement begins, or its end.
 fn value(segment: &[Token<'_>]) -> usize {
     let mut depth = 0usize;
     for (index, token) in segment.iter().enumerate() {
@@ -96,7 +96,7 @@ fn value(segment: &[Token<'_>]) -> usize {
     segment.len()
 }
 
-/// The index behind a name with its dimensions and parameters, in front of attributes.
+/// The index after a name with its dimensions and parameters, before any attributes.
 fn end_of_declarator(segment: &[Token<'_>], name: usize) -> usize {
     let mut depth = 0usize;
     let before = segment.get(..name).unwrap_or_default();
@@ -114,15 +114,15 @@ fn end_of_declarator(segment: &[Token<'_>], name: usize) -> usize {
     segment.len()
 }
 
-/// The attribute of a function that gives way to another one: what is referred to is there.
+/// The weak attribute, which a declaration does not keep: the symbol that it refers to exists.
 const WEAK: [&str; 6] = ["__attribute__", "(", "(", "weak", ")", ")"];
 
 fn is_weak(tokens: &[Token<'_>]) -> bool {
     tokens.len() >= WEAK.len() && tokens.iter().zip(WEAK).all(|(token, word)| token.is(word))
 }
 
-/// The head of the function `own` as a declaration without storage, with another name if one is given; none if a macro
-/// makes it.
+/// A declaration of the function `own` from its head, without storage class, with the name `renamed` if that is
+/// given; none if a macro makes the head.
 pub(super) fn prototype(text: &str, head: &[Token<'_>], own: &str, renamed: Option<&str>) -> Option<String> {
     let name =
         head.windows(2).position(|pair| matches!(pair, [name, open] if name.is(own) && open.is("(")))?;
@@ -150,9 +150,9 @@ pub(super) fn prototype(text: &str, head: &[Token<'_>], own: &str, renamed: Opti
 /// A variable that belongs to a function (`static`).
 #[derive(Debug)]
 pub(super) struct Local<'a> {
-    /// Where its statement is in the tokens.
+    /// The tokens of its statement.
     pub(super) tokens: &'a [Token<'a>],
-    /// What it declares, if that can be seen.
+    /// The names that it declares, if they can be seen.
     pub(super) names: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The new file.
+//! The new file of a livepatch, as text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -34,18 +34,18 @@ pub(super) struct Written {
     front: String,
     body: String,
     copied: BTreeSet<String>,
-    /// THIS_MODULE is to be that of the module that is patched.
+    /// Whether THIS_MODULE has to mean the module that is patched.
     pub(super) has_module: bool,
     /// What could not be taken over, and why.
     pub(super) left: BTreeMap<String, String>,
-    /// What the compiler says.
+    /// The compiler's first error about it, if there is one.
     pub(super) refused: Option<String>,
-    /// By object: what is not exported, with its position.
+    /// By object: the symbols that are not exported, each with its position there.
     pub(super) annotated: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 impl Written {
-    /// What is `taken` of the file `raw`.
+    /// The new file from the parts `taken` of the file `raw`.
     pub(super) fn of(raw: &str, unit: &Unit, functions: &BTreeMap<String, String>, taken: Taken) -> Written {
         let first = raw.lines().next().filter(|line| line.contains("SPDX-License-Identifier"));
         let options = unit.recipe.options.iter();
@@ -64,7 +64,7 @@ impl Written {
         }
     }
 
-    /// What was not done, a line each.
+    /// Notes on what was not taken over, one a line.
     pub(super) fn notes(&self) -> Vec<String> {
         let refused = self.refused.iter().map(|words| format!("it does not compile yet: {words}"));
         self.left
@@ -137,7 +137,7 @@ impl Written {
         text
     }
 
-    /// Where in the kernel lies what is not exported.
+    /// Adds annotations that locate the kernel's symbols that are not exported.
     fn annotations(&self, text: &mut String) {
         let named: BTreeSet<String> = tokens::words(&self.body).into_iter().map(str::to_owned).collect();
         let mut number = 0;
@@ -159,7 +159,7 @@ impl Written {
     }
 }
 
-/// What the compiler is told for the file: what kbuild tells it for the kernel's own, and no other file.
+/// The compiler's options for the file: those that kbuild gives for the kernel's own file and not for every file.
 pub(super) fn flags(unit: &Unit, trees: Trees<'_>) -> Vec<String> {
     let directory = unit.path.rsplit_once('/').map_or("", |(directory, _)| directory);
     let mut flags = vec![in_ksrc(directory)];
@@ -182,20 +182,20 @@ fn in_ksrc(directory: &str) -> String {
     if directory.is_empty() { "-I$(KSRC)".to_owned() } else { format!("-I$(KSRC)/{directory}") }
 }
 
-/// Directories that every file is compiled with.
+/// Whether every file is compiled with a directory of headers.
 fn is_common(directory: &str) -> bool {
     ["include", "include/uapi"].contains(&directory)
         || directory.starts_with("arch/")
             && (directory.ends_with("/include") || directory.ends_with("/include/uapi"))
 }
 
-/// Whether a macro is defined for the file, and not by kbuild for each.
+/// Whether a macro is defined for this file, and not by kbuild for every file.
 fn is_own(definition: &str) -> bool {
     const COMMON: [&str; 5] = ["KBUILD_", "__KBUILD_", "__KERNEL__", "MODULE", "CC_"];
     !COMMON.iter().any(|start| definition.starts_with(start)) && !definition.starts_with("CONFIG_")
 }
 
-/// A word as a makefile gives it to the shell.
+/// A word of the command line, quoted for the shell in a makefile.
 fn quoted(word: &str) -> String {
     let is_plain = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=./".contains(&byte));
     let word = word.replace('$', "$$").replace('#', "\\#");
