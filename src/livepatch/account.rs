@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! An account of a livepatch: what it replaces, by what, and what it refers to, with where all that is in the kernel's
-//! source, as far as the kernel at hand tells.
+//! An account of a livepatch: the functions that it replaces, the new ones, and the symbols that it refers to, with
+//! their positions in the kernel's source as far as the kernel at hand shows them.
 //!
-//! - `parts`: what an account is made of, as programs read it
-//! - `references`: what the livepatch refers to beyond itself, and from where
-//! - `whereabouts`: definitions in the kernel, with their places in the source
+//! - `parts`: the parts of an account, as programs read them
+//! - `references`: the symbols that the livepatch refers to, and where it does
+//! - `whereabouts`: definitions in the kernel, with file and line
 //! - `text`: the lines of a function in a source tree
 //!
-//! Without a kernel, the file alone is told of; what is not known then is said.
+//! Without a kernel, the account is of the file alone, and says what is not known.
 
 mod parts;
 mod references;
@@ -39,18 +39,18 @@ use crate::livepatch::record;
 use crate::livepatch::verify;
 use crate::livepatch::verify::findings::Level;
 
-/// The kernel that a livepatch is told of with.
+/// The kernel with which the account of a livepatch is made.
 #[derive(Debug)]
 pub struct AtHand<'a> {
-    /// What tells its symbols.
+    /// The files in which its symbols are looked up.
     pub sources: &'a Sources,
     /// Why the livepatch cannot be checked against it, if it cannot.
     pub unchecked: Option<String>,
-    /// Whether it is of another release than the one that the livepatch was compiled for.
+    /// Whether it has another release than the kernel that the livepatch was compiled for.
     pub is_other_release: bool,
 }
 
-/// Gives an account of the livepatch `image`, which was read from `file`.
+/// Makes an account of the livepatch `image`, which was read from `file`.
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
@@ -58,7 +58,7 @@ pub fn of(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>, roots: &Roots
     let patch = Patch::read(image);
     let sources = kernel.map(|kernel| kernel.sources);
     let wanted = named(image, patch.as_ref(), sources);
-    // Each in its own object: what the kernel exports, thousands of modules refer to.
+    // Each name is looked up only in its own object: thousands of modules refer to what the kernel exports.
     let meant = |(object, name): &(String, Vec<u8>)| (name.clone(), Some(object.clone()));
     let names = || Wanted::meant(wanted.iter().map(meant));
     let found = sources.map(|sources| sources.find(&names())).transpose()?;
@@ -93,7 +93,7 @@ pub fn of(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>, roots: &Roots
     Ok(account)
 }
 
-/// All that the livepatch names of the kernel, each with its object.
+/// All symbols of the kernel that the livepatch names, each with its object.
 fn named(image: &Image, patch: Option<&Patch>, sources: Option<&Sources>) -> Vec<(String, Vec<u8>)> {
     let objects = patch.into_iter().flat_map(|patch| &patch.objects);
     let functions = objects
@@ -107,7 +107,7 @@ fn named(image: &Image, patch: Option<&Patch>, sources: Option<&Sources>) -> Vec
         .collect()
 }
 
-/// What the livepatch says of itself, and of the kernel at hand.
+/// The part of the account about the livepatch as a whole and the kernel at hand.
 fn head(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>) -> Result<Account> {
     let modinfo = image.modinfo();
     let own = |tag: &str| modinfo.text(tag).filter(|text| !text.is_empty());
@@ -186,7 +186,7 @@ fn replaced(
     }
 }
 
-/// What verify finds, and what it comes to.
+/// Adds the findings of verification, and the verdict.
 fn check(image: &Image, kernel: Option<&AtHand<'_>>, account: &mut Account) -> Result<()> {
     let Some(kernel) = kernel else {
         account.unknown.push("whether it is correct: there is nothing to check it against".to_owned());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the source of a livepatch says of symbols with KLP_MODULE_RELOC: sections `.klp.module_relocs.<object>`
-//! of packed records, each a reference to the symbol and its position, in four bytes.
+//! Annotations: the positions that a livepatch's source gives to symbols with KLP_MODULE_RELOC. They are sections
+//! `.klp.module_relocs.<object>` of packed records, each a reference to the symbol and its position, in four bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::host::words;
 use crate::livepatch::names;
 use crate::livepatch::names::ANNOTATIONS_PREFIX;
 
-/// Where a symbol is, as the source says.
+/// The object and position of a symbol, as the source gives them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Annotation {
     /// The run-time name of the object that defines it.
@@ -26,8 +26,7 @@ pub struct Annotation {
 pub struct Annotations {
     /// By the symbol's index.
     pub symbols: BTreeMap<SymbolIndex, Annotation>,
-    /// The sections that hold them, with their relocation sections, by index. They do not survive
-    /// conversion.
+    /// The sections that hold them, with their relocation sections, by index. Conversion removes these sections.
     pub sections: BTreeSet<SectionIndex>,
 }
 
@@ -59,8 +58,8 @@ impl Annotations {
         Ok(found)
     }
 
-    /// Reads the records of one section. Each begins where a relocation names its symbol: between two arrays there are
-    /// zero bytes where the compiler or the linker aligned the next one.
+    /// Reads the records of one section. A record begins where a relocation names its symbol: between two arrays
+    /// there may be zero bytes, by which the compiler or the linker aligned the second.
     fn section(
         &mut self,
         image: &Image,
@@ -93,7 +92,7 @@ impl Annotations {
         Ok(())
     }
 
-    /// Adds what one record says, and gives the offset at which it begins.
+    /// Adds the annotation of one record, and returns the offset at which the record begins.
     fn add(
         &mut self,
         image: &Image,
@@ -132,7 +131,7 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| byte == 0)
 }
 
-/// What a record refers to, for messages: what is static has no symbol of its own in a relocation.
+/// The symbol of a record, for messages: in a relocation, a static variable has no symbol of its own.
 fn named(image: &Image, symbol: &Symbol, relocation: &Relocation) -> String {
     match (symbol.kind(), symbol.home) {
         (Kind::Section, Home::Section(section)) => {
@@ -146,8 +145,8 @@ fn named(image: &Image, symbol: &Symbol, relocation: &Relocation) -> String {
     }
 }
 
-/// Two annotations of one symbol. Linked to one module, the files that declare it have one symbol of this name: where
-/// each means another one, the names have to differ.
+/// The message about two different annotations of one symbol. Once linked to one module, files that declare a symbol
+/// share it: if they mean different ones, they have to use different names.
 fn conflict(name: &str, first: &Annotation, second: &Annotation) -> String {
     let line = |of: &Annotation| {
         let (object, sympos) = (&of.object, of.sympos);

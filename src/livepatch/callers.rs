@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which functions of vmlinux or of a module call given ones of it: those that a livepatch has to replace in place of a
-//! clone, which has a name of the compiler's.
+//! Which functions of vmlinux or of a module call given functions of it. A livepatch that would have to replace a
+//! compiler's clone replaces the clone's callers instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,11 +15,12 @@ use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::calls::Calls;
 use crate::livepatch::code;
 
-/// How far a jump on x86-64 leads whose distance has one byte.
+/// The longest jump on x86-64 whose distance has one byte.
 const SHORT: u64 = 128;
 
-/// The names of the functions of `object` that call each of `functions`, by their names, but for those that are gone once
-/// the object has come up. Nothing is said of a function that no call was found of: it may be called by a pointer.
+/// The names of the functions of `object` that call each of `functions`, by the names of these. Callers that are
+/// freed after initialisation are left out. A function without a known call is not in the result: it may be called
+/// through a pointer.
 pub fn of(sources: &Sources, object: &str, functions: &[&Definition]) -> BTreeMap<String, BTreeSet<String>> {
     let found = if object == VMLINUX {
         sources.objects.told_by(VMLINUX).and_then(|vmlinux| in_linked(&vmlinux, functions))
@@ -28,7 +29,7 @@ pub fn of(sources: &Sources, object: &str, functions: &[&Definition]) -> BTreeMa
     };
     let mut by_name: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (callee, caller) in found.unwrap_or_default() {
-        // The cold part of a function is its own.
+        // The cold part of a function counts as the function.
         let caller = caller.split(".cold").next().unwrap_or_default().to_owned();
         if caller != callee {
             by_name.entry(callee).or_default().insert(caller);
@@ -37,7 +38,7 @@ pub fn of(sources: &Sources, object: &str, functions: &[&Definition]) -> BTreeMa
     by_name
 }
 
-/// Callees with their callers, in the code of vmlinux that stays.
+/// Callees with their callers, in the code of vmlinux that is not freed.
 fn in_linked(vmlinux: &Path, functions: &[&Definition]) -> Option<Vec<(String, String)>> {
     let (start, text) = memory::section_at(vmlinux, ".text").ok()??;
     let all = definitions::find(vmlinux, |_| true).ok()?;
@@ -53,7 +54,7 @@ fn in_linked(vmlinux: &Path, functions: &[&Definition]) -> Option<Vec<(String, S
         is_inside.then(|| Some((shown(&by_address.get(&target)?.name), shown(&caller.name))))?
     };
     let mut calls = code::calls_to(all.machine, all.is_little_endian(), &text, start, &targets);
-    // A jump over a short distance has one byte for it, which only reading the whole function tells apart.
+    // A short jump has a distance of one byte, which can be recognised only when the whole function is decoded.
     for target in &targets {
         let near = callers.range(..=target.saturating_add(SHORT)).rev().map(|(_, caller)| *caller);
         let end = |caller: &Definition| caller.value.saturating_add(caller.size.unwrap_or_default());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which functions of a module call which: by relocations, and by branches that the assembler has resolved.
+//! Which functions of a module call which others, by relocations, and by branches that the assembler has resolved.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
@@ -9,17 +9,17 @@ use crate::livepatch::code;
 use crate::livepatch::code::Use;
 use crate::livepatch::usage;
 
-/// Which functions of a module call which others of it.
+/// Which functions of a module call which of its other functions.
 #[derive(Debug, Default)]
 pub struct Calls {
     /// Where functions begin, with their ends and symbols.
     functions: BTreeMap<Offset, (u64, SymbolIndex)>,
-    /// Calls, from function to function.
+    /// By function: the functions that it calls.
     from: BTreeMap<Offset, BTreeSet<Offset>>,
 }
 
 impl Calls {
-    /// Reads them. Calls through pointers are not seen.
+    /// Finds all calls in `image`, except for calls through pointers.
     pub fn read(image: &Image) -> Calls {
         let mut calls = Calls::default();
         for (index, symbol) in image.symbols.enumerate() {
@@ -52,7 +52,7 @@ impl Calls {
         calls
     }
 
-    /// Calls that the assembler has resolved: no relocation shows them.
+    /// Adds calls that the assembler has resolved: no relocation shows them.
     fn within_sections(&self, image: &Image, found: &mut Vec<(Offset, Offset)>) {
         let relocated: HashSet<Offset> = (image.relocated())
             .flat_map(|(_, entries, section)| entries.relocations.iter().map(move |r| (section, r.offset)))
@@ -76,13 +76,13 @@ impl Calls {
         }
     }
 
-    /// The function that has something in it.
+    /// The function that covers a section offset.
     pub fn function_at(&self, place: Offset) -> Option<Offset> {
         let (start, (end, _)) = self.functions.range(..=place).next_back()?;
         (start.section == place.section && (place.offset < *end || place == *start)).then_some(*start)
     }
 
-    /// The shortest way from a function to one that `is_there`, both included.
+    /// The shortest chain of calls from a function to one for which `is_there` is true, including both.
     pub fn way(&self, from: Offset, is_there: impl Fn(Offset) -> bool) -> Option<Vec<Offset>> {
         let mut callers: BTreeMap<Offset, Option<Offset>> = BTreeMap::from([(from, None)]);
         let mut queue = VecDeque::from([from]);
@@ -117,8 +117,8 @@ impl Calls {
     }
 }
 
-/// The addend of a call to the beginning of a symbol: the machine counts from the end of the field on x86-64, from the
-/// instruction on s390x.
+/// The addend of a call to the beginning of a symbol: the distance counts from the end of the field on x86-64, and
+/// from the instruction on s390x.
 pub fn addend_of_calls(machine: Machine) -> i64 {
     match machine {
         Machine::X86_64 => -4,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The definitions of a symbol, to be told apart: a table of them, which one lies in a source file that is patched, and the
-//! line of C for each.
+//! The definitions that a symbol may mean: a table to choose from, which of them lies in a source file that is
+//! patched, and the line of C for each.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -17,14 +17,14 @@ use crate::livepatch::testimony::Asked;
 const HEADINGS: [&str; 9] =
     ["object", "source file", "type", "binding", "size", "address", "sympos", "exported", ""];
 
-/// Where definitions are in the source, as debugging information has it.
+/// Files and lines of definitions, by debugging information.
 #[derive(Debug, Default)]
 pub struct SourcePlaces {
     list: Vec<(Known, DefinedAt)>,
 }
 
 impl SourcePlaces {
-    /// Where each of `known` is. Each object's debugging information is read once.
+    /// Files and lines of the definitions `known`. Each object's debugging information is read once.
     pub fn of<'a>(sources: &Sources, known: impl IntoIterator<Item = &'a Known>) -> SourcePlaces {
         let known: Vec<&Known> = known.into_iter().filter(|known| known.definition.is_some()).collect();
         let plain: Vec<Known> = known.iter().map(|known| with_name_in_c(known)).collect();
@@ -33,7 +33,7 @@ impl SourcePlaces {
         SourcePlaces::told(known.into_iter().zip(&told))
     }
 
-    /// Where definitions are, each with what debugging information said of it.
+    /// Files and lines of definitions, from what debugging information said of each.
     pub fn told<'a>(told: impl IntoIterator<Item = (&'a Known, &'a Told)>) -> SourcePlaces {
         let told = told.into_iter();
         SourcePlaces {
@@ -41,13 +41,14 @@ impl SourcePlaces {
         }
     }
 
-    /// Where `known` is, if that is known.
+    /// File and line of the definition `known`, if they are known.
     pub fn at(&self, known: &Known) -> Option<&DefinedAt> {
         self.list.iter().find(|(other, _)| other.is_same(known)).map(|(_, defined)| defined)
     }
 }
 
-/// A definition by the name it has in C: what the compiler made of a function stands in debugging information by the function's name (`name.isra.0`).
+/// A definition with its name in C: debugging information has the compiler's variants of a function (`name.isra.0`)
+/// under the function's name.
 pub fn with_name_in_c(known: &Known) -> Known {
     let mut known = known.clone();
     if let Some(definition) = &mut known.definition
@@ -65,12 +66,12 @@ pub struct Candidates<'a> {
     known: &'a [Known],
     sources: &'a Sources,
     places: &'a SourcePlaces,
-    /// The one that is likely meant, by its index, and why.
+    /// The index of the definition that is likely meant, and why.
     likely: Option<(usize, String)>,
 }
 
 impl<'a> Candidates<'a> {
-    /// The definitions `known` of `name`, with the `places` of those that they are known of.
+    /// The definitions `known` of `name`, with their files and lines as far as `places` has them.
     pub fn new(
         name: &'a str,
         known: &'a [Known],
@@ -80,7 +81,7 @@ impl<'a> Candidates<'a> {
         Candidates { name, known, sources, places, likely: None }
     }
 
-    /// Marks the one that lies in the source file of one of the functions that are `patched`, each with its name.
+    /// Marks the definition in the source file of one of the functions that are `patched`, each with its name.
     pub fn beside_functions(mut self, patched: &[(String, Known)]) -> Candidates<'a> {
         let beside = |known: &Known| patched.iter().find(|(_, other)| self.is_beside(known, other));
         self.likely = only(self.known.iter().enumerate().filter_map(|(index, known)| {
@@ -90,7 +91,7 @@ impl<'a> Candidates<'a> {
         self
     }
 
-    /// Marks the one that lies in the source file that is `patched`, a path below the source tree.
+    /// Marks the definition in the source file that is `patched`, a path below the source tree.
     pub fn beside_file(mut self, patched: &str) -> Candidates<'a> {
         let is_there =
             |known: &Known| match self.places.at(known) {
@@ -104,7 +105,7 @@ impl<'a> Candidates<'a> {
         self
     }
 
-    /// Whether two definitions are of one source file.
+    /// Whether two definitions are in the same source file.
     fn is_beside(&self, one: &Known, other: &Known) -> bool {
         let unit = |known| self.places.at(known).map(|place| &place.unit).filter(|unit| !unit.is_empty());
         one.object == other.object
@@ -117,8 +118,8 @@ impl<'a> Candidates<'a> {
             }
     }
 
-    /// The definitions, a line each under a line of headings, or a block each where a terminal of `columns` is too narrow.
-    /// `-` stands for what is not known.
+    /// The definitions as a table: one line each below a line of headings, or one block each if a terminal of
+    /// `columns` is too narrow. `-` stands for what is not known.
     pub fn table(&self, columns: Option<usize>) -> String {
         let row = |(index, known): (usize, &Known)| {
             let mut row = row(known, self.sources);
@@ -135,13 +136,13 @@ impl<'a> Candidates<'a> {
         table::render(&HEADINGS, &rows, columns)
     }
 
-    /// What to write in C for the one that is meant, that which is likely meant first; empty if no line could say it.
-    /// `limit` is the longest name that the kernel reads.
+    /// The line of C for each definition that can be meant, the likely one first; empty if there is none. `limit` is
+    /// the longest name that the kernel reads, in bytes.
     pub fn advice(&self, limit: usize) -> String {
         let all = self.known.iter().enumerate();
         let lines = all.filter_map(|(index, known)| {
             let place = self.place(known).or_else(|| known.definition.as_ref()?.file.clone());
-            // What is no path in C's sense would end the comment.
+            // A path with `*/` in it would end the comment.
             let place = place.filter(|place| !place.contains("*/") && self.known.len() > 1);
             let place = place.map(|place| format!(" /* {place} */")).unwrap_or_default();
             Some((index, format!("  {}{place}\n", paste(self.name, known, limit)?)))
@@ -168,7 +169,8 @@ impl<'a> Candidates<'a> {
         text
     }
 
-    /// The place of a definition, as in `fs/proc/proc.c:12`: with the file that was compiled if it is in a header.
+    /// File and line of a definition, as in `fs/proc/proc.c:12`; with the compiled file if the definition is in a
+    /// header.
     fn place(&self, known: &Known) -> Option<String> {
         place(self.places.at(known)?, self.sources)
     }
@@ -179,13 +181,13 @@ impl<'a> Candidates<'a> {
     }
 }
 
-/// The only one of several.
+/// The only item of an iterator; none if there are several.
 fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
     let first = all.next()?;
     all.next().is_none().then_some(first)
 }
 
-/// A place, as in `fs/proc/proc.c:12`: with the file that was compiled if it is in a header.
+/// File and line, as in `fs/proc/proc.c:12`; with the compiled file if the definition is in a header.
 fn place(defined: &DefinedAt, sources: &Sources) -> Option<String> {
     let [file, unit] = [&defined.file, &defined.unit].map(|path| shortened(path, sources));
     let mut text = Some(file).filter(|file| !file.is_empty())?.to_owned();
@@ -236,7 +238,8 @@ fn row(known: &Known, sources: &Sources) -> [String; 9] {
     ]
 }
 
-/// The line that says in C which one is meant; none if no line could. `limit` is the longest name that the kernel reads.
+/// The line of C that says which definition is meant; none if no line can. `limit` is the longest name that the
+/// kernel reads, in bytes.
 pub fn paste(name: &str, known: &Known, limit: usize) -> Option<String> {
     definition::nameable(&known.object, name.as_bytes(), limit).ok()?;
     definition::usable(known).ok()?;
@@ -251,7 +254,7 @@ pub fn paste(name: &str, known: &Known, limit: usize) -> Option<String> {
             format!("static KLP_MODULE_RELOC({object}) {name}_reloc[] = {{ KLP_SYMPOS({name}, {sympos}) }};");
         return Some(line);
     }
-    // A compiler's name cannot be declared: the declaration gets it as assembler name.
+    // C cannot declare a compiler's name: the declaration gets it as its assembler name.
     let plain: String = name
         .chars()
         .map(|character| if character.is_ascii_alphanumeric() { character } else { '_' })

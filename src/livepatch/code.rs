@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What code refers to relative to its own position. Inside of one section the assembler resolves that, so that no
-//! relocation shows it; what has a relocation is not yet filled in, and says nothing.
+//! References of code relative to its own address. Within one section the assembler resolves them, and no relocation
+//! shows them. A field with a relocation is not filled in yet, so its contents mean nothing.
 //!
-//! - [`instruction`]: x86-64's instructions one by one, and as assembler writes them
+//! - [`instruction`]: x86-64's instructions one by one, and as assembler text
 
 pub(crate) mod instruction;
 
@@ -12,22 +12,21 @@ use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 
 use crate::elf::Machine;
 
-/// A part of an instruction that holds a distance or an address.
+/// A field of an instruction that holds a distance or an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
-    /// Where it is, in its section: what a relocation for it would name.
+    /// The field's offset in its section, which a relocation for it would name.
     pub offset: u64,
-    /// How many bytes behind it its distance counts from; none for an address that an index is added to.
+    /// The distance counts from this many bytes behind the field; none for an address to which an index is added.
     pub distance: Option<i64>,
     /// The offset in the section that it leads to, if it has no relocation; none for an address.
     pub target: Option<u64>,
 }
 
-/// The fields of `code`, which begins `start` bytes into its section: those of branches, and on x86-64 also of what
-/// instructions address.
+/// The fields of `code`, which begins `start` bytes into its section: those of branches, and on x86-64 also those of
+/// memory operands.
 ///
-/// For machines other than x86-64, arm64, ppc64, ppc32 and s390x there is nothing to tell: their assemblers leave
-/// relocations.
+/// Empty for machines other than x86-64, arm64, ppc64, ppc32 and s390x: their assemblers leave relocations.
 pub fn fields(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<Field> {
     match machine {
         Machine::X86_64 => x86_64(code, start),
@@ -44,8 +43,8 @@ pub fn fields(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<Fi
     }
 }
 
-/// The branches of `code` that lead somewhere in their section, with what they lead to: [`fields()`] without those of
-/// instructions that only address something.
+/// The branches of `code` that lead to an offset in their section, with that offset: [`fields()`] without memory
+/// operands.
 pub fn branches(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<(u64, u64)> {
     let all = fields(machine, little, code, start).into_iter();
     let all = all.filter_map(|field| Some((field.offset, field.target?)));
@@ -59,7 +58,7 @@ pub fn branches(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<
             all.filter(|(offset, _)| calls.contains(offset)).collect()
         }
         Machine::S390 => {
-            // The opcode is before the field; LARL is the one with a 0.
+            // The opcode precedes the field; LARL has a 0 in it.
             let opcode =
                 |offset: u64| code.get(usize::try_from(offset.checked_sub(start)?.checked_sub(1)?).ok()?);
             all.filter(|(offset, _)| opcode(*offset).is_some_and(|byte| byte & 0x0f != 0)).collect()
@@ -68,8 +67,8 @@ pub fn branches(machine: Machine, little: bool, code: &[u8], start: u64) -> Vec<
     }
 }
 
-/// Where `code`, of a linked object, calls or jumps to one of `targets`, with the target. On x86-64, each byte is tried
-/// as the end of an opcode (call, jmp, jcc): that a distance fits by chance is as likely as 1 in 2^32.
+/// Where `code`, in a linked object, calls or jumps to one of `targets`, with the target. On x86-64, each byte is
+/// tried as the end of an opcode (call, jmp, jcc): the probability that a distance fits by chance is 1 in 2^32.
 pub fn calls_to(
     machine: Machine,
     little: bool,
@@ -116,11 +115,11 @@ fn x86_64(code: &[u8], start: u64) -> Vec<Field> {
 /// What an instruction does with the address in one of its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// It goes there.
+    /// It calls or jumps to it.
     Called,
-    /// It reads or writes what is there.
+    /// It reads or writes the memory there.
     Accessed {
-        /// It addresses each CPU's own copy, or adds something to the address.
+        /// Whether it accesses each CPU's own copy, or adds something to the address.
         is_relative: bool,
     },
     /// It takes the address.
@@ -152,12 +151,12 @@ pub fn uses(code: &[u8], start: u64) -> Vec<(u64, Use)> {
     found
 }
 
-/// A field `offset` bytes into the instruction at `start`.
+/// A field that lies `offset` bytes into the instruction at `start`.
 fn relative(start: u64, offset: u64, distance: i64, target: u64) -> Field {
     Field { offset: start.saturating_add(offset), distance: Some(distance), target: Some(target) }
 }
 
-/// Branches that are a word each, and count from their own place.
+/// Branches that are one word each, with a distance that counts from the word's own offset.
 fn words(code: &[u8], start: u64, little: bool, distance: impl Fn(u32) -> Option<i64>) -> Vec<Field> {
     let word = |bytes: &[u8]| {
         let bytes = <[u8; 4]>::try_from(bytes).ok()?;
@@ -183,7 +182,7 @@ fn s390(code: &[u8], start: u64) -> Vec<Field> {
             let target = here.checked_add_signed(i64::from(i32::from_be_bytes(distance)) * 2);
             found.extend(target.map(|target| relative(here, 2, -2, target)));
         }
-        // The first two bits tell the length (z/Architecture, "Instruction Formats").
+        // The first two bits give the length (z/Architecture, "Instruction Formats").
         at += match first >> 6 {
             0 => 2,
             1 | 2 => 4,

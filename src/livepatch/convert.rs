@@ -3,10 +3,10 @@
 //!
 //! - [`resolve`]: which definition each undefined symbol means
 //! - [`assign`]: which relocation section each reference to it goes to
-//! - [`sites`]: static calls that the kernel would look at too early
-//! - [`rewrite`]: the object with the sections and symbols that follow from it
-//! - [`tree`]: all livepatches of an object tree, in place
-//! - [`problem`]: what is in the way, in words
+//! - [`sites`]: removes sites of static calls that the kernel would look at too early
+//! - [`rewrite`]: adds the new sections and symbols to the object
+//! - [`tree`]: converts all livepatches of an object tree, in place
+//! - [`problem`]: why a conversion is not possible, in words
 
 pub(crate) mod assign;
 pub(crate) mod problem;
@@ -34,7 +34,7 @@ use crate::livepatch::rules::Rule::{R6, R12};
 use crate::livepatch::special;
 use crate::livepatch::verify;
 
-/// What came of a conversion.
+/// The outcome of a conversion.
 #[derive(Debug)]
 pub enum Outcome {
     /// There was nothing to convert.
@@ -45,7 +45,7 @@ pub enum Outcome {
         bytes: Vec<u8>,
         /// How many references became livepatch relocations.
         relocations: usize,
-        /// What whoever loads the livepatch has to know, a sentence each.
+        /// Notes for those who load the livepatch, a sentence each.
         notes: BTreeSet<String>,
     },
 }
@@ -96,7 +96,7 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
     let relocations = placed.sections.values().map(Vec::len).sum();
     let notes = placed.notes.clone();
     resolved.keep(&placed.kept);
-    // Also where there is no symbol to convert: the patch has positions, too.
+    // A livepatch without such symbols is recorded as well: its patch has positions, too.
     let owners = resolved.symbols.values().map(|decision| decision.symbol.object.as_str());
     let lines = record::lines(&record::named(patch.as_ref(), owners), &sources.objects)?;
     if resolved.is_empty() && has_mark && (patch.is_none() || lines.is_empty()) {
@@ -107,7 +107,8 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
     Ok(Outcome::Converted { bytes: written(&image, &resolved.kernel)?, relocations, notes })
 }
 
-/// The bytes of a finished livepatch, read again: it is what was meant, and keeps the rules.
+/// The bytes of a finished livepatch, after they were read again and checked: the file is what was meant, and keeps
+/// the rules.
 fn written(image: &Image, kernel: &Kernel) -> Result<Vec<u8>> {
     const BROKEN: &str = "the file as it is cannot be converted to one that the kernel takes: link it again (delete the \
                           .ko, and build); nothing is written";
@@ -121,7 +122,8 @@ fn written(image: &Image, kernel: &Kernel) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether an object was converted: it has livepatch symbols already (R14), or says what it was converted for.
+/// Whether an object is converted: it has livepatch symbols already (R14), or names the builds that it was converted
+/// for.
 pub fn is_converted(image: &Image) -> bool {
     has_livepatch_symbols(image) || !record::read(image).is_empty()
 }
@@ -130,8 +132,8 @@ fn has_livepatch_symbols(image: &Image) -> bool {
     image.symbols.iter().any(|symbol| symbol.home == Home::Livepatch)
 }
 
-/// Whether an object had livepatch symbols: ld -r turns them to absolute ones, and puts their relocations back to
-/// the others.
+/// Whether an object was converted and then damaged: ld -r makes livepatch symbols absolute, and merges their
+/// relocations with the others.
 fn was_converted(image: &Image) -> bool {
     image.enumerate().any(|(_, section)| section.is_livepatch_rela())
         || image.symbols.iter().any(|symbol| {
@@ -139,7 +141,8 @@ fn was_converted(image: &Image) -> bool {
         })
 }
 
-/// Whether an object has annotations, which do not survive a conversion, or refers to what nothing exports.
+/// Whether an object needs conversion: it has annotations, which conversion removes, or refers to symbols that
+/// nothing exports.
 fn needs_conversion(image: &Image, sources: &Sources) -> bool {
     let has_sections =
         image.enumerate().any(|(_, section)| section.name.starts_with(names::ANNOTATIONS_PREFIX));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What else the compiler has made of a function: clones that it calls in its place, and copies inside of other
-//! functions. A livepatch that replaces the function alone leaves them as they are.
+//! The compiler's other versions of a function: clones that it calls instead, and copies inlined into other
+//! functions. A livepatch that replaces only the function leaves them unpatched.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,22 +15,24 @@ use crate::livepatch::callers;
 use crate::livepatch::testimony;
 use crate::livepatch::testimony::Asked;
 
-/// How many functions are named.
+/// How many functions a message names.
 const NAMED: usize = 8;
 
-/// What there is of a function beside itself.
+/// The other versions of a function.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Elsewhere {
-    /// Symbols of clones, `name.isra.0`, `name.constprop.0`, each with the functions that call it, where any were found.
+    /// Symbols of clones (`name.isra.0`, `name.constprop.0`), each with its callers, if any were found.
     pub clones: BTreeMap<String, BTreeSet<String>>,
-    /// Symbols of parts that were split off, so that the rest could be inlined, `name.part.0`, likewise.
+    /// Symbols of parts that were split off so that the rest could be inlined (`name.part.0`), each with its callers,
+    /// if any were found.
     pub parts: BTreeMap<String, BTreeSet<String>>,
-    /// Functions that have it inlined; none if no debugging information tells.
+    /// Functions into which it is inlined; none if no debugging information tells.
     pub inlined: Option<BTreeSet<String>>,
 }
 
 impl Elsewhere {
-    /// Without the functions that are `patched` as well. What only such functions call is never come to.
+    /// The versions that stay in use if the functions for which `patched` is true are patched as well: code that only
+    /// these call does not run any more.
     pub fn without(&self, patched: impl Fn(&str) -> bool) -> Elsewhere {
         let rest = |names: &BTreeSet<String>| -> BTreeSet<String> {
             names.iter().filter(|name| !patched(name)).cloned().collect()
@@ -48,7 +50,7 @@ impl Elsewhere {
         }
     }
 
-    /// What a livepatch of the function alone would leave as it is, and what to do; none if nothing would be left.
+    /// What a livepatch of the function alone would leave unpatched, and what to do; none if it would leave nothing.
     pub fn told(&self) -> Option<(String, String)> {
         let mut left = Vec::new();
         let mut advice = Vec::new();
@@ -68,7 +70,7 @@ impl Elsewhere {
                 None => format!("patch the functions that call {names} as well"),
             });
         }
-        // Where copies are told, the rest of it is among them.
+        // If the copies are known, the rest of the function is among them.
         if self.inlined.is_none() && !self.parts.is_empty() {
             let names = shown(self.parts.keys());
             left.push(format!("{names} was split off from it, and the rest may be inlined elsewhere"));
@@ -84,7 +86,7 @@ impl Elsewhere {
     }
 }
 
-/// The functions that call some clones, if they are known of each.
+/// The functions that call some clones, if the callers of each clone are known.
 fn callers(clones: &BTreeMap<String, BTreeSet<String>>) -> Option<String> {
     let all: BTreeSet<&String> =
         clones.values().flatten().filter(|name| !clones.contains_key(*name)).collect();
@@ -98,7 +100,7 @@ fn shown<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
     if more > 0 { format!("{first} and {more} more") } else { first }
 }
 
-/// What there is beside each of `functions`, in that order; `told` is what type information says of each.
+/// The other versions of each of `functions`, in that order; `told` is what type information says of each.
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
@@ -129,7 +131,7 @@ pub fn elsewhere(sources: &Sources, functions: &[&Known], told: &[Told]) -> Resu
     Ok(all)
 }
 
-/// Adds who calls the clones of each of `functions`. Each object is looked through once, and only if it has clones.
+/// Adds the callers of the clones of each of `functions`. Each object is searched once, and only if it has clones.
 fn name_callers(
     sources: &Sources,
     functions: &[&Known],
@@ -157,7 +159,7 @@ fn name_callers(
         for (index, of) in indices {
             let Some(elsewhere) = all.get_mut(index) else { continue };
             for clones in [&mut elsewhere.clones, &mut elsewhere.parts] {
-                // What the function alone calls is not come to once it is replaced.
+                // Code that only the function calls does not run any more once the function is replaced.
                 let is_left = |name: &String, found: &mut BTreeSet<String>| {
                     let Some(all) = callers.get(name) else { return true };
                     found.extend(all.iter().filter(|caller| caller.as_bytes() != of).cloned());
@@ -169,10 +171,10 @@ fn name_callers(
     }
 }
 
-/// What there is beside one function.
+/// The other versions of one function.
 ///
 /// # Errors
-/// As [`elsewhere()`].
+/// The errors of [`elsewhere()`].
 pub fn of_function(sources: &Sources, known: &Known) -> Result<Elsewhere> {
     let told = testimony::of(sources, &[Asked { known, with_copies: true }]);
     Ok(elsewhere(sources, &[known], &told)?.pop().unwrap_or_default())
@@ -182,7 +184,7 @@ fn name_of(known: &Known) -> Option<&str> {
     std::str::from_utf8(&known.definition.as_ref()?.name).ok()
 }
 
-/// Whether a symbol stands for what was made of this very function: a static one is of its own source file.
+/// Whether a symbol is a version of this very function: for a static function, one of its own source file.
 fn is_variant(variant: &Known, of: &Known) -> bool {
     let (Some(variant), Some(of)) = (&variant.definition, &of.definition) else { return false };
     let is_one_file = variant.file.is_none() || of.file.is_none() || variant.file == of.file;
@@ -192,12 +194,12 @@ fn is_variant(variant: &Known, of: &Known) -> bool {
 impl Elsewhere {
     fn add(&mut self, variant: &Known) {
         let Some(name) = name_of(variant).filter(|_| !variant.is_init()) else { return };
-        // Only the function itself comes to its cold part, and the linker's names stand for it alone.
+        // Only the function itself jumps to its cold part, and the linker's suffixes name the function itself.
         let has = |word: &str| name.split('.').skip(1).any(|part| part == word);
         if has("cold") {
             return;
         }
-        // What was made of a part, as in `name.part.0.isra.0`, stands for that part.
+        // A version of a part, as in `name.part.0.isra.0`, counts as that part.
         let first = name.split('.').skip(1).find(|part| ["isra", "constprop", "part"].contains(part));
         match first {
             Some("part") => drop(self.parts.insert(name.to_owned(), BTreeSet::new())),

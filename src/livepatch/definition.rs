@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which definition of the kernel's an object, a name and a position mean, and why a livepatch cannot use or replace it.
-//! Whoever asks gets the same answer in the same words: convert, verify, lookup, new and livepatch.
+//! Which definition of the kernel's an object, a name and a position mean, and why a livepatch cannot use or replace
+//! it. convert, verify, lookup, new and livepatch get the same answer here, in the same words.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,26 +14,26 @@ use crate::livepatch::names;
 use crate::livepatch::rules::Rule;
 use crate::livepatch::rules::Rule::{R2, R3, R9, S1, S3, S5, S7, S8};
 
-/// Why a livepatch cannot have what it names. Its text speaks of the symbol as `it`.
+/// Why a livepatch cannot use or replace what it names. The text refers to the symbol as `it`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// The kernel has no such object; `near` is what to say of others.
+    /// The kernel has no such object; `near` is a sentence about similar ones.
     NoObject {
         /// The object.
         object: String,
-        /// Its run-time name, or those that are like it: a sentence that follows another, or nothing.
+        /// The object's run-time name, or similar names: a sentence that follows another, or nothing.
         near: String,
     },
     /// The object has no symbol of the name.
     NotDefined(String),
-    /// Position 0 stands for the only one, and there are more.
+    /// Position 0 stands for the only symbol of its name, and there are more.
     NotOnly {
         /// The object.
         object: String,
         /// How many it has of the name.
         total: u64,
     },
-    /// There are not that many.
+    /// The position is larger than the number of symbols of that name.
     NoPosition {
         /// The object.
         object: String,
@@ -51,11 +51,11 @@ pub enum Fault {
     },
     /// The name of the object or the symbol cannot be part of a livepatch symbol's name.
     Name(Rule, String),
-    /// The kernel does not find it, or it does not stay.
+    /// The kernel does not find it, or frees it.
     Unusable(String, Unusable),
-    /// It is something else than a function, as far as that is known.
+    /// It is something else than a function, as far as its type is known.
     NoFunction(Option<Kind>),
-    /// ftrace has no place in it.
+    /// ftrace cannot step in at its beginning.
     NotTraced,
 }
 
@@ -77,7 +77,7 @@ impl Fault {
         }
     }
 
-    /// What to do where the function was to be replaced.
+    /// What to do if the livepatch should have replaced the function.
     pub fn advice(&self) -> &'static str {
         match self {
             Fault::NoObject { .. }
@@ -91,12 +91,12 @@ impl Fault {
         }
     }
 
-    /// Whether the object, or the symbol in it, is not among what is at hand.
+    /// Whether the object, or the symbol in it, is missing in the files at hand.
     pub fn is_absence(&self) -> bool {
         matches!(self, Fault::NoObject { .. } | Fault::NotDefined(_))
     }
 
-    /// The text, and the rule behind it.
+    /// The text, followed by the rule.
     pub fn with_rule(&self) -> String {
         format!("{self} ({})", self.rule())
     }
@@ -155,14 +155,14 @@ pub fn meant<'a>(found: &'a Found, object: &str, name: &[u8], sympos: u64) -> Re
     let (object, total) = (object.to_owned(), first.total);
     let position = match sympos {
         0 if total > 1 => return Err(Fault::NotOnly { object, total }),
-        // What is wrong with those that the kernel does not count is said of the first.
+        // If the kernel counts none of them, the first one's fault is reported.
         _ if total > 0 && sympos > total => return Err(Fault::NoPosition { object, sympos, total }),
         _ => sympos.max(1),
     };
     Ok(own.iter().find(|known| known.position == Some(position)).unwrap_or(first))
 }
 
-/// The only definition among `known`, where nothing but the name tells which is meant; none if there is none.
+/// The only definition among `known`, if nothing but the name tells which is meant; none if there is none.
 ///
 /// # Errors
 /// There are several that can be told apart.
@@ -170,11 +170,11 @@ pub fn only(known: &[Known]) -> Result<Option<&Known>, Fault> {
     let objects: BTreeSet<&str> = known.iter().map(|known| known.object.as_str()).collect();
     let Some(first) = known.first() else { return Ok(None) };
     match (objects.len(), first) {
-        // The kernel may see but one of several.
+        // The kernel may see only one of several definitions.
         (1, first) if first.total <= 1 => {
             Ok(known.iter().find(|known| known.position.is_some()).or(Some(first)))
         }
-        // No position could say which: what is wrong is told of the one that stays (S5).
+        // No position can tell these apart: the fault is reported for the one that is not freed (S5).
         (1, first) if first.is_split => Ok(known.iter().find(|known| !known.is_init()).or(Some(first))),
         (objects, _) => {
             let total = known.iter().map(|known| known.total).max().unwrap_or(0);
@@ -184,8 +184,8 @@ pub fn only(known: &[Known]) -> Result<Option<&Known>, Fault> {
     }
 }
 
-/// Sees that a livepatch symbol or a klp_func can name `name` of `object` (R1 to R3); `limit` is the longest name that
-/// the kernel reads.
+/// Checks that a livepatch symbol or a klp_func can name `name` of `object` (R1 to R3); `limit` is the longest name
+/// that the kernel reads, in bytes.
 ///
 /// # Errors
 /// It cannot.
@@ -202,7 +202,7 @@ pub fn nameable(object: &str, name: &[u8], limit: usize) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Sees that the kernel finds a definition whenever it looks for it, and that it stays (R9, S3, S5, S8).
+/// Checks that the kernel finds a definition at any time, and does not free it (R9, S3, S5, S8).
 ///
 /// # Errors
 /// It does not.
@@ -210,10 +210,10 @@ pub fn usable(known: &Known) -> Result<(), Fault> {
     known.unusable().map_or(Ok(()), |why| Err(Fault::Unusable(known.object.clone(), why)))
 }
 
-/// Sees that a definition is a function, as far as is known.
+/// Checks that a definition is a function, as far as its type is known.
 ///
 /// # Errors
-/// It is none.
+/// It is something else.
 pub fn is_function(known: &Known) -> Result<(), Fault> {
     let Some(definition) = &known.definition else { return Ok(()) };
     match definition.kind {
@@ -223,7 +223,7 @@ pub fn is_function(known: &Known) -> Result<(), Fault> {
     }
 }
 
-/// Sees that a livepatch can replace a definition (S7). `sites` are the places for ftrace in its object, if these are
+/// Checks that a livepatch can replace a definition (S7). `sites` are the ftrace sites in its object, if they are
 /// known.
 ///
 /// # Errors

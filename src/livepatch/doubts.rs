@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Where a livepatch and the kernel mean different things by one name, though every name is there: types that do not
+//! Differences in what a livepatch and the kernel mean by one name, although every name exists: types that do not
 //! agree, code of the old function that stays, pointers that must not be called through.
 
 use std::cell::LazyCell;
@@ -23,7 +23,7 @@ use crate::livepatch::testimony;
 use crate::livepatch::testimony::Asked;
 use crate::livepatch::types;
 
-/// What [`of()`] has to be given what is known of: names, with their objects.
+/// The names, with their objects, whose definitions [`of()`] needs.
 pub fn names(image: &Image, patch: Option<&Patch>) -> HashSet<(Vec<u8>, Option<String>)> {
     let objects = patch.iter().flat_map(|patch| &patch.objects);
     let functions = objects.flat_map(|object| {
@@ -32,7 +32,7 @@ pub fn names(image: &Image, patch: Option<&Patch>) -> HashSet<(Vec<u8>, Option<S
     symbols(image).map(|(_, symbol)| (symbol.name, Some(symbol.object))).chain(functions).collect()
 }
 
-/// What is doubtful in each of some converted livepatches, in their order.
+/// The doubts about each of some converted livepatches, in their order.
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
@@ -77,7 +77,8 @@ pub fn of(
     Ok(all)
 }
 
-/// S7: what the kernel would not replace; R15: what is forgotten, and what would come back to itself.
+/// S7: functions that the kernel would not replace; R15: patches that are never enabled, and new functions that call
+/// themselves.
 fn of_patch(image: &Image, patch: &Patch, sources: &Sources, found: &Found) -> Result<Vec<Doubt>> {
     let refused = targets::refused(patch, sources, found)?.into_iter().map(|refused| Doubt {
         rule: S7,
@@ -137,7 +138,7 @@ fn take<'a, T>(rest: &mut &'a [T], count: usize) -> &'a [T] {
     first
 }
 
-/// S10: what is left of an old function.
+/// S10: versions of an old function that stay in use.
 fn copies_left(subject: &Subject<'_>, elsewhere: &[Elsewhere], doubts: &mut Vec<Doubt>) {
     for (replaced, elsewhere) in subject.replaced.iter().zip(elsewhere) {
         let is_replaced = |name: &str| {
@@ -156,7 +157,7 @@ fn copies_left(subject: &Subject<'_>, elsewhere: &[Elsewhere], doubts: &mut Vec<
     }
 }
 
-/// S11: no pointer leads to what is only called directly.
+/// S11: pointers to functions that must only be called directly.
 fn pointers(subject: &Subject<'_>, sealed: &Sealed, has_cfi: bool, doubts: &mut Vec<Doubt>) {
     for one in &subject.referred {
         let Some(definition) = &one.known.definition else { continue };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Functions that the kernel itself only calls directly. At boot it takes the instruction away from them without
-//! which no call through a pointer may arrive (`.ibt_endbr_seal`, `apply_seal_endbr` in
-//! arch/x86/kernel/alternative.c): on hardware that checks it, such a call faults.
+//! Functions that the kernel itself only calls directly. At boot it removes from them the instruction at which a call
+//! through a pointer has to arrive (`.ibt_endbr_seal`, `apply_seal_endbr` in arch/x86/kernel/alternative.c): on
+//! hardware that checks for it, such a call faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,7 +23,8 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// Reads what the objects named have. An object without the section, or that is not there, has none.
+    /// Reads the sealed functions of the named objects. An object that is missing, or that has no such section, has
+    /// none.
     pub fn read<'a>(sources: &Sources, objects: impl IntoIterator<Item = &'a str>) -> Sealed {
         let objects: BTreeSet<&str> = objects.into_iter().collect();
         let places = objects.into_iter().map(|object| {
@@ -41,7 +42,7 @@ impl Sealed {
         Sealed { places: places.collect() }
     }
 
-    /// Whether a function is one of them.
+    /// Whether a function is sealed.
     pub fn has(&self, object: &str, function: &Definition) -> bool {
         let section = match object {
             VMLINUX => String::new(),
@@ -56,7 +57,7 @@ fn in_vmlinux(file: &Path) -> BTreeSet<(String, u64)> {
     let Some((address, bytes)) = memory::section_at(file, SECTION).ok().flatten() else {
         return BTreeSet::new();
     };
-    // Only x86-64 has them.
+    // Only x86-64 has such functions.
     let place = |(index, entry): (usize, &[u8])| {
         let distance = i32::from_le_bytes(entry.try_into().ok()?);
         let from = address.checked_add(index as u64 * 4)?;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! New functions that come back to themselves: a call of the function that is replaced is led to the new one (R15).
+//! New functions that call themselves by way of the old one: ftrace leads a call of the replaced function to the new
+//! one (R15).
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,7 +14,7 @@ use crate::livepatch::targets;
 use crate::livepatch::usage;
 use crate::livepatch::usage::Usage;
 
-/// A new function that comes to the one it replaces.
+/// A new function that calls the function it replaces.
 #[derive(Debug)]
 pub struct Loop {
     /// The klp_func.
@@ -24,8 +25,8 @@ pub struct Loop {
     pub call: Usage,
 }
 
-/// The new functions that call the old one, or call functions of the livepatch that do: the shortest way of each. Calls
-/// through pointers are not followed.
+/// The new functions that call the old one, or call functions of the livepatch that do; for each, the shortest chain
+/// of calls. Calls through pointers are not followed.
 pub fn of(image: &Image, patch: &Patch, sources: &Sources) -> Vec<Loop> {
     let mut found = Vec::new();
     let mut graph = None;
@@ -70,7 +71,7 @@ pub fn of(image: &Image, patch: &Patch, sources: &Sources) -> Vec<Loop> {
     found
 }
 
-/// What a symbol refers to, as a livepatch symbol or as an export: the object, the name, and the position.
+/// The symbol of the kernel that a livepatch symbol or an exported symbol refers to: object, name and position.
 fn referred(symbol: &Symbol, sources: &Sources) -> Option<(String, Vec<u8>, u64)> {
     match symbol.home {
         Home::Livepatch => {
@@ -82,7 +83,8 @@ fn referred(symbol: &Symbol, sources: &Sources) -> Option<(String, Vec<u8>, u64)
     }
 }
 
-/// Whether a call goes to the beginning of its symbol: behind ftrace's place, it comes to the old function itself.
+/// Whether a call goes to the beginning of its symbol: a call to an address behind the ftrace site runs the old
+/// function itself.
 fn is_to_its_beginning(image: &Image, usage: &Usage) -> bool {
     usage.relocation.addend == addend_of_calls(image.machine())
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The names by which the kernel recognises livepatch sections and symbols, and those that annotations have
+//! The names by which the kernel recognises livepatch sections and symbols, and the names of annotations
 //! (Documentation/livepatch/module-elf-format.rst).
 
 use std::fmt;
@@ -20,7 +20,7 @@ pub const ANNOTATIONS_PREFIX: &[u8] = b".klp.module_relocs.";
 /// The longest name of an object, in bytes (`%55[^.]` in kernel/livepatch/core.c; R1).
 pub const OBJECT_LIMIT: usize = 55;
 
-/// What a livepatch symbol's name says (R3): `.klp.sym.<object>.<name>,<sympos>`.
+/// The parts of a livepatch symbol's name (R3): `.klp.sym.<object>.<name>,<sympos>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KlpSymbol {
     /// The object that defines the symbol.
@@ -32,7 +32,7 @@ pub struct KlpSymbol {
 }
 
 impl KlpSymbol {
-    /// Reads a name; none if it is not one of a livepatch symbol.
+    /// Reads a name; none if it is not a livepatch symbol's.
     pub fn parse(name: &[u8]) -> Option<KlpSymbol> {
         KlpSymbol::parse_rest(name.strip_prefix(SYMBOL_PREFIX)?)
     }
@@ -46,7 +46,7 @@ impl KlpSymbol {
         (!name.is_empty()).then(|| KlpSymbol { object, name: name.to_vec(), sympos })
     }
 
-    /// The name as it stands in the string table.
+    /// The name for the string table.
     pub fn to_name(&self) -> Vec<u8> {
         let mut name = SYMBOL_PREFIX.to_vec();
         name.extend_from_slice(self.object.as_bytes());
@@ -64,19 +64,19 @@ impl fmt::Display for KlpSymbol {
     }
 }
 
-/// What the assembler name of an annotated declaration says:
-/// `.klp.sym.rela.<section object>.<symbol object>.<name>,<sympos>`. Where a header gives clang the quotes that GNU's
-/// assembler needs for the comma, they are part of the symbol's name.
+/// The parts of an annotated declaration's assembler name: `.klp.sym.rela.<section object>.<symbol
+/// object>.<name>,<sympos>`. With clang, the quotes that GNU's assembler needs for the comma may become part of the
+/// symbol's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Annotated {
-    /// The object whose loading has the relocation written (R2).
+    /// The object at whose loading the relocation is written (R2).
     pub section_object: String,
     /// The symbol.
     pub symbol: KlpSymbol,
 }
 
 impl Annotated {
-    /// Reads a name; none if it is not an annotated one.
+    /// Reads a name; none if it is not an annotated one's.
     pub fn parse(name: &[u8]) -> Option<Annotated> {
         let unquoted = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\""));
         let name = unquoted.unwrap_or(name);
@@ -85,7 +85,7 @@ impl Annotated {
         Some(Annotated { section_object, symbol: KlpSymbol::parse_rest(rest)? })
     }
 
-    /// The name as it stands in assembler text, where the comma needs quotes.
+    /// The name for assembler text, where the comma needs quotes.
     pub fn to_text(&self) -> String {
         let KlpSymbol { object, name, sympos } = &self.symbol;
         let name = String::from_utf8_lossy(name);
@@ -98,14 +98,13 @@ pub fn section_name(object: &str, target: &[u8]) -> Vec<u8> {
     [SECTION_PREFIX, object.as_bytes(), b".", target].concat()
 }
 
-/// The object and the target section that the name of a livepatch relocation section tells; none if it is
-/// not such a name.
+/// The object and the target section in the name of a livepatch relocation section; none if it is not such a name.
 pub fn parse_section_name(name: &[u8]) -> Option<(&str, &[u8])> {
     let (object, target) = split_once(name.strip_prefix(SECTION_PREFIX)?, b'.')?;
     Some((std::str::from_utf8(object).ok().filter(|object| !object.is_empty())?, target))
 }
 
-/// Sees that a livepatch can have this name, as a module and as a file.
+/// Checks that a livepatch can have this name, as a module and as a file.
 ///
 /// # Errors
 /// It cannot.
@@ -120,12 +119,12 @@ pub fn check_module(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// What is wrong with the name of an object, for it to be part of a livepatch name.
+/// Why the name of an object cannot be part of a livepatch name.
 pub fn fault_of_object(object: &str) -> Option<String> {
     rule_of_object(object).map(|(rule, fault)| format!("{fault} ({rule})"))
 }
 
-/// The rule that the name of an object breaks, and how, for messages that tell the rule in a place of its own.
+/// The rule that the name of an object breaks, and how, for messages that show the rule separately.
 pub fn rule_of_object(object: &str) -> Option<(Rule, String)> {
     if object.len() > OBJECT_LIMIT {
         let length = object.len();
@@ -144,7 +143,7 @@ pub fn rule_of_object(object: &str) -> Option<(Rule, String)> {
     None
 }
 
-/// What is wrong with a symbol's name that is longer than the kernel reads (R3), which is `limit` bytes.
+/// The message about a symbol's name that is longer than `limit`, which is what the kernel reads (R3), in bytes.
 pub fn too_long(name: &[u8], limit: usize) -> Option<String> {
     let length = name.len();
     (length > limit).then(|| format!("the name has {length} characters, of which this kernel reads {limit}"))

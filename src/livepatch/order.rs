@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which modules have to be there before a livepatch, or before another module: those whose symbols it refers to.
+//! Which modules have to be loaded before a livepatch, or before another module: those whose symbols it refers to.
 //!
-//! A relocation section is written when its object is loaded with the livepatch, or the livepatch with the object; each
-//! owner of a symbol in it has to be loaded by then, or the kernel refuses what was to be loaded.
+//! The kernel writes a relocation section as soon as both the livepatch and the section's object are loaded. By then,
+//! each owner of a symbol in it has to be loaded, or the kernel refuses to load the later of the two.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,20 +11,20 @@ use crate::elf::image::{Image, Relocation};
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::names::{KlpSymbol, parse_section_name};
 
-/// A module has to be there before something else is, and to stay.
+/// A module that has to be loaded before something else, and must stay.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     /// The module before the livepatch.
     First(String),
-    /// The first one before the second one.
+    /// The first module before the second one.
     Before(String, String),
-    /// Several before the livepatch, since the new code for each uses symbols of the next, and that of the last one
-    /// symbols of the first: whichever came later could not be loaded.
+    /// Several modules before the livepatch, because they form a circle: the new code for each uses symbols of the
+    /// next, so the module that is loaded last could not be loaded.
     Together(Vec<String>),
 }
 
 impl Need {
-    /// The modules that have to be there.
+    /// The modules that have to be loaded first.
     pub fn owners(&self) -> &[String] {
         match self {
             Need::First(owner) | Need::Before(owner, _) => std::slice::from_ref(owner),
@@ -32,7 +32,7 @@ impl Need {
         }
     }
 
-    /// Whether they have to be there before the livepatch.
+    /// Whether they have to be loaded before the livepatch.
     pub fn is_first(&self) -> bool {
         !matches!(self, Need::Before(..))
     }
@@ -63,7 +63,7 @@ impl fmt::Display for Need {
     }
 }
 
-/// What a converted livepatch needs.
+/// The needs of a converted livepatch.
 pub fn of(image: &Image) -> BTreeSet<Need> {
     let sections = image.relocated().filter(|(_, section, _)| section.is_livepatch_rela());
     let uses = sections.filter_map(|(_, section, _)| Some((parse_section_name(&section.name)?.0, section)));
@@ -76,8 +76,8 @@ pub fn of(image: &Image) -> BTreeSet<Need> {
     )
 }
 
-/// What follows from `uses`: the owner of a symbol, and the object that it is used for (vmlinux's sections are written
-/// when the livepatch is loaded). Owners that are vmlinux or the object itself need nothing.
+/// The needs that follow from `uses`: pairs of a symbol's owner and the object for which it is used (vmlinux's
+/// sections are written when the livepatch is loaded). vmlinux, and the object itself, need not be loaded first.
 pub fn needs(uses: &BTreeSet<(String, String)>) -> BTreeSet<Need> {
     let uses: BTreeSet<(&str, &str)> = (uses.iter())
         .map(|(owner, object)| (owner.as_str(), object.as_str()))
@@ -86,7 +86,7 @@ pub fn needs(uses: &BTreeSet<(String, String)>) -> BTreeSet<Need> {
     let circles = circles(&uses);
     let mut first: BTreeSet<&str> = circles.iter().flatten().copied().collect();
     first.extend(uses.iter().filter(|(_, object)| *object == VMLINUX).map(|(owner, _)| *owner));
-    // What one of these is patched with has to be there by then, too.
+    // The owners of symbols in the new code for these modules have to be loaded by then, too.
     loop {
         let more: BTreeSet<&str> =
             uses.iter().filter(|(_, object)| first.contains(object)).map(|(owner, _)| *owner).collect();

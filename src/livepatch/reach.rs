@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which patched object a reference is there for (R2): the one whose new functions come to execute it.
+//! On behalf of which patched object a reference is used (R2): the one whose new functions reach it.
 //!
-//! The module is taken apart into functions and variables; what is not covered by a symbol (strings, jump
-//! tables) is cut where something refers to it. From each object's new functions and callbacks, references
-//! are followed: relocations, and branches inside of a section. What the livepatch runs by itself is told apart: what
-//! its init function comes to has to be ready while it is loaded, while its exit function, and what its parameters and
-//! exports lead to, may find that an object is not there yet.
+//! The module is split into functions and variables; bytes that no symbol covers (strings, jump tables) are split
+//! where a reference leads to. From each object's new functions and callbacks, references are followed: relocations,
+//! and branches inside of a section. Code that the livepatch runs by itself is kept apart: references of its init
+//! function have to be written while it is loaded, while its exit function, and what its parameters and exports lead
+//! to, may run when an object is not loaded yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,33 +17,33 @@ use crate::livepatch::code::Field;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::special;
 
-/// What the livepatch comes to by itself.
+/// Where code begins that the livepatch runs by itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Own {
-    /// With its init function.
+    /// In its init function.
     Init,
-    /// With all else.
+    /// Anywhere else.
     Rest,
 }
 
 /// For each part of a module, the objects whose new functions reach it.
 #[derive(Debug)]
 pub struct Reach {
-    /// Where the parts of each section begin, with what reaches them: the numbers of objects, then one for the init
-    /// function, and one for what else the livepatch runs by itself.
+    /// The offsets at which parts begin, with what reaches each: the numbers of objects, then one number for the init
+    /// function, and one for other code that the livepatch runs by itself.
     parts: BTreeMap<Offset, BTreeSet<usize>>,
     /// How many objects there are.
     count: usize,
 }
 
-/// What comes to some code or data of a livepatch.
+/// From where some code or data of a livepatch is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reached {
-    /// New functions and callbacks for these objects, by their number in the patch.
+    /// From new functions and callbacks of these objects, by their number in the patch.
     pub objects: BTreeSet<usize>,
-    /// What runs while the livepatch is loaded: its init function.
+    /// From the init function, which runs while the livepatch is loaded.
     pub by_init: bool,
-    /// What else it runs by itself: its exit function, parameters' handlers, what it exports.
+    /// From other code that the livepatch runs by itself: its exit function, parameters' handlers, its exports.
     pub by_itself: bool,
 }
 
@@ -72,7 +72,7 @@ impl Reach {
         Reach { parts, count: patch.objects.len() }
     }
 
-    /// What comes to the code or data at `place`.
+    /// From where the code or data at `place` is reached.
     pub fn at(&self, place: Offset) -> Reached {
         let part = self.parts.range(..=place).next_back().filter(|(start, _)| start.section == place.section);
         let numbers = part.map(|(_, numbers)| numbers.clone()).unwrap_or_default();
@@ -85,9 +85,9 @@ impl Reach {
 }
 
 struct Edges {
-    /// Where parts begin.
+    /// The offsets at which parts begin.
     starts: BTreeSet<Offset>,
-    /// What a part refers to.
+    /// By part: the parts that it refers to.
     from: BTreeMap<Offset, BTreeSet<Offset>>,
 }
 
@@ -112,7 +112,7 @@ impl Edges {
             }
         }
         let references = references(image, &starts);
-        // Between symbols, what is referred to begins a part of its own.
+        // Between symbols, the target of a reference begins a part of its own.
         for (_, to) in &references {
             let inside = covered.range(..=*to).next_back();
             if !inside.is_some_and(|(start, end)| start.section == to.section && to.offset < *end) {
@@ -128,8 +128,7 @@ impl Edges {
         edges
     }
 
-    /// The parts of sections that the kernel comes to without a new function being called, and of those that others can
-    /// come to.
+    /// The parts of those sections that the kernel, or another module, reaches without calling a new function.
     fn own_roots(&self, image: &Image, own: Own) -> Vec<Offset> {
         let of_init = own == Own::Init;
         let is_own = |place: &&Offset| {
@@ -149,12 +148,12 @@ impl Edges {
     }
 }
 
-/// What the code itself tells, without relocations.
+/// What decoding the code shows, beyond relocations.
 #[derive(Default)]
 struct Decoded {
-    /// References, from place to place.
+    /// References, from offset to offset.
     references: Vec<(Offset, Offset)>,
-    /// From which distance a relocated field counts.
+    /// By relocated field: the distance from which its value counts.
     distances: BTreeMap<Offset, i64>,
     /// Fields that hold the address of an array, to which an index is added.
     indexed: BTreeSet<Offset>,
@@ -195,8 +194,8 @@ impl Decoded {
         decoded
     }
 
-    /// Adds a field of the function from `from` to `end`, in a section of `size` bytes. What a relocated one holds in
-    /// the file is not where it leads to: a call at the end of a function would seem to lead to the next one.
+    /// Adds a field of the function from `from` to `end`, in a section of `size` bytes. The contents of a relocated
+    /// field are not its target: a call at the end of a function would seem to lead to the next function.
     fn add(&mut self, from: Offset, end: u64, size: u64, field: Field, is_relocated: bool) {
         let place = |offset: u64| Offset { offset, ..from };
         match field.distance {
@@ -210,12 +209,12 @@ impl Decoded {
     }
 }
 
-/// All references inside the module, from place to place.
+/// All references inside the module, from offset to offset.
 fn references(image: &Image, starts: &BTreeSet<Offset>) -> Vec<(Offset, Offset)> {
     let Decoded { references: mut found, distances, indexed } = Decoded::read(image);
     for (_, entries, section) in image.relocated() {
         let Some(from) = image.sections.get(section).filter(|section| section.is_alloc()) else { continue };
-        // Tables about code are no callers of it.
+        // Tables that describe code do not call it.
         if special::is_metadata(&from.name) {
             continue;
         }
@@ -224,7 +223,7 @@ fn references(image: &Image, starts: &BTreeSet<Offset>) -> Vec<(Offset, Offset)>
             let exact = distances.get(&place).copied();
             if let Some(to) = destination(image, relocation, from.is_code(), exact, starts) {
                 found.push((place, to));
-                // An address that an index is added to may lie before its array: the next one may be meant.
+                // An address to which an index is added may lie before its array: the part after it may be meant.
                 let next = starts.range(to..).find(|next| **next > to && next.section == to.section);
                 found.extend(next.filter(|_| indexed.contains(&place)).map(|next| (place, *next)));
             }
@@ -233,9 +232,9 @@ fn references(image: &Image, starts: &BTreeSet<Offset>) -> Vec<(Offset, Offset)>
     found
 }
 
-/// Where a relocation leads to. Against a section, the addend of code counts from elsewhere: `exact` bytes
-/// further, if the instruction could be read; else a part that begins at one of the places it can mean is what is
-/// meant.
+/// The target of a relocation. If its symbol is a section, the addend of code is off by the distance that the
+/// instruction adds: by `exact` bytes, if the instruction could be decoded; otherwise the target is a part that
+/// begins at one of the possible offsets.
 fn destination(
     image: &Image,
     relocation: &Relocation,
@@ -246,7 +245,7 @@ fn destination(
     let symbol = image.symbols.get(relocation.symbol)?;
     let Home::Section(section) = symbol.home else { return None };
     if symbol.kind() != Kind::Section {
-        // An addend leads into the symbol, or, in code, counts from elsewhere.
+        // The addend leads into the symbol, or is off by the instruction's distance.
         return Some(Offset { section, offset: symbol.value() });
     }
     if !in_code {

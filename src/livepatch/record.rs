@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a conversion writes down of the kernel that it was made for: lines `klpbuild_for=<object> <identity>` of
+//! The record of the builds that a livepatch was converted for: lines `klpbuild_for=<object> <identity>` in
 //! `.modinfo`, one for vmlinux and one for each module whose symbols or functions the livepatch names. Positions (S1)
-//! hold for one build alone; with another of the same release they may name other symbols.
+//! hold for one build only; in another build of the same release they may name other symbols.
 //!
-//! The kernel and modprobe go by the tags that they know, so that the lines do no more than `modinfo` shows. They are a
-//! part of the ELF file, as the signature that follows it expects.
+//! The kernel and modprobe ignore tags that they do not know, so the lines have no effect but that `modinfo` shows
+//! them. They are a part of the ELF file, so that a signature covers them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,13 +27,13 @@ pub const TAG: &str = "klpbuild_for";
 /// The section that holds a module's `struct module` (scripts/mod/modpost.c).
 const THIS_MODULE: &[u8] = b".gnu.linkonce.this_module";
 
-/// What tells one build of an object from another.
+/// What distinguishes one build of an object from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// What the value is of: `build-id` (the linker's note), or else `symbols`, a hash of the symbol table (names,
-    /// values and sections), or `names`, one of the names alone, for a list without more.
+    /// The kind of the value: `build-id` (the linker's note), or else `symbols`, a hash of the symbol table (names,
+    /// values and sections), or `names`, a hash of the names, for a list that has nothing else.
     pub kind: String,
-    /// In hexadecimal.
+    /// The value, in hexadecimal.
     pub value: String,
 }
 
@@ -43,14 +43,14 @@ impl fmt::Display for Identity {
     }
 }
 
-/// How an object at hand is not the one that a livepatch was converted for.
+/// The difference between an object at hand and the build that a livepatch was converted for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The run-time name of the object.
     pub object: String,
     /// The build that the livepatch is for.
     pub wanted: Identity,
-    /// The build at hand; none if nothing tells it in the same way.
+    /// The build at hand; none if it has no identity of the same kind.
     pub found: Option<Identity>,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The objects that `image` was converted for, as its lines say.
+/// The builds of objects that `image` was converted for, by its lines.
 pub fn read(image: &Image) -> BTreeMap<String, Identity> {
     let line = |entry: &[u8]| {
         let text = std::str::from_utf8(entry.strip_prefix(TAG.as_bytes())?.strip_prefix(b"=")?).ok()?;
@@ -80,7 +80,7 @@ pub fn read(image: &Image) -> BTreeMap<String, Identity> {
     image.modinfo().entries().filter_map(line).collect()
 }
 
-/// The lines for a livepatch whose symbols are resolved: those that its `.modinfo` is to have.
+/// The lines that `.modinfo` gets for a livepatch whose symbols are resolved.
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
@@ -94,14 +94,14 @@ pub fn lines(named: &BTreeSet<String>, objects: &Objects) -> Result<Vec<String>>
     Ok(lines)
 }
 
-/// The objects that a livepatch names: vmlinux in any case, those that its patch is for, and the owners of symbols.
+/// The objects that a livepatch names: vmlinux in any case, the objects that it patches, and the owners of symbols.
 pub fn named<'a>(patch: Option<&'a Patch>, owners: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     let patched = patch.iter().flat_map(|patch| &patch.objects).map(|object| object.name.as_str());
     [VMLINUX].into_iter().chain(patched).chain(owners).map(str::to_owned).collect()
 }
 
-/// What is different between the objects that `image` was converted for and those at hand. Where the latter are not
-/// there, nothing is.
+/// The differences between the objects that `image` was converted for and those at hand. An object that is not at
+/// hand is left out.
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
@@ -118,7 +118,7 @@ pub fn differences(image: &Image, objects: &Objects) -> Result<Vec<Difference>> 
     Ok(differences)
 }
 
-/// What tells this build of an object; none if there is no finished one at hand.
+/// The identity of an object's build; none if no finished file of it is at hand.
 fn identity(object: &str, objects: &Objects) -> Result<Option<Identity>> {
     if object == VMLINUX {
         return Ok(match &objects.vmlinux {
@@ -148,7 +148,7 @@ pub fn of_file(file: &Path) -> Result<Identity> {
     Ok(Identity { kind: "symbols".to_owned(), value: digest::sha256(parts) })
 }
 
-/// The identity of a list of symbols: their addresses may be those of one boot.
+/// The identity of a list of symbols, without their addresses, which may differ from boot to boot.
 fn of_list(file: &Path) -> Result<Identity> {
     let found = kallsyms::definitions_in(file, |_| true)?;
     let value = digest::sha256(found.iter().map(|definition| definition.name.as_slice()));
@@ -160,8 +160,9 @@ pub fn module_size(image: &Image) -> Option<u64> {
     image.section_named(THIS_MODULE).map(|(_, section)| section.size())
 }
 
-/// The sizes of `struct module` of the kernel's own modules, of those that `named` names first: a few, since all are of
-/// one configuration, unless some are left over from another one. Without modules, that in the BTF of vmlinux.
+/// The sizes of `struct module` in the kernel's own modules, beginning with those in `named`. A few are enough, since
+/// all have the same configuration unless some are left over from another one. Without modules, the size in the BTF
+/// of vmlinux.
 ///
 /// # Errors
 /// A module cannot be read.
@@ -183,7 +184,7 @@ pub fn module_sizes(named: &BTreeSet<String>, objects: &Objects) -> Result<BTree
     Ok(sizes)
 }
 
-/// Whether a module's file is not one before its final link, which has other symbols.
+/// Whether a module's file is finished: before the final link it has other symbols.
 fn is_finished(file: &Path) -> bool {
     file.extension().is_none_or(|extension| extension != "o")
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Whether a livepatch gives its patch to the kernel (R15): only what `klp_enable_patch` is called with in
-//! kernel/livepatch/core.c patches anything, and a livepatch that forgets it loads without a word.
+//! Whether a livepatch gives its patch to the kernel (R15): only a patch for which it calls `klp_enable_patch`
+//! (kernel/livepatch/core.c) patches anything, and a livepatch that forgets it is loaded without an error.
 
 use crate::elf::image::{Home, Image, Offset, Relocation, Symbol};
 use crate::livepatch::names::KlpSymbol;
@@ -9,13 +9,13 @@ use crate::livepatch::patch::{Patch, REGISTERING};
 use crate::livepatch::reach::Reach;
 use crate::livepatch::special;
 
-/// The patches that no code which runs by itself passes to the kernel, by the names of their variables.
+/// The patches that no code which runs by itself gives to the kernel, by the names of their variables.
 pub fn forgotten(image: &Image, patch: &Patch) -> Vec<String> {
     let sites = Sites::read(image, patch);
     let is_early = |at: &Offset| {
         image.sections.get(at.section).is_some_and(|section| special::is_early_root(&section.name))
     };
-    // What reaches what is only worked out where the init section does not tell.
+    // What reaches which code is computed only if the init section does not show it.
     let is_plain =
         sites.calls.iter().any(is_early) && sites.patches.iter().all(|sites| sites.iter().any(is_early));
     if is_plain {
@@ -31,7 +31,7 @@ pub fn forgotten(image: &Image, patch: &Patch) -> Vec<String> {
     forgotten.map(|at| patch::variable_at(image, *at).unwrap_or_default()).collect()
 }
 
-/// Where the functions are called that take a patch, and where each patch is named.
+/// Where functions are called that take a patch, and where each patch is referred to.
 struct Sites {
     calls: Vec<Offset>,
     patches: Vec<Vec<Offset>>,
@@ -64,8 +64,8 @@ impl Sites {
     }
 }
 
-/// Whether a symbol is a function that takes a patch. Converted with nothing that tells of exports, it is a livepatch
-/// symbol.
+/// Whether a symbol is a function that takes a patch. If a livepatch was converted without knowledge of exports, it
+/// is a livepatch symbol.
 fn registers(symbol: &Symbol) -> bool {
     let is_it = |name: &[u8]| REGISTERING.contains(&name);
     match symbol.home {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Sections and relocation types that the kernel treats in a way of their own.
+//! Sections and relocation types that the kernel treats specially.
 
 use crate::elf::Machine;
 
@@ -10,17 +10,17 @@ const X86_64_TYPES: [u32; 7] = [0, 1, 2, 4, 10, 11, 24];
 /// What the kernel does with a special section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Special {
-    /// It is looked at once, while the module is loaded: jump labels, static calls, alternatives, and the
-    /// like. What is written later is never seen.
+    /// The kernel looks at it once, while it loads the module: jump labels, static calls, alternatives, and the like.
+    /// A value that is written later is never seen.
     AtLoad,
-    /// Code and data that go away once the module has come up.
+    /// Code and data that are freed after initialisation.
     Init,
-    /// Per-CPU data: what is loaded is copied for each CPU, and has no SHF_ALLOC by the time relocations are
+    /// Per-CPU data: the loaded section is copied for each CPU, and has no SHF_ALLOC by the time relocations are
     /// applied (`rewrite_section_headers` and `percpu_modcopy` in kernel/module/main.c).
     PerCpu,
 }
 
-/// What is special about the section of this name.
+/// How the kernel treats the section of this name; none if like any other.
 pub fn special(name: &[u8]) -> Option<Special> {
     const AT_LOAD: [&[u8]; 22] = [
         b"__param",
@@ -55,7 +55,7 @@ pub fn special(name: &[u8]) -> Option<Special> {
     name.starts_with(b".init").then_some(Special::Init)
 }
 
-/// Whether a section only tells about code that is elsewhere: it calls nothing.
+/// Whether a section only describes code in other sections: it calls nothing.
 pub fn is_metadata(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 5] = [b".orc_", b".debug_", b".zdebug_", b".klp.", b".discard"];
     const CALLED: [&[u8]; 4] = [b".altinstr_replacement", b".altinstr_aux", b"__param", b".ctors"];
@@ -63,14 +63,14 @@ pub fn is_metadata(name: &[u8]) -> bool {
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Whether the kernel, or another module, comes to what such a section holds or refers to without a patched
-/// function having to be called: init and exit functions, parameters, exports.
+/// Whether the kernel, or another module, reaches what such a section holds or refers to without calling a patched
+/// function: init and exit functions, parameters, exports.
 pub fn is_root(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 5] = [b".init", b".exit", b"__ksymtab", b"__param", b".ctors"];
     PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || name == b".gnu.linkonce.this_module"
 }
 
-/// Whether such a root is come to while the livepatch is loaded.
+/// Whether the kernel reaches such a root while it loads the livepatch.
 pub fn is_early_root(name: &[u8]) -> bool {
     name.starts_with(b".init") || name.starts_with(b".ctors")
 }
@@ -94,9 +94,9 @@ pub fn size_of_type(machine: Machine, kind: u32) -> usize {
     }
 }
 
-/// How many bytes further than its addend says a reference of this type can lead, because the machine does not
-/// count from where the value stands: x86-64 counts from the end of the instruction (4 bytes, and a value that
-/// may follow), s390x from its start.
+/// By how many bytes the target of such a relocation can lie further than its addend says, because the distance does
+/// not count from the field: on x86-64 from the end of the instruction (4 bytes, and maybe an immediate value), on
+/// s390x from its start.
 pub fn distances(machine: Machine, kind: u32) -> &'static [i64] {
     match (machine, kind) {
         // R_X86_64_PC32, R_X86_64_PLT32, R_X86_64_PC64
@@ -107,13 +107,12 @@ pub fn distances(machine: Machine, kind: u32) -> &'static [i64] {
     }
 }
 
-/// Whether a name is the toolchain's own, or one that modpost leaves alone: it stays a normal symbol, whoever
-/// defines it.
+/// Whether a name is the toolchain's own, or one that modpost ignores: it stays a normal symbol, whoever defines it.
 pub fn is_left_alone(machine: Machine, name: &[u8]) -> bool {
     is_toolchains(machine, name) || is_resolved_by_modpost(machine, name)
 }
 
-/// Whether modpost of a kernel for `machine` does not ask who exports this name (`ignore_undef_symbol` in
+/// Whether modpost of a kernel for `machine` accepts this name without an export (`ignore_undef_symbol` in
 /// scripts/mod/modpost.c): the final link, or the kernel's module loader, provides it.
 pub fn is_resolved_by_modpost(machine: Machine, name: &[u8]) -> bool {
     const PPC: [&[u8]; 6] =
@@ -138,15 +137,15 @@ pub fn is_resolved_by_modpost(machine: Machine, name: &[u8]) -> bool {
     }
 }
 
-/// The name that modpost looks a symbol up by: it cuts what a compiler has given a number (`name.12`, and
-/// `name.12.isra.0`) at its first dot (`remove_dot` in scripts/mod/modpost.c), and takes off a dot at the beginning
-/// (`sym_find_with_module`). So the symbol of another name may be what it finds.
+/// The name by which modpost looks a symbol up: it cuts a name that the compiler has numbered (`name.12`, and
+/// `name.12.isra.0`) at its first dot (`remove_dot` in scripts/mod/modpost.c), and removes a dot at the beginning
+/// (`sym_find_with_module`). So it may find another symbol.
 pub fn asked(name: &[u8]) -> &[u8] {
     let name = cut(name);
     name.strip_prefix(b".").unwrap_or(name)
 }
 
-/// What modpost makes of a symbol's name when it reads it (`remove_dot` in scripts/mod/modpost.c).
+/// A symbol's name as modpost reads it (`remove_dot` in scripts/mod/modpost.c).
 pub fn cut(name: &[u8]) -> &[u8] {
     let dot = memchr::memchr(b'.', name).filter(|dot| *dot > 0);
     let Some((start, rest)) = dot.and_then(|dot| Some((name.get(..dot)?, name.get(dot + 1..)?))) else {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A finished livepatch with what of the kernel it names, and what is doubtful about that.
+//! A finished livepatch with the symbols of the kernel that it names, and doubts about them.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,12 +16,12 @@ use crate::livepatch::targets;
 use crate::livepatch::usage;
 use crate::livepatch::usage::Usage;
 
-/// Something that is likely to go wrong.
+/// A fault that is likely, or sure, to do harm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Doubt {
     /// The rule, as in `S9`.
     pub rule: Rule,
-    /// Whether it cannot go well.
+    /// Whether it is sure to do harm.
     #[serde(skip)]
     pub is_error: bool,
     /// The symbol or klp_func.
@@ -39,9 +39,9 @@ pub struct Referred<'a> {
     pub index: SymbolIndex,
     /// Its name.
     pub name: Vec<u8>,
-    /// How it is named in messages: `vmlinux:do_work,2`, or for an exported one its name alone.
+    /// Its name in messages: `vmlinux:do_work,2`, or for an exported symbol only the name.
     pub shown: String,
-    /// What it means.
+    /// The definition that it means.
     pub known: &'a Known,
 }
 
@@ -52,11 +52,11 @@ pub struct Replaced<'a> {
     pub object: &'a str,
     /// Its klp_func.
     pub function: &'a Function,
-    /// What it means.
+    /// The definition that it means.
     pub known: &'a Known,
 }
 
-/// One livepatch, with what of the kernel it names.
+/// One livepatch, with the symbols of the kernel that it names.
 #[derive(Debug)]
 pub struct Subject<'a> {
     /// The livepatch.
@@ -76,7 +76,7 @@ pub fn symbols(image: &Image) -> impl Iterator<Item = (SymbolIndex, KlpSymbol)> 
         .filter_map(|(index, symbol)| Some((index, KlpSymbol::parse(&symbol.name)?)))
 }
 
-/// The symbols that a livepatch leaves to the kernel's exports, with their indices.
+/// The undefined symbols that stay ordinary references to exports, with their indices.
 pub fn left_to_exports(image: &Image) -> impl Iterator<Item = (SymbolIndex, &[u8])> {
     let all = image.symbols.enumerate();
     all.filter(|(_, symbol)| symbol.home == Home::Undefined)
@@ -84,7 +84,8 @@ pub fn left_to_exports(image: &Image) -> impl Iterator<Item = (SymbolIndex, &[u8
 }
 
 impl<'a> Subject<'a> {
-    /// What a livepatch names: `found` has its livepatch symbols and functions, `exported` what the kernel exports.
+    /// The symbols that a livepatch names: `found` has its livepatch symbols and functions, `exported` the kernel's
+    /// exports.
     pub fn of(
         image: &'a Image,
         patch: Option<&'a Patch>,
@@ -110,7 +111,7 @@ impl<'a> Subject<'a> {
         Subject { image, referred, replaced, usages: OnceCell::new(), lines: OnceCell::new() }
     }
 
-    /// What it does with the symbol of this index.
+    /// What the livepatch does with the symbol of this index.
     pub fn usages(&self, index: SymbolIndex) -> &[Usage] {
         let all = self.usages.get_or_init(|| {
             let indices: BTreeSet<SymbolIndex> = self.referred.iter().map(|one| one.index).collect();
@@ -119,13 +120,13 @@ impl<'a> Subject<'a> {
         all.get(&index).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The place of a reference, as in `.text+0x1c (foo.c:12)`.
+    /// Where a reference lies, as in `.text+0x1c (foo.c:12)`.
     pub fn place(&self, usage: &Usage) -> String {
         place(self.image, usage, self.lines.get_or_init(|| self.image.lines()).as_ref())
     }
 }
 
-/// The place of a reference, as in `.text+0x1c (foo.c:12)`.
+/// Where a reference lies, as in `.text+0x1c (foo.c:12)`.
 pub fn place(image: &Image, usage: &Usage, lines: Option<&Lines>) -> String {
     let section = image.sections.get(usage.section).map(|section| section.shown()).unwrap_or_default();
     let offset = usage.relocation.offset;

@@ -19,16 +19,16 @@ pub struct Refused {
     pub message: String,
     /// What to do.
     pub advice: String,
-    /// Whether the function, or its object, is not among what is at hand. There may be another build of it.
+    /// Whether the function, or its object, is missing in the files at hand. Another build may have it.
     pub is_absent: bool,
 }
 
-/// A klp_func by what it names, as in `klp_func vmlinux:cmdline_proc_show,0`.
+/// A klp_func as messages name it, as in `klp_func vmlinux:cmdline_proc_show,0`.
 pub fn shown(object: &str, function: &Function) -> String {
     format!("klp_func {object}:{},{}", String::from_utf8_lossy(&function.old_name), function.old_sympos)
 }
 
-/// S7: the functions of `patch` that are not there, not at their position, or cannot be traced.
+/// S7: the functions of `patch` that do not exist, or not at their position, or that ftrace cannot trace.
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
@@ -48,7 +48,7 @@ pub fn refused(patch: &Patch, sources: &Sources, found: &Found) -> Result<Vec<Re
     Ok(all)
 }
 
-/// What is said of a function that cannot be replaced: where there is none, also what is like it.
+/// The message about a function that cannot be replaced; if it does not exist, also about similar names.
 fn explained(object: &str, function: &Function, fault: &Fault, sources: &Sources, found: &Found) -> Refused {
     let name = String::from_utf8_lossy(&function.old_name);
     let is_nowhere = found.of(&function.old_name).is_empty();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What type information says of functions and variables of the kernel: the DWARF of vmlinux and of modules, or
-//! their BTF where that is all there is.
+//! What type information says of functions and variables of the kernel: the DWARF of vmlinux and of modules, or their
+//! BTF if there is no DWARF.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,26 +17,26 @@ use crate::elf::types;
 use crate::kernel::sources::{Known, Sources};
 use crate::kernel::symbols::VMLINUX;
 
-/// A function or variable of the kernel.
+/// A question about a function or variable of the kernel.
 #[derive(Debug, Clone)]
 pub struct Asked<'a> {
     /// What the symbol tables say of it.
     pub known: &'a Known,
-    /// Whether it is asked into which functions it was inlined.
+    /// Whether to find out into which functions it was inlined.
     pub with_copies: bool,
 }
 
-/// What is known of each of `asked`, in that order. Each object's debugging information is read once.
+/// The answer for each of `asked`, in that order. Each object's debugging information is read once.
 pub fn of(sources: &Sources, asked: &[Asked<'_>]) -> Vec<Told> {
     of_each(asked, |object, own| in_object(sources, object, own))
 }
 
-/// What DWARF alone says of each of `asked`, in that order: BTF does not know where something is in the source.
+/// The answer of DWARF alone for each of `asked`, in that order: BTF has no files and lines.
 pub fn by_dwarf(sources: &Sources, asked: &[Asked<'_>]) -> Vec<Told> {
     of_each(asked, |object, own| in_dwarf(sources, object, own))
 }
 
-/// Has `tell` tell of all that is asked of each object, and puts it in the order of `asked`.
+/// Calls `tell` with all questions about each object, and puts the answers into the order of `asked`.
 fn of_each(asked: &[Asked<'_>], tell: impl Fn(&str, &[&Asked<'_>]) -> Vec<Told> + Sync) -> Vec<Told> {
     let mut by_object: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, asked) in asked.iter().enumerate() {
@@ -92,7 +92,7 @@ fn in_object(sources: &Sources, object: &str, asked: &[&Asked<'_>]) -> Vec<Told>
 fn target(asked: &Asked<'_>) -> Target {
     let definition = asked.known.definition.as_ref();
     let name = definition.map(|definition| definition.name.as_slice()).unwrap_or_default();
-    // The linker's name for what another source file uses of a local one.
+    // The linker's name for a local symbol that another source file uses.
     let end = memchr::memmem::find(name, b".llvm.").unwrap_or(name.len());
     Target {
         name: name.get(..end).unwrap_or_default().to_vec(),
@@ -102,7 +102,7 @@ fn target(asked: &Asked<'_>) -> Target {
     }
 }
 
-/// The memory that is freed when vmlinux has come up.
+/// The memory that vmlinux frees after boot.
 fn init_memory(vmlinux: &Path) -> Range<u64> {
     let ends: [&[u8]; 2] = [b"__init_begin", b"__init_end"];
     let found = definitions::find(vmlinux, |name| ends.contains(&name)).map(|found| found.definitions);
@@ -111,7 +111,7 @@ fn init_memory(vmlinux: &Path) -> Range<u64> {
     value(b"__init_begin")..value(b"__init_end")
 }
 
-/// The functions and variables of an object, as BTF has them: it tells them by their names alone.
+/// The declarations of functions and variables of an object in its BTF, which has them only by name.
 fn in_btf(sources: &Sources, object: &str, names: &[&str]) -> Vec<Option<Declaration>> {
     let vmlinux = sources.btf.as_deref();
     let file =
@@ -121,8 +121,8 @@ fn in_btf(sources: &Sources, object: &str, names: &[&str]) -> Vec<Option<Declara
     names.iter().map(one).collect()
 }
 
-/// Whether BTF can be believed: functions that are written in assembler stand there as `void f(void)`, whatever they
-/// take and return.
+/// Whether BTF can be believed: it has functions that are written in assembler as `void f(void)`, whatever they take
+/// and return.
 pub fn is_told(declaration: &Declaration) -> bool {
     match declaration {
         Declaration::Function(prototype) => !(prototype.result.is_void() && prototype.parameters.is_empty()),

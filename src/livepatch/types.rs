@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Whether what a livepatch declares is what the kernel has (S9): by the debugging information of both, by their BTF, and
-//! where there is neither, by what a symbol is and what is done with it.
+//! Whether a livepatch's declarations agree with the kernel (S9): by the debugging information of both, by their BTF,
+//! and if there is neither, by the type of a symbol and how it is used.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -20,18 +20,19 @@ use crate::livepatch::subject::{Doubt, Referred, Subject};
 use crate::livepatch::testimony;
 use crate::livepatch::usage::Usage;
 
-/// What a livepatch declares.
+/// A declaration in the livepatch.
 struct Own {
     /// Its symbol, raw.
     symbol: Vec<u8>,
     /// Its name in C.
     name: String,
     declaration: Declaration,
-    /// Where, in parentheses; empty if nothing tells.
+    /// File and line, in parentheses; empty if nothing tells.
     place: String,
 }
 
-/// A new function takes and returns what the old one does: `told` is what the kernel says of each function replaced.
+/// Checks that a new function takes and returns what the old one does: `told` is what the kernel says of each
+/// replaced function.
 pub fn signatures(subject: &Subject<'_>, sources: &Sources, told: &[Told], doubts: &mut Vec<Doubt>) {
     if told.iter().all(|told| told.declaration.is_none()) {
         return;
@@ -41,7 +42,7 @@ pub fn signatures(subject: &Subject<'_>, sources: &Sources, told: &[Told], doubt
     let targets: Vec<Target> = news.iter().map(|(_, target)| target.clone()).collect();
     let own = subject.image.tell(&targets).into_iter().map(|told| told.declaration);
     let mut own: Vec<Option<Declaration>> = own.collect();
-    // Where there is more than BTF, and that says nothing, they are written in assembler.
+    // If there is more than BTF, and it says nothing of them, they are written in assembler.
     let names = [&b".debug_info"[..], b".zdebug_info"];
     let has_more = names.iter().any(|name| subject.image.section_named(name).is_some())
         && subject.image.fault_of_packing().is_none();
@@ -71,7 +72,7 @@ pub fn signatures(subject: &Subject<'_>, sources: &Sources, told: &[Told], doubt
     }
 }
 
-/// Nothing is compared that cannot be read.
+/// Reports debugging information that cannot be read, so that nothing is compared.
 pub fn unreadable(subject: &Subject<'_>, doubts: &mut Vec<Doubt>) {
     let fault = subject.image.fault_of_packing();
     doubts.extend(fault.map(|(section, fault)| Doubt {
@@ -83,7 +84,7 @@ pub fn unreadable(subject: &Subject<'_>, doubts: &mut Vec<Doubt>) {
     }));
 }
 
-/// What is declared is what the kernel has: `told` is what that says of each symbol referred to.
+/// Checks that declarations agree with the kernel: `told` is what the kernel says of each symbol referred to.
 pub fn declarations(subject: &Subject<'_>, sources: &Sources, told: &[Told], doubts: &mut Vec<Doubt>) {
     let by_symbol: BTreeMap<&str, (&Referred, &Declaration)> = (subject.referred.iter().zip(told))
         .filter_map(|(one, told)| Some((one, told.declaration.as_ref()?)))
@@ -121,7 +122,7 @@ pub fn declarations(subject: &Subject<'_>, sources: &Sources, told: &[Told], dou
     }
 }
 
-/// Functions are called and variables read, whatever they are declared as.
+/// Checks that functions are called and variables read, whatever they are declared as.
 pub fn uses(subject: &Subject<'_>, doubts: &mut Vec<Doubt>) {
     for one in &subject.referred {
         let is_told = doubts.iter().any(|doubt| doubt.is_error && doubt.place == one.shown);
@@ -137,7 +138,7 @@ pub fn uses(subject: &Subject<'_>, doubts: &mut Vec<Doubt>) {
     }
 }
 
-/// The first reference that does with a symbol what cannot be done with it, and what that is.
+/// The first reference that uses a symbol in a way that its type does not allow, and what it does.
 pub fn misuse<'a>(known: &Known, usages: &'a [Usage]) -> Option<(&'a Usage, &'static str)> {
     let definition = known.definition.as_ref()?;
     let is_per_cpu = definition.section.as_deref().is_some_and(|name| name.starts_with(".data..percpu"));
@@ -156,7 +157,7 @@ pub fn misuse<'a>(known: &Known, usages: &'a [Usage]) -> Option<(&'a Usage, &'st
     usages.iter().find(|usage| is_wrong(&usage.what)).map(|usage| (usage, what))
 }
 
-/// What the livepatch declares of the symbols that it refers to.
+/// The livepatch's declarations of the symbols that it refers to.
 fn declared(subject: &Subject<'_>, sources: &Sources) -> Vec<Own> {
     let names: HashSet<&[u8]> = subject.referred.iter().map(|one| one.name.as_slice()).collect();
     let is_wanted = |symbol: &[u8]| names.contains(meant(symbol).as_slice());
@@ -179,8 +180,8 @@ fn declared(subject: &Subject<'_>, sources: &Sources) -> Vec<Own> {
     own.collect()
 }
 
-/// The BTF of a livepatch; none if it goes with that of another vmlinux than the one at hand, with which its types would
-/// be others.
+/// The BTF of a livepatch; none if it belongs to another vmlinux than the one at hand: with this one, its type
+/// numbers would mean other types.
 fn types_of(image: &Image, sources: &Sources) -> Option<Types> {
     let is_other = || {
         let differences = record::differences(image, &sources.objects).unwrap_or_default();
@@ -194,7 +195,7 @@ fn meant(symbol: &[u8]) -> Vec<u8> {
     Annotated::parse(symbol).map_or_else(|| symbol.to_vec(), |annotated| annotated.symbol.name)
 }
 
-/// The name of a new function, and where it is.
+/// The name of a new function, and its section offset.
 fn new_function(image: &Image, function: &Function) -> (String, Target) {
     let is_it = |symbol: &&crate::elf::image::Symbol| {
         symbol.home == Home::Section(function.new.section)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a livepatch does with the symbols it refers to: calls, reads and writes, or takes their address.
+//! How a livepatch uses the symbols it refers to: it calls them, reads and writes them, or takes their address.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,11 +19,12 @@ pub struct Usage {
     pub section: SectionIndex,
     /// The relocation.
     pub relocation: Relocation,
-    /// What is done there. What cannot be told counts as taking the address.
+    /// What the code does there. If that cannot be told, it counts as taking the address.
     pub what: Use,
 }
 
-/// The references in what is loaded, by the index of their symbol, of those that `is_wanted`.
+/// The references in sections that are loaded, by the index of their symbol, for symbols for which `is_wanted` is
+/// true.
 pub fn usages(image: &Image, is_wanted: impl Fn(SymbolIndex) -> bool) -> BTreeMap<SymbolIndex, Vec<Usage>> {
     let mut found: BTreeMap<SymbolIndex, Vec<Usage>> = BTreeMap::new();
     let mut fields: HashMap<SectionIndex, HashMap<u64, Use>> = HashMap::new();
@@ -53,7 +54,8 @@ pub fn usages(image: &Image, is_wanted: impl Fn(SymbolIndex) -> bool) -> BTreeMa
     found
 }
 
-/// The fields of the functions in a section of x86-64, or of the whole of it if it has none (as alternatives' code).
+/// The fields of the functions in a section of x86-64, or of the whole section if it has none (as the code of
+/// alternatives).
 fn read(image: &Image, index: SectionIndex, section: &Section) -> HashMap<u64, Use> {
     let mut functions: Vec<(u64, u64)> = image
         .symbols
@@ -80,7 +82,7 @@ fn read(image: &Image, index: SectionIndex, section: &Section) -> HashMap<u64, U
     fields
 }
 
-/// What the relocation's type tells, or on s390x the instruction around it.
+/// What the relocation's type shows, or on s390x the instruction around it.
 fn by_type(machine: Machine, section: &Section, relocation: &Relocation) -> Use {
     let plain = Use::Accessed { is_relative: false };
     match (machine, relocation.kind) {

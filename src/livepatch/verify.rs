@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Verification: whether a finished livepatch keeps the rules, and fits the kernel it is for.
+//! Verification: whether a finished livepatch keeps the rules, and fits its kernel.
 //!
 //! - [`form`]: what the file itself shows (R1 to R15)
-//! - [`meaning`]: what the kernel's objects say of the symbols and functions it names (S1 to S11)
-//! - [`findings`]: what is collected there
+//! - [`meaning`]: what the kernel's objects show of the symbols and functions that it names (S1 to S11)
+//! - [`findings`]: the findings of both
 
 pub(crate) mod findings;
 pub(crate) mod form;
@@ -18,10 +18,10 @@ use crate::kernel::tree::facts::Kernel;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::verify::findings::{Finding, Findings, Level};
 
-/// Sees that sources can tell whether a livepatch is correct.
+/// Checks that `sources` have enough to tell whether a livepatch is correct.
 ///
 /// # Errors
-/// They cannot.
+/// They do not.
 pub fn complete(sources: &Sources) -> Result<()> {
     let place = &sources.place;
     ensure!(
@@ -32,8 +32,8 @@ pub fn complete(sources: &Sources) -> Result<()> {
     Ok(())
 }
 
-/// Checks livepatches against the rules and against the kernel that `sources` have: what is found in each, in their
-/// order. The kernel's objects are looked through once for all.
+/// Checks livepatches against the rules and against the kernel of `sources`: the findings in each, in their order.
+/// The kernel's objects are read once for all of them.
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
@@ -59,7 +59,7 @@ pub fn verify(image: &Image, sources: &Sources) -> Result<Vec<Finding>> {
     Ok(verify_all(std::slice::from_ref(image), sources)?.pop().unwrap_or_default())
 }
 
-/// What the file itself shows to be wrong with a finished livepatch (the errors of [`form`]), in words.
+/// What the file itself shows to be wrong with a finished livepatch (the errors of [`form`]), as messages.
 pub fn faults_of_form(image: &Image, kernel: &Kernel) -> Vec<String> {
     let mut findings = Findings::default();
     form::check(image, Patch::read(image).as_ref(), kernel, &mut findings);

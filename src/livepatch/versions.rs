@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The versions that modpost writes down for what a module refers to (CONFIG_MODVERSIONS): `__versions`, and from
-//! 6.14 on also `__version_ext_crcs` with `__version_ext_names` (`add_versions` and `add_extended_versions` in
+//! The versions that modpost writes for the symbols that a module refers to (CONFIG_MODVERSIONS): `__versions`, and
+//! from 6.14 on also `__version_ext_crcs` with `__version_ext_names` (`add_versions` and `add_extended_versions` in
 //! scripts/mod/modpost.c). depmod takes each name in them for a symbol that the module needs.
 
 use std::collections::BTreeSet;
@@ -8,16 +8,16 @@ use std::collections::BTreeSet;
 use crate::elf::image::{Home, Image};
 use crate::livepatch::special;
 
-/// Entries of a CRC and a name.
+/// The section with entries of a CRC and a name.
 const VERSIONS: &[u8] = b"__versions";
-/// CRCs alone, in four bytes each.
+/// The section with CRCs alone, in four bytes each.
 const EXTENDED_CRCS: &[u8] = b"__version_ext_crcs";
-/// Their names, in the same order, each with a zero byte at its end.
+/// The section with their names, in the same order, each with a zero byte at its end.
 const EXTENDED_NAMES: &[u8] = b"__version_ext_names";
-/// The bytes of an entry (`struct modversion_info` in include/linux/module.h): a long, and `MODULE_NAME_LEN`, which is
-/// 64 without it.
+/// The size in bytes of an entry (`struct modversion_info` in include/linux/module.h): an unsigned long and the name,
+/// together 64.
 const ENTRY: usize = 64;
-/// The bytes of a CRC in [`EXTENDED_CRCS`].
+/// The size in bytes of a CRC in [`EXTENDED_CRCS`].
 const CRC: usize = 4;
 
 /// The names that `image` has versions for, raw, without repetition.
@@ -28,14 +28,14 @@ pub fn names(image: &Image) -> BTreeSet<Vec<u8>> {
     basic.chain(extended).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
-/// The names, as modpost writes them, of what `image` refers to and does not define.
+/// The names, as modpost writes them, of the symbols that `image` refers to and does not define.
 pub fn undefined(image: &Image) -> BTreeSet<Vec<u8>> {
     let undefined = image.symbols.iter().skip(1).filter(|symbol| symbol.home == Home::Undefined);
     undefined.map(|symbol| special::cut(&symbol.name).to_vec()).collect()
 }
 
-/// Takes the versions of `names` out of `image`. The sections stay, also if nothing is left in them: the kernel wants
-/// both of the extended ones, or none.
+/// Removes the versions of `names` from `image`. The sections stay, even if they become empty: the kernel wants both
+/// of the extended ones, or none.
 pub fn remove(image: &mut Image, names: &BTreeSet<Vec<u8>>) {
     let address_size = image.address_size();
     let is_kept = |name: &[u8]| !names.contains(name);
@@ -59,7 +59,7 @@ pub fn remove(image: &mut Image, names: &BTreeSet<Vec<u8>>) {
             kept_texts.extend_from_slice(name);
         }
     }
-    // The string that the names are in C has a zero byte of its own.
+    // The compiler put another zero byte after the names, as after any string in C.
     kept_texts.extend_from_slice(rest);
     image.shorten(crcs, kept_crcs);
     image.shorten(texts, kept_texts);

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What an account of a livepatch is made of. docs/json.md tells programs of its form.
+//! The parts of an account of a livepatch. docs/json.md describes their form in JSON.
 
 use serde::Serialize;
 
 use crate::livepatch::verify::findings::Finding;
 
-/// All that is to be known of a livepatch.
+/// All that is known about a livepatch.
 #[derive(Debug, Serialize)]
 pub struct Account {
-    /// The file, as it was named.
+    /// The file, by the path that the user gave.
     pub file: String,
     /// The name that lsmod shows.
     pub name: String,
-    /// What its `.modinfo` says it is for.
+    /// The description in its `.modinfo`.
     pub description: Option<String>,
     /// Its licence.
     pub license: Option<String>,
     /// Its version.
     pub version: Option<String>,
-    /// The kernel it was compiled for: release and what else has to be equal.
+    /// The kernel it was compiled for: the release, and the options that have to be equal.
     pub vermagic: Option<String>,
-    /// Whether it says that it is a livepatch.
+    /// Whether its `.modinfo` says that it is a livepatch.
     pub is_livepatch: bool,
-    /// Whether a signature follows the module. Whose it is, and whether it is good, is not looked at.
+    /// Whether a signature follows the module. Who signed it, and whether the signature is valid, is not checked.
     pub is_signed: bool,
     /// The builds that its symbols were resolved against.
     pub built_for: Vec<BuiltFor>,
@@ -30,17 +30,18 @@ pub struct Account {
     pub kernel: Option<Kernel>,
     /// What is not known, with the reason.
     pub unknown: Vec<String>,
-    /// The objects that it patches, in its order.
+    /// The objects that it patches, in the order of its klp_patch.
     pub objects: Vec<Patched>,
-    /// What code and data refer to that are no new function: other functions, init and exit code, variables.
+    /// References from code and data other than new functions: from other functions, init and exit code, and
+    /// variables.
     pub other: Vec<Reference>,
-    /// What `klpbuild verify` says.
+    /// The verdict of `klpbuild verify`.
     pub verdict: Verdict,
-    /// What it finds, the worst first.
+    /// The findings of `klpbuild verify`, the worst first.
     pub findings: Vec<Finding>,
 }
 
-/// What verification comes to.
+/// The outcome of verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -57,7 +58,7 @@ pub enum Verdict {
 pub struct BuiltFor {
     /// The run-time name of the object.
     pub object: String,
-    /// What the value is of: `build-id`, `symbols` or `names`.
+    /// What kind of value identifies the build: `build-id`, `symbols` or `names`.
     pub kind: String,
     /// The value, in hexadecimal.
     pub value: String,
@@ -70,11 +71,12 @@ pub struct BuiltFor {
 pub struct Kernel {
     /// Its release.
     pub release: Option<String>,
-    /// The file that its symbols are in.
+    /// The file that has its symbols.
     pub vmlinux: Option<String>,
-    /// The build ID of that.
+    /// The build ID of that file.
     pub build_id: Option<String>,
-    /// Whether the livepatch was compiled for another release: then nothing said of this kernel holds for its own.
+    /// Whether the livepatch was compiled for another release: then facts about this kernel need not hold for that
+    /// one.
     pub is_other_release: bool,
 }
 
@@ -83,9 +85,9 @@ pub struct Kernel {
 pub struct Patched {
     /// Its run-time name.
     pub name: String,
-    /// The functions.
+    /// The functions that are replaced.
     pub functions: Vec<Replaced>,
-    /// What is called when it is patched, and when that is taken back.
+    /// The functions that the kernel calls when it patches the object, and when it unpatches it.
     pub callbacks: Vec<New>,
 }
 
@@ -94,17 +96,17 @@ pub struct Patched {
 pub struct Replaced {
     /// Its name.
     pub name: String,
-    /// The position that the livepatch gives; 0: the only one.
+    /// The position that the livepatch gives; 0 for the only symbol of its name.
     pub sympos: u64,
-    /// Why that is the position, or what is wrong with it.
+    /// Why this position is right, or what is wrong with it.
     pub position: String,
     /// The function in the kernel at hand.
     pub old: Option<Defined>,
     /// All definitions of the name in the object, if there are several.
     pub namesakes: Vec<Defined>,
-    /// What takes its place.
+    /// The new function that replaces it.
     pub new: New,
-    /// What the new function refers to beyond the livepatch.
+    /// The symbols outside of the livepatch that the new function refers to.
     pub references: Vec<Reference>,
 }
 
@@ -115,7 +117,7 @@ pub struct Defined {
     pub object: String,
     /// Its position among those of its name there, from 1; null if the kernel does not see it.
     pub position: Option<u64>,
-    /// How many of its name there are.
+    /// How many symbols have its name there.
     pub total: u64,
     /// Its address in vmlinux, or its offset in the section of a module, as in `0x1f0`.
     pub address: Option<String>,
@@ -123,11 +125,11 @@ pub struct Defined {
     pub section: Option<String>,
     /// Its size in bytes.
     pub size: Option<u64>,
-    /// What it is, as in `FUNC`.
+    /// Its type, as in `FUNC`.
     pub kind: Option<String>,
-    /// Whether it is the one that the livepatch means.
+    /// Whether it is the one that the livepatch names.
     pub is_meant: bool,
-    /// Where it is in the source.
+    /// File and line of its definition.
     pub source: Option<SourcePlace>,
 }
 
@@ -138,18 +140,18 @@ pub struct New {
     pub symbol: String,
     /// The section it is in.
     pub section: String,
-    /// Where it begins there, as in `0x10`.
+    /// The offset of its beginning in the section, as in `0x10`.
     pub offset: String,
     /// Its size in bytes.
     pub size: Option<u64>,
-    /// Where it is in the source.
+    /// File and line of its definition.
     pub source: Option<SourcePlace>,
 }
 
-/// A place in a source file.
+/// File and line of a definition, with its text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct SourcePlace {
-    /// The file, relative to the source tree if it lies there; its name alone if no more is known.
+    /// The file, relative to the source tree if it lies there; only its name if no more is known.
     pub file: String,
     /// The line, from 1; null if that is not known.
     pub line: Option<u64>,
@@ -157,49 +159,49 @@ pub struct SourcePlace {
     pub text: Option<SourceText>,
 }
 
-/// Lines of a source file, as they are there now.
+/// Lines of a source file, as the file has them now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SourceText {
-    /// The number of the first one.
+    /// The number of the first line.
     pub first: u64,
     /// The lines.
     pub text: String,
 }
 
-/// A symbol that is not of the livepatch itself.
+/// A reference to a symbol outside of the livepatch.
 #[derive(Debug, Serialize)]
 pub struct Reference {
-    /// How it is resolved: `livepatch` by a livepatch relocation, `exported` as modules' symbols are, `unresolved` if
-    /// nothing is known to export it.
+    /// How it is resolved: `livepatch` by a livepatch relocation, `exported` like an ordinary module's symbol,
+    /// `unresolved` if nothing is known to export it.
     pub kind: &'static str,
     /// Its name.
     pub name: String,
     /// The object that has it; null if that is not known.
     pub object: Option<String>,
-    /// The position of a livepatch symbol; 0: the only one.
+    /// The position of a livepatch symbol; 0 for the only symbol of its name.
     pub sympos: Option<u64>,
-    /// Why that is the position, or what is wrong with it.
+    /// Why this position is right, or what is wrong with it.
     pub position: Option<String>,
     /// The symbol in the kernel at hand.
     pub defined: Option<Defined>,
     /// All definitions of the name in the object, if there are several.
     pub namesakes: Vec<Defined>,
-    /// Where it is used.
+    /// The uses of the symbol.
     pub uses: Vec<UsePlace>,
 }
 
-/// A place where a symbol is used.
+/// One use of a symbol.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UsePlace {
-    /// The function or variable, and how far into it, as in `new_f+0x1c`; or the section, if no symbol covers it.
+    /// The function or variable with an offset, as in `new_f+0x1c`; or the section, if no symbol covers the use.
     pub place: String,
-    /// The section, and how far into it, as in `.text+0x3c`.
+    /// The section with an offset, as in `.text+0x3c`.
     pub section: String,
     /// The relocation's type, as in `R_X86_64_PC32`.
     pub relocation: String,
-    /// What is done there: `calls it`, `reads or writes it`, `takes its address`.
+    /// What the code does with the symbol: `calls it`, `reads or writes it`, `takes its address`.
     pub how: &'static str,
-    /// The object at whose loading a livepatch relocation is written.
+    /// The object at whose loading the kernel writes the livepatch relocation.
     pub written_with: Option<String>,
     /// The line of the source, as in `lp.c:12`.
     pub source: Option<String>,

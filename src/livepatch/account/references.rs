@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a livepatch refers to beyond itself: livepatch symbols and exported ones, by the function or variable that does.
+//! The symbols outside of a livepatch that it refers to: livepatch symbols and exported ones, by the function or
+//! variable that refers to them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,11 +14,11 @@ use crate::livepatch::names::{self, KlpSymbol};
 use crate::livepatch::special;
 use crate::livepatch::usage;
 
-/// All references, by the symbol that they are in: empty where none covers the place.
+/// All references, by the function or variable that they are in; by an empty name if no symbol covers them.
 #[derive(Debug, Default)]
 pub(super) struct References(BTreeMap<String, Vec<Reference>>);
 
-/// The symbols that are resolved as those of any module, with the object that exports each.
+/// The symbols that are resolved like those of any module, with the object that exports each.
 pub(super) fn exported<'a>(
     image: &'a Image,
     sources: &'a Sources,
@@ -27,7 +28,7 @@ pub(super) fn exported<'a>(
 }
 
 impl References {
-    /// Goes through the relocations of what is loaded.
+    /// Collects the references from the relocations of sections that are loaded.
     pub(super) fn collect(image: &Image, whereabouts: &Whereabouts<'_>) -> References {
         let is_wanted = |index: SymbolIndex| {
             image.symbols.get(index).is_some_and(|symbol| match symbol.home {
@@ -72,7 +73,7 @@ impl References {
         all
     }
 
-    /// Those of a function, and of the part of it that the compiler put aside as hardly ever run.
+    /// Removes and returns the references of a function and of its seldom run part (`.cold`).
     pub(super) fn take(&mut self, function: &str) -> Vec<Reference> {
         if function.is_empty() {
             return Vec::new();
@@ -88,13 +89,13 @@ impl References {
         sorted(found)
     }
 
-    /// Those that nobody has taken.
+    /// The references that are left.
     pub(super) fn rest(self) -> Vec<Reference> {
         sorted(self.0.into_values().flatten())
     }
 }
 
-/// References to one symbol put together; livepatch relocations first.
+/// Merges references to the same symbol, and sorts them: livepatch relocations first.
 fn sorted(references: impl Iterator<Item = Reference>) -> Vec<Reference> {
     let mut all: Vec<Reference> = Vec::new();
     for reference in references {
@@ -147,7 +148,7 @@ fn reference(symbol: &Symbol, uses: Vec<UsePlace>, whereabouts: &Whereabouts<'_>
     }
 }
 
-/// The object at whose loading each livepatch relocation is written.
+/// For each livepatch relocation, the object at whose loading the kernel writes it.
 fn written_with(image: &Image) -> HashMap<(Offset, SymbolIndex), String> {
     let mut all = HashMap::new();
     for (_, entries, target) in image.relocated().filter(|(_, entries, _)| entries.is_livepatch_rela()) {
@@ -160,7 +161,7 @@ fn written_with(image: &Image) -> HashMap<(Offset, SymbolIndex), String> {
     all
 }
 
-/// The functions and variables of a livepatch by where they lie.
+/// The functions and variables of a livepatch by their section offsets.
 struct Cover<'a>(BTreeMap<Offset, &'a Symbol>);
 
 impl<'a> Cover<'a> {
@@ -178,7 +179,7 @@ impl<'a> Cover<'a> {
         Cover(all)
     }
 
-    /// The function or variable that covers a place, and how far into it that is.
+    /// The function or variable that covers a section offset, and the distance from its beginning.
     fn at(&self, place: Offset) -> Option<(&'a Symbol, u64)> {
         let (start, symbol) = self.0.range(..=place).next_back()?;
         let inside = place.offset.checked_sub(start.offset).filter(|inside| *inside < symbol.size())?;

@@ -8,21 +8,21 @@ use fs_err as fs;
 use crate::debuginfo::dwarf::DefinedAt;
 use crate::livepatch::account::parts::SourceText;
 
-/// Larger files are not read, nor more lines of one function told.
+/// The size in bytes of the largest file that is read; the next is the most lines that are shown of one function.
 const LARGEST: u64 = 8 << 20;
 const MOST_LINES: usize = 600;
 
-/// Where source files are looked for, and nowhere else: what an object says of itself may be anything.
+/// The directories in which source files are looked for. Other paths are not read: an object can name any path.
 #[derive(Debug, Default)]
 pub struct Roots {
-    /// For the kernel's functions: its source tree, and its object tree for what was generated.
+    /// For the kernel's functions: its source tree, and its object tree for generated files.
     pub kernel: Vec<PathBuf>,
-    /// For the livepatch's own: its directory.
+    /// For the livepatch's own functions: its directory.
     pub own: Vec<PathBuf>,
 }
 
-/// The function `name`, if its file lies in one of `roots`, or in one of `moved` by the name alone: a livepatch's
-/// directory may be elsewhere by now. None if it is no longer in the line that it was in.
+/// The text of the function `name`. Its file has to lie in one of `roots`; in one of `moved`, only the file's name
+/// has to agree, because a livepatch's directory may have moved. None if the function is no longer at its line.
 pub(super) fn of_function(
     defined: &DefinedAt,
     name: &str,
@@ -42,10 +42,10 @@ pub(super) fn of_function(
     Some(SourceText { first: first as u64 + 1, text })
 }
 
-/// Whether `name` is in that line, or may come from a macro there, as those of system calls do.
+/// Whether that line has `name`, or may be a macro that makes it, as for system calls.
 fn has(lines: &[&str], line: usize, name: &str) -> bool {
     let Some(text) = line.checked_sub(1).and_then(|index| lines.get(index)) else { return false };
-    // What the compiler appends to a name is not in the source.
+    // The compiler's suffixes of a name are not in the source.
     let name = name.split('.').next().unwrap_or_default();
     let before = text.split('(').next().unwrap_or_default();
     let is_macro = text.contains('(')
@@ -64,9 +64,8 @@ fn is_within(path: &Path, roots: &[PathBuf]) -> bool {
     is_below && fs::metadata(&real).is_ok_and(|meta| meta.is_file() && meta.len() <= LARGEST)
 }
 
-/// The lines of a function or variable whose name is in line `line`, from 1: with what stands directly above it, as a
-/// type or a comment, to the brace that closes it, or to the semicolon. Kernel style has both at the beginning of a
-/// line.
+/// The lines of a function or variable whose name is in line `line`, from 1: from the type or comment directly above
+/// it to the closing brace, or to the semicolon. In kernel style, both stand at the beginning of a line.
 fn extent(lines: &[&str], line: usize) -> Option<(usize, usize)> {
     let named = line.checked_sub(1)?;
     lines.get(named)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Where functions and variables are: in the kernel's objects, and in the source as debugging information has it.
+//! Where functions and variables are: in the kernel's objects, and in the source by debugging information.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -23,15 +23,15 @@ pub(super) struct Whereabouts<'a> {
     image: &'a Image,
     sources: Option<&'a Sources>,
     found: Option<&'a Found>,
-    /// Where source files are looked for.
+    /// The directories in which source files are looked for.
     roots: &'a Roots,
     lines: OnceCell<Option<Lines>>,
-    /// All definitions in question, with what debugging information says of each.
+    /// All definitions of the names that were looked up, each with what debugging information says of it.
     told: Vec<(&'a Known, Told)>,
 }
 
 impl<'a> Whereabouts<'a> {
-    /// Looks up the names that are `wanted`, each with its object: debugging information of other objects is not read.
+    /// Looks up the `wanted` names, each in its object: debugging information of other objects is not read.
     pub(super) fn new(
         image: &'a Image,
         sources: Option<&'a Sources>,
@@ -59,14 +59,14 @@ impl<'a> Whereabouts<'a> {
         Whereabouts { image, sources, found, roots, lines: OnceCell::new(), told }
     }
 
-    /// The line of C of a place in the livepatch.
+    /// File and line of a section offset in the livepatch.
     pub(super) fn line(&self, at: Offset) -> Option<String> {
         let lines = self.lines.get_or_init(|| self.image.lines()).as_ref()?;
         let line = lines.at(at.section, at.offset)?;
         Some(self.shortened(&line))
     }
 
-    /// Who exports a symbol.
+    /// The object that exports a symbol.
     pub(super) fn exporter(&self, name: &[u8]) -> Option<&'a str> {
         self.sources.and_then(|sources| sources.exporter(name))
     }
@@ -76,7 +76,7 @@ impl<'a> Whereabouts<'a> {
         self.sources.is_some_and(|sources| sources.exports.is_some())
     }
 
-    /// The definition that a livepatch means.
+    /// The definition that a livepatch names by object, name and position.
     pub(super) fn meant(&self, object: &str, name: &[u8], sympos: u64) -> Option<Defined> {
         let known = definition::meant(self.found?, object, name, sympos).ok()?;
         let (known, told) = self.told.iter().find(|(other, _)| other.is_same(known))?;
@@ -133,7 +133,7 @@ impl<'a> Whereabouts<'a> {
         }
     }
 
-    /// The function of the livepatch that begins at a place.
+    /// The function of the livepatch that begins at a section offset.
     pub(super) fn new_function(&self, at: Offset) -> New {
         let is_it = |symbol: &&Symbol| {
             symbol.home == Home::Section(at.section)
@@ -150,7 +150,7 @@ impl<'a> Whereabouts<'a> {
         }
     }
 
-    /// Adds where the new functions are in the source: all are looked up at once.
+    /// Adds the new functions' files and lines: all are looked up at once.
     pub(super) fn locate(&self, account: &mut Account) {
         let objects = account.objects.iter_mut();
         let mut all: Vec<&mut New> = objects
@@ -176,7 +176,7 @@ impl<'a> Whereabouts<'a> {
         }
     }
 
-    /// A definition, as the one that is meant.
+    /// A definition as the account has it, marked as the one that is meant.
     fn defined(&self, known: &Known, told: &Told) -> Defined {
         let definition = known.definition.as_ref();
         let name = definition.map(|definition| String::from_utf8_lossy(&definition.name)).unwrap_or_default();
@@ -199,7 +199,7 @@ impl<'a> Whereabouts<'a> {
         }
     }
 
-    /// A place with its lines, if they are in one of `roots`, or in one of `moved` by the name of the file.
+    /// File and line with the text, if the file is in one of `roots`, or a file of its name is in one of `moved`.
     fn place(&self, defined: &DefinedAt, name: &str, roots: &[PathBuf], moved: &[PathBuf]) -> SourcePlace {
         let line = Some(defined.line).filter(|line| *line > 0);
         let text = text::of_function(defined, name, roots, moved);

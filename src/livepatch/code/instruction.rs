@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Instructions of x86-64 one by one: where each ends, what it refers to relative to its own end, and its text.
+//! Instructions of x86-64 one by one: where each ends, its operand relative to its own end, and its text.
 
 use iced_x86::{
     Decoder, DecoderOptions, Formatter as _, GasFormatter, Mnemonic, OpKind, SymbolResolver, SymbolResult,
@@ -8,31 +8,31 @@ use iced_x86::{
 /// One instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instruction {
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub length: usize,
-    /// What it refers to relative to its own end.
+    /// Its operand relative to its own end.
     pub relative: Option<Relative>,
     /// Whether it does nothing.
     pub is_nop: bool,
-    /// Whether it goes elsewhere and comes back.
+    /// Whether it calls something.
     pub is_call: bool,
     /// The kind of branch, whatever the size of its distance.
     branch: Option<Mnemonic>,
 }
 
-/// The part of an instruction that holds a distance from its end.
+/// The field of an instruction that holds a distance from the instruction's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relative {
-    /// Where that part begins, in bytes from the start of the instruction.
+    /// The field's offset, in bytes from the start of the instruction.
     pub offset: usize,
-    /// How many bytes it has.
+    /// The field's size in bytes.
     pub size: usize,
     /// The address that it leads to.
     pub target: u64,
 }
 
 impl Instruction {
-    /// The first instruction of `code`, which lies at `address`; none if it is none.
+    /// The first instruction of `code`, which lies at `address`; none if there is no valid one.
     pub fn decode(code: &[u8], address: u64) -> Option<Instruction> {
         let mut decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
         let decoded = decoder.decode();
@@ -63,24 +63,25 @@ impl Instruction {
         })
     }
 
-    /// Whether it jumps, always or on a condition.
+    /// Whether it jumps, with or without a condition.
     pub fn is_jump(&self) -> bool {
         self.branch.is_some() && !self.is_call
     }
 
-    /// Whether it jumps in any case.
+    /// Whether it jumps unconditionally.
     pub fn is_plain_jump(&self) -> bool {
         self.branch == Some(Mnemonic::Jmp)
     }
 
-    /// Whether both jump, on one condition: the linker and the assembler choose how many bytes the distance has.
+    /// Whether both jump under the same condition: the linker and the assembler choose how many bytes the distance
+    /// has.
     pub fn jumps_as(&self, other: &Instruction) -> bool {
         self.is_jump() && self.branch == other.branch
     }
 }
 
-/// The text of the first instruction of `code`, which lies at `address`, as objdump writes it; `name` tells what an
-/// address in it is called.
+/// The text of the first instruction of `code`, which lies at `address`, as objdump writes it; `name` gives the name
+/// of an address in it.
 pub fn text(code: &[u8], address: u64, name: &dyn Fn(u64) -> Option<String>) -> String {
     let decoded = Decoder::with_ip(64, code, address, DecoderOptions::NONE).decode();
     if decoded.is_invalid() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which relocation section each reference goes to: that of the object whose code it is (R2), where this
-//! kernel can apply it in time.
+//! Which relocation section each reference goes to: the section of the object whose code contains the reference (R2),
+//! if this kernel can apply it in time.
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,25 +25,24 @@ use crate::livepatch::sections::Written;
 use crate::livepatch::special;
 use crate::livepatch::special::Special;
 
-/// The references of a livepatch, sorted.
+/// The references of a livepatch, each assigned to a relocation section.
 #[derive(Debug, Default)]
 pub struct Assigned {
     /// By target section and object: the relocations, in the order they had.
     pub sections: BTreeMap<(SectionIndex, String), Vec<Relocation>>,
-    /// What whoever loads the livepatch has to know.
+    /// Notes for those who load the livepatch.
     pub notes: BTreeSet<String>,
-    /// Modules that have to be there before the livepatch is.
+    /// Modules that have to be loaded before the livepatch.
     pub needed: BTreeSet<String>,
-    /// Symbols that a module exports and that stay normal ones after all, by index: some reference to them
-    /// could not work otherwise.
+    /// Symbols, by index, that a module exports and that stay normal ones after all: otherwise some reference to them
+    /// could not work.
     pub kept: BTreeSet<SymbolIndex>,
 }
 
-/// Sorts the references to the symbols that were resolved on. Those in sections that are not loaded stay
-/// where they are (R9).
+/// Assigns the references to resolved symbols. References in sections that are not loaded stay where they are (R9).
 ///
 /// # Errors
-/// Some cannot work: the message has a part for each.
+/// Some references cannot work: the message has a part for each.
 pub fn assign(image: &Image, resolved: &Resolved, patch: Option<&Patch>) -> Result<Assigned> {
     let mut placed = Assigned::default();
     if resolved.symbols.is_empty() {
@@ -61,7 +60,7 @@ pub fn assign(image: &Image, resolved: &Resolved, patch: Option<&Patch>) -> Resu
         for relocation in &entries.relocations {
             let Some(decision) = resolved.symbols.get(&relocation.symbol) else { continue };
             match chooser.choose(target, relocation, decision) {
-                // It has to be there first in any case: as a normal symbol, it also has to stay.
+                // The module has to be loaded first in any case; because of a normal symbol, it also has to stay.
                 Ok(object)
                     if decision.is_exported && decision.section_object.is_none() && object == VMLINUX =>
                 {
@@ -73,7 +72,7 @@ pub fn assign(image: &Image, resolved: &Resolved, patch: Option<&Patch>) -> Resu
                     }
                     placed.sections.entry((target, object)).or_default().push(*relocation);
                 }
-                // By an annotated name, nothing but klpbuild would find it.
+                // Only klpbuild would find the symbol by an annotated name.
                 Err(_) if decision.is_exported && decision.section_object.is_none() => {
                     placed.kept.insert(relocation.symbol);
                 }
@@ -90,7 +89,7 @@ pub fn assign(image: &Image, resolved: &Resolved, patch: Option<&Patch>) -> Resu
     Ok(placed)
 }
 
-/// What has to be known of code that is not called for an object, and uses its symbols.
+/// The note about code that is not called on behalf of an object, and uses its symbols.
 pub fn by_itself(object: &str) -> String {
     format!(
         "code that the livepatch runs by itself (a parameter's handler, its exit function, what it exports) uses symbols \
@@ -99,7 +98,7 @@ pub fn by_itself(object: &str) -> String {
 }
 
 impl Assigned {
-    /// Takes out what is kept, and notes what has to be known of the rest.
+    /// Removes the references to symbols that stay normal ones, and adds the notes about the others.
     fn finish(&mut self, resolved: &Resolved) {
         let kept = &self.kept;
         self.sections.values_mut().for_each(|entries| entries.retain(|entry| !kept.contains(&entry.symbol)));
@@ -140,7 +139,7 @@ impl Chooser<'_> {
         self.reach.as_ref().is_some_and(|reach| reach.at(place).by_itself)
     }
 
-    /// The object for one reference, or why there is none.
+    /// The object for one reference, or the reason why there is none.
     fn choose(
         &self,
         target: SectionIndex,
@@ -172,7 +171,7 @@ impl Chooser<'_> {
         Ok(object)
     }
 
-    /// The object that the code at a place is there for.
+    /// The object on whose behalf the code at a section offset runs.
     fn reached(&self, place: Offset, decision: &Resolution) -> Result<String, String> {
         let advice = || {
             format!(
@@ -198,10 +197,12 @@ impl Chooser<'_> {
         let owner = Some(decision.symbol.object.as_str()).filter(|owner| patch.has(owner));
         let names: Vec<&str> = names.into_iter().collect();
         match names.as_slice() {
-            // The init function, and vmlinux's code, run first of all: what they use has to be ready by then.
+            // The init function and code for vmlinux run before anything else: their references have to be written by
+            // then.
             _ if reached.by_init => Ok(VMLINUX.to_owned()),
             names if names.contains(&VMLINUX) => Ok(VMLINUX.to_owned()),
-            // What runs by itself at any time can use what is there: the owner's symbols once the owner is.
+            // Code that runs by itself at any time can use symbols of loaded objects: the owner's once the owner is
+            // loaded.
             [name] if reached.by_itself && owner != Some(name) => Ok(VMLINUX.to_owned()),
             [name] => Ok((*name).to_owned()),
             [] => match (owner, patch.objects.as_slice()) {

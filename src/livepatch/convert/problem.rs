@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is in the way of a conversion, in words: the symbol, where it is used, the reason, and what to do.
+//! Why a conversion is not possible, in words: the symbol, its uses, the reason, and what to do.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::definition;
 use crate::livepatch::patch::{Function, Patch};
 
-/// How many places of use are printed for one symbol.
+/// How many uses are printed for one symbol.
 const USES: usize = 3;
 
 /// Collects what is wrong, symbol by symbol.
@@ -26,28 +26,28 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Adds one.
+    /// Adds a problem.
     pub fn add(&mut self, problem: String) {
         if self.known.insert(problem.clone()) {
             self.list.push(problem);
         }
     }
 
-    /// How many there are.
+    /// The number of problems.
     pub fn count(&self) -> usize {
         self.list.len()
     }
 
-    /// All of them as an error, if there are any.
+    /// Succeeds if there are no problems.
     ///
     /// # Errors
-    /// There are some.
+    /// There are some: the message has all of them.
     pub fn end(self) -> anyhow::Result<()> {
         Several::unless_empty(self.list)
     }
 }
 
-/// The place of a relocation, as in `.text+0x1c (R_X86_64_PC32), foo.c:12`.
+/// Where a relocation lies, as in `.text+0x1c (R_X86_64_PC32), foo.c:12`.
 pub fn location(
     image: &Image,
     target: SectionIndex,
@@ -60,7 +60,7 @@ pub fn location(
     format!("{section}+{:#x} ({kind}){line}", relocation.offset)
 }
 
-/// Where a symbol is used, a line each; a few of them.
+/// The first few uses of a symbol, a line each.
 pub fn uses(image: &Image, symbol: SymbolIndex, lines: Option<&Lines>) -> String {
     let mut text = String::new();
     let mut more = 0;
@@ -87,16 +87,16 @@ pub fn uses(image: &Image, symbol: SymbolIndex, lines: Option<&Lines>) -> String
     text
 }
 
-/// Where the definitions are that cannot be told apart by name, and the functions that the livepatch replaces: found out
-/// when the first of them is told about, for all of them at once.
+/// The source files and lines for the messages about ambiguous names: those of the definitions, and of the functions
+/// that the livepatch replaces. The first such message has them looked up, for all of them at once.
 pub struct Surroundings<'a> {
-    /// What is known of the kernel.
+    /// The files in which the kernel's symbols are looked up.
     pub sources: &'a Sources,
-    /// What was found of the symbols that the livepatch refers to.
+    /// The definitions of the symbols that the livepatch refers to.
     pub found: &'a Found,
-    /// What it replaces.
+    /// The functions that it replaces.
     pub patch: Option<&'a Patch>,
-    /// Where all that is.
+    /// Files and lines of the definitions, and the functions that are replaced.
     pub told: OnceCell<(SourcePlaces, Vec<(String, Known)>)>,
 }
 
@@ -111,7 +111,7 @@ impl Surroundings<'_> {
         })
     }
 
-    /// The functions that are replaced, as far as they are there.
+    /// The functions that are replaced, as far as the kernel has them.
     fn patched(&self) -> Vec<(String, Known)> {
         let objects = self.patch.iter().flat_map(|patch| &patch.objects);
         let all: Vec<(&str, &Function)> = objects
@@ -126,8 +126,8 @@ impl Surroundings<'_> {
         all.iter().filter_map(one).collect()
     }
 
-    /// The definitions `known` that there are of `name`, and the line to paste for each that can be meant, that in the
-    /// source file of a patched function first.
+    /// The table of the definitions `known` of `name`, and the line to paste for each that can be meant; the
+    /// definition in the source file of a patched function comes first.
     pub fn choices(&self, name: &str, known: &[Known]) -> String {
         let (places, patched) = self.told();
         let candidates = Candidates::new(name, known, self.sources, places).beside_functions(patched);

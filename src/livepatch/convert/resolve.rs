@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which definition each undefined symbol of a livepatch means: the one that an annotation names, or the only
-//! one there is. What is exported stays as it is.
+//! Which definition each undefined symbol of a livepatch means: the one that an annotation names, or the only one
+//! there is. Exported symbols stay as they are.
 
 use std::cell::{LazyCell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -24,63 +24,63 @@ use crate::livepatch::patch::Patch;
 use crate::livepatch::rules::Rule::S5;
 use crate::livepatch::special;
 
-/// What may differ from one conversion to the next.
+/// Options of a conversion.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Choices {
-    /// Symbols that modules export stay normal ones, so that the livepatch depends on these modules (R10).
+    /// Whether symbols that modules export stay normal ones, so that the livepatch depends on these modules (R10).
     pub keep_module_exports: bool,
-    /// It is a livepatch even if it does not say so itself: its makefile does.
+    /// Whether its makefile says that the module is a livepatch, even if the module itself does not.
     pub is_marked: bool,
 }
 
-/// How many problems come with near names: for each the whole map is searched.
+/// How many messages have similar names added: for each, the whole map is searched.
 const HINTS: usize = 5;
 
-/// What a symbol is to become.
+/// What an undefined symbol becomes.
 #[derive(Debug, Clone)]
 pub struct Resolution {
-    /// Its new name.
+    /// The livepatch symbol that it becomes.
     pub symbol: KlpSymbol,
-    /// The object whose loading has references to it written, if an annotation says so (R2).
+    /// The object at whose loading references to it are written, if an annotation names it (R2).
     pub section_object: Option<String>,
     /// Whether it is exported by its object (R10).
     pub is_exported: bool,
-    /// The object for which modpost has the livepatch depend on it all the same: it exports a symbol of the name that
-    /// modpost asked for ([`special::asked`]).
+    /// The object on which modpost makes the livepatch depend by mistake: it exports a symbol with the name that
+    /// modpost looked up instead ([`special::asked`]).
     pub mistaken_for: Option<String>,
 }
 
-/// What is to be done with an object.
+/// The decisions about all undefined symbols of an object.
 #[derive(Debug)]
 pub struct Resolved {
-    /// What each symbol is to become, by its index.
+    /// What each symbol becomes, by its index.
     pub symbols: BTreeMap<SymbolIndex, Resolution>,
     /// The annotations that were read.
     pub annotations: Annotations,
     /// The kernel's livepatch core.
     pub kernel: Kernel,
-    /// The objects that export what stays a normal symbol.
+    /// The objects whose exports stay normal symbols.
     pub kept: HashSet<String>,
 }
 
 impl Resolved {
-    /// Leaves symbols as they are after all.
+    /// Makes symbols stay normal ones after all.
     pub fn keep(&mut self, symbols: &BTreeSet<SymbolIndex>) {
         for decision in symbols.iter().filter_map(|symbol| self.symbols.remove(symbol)) {
             self.kept.insert(decision.symbol.object);
         }
     }
 
-    /// Whether nothing is to be done.
+    /// Whether nothing has to be changed.
     pub fn is_empty(&self) -> bool {
         self.symbols.is_empty() && self.annotations.sections.is_empty()
     }
 }
 
-/// An undefined symbol, and what the source says of it.
+/// An undefined symbol, and its annotation in the source.
 struct Reference<'a> {
     index: SymbolIndex,
-    /// The name of what is meant.
+    /// The name of the symbol that is meant.
     name: Vec<u8>,
     annotated: Option<Annotated>,
     annotation: Option<&'a Annotation>,
@@ -94,7 +94,7 @@ struct Reference<'a> {
 pub fn resolve(image: &Image, sources: &Sources, choices: Choices) -> Result<Resolved> {
     let annotations = Annotations::read(image)?;
     let references = references(image, &annotations);
-    // Markers tell what is exported where there is no Module.symvers.
+    // Without a Module.symvers, the markers of exports tell what is exported.
     let markers =
         |name: &[u8]| [&b"__ksymtab_"[..], b"__export_symbol_"].map(|prefix| [prefix, name].concat());
     let mut wanted: HashSet<(Vec<u8>, Option<String>)> = HashSet::new();
@@ -174,7 +174,7 @@ fn references<'a>(image: &Image, annotations: &'a Annotations) -> Vec<Reference<
         .collect()
 }
 
-/// Decides on one symbol: what it becomes, nothing if it stays, or what is wrong with it.
+/// Decides on one symbol: what it becomes, none if it stays, or what is wrong with it.
 fn one(
     surroundings: &Surroundings<'_>,
     reference: &Reference<'_>,
@@ -201,7 +201,7 @@ fn one(
     let meant = match (said, exporter) {
         (None, Some(VMLINUX)) => return Ok(None),
         (None, Some(_)) if choices.keep_module_exports || reference.is_weak => return Ok(None),
-        // Another livepatch exports it, or a module that is not built here: it has to be there first.
+        // Another livepatch exports it, or a module that is not built here: that has to be loaded first.
         (None, Some(owner)) if !found.objects.contains(owner) => return Ok(None),
         (Some((object, sympos)), _) => {
             let meant = definition::meant(found, object, &reference.name, sympos);
@@ -225,7 +225,7 @@ fn one(
     };
     let is_local = meant.definition.as_ref().is_some_and(|definition| definition.binding == Binding::Local);
     let is_exported = !is_local && exporter == Some(meant.object.as_str());
-    // R10: what vmlinux exports stays a normal symbol, also if an annotation says where it is.
+    // R10: a symbol that vmlinux exports stays a normal one, even if an annotation gives its position.
     if is_exported && meant.object == VMLINUX && reference.annotated.is_none() {
         return Ok(None);
     }
@@ -245,20 +245,20 @@ fn one(
     }))
 }
 
-/// The object that exports what modpost takes a symbol for, if that is not the symbol itself.
+/// The object that exports the symbol for which modpost takes this one, if that is another symbol.
 fn mistaken_for(sources: &Sources, name: &[u8]) -> Option<String> {
     let asked = Some(special::asked(name)).filter(|asked| *asked != name)?;
     sources.exporter(asked).map(str::to_owned)
 }
 
-/// A symbol that means no definition, or none in particular.
+/// A symbol without a definition, or without a clear one.
 struct Wrong<'a> {
     surroundings: &'a Surroundings<'a>,
     name: &'a str,
 }
 
 impl Wrong<'_> {
-    /// What is said of it, and of the definitions there are, or of names in `object` that are like it.
+    /// The message about it, with the definitions that there are, or with similar names in `object`.
     fn said(&self, fault: &Fault, known: &[Known], object: &str) -> String {
         let what = match fault {
             Fault::NotOnly { .. } | Fault::Ambiguous { .. } => "Define KLP_SYMPOS for the symbol",

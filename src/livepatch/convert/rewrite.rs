@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes the changes in the object: livepatch symbols, their relocation sections, no more annotations.
+//! Changes the object: adds livepatch symbols and their relocation sections, and removes annotations.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ pub fn rewrite(image: &mut Image, resolved: &Resolved, placed: Assigned, add_mar
             symbol.become_livepatch(decision.symbol.to_name());
         }
     }
-    // modpost took them for exported ones (R10).
+    // modpost took them for exported symbols (R10).
     converted.retain({
         let undefined = versions::undefined(image);
         move |name| !undefined.contains(name)
@@ -49,8 +49,8 @@ pub fn rewrite(image: &mut Image, resolved: &Resolved, placed: Assigned, add_mar
     image.remove(&gone, &symbols)
 }
 
-/// Takes the references that were placed out of the plain relocation sections; a section that is empty then
-/// goes, too (R7).
+/// Removes the references that were assigned from the plain relocation sections; a section that becomes empty is
+/// removed, too (R7).
 fn take_out(image: &mut Image, resolved: &Resolved, gone: &mut BTreeSet<SectionIndex>) {
     let loaded: BTreeSet<SectionIndex> =
         image.enumerate().filter(|(_, section)| section.is_alloc()).map(|(index, _)| index).collect();
@@ -75,9 +75,8 @@ fn clear(image: &mut Image, target: SectionIndex, relocation: &Relocation) {
     }
 }
 
-/// Adds `livepatch=Y` if it is missing, and takes modules out of `depends=` whose exports are reached by
-/// livepatch relocations alone (R10), unless they have to be there first. What stands in `.modinfo` keeps its
-/// place.
+/// Adds `livepatch=Y` if it is missing, and removes from `depends=` the modules whose exports are reached only by
+/// livepatch relocations (R10), unless they have to be loaded first. Other strings in `.modinfo` keep their offsets.
 fn update_modinfo(image: &mut Image, resolved: &Resolved, placed: &Assigned, add_mark: bool) -> Result<()> {
     let freed: BTreeSet<&str> = resolved
         .symbols

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Sites of static calls (`.static_call_sites`, include/linux/static_call_types.h). The kernel looks at their keys while it
-//! loads the livepatch, before references to a module are written (R9). A static call without a site goes through its
-//! trampoline, which the kernel keeps right: such sites are taken out.
+//! Removes sites of static calls (`.static_call_sites`, include/linux/static_call_types.h). The kernel looks at their
+//! keys while it loads the livepatch, before references to a module are written (R9). A static call without a site
+//! goes through its trampoline, which the kernel keeps up to date.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ const SECTION: &[u8] = b".static_call_sites";
 /// `struct static_call_site`: two distances of four bytes each, to the call and to the key.
 const SIZE: u64 = 8;
 
-/// Takes out the sites whose keys would be too late.
+/// Removes the sites whose keys would be written too late.
 pub fn take_out(image: &mut Image, resolved: &Resolved) {
     let is_late = |entry: &&Relocation| {
         !entry.offset.is_multiple_of(SIZE)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Conversion in place: the livepatches of an object tree, or of external modules.
+//! Converts the livepatches of an object tree, or of external modules, in place.
 
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -21,12 +21,12 @@ use crate::livepatch::doubts;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::subject::Doubt;
 
-/// Converts the livepatches of an object tree, or of external modules, in place, all that can be: `modules` are paths
+/// Converts as many livepatches of an object tree, or of external modules, as possible, in place: `modules` are paths
 /// of `.ko` files relative to `root`.
 ///
 /// # Errors
-/// Some cannot be converted: the message has the reasons for each. They are removed, for make would take them for done,
-/// and links them again when they are gone.
+/// Some cannot be converted: the message has the reasons for each. Their files are removed: make would take them for
+/// finished, and links them again if they are missing.
 pub fn convert_tree(
     root: &Path,
     modules: &[String],
@@ -90,7 +90,7 @@ pub fn convert_tree(
     Several::unless_empty(failures)
 }
 
-/// What is doubtful in each of some livepatches that are converted.
+/// The doubts about each of some converted livepatches.
 pub fn doubts_of(images: &[&Image], sources: &Sources) -> Result<Vec<Vec<Doubt>>> {
     let patches: Vec<Option<Patch>> =
         images.iter().map(|image| Patch::read_for(image, sources.sizes())).collect();
@@ -104,10 +104,10 @@ pub fn doubts_of(images: &[&Image], sources: &Sources) -> Result<Vec<Vec<Doubt>>
     doubts::of(&livepatches, sources, &sources.find(&Wanted::meant(names))?)
 }
 
-/// Says what is doubtful in the livepatch `shown`, but for what cannot go well.
+/// Prints the doubts about the livepatch `shown` that are warnings.
 ///
 /// # Errors
-/// Something cannot go well: the message has all of that.
+/// Some doubts are errors: the message has all of these.
 pub fn warn(shown: &str, doubts: &[Doubt]) -> Result<()> {
     let text =
         |doubt: &Doubt| format!("{}: {}; {} ({})", doubt.place, doubt.message, doubt.advice, doubt.rule);
@@ -118,7 +118,7 @@ pub fn warn(shown: &str, doubts: &[Doubt]) -> Result<()> {
     Several::unless_empty(errors)
 }
 
-/// Gives `output` new content at once, and the permissions of `input`.
+/// Replaces `output` by a file with `bytes` in one step; it gets the permissions of `input`.
 pub fn replace(input: &Path, output: &Path, bytes: &[u8]) -> Result<()> {
     let mode = fs::metadata(input)?.permissions().mode();
     output::write_named(output, &[bytes], Some(mode))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the kernel refuses of a `struct klp_patch`, or would fall over (R15): `klp_enable_patch`, `klp_init_patch`,
-//! `klp_init_object` and `klp_init_func` in kernel/livepatch/core.c. All of them end the whole patch with -EINVAL or
-//! -EEXIST where they look, and read and write whatever is there where they do not.
+//! What the kernel refuses in a `struct klp_patch`, or what makes it crash (R15): `klp_enable_patch`,
+//! `klp_init_patch`, `klp_init_object` and `klp_init_func` in kernel/livepatch/core.c. If they check something, they
+//! refuse the whole patch with -EINVAL or -EEXIST; if they do not, they read and write whatever memory there is.
 
 use crate::elf::image::Offset;
 use crate::elf::image::Section;
@@ -16,7 +16,7 @@ use crate::livepatch::rules::Rule::{R2, R3, R9, R15};
 pub(super) struct Here(String);
 
 impl Here {
-    /// A patch, by the name of its variable.
+    /// A patch, named by its variable.
     pub(super) fn patch(layout: &Layout<'_>, place: Offset) -> Here {
         let name = variable_at(layout.image, place).map(|name| format!(" {name}"));
         Here(format!("klp_patch{}", name.unwrap_or_default()))
@@ -26,7 +26,7 @@ impl Here {
         Here(format!("klp_object {name}"))
     }
 
-    /// A function, by its name, or by its number in the list.
+    /// A function, named by its name, or by its number in the list.
     pub(super) fn function(object: &str, name: Option<&[u8]>, number: usize) -> Here {
         match name {
             Some(name) => Here(format!("klp_func {object}:{}", String::from_utf8_lossy(name))),
@@ -36,7 +36,7 @@ impl Here {
 }
 
 impl Here {
-    /// What is listed there: the structure, and the word for several.
+    /// The name of the structures in its list, and the word for several of them.
     fn listed(&self) -> (&'static str, &'static str) {
         if self.0.starts_with("klp_patch") { ("klp_object", "objects") } else { ("klp_func", "functions") }
     }
@@ -62,7 +62,7 @@ impl Faults {
         once
     }
 
-    /// The kernel keeps pointers to the structures, and writes to them.
+    /// Checks the memory of a structure: the kernel keeps pointers to it, and writes to it.
     pub(super) fn structure(&mut self, layout: &Layout<'_>, place: Offset, here: &Here) {
         const SHF_WRITE: u64 = 1;
         let Some(section) = layout.section(place) else { return };
@@ -79,7 +79,7 @@ impl Faults {
         }
     }
 
-    /// The kernel keeps a pointer to the string that the structure at `place` begins with.
+    /// Checks the string that the structure at `place` begins with: the kernel keeps a pointer to it.
     pub(super) fn string(&mut self, layout: &Layout<'_>, place: Offset, here: &Here) {
         let Some(section) = layout.target(place).and_then(|target| layout.section(target)) else { return };
         if is_freed(section) {
@@ -91,7 +91,8 @@ impl Faults {
         }
     }
 
-    /// Callbacks run whenever the object comes and goes; only vmlinux's first one runs within the init function.
+    /// Checks an object's callbacks. They run whenever the object is loaded and unloaded; only the first one of
+    /// vmlinux runs within the init function.
     pub(super) fn callbacks(&mut self, layout: &Layout<'_>, object: Offset, here: &Here) {
         let first = if layout.is_pointer(object) { 2 } else { 3 };
         let mut callbacks = (first..6).filter_map(|word| layout.code(layout.after(object, word)));
@@ -100,7 +101,7 @@ impl Faults {
         }
     }
 
-    /// The array of `struct klp_state` (5.5 and later) ends with an id of 0 (`klp_for_each_state` in
+    /// Checks the array of `struct klp_state` (5.5 and later), which ends with an id of 0 (`klp_for_each_state` in
     /// kernel/livepatch/state.c).
     pub(super) fn states(&mut self, layout: &Layout<'_>, patch: Offset) {
         let Some(at) = layout.target(layout.after(patch, 2)) else { return };
@@ -124,7 +125,7 @@ impl Faults {
         }
     }
 
-    /// Entries that the kernel does not see, and an array that it does not see the end of.
+    /// Reports entries behind the end that the kernel sees, and an array without an end.
     pub(super) fn end_of(
         &mut self,
         behind: &[Offset],
@@ -156,7 +157,7 @@ impl Faults {
         self.add(R15, here, what);
     }
 
-    /// An object without a list, unless what the list is cannot be told from the file.
+    /// Reports an object without a list, unless the file cannot tell which list it gets.
     pub(super) fn no_list(&mut self, layout: &Layout<'_>, object: Offset, here: &Here) {
         if !layout.is_pointer(layout.after(object, 1)) {
             let what = "it has no list of functions, for which the kernel refuses the whole patch: give it one, if only \
@@ -181,13 +182,13 @@ impl Faults {
         layout.code(second)
     }
 
-    /// A patch that does not say whose it is.
+    /// Reports a patch that does not name its module.
     pub(super) fn no_module(&mut self, layout: &Layout<'_>, patch: Offset) {
         let what = "its .mod is not set, for which the kernel refuses it: write .mod = THIS_MODULE";
         self.add(R15, &Here::patch(layout, patch), what);
     }
 
-    /// The directory of a patch in sysfs is called as the module.
+    /// Reports several patches: the directory of a patch in sysfs has the module's name.
     pub(super) fn several(&mut self, count: usize) {
         self.0.push(Fault {
             rule: R15,
@@ -198,7 +199,7 @@ impl Faults {
         });
     }
 
-    /// A list of which nothing tells how far apart its entries are.
+    /// Reports a list whose entries have an unknown distance.
     pub(super) fn no_distance(&mut self, here: &Here) {
         let (entry, last) = here.listed();
         self.0.push(Fault {
@@ -212,8 +213,7 @@ impl Faults {
     }
 }
 
-/// Whether the module loader frees a section once the module has come up (`module_init_section` in
-/// kernel/module/main.c).
+/// Whether the module loader frees a section after initialisation (`module_init_section` in kernel/module/main.c).
 fn is_freed(section: &Section) -> bool {
     section.name.starts_with(b".init")
 }

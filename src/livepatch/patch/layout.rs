@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Pointers and arrays in the data of a module, and how far apart the entries of an array are.
+//! Pointers and arrays in the data of a module, and the distance between the entries of an array.
 
 use std::collections::BTreeMap;
 
 use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image, Relocation, Section};
 
-/// How many symbols are looked at for one that a place lies in: those nearest before it, which others may enclose.
+/// How many symbols are tried to find the one that covers an offset: those that begin nearest before it, which others
+/// may enclose.
 const NESTED: usize = 8;
 
-/// The data of a module: what is a pointer in it has a relocation.
+/// The data of a module, in which each pointer has a relocation.
 pub(super) struct Layout<'a> {
     pub(super) image: &'a Image,
     pointers: BTreeMap<Offset, Relocation>,
-    /// Where symbols with a size begin, with their ends: of several that begin at one place, the longest one.
+    /// The offsets at which symbols with a size begin, with their ends: of several that begin at one offset, the
+    /// longest one.
     sized: BTreeMap<Offset, u64>,
 }
 
@@ -21,7 +23,7 @@ pub(super) struct Layout<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Array {
     pub(super) at: Offset,
-    /// Where it ends in its section; that of the section if no symbol tells.
+    /// The offset of its end in its section; the section's end if no symbol tells.
     pub(super) end: u64,
     /// Whether a symbol tells where it ends.
     pub(super) is_sized: bool,
@@ -47,18 +49,18 @@ impl<'a> Layout<'a> {
         Layout { image, pointers, sized }
     }
 
-    /// The places of all pointers.
+    /// The offsets of all pointers.
     pub(super) fn all(&self) -> impl Iterator<Item = Offset> {
         self.pointers.keys().copied()
     }
 
-    /// The places of the pointers in an array, from `from` on.
+    /// The offsets of the pointers in an array, from `from` on.
     pub(super) fn within(&self, array: Array) -> impl Iterator<Item = Offset> {
         let last = Offset { offset: array.end, ..array.at };
         self.pointers.range(array.at..last.max(array.at)).map(|(place, _)| *place)
     }
 
-    /// The place `words` addresses further.
+    /// The offset `words` addresses further.
     pub(super) fn after(&self, place: Offset, words: u64) -> Offset {
         Offset { offset: place.offset.saturating_add(words * self.word()), ..place }
     }
@@ -79,12 +81,12 @@ impl<'a> Layout<'a> {
         symbol.is_some_and(|symbol| symbol.name == b"__this_module")
     }
 
-    /// Where the pointer at `place` points to, if that is in this module.
+    /// The target of the pointer at `place`, if that is in this module.
     pub(super) fn target(&self, place: Offset) -> Option<Offset> {
         self.image.target(self.pointers.get(&place)?)
     }
 
-    /// Where the pointer at `place` points to, if that is code.
+    /// The target of the pointer at `place`, if that is code.
     pub(super) fn code(&self, place: Offset) -> Option<Offset> {
         self.target(place).filter(|target| self.section(*target).is_some_and(Section::is_code))
     }
@@ -99,7 +101,7 @@ impl<'a> Layout<'a> {
         self.image.sections.get(place.section)
     }
 
-    /// The number at `place`, of the size of an address; 0 where the file has no bytes.
+    /// The number at `place`, as large as an address; 0 if the section has no bytes in the file.
     pub(super) fn number(&self, place: Offset) -> u64 {
         let bytes = usize::try_from(place.offset).ok().and_then(|from| {
             self.section(place)?.data.get(from..from.checked_add(self.image.address_size())?)
@@ -107,12 +109,12 @@ impl<'a> Layout<'a> {
         bytes.map_or(0, |bytes| self.image.number(bytes))
     }
 
-    /// Whether the first words of a structure hold anything.
+    /// Whether the first words of a structure hold anything but zero.
     pub(super) fn is_set(&self, place: Offset, words: u64) -> bool {
         (0..words).map(|word| self.after(place, word)).any(|at| self.is_pointer(at) || self.number(at) != 0)
     }
 
-    /// The array at `at`: to the end of the symbol that it lies in.
+    /// The array at `at`, up to the end of the symbol that covers it.
     pub(super) fn array(&self, at: Offset) -> Option<Array> {
         let section = self.section(at).filter(|section| is_data(section))?;
         let before = self.sized.range(..=at).rev().take_while(|(start, _)| start.section == at.section);
@@ -126,9 +128,10 @@ fn is_data(section: &Section) -> bool {
     section.is_alloc() && !section.is_code()
 }
 
-/// How many bytes apart the entries of arrays of one structure are, if that is certain. Each array comes with where
-/// entries were seen in it. `known` are the sizes that the structure has had, the smallest one first: what is not twice
-/// that is one structure, what is more is several ones where only one of the sizes fits.
+/// The distance in bytes between the entries of arrays of one structure, if it is certain. Each array comes with the
+/// offsets at which entries were seen. `known` are the sizes that the structure has had, the smallest one first. A
+/// common distance of less than twice the smallest is the size of one structure; a larger one is several structures,
+/// if only one of the sizes divides it.
 pub(super) fn stride(arrays: &[(Array, &[u64])], known: &[u64]) -> Option<u64> {
     let distances = arrays.iter().flat_map(|(_, starts)| starts.windows(2)).filter_map(|pair| match pair {
         [first, second] => second.checked_sub(*first),

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a livepatch replaces: its patch, objects and functions.
+//! The parts of a livepatch's patch: its objects and functions.
 
 use crate::elf::image::{Home, Image, Offset, Symbol};
 use crate::livepatch::rules::Rule;
 
-/// The functions that a patch is given to the kernel with: the first, and up to 5.0 both.
+/// The functions that give a patch to the kernel: the first one, and up to 5.0 both.
 pub const REGISTERING: [&[u8]; 2] = [b"klp_enable_patch", b"klp_register_patch"];
 
-/// What is wrong with a patch.
+/// A fault of a patch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The rule.
@@ -16,7 +16,7 @@ pub struct Fault {
     pub place: String,
     /// What is wrong, and what to do.
     pub message: String,
-    /// What to do, where there are cases in which it works all the same; none for what is an error.
+    /// The advice for a fault with which the livepatch may work; none if the fault is an error.
     pub warns_to: Option<&'static str>,
 }
 
@@ -40,26 +40,25 @@ pub struct Object {
     pub functions: Vec<Function>,
     /// The callbacks' functions.
     pub callbacks: Vec<Offset>,
-    /// Whether the name is written out. For vmlinux it must not be: the kernel would wait for a module of that
-    /// name.
+    /// Whether its name is written out. vmlinux's must not be: the kernel would wait for a module of that name.
     pub is_named: bool,
 }
 
-/// What a livepatch replaces.
+/// The objects and functions that a livepatch replaces.
 #[derive(Debug, Default)]
 pub struct Patch {
     /// The objects, in the order of the patch.
     pub objects: Vec<Object>,
-    /// Where each `struct klp_patch` begins.
+    /// The offsets of each `struct klp_patch`.
     pub patches: Vec<Offset>,
-    /// Where its structures lie: references from there are no calls.
+    /// The offsets of its structures: references from there are no calls.
     pub structures: Vec<Offset>,
-    /// Where a `new_func` lies that is no function of this module.
+    /// The offsets of `new_func` pointers to something that is no function of this module.
     pub foreign: Vec<Offset>,
-    /// The structures whose entries do not lie as far apart as the kernel goes through them: their names, their sizes in the
-    /// kernel, and how far apart they lie, if that is certain.
+    /// The structures whose entries have another distance than the kernel expects: their names, their sizes in the
+    /// kernel, and their distance here, if that is certain.
     pub other_sizes: Vec<(&'static str, u64, Option<u64>)>,
-    /// What is wrong with the structures.
+    /// The faults of the structures.
     pub(super) faults: Vec<Fault>,
 }
 
@@ -70,7 +69,7 @@ impl Patch {
     }
 }
 
-/// The name of the variable that begins at a place.
+/// The name of the variable that begins at a section offset.
 pub fn variable_at(image: &Image, place: Offset) -> Option<String> {
     let is_it = |symbol: &&Symbol| {
         symbol.home == Home::Section(place.section) && symbol.value() == place.offset && symbol.size() > 0

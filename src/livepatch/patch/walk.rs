@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The arrays of a patch as the kernel goes through them (`klp_for_each_object_static` and
-//! `klp_for_each_func_static` in include/linux/livepatch.h, alike since 4.0): objects up to one with neither name nor
-//! functions, functions up to one without old name, new function and position.
+//! Reads the arrays of a patch as the kernel does (`klp_for_each_object_static` and `klp_for_each_func_static` in
+//! include/linux/livepatch.h, unchanged since 4.0): objects up to one with neither name nor functions, functions up
+//! to one without old name, new function and position.
 
 use std::cell::LazyCell;
 use std::collections::HashSet;
@@ -15,9 +15,10 @@ use crate::livepatch::patch::faults::{Faults, Here};
 use crate::livepatch::patch::layout::{Array, Layout, stride};
 use crate::livepatch::patch::parts::{Function, Object, Patch, REGISTERING};
 
-/// The words at the beginning of `struct klp_func` that tell whether it is the last: old_name, new_func, old_sympos.
+/// The number of words at the beginning of `struct klp_func` that tell whether it is the last: old_name, new_func,
+/// old_sympos.
 const FUNCTION_WORDS: u64 = 3;
-/// Those of `struct klp_object`: name, funcs.
+/// The number of words at the beginning of `struct klp_object` that tell whether it is the last: name, funcs.
 const OBJECT_WORDS: u64 = 2;
 /// How many words `struct klp_func` has had, on 64-bit machines and on others: in 4.9, from 4.16, from 4.12 and from 5.1
 /// on; then with kobjects that are released late (CONFIG_DEBUG_KOBJECT_RELEASE).
@@ -32,7 +33,7 @@ fn sizes(layout: &Layout<'_>, words: [&[u64]; 2]) -> Vec<u64> {
     words.iter().map(|words| words * layout.word()).collect()
 }
 
-/// The array that a patch or an object has, with where entries were seen in it.
+/// The array of a patch or an object, with the offsets at which entries were seen in it.
 #[derive(Clone)]
 struct Seen {
     array: Array,
@@ -40,7 +41,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether all entries lie a multiple of `stride` bytes from the first one.
+    /// Whether the distance of each entry from the first one is a multiple of `stride` bytes.
     fn fits(&self, stride: u64) -> bool {
         let from_first = |start: &u64| start.checked_sub(self.array.at.offset);
         self.starts
@@ -51,10 +52,10 @@ impl Seen {
 
 /// A patch whose arrays were found.
 struct Candidate {
-    /// Where the patch begins.
+    /// The offset at which the patch begins.
     place: Offset,
     objects: Seen,
-    /// The functions of the objects that were seen; none for one without a list.
+    /// The functions of each object that was seen; none for an object without a list.
     functions: Vec<Option<Seen>>,
 }
 
@@ -99,8 +100,9 @@ pub(super) fn read(image: &Image, kernel: Sizes) -> Option<Patch> {
     (!patch.objects.is_empty() || !patch.faults.is_empty()).then_some(patch)
 }
 
-/// How many bytes apart the entries are that were `seen`, if that is certain: as the kernel goes through them, or else as
-/// the livepatch was compiled, or as they lie; and whether the kernel's own size is not that.
+/// The distance in bytes between the entries that were `seen`, if it is certain: the kernel's own size, or else the
+/// size that the livepatch was compiled with, or the distance that the entries show; and whether the kernel's own
+/// size does not fit.
 fn stride_of(
     seen: &[Seen],
     kernel: Option<u64>,
@@ -116,14 +118,14 @@ fn stride_of(
     (stride, kernel.is_some())
 }
 
-/// How many bytes apart entries are, where that is certain.
+/// The distances in bytes between entries, if they are certain.
 struct Strides {
     objects: Option<u64>,
     functions: Option<u64>,
 }
 
 impl Candidate {
-    /// Whether it could hardly be anything else than a patch.
+    /// Whether it is very unlikely to be anything else than a patch.
     fn replaces_something(&self, layout: &Layout<'_>) -> bool {
         let has_functions = self.functions.iter().flatten().any(|seen| !seen.starts.is_empty());
         let at = |offset: u64| Offset { offset, ..self.objects.array.at };
@@ -141,7 +143,7 @@ fn is_registered(image: &Image) -> bool {
         .any(|symbol| symbol.home == Home::Undefined && REGISTERING.contains(&symbol.name.as_slice()))
 }
 
-/// Whether code could write down THIS_MODULE where a structure leaves it out.
+/// Whether code may write THIS_MODULE into a structure that leaves it out.
 fn code_names_module(image: &Image) -> bool {
     let code =
         image.relocated().filter(|(_, _, target)| image.sections.get(*target).is_some_and(|s| s.is_code()));
@@ -150,7 +152,7 @@ fn code_names_module(image: &Image) -> bool {
     symbols.any(|symbol| image.symbols.get(symbol).is_some_and(|symbol| symbol.name == b"__this_module"))
 }
 
-/// Variables that would be patches, but for their module.
+/// Variables that would be patches if they named their module.
 fn without_module(layout: &Layout<'_>) -> Vec<Candidate> {
     let variables = layout.image.symbols.iter().filter(|symbol| symbol.kind() == Kind::Object);
     let places = variables.filter_map(|symbol| match symbol.home {
@@ -164,9 +166,9 @@ fn without_module(layout: &Layout<'_>) -> Vec<Candidate> {
         .collect()
 }
 
-/// The patch that begins at `place`, if there is one.
+/// The patch that begins at `place`; none if there is none.
 fn candidate(layout: &Layout<'_>, place: Offset) -> Option<Candidate> {
-    // A parameter has its module in front of its operations.
+    // A module parameter has a pointer to the module before its operations.
     if layout.section(place)?.name.starts_with(b"__param") {
         return None;
     }
@@ -191,8 +193,8 @@ fn candidate(layout: &Layout<'_>, place: Offset) -> Option<Candidate> {
     has_list.then_some(Candidate { place, objects: Seen { array, starts }, functions })
 }
 
-/// Where the objects of an array begin that hold pointers; none if it is no array of `struct klp_object`. An object
-/// begins with its name, or, if that is NULL, one address before its first pointer.
+/// The offsets of the objects in an array that hold pointers; none if it is no array of `struct klp_object`. An
+/// object begins with its name, or, if that is NULL, one address before its first pointer.
 fn objects_of(layout: &Layout<'_>, array: Array) -> Option<Vec<u64>> {
     let mut starts = Vec::new();
     let mut next = array.at.offset;
@@ -223,13 +225,13 @@ fn objects_of(layout: &Layout<'_>, array: Array) -> Option<Vec<u64>> {
     Some(starts)
 }
 
-/// Whether functions are listed at a place, rather than a name being there.
+/// Whether a list of functions begins at an offset, and not a name.
 fn is_list(layout: &Layout<'_>, place: Offset) -> bool {
     let has_pointers = layout.array(place).is_some_and(|array| layout.within(array).next().is_some());
     has_pointers || layout.image.string_at(place.section, place.offset).is_none_or(<[u8]>::is_empty)
 }
 
-/// Where the functions of an array begin that hold pointers; none if it is no array of `struct klp_func`.
+/// The offsets of the functions in an array that hold pointers; none if it is no array of `struct klp_func`.
 fn functions_of(layout: &Layout<'_>, array: Array) -> Option<Vec<u64>> {
     let mut starts = Vec::new();
     let mut next = array.at.offset;
@@ -254,15 +256,15 @@ fn functions_of(layout: &Layout<'_>, array: Array) -> Option<Vec<u64>> {
     Some(starts)
 }
 
-/// What the kernel sees of an array.
+/// The entries of an array as the kernel sees them.
 struct Entries {
-    /// Where its entries are.
+    /// The offsets of its entries.
     entries: Vec<Offset>,
     /// Entries behind the empty one, which it does not see.
     behind: Vec<Offset>,
-    /// Whether no empty entry follows: the kernel takes for an entry what comes behind the array.
+    /// Whether no empty entry follows: the kernel takes the memory behind the array for an entry.
     is_open: bool,
-    /// Whether it is not known how far apart entries are: those that hold something were taken.
+    /// Whether the distance between entries is unknown: then `entries` are those that hold something.
     is_guessed: bool,
 }
 
@@ -275,7 +277,8 @@ fn entries(layout: &Layout<'_>, seen: &Seen, stride: Option<u64>, words: u64, kn
     let Some(stride) = stride.filter(|stride| *stride > 0 && seen.fits(*stride)) else {
         let is_over = !layout.is_set(array.at, words);
         let (entries, behind) = if is_over { (vec![], all().collect()) } else { (all().collect(), vec![]) };
-        // Where it is too small for so many of any kernel's and an empty one, these are no kernel's structures.
+        // If the array is too small for that many of any kernel's structures and an empty one, it has no kernel's
+        // structures.
         let least = least.saturating_mul(seen.starts.len() as u64 + 1);
         let is_guessed = !array.is_sized || array.end.saturating_sub(array.at.offset) >= least;
         return Entries { entries, behind, is_open: false, is_guessed };

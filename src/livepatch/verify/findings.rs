@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is found in a livepatch that does not keep a rule.
+//! Findings: what is wrong with a livepatch by the rules.
 
 use std::fmt;
 
@@ -11,22 +11,22 @@ use crate::livepatch::rules::Rule;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Something could not be told.
+    /// Something could not be checked.
     Note,
     /// It works, but not in every situation.
     Warning,
-    /// The kernel refuses the livepatch, or something else happens than what is meant.
+    /// The kernel refuses the livepatch, or it does something else than what is meant.
     Error,
 }
 
-/// Something that does not keep a rule.
+/// A rule that a livepatch breaks, or that could not be checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The rule, as in `R4`.
     pub rule: Rule,
     /// How bad it is.
     pub level: Level,
-    /// Where: a section, symbol, relocation or klp_func.
+    /// Where it is: a section, symbol, relocation or klp_func.
     pub place: String,
     /// What is wrong.
     pub message: String,

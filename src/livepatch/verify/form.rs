@@ -75,7 +75,7 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
     }
 }
 
-/// Whether each relocation is written when the object is loaded whose new functions come to use it (R2).
+/// Checks that each relocation is written when the object is loaded whose new functions use it (R2).
 fn objects(image: &Image, patch: &Patch, kernel: &Kernel, findings: &mut Findings) {
     let reach = Reach::follow(image, patch);
     let mut sections: BTreeMap<(String, String), String> = BTreeMap::new();
@@ -94,7 +94,7 @@ fn objects(image: &Image, patch: &Patch, kernel: &Kernel, findings: &mut Finding
             let mut users: Vec<&str> = reached.objects.iter().filter_map(name_of).collect();
             users.extend(reached.by_init.then_some("the livepatch's own init function"));
             let is_owners = symbol.object == object;
-            // It may run at any time, and finds the owner's symbols once the owner is there.
+            // It may run at any time, and finds the owner's symbols once the owner is loaded.
             users.extend((reached.by_itself && !is_owners).then_some("the livepatch itself"));
             let place = || at(image, section, relocation);
             if object != VMLINUX && !users.is_empty() && !users.contains(&object) {
@@ -122,7 +122,7 @@ fn objects(image: &Image, patch: &Patch, kernel: &Kernel, findings: &mut Finding
     let uses = sections.keys().cloned().collect();
     for need in order::needs(&uses) {
         let owners = need.owners();
-        // The section that shows it, for a need that follows from several one of them.
+        // A section that shows the need; one of them if the need follows from several.
         let shows = |(owner, _): &&(String, String)| owners.contains(owner);
         let section = sections.iter().find(|(uses, _)| shows(uses)).map(|(_, section)| section.clone());
         let advice = format!("keep {} loaded as long as the livepatch is", owners.join(" and "));
@@ -130,7 +130,7 @@ fn objects(image: &Image, patch: &Patch, kernel: &Kernel, findings: &mut Finding
     }
 }
 
-/// Annotations do not survive conversion (R14).
+/// Reports annotations, which conversion would have removed (R14).
 fn leftovers(image: &Image, findings: &mut Findings) {
     for (_, section) in image.enumerate().filter(|(_, section)| section.name.starts_with(ANNOTATIONS_PREFIX))
     {
@@ -141,7 +141,8 @@ fn leftovers(image: &Image, findings: &mut Findings) {
     }
 }
 
-/// R10: depmod takes what has a version for a symbol that the livepatch needs, and has its owner loaded first.
+/// R10: reports versions of symbols that became livepatch symbols: depmod takes a symbol with a version for one that
+/// the livepatch needs, and has its owner loaded first.
 fn left_versions(image: &Image, findings: &mut Findings) {
     let left = versions::names(image);
     if left.is_empty() {
@@ -193,8 +194,8 @@ fn symbols(image: &Image, kernel: &Kernel, findings: &mut Findings) {
     }
 }
 
-/// A relocation section that is not for livepatching must not refer to livepatch symbols, nor to places that
-/// livepatch relocations write (R7).
+/// Checks that an ordinary relocation section refers to no livepatch symbol, and to no bytes that a livepatch
+/// relocation writes (R7).
 fn plain(image: &Image, section: &Section, written: &HashSet<(SectionIndex, u64)>, findings: &mut Findings) {
     let is_loaded = image.sections.get(section.target()).is_some_and(Section::is_alloc);
     for relocation in section.relocations.iter().filter(|_| is_loaded) {
@@ -272,7 +273,7 @@ impl Checked<'_> {
         }
     }
 
-    /// Whether the section is applied at all, and in time.
+    /// Checks that the section is applied at all, and in time.
     fn object(&self, object: &str, target: &Section, findings: &mut Findings) {
         let shown = self.section.shown();
         let written = self.written(object);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the kernel's objects say of the symbols and functions that a livepatch names: S1 to S8, and what of
-//! the R rules depends on them.
+//! What the kernel's objects show of the symbols and functions that a livepatch names: S1 to S8, and those parts of
+//! the R rules that depend on them.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -25,8 +25,8 @@ use crate::livepatch::rules::Rule::{R7, R10, S4, S7};
 use crate::livepatch::special;
 use crate::livepatch::verify::findings::Findings;
 
-/// Checks the names in each of some livepatches, whose findings are in the same order, and tells what the kernel's
-/// livepatch core can do. The kernel's objects are looked through once for all of them.
+/// Checks the names in each of some livepatches, adds to their findings (in the same order), and returns what the
+/// kernel's livepatch core can do. The kernel's objects are read once for all of them.
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
@@ -48,7 +48,7 @@ pub fn check(
     }
     for (doubts, findings) in doubts::of(livepatches, sources, &found)?.into_iter().zip(findings) {
         for doubt in doubts {
-            // All that the kernel has is at hand: what is not there is nowhere.
+            // All of the kernel's objects are at hand: what is missing in them does not exist.
             let is_error = doubt.is_error || doubt.rule == S7;
             let report = if is_error { Findings::error } else { Findings::warning };
             report(findings, doubt.rule, doubt.place, doubt.message, doubt.advice);
@@ -64,7 +64,7 @@ fn symbols(image: &Image) -> impl Iterator<Item = KlpSymbol> {
         .filter_map(|symbol| KlpSymbol::parse(&symbol.name))
 }
 
-/// S4: the vmlinux at hand is the one that the livepatch is for.
+/// S4: checks that the vmlinux at hand is the one that the livepatch is for.
 fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings: &mut Findings) {
     if let Some(machine) = found.machine.filter(|machine| *machine != image.machine()) {
         findings.error(
@@ -98,8 +98,8 @@ fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings:
     }
 }
 
-/// S4: the objects at hand are the builds that it was converted for, as it says itself, and the kernel is configured
-/// as it was compiled for.
+/// S4: checks that the objects at hand are the builds that the livepatch's record names, and that the kernel has the
+/// configuration for which it was compiled.
 fn is_for_this_build(
     image: &Image,
     patch: Option<&Patch>,
@@ -142,7 +142,7 @@ fn is_for_this_build(
     Ok(())
 }
 
-/// Whether a kernel of this release is running that is not this vmlinux.
+/// Whether this machine runs a kernel of this release that is not this vmlinux.
 fn running_kernel_differs(vmlinux: &Path, release: &str) -> bool {
     let running = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let notes = fs::read("/sys/kernel/notes").ok().and_then(|notes| notes::build_id_in_notes(&notes));
@@ -150,7 +150,7 @@ fn running_kernel_differs(vmlinux: &Path, release: &str) -> bool {
     running.trim() == release && notes.is_some() && own.is_some() && notes != own
 }
 
-/// S1, S3, S5, S8, and R9 and R10 for what the symbol turns out to be.
+/// Checks S1, S3, S5, S8, and R9 and R10 for the definition of a symbol.
 fn check_symbol(symbol: &KlpSymbol, sources: &Sources, found: &Found, findings: &mut Findings) {
     let place =
         format!(".klp.sym.{}.{},{}", symbol.object, String::from_utf8_lossy(&symbol.name), symbol.sympos);
@@ -178,7 +178,7 @@ fn check_symbol(symbol: &KlpSymbol, sources: &Sources, found: &Found, findings: 
     }
 }
 
-/// What is neither exported nor a livepatch symbol is unknown to the kernel (R7).
+/// Reports symbols that are neither exported nor livepatch symbols: the kernel does not know them (R7).
 fn undefined(image: &Image, sources: &Sources, findings: &mut Findings) {
     if sources.exports.is_none() {
         return;
