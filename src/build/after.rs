@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What comes after the main run: single files, packages, and installation. Livepatches leave the object tree there.
+//! What runs after the main run: make for single files, packages, and installation. With installation, livepatches
+//! leave the object tree.
 
 use anyhow::{Result, bail, ensure};
 use fs_err as fs;
@@ -11,7 +12,7 @@ use crate::host::program::Program;
 use crate::host::terminal;
 use crate::kernel::tree::era::{Kbuild, Method};
 
-/// Refuses, before anything is built, package goals that klpbuild cannot follow.
+/// Refuses package goals that klpbuild cannot support, before anything is built.
 ///
 /// # Errors
 /// There is such a goal: the message says what to do instead.
@@ -29,7 +30,7 @@ pub fn check(plan: &Plan, kbuild: &Kbuild) -> Result<()> {
     );
     let makefile = fs::read_to_string(plan.tree.srctree.join("scripts/Makefile.package")).unwrap_or_default();
     for goal in &goals {
-        // These unpack a source package, and build the kernel there once more.
+        // These goals unpack a source package, and build the kernel there once more.
         let is_elsewhere = match goal.as_str() {
             "snap-pkg" => true,
             "rpm-pkg" => !makefile.contains("--build-in-place"),
@@ -45,18 +46,18 @@ pub fn check(plan: &Plan, kbuild: &Kbuild) -> Result<()> {
     Ok(())
 }
 
-/// The makes for what comes after the main run, in order. `kbuild` is none for a kernel without livepatching;
-/// `livepatches` is how many were built.
+/// The makes to run after the main run, in order. `kbuild` is none for a kernel without livepatching; `livepatches`
+/// is how many were built.
 ///
 /// # Errors
-/// Livepatches would be spoilt as they are installed.
+/// The installation would damage livepatches.
 pub fn makes(plan: &Plan, kbuild: Option<&Kbuild>, livepatches: usize) -> Result<Vec<Program>> {
     let mut makes = Vec::new();
     let single = plan.goals_of(Kind::Single);
     if !single.is_empty() {
         makes.push(plan.make(&single));
     }
-    // One after the other: each builds and installs with makes of its own.
+    // One after the other: each of these goals builds and installs with makes of its own.
     for goal in plan.goals_of(Kind::Package) {
         let mut make = match kbuild {
             Some(kbuild) => plan.make_package(kbuild, &[goal])?,
@@ -85,8 +86,8 @@ pub fn makes(plan: &Plan, kbuild: Option<&Kbuild>, livepatches: usize) -> Result
     Ok(makes)
 }
 
-/// llvm-strip refuses livepatches, for it does not know their symbols' section index (SHN_LIVEPATCH); GNU strip keeps
-/// them right. So where modules are stripped as they are installed, it is GNU strip that does it.
+/// Has GNU strip strip modules when they are installed. llvm-strip refuses livepatches, because it does not know
+/// their symbols' section index (SHN_LIVEPATCH); GNU strip keeps them intact.
 fn use_gnu_strip(plan: &Plan, make: &mut Program) -> Result<()> {
     let named = plan.anywhere("STRIP");
     let is_llvm = match &named {

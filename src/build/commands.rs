@@ -2,10 +2,10 @@
 //! compile_commands.json: how each source file in a directory of livepatches is compiled, for clangd and other programs that
 //! read sources with clang.
 //!
-//! The kernel's own (scripts/clang-tools/gen_compile_commands.py) has the commands as they were run, and leaves it to a file
-//! `.clangd` to take out what clang does not know. That one is the user's, and clang-tidy does not read it; so what only gcc
-//! understands is left out here. Which options these are changes from release to release: of gcc's, those are kept that say
-//! what a source file means.
+//! The kernel's own compile_commands.json (scripts/clang-tools/gen_compile_commands.py) has the commands as they were
+//! run; a file `.clangd` has to remove the options that clang does not know. But `.clangd` is the user's, and
+//! clang-tidy does not read it; so options that only gcc understands are left out here. They change from release to
+//! release: of gcc's options, only those are kept that change what a source file means.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::kernel::recorded::{self, Recorded};
 use crate::kernel::state::State;
 use crate::kernel::symbols::seal::Seal;
 
-/// How one file is compiled (clang's JSONCompilationDatabase.html).
+/// The command that compiles one file (clang's JSONCompilationDatabase.html).
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Entry {
     directory: String,
@@ -29,15 +29,15 @@ struct Entry {
     arguments: Vec<String>,
 }
 
-/// A file that every kernel with livepatches has compiled, with no options of its own directory.
+/// A file that every kernel with livepatches compiles, with no options of its own directory.
 const TYPICAL: &str = "kernel/livepatch/.core.o.cmd";
 
 /// Options that are followed by another word.
 const WITH_WORD: [&str; 7] =
     ["-include", "-imacros", "-isystem", "-iquote", "-idirafter", "-iprefix", "--param"];
 
-/// Beginnings of those of gcc's options that clang has to have as well: what macros and headers there are, which C it is, how
-/// wide and signed its types are, and which registers there are. Warnings come from clang too, as far as it knows them.
+/// How those of gcc's options begin that clang has to have as well: macros and headers, the version of C, the width
+/// and signedness of its types, and the registers. clang has warnings, too, as far as it knows them.
 const MEANING: [&str; 26] = [
     "-D",
     "-U",
@@ -67,17 +67,17 @@ const MEANING: [&str; 26] = [
     "-mbig-endian",
 ];
 
-/// Writes how the files of external modules were compiled, as kbuild has noted it; nothing if it has compiled none, or if
-/// another's file is there.
+/// Writes compile_commands.json for external modules, from the commands that kbuild has recorded; nothing if it
+/// recorded none, or if another program's file is there.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn write(external: &External, state: &State) -> Result<()> {
     let entry = |file| {
         let recorded = Recorded::parse(&text::read(file).ok()?).ok()?;
-        // modpost's own (`NAME.mod.c`) is nobody's to edit.
+        // Nobody edits modpost's own files (`NAME.mod.c`).
         let is_wanted = recorded.source.ends_with(".c") && !recorded.source.ends_with(".mod.c");
-        // Without `..` in front of it; a link to a file elsewhere is edited here.
+        // The path without a leading `..`; a link that leads to a file elsewhere keeps its own path.
         let named = external.root.join(&recorded.source);
         let file = fs::canonicalize(named.parent()?).ok()?.join(named.file_name()?);
         let is_own = file.starts_with(&external.source) || file.starts_with(&external.output);
@@ -87,11 +87,11 @@ pub fn write(external: &External, state: &State) -> Result<()> {
     if entries.is_empty() { Ok(()) } else { put(&entries, state) }
 }
 
-/// How the new file `name` with its suffix `.c` will be compiled, in a directory of its own, as far as the object tree of a
-/// kernel tells: as it has compiled a file of its own. Nothing for headers alone, which tell nothing.
+/// The text of compile_commands.json for a new file `name` with the suffix `.c`, in a directory of its own, made from
+/// the command of one of the kernel's own files. None for an object tree that has only headers, and so no commands.
 ///
 /// # Errors
-/// The commands have no such form.
+/// The commands cannot be written as JSON.
 pub fn of_new(objtree: &Path, directory: &Path, name: &str) -> Result<Option<String>> {
     let recorded = text::read(objtree.join(TYPICAL)).ok().and_then(|text| Recorded::parse(&text).ok());
     let Some(recorded) = recorded else { return Ok(None) };
@@ -116,7 +116,7 @@ pub fn of_new(objtree: &Path, directory: &Path, name: &str) -> Result<Option<Str
     Ok(Some(terminal::to_json(&[Entry::of(&recorded, objtree, &file)])?))
 }
 
-/// Puts a text where [`write()`] would, with the note that it is klpbuild's.
+/// Writes a text to the file that [`write()`] writes, and notes that the file is klpbuild's.
 ///
 /// # Errors
 /// It cannot be written.
@@ -136,7 +136,7 @@ fn put(entries: &[Entry], state: &State) -> Result<()> {
 }
 
 impl Entry {
-    /// That of a file which `recorded` compiles, run in `directory`.
+    /// The entry of the file that `recorded` compiles, run in `directory`.
     fn of(recorded: &Recorded, directory: &Path, file: &Path) -> Entry {
         let is_clang = recorded.is_clang();
         let mut arguments = vec![recorded.compiler.clone()];
@@ -149,7 +149,7 @@ impl Entry {
                 words.next();
             } else if WITH_WORD.contains(&word.as_str()) {
                 let next = words.next();
-                // gcc's parameters are its own.
+                // gcc's parameters are unknown to clang.
                 if word != "--param" || is_clang {
                     arguments.extend([word].into_iter().chain(next).cloned());
                 }
@@ -163,11 +163,12 @@ impl Entry {
     }
 }
 
-/// Whether an option is for whoever only reads the source: none that has something written, and none that only gcc knows.
+/// Whether a program that only reads the source needs an option: not if it writes a file, and not if only gcc knows
+/// it.
 fn is_kept(word: &str, is_clang: bool) -> bool {
     let has_written = ["-Wp,-M", "-fplugin", "-flto", "-c", "-S"].iter().any(|begin| word.starts_with(begin));
     let passed_on = ["-Wp,", "-Wa,", "-Wl,"].iter().any(|begin| word.starts_with(begin));
-    // What is an error for gcc need not be one for a program that warns of other things.
+    // A program with other warnings than gcc's must not take them for errors.
     let is_error = word.starts_with("-Werror");
     match is_clang {
         true => !has_written && word.starts_with('-'),

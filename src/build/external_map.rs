@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The map of a kernel with external modules: the kernel's part as it lies there, then the modules' own objects,
-//! and those of modules that KBUILD_EXTRA_SYMBOLS names.
+//! The map of a kernel with external modules: the kernel's existing map, then the modules' own objects, and those of
+//! modules that KBUILD_EXTRA_SYMBOLS names.
 
 use std::path::{Path, PathBuf};
 
@@ -28,16 +28,16 @@ use crate::kernel::tree::built::BuiltTree;
 use crate::kernel::tree::era::Kbuild;
 use crate::kernel::tree::facts;
 
-/// What the map step of an external build works on.
+/// The inputs of the map step for an external build.
 #[derive(Debug)]
 pub struct Prepared {
     /// The modules: those that are built, and others that they use.
     pub inputs: Inputs,
     /// The map, without the kernel's part.
     pub map: Map,
-    /// What the kernel defines and exports.
+    /// The symbols that the kernel defines and exports.
     pub beyond: Beyond,
-    /// What stands in the list in place of the kernel's part, which is kept elsewhere.
+    /// The reference that replaces the kernel's part in the list, if that part is kept elsewhere.
     reference: Option<Vec<u8>>,
 }
 
@@ -79,7 +79,8 @@ pub fn prepare(
     Ok(Prepared { inputs, map, beyond: Beyond { text: Vec::new(), exports }, reference: None })
 }
 
-/// Modules that others have built, with absolute stems; of livepatches among them there is nothing to be had.
+/// The modules that were built in another directory, with absolute stems, without livepatches: nothing can refer to
+/// these.
 fn others(directory: &Path, kind: modules::ListKind, external: &External) -> Result<Vec<(Module, PathBuf)>> {
     let livepatches = text::read(directory.join("modules.livepatch")).unwrap_or_default();
     let mut found = Vec::new();

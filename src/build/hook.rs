@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The step between compilation and modpost: what `klpbuild hook` does, run by the makefile fragment
-//! (`hook.mk`) in the object tree when vmlinux is linked and every module is compiled.
+//! The map step between compilation and modpost: the work of `klpbuild hook`, which the makefile fragment (`hook.mk`)
+//! runs in the object tree when vmlinux is linked and every module is compiled.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -38,10 +38,10 @@ use crate::livepatch::convert;
 use crate::livepatch::rules::Rule::R6;
 use crate::livepatch::special;
 
-/// Runs the step from within make: the environment is the recipe's.
+/// Runs the step as a recipe of make, with the recipe's environment.
 ///
 /// # Errors
-/// What went wrong, after it was noted for the klpbuild that started make.
+/// The step fails; the failure is noted for the klpbuild that started make.
 pub fn run() -> Result<()> {
     const ALONE: &str = "`klpbuild hook` is for the makefile fragment of `klpbuild modules` alone";
     let directory = std::env::var_os(fragment::STATE).context(ALONE)?;
@@ -74,7 +74,7 @@ pub fn run() -> Result<()> {
 /// Makes the map in a tree that carries the series of `kbuild-patches`, whose modpost knows livepatches.
 ///
 /// # Errors
-/// As [`step`].
+/// The errors of [`step`].
 pub fn step_of_patched_tree(
     context: &Context,
     kbuild: &Kbuild,
@@ -92,11 +92,11 @@ pub fn step_of_patched_tree(
     Ok((Report::of(&map), written))
 }
 
-/// Makes the map of the object tree and gets modpost ready for it.
+/// Makes the map of the object tree and prepares modpost.
 ///
 /// # Errors
-/// An object cannot be read, a list cannot be written, or a livepatch refers to a symbol that nothing
-/// defines: then the map is there, but the build must not go on.
+/// An object cannot be read, a list cannot be written, or a livepatch refers to a symbol that nothing defines: then
+/// the map exists, but the build must not go on.
 pub fn step(
     context: &Context,
     kbuild: &Kbuild,
@@ -115,11 +115,11 @@ pub fn step(
     Ok((Report::of(&map), written))
 }
 
-/// Makes the map for external modules. Only if some livepatch of theirs needs them do the kernel's symbols have to be
-/// known; without livepatches there is no map.
+/// Makes the map for external modules. The kernel's symbols have to be known only if some livepatch needs them;
+/// without livepatches there is no map.
 ///
 /// # Errors
-/// As [`step`]; or the kernel's symbols are needed, and not known.
+/// The errors of [`step`]; or the kernel's symbols are needed, and not known.
 pub fn external_step(
     context: &Context,
     external: &External,
@@ -147,7 +147,7 @@ pub fn external_step(
         say_missing_elsewhere(&verdict);
         output::replace(&state.dump(), &state.directory(), &[verdict.dump()])?;
         let dump = state.dump().display().to_string();
-        // On make's command line, it stands in for what the modules' makefile says.
+        // KBUILD_EXTRA_SYMBOLS on make's command line replaces the value in the modules' makefile.
         let dumps: Vec<&str> =
             external.extra_symbols.iter().map(String::as_str).chain([dump.as_str()]).collect();
         arguments = format!("KBUILD_EXTRA_SYMBOLS='{}'", dumps.join(" "));
@@ -162,7 +162,7 @@ pub fn external_step(
     Ok((Report::of(map), written))
 }
 
-/// What modpost has to accept.
+/// The symbols that modpost has to accept.
 ///
 /// # Errors
 /// A livepatch refers to a symbol that nothing defines, or that this kernel's modpost cannot take.
@@ -179,7 +179,7 @@ fn accepted(context: &Context, map: &Map, inputs: &Inputs, beyond: &Beyond) -> R
 /// Writes Symbols.list and modules.livepatch into the object tree.
 ///
 /// # Errors
-/// A list cannot be written; it is as it was then.
+/// A list cannot be written; the old one stays.
 pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
     write_lists(&map.livepatch_list(), &map.parts, objtree, state)
 }
@@ -192,12 +192,12 @@ fn write_lists(
 ) -> Result<Written> {
     output::replace(&directory.join("modules.livepatch"), &state.directory(), &[livepatches])?;
     let written = output::replace(&directory.join("Symbols.list"), &state.directory(), parts)?;
-    // Each time, also if the map is the same: it tells when that was found.
+    // Written each time, even if the map is the same: its time tells when the map was last checked.
     fs::write(state.seal(), format!("{}\n", Seal::of_parts(parts)))?;
     Ok(written)
 }
 
-/// Names the modules that should be livepatches.
+/// Names the modules that register a patch and are not marked as livepatches.
 fn say_unmarked(map: &Map) {
     for module in &map.unmarked {
         terminal::say(format_args!(
@@ -207,8 +207,8 @@ fn say_unmarked(map: &Map) {
     }
 }
 
-/// Removes those modules that were livepatches in the last run and are none now: make has to link them anew, and sees
-/// no reason to.
+/// Removes those modules that were livepatches in the last run and are none now: make has to link them anew, and
+/// would not do so by itself.
 fn remove_demoted(map: &Map, inputs: &Inputs, root: &Path) -> Result<()> {
     let last = text::read(root.join("modules.livepatch")).unwrap_or_default();
     let livepatches = map.livepatch_list();
@@ -222,7 +222,7 @@ fn remove_demoted(map: &Map, inputs: &Inputs, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What external livepatches are resolved with, in words that change when it does: the kernel, and the files that have
+/// What external livepatches are resolved with, as a text that changes with it: the kernel, and the files that have
 /// its symbols.
 fn resolved_with(context: &Context, kbuild: &Kbuild) -> Result<String> {
     let mut text = format!("{}\n", context.objtree.display());
@@ -248,15 +248,15 @@ fn resolved_with(context: &Context, kbuild: &Kbuild) -> Result<String> {
     Ok(text)
 }
 
-/// The kernel that livepatches were resolved with at the last build, as far as its files tell without their times.
+/// The kernel that livepatches were resolved with in the last build, as far as its files show it without their times.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kernel {
     AsBefore,
     Other,
 }
 
-/// Removes those converted livepatches that make has to link anew: some object they were resolved with is
-/// newer, or they are to be left unconverted this time. make itself sees no reason to. Livepatches are below `root`.
+/// Removes those converted livepatches that make has to link anew: an object they were resolved with is newer, or
+/// they are to stay unconverted this time. make would not do so by itself. Livepatches are below `root`.
 fn remove_outdated(
     root: &Path,
     map: &Map,
@@ -267,7 +267,7 @@ fn remove_outdated(
     let is_other = resolved_with == Kernel::Other;
     let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let kernel = ["vmlinux", "Module.symvers"].map(|name| context.objtree.join(name));
-    // In a kernel's own build, modpost has yet to write Module.symvers.
+    // In a kernel's own build, modpost writes Module.symvers only after this.
     let kernel = if context.external.is_some() { &kernel[..] } else { &kernel[..1] };
     let objects =
         kernel.iter().chain(&context.kernel_list).chain(inputs.modules.iter().map(|(_, object)| object));
@@ -283,8 +283,8 @@ fn remove_outdated(
     Ok(())
 }
 
-/// Leaves in `state` what the fragment hands to modpost: nothing at all if no livepatch needs it, so that
-/// the commands kbuild records are those of a plain make.
+/// Writes the files in `state` that the fragment gives to modpost; none if no livepatch needs them, so that the
+/// commands kbuild records are those of a plain make.
 fn prepare_modpost(
     map: &Map,
     inputs: &Inputs,
@@ -302,7 +302,8 @@ fn prepare_modpost(
         (Modpost::InputDumps | Modpost::Command, ..) => {
             let written = write_exceptions(verdict, kbuild.modpost, state)?;
             if let Some(root) = inputs.root.as_ref().filter(|_| written == Written::Changed) {
-                // modpost's output depends on the list of modules, and not on what modpost may accept.
+                // make reruns modpost when the list of modules is newer, and not when modpost may accept other
+                // symbols.
                 let list = fs::File::options().append(true).open(root.join("modules.order"))?;
                 list.set_modified(SystemTime::now())?;
             }
@@ -322,8 +323,8 @@ fn prepare_modpost(
     Ok(fs::write(state.strict_arguments(), strict)?)
 }
 
-/// Writes the symbols that modpost has to accept, and the program that adds them to modpost's arguments. Says whether
-/// the symbols are others than before.
+/// Writes the symbols that modpost has to accept, and the program that adds them to modpost's arguments. Returns
+/// whether the symbols have changed.
 fn write_exceptions(verdict: &Verdict, modpost: Modpost, state: &State) -> Result<Written> {
     say_missing_elsewhere(verdict);
     let (dump, symbols) = (State::relative(&state.dump()), verdict.dump());
@@ -352,8 +353,8 @@ fn say_missing_elsewhere(verdict: &Verdict) {
     }
 }
 
-/// Arguments of scripts/Makefile.modpost for a run over the ordinary modules alone. Its symbol dump goes to a file of
-/// its own, which is not there before: that it is there afterwards proves that modpost ran.
+/// Arguments of scripts/Makefile.modpost for a run over only the ordinary modules. Its symbol dump is a separate
+/// file, which does not exist before: its existence afterwards proves that modpost ran.
 fn strict_arguments(
     map: &Map,
     inputs: &Inputs,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What make and kbuild print, line by line: make's bytes become a typed [`Line`].
+//! The output of make and kbuild, line by line: make's bytes become a typed [`Line`].
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -12,30 +12,29 @@ use crate::host::processes::Descendant;
 /// One line of a kernel build's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// A step: `  CC [M]  fs/fat/dir.o` (`quiet_cmd_*` in scripts/Kbuild.include). Any tag counts, known or
-    /// not.
+    /// A step: `  CC [M]  fs/fat/dir.o` (`quiet_cmd_*` in scripts/Kbuild.include). Any tag counts, known or not.
     Step {
-        /// What is done, as `CC [M]`.
+        /// The kind of step, as in `CC [M]`.
         tag: &'a str,
-        /// What it is done to, mostly a path relative to the object tree.
+        /// Its target, mostly a path relative to the object tree.
         path: &'a str,
     },
     /// make gives a target up: `make[2]: *** [scripts/Makefile.build:243: fs/fat/dir.o] Error 1`.
     Failed {
         /// The target.
         target: String,
-        /// What make says of it: `Error 1`, `Interrupt`, `Terminated`.
+        /// make's reason: `Error 1`, `Interrupt`, `Terminated`.
         why: String,
     },
     /// make cannot go on at all: `make: *** No rule to make target 'x'.  Stop.`
     Stopped(String),
-    /// Nothing that anyone misses: `*** Waiting for unfinished jobs....`, and the like.
+    /// A line that nobody needs: `*** Waiting for unfinished jobs....`, and the like.
     Noise,
-    /// Everything else: what compilers and scripts say.
+    /// Any other line: the output of compilers and scripts.
     Text,
 }
 
-/// What the lines are told by.
+/// The expressions by which lines are recognised.
 struct Patterns {
     step: Regex,
     failed: Regex,
@@ -59,7 +58,7 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a constant, which every test of a line compiles")
 }
 
-/// Tells what a line of output is; `line` has no line break at its end.
+/// Classifies a line of output; `line` has no line break at its end.
 pub fn classify(line: &[u8]) -> Line<'_> {
     fn group<'a>(captures: &regex::bytes::Captures<'a>, index: usize) -> &'a str {
         captures.get(index).and_then(|found| std::str::from_utf8(found.as_bytes()).ok()).unwrap_or_default()
@@ -84,27 +83,27 @@ pub fn classify(line: &[u8]) -> Line<'_> {
     }
 }
 
-/// The step that some shell of a recipe below this process is at, as `CC` and `kernel/fork.o`. make keeps a
-/// target's output back until it is done (`-O`), but the shell's command line has the step's line in it, in
-/// an `echo` of its own (`cmd` in scripts/Kbuild.include).
+/// A step that is running now in some recipe's shell below this process, as `CC` and `kernel/fork.o`. make holds a
+/// target's output back until the target is done (`-O`), but the shell's command line contains the step's line, in an
+/// `echo` (`cmd` in scripts/Kbuild.include).
 pub fn running_step() -> Option<(String, String)> {
     processes::command_lines().find_map(|command| step_of(&command))
 }
 
-/// A step that a recipe's shell is at.
+/// A step that a recipe's shell is running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningStep {
-    /// What is done, as `CC`.
+    /// The kind of step, as in `CC`.
     pub tag: String,
-    /// What it is done to.
+    /// Its target.
     pub path: String,
-    /// The process, by its number and by when it was started.
+    /// The process: its number and start time.
     pub process: (u32, u64),
-    /// For how long it has been there.
+    /// How long the process has been running.
     pub age: Duration,
 }
 
-/// All steps that are being done below this process, and the map.
+/// All steps that are running below this process, and the map step.
 pub fn running_steps() -> Vec<RunningStep> {
     let one = |process: Descendant| {
         let mut arguments = process.command.split(|&byte| byte == 0).skip(1);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What modpost may accept: a livepatch's undefined symbols that some object of the map defines, and nothing
-//! else.
+//! Which symbols modpost may accept: a livepatch's undefined symbols that some object of the map defines, and no
+//! others.
 //!
-//! No released modpost knows livepatches: an undefined symbol is an error whoever refers to it. This module
-//! finds the references that conversion will resolve, refuses those it never could, and says how modpost of
-//! the tree at hand is told of the former while it stays strict with ordinary modules. Where that takes a program
-//! in modpost's place, it is in [`programs`].
+//! No released modpost knows livepatches: an undefined symbol is an error, no matter which module refers to it. This
+//! module finds the references that conversion will resolve, refuses those that it could never resolve, and says how
+//! the tree's modpost gets the former while it stays strict with ordinary modules. If that takes a program in
+//! modpost's place, it is in [`programs`].
 
 pub(crate) mod programs;
 
@@ -32,7 +32,7 @@ use crate::livepatch::special::{asked, cut, is_resolved_by_modpost};
 /// A symbol's name, raw.
 type Name = Vec<u8>;
 
-/// What the objects say of the livepatches' undefined symbols.
+/// What the objects show about the livepatches' undefined symbols.
 #[derive(Debug, Default)]
 pub struct Verdict {
     /// Not exported, but defined in some object of the map: modpost has to accept these.
@@ -43,18 +43,18 @@ pub struct Verdict {
     pub problems: Vec<String>,
 }
 
-/// A kernel that is not among the objects: external modules are built for it.
+/// A kernel whose objects are not among the inputs: external modules are built for it.
 #[derive(Debug, Default)]
 pub struct Beyond {
     /// The map of its symbols.
     pub text: Vec<u8>,
-    /// What it exports, and modules that were built before.
+    /// The symbols that it exports, and those of modules that were built before.
     pub exports: Exports,
 }
 
 impl Beyond {
-    /// Which of `wanted` it has, and exports. What a kernel's modules only refer to is exported by another of its
-    /// objects, or they would not have passed modpost.
+    /// Which of `wanted` the kernel has, and which it exports. If a kernel's module only refers to a symbol, another
+    /// of its objects exports it, or the kernel would not have passed modpost.
     fn findings(&self, wanted: &HashSet<Name>) -> Findings {
         let lines = self.text.par_split(|&byte| byte == b'\n');
         let names = lines.map(|line| line.split(|&byte| byte == b' ').next().unwrap_or(line));
@@ -66,7 +66,7 @@ impl Beyond {
     }
 }
 
-/// What one object has to do with the names that livepatches want.
+/// How one object uses the names that livepatches want.
 #[derive(Default)]
 struct Findings {
     defined: HashSet<Name>,
@@ -75,7 +75,7 @@ struct Findings {
 }
 
 impl Verdict {
-    /// Judges the undefined symbols of the map's livepatches; `beyond` is the kernel that external ones are for.
+    /// Sorts the undefined symbols of the map's livepatches; `beyond` is the kernel that external ones are for.
     ///
     /// # Errors
     /// An object cannot be read.
@@ -98,14 +98,14 @@ impl Verdict {
         let mut unknown: BTreeMap<&[u8], Vec<&Module>> = BTreeMap::new();
         for livepatch in &map.livepatches {
             for name in references(livepatch) {
-                // An annotated name is nobody's export.
+                // Nothing exports an annotated name.
                 if all.exported.contains(name) {
                     continue;
                 }
                 if !all.defined.contains(&meant(name)) {
                     unknown.entry(name).or_default().push(&livepatch.module);
                 } else if !all.exported.contains(asked(name)) {
-                    // Else modpost takes it for that one.
+                    // Otherwise modpost takes it for that symbol.
                     verdict.allowed.insert(name.clone());
                 }
             }
@@ -118,9 +118,10 @@ impl Verdict {
         Ok(verdict)
     }
 
-    /// With CONFIG_MODVERSIONS, modpost writes down a version for each symbol, as a string in C, and has room for this
-    /// long a name (`MODULE_NAME_LEN` in include/linux/moduleparam.h, `add_versions` in scripts/mod/modpost.c), unless
-    /// the kernel `is_extended` (CONFIG_EXTENDED_MODVERSIONS).
+    /// Checks that names fit into modpost's table of versions. With CONFIG_MODVERSIONS, modpost writes a version for
+    /// each symbol, with the name as a string in C, and has limited room for it (`MODULE_NAME_LEN` in
+    /// include/linux/moduleparam.h, `add_versions` in scripts/mod/modpost.c), unless the kernel `is_extended`
+    /// (CONFIG_EXTENDED_MODVERSIONS).
     ///
     /// # Errors
     /// A name is longer, or has quotes in it.
@@ -146,8 +147,8 @@ impl Verdict {
         Several::unless_empty(faults)
     }
 
-    /// The allowed symbols as a symbol dump (Module.symvers) that modpost can read, by the names that it asks for.
-    /// Those that an ordinary module lacks too are left out, so that modpost reports them.
+    /// The allowed symbols as a symbol dump (Module.symvers) that modpost can read, under the names that it looks up.
+    /// Symbols that an ordinary module lacks as well are left out, so that modpost reports them.
     pub fn dump(&self) -> String {
         let names = self.allowed.difference(&self.missing_elsewhere).map(|name| asked(name));
         let line = |name: &[u8]| {
@@ -166,24 +167,25 @@ impl Verdict {
             Modpost::Program => format!("MODPOST={wrapper}"),
             Modpost::InputDumps => format!("existing-input-symdump='vmlinux.symvers {dump}'"),
             Modpost::InputPrerequisites => format!("input-symdump='vmlinux.symvers {dump}'"),
-            // As the tree has it, with the program before it.
+            // The tree's own command, with the program in front of modpost.
             Modpost::Command => format!("'cmd_modpost=sed \"s/ko$$/o/\" $< | {wrapper} $(MODPOST) -T -'"),
             Modpost::WarnOnly => "KBUILD_MODPOST_WARN=1".to_owned(),
         }
     }
 }
 
-/// What a livepatch refers to, does not define, and modpost has to find.
+/// The symbols that a livepatch refers to, does not define, and that modpost has to find.
 fn references(livepatch: &Livepatch) -> impl Iterator<Item = &Name> {
     livepatch.undefined.iter().filter(|name| !is_resolved_by_modpost(livepatch.machine, name))
 }
 
-/// What the map's livepatches refer to and do not define.
+/// The symbols that the map's livepatches refer to and do not define.
 fn wanted(map: &Map) -> HashSet<Name> {
     map.livepatches.iter().flat_map(references).map(|name| meant(name)).collect()
 }
 
-/// Whether some livepatch of the map refers to what `exports` does not have: then the kernel's own symbols are needed.
+/// Whether some livepatch of the map refers to a symbol that `exports` lacks: then the kernel's own symbols are
+/// needed.
 pub fn needs_kernel(map: &Map, exports: &Exports) -> bool {
     wanted(map).iter().any(|name| exports.owner(name).is_none())
 }
@@ -244,8 +246,8 @@ fn exported_name(marker: &[u8]) -> Option<&[u8]> {
     Some(name.rsplit(|&byte| byte == b'.').next().unwrap_or(name))
 }
 
-/// A message for each unknown name: who refers to it and where, the nearest names of the map, and what
-/// vmlinux's debugging information knows of it.
+/// A message for each unknown name: which livepatch refers to it and where, the nearest names of the map, and what
+/// vmlinux's debugging information says of it.
 fn describe(unknown: &BTreeMap<&[u8], Vec<&Module>>, map: &Map, inputs: &Inputs) -> Vec<String> {
     let parts: Vec<&[u8]> = map.parts.iter().skip(1).flat_map(|part| suggestions::parts(part)).collect();
     let told = told_by(inputs);
@@ -266,7 +268,7 @@ fn describe(unknown: &BTreeMap<&[u8], Vec<&Module>>, map: &Map, inputs: &Inputs)
     unknown.iter().map(message).collect()
 }
 
-/// The files with the debugging information of vmlinux and, where they are not too much to read, of the modules.
+/// The files with the debugging information of vmlinux and, if they are not too large, of the modules.
 fn told_by(inputs: &Inputs) -> Vec<(String, PathBuf)> {
     let vmlinux = vmlinux_image(inputs).map(|file| (VMLINUX.to_owned(), file.to_path_buf()));
     let modules = inputs.modules.iter().map(|(module, file)| (module.name(), file.clone()));
@@ -281,8 +283,8 @@ fn uses(module: &Module, name: &[u8], inputs: &Inputs) -> String {
     symbol.map(|(index, _)| problem::uses(&image, index, image.lines().as_ref())).unwrap_or_default()
 }
 
-/// What a strict look at the ordinary modules finds, in modpost's words: for trees whose modpost can only be
-/// made lenient as a whole.
+/// The undefined symbols of the ordinary modules, as modpost would report them: for trees whose modpost can only be
+/// lenient with all modules or with none.
 ///
 /// # Errors
 /// An object cannot be read.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is to be done: the typed command line and the environment, turned once into what they mean. After
-//! this, nothing is "not known yet".
+//! What a command has to do: the typed command line and the environment, given their meaning once. After this,
+//! nothing is "not known yet".
 //!
-//! - [`variables`]: what variables for make say; [`places`]: where the kernel and external modules are
-//! - [`goals`]: which goals go into which make run; [`makes`]: these makes
+//! - [`variables`]: the values of variables for make; [`places`]: where the kernel and external modules are
+//! - [`goals`]: which goals go into which make run; [`makes`]: the commands that run make
 
 pub(crate) mod goals;
 mod makes;
@@ -28,7 +28,7 @@ use crate::kernel::installed::Choice;
 use crate::kernel::state::State;
 use crate::kernel::tree::{Tree, config};
 
-/// What was asked for on the command line; paths are absolute.
+/// The command line as the user typed it; paths are absolute.
 #[derive(Debug, Default)]
 pub struct Order {
     /// The directory to start in.
@@ -39,68 +39,69 @@ pub struct Order {
     pub variables: Vec<Variable>,
     /// Options for make, as typed after `--`.
     pub make_options: Vec<String>,
-    /// Where external modules' kernel has its symbols; none for what builds nothing.
+    /// The files that the user named for the symbols of external modules' kernel; none for a command that builds
+    /// nothing.
     pub choice: Option<Choice>,
     /// How livepatches are converted.
     pub conversion: Conversion,
     /// The number of jobs.
     pub jobs: Option<u32>,
-    /// Go on after an error.
+    /// Whether to go on after an error.
     pub keep_going: bool,
-    /// How progress is to be shown.
+    /// How to show progress.
     pub shown: Shown,
-    /// Say nothing but problems.
+    /// Whether to print nothing but problems.
     pub quiet: bool,
-    /// Print commands.
+    /// Whether to print commands.
     pub verbose: bool,
-    /// Print what would be done, and do nothing.
+    /// Whether to print what would be done, and do nothing.
     pub dry_run: bool,
-    /// Where make's output is to go.
+    /// The file for make's output.
     pub log: Option<PathBuf>,
 }
 
-/// What a command that drives make works on, and how.
+/// What a command that runs make works on, and how.
 #[derive(Debug)]
 pub struct Plan {
     /// The trees.
     pub tree: Tree,
     /// The external modules, for a build with M=.
     pub external: Option<External>,
-    /// Where external modules' kernel has its symbols.
+    /// The files that the user named for the symbols of external modules' kernel.
     pub choice: Choice,
-    /// Goals beside those that the command itself stands for, as typed.
+    /// Goals besides the command's own, as typed.
     pub goals: Vec<String>,
-    /// Variables for make: typed ones, and those of an outer make.
+    /// Variables for make: the typed ones, and those of an outer make.
     pub variables: Vec<Variable>,
     /// Options for make, as typed after `--`.
     make_options: Vec<String>,
-    /// The number of jobs for `-j`, or none if an outer make's jobserver tells.
+    /// The number of jobs for `-j`; none if an outer make's jobserver limits them.
     jobs: Option<usize>,
     keep_going: bool,
     inherited: Inherited,
-    /// What is done with livepatches once they are linked.
+    /// Whether and how livepatches are converted after their final link.
     pub conversion: Conversion,
     /// The configuration file.
     pub config: PathBuf,
-    /// Where klpbuild keeps its state.
+    /// klpbuild's own directory in the object tree.
     pub state: State,
-    /// Where make's output goes.
+    /// The file for make's output.
     pub log: PathBuf,
     /// How progress is shown.
     pub view: View,
-    /// Say nothing but problems.
+    /// Whether to print nothing but problems.
     pub quiet: bool,
-    /// Print commands.
+    /// Whether to print commands.
     pub verbose: bool,
-    /// Print what would be done, and do nothing.
+    /// Whether to print what would be done, and do nothing.
     pub dry_run: bool,
 }
 
 impl Plan {
-    /// Gives an order its meaning.
+    /// Turns an order into a plan.
     ///
     /// # Errors
-    /// There is no kernel tree where one is named.
+    /// There is no kernel tree where the order names one.
     pub fn resolve(order: Order) -> Result<Plan> {
         let inherited = Inherited::from_env();
         let Order { start, goals, .. } = order;
@@ -121,7 +122,7 @@ impl Plan {
             .transpose()?;
         let state = State::at(external.as_ref().map_or(&tree.objtree, |external| &external.output));
         let config = match &external {
-            // Modules are built with what the kernel was built with, whatever that was called.
+            // Modules are built with the configuration that the kernel was built with, whatever file that came from.
             Some(_) => config::file(&tree.objtree),
             None => {
                 let name = variables.anywhere("KCONFIG_CONFIG").unwrap_or_else(|| ".config".to_owned());
@@ -154,12 +155,12 @@ impl Plan {
         })
     }
 
-    /// The value of a variable for make, as make itself would have it: the last one counts.
+    /// The value of a variable for make: as in make itself, the last assignment counts.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables.iter().rev().find(|variable| variable.name() == name).map(Variable::value)
     }
 
-    /// The value of a variable for make, of a command line or else of the environment, if that is not empty.
+    /// The value of a variable for make, from a command line or else from the environment, if that is not empty.
     pub fn anywhere(&self, name: &str) -> Option<String> {
         Variables(self.variables.iter().collect()).anywhere(name)
     }
@@ -169,14 +170,14 @@ impl Plan {
         self.goals.iter().filter(|goal| Kind::of(goal) == kind).cloned().collect()
     }
 
-    /// Whether make was given options that klpbuild does not look at.
+    /// Whether make was given options that klpbuild does not interpret.
     pub fn has_make_options(&self) -> bool {
         !self.make_options.is_empty()
     }
 }
 
-/// The number of jobs for `-j`: as asked for, else what an outer make or an option for make tells (none), else
-/// one for each CPU.
+/// The number of jobs for `-j`: the number asked for; none if an outer make or an option for make sets it; else one
+/// for each CPU.
 fn jobs(asked: Option<u32>, inherited: &Inherited, make_options: &[String]) -> Option<usize> {
     let told = inherited.jobserver == Jobserver::Usable
         || inherited.has_jobs

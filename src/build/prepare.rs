@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is written down before make runs, for the fragment and for the map step.
+//! Writes files before make runs, for the fragment and for the map step.
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
@@ -15,11 +15,11 @@ use crate::kernel::tree::built::BuiltTree;
 use crate::kernel::tree::era::{Kbuild, Method};
 use crate::kernel::tree::facts;
 
-/// Writes the fragment and what the map step has to know, which it returns, and empties what the last run left
-/// for make to read.
+/// Writes the fragment and the map step's context, which it returns, and empties the files that the last run left for
+/// make to read.
 ///
 /// # Errors
-/// As [`context`]; or a file cannot be written.
+/// The errors of [`context`]; or a file cannot be written.
 pub fn prepare(plan: &Plan, kbuild: &Kbuild, external: Option<Context>) -> Result<Context> {
     let state = &plan.state;
     let context = external.map_or_else(|| context(plan, kbuild), Ok)?;
@@ -33,7 +33,7 @@ pub fn prepare(plan: &Plan, kbuild: &Kbuild, external: Option<Context>) -> Resul
     }
 }
 
-/// What the map step has to know. The symbols of an installed kernel are read now, which takes a while the first time.
+/// The map step's context. The symbols of an installed kernel are read now, which takes a while the first time.
 ///
 /// # Errors
 /// External modules cannot be built for this kernel.
@@ -50,7 +50,8 @@ pub fn context(plan: &Plan, kbuild: &Kbuild) -> Result<Context> {
         !matches!(kbuild.method, Method::Phased { .. }),
         "this kernel's makefiles are unlike any known ones: external modules cannot be built for it with klpbuild"
     );
-    // Without it, modpost only warns of undefined symbols, and all of a livepatch's would count as not exported.
+    // Without Module.symvers, modpost only warns of undefined symbols, and all symbols of a livepatch would count as
+    // not exported.
     ensure!(
         tree.objtree.join("Module.symvers").is_file(),
         "{}",

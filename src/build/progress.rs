@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the user sees of a running make.
+//! What the user sees while make runs.
 //!
-//! - [`bar`]: one line on a terminal that is drawn again and again
-//! - [`screen`]: what each view does
-//! - [`history`]: how long the last runs were, from which a bar knows its end
+//! - [`bar`]: one line on a terminal that is redrawn again and again
+//! - [`screen`]: what each view has to do
+//! - [`history`]: how long the last runs took, from which a bar knows its end
 
 mod bar;
 pub mod history;
@@ -13,7 +13,7 @@ use crate::build::progress::screen::Progress;
 use crate::host::terminal;
 use crate::host::terminal::Surroundings;
 
-/// How progress is to be shown.
+/// How to show progress, as the user asks for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Shown {
     /// A bar on a terminal, plain lines elsewhere.
@@ -39,7 +39,7 @@ pub enum View {
 }
 
 impl View {
-    /// Decides, from what was asked for and what the outside is like.
+    /// Decides from what the user asks for and from what the output is.
     pub fn choose(kind: Shown, quiet: bool, around: Surroundings) -> View {
         match kind {
             _ if quiet => View::Problems,
@@ -50,7 +50,7 @@ impl View {
         }
     }
 
-    /// Makes the view, for a run that may be like one of `last`.
+    /// Opens the view, for a run that may be like one of `last`.
     pub fn open(self, last: history::History) -> Box<dyn Progress> {
         match self {
             View::Bar => Box::new(bar::Bar::new(last)),

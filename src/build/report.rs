@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the map step found.
+//! The results of the map step.
 
 use std::path::Path;
 
@@ -12,26 +12,26 @@ use crate::kernel::symbols::list;
 use crate::kernel::symbols::list::Counts;
 use crate::kernel::symbols::map::Map;
 
-/// What the map step found, for the klpbuild that started make.
+/// The results of the map step, for the klpbuild that started make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
-    /// Modules in the map.
+    /// The number of modules in the map.
     pub modules: usize,
-    /// Livepatches, which are not in the map.
+    /// The number of livepatches, which are not in the map.
     pub livepatches: usize,
-    /// Names in the map.
+    /// The number of names in the map.
     pub names: usize,
     /// Whether the map step itself found a problem, which ends the build.
     pub failed: bool,
 }
 
 impl Report {
-    /// What a map comes to.
+    /// The report on a map.
     pub fn of(map: &Map) -> Report {
         Report { modules: map.modules, livepatches: map.livepatches.len(), names: map.names, failed: false }
     }
 
-    /// Leaves it in `state`.
+    /// Writes the report into `state`.
     ///
     /// # Errors
     /// It cannot be written.
@@ -41,7 +41,7 @@ impl Report {
         Ok(fs::write(state.report(), text)?)
     }
 
-    /// What the lists in an object tree come to.
+    /// The report on the lists in an object tree.
     ///
     /// # Errors
     /// There are none.
@@ -52,7 +52,7 @@ impl Report {
         Ok(Report { modules, livepatches, names, failed: false })
     }
 
-    /// What the last map step left in `state`; none if there was none since the report was removed.
+    /// The report that the last map step wrote into `state`; none if it wrote none since the report was last removed.
     pub fn read(state: &State) -> Option<Report> {
         let text = text::read(state.report()).ok()?;
         let mut numbers = text.split_whitespace().map(|word| word.parse::<usize>().ok());

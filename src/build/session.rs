@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One run of make as the user sees it: its output is logged, understood and shown, signals are heeded, and a
+//! One run of make as the user sees it: its output is logged, interpreted and shown, signals are handled, and a
 //! failure is summed up.
 
 use std::io::{BufWriter, Write as _};
@@ -24,9 +24,9 @@ use crate::host::signal;
 use crate::host::signal::{Advice, Watch};
 use crate::host::terminal;
 
-/// How often time-dependent things are looked after.
+/// The time between two looks at the clock and at signals.
 const TICK: Duration = Duration::from_millis(100);
-/// How long to wait for output after make has ended, when someone still holds the pipe.
+/// How long to wait for output after make has ended, if another process still holds the pipe open.
 const LINGER: Duration = Duration::from_secs(2);
 /// How many lines of a failing command are kept to be shown again.
 const KEPT: usize = 200;
@@ -40,18 +40,18 @@ pub struct Session<'a> {
     timings: Option<Timings>,
 }
 
-/// How one make went.
+/// The outcome of one make.
 #[derive(Debug)]
 pub struct Outcome {
-    /// How it ended. A signal that klpbuild received counts before what make says.
+    /// How it ended. A signal that klpbuild received takes precedence over make's exit status.
     pub exit: Exit,
-    /// Steps that kbuild printed, and the time it took.
+    /// The number of steps that kbuild printed, and the time.
     pub run: Run,
     failure: Failure,
 }
 
 impl Outcome {
-    /// Why it did not end well, in a few words; none if it did.
+    /// Why it failed, in a few words; none if it did not.
     fn trouble(&self) -> Option<String> {
         match (self.exit, self.failure.what.as_deref()) {
             (Exit::Done, _) => None,
@@ -77,12 +77,12 @@ impl<'a> Session<'a> {
         Ok(Session { plan, log: Log::create(&plan.log)?, watch, timings: None })
     }
 
-    /// Has the times of what is run recorded.
+    /// Records the times of everything that runs from now on.
     pub fn record(&mut self, timings: &Timings) {
         self.timings = Some(timings.clone());
     }
 
-    /// Does something that is a part of the whole, whose time is recorded if those of all are.
+    /// Runs `act` as a part of the build, and records its time if times are recorded.
     pub fn part<T>(&self, name: &str, act: impl FnOnce() -> T) -> T {
         let begin = self.timings.as_ref().map(Timings::elapsed);
         let done = act();
@@ -92,7 +92,7 @@ impl<'a> Session<'a> {
         done
     }
 
-    /// Runs `command` and shows it; `last` is how the last such runs went.
+    /// Runs `command` and shows its progress; `last` is the history of such runs.
     ///
     /// # Errors
     /// make cannot be run.
@@ -158,8 +158,8 @@ impl<'a> Session<'a> {
         Ok(self.watch.received().map_or(exit, Exit::Signal))
     }
 
-    /// Says what became of a make that did not end well: what the failing command printed (again, if other
-    /// output came after it), what failed, and where the log is.
+    /// Sums up a failed make: the output of the failing command (again, if other output came after it), what failed,
+    /// and where the log is.
     pub fn sum_up(&self, outcome: &Outcome) {
         let log = self.plan.log.display();
         match outcome.exit {
@@ -187,7 +187,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Waits for make; after a signal, also ends what make has left behind.
+    /// Waits for make to end; after a signal, also ends the processes that make has left behind.
     fn end(&mut self, running: &Running) -> Result<Exit> {
         let exit = loop {
             if let Some(exit) = running.try_wait()? {
@@ -213,21 +213,21 @@ fn heed(advice: Advice, running: &Running) {
     }
 }
 
-/// What has been understood of a make's output so far.
+/// What was found in make's output so far.
 #[derive(Debug, Default)]
 struct Reading {
     steps: u64,
     failure: Failure,
 }
 
-/// The first thing that failed.
+/// The first failure of a make.
 #[derive(Debug, Default)]
 struct Failure {
-    /// Lines since the last step: the failing command's own, when make gives a target up.
+    /// Lines since the last step: they are the failing command's own when make reports that a target failed.
     block: Vec<Vec<u8>>,
-    /// What failed, once something has; empty if no more need be said of it.
+    /// What failed; none before a failure, and empty if no more need be said.
     what: Option<String>,
-    /// What the failing command printed.
+    /// The output of the failing command.
     output: Vec<Vec<u8>>,
     /// Whether other output was shown after it.
     buried: bool,
@@ -249,7 +249,7 @@ impl Reading {
                     view.text(line);
                 }
             }
-            // The map step has said itself what is wrong.
+            // The map step has printed its own error.
             Line::Failed { target, .. } if target == fragment::TARGET => {
                 self.failure.output = std::mem::take(&mut self.failure.block);
                 self.failure.what.get_or_insert_default();
@@ -278,7 +278,7 @@ impl Failure {
         self.block.push(line.to_vec());
     }
 
-    /// Notes a failure. False if it is only an outer make giving up on a directory, because of one that is
+    /// Notes a failure. False if only an outer make reports a directory that failed because of a failure that is
     /// noted already.
     fn failed(&mut self, what: String, line: &[u8]) -> bool {
         let mut output = std::mem::take(&mut self.block);
@@ -292,7 +292,7 @@ impl Failure {
         true
     }
 
-    /// What the failing command printed first, to follow other words.
+    /// The first lines of the failing command's output, to follow other text.
     fn first_words(&self) -> String {
         let first =
             self.output.iter().map(|line| String::from_utf8_lossy(line)).find(|line| !line.trim().is_empty());
@@ -308,7 +308,7 @@ impl Failure {
     }
 }
 
-/// The log of everything make prints. When it cannot be written any more, the build goes on without.
+/// The log of everything make prints. If it cannot be written any more, the build goes on without it.
 #[derive(Debug)]
 struct Log {
     path: PathBuf,
@@ -338,7 +338,7 @@ impl Log {
             && let Err(error) = work(file)
         {
             terminal::say(format_args!("cannot write the log {} any more: {error}", self.path.display()));
-            // What is buffered would fail again when dropped.
+            // Writing the buffer would fail again when the file is dropped.
             if let Some(file) = self.file.take() {
                 let _ = file.into_parts();
             }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Where a build's time goes: when each step began and ended, as the processes of its recipe tell. The build itself is
-//! what it is without: nothing is put between make and its recipes, they are only looked at.
+//! Where a build's time goes: when each step began and ended, judging by the processes of its recipe. This does not
+//! change the build: nothing is put between make and its recipes, their processes are only observed.
 //!
-//! A recipe's shell has the step's line in its command line, and the system knows when the shell was started. make says
-//! of each step that it is done, but not what waited for what: a critical path cannot be told.
+//! A recipe's shell has the step's line in its command line, and the system knows when the shell started. make
+//! reports the end of each step, but not which step waited for which: the critical path remains unknown.
 //!
-//! - `step`: the whole, a part of it, and a step
+//! - `step`: the build, a part of it, and a step
 //! - `chart`: how busy the processors were, and which steps ran alone
 //! - `report`: the page
 
@@ -26,18 +26,18 @@ use crate::build::kbuild;
 use crate::build::kbuild::{Line, classify};
 use crate::build::timings::step::INTERVAL;
 
-/// What a step is known by: what is done, and to what.
+/// The name of a step: its kind and its target.
 type Name = (String, String);
 
-/// What is recorded of a build.
+/// The records of a build.
 #[derive(Debug, Default)]
 struct Records {
-    /// What was seen, by the shell's number and when it was started.
+    /// Observed steps, by the shell's process number and start time: the name, and when it was first and last seen.
     seen: BTreeMap<(u32, u64), (Name, Duration, Duration)>,
-    /// What make said, in its order.
+    /// Steps that make printed, in its order.
     said: Vec<(Name, Duration)>,
     phases: Vec<Phase>,
-    /// Why it did not end well.
+    /// Why the build failed.
     trouble: Option<String>,
 }
 
@@ -48,7 +48,7 @@ pub struct Timings {
     records: Arc<Mutex<Records>>,
 }
 
-/// Looks at the processes for as long as it lives.
+/// Observes the processes for as long as it lives.
 #[derive(Debug)]
 pub struct Sampler {
     is_over: Arc<AtomicBool>,
@@ -56,7 +56,7 @@ pub struct Sampler {
 }
 
 impl Timings {
-    /// Begins to count.
+    /// Starts the clock.
     pub fn begin() -> Timings {
         Timings { origin: Instant::now(), records: Arc::default() }
     }
@@ -66,20 +66,20 @@ impl Timings {
         self.origin.elapsed()
     }
 
-    /// Notes a part of the whole that has just ended.
+    /// Records a part of the build that has just ended.
     pub fn phase(&self, name: &str, begin: Duration) {
         let phase = Phase { name: name.to_owned(), begin, end: self.elapsed() };
         self.with(|records| records.phases.push(phase));
     }
 
-    /// Notes why the build did not end well: the first reason counts.
+    /// Records why the build failed: the first reason counts.
     pub fn trouble(&self, what: &str) {
         self.with(|records| {
             records.trouble.get_or_insert_with(|| what.to_owned());
         });
     }
 
-    /// Takes in a line of make's output.
+    /// Records a line of make's output.
     pub fn line(&self, line: &[u8]) {
         if let Line::Step { tag, path } = classify(line) {
             let said = ((tag.to_owned(), path.to_owned()), self.elapsed());
@@ -87,7 +87,7 @@ impl Timings {
         }
     }
 
-    /// Begins to look at the processes.
+    /// Begins to observe the processes.
     pub fn sample(&self) -> Sampler {
         let is_over = Arc::new(AtomicBool::new(false));
         let (timings, flag) = (self.clone(), Arc::clone(&is_over));
@@ -97,7 +97,7 @@ impl Timings {
                 std::thread::sleep(INTERVAL);
             }
         });
-        // Without it, steps are known by their ends alone.
+        // Without the thread, only the ends of steps are known.
         Sampler { is_over, thread: thread.ok() }
     }
 
@@ -119,7 +119,7 @@ impl Timings {
         }
     }
 
-    /// What the page is made of.
+    /// The contents of the page.
     pub fn told(&self) -> Told {
         let told = |records: &Records| Told {
             total: self.elapsed(),
@@ -140,8 +140,8 @@ impl Drop for Sampler {
     }
 }
 
-/// Puts together what was seen and what make said: make prints a step's line when its target is done, or, if its output
-/// is not kept together, when it begins.
+/// Combines observed steps with those that make printed: make prints a step's line when its target is done, or, if it
+/// does not keep output together, when it begins.
 fn steps(records: &Records) -> Vec<Step> {
     let mut waiting: BTreeMap<&Name, Vec<Duration>> = BTreeMap::new();
     for (name, at) in records.said.iter().rev() {
@@ -149,7 +149,7 @@ fn steps(records: &Records) -> Vec<Step> {
     }
     let mut all = Vec::new();
     for ((tag, path), begin, last) in records.seen.values() {
-        // The line of this very run of the step is the next one.
+        // The next line of that name belongs to this run of the step.
         if let Some(times) = waiting.get_mut(&(tag.clone(), path.clone())) {
             times.pop();
         }

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The programs that klpbuild puts into modpost's place, or before it, for one more symbol dump: what livepatches
-//! may refer to.
+//! The programs that klpbuild runs in modpost's place, or before it, so that modpost reads one more symbol dump: the
+//! symbols that livepatches may refer to.
 
-/// Stands in for scripts/mod/modpost and reads `dump` as well (from 6.1 on).
+/// The text of a program that stands in for scripts/mod/modpost and reads `dump` as well (from 6.1 on).
 ///
-/// kbuild runs modpost again when the program it names is newer than its output: so the program has the `symbols` of
-/// the dump in it, as a comment, and changes when they do.
+/// kbuild runs modpost again when the program is newer than modpost's output. Therefore the program contains the
+/// `symbols` of the dump in a comment, and changes when they do.
 pub fn standing_in(dump: &str, symbols: &str) -> String {
     let comment: String = symbols.lines().map(|line| format!("# {line}\n")).collect();
     format!("#!/bin/sh\nexec scripts/mod/modpost -i {dump} \"$@\"\n{comment}")
 }
 
-/// Runs the modpost that its arguments say, of 5.8 to 5.11, and reads `dump` as well.
+/// The text of a program that runs the modpost in its arguments (5.8 to 5.11), and has it read `dump` as well.
 ///
-/// Such a modpost writes into Module.symvers whatever it read (`dump_sym` in scripts/mod/modpost.c), and what is there
-/// counts as exported: the dump's own lines are taken out before anybody sees the file. A failed modpost leaves none,
-/// as make sees to it otherwise.
+/// This modpost writes everything it read into Module.symvers (`dump_sym` in scripts/mod/modpost.c), where it counts
+/// as exported: the program removes the dump's own lines before anything reads the file. If modpost fails, the
+/// program removes the file, as make does otherwise.
 pub fn filtering(dump: &str) -> String {
     format!(
         "#!/bin/sh\n\

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Sorting goals by the make run they have to be in.
+//! Sorts goals by the make run that they need.
 //!
-//! make builds most goals in one run, but the top Makefile calls itself once for each goal when config,
-//! clean, install or single-file goals are among others (`mixed-build`): then the fragment would be lost.
-//! So klpbuild runs these by themselves.
+//! make builds most goals in one run. But if config, clean, install or single-file goals are among others, the top
+//! Makefile calls itself once for each goal (`mixed-build`), and the fragment would be lost. Therefore klpbuild runs
+//! these goals separately.
 
 /// The kinds of goals, in the order in which they are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The makes that a plan comes to.
+//! The make commands of a plan.
 
 use anyhow::{Context as _, Result};
 
@@ -13,7 +13,7 @@ use crate::kernel::state;
 use crate::kernel::tree::era::{Kbuild, Method};
 
 impl Plan {
-    /// Why an outer make's jobserver cannot be used, if so.
+    /// Why an outer make's jobserver cannot be used; none if it can, or if there is none.
     pub fn jobserver_problem(&self) -> Option<&'static str> {
         match self.inherited.jobserver {
             Jobserver::None | Jobserver::Usable => None,
@@ -27,8 +27,8 @@ impl Plan {
         }
     }
 
-    /// A make for `goals` on this plan's trees. Messages of each target stay together (`-O`), so that what a
-    /// failing command printed can be told from what others did.
+    /// A make for `goals` on this plan's trees. With `-O`, the messages of each target stay together, so that the
+    /// output of a failing command can be told from the rest.
     pub fn make(&self, goals: &[String]) -> Program {
         let mut command = self.bare_make();
         command.arg("-Otarget");
@@ -44,7 +44,7 @@ impl Plan {
         command
     }
 
-    /// Where external modules are, for make.
+    /// The assignments that tell make where external modules are.
     fn external_words(&self) -> Vec<String> {
         let Some(external) = &self.external else { return Vec::new() };
         let mut words = vec![format!("M={}", external.argument)];
@@ -54,21 +54,21 @@ impl Plan {
         words
     }
 
-    /// A make for config goals that ask questions: as little as possible stands between it and the terminal.
+    /// A make for config goals that ask questions: as little as possible is between it and the terminal.
     pub fn interactive_make(&self, goals: &[String]) -> Program {
         let mut command = self.bare_make();
         command.args(self.words()).args(goals.iter().cloned());
         command
     }
 
-    /// The main run: a make for `goals` that stops for the map between compilation and modpost.
+    /// The main run: a make for `goals` that runs the map step between compilation and modpost.
     ///
     /// # Errors
     /// The running program's own path cannot be told.
     pub fn make_with_map(&self, kbuild: &Kbuild, goals: &[String]) -> Result<Program> {
         let mut command = self.make(&[]);
         if self.external.is_none() {
-            // `y` in every era: none compares the value, but from 6.16 on `1` builds no linker script.
+            // `y` in every era: no makefile compares the value, but from 6.16 on `1` builds no linker script.
             command.arg("KBUILD_BUILTIN=y");
         }
         command.args(goals.iter().cloned());
@@ -76,8 +76,8 @@ impl Plan {
         Ok(command)
     }
 
-    /// A make for `goals` that make packages of a kernel that is built: the makes that its recipes start stop for the map
-    /// as well, for they may link the kernel once more, and convert livepatches before they install them.
+    /// A make for `goals` that package a built kernel. The makes that its recipes start also run the map step,
+    /// because they may link the kernel once more; they convert livepatches before they install them.
     ///
     /// # Errors
     /// The running program's own path cannot be told.
@@ -87,13 +87,13 @@ impl Plan {
         }
         let mut command = self.make(goals);
         self.add_fragment(&mut command, kbuild)?;
-        // Not all of them stand in the object tree.
+        // Not all of these makes run in the object tree.
         let state = self.state.directory().display().to_string();
         command.env(fragment::STATE, state).env(fragment::PACKAGE, "y");
         Ok(command)
     }
 
-    /// Has make read the fragment, and tells it what it has to know.
+    /// Has make read the fragment, and sets the variables that the fragment needs.
     fn add_fragment(&self, command: &mut Program, kbuild: &Kbuild) -> Result<()> {
         let program = std::env::current_exe().context("cannot tell the path of klpbuild itself")?;
         let fragment = self.state.fragment().display().to_string();
@@ -125,13 +125,13 @@ impl Plan {
         Ok(command)
     }
 
-    /// Whether the first make is the one that builds, and does not call itself elsewhere.
+    /// Whether the first make is the one that builds, and does not call another one.
     fn is_final(&self) -> bool {
         let is_elsewhere = self.external.as_ref().is_some_and(|external| external.root != self.tree.objtree);
         self.tree.in_tree() && !is_elsewhere
     }
 
-    /// klpbuild's directory as make has it: relative in an object tree, which may be moved.
+    /// The path of klpbuild's directory for make: relative within an object tree, because the tree may be moved.
     fn state_for_make(&self) -> String {
         match self.external {
             Some(_) => self.state.directory().display().to_string(),
@@ -145,17 +145,17 @@ impl Plan {
 
     fn bare_make(&self) -> Program {
         let mut command = make::new(&self.tree.srctree);
-        // Without it, kernels from 6.x on call themselves once more to set it.
+        // Without this option, kernels from 6.x on call make once more to set it.
         command.arg("--no-print-directory");
         command.args(["-C".to_owned(), self.tree.srctree.display().to_string()]);
-        // One that includes Makefile.snippet would come back here.
+        // A GNUmakefile that includes Makefile.snippet would start klpbuild again.
         if self.tree.srctree.join("GNUmakefile").exists() {
             command.args(["-f", "Makefile"]);
         }
         for name in ["KBUILD_OUTPUT", "KBUILD_EXTMOD", "KBUILD_EXTMOD_OUTPUT"] {
             command.env_remove(name);
         }
-        // Of a klpbuild above this one, which builds something else.
+        // Variables of an enclosing klpbuild, which builds something else.
         for name in fragment::VARIABLES {
             command.env_remove(name);
         }
@@ -188,7 +188,7 @@ fn outer_makefiles() -> Option<String> {
     (!others.is_empty()).then(|| others.join(" "))
 }
 
-/// Variables a kbuild exports to its recipes that would make another make take itself for a part of that
+/// Variables that kbuild exports to its recipes, and by which another make would take itself for a part of that
 /// build.
 const KBUILD_EXPORTS: [&str; 19] = [
     "sub_make_done",

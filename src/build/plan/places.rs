@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Where the kernel is that is built, or that external modules are built for, and where these are.
+//! Where the kernel is that is built, or that external modules are built for, and where these modules are.
 
 use std::path::{Path, PathBuf};
 
@@ -14,9 +14,9 @@ use crate::kernel::installed::places::{Meant, Places};
 use crate::kernel::state::State;
 use crate::kernel::tree::{self, Tree};
 
-/// The kernel's directory, and that of external modules as it was given: a klpbuild that is started in a kernel tree
-/// builds that kernel, or modules for it. Elsewhere it builds the modules that lie there, with KDIR or for the kernel
-/// that is running. What does not build goes by the last build.
+/// The kernel's directory, and the directory of external modules as it was given. A klpbuild that is started in a
+/// kernel tree builds that kernel, or modules for it. Elsewhere it builds the modules of the directory it is started
+/// in, for KDIR or for the running kernel. A command that builds nothing uses the kernel of the last build.
 pub(super) fn kernel_and_module(
     start: &Path,
     module: Option<String>,
@@ -25,7 +25,7 @@ pub(super) fn kernel_and_module(
     asks: Asks,
 ) -> Result<(PathBuf, Option<String>)> {
     let typed = variables.typed("KDIR").map(|directory| start.join(directory));
-    // A typed KDIR says that this is none, whatever lies here.
+    // A typed KDIR means that this directory is no kernel, whatever files it has.
     let is_kernel = if typed.is_some() { tree::is_source(start) } else { tree::is_kernel(start) };
     let is_bare = module.is_none() && !External::is_one(start);
     if is_kernel || (is_bare && typed.is_none() && start.join("Makefile").exists()) {
@@ -74,20 +74,20 @@ pub(super) fn kernel_and_module(
     Ok((directory, Some(module.unwrap_or_else(|| start.display().to_string()))))
 }
 
-/// What a command that drives make does with external modules.
+/// What a command does with external modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asks {
     /// It builds them.
     Build,
-    /// It builds them, and says nothing but problems.
+    /// It builds them, and prints nothing but problems.
     QuietBuild,
-    /// It does something to what was built.
+    /// It works on what was built.
     NoBuild,
 }
 
-/// The kernel that external modules in `directory` are for, if nobody has said so now: that of the last build there, or
-/// the one that their Makefile names, if that has changed since. A make that builds them with a Makefile without KDIR
-/// means the kernel that is running.
+/// The kernel that external modules in `directory` are for, if the user does not name one now: the kernel of the last
+/// build there, or the one that their Makefile names, if the Makefile has changed since. With a Makefile without
+/// KDIR, make builds for the running kernel.
 fn by_itself(directory: &Path, places: &Places, asks: Asks) -> Option<PathBuf> {
     let state = State::at(directory);
     let last = state.context().ok().flatten().map(|context| context.objtree);
@@ -121,7 +121,8 @@ fn by_itself(directory: &Path, places: &Places, asks: Asks) -> Option<PathBuf> {
     named.or(Some(last))
 }
 
-/// The kernel that a Makefile's variable KDIR names, if that is there. Of make's functions, only `uname -r` is known.
+/// The kernel that a Makefile's variable KDIR names, if it is there. Of make's functions, only `uname -r` is
+/// evaluated.
 fn kdir_of(makefile: &Path, places: &Places) -> Option<PathBuf> {
     let text = fs_err::read_to_string(makefile).ok()?;
     let value = text.lines().find_map(|line| {
@@ -140,8 +141,9 @@ fn kdir_of(makefile: &Path, places: &Places) -> Option<PathBuf> {
     tree::is_kernel(&directory).then_some(directory)
 }
 
-/// The external modules that M= and MO= name. Up to 6.12, M= is relative to the object tree, where make is then; later
-/// to where make is started. If klpbuild has found the kernel by itself, it is relative to where that was started.
+/// The external modules that M= and MO= name. Up to 6.12, M= is relative to the object tree, where make runs; later,
+/// to the directory in which make is started. If klpbuild has found the kernel by itself, M= is relative to the
+/// directory in which klpbuild was started.
 pub(super) fn external(
     tree: &Tree,
     module: &str,
@@ -169,7 +171,7 @@ pub(super) fn external(
     };
     tree::check_path(&source)?;
     tree::check_path(&output)?;
-    // As it was typed, if that is how make finds it.
+    // As it was typed, if make finds it by that path.
     let is_relative = !has_output && !from_start;
     let argument =
         if is_relative { module.trim_end_matches('/').to_owned() } else { given.display().to_string() };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What variables for make say, on this command line, on an outer make's, or in the environment.
+//! The values of variables for make, on this command line, on an outer make's, or in the environment.
 
 use std::path::{Path, PathBuf};
 
@@ -18,27 +18,27 @@ impl Variables<'_> {
         (!value.is_empty()).then(|| value.to_owned())
     }
 
-    /// The value given on a command line, or else that of the environment, which inside of a kbuild recipe speaks of
-    /// another build and does not count.
+    /// The value given on a command line, or else in the environment. Inside a kbuild recipe, the environment belongs
+    /// to another build and does not count.
     pub(super) fn anywhere(&self, name: &str) -> Option<String> {
         let environment = || std::env::var(name).ok().filter(|value| !value.is_empty() && !inside_kbuild());
         self.typed(name).or_else(environment)
     }
 }
 
-/// What NAME=VALUE among the words of a command that runs no make says, as for one that does.
+/// What NAME=VALUE words mean for a command that runs no make; they mean the same as for one that does.
 #[derive(Debug)]
 pub struct Named {
-    /// Where it begins: M= names an external module.
+    /// The directory to start in: M= names an external module.
     pub start: PathBuf,
-    /// The kernel: O= names it, or KDIR=, or for a source tree the environment variable KBUILD_OUTPUT.
+    /// The kernel: O= or KDIR= names it, or for a source tree the environment variable KBUILD_OUTPUT.
     pub kernel: Option<Meant>,
-    /// The configuration's name, which is relative to the object tree.
+    /// The configuration file's name, relative to the object tree.
     pub config: String,
 }
 
 impl Named {
-    /// What `words` say to a command that begins in `start`; kernels are installed at `places`.
+    /// What `words` mean for a command that starts in `start`; kernels are installed at `places`.
     pub fn in_words(start: &Path, words: &[Variable], places: &Places) -> Named {
         let inherited = Inherited::from_env();
         let variables = Variables(inherited.variables.iter().chain(words).collect());
@@ -55,12 +55,12 @@ impl Named {
     }
 }
 
-/// Whether klpbuild is run by a recipe of some kernel's kbuild.
+/// Whether a recipe of some kernel's kbuild runs klpbuild.
 pub(super) fn inside_kbuild() -> bool {
     ["sub_make_done", "KBUILD_SRC"].iter().any(|name| std::env::var_os(name).is_some())
 }
 
-/// Whether a variable names the object tree or external modules: klpbuild passes that on itself.
+/// Whether a variable names the object tree or external modules: klpbuild passes these to make itself.
 pub(super) fn is_place(variable: &Variable) -> bool {
     const PLACES: [&str; 6] = ["O", "KBUILD_OUTPUT", "M", "KBUILD_EXTMOD", "MO", "KBUILD_EXTMOD_OUTPUT"];
     PLACES.contains(&variable.name())

@@ -15,17 +15,17 @@ use crate::host::paint;
 use crate::host::terminal::NoControlEcho;
 use crate::host::terminal::{self, Stream};
 
-/// How wide the bar proper is, where there is room for it and an end is known.
+/// The width of the bar itself in columns, if there is room for it and the end is known.
 const BAR_WIDTH: usize = 20;
-/// From this width of the terminal on there is room.
+/// From this width of the terminal on, in columns, there is room.
 const ROOMY: usize = 72;
 
-/// After this long without a step that ended, it is worth a look which one is running.
+/// If no step has ended for this long, klpbuild looks which one is running.
 const SILENCE: Duration = Duration::from_millis(500);
 /// The shortest time between two drawings.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// One line that is drawn at most ten times a second. Text goes above it.
+/// One line that is drawn at most ten times a second. Text is printed above it.
 #[derive(Debug)]
 pub struct Bar {
     bar: ProgressBar,
@@ -33,20 +33,20 @@ pub struct Bar {
     last: History,
     steps: u64,
     step: String,
-    /// Whether the bar proper is in the line now.
+    /// Whether the bar itself is in the line now.
     has_bar: bool,
-    /// What indicatif puts beside the bar proper.
+    /// The text that indicatif prints beside the bar.
     line: Arc<Mutex<String>>,
-    /// Lines to be put above the bar when it is drawn next.
+    /// Lines to print above the bar when it is drawn next.
     text: Vec<String>,
     drawn: Option<Instant>,
-    /// When a step was last heard of.
+    /// The time of the last step.
     heard: Instant,
     _echo: NoControlEcho,
 }
 
 impl Bar {
-    /// Draws on standard error, which is a terminal. `last` tells the end, as soon as the run is like an earlier one.
+    /// A bar on standard error, which is a terminal. `last` gives its end, as soon as the run is like an earlier one.
     pub fn new(last: History) -> Bar {
         let mut bar = Bar {
             bar: ProgressBar::with_draw_target(
@@ -83,7 +83,7 @@ impl Bar {
         }
     }
 
-    /// Draws all that has come since the last time, if that was long enough ago.
+    /// Draws what has come since the last drawing, if that was long enough ago.
     fn draw(&mut self) {
         if self.drawn.is_none_or(|drawn| drawn.elapsed() >= PAUSE) {
             self.draw_now();
@@ -102,7 +102,7 @@ impl Bar {
             self.set_style();
         }
         let left = last.and_then(|run| run.left(self.steps, elapsed));
-        // The last column stays free: some terminals wrap when it is written.
+        // The last column stays free: some terminals wrap the line when it is written.
         let room = columns.saturating_sub(1 + if has_bar { BAR_WIDTH + 3 } else { 0 });
         let now = line(room, self.steps, total, elapsed, left, &self.step);
         let changed =
@@ -129,7 +129,7 @@ impl Progress for Bar {
     }
 
     fn text(&mut self, line: &[u8]) {
-        // What is above the bar must not contain what moves the cursor.
+        // Text above the bar must not contain characters that move the cursor.
         let text = String::from_utf8_lossy(line).replace('\t', "        ");
         let is_coloured = terminal::has_colours(Stream::Error);
         self.text.extend(terminal::fitted(&text).lines().map(|line| paint::foreign(line, is_coloured)));
@@ -160,14 +160,14 @@ impl Drop for Bar {
     }
 }
 
-/// The terminal as indicatif is to see it. indicatif fills each line up with blanks, so that what follows comes
-/// to stand on the next; a terminal that is made narrower breaks such a line in two, and the bar would be
-/// left behind. Here the blanks are left out, and a line break is made when something follows.
+/// The terminal for indicatif. indicatif fills each line up with blanks, so that following text begins on the next
+/// line. A terminal that is made narrower would break such a line in two, and the bar would stay behind. Therefore
+/// the blanks are left out here, and a line break is printed when text follows.
 #[derive(Debug, Default)]
 struct Screen {
-    /// A line was written: what is written next fills it up.
+    /// Whether a line was written, so that the next bytes only fill it up.
     filling: AtomicBool,
-    /// A line is complete: what follows belongs on the next.
+    /// Whether a line is complete, so that the next text belongs on a new one.
     complete: AtomicBool,
 }
 
@@ -177,7 +177,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Moves the cursor, if by anything, as the letter of an escape sequence says.
+    /// Moves the cursor by `count`, if that is not 0, in the direction that the letter of an escape sequence names.
     fn go(&self, count: usize, letter: char) -> io::Result<()> {
         self.complete.store(false, Ordering::Relaxed);
         if count == 0 { Ok(()) } else { Screen::put(&format!("\u{1b}[{count}{letter}")) }
@@ -229,8 +229,8 @@ impl TermLike for Screen {
     }
 }
 
-/// What stands beside the bar, in at most `room` columns: steps done of how many, time gone and left, and
-/// the step with the middle of its path left out if it must be.
+/// The text beside the bar, in at most `room` columns: steps done and their total, time passed and left, and the
+/// step, with the middle of its path left out if necessary.
 fn line(
     room: usize,
     steps: u64,
@@ -260,7 +260,7 @@ fn clock(time: Duration) -> String {
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
-/// `text` in at most `room` columns: what is too much is taken from the middle.
+/// `text` in at most `room` columns: the middle is left out if it is too long.
 fn elide(text: &str, room: usize) -> String {
     let length = text.chars().count();
     if length <= room {

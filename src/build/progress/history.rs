@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How the last successful runs of an object tree went, that of everything and that of what had changed: the number of
-//! steps of each, and its time.
+//! The size of the last successful runs in an object tree, one that built everything and one that built only changes:
+//! the number of steps of each, and its time.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::Result;
 use fs_err as fs;
 
-/// How many times as fast or as slow as an earlier run a run may be that is still like it.
+/// By what factor a run may be faster or slower than an earlier one and still be like it.
 const LIKE: f64 = 3.0;
-/// From how many steps on a run has a pace, at least.
+/// The least number of steps after which a run has a pace.
 const ENOUGH: u64 = 5;
-/// The part of an earlier run, one in so many steps, that has to be done before a run can be like it.
+/// The fraction of an earlier run's steps, one in this many, that have to be done before a run can be like it.
 const BEGUN: u64 = 50;
 
 /// A run's size.
@@ -31,14 +31,14 @@ impl Run {
         (steps > 0).then_some(Run { steps, time: Duration::from_millis(milliseconds) })
     }
 
-    /// How many times as slow as this run one is that has done `done` steps in `elapsed` time.
+    /// By what factor a run that has done `done` steps in `elapsed` time is slower than this run.
     fn slower(&self, done: u64, elapsed: Duration) -> f64 {
         let expected = self.time.as_secs_f64() * done as f64 / self.steps as f64;
         elapsed.as_secs_f64() / expected.max(f64::MIN_POSITIVE)
     }
 
-    /// The time left after `done` steps and `elapsed` time: as this run went at first, and more and more
-    /// as the one at hand goes. None when that has come further than this one ever did.
+    /// The time left after `done` steps and `elapsed` time: at first by this run's pace, later more and more by the
+    /// current one. None if the current run has more steps than this one had.
     pub fn left(&self, done: u64, elapsed: Duration) -> Option<Duration> {
         if done == 0 || done >= self.steps {
             return None;
@@ -54,21 +54,21 @@ impl Run {
 /// The last runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct History {
-    /// The last one that made everything.
+    /// The last run that built everything.
     pub full: Option<Run>,
-    /// The last one that made less than half of that.
+    /// The last run that had less than half as many steps as that.
     pub part: Option<Run>,
 }
 
 impl History {
-    /// What is noted at `path`: nothing if nothing (usable) is.
+    /// The runs noted at `path`; none if there is no usable note.
     pub fn read(path: &Path) -> History {
         let text = fs::read_to_string(path).unwrap_or_default();
         let mut runs = text.lines().map(Run::parse);
         History { full: runs.next().flatten(), part: runs.next().flatten() }
     }
 
-    /// With one more run.
+    /// The history with one more run.
     pub fn with(self, run: Run) -> History {
         match self.full {
             _ if run.steps == 0 => self,
@@ -77,18 +77,18 @@ impl History {
         }
     }
 
-    /// Notes the runs at `path`.
+    /// Writes the runs to `path`.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let line = |run: &Run| format!("{} {}\n", run.steps, run.time.as_millis());
         let lines = [self.full, self.part].iter().flatten().map(line).collect::<String>();
         Ok(fs::write(path, lines)?)
     }
 
-    /// The earlier run that one is like which has done `done` steps in `elapsed` time: the one whose pace is the
-    /// nearest to its own, if any is near. A run that makes two files for minutes is not like one that makes thousands.
+    /// The earlier run that is like one which has done `done` steps in `elapsed` time: the one with the nearest pace,
+    /// if any is near. A run that builds two files for minutes is not like one that builds thousands.
     pub fn like(&self, done: u64, elapsed: Duration) -> Option<Run> {
         let apart = |run: &Run| run.slower(done, elapsed).ln().abs();
         let enough = |run: &Run| (run.steps / BEGUN).max(ENOUGH.min(run.steps / 2));

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How busy a build was: how many steps ran at a time, and for how long one ran alone.
+//! How busy a build was: how many steps ran at a time, and how long each ran alone.
 
 use std::time::Duration;
 
 use crate::build::timings::step::Step;
 
-/// How many steps ran from a time on.
+/// A time, and how many steps ran from then on.
 pub(super) type Level = (Duration, usize);
 
 /// How many steps ran at each time: each level holds until the next one.
@@ -29,7 +29,7 @@ pub(super) fn levels(steps: &[Step]) -> Vec<Level> {
     levels
 }
 
-/// For how long each of `steps`, which are sorted by their beginning, was the only one.
+/// For how long each of `steps` (sorted by their beginning) was the only one that ran.
 pub(super) fn alone(steps: &[Step]) -> Vec<Duration> {
     let mut found = vec![Duration::ZERO; steps.len()];
     let levels = levels(steps);
@@ -44,7 +44,7 @@ pub(super) fn alone(steps: &[Step]) -> Vec<Duration> {
     found
 }
 
-/// In which row each of `steps`, which are sorted by their beginning, is drawn: the first one that is free.
+/// The row in which each of `steps` (sorted by their beginning) is drawn: the first one that is free.
 pub(super) fn rows(steps: &[Step]) -> Vec<usize> {
     let mut free: Vec<Duration> = Vec::new();
     let row = |step: &Step| match free.iter_mut().enumerate().find(|(_, until)| **until <= step.begin) {

@@ -10,17 +10,17 @@ use crate::build::timings::step::{INTERVAL, Phase, Step, Told};
 use crate::host::html::{escaped, page as whole};
 use crate::host::words::{clock, count};
 
-/// How many steps are drawn, and how many are listed: the longest.
+/// How many steps are drawn; the next is how many are listed, the longest ones.
 const DRAWN: usize = 3000;
 const LISTED: usize = 60;
-/// Shorter times alone are not listed.
+/// Steps that ran alone for a shorter time are not listed.
 const ALONE: Duration = Duration::from_millis(200);
-/// What the drawings measure, in units of their own.
+/// The size of the drawings, in units of their own.
 const WIDTH: f64 = 1000.0;
 const ROW: f64 = 9.0;
 const HEIGHT: f64 = 90.0;
 
-/// What this page adds to the looks of all.
+/// The styles of this page, in addition to those of all pages.
 const STYLE: &str = "\
 .chart { overflow-x: auto; } .chart svg { display: block; width: 100%; min-width: 34rem; }
 svg text { fill: var(--faint); font: 9px system-ui, sans-serif; }
@@ -92,7 +92,7 @@ fn share(time: Duration, total: Duration) -> String {
     format!("{:.0} %", 100.0 * time.as_secs_f64() / total.as_secs_f64().max(1e-9))
 }
 
-/// The parts of the whole, and the steps of make that are klpbuild's reason to be.
+/// The parts of the build, and the steps of make that klpbuild adds.
 fn parts(total: Duration, phases: &[Phase], steps: &[Step], body: &mut String) {
     let row = |begin: Duration, time: Duration, name: String| {
         vec![format!("{:.1} s", begin.as_secs_f64()), clock(time), share(time, total), name]
@@ -119,7 +119,7 @@ fn x(at: Duration, total: Duration) -> f64 {
     WIDTH * at.as_secs_f64() / total.as_secs_f64().max(1e-9)
 }
 
-/// Lines for round times, below a drawing of `height`.
+/// Lines at round times, below a drawing of `height`.
 fn axis(total: Duration, height: f64, svg: &mut String) {
     let seconds = total.as_secs_f64().max(0.1);
     let steps = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0];
@@ -143,7 +143,7 @@ fn axis(total: Duration, height: f64, svg: &mut String) {
     }
 }
 
-/// How many steps ran at a time.
+/// A drawing of how many steps ran at a time.
 fn busy(total: Duration, steps: &[Step], body: &mut String) {
     let levels = chart::levels(steps);
     let most = levels.iter().map(|(_, level)| *level).max().unwrap_or(0).max(1);
@@ -168,7 +168,7 @@ fn busy(total: Duration, steps: &[Step], body: &mut String) {
     );
 }
 
-/// Each step as a bar.
+/// A drawing with each step as a bar.
 fn timeline(total: Duration, steps: &[Step], body: &mut String) {
     let mut longest: Vec<Duration> = steps.iter().map(|step| step.end - step.begin).collect();
     longest.sort_unstable_by(|one, other| other.cmp(one));
@@ -206,7 +206,7 @@ fn timeline(total: Duration, steps: &[Step], body: &mut String) {
     );
 }
 
-/// How a step is drawn, by its tag.
+/// The style of a step, by its tag.
 fn look(tag: &str) -> &'static str {
     match tag.split(' ').next().unwrap_or_default() {
         "KLP" | "MODPOST" => "own",
@@ -216,7 +216,7 @@ fn look(tag: &str) -> &'static str {
     }
 }
 
-/// The steps that others waited for: nothing else ran.
+/// The list of steps that ran alone, so that all others waited for them.
 fn alone(steps: &[Step], body: &mut String) {
     let times = chart::alone(steps);
     let total: Duration = times.iter().sum();
@@ -252,7 +252,7 @@ fn longest(steps: &[Step], body: &mut String) {
     table(&["time", "began", "step"], &rows, body);
 }
 
-/// The time of all steps of a kind together.
+/// The total time of each kind of step.
 fn kinds(steps: &[Step], body: &mut String) {
     let mut all: BTreeMap<&str, (Duration, usize)> = BTreeMap::new();
     for step in steps {

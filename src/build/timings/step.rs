@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A build and what it is made of, with times.
+//! A build and its parts and steps, with times.
 
 use std::time::Duration;
 
-/// How often the processes are looked at.
+/// The time between two looks at the processes.
 pub(super) const INTERVAL: Duration = Duration::from_millis(40);
 
-/// One step of a build; times count from the beginning of the whole.
+/// One step of a build; times count from the beginning of the build.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// What is done, as `CC`.
+    /// The kind of step, as in `CC`.
     pub tag: String,
-    /// What it is done to.
+    /// Its target.
     pub path: String,
     /// When it began.
     pub begin: Duration,
-    /// When it was last seen at work, or when make said that it is done.
+    /// When it was last seen running, or when make reported its end.
     pub end: Duration,
-    /// Whether it was seen: one that was too short is known by its end alone.
+    /// Whether its processes were seen; of a very short step, only the end is known.
     pub is_seen: bool,
 }
 
-/// A part of the whole: a make, or what klpbuild does itself.
+/// A part of the build: a make, or work of klpbuild itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Phase {
-    /// What it is.
+    /// Its name.
     pub name: String,
     /// When it began.
     pub begin: Duration,
@@ -35,11 +35,11 @@ pub struct Phase {
 /// A build, with its times.
 #[derive(Debug, Default)]
 pub struct Told {
-    /// The time of the whole.
+    /// The total time.
     pub total: Duration,
-    /// Why it did not end well; none if it did.
+    /// Why the build failed; none if it did not.
     pub trouble: Option<String>,
-    /// The parts of the whole, by when they ended.
+    /// The parts, by when they ended.
     pub phases: Vec<Phase>,
     /// The steps, by when they began.
     pub steps: Vec<Step>,
