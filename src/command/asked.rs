@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What was typed, as the floors below take it: paths are absolute, and clap's types stay behind.
+//! Converts what the user typed to the types of the floors below: paths become absolute, and clap's types stay
+//! behind.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +32,7 @@ pub fn start(options: &Options) -> Result<PathBuf> {
     Ok(start)
 }
 
-/// Where a kernel's symbols are; paths are relative to `start`.
+/// The files that the user named for a kernel's symbols; paths are relative to `start`.
 pub fn choice(arguments: &KernelArgs, start: &Path) -> Choice {
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| absolute(start.join(path)));
@@ -44,7 +45,7 @@ pub fn choice(arguments: &KernelArgs, start: &Path) -> Choice {
     }
 }
 
-/// What symbols are looked up in; paths are relative to `start`.
+/// Where symbols have to be looked up; paths are relative to `start`.
 pub fn sources(arguments: &SourceArgs, start: &Path) -> origin::Asked {
     origin::Asked {
         start: start.to_path_buf(),
@@ -55,10 +56,11 @@ pub fn sources(arguments: &SourceArgs, start: &Path) -> origin::Asked {
     }
 }
 
-/// The livepatches that a build has listed in the object tree or the module's directory that is meant, relative to `start`.
+/// The livepatches on the list that the last build wrote, in the object tree or module's directory that `named`
+/// means, relative to `start`.
 ///
 /// # Errors
-/// There is no list, or none in it.
+/// There is no list, or it is empty.
 pub fn listed(start: &Path, named: &Files<'_>, verb: &str) -> Result<Vec<PathBuf>> {
     let directory = match &named.kernel {
         Some(Meant::Directory(directory)) if directory.join("modules.livepatch").is_file() => directory,
@@ -74,18 +76,18 @@ pub fn listed(start: &Path, named: &Files<'_>, verb: &str) -> Result<Vec<PathBuf
     Ok(listed.iter().map(|livepatch| place.join(livepatch)).collect())
 }
 
-/// Files, and the kernel that words beside them name.
+/// Files that the user typed, and the kernel that words beside them name.
 #[derive(Debug)]
 pub struct Files<'a> {
     /// The files, as they were typed.
     pub files: Vec<&'a PathBuf>,
-    /// Where the kernel is looked for: M= names an external module.
+    /// The directory in which the kernel is looked for: M= names an external module.
     pub start: PathBuf,
-    /// The kernel: O= names it, or KDIR=.
+    /// The kernel: O= or KDIR= names it.
     pub kernel: Option<Meant>,
 }
 
-/// Adds the kernel that words name to what options say: an object tree that an option names counts more.
+/// Adds the kernel that words name to what options name: an object tree that an option names takes precedence.
 ///
 /// # Errors
 /// An option names an installed kernel as well.
@@ -99,12 +101,12 @@ pub fn add_kernel(asked: &mut origin::Asked, kernel: Option<Meant>) -> Result<()
     Ok(())
 }
 
-/// What is wrong with `--release R KDIR=DIR`.
+/// The message about `--release R KDIR=DIR`.
 pub const TWO_KERNELS: &str = "--release and O= or KDIR= both name the kernel: leave one of them out";
 
-/// The files among `words`, and what the others say of the kernel: O=, KDIR= and M= as for make. Only what was typed
-/// counts: makes that run this have such words, too, which are relative to elsewhere. A file whose name begins so is
-/// named as `./O=...`.
+/// The files among `words`, and the kernel that other words name: O=, KDIR= and M= as for make. Only typed words
+/// count: a make that runs this command has such words, too, which are relative to other directories. A file whose
+/// name begins like this is named as `./O=...`.
 pub fn files<'a>(words: &'a [PathBuf], start: &Path, arguments: &KernelArgs) -> Files<'a> {
     const NAMES: [&str; 3] = ["O", "KDIR", "M"];
     let variable =
@@ -121,11 +123,11 @@ pub fn files<'a>(words: &'a [PathBuf], start: &Path, arguments: &KernelArgs) -> 
     }
 }
 
-/// What make is to do, with goals and variables among `words`. KDIR= may name an installed kernel by its release, as
-/// `release` does: make is told the directory.
+/// The order for make, from `words` with goals and variables. KDIR= may name an installed kernel by its release, as
+/// `release` does: make gets its directory.
 ///
 /// # Errors
-/// There is no directory to start in, or the kernel that is named is not installed.
+/// There is no directory to start in, or the named kernel is not installed.
 pub fn order(options: &Options, words: &[String], release: Option<&str>, places: &Places) -> Result<Order> {
     let start = start(options)?;
     let (mut variables, goals) = variable::sort_out(words);

@@ -14,7 +14,7 @@ use crate::host::terminal;
 use crate::kernel::installed::{Choice, cache};
 use crate::kernel::state::State;
 
-/// `klpbuild clean`, `mrproper` and `distclean`: runs make's `goal` of that name, and removes what is klpbuild's.
+/// `klpbuild clean`, `mrproper` and `distclean`: runs make's `goal` of that name, and removes klpbuild's own files.
 ///
 /// # Errors
 /// Another klpbuild is at work on the object tree, or something cannot be removed.
@@ -24,7 +24,7 @@ pub fn clean(options: &Options, arguments: &CleanArgs, goal: &str) -> Result<Exi
     make_clean(&Plan::resolve(order)?, Some(goal))
 }
 
-/// `klpbuild klpclean`: removes what is klpbuild's, or with --cache what it keeps of installed kernels.
+/// `klpbuild klpclean`: removes klpbuild's own files, or with --cache the maps of installed kernels that it keeps.
 ///
 /// # Errors
 /// Another klpbuild is at work on the object tree, or something cannot be removed.
@@ -33,7 +33,7 @@ pub fn klpclean(options: &Options, arguments: &KlpcleanArgs) -> Result<Exit> {
         return cache(options);
     }
     let here = State::at(&asked::start(options)?);
-    // What lies where it was started is removed without knowing the kernel.
+    // Files in the directory it was started in are removed without knowing the kernel.
     if arguments.words.is_empty() && !here.present().is_empty() {
         return if options.dry_run { Ok(show(&here)) } else { remove(&here) };
     }
@@ -41,7 +41,7 @@ pub fn klpclean(options: &Options, arguments: &KlpcleanArgs) -> Result<Exit> {
     make_clean(&Plan::resolve(order)?, None)
 }
 
-/// Runs make's `goal`, if one is given, and removes what is klpbuild's. If make fails, its log stays.
+/// Runs make's `goal`, if one is given, and removes klpbuild's own files. If make fails, its log stays.
 fn make_clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
     let command = goal.map(|goal| plan.make(&[goal.to_owned()]));
     if plan.dry_run {
@@ -77,7 +77,7 @@ fn remove(state: &State) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Names a directory that has the name of klpbuild's own and is left alone.
+/// Prints which directory with the name of klpbuild's own is left alone.
 fn say_foreign(state: &State) {
     if let Some(directory) = state.foreign() {
         terminal::say(format_args!("{} was not made by klpbuild, and is left alone", directory.display()));

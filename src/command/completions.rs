@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `klpbuild completions`: what a shell needs to complete klpbuild's command line. The shell asks klpbuild itself, which
-//! knows what is there: releases of installed kernels, functions that can be replaced, livepatches.
+//! `klpbuild completions`: the script by which a shell completes klpbuild's command line. The shell asks klpbuild
+//! itself for the words: releases of installed kernels, functions that can be replaced, livepatches.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -21,12 +21,12 @@ use crate::kernel::installed::{Choice, Kernel, cache};
 use crate::kernel::state::State;
 use crate::kernel::symbols::list;
 
-/// The environment variable by which a shell asks, with its name.
+/// The environment variable by which a shell asks; its value is the shell's name.
 const VARIABLE: &str = "KLPBUILD_COMPLETE";
-/// The most names that a shell is offered.
+/// The largest number of names that a shell is offered.
 const MOST: usize = 1000;
 
-/// Prints what the shell has to read.
+/// Prints the script for the shell.
 ///
 /// # Errors
 /// It cannot be written.
@@ -48,14 +48,14 @@ pub fn completions(arguments: &CompletionsArgs) -> Result<Exit> {
 /// Answers a shell that asks; false if none does.
 ///
 /// # Errors
-/// The shell is none of those that are known.
+/// The shell is unknown.
 pub fn answer() -> Result<bool> {
     let here = std::env::current_dir().ok();
     let complete = CompleteEnv::with_factory(definition).var(VARIABLE);
     Ok(complete.try_complete(std::env::args_os(), here.as_deref())?)
 }
 
-/// The command line, with what can be typed for its values.
+/// The command line, with completions for its values.
 fn definition() -> Definition {
     let mut whole = cli::command();
     let verbs: Vec<String> = whole.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
@@ -86,22 +86,22 @@ fn releases() -> Vec<CompletionCandidate> {
     Places::below(None).releases().into_iter().map(CompletionCandidate::new).collect()
 }
 
-/// Names of symbols that begin with `current`, of the kernel that the command line is about. Only a map that is there is
-/// looked at: to make one takes too long.
+/// Names of symbols that begin with `current`, in the kernel of the command line. Only an existing map is read:
+/// making one takes too long.
 fn symbols(current: &OsStr) -> Vec<CompletionCandidate> {
     let current = current.to_string_lossy();
     let Some(list) = map().and_then(|list| list::whole(&list).ok()) else { return Vec::new() };
     let lines = list.split(|byte| *byte == b'\n').skip(1);
     let names = lines.filter(|line| line.starts_with(current.as_bytes()) && !line.starts_with(b"*"));
-    // What compilers have made up cannot be typed in C.
+    // Names with a dot are the compiler's, and cannot be typed in C.
     let plain = |name: &&[u8]| !name.contains(&b'.') && !name.is_empty();
     let names: BTreeSet<&[u8]> = names.filter(plain).collect();
     let names = names.into_iter().take(MOST).map(|name| String::from_utf8_lossy(name).into_owned());
     names.map(CompletionCandidate::new).collect()
 }
 
-/// The map of the kernel that the words typed so far mean, or else of what was built here, or of a kernel that is
-/// installed.
+/// The map of the kernel that the words typed so far name, or else of the kernel that was built for here, or of an
+/// installed one.
 fn map() -> Option<PathBuf> {
     let words: Vec<String> = std::env::args().collect();
     let here = std::env::current_dir().ok()?;
@@ -134,7 +134,7 @@ fn release_of(directory: &Path) -> Option<String> {
     crate::kernel::tree::facts::release(directory)
 }
 
-/// The map of an installed kernel that is in the cache.
+/// The cached map of an installed kernel.
 fn kept(release: &str) -> Option<PathBuf> {
     let places = Places::below(None);
     inventory::expect(&places, release).ok()?;
@@ -143,7 +143,7 @@ fn kept(release: &str) -> Option<PathBuf> {
     Some(cache::directory()?.join(kernel.key()).join("Symbols.list")).filter(|list| list.is_file())
 }
 
-/// Livepatches: those that a build has listed here, and other modules that are files here.
+/// Livepatches: those on the list of the last build here, and other module files here.
 fn livepatches(current: &OsStr) -> Vec<CompletionCandidate> {
     let current = current.to_string_lossy();
     let (directory, _) =

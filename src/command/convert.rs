@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `klpbuild convert`: a livepatch that was built by other means, or all that an object tree lists.
+//! `klpbuild convert`: converts a livepatch that was built by other means, or all that an object tree lists.
 
 use std::path::{Path, PathBuf};
 
@@ -75,7 +75,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let choices = Choices { keep_module_exports: arguments.keep_module_exports, is_marked: false };
     let input = start.join(given);
     let output = arguments.output.as_ref().map_or(input.clone(), |output| start.join(output));
-    // Not unpacked: what is compressed is finished (R12).
+    // A compressed file is not unpacked: it is finished (R12).
     let image = Image::parse(&compressed::read_packed(&input).context("cannot read the module")?)
         .with_context(|| format!("cannot read {}", input.display()))?;
     let was_finished = is_converted(&image);
@@ -124,13 +124,13 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
 }
 
-/// What was done with a livepatch, for programs.
+/// The outcome of a conversion, for programs.
 #[derive(Debug, Serialize)]
 struct Told<'a> {
     input: &'a Path,
-    /// What was written; null if nothing was.
+    /// The file that was written; null if none was.
     output: Option<&'a Path>,
-    /// Whether anything was to be converted.
+    /// Whether there was anything to convert.
     converted: bool,
     /// The livepatch relocations that were made.
     relocations: usize,

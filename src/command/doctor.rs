@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `klpbuild doctor`: what there is, and what is missing, for building livepatches for a kernel.
+//! `klpbuild doctor`: what is there, and what is missing, to build livepatches for a kernel.
 //!
-//! - [`checks`]: what is looked at
-//! - [`compiler`]: whether the kernel's compiler is there, and how kbuild comes to take it
-//! - [`patient`]: the kernel that is looked at; [`finding`]: what became of a check
+//! - [`checks`]: the checks
+//! - [`compiler`]: whether the kernel's compiler is there, and how kbuild can use it
+//! - [`patient`]: the kernel that is checked; [`finding`]: the result of a check
 
 mod checks;
 mod compiler;
@@ -24,23 +24,23 @@ use crate::host::paint::Hue;
 use crate::host::terminal::{self, Stream};
 use crate::host::words;
 
-/// The width of the column with what is checked.
+/// The width of the column that names the check.
 const SUBJECT: usize = 13;
-/// Where what was found begins in a line.
+/// The column at which the result of a check begins.
 const INDENT: usize = 2 + 7 + 2 + SUBJECT + 2;
 
-/// What was found, for programs.
+/// The results of all checks, for programs.
 #[derive(Debug, Serialize)]
 struct Examination<'a> {
     release: &'a str,
     running: bool,
     objtree: Option<&'a Path>,
-    /// Nothing that livepatches need is missing.
+    /// Whether nothing that livepatches need is missing.
     ready: bool,
     findings: &'a [Finding],
 }
 
-/// Looks at a kernel, and prints what is found.
+/// Checks a kernel, and prints the results.
 ///
 /// # Errors
 /// There is no such kernel, or something cannot be read.

@@ -26,7 +26,7 @@ pub fn snippet(options: &Options, arguments: &HeaderArgs) -> Result<Exit> {
     print(options, arguments, header::SNIPPET)
 }
 
-/// Prints one of them, or writes it to a file.
+/// Prints one of the two files, or writes it to a file.
 fn print(options: &Options, arguments: &HeaderArgs, text: &str) -> Result<Exit> {
     let start = asked::start(options)?;
     match &arguments.output {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `klpbuild kernels`: the kernels that are installed, and what there is of each.
+//! `klpbuild kernels`: the kernels that are installed, and which files of each are there.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -19,7 +19,7 @@ struct Inventory<'a> {
     kernels: &'a [Entry],
 }
 
-/// Lists them.
+/// Lists the installed kernels.
 ///
 /// # Errors
 /// A directory cannot be read.
@@ -61,7 +61,7 @@ fn row(entry: &Entry) -> [String; 6] {
     ]
 }
 
-/// How to take one, and what to do about what is missing.
+/// The lines below the list: how to use one of the kernels, and what to do about missing files.
 fn closing(entries: &[Entry]) -> String {
     let is_whole = |entry: &&Entry| {
         entry.headers.is_some()

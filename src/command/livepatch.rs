@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `klpbuild livepatch`: a livepatch made of patches of the kernel's source.
+//! `klpbuild livepatch`: makes a livepatch from patches of the kernel's source.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -28,14 +28,14 @@ use crate::kernel::origin::{Asked, Origin};
 use crate::kernel::tree;
 use crate::livepatch::names;
 
-/// Makes it.
+/// Makes the livepatch.
 ///
 /// # Errors
-/// The patches do not fit, cannot be carried over, or the kernel's code is not what its source makes.
+/// The patches do not fit, no livepatch can make the change, or the kernel's code is not what its source compiles to.
 pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     let start = asked::start(options)?;
     let current = std::env::current_dir().context("cannot tell the current directory")?;
-    // A kernel tree that -C names is no place to write to.
+    // If -C names a kernel tree, nothing is written to it.
     let here = if tree::is_kernel(&start) { current.clone() } else { start.clone() };
     let (variables, words) = variable::sort_out(&arguments.words);
     ensure!(!words.is_empty(), "no patch is named");
@@ -59,7 +59,7 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     let target = Target::of(origin, source.as_deref(), options.quiet)?;
     let place = Place::find(arguments, &here, &name)?;
     let flags = program::words(&choice.to_flags()).unwrap_or_default();
-    // What takes the place of all others loses nothing that it is not told to lose.
+    // A livepatch that replaces all others is meant to undo them: no note is needed.
     let is_told = !arguments.replace && places.running().is_some_and(|running| running == target.release);
     let loaded = if is_told { loaded::replaced(&places) } else { Vec::new() };
     let request = Request {
@@ -95,13 +95,13 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     drop(steps);
     let mut trial = request.build(&target).trial(arguments.run.as_deref())?;
     if arguments.format == Format::Json {
-        // Its own words would follow the document.
+        // Its own output would follow the JSON document.
         trial.arg("--quiet");
     }
     trial.interact()
 }
 
-/// What makes of a prepared tree are told: without plain lines for each step, unless they are asked for.
+/// The order for makes in a prepared tree: without a plain line for each step, unless the user asks for them.
 fn order(options: &Options, is_text: bool) -> Result<Order> {
     let mut order = asked::order(options, &[], None, &Choice::default().places())?;
     let is_bar = terminal::Surroundings::look().capable && is_text;
@@ -125,7 +125,7 @@ fn read(words: &[String], here: &Path) -> Result<Vec<Named>> {
         .collect()
 }
 
-/// The livepatch's name: as asked for, or that of the last patch, without the number git puts in front.
+/// The livepatch's name: the one asked for, or the name of the last patch without the number that git puts in front.
 fn name(arguments: &LivepatchArgs, words: &[String]) -> Result<String> {
     if let Some(name) = &arguments.name {
         names::check_module(name)?;
@@ -141,10 +141,10 @@ fn name(arguments: &LivepatchArgs, words: &[String]) -> Result<String> {
     Ok(name.trim_end_matches('-').to_owned())
 }
 
-/// Where the module is built: in what --keep names, or in a directory that goes again.
+/// The directory in which the module is built: the one that --keep names, or a temporary one.
 struct Place {
     directory: PathBuf,
-    /// What --keep names was made for this run: it goes again if nothing is laid into it.
+    /// Whether this run made the directory that --keep names: it is removed again if it stays empty.
     is_made: bool,
     _temporary: Option<tempfile::TempDir>,
 }
@@ -174,13 +174,13 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if self.is_made {
-            // Only an empty one goes.
+            // This removes only an empty directory.
             let _ = fs::remove_dir(&self.directory);
         }
     }
 }
 
-/// Puts the livepatch where it is wanted.
+/// Writes the livepatch to the path that the user asked for.
 fn deliver(arguments: &LivepatchArgs, here: &Path, report: &mut Report) -> Result<()> {
     let Some(made) = report.livepatch.clone() else { return Ok(()) };
     let wanted = match &arguments.output {

@@ -29,13 +29,13 @@ use crate::livepatch::definition::Fault;
 use crate::livepatch::testimony;
 use crate::livepatch::testimony::Asked;
 
-/// A definition as `--format json` prints it. What is not known is null.
+/// A definition as `--format json` prints it; unknown values are null.
 #[derive(Debug, Serialize)]
 struct Row<'a> {
     name: &'a str,
     object: &'a str,
     file: Option<&'a str>,
-    /// The line in it, from 1.
+    /// The line in that file, from 1.
     line: Option<u64>,
     r#type: Option<&'static str>,
     binding: Option<&'static str>,
@@ -45,21 +45,21 @@ struct Row<'a> {
     address: Option<String>,
     /// The position from 1; null if kallsyms leaves the symbol out.
     position: Option<u64>,
-    /// How many there are of this name in the object.
+    /// How many symbols have this name in the object.
     count: u64,
-    /// What to write as position in KLP_SYMPOS, and as old_sympos in a klp_func.
+    /// The position to write in KLP_SYMPOS, and as old_sympos in a klp_func.
     sympos: Option<u64>,
     exported: Option<bool>,
     init: Option<bool>,
     /// The annotation to paste.
     klp_sympos: Option<String>,
-    /// What a klp_func has that replaces it; null if it is no function, or cannot be replaced.
+    /// The members of a klp_func that replaces it; null if it is no function, or cannot be replaced.
     klp_func: Option<String>,
     /// Why no livepatch can use or replace it.
     refused: Option<String>,
 }
 
-/// What programs get.
+/// The answer for programs.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     definitions: Vec<Row<'a>>,
@@ -67,10 +67,10 @@ struct Answer<'a> {
     missing: &'a [&'a String],
 }
 
-/// What takes longest.
+/// The status line for the step that takes longest.
 const READING: &str = "reading vmlinux's symbols and debugging information";
 
-/// The names among the words of a command line, and the others, which are for make.
+/// The names among the words of a command line, and the variables among them, which are for make.
 fn names(arguments: &LookupArgs) -> Result<(Vec<String>, Vec<Variable>)> {
     let (variables, names) = variable::sort_out(&arguments.words);
     ensure!(
@@ -127,7 +127,7 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     Ok(if missing.is_empty() { Exit::Done } else { Exit::Problem })
 }
 
-/// Says of each name or pattern that has no definition what there is in its place; `promoted` are the names that clang's
+/// Prints for each name or pattern without a definition what there is instead; `promoted` are the names that clang's
 /// LTO has made of some.
 fn say_missing(
     options: &Options,
@@ -156,11 +156,11 @@ fn say_missing(
     status::shown(READING, options.quiet, reading).iter().for_each(terminal::say);
 }
 
-/// What clang's ThinLTO puts between a static symbol's name and a number, where it uses the symbol in another file
-/// (`ModuleSummaryIndex::getGlobalNameForLocal` in LLVM).
+/// The text that clang's ThinLTO puts between a static symbol's name and a number, if it uses the symbol in another
+/// file (`ModuleSummaryIndex::getGlobalNameForLocal` in LLVM).
 const PROMOTED: &str = ".llvm.";
 
-/// The definitions of names that are missing, under the names that clang's LTO has given them; nothing for patterns.
+/// The definitions of missing names under the names that clang's LTO has given them; none for patterns.
 fn promoted(wanted: &Wanted, missing: &[&String], sources: &Sources) -> Result<Option<Found>> {
     let expression = |name: &&String| Regex::new(&format!(r"^{}\.llvm\.[0-9]+$", regex::escape(name)));
     let patterns = match wanted {
@@ -170,7 +170,7 @@ fn promoted(wanted: &Wanted, missing: &[&String], sources: &Sources) -> Result<O
     if patterns.is_empty() { Ok(None) } else { sources.find(&Wanted::Patterns(patterns)).map(Some) }
 }
 
-/// Whether a name is a pattern, as shells have them.
+/// Whether a name is a pattern as in a shell.
 fn is_glob(name: &str) -> bool {
     name.contains(['*', '?', '['])
 }
@@ -190,22 +190,22 @@ fn wanted(names: &[String], are_expressions: bool) -> Result<Wanted> {
     Ok(Wanted::Patterns(names.iter().map(pattern).collect::<Result<_>>()?))
 }
 
-/// A definition, with what is told of it beside what symbol tables say.
+/// A definition, with what is known of it beyond the symbol tables.
 struct Entry<'a> {
     known: &'a Known,
     replaceable: Result<(), Fault>,
-    /// What else the compiler has made of it, if that was asked for.
+    /// The compiler's other versions of it, if they were asked for.
     elsewhere: Option<Elsewhere>,
 }
 
-/// All definitions that were found, in their order, and where they are in the source.
+/// All definitions that were found, in their order, with their files and lines.
 struct Told<'a> {
     entries: Vec<Entry<'a>>,
     places: SourcePlaces,
 }
 
-/// Finds out more about all that was found, with one look at the debugging information of each object. For patterns, which
-/// may mean thousands, only names with several definitions are asked about.
+/// Looks up more about all definitions, reading the debugging information of each object once. For patterns, which
+/// may match thousands of names, only names with several definitions are looked up.
 fn tell<'a>(
     options: &Options,
     found: &'a Found,
@@ -290,7 +290,7 @@ fn rows<'a>(found: &'a Found, sources: &Sources, told: &'a Told<'_>) -> Vec<Row<
     rows
 }
 
-/// What a klp_func has that replaces a function.
+/// The members of a klp_func that replaces a function.
 fn klp_func(name: &str, known: &Known) -> String {
     format!(".old_name = \"{name}\", .old_sympos = {}", known.sympos().unwrap_or(0))
 }
@@ -316,12 +316,13 @@ fn print(found: &Found, sources: &Sources, told: &Told<'_>) {
     }
 }
 
-/// A line of prose, broken to fit the terminal that it is printed on, if that is one. What is to be pasted is none.
+/// A line of prose, broken to fit the terminal that it is printed on, if there is one. Lines to paste must not be
+/// passed here.
 fn prose(line: &str) -> String {
     words::fitting(line, terminal::width_of_output()) + "\n"
 }
 
-/// What else the compiler has made of a function, a line, or nothing.
+/// The compiler's other versions of a function, as a line, or nothing.
 fn elsewhere(entry: &Entry<'_>) -> String {
     let told = entry.elsewhere.as_ref().and_then(Elsewhere::told);
     let object = &entry.known.object;
@@ -329,8 +330,8 @@ fn elsewhere(entry: &Entry<'_>) -> String {
         .unwrap_or_default()
 }
 
-/// What to write for a definition, or why nothing helps: never a line that the other verbs refuse. `limit` is the longest
-/// name that the kernel reads.
+/// What to write for a definition, or why nothing helps: never a line that the other verbs refuse. `limit` is the
+/// longest name that the kernel reads, in bytes.
 fn advice(name: &str, entry: &Entry<'_>, sources: &Sources, limit: usize) -> String {
     let Entry { known, replaceable, .. } = entry;
     let object = &known.object;
@@ -347,7 +348,7 @@ fn advice(name: &str, entry: &Entry<'_>, sources: &Sources, limit: usize) -> Str
     };
     let function = match replaceable {
         Ok(()) => format!("in a klp_func: {}\n", klp_func(name, known)),
-        // Nobody asks that of data.
+        // Users do not try to replace data.
         Err(Fault::NoFunction(_)) => String::new(),
         Err(fault) => prose(&format!("{object}: {}", unreplaceable(fault))),
     };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `klpbuild man`: the manual pages. Those of the verbs come from what --help tells; klpbuild(7), on the way of a
-//! livepatch, is written by hand.
+//! `klpbuild man`: the manual pages. The verbs' pages are made from --help; klpbuild(7), on the workflow, is written
+//! by hand.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -17,10 +17,10 @@ use crate::host::{output, terminal, words};
 /// The page on the workflow.
 const WORKFLOW: &str = include_str!("../../man/klpbuild.7");
 
-/// Writes them.
+/// Writes the pages.
 ///
 /// # Errors
-/// They cannot be written.
+/// A page cannot be written.
 pub fn man(options: &Options, arguments: &ManArgs) -> Result<Exit> {
     let directory = asked::start(options)?.join(&arguments.pages);
     let pages = pages()?;
@@ -57,7 +57,7 @@ fn pages() -> Result<Vec<(String, String)>> {
     Ok(pages)
 }
 
-/// The page of klpbuild itself: all verbs by their groups, and what --help tells below the options.
+/// The page of klpbuild itself: all verbs in their groups, and the sections that --help has below the options.
 fn overview(whole: &Definition) -> Result<String> {
     let mut more = String::new();
     for (title, verbs) in cli::GROUPS {
@@ -98,7 +98,7 @@ fn page(definition: &Definition, name: &str, more: &str) -> Result<String> {
     Ok(String::from_utf8(text).context("a page is not text")? + more)
 }
 
-/// A section of words, each with what it means.
+/// A section with a list of terms and their meanings.
 fn section(title: &str, lines: &[(impl AsRef<str>, impl AsRef<str>)]) -> String {
     let mut text = format!(".SH \"{title}\"\n");
     for (word, meaning) in lines {
@@ -111,7 +111,7 @@ fn see_also(pages: &str) -> String {
     format!(".SH \"SEE ALSO\"\n{}\n", escaped(pages))
 }
 
-/// Text as roff takes it (groff_char(7)).
+/// Text escaped for roff (groff_char(7)).
 fn escaped(text: &str) -> String {
     let mut all = String::new();
     for character in text.chars() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild modules`: compile, map, modpost.
 //!
-//! - `finish`: conversion, and what was built, told
-//! - `timed`: where the time went; `told`: what was built, for programs
+//! - `finish`: conversion, and the closing message
+//! - `timed`: the page with the build's times; `told`: the result for programs
 
 mod finish;
 mod timed;
@@ -36,7 +36,7 @@ use crate::kernel::tree::kconfig::Kconfig;
 /// `klpbuild modules`.
 ///
 /// # Errors
-/// klpbuild found a problem: with the tree, the configuration, or what the map step saw.
+/// klpbuild found a problem: with the tree, with the configuration, or in the map step.
 pub fn modules(options: &Options, arguments: &ModulesArgs) -> Result<Exit> {
     let start = asked::start(options)?;
     let choice = asked::choice(&arguments.kernel, &start);
@@ -71,7 +71,7 @@ pub fn modules(options: &Options, arguments: &ModulesArgs) -> Result<Exit> {
     }
     let page = page.as_ref().map(|page| start.join(page));
     let written = timed::write(&plan, page.as_deref(), &timings);
-    // What went wrong first is what counts.
+    // The first error counts.
     let exit = exit?;
     written?;
     if is_text { Ok(exit) } else { told::print(&plan, exit, begin.elapsed()) }
@@ -83,7 +83,7 @@ fn build(plan: &Plan, timings: Option<&Timings>) -> Result<Exit> {
         plan.tree.check_clean_source(plan.variable("ARCH"))?;
     }
     let kbuild = Kbuild::detect(&plan.tree.srctree)?;
-    // Clean and config goals change the configuration of a kernel: what it will be is not known before they have run.
+    // Clean and config goals change a kernel's configuration: what it will be is known only after they have run.
     let is_known = plan.external.is_some() || before(plan).next().is_none();
     let main = is_known.then(|| decide(plan, &kbuild)).transpose()?;
     if plan.dry_run {
@@ -95,7 +95,8 @@ fn build(plan: &Plan, timings: Option<&Timings>) -> Result<Exit> {
     }
     main.as_ref().map_or(Ok(()), |main| main.check(plan))?;
     let _lock = plan.state.lock()?;
-    // Reading an installed kernel's symbols takes a while, and can be stopped at any time: not yet under a session.
+    // Reading an installed kernel's symbols takes a while, and can be stopped at any time: so it happens before the
+    // session.
     let external = match (&plan.external, &main) {
         (Some(_), Some(Main::Mapped(kbuild))) => Some(prepare::context(plan, kbuild)?),
         _ => None,
@@ -136,12 +137,12 @@ fn build(plan: &Plan, timings: Option<&Timings>) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Goals of make runs that have to come before the main one.
+/// The goals of the make runs before the main one.
 fn before(plan: &Plan) -> impl Iterator<Item = Vec<String>> {
     [Kind::Clean, Kind::Config].map(|kind| plan.goals_of(kind)).into_iter().filter(|goals| !goals.is_empty())
 }
 
-/// The makes that have to come after the main one.
+/// The makes after the main one.
 fn follow(plan: &Plan, main: &Main) -> Result<Vec<Program>> {
     match main {
         Main::Plain(_) => after::makes(plan, None, 0),
@@ -161,16 +162,16 @@ fn run(session: &mut Session<'_>, command: &Program) -> Result<Exit> {
     Ok(outcome.exit)
 }
 
-/// What the main run is.
+/// The kind of the main run.
 enum Main {
-    /// Without CONFIG_LIVEPATCH, as this configuration has it: as make does it.
+    /// Without CONFIG_LIVEPATCH in this configuration: as plain make does it.
     Plain(Config),
-    /// With the map in the middle.
+    /// With the map step between compilation and modpost.
     Mapped(Kbuild),
 }
 
 impl Main {
-    /// Refuses what klpbuild cannot follow ([`after::check`]), before the main run.
+    /// Refuses goals that klpbuild cannot support ([`after::check`]), before the main run.
     fn check(&self, plan: &Plan) -> Result<()> {
         match self {
             Main::Plain(_) => Ok(()),
@@ -179,7 +180,7 @@ impl Main {
     }
 }
 
-/// Tells what the main run is, by the configuration as it is now.
+/// Decides the kind of the main run, by the configuration as it is now.
 fn decide(plan: &Plan, kbuild: &Kbuild) -> Result<Main> {
     let config = plan.config.display();
     ensure!(
@@ -205,7 +206,7 @@ fn decide(plan: &Plan, kbuild: &Kbuild) -> Result<Main> {
     })
 }
 
-/// The tree's kbuild for what is built: a series of `kbuild-patches` leaves external modules to klpbuild.
+/// The kbuild for this build: a series of `kbuild-patches` leaves external modules to klpbuild.
 fn own(plan: &Plan, kbuild: &Kbuild, config: Option<&Config>) -> Result<Kbuild> {
     let kbuild = kbuild.clone();
     if plan.external.is_some() { Ok(kbuild) } else { kbuild.by_itself(&plan.tree.srctree, config) }
@@ -236,7 +237,7 @@ fn main_run(plan: &Plan, session: &mut Session<'_>, main: &Main, external: Optio
 fn with_patches(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals: &[String]) -> Result<Exit> {
     let last = History::read(&plan.state.last_run());
     let outcome = session.run(&plan.make_of_patched_tree(goals)?, last)?;
-    // Where nothing has changed, make has not come to the map.
+    // If nothing has changed, make has not run the map step.
     let report = match Report::read(&plan.state) {
         None if outcome.exit == Exit::Done => Some(Report::of_lists(&plan.tree.objtree)?),
         report => report,
@@ -244,7 +245,7 @@ fn with_patches(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals: 
     finish(plan, session, &outcome, report, Some(kbuild))
 }
 
-/// Says that there will be no map. One of an earlier configuration would only mislead.
+/// Prints that there will be no map, and removes that of an earlier configuration, which would mislead.
 fn without_map(plan: &Plan, config: &Config) -> Result<()> {
     let stale = plan.state.remove_lists()?;
     if !plan.quiet {
@@ -260,7 +261,7 @@ fn without_map(plan: &Plan, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Says what keeps CONFIG_LIVEPATCH off, and how to have it.
+/// Prints what keeps CONFIG_LIVEPATCH off, and how to switch it on.
 fn say_why_off(plan: &Plan, config: &Config) {
     let kconfig = Kconfig::read(&plan.tree.srctree, config);
     if let Some(obstacles) = kconfig.obstacles("LIVEPATCH", config) {
@@ -274,7 +275,7 @@ fn with_fragment(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals:
     let last = History::read(&plan.state.last_run());
     let outcome = session.run(&plan.make_with_map(kbuild, goals)?, last)?;
     let report = Report::read(&plan.state);
-    // Options like -n and --help have make do nothing, and end well.
+    // With options like -n and --help, make does nothing and succeeds.
     if outcome.exit == Exit::Done && !plan.has_make_options() {
         ensure!(
             report.is_some(),
@@ -286,8 +287,8 @@ fn with_fragment(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals:
     finish(plan, session, &outcome, report, Some(kbuild))
 }
 
-/// Several make runs, for a tree without the targets that the fragment needs: everything is compiled and
-/// vmlinux linked, then the map is made, then `make modules` descends once more.
+/// Several make runs, for a tree without the targets that the fragment needs: everything is compiled and vmlinux
+/// linked, then the map is made, then `make modules` runs once more.
 fn in_phases(
     plan: &Plan,
     session: &mut Session<'_>,
@@ -313,7 +314,7 @@ fn in_phases(
     finish(plan, session, &outcome, Some(report), Some(kbuild))
 }
 
-/// The makes before the map: one for all objects, and one for vmlinux where that does not link it.
+/// The makes before the map: one for all objects, and one for vmlinux if the first does not link it.
 fn phases(plan: &Plan, kbuild: &Kbuild, compile: &[&str]) -> (Program, Option<Program>) {
     let goals: Vec<String> = compile.iter().map(|&goal| goal.to_owned()).collect();
     let mut both = plan.make(&goals);

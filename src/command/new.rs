@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `klpbuild new`: a livepatch that is written by hand, begun: with the kernel's own text of the functions, or a skeleton.
+//! `klpbuild new`: begins a livepatch that is written by hand, with the kernel's own text of the functions, or with a
+//! skeleton.
 //!
-//! - [`target`]: the function, and all that is known of it
-//! - [`taken`]: its text in the kernel's source; [`text`]: the files
+//! - [`target`]: the function to replace, and all that is known of it
+//! - [`taken`]: its text from the kernel's source; [`text`]: the files
 
 mod taken;
 mod target;
@@ -28,10 +29,10 @@ use crate::kernel::state::State;
 use crate::livepatch::header;
 use crate::livepatch::names;
 
-/// Writes the skeleton.
+/// Writes the livepatch's first files.
 ///
 /// # Errors
-/// The name is none of a module or is taken, no livepatch can replace the function, or a file cannot be written.
+/// The name cannot be a module's or is taken, no livepatch can replace the function, or a file cannot be written.
 pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
     let start = asked::start(options)?;
     let named = asked::files(&arguments.words, &start, &arguments.sources.kernel);
@@ -101,8 +102,8 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         files.push(("dkms.conf".to_owned(), text::dkms(&name, release)));
     }
     files.push((".gitignore".to_owned(), text::IGNORED.to_owned()));
-    // What only headers are known of tells no commands, and what is taken over is several files: then the first build
-    // writes them.
+    // A kernel with only headers has no recorded commands, and functions that were taken over make several files: in
+    // both cases the first build writes compile_commands.json.
     let commands = match (&taken, &kdir) {
         (Err(_), Some(objtree)) => commands::of_new(objtree, &directory, &name)?,
         _ => None,
@@ -140,7 +141,7 @@ fn tables(name: &str, targets: &[Target], parts: &[File]) -> String {
     text::tables(name, &entries, &namespaces)
 }
 
-/// Says what was taken over, and what was not.
+/// Prints what was taken over, and what was not.
 fn say_taken(given: &Path, parts: &[File]) {
     let shown = given.display();
     for part in parts {
@@ -157,7 +158,7 @@ fn say_taken(given: &Path, parts: &[File]) {
     }
 }
 
-/// Says what is to be filled in, and why the kernel's own text is not there.
+/// Prints what the user has to fill in, and why the kernel's own text is missing.
 fn say_skeleton(given: &Path, name: &str, targets: &[Target], why: Option<&str>) {
     if let Some(why) = why {
         terminal::say(format_args!("the kernel's own text is not taken over: {why}"));

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `klpbuild patches`: the series of `kbuild-patches`, which teach a kernel's own makefiles what the fragment does from
-//! outside.
+//! `klpbuild patches`: the series of `kbuild-patches`, by which a kernel's own makefiles do what the fragment does
+//! from outside.
 //!
-//! - [`series`]: the series themselves; [`mod@change`]: what one makes of a tree; `checked`: what
-//!   programs are told of it
+//! - [`series`]: the series themselves; [`mod@change`]: the changes of one in a tree; `checked`: the result for
+//!   programs
 //!
-//! Which series fits a tree is told by trying it, in memory; what is written is all of it or nothing.
+//! To find the series for a tree, all are tried in memory; either all files are written or none.
 
 mod change;
 mod checked;
@@ -49,11 +49,11 @@ impl Series {
         })
     }
 
-    /// The state of a tree where each file is as it is either with the series or without.
+    /// The state of a tree in which each file is either as with the series or as without it; none for any other tree.
     fn half(&self, tree: &Path) -> Result<Option<State>> {
         let mut sides = [Change { files: BTreeMap::new() }, Change { files: BTreeMap::new() }];
         for path in self.paths()? {
-            // What has the lines already is not to get them twice.
+            // A file that has the lines already must not get them twice.
             let mut found = false;
             for (side, way) in sides.iter_mut().rev().zip([Way::Back, Way::Forth]) {
                 if !found && let Ok(change) = self.change(tree, way, Some(&path))? {
@@ -78,7 +78,7 @@ impl Series {
         Ok(paths)
     }
 
-    /// What applying the series, or taking it back, would change (in `only` one file); or which patch does not fit.
+    /// The changes of applying or reverting the series (in `only` one file); or which patch does not fit.
     fn change(
         &self,
         tree: &Path,
@@ -100,7 +100,7 @@ impl Series {
 }
 
 impl Change {
-    /// Adds what one patch does, but for files that a tree can do without.
+    /// Adds the changes of one patch, except those in files that a tree may lack.
     fn add(
         &mut self,
         tree: &Path,
@@ -152,8 +152,8 @@ impl Change {
         self.files.keys().map(|path| path.display().to_string()).collect()
     }
 
-    /// Writes it: new files are put beside the old ones first, and if one cannot take its place, the others give theirs
-    /// back.
+    /// Writes the change: new files are first put beside the old ones; if one cannot replace its file, the old files
+    /// are restored.
     fn write(&self, tree: &Path) -> Result<()> {
         let mut prepared = Vec::new();
         let prepare = |prepared: &mut Vec<(NamedTempFile, PathBuf)>| -> Result<()> {
@@ -194,21 +194,21 @@ impl Change {
     }
 }
 
-/// What a patch of klpbuild's own changes.
+/// The changes in the text of one of klpbuild's own patches.
 fn changes(text: &str) -> Result<Vec<FileChange>> {
     let changes = patch::parse(text.as_bytes()).context(UNREADABLE)?;
     changes.into_iter().map(|change| change.stripped(1).context(UNREADABLE)).collect()
 }
 
-/// What a file becomes; or why the patch does not fit it.
+/// The new text of a file; or why the patch does not fit it.
 fn text_of(change: &FileChange, now: Option<&str>) -> std::result::Result<String, String> {
     let (bytes, _) =
         change.apply_nearest(now.unwrap_or_default().as_bytes()).map_err(|misfit| misfit.to_string())?;
     String::from_utf8(bytes).map_err(|error| error.to_string())
 }
 
-/// Files that some trees lack, and what a patch does to them is needed by nothing else: kernels have had
-/// Documentation/dontdiff up to 6.17, and a tree that was unpacked or copied may have come without .gitignore.
+/// Files that some trees lack, and whose changes nothing else needs: kernels have had Documentation/dontdiff up to
+/// 6.17, and a tree that was unpacked or copied may lack .gitignore.
 const OPTIONAL: [&str; 2] = ["Documentation/dontdiff", ".gitignore"];
 
 fn content(path: &Path) -> Result<Content> {
@@ -219,10 +219,10 @@ fn content(path: &Path) -> Result<Content> {
     }
 }
 
-/// Does what `command` says.
+/// Runs `command`.
 ///
 /// # Errors
-/// There is no kernel's source tree, or no series fits it, or it cannot be written.
+/// There is no kernel's source tree, no series fits it, or it cannot be written.
 pub fn patches(options: &Options, command: &PatchesCommand) -> Result<Exit> {
     let start = asked::start(options)?;
     match command {
@@ -263,7 +263,8 @@ fn count(series: &Series) -> String {
     format!("{} patches", series.patches.len())
 }
 
-/// The series that fits the tree or is applied to it, with its state; or why there is none, for each.
+/// The series that fits the tree or is applied to it, with its state; or one reason for each series that does not
+/// fit.
 fn find(tree: &Path) -> Result<std::result::Result<(&'static Series, State), Vec<String>>> {
     let mut reasons = Vec::new();
     let mut half = None;
@@ -281,7 +282,7 @@ fn find(tree: &Path) -> Result<std::result::Result<(&'static Series, State), Vec
 /// The series that fits the tree or is applied to it, with its state.
 ///
 /// # Errors
-/// There is none: why, for each.
+/// There is none; the message has a reason for each series.
 fn chosen(tree: &Path) -> Result<(&'static Series, State)> {
     match find(tree)? {
         Ok(found) => Ok(found),
@@ -312,7 +313,7 @@ fn show(tree: Option<&Path>, name: Option<&str>) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Whether all that a patch changes are files that the tree does without: `git am` would stop at it.
+/// Whether a patch changes only files that the tree lacks: `git am` would stop at it.
 fn is_for_missing_files(tree: &Path, text: &str) -> bool {
     let names = text.lines().filter_map(|line| line.strip_prefix("+++ b/"));
     names.into_iter().all(|name| OPTIONAL.contains(&name) && !tree.join(name).exists())
@@ -339,7 +340,7 @@ fn check(tree: &Path, quiet: bool) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Applies the series that fits, or takes back the one that is applied.
+/// Applies the series that fits, or reverts the one that is applied.
 fn change(options: &Options, tree: &Path, way: Way) -> Result<Exit> {
     let (series, state) = chosen(tree)?;
     let change = match (state, way) {
@@ -370,7 +371,7 @@ fn change(options: &Options, tree: &Path, way: Way) -> Result<Exit> {
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
 }
 
-/// In a git repository, what is to be changed must not have changes that are not committed.
+/// Checks that in a git repository, the files to be changed have no uncommitted changes.
 fn check_clean(tree: &Path, change: &Change) -> Result<()> {
     if program::find("git").is_none() {
         return Ok(());

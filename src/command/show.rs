@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `klpbuild show`: what a livepatch replaces and refers to, with where that is in the kernel's source: what a reviewer
-//! signs.
+//! `klpbuild show`: what a livepatch replaces and refers to, with files and lines of the kernel's source, for a
+//! reviewer.
 //!
 //! - `tree`: the account as a tree, for people
-//! - `branches`: how a tree is drawn
-//! - `page`: the account as a page for a browser; `compared`: what differs between two texts; `trial`: what
-//!   klpbuild try has said
+//! - `branches`: draws a tree
+//! - `page`: the account as a page for a browser; `compared`: the differences between two texts; `trial`: the report
+//!   of klpbuild try
 
 mod branches;
 mod compared;
@@ -96,7 +96,7 @@ pub fn show(options: &Options, arguments: &ShowArgs) -> Result<Exit> {
     })
 }
 
-/// Whether someone said which kernel it is to be.
+/// Whether the user names the kernel.
 fn is_named(asked: &Asked) -> bool {
     asked.objtree.is_some()
         || asked.release.is_some()
@@ -104,8 +104,8 @@ fn is_named(asked: &Asked) -> bool {
         || asked.choice.names_files()
 }
 
-/// The kernel to tell of the livepatch with: the one that was named, or that is here, or the installed one of the release
-/// `wanted`, with the trees that its source files are in. An installed kernel of another release tells nothing of it.
+/// The kernel with which the account is made: the named one, or the one here, or the installed one of the release
+/// `wanted`; with the trees that have its source files. An installed kernel of another release is not used.
 fn kernel(asked: &Asked, livepatch: &Path, wanted: Option<&str>) -> Result<(Sources, Vec<PathBuf>)> {
     let origin = Origin::named(asked, Some(livepatch));
     let is_other = |origin: &Origin| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `klpbuild symbols`: the map of an object tree that is built already.
+//! `klpbuild symbols`: makes the map of an object tree that is built already.
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
@@ -24,8 +24,7 @@ use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::tree;
 use crate::kernel::tree::era::Kbuild;
 
-/// Makes the map, without running a build; make only evaluates those kbuild makefiles that may mark
-/// livepatches.
+/// Makes the map without running a build; make only evaluates kbuild makefiles that may mark livepatches.
 ///
 /// # Errors
 /// The object tree is not built, an object cannot be read, or the map cannot be written.
@@ -78,7 +77,7 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
     if options.dry_run {
         return Ok(Exit::Done);
     }
-    // From here to the end a signal waits: nothing is left half written.
+    // From here on, a signal takes effect at the end: no file is left half written.
     let mut watch = Watch::begin()?;
     let target = match &arguments.output {
         Some(path) if path.as_os_str() == "-" => {
@@ -107,7 +106,8 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
 }
 
-/// The map of an installed kernel's symbols: it is in klpbuild's cache, from which a file is written if one is named.
+/// The map of an installed kernel's symbols, in klpbuild's cache, from which it is copied to a file if the user names
+/// one.
 fn installed(options: &Options, arguments: &SymbolsArgs, wanted: &Asked) -> Result<Exit> {
     let origin = Origin::named(wanted, None)?;
     if !options.quiet {

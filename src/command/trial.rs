@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `klpbuild try`: the object tree's kernel in QEMU, with livepatches loaded and unloaded again.
 //!
-//! - [`request`]: what is to be tried, and that it can be; [`module`]: the modules of it
+//! - [`request`]: what is tried, and whether it can be; [`module`]: its modules
 //! - [`loading`]: which modules are loaded, and in which order; [`soft`]: those that modprobe would load as well
-//! - [`initramfs`]: the guest's files (cpio), with `init.sh`, which goes through the stages
+//! - [`initramfs`]: the guest's files (cpio), with `init.sh`, which runs the stages
 //! - [`qemu`]: the machine
-//! - [`protocol`]: what the guest says, line by line
-//! - [`patience`]: how long the guest may take for what
-//! - [`report`]: what is made of that, and shown; [`alarm`]: which lines of the kernel's log are alarms, [`refusal`]:
+//! - [`protocol`]: what the guest prints, line by line
+//! - [`patience`]: how long the guest may take for each stage
+//! - [`report`]: the stages as they are shown; [`alarm`]: which lines of the kernel's log are alarms, [`refusal`]:
 //!   why a module was refused
-//! - [`verdict`]: what it all comes to; [`expected`]: the stages that have to be there, [`applied`]: what was
-//!   patched, [`account`]: all that for programs, with [`ktap`] and [`junit`], and `told`; [`closing`]: what is said if all went well, [`console`]: the last words of a kernel that went down
+//! - [`verdict`]: the outcome; [`expected`]: the stages that have to be there, [`applied`]: which objects were
+//!   patched, [`account`]: all that for programs, with [`ktap`] and [`junit`], and `told`; [`closing`]: the closing
+//!   line if all went well, [`console`]: the last lines of a kernel that crashed
 
 mod account;
 mod alarm;
@@ -54,25 +55,25 @@ use crate::host::signal;
 use crate::host::signal::Watch;
 use crate::host::terminal;
 
-/// How often time-dependent things are looked after.
+/// The time between two looks at the clock and at signals.
 const TICK: Duration = Duration::from_millis(100);
-/// After how long without a word from the kernel KVM does not run the guest.
+/// If the kernel prints nothing for this long, KVM does not run the guest.
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long the guest may take to shut down.
 const LINGER: Duration = Duration::from_secs(10);
-/// What became of a guest.
+/// The outcome of a guest.
 enum Outcome {
-    /// It has been tried, or stopped.
+    /// It was tried, or stopped.
     Over(Exit),
-    /// It never came to its first program, for this reason.
+    /// It never started its first program, for this reason.
     NeverUp(String),
 }
 
-/// Boots the kernel, tries the livepatches in it, and reports. What cannot be tried, for want of something or because it
-/// does not fit the kernel, is said and ends in [`Exit::Unchecked`].
+/// Boots the kernel, tries the livepatches in it, and reports. If something is missing, or does not fit the kernel,
+/// prints why and returns [`Exit::Unchecked`].
 ///
 /// # Errors
-/// The machine at hand fails: no temporary directory, no QEMU process.
+/// This machine fails: it has no temporary directory, or cannot start QEMU.
 pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
     let request = match Request::resolve(options, arguments) {
         Ok(request) => request,
@@ -92,7 +93,7 @@ pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
         }
         return Ok(Exit::Done);
     }
-    // A file without a name is gone with this process, even if it is killed; QEMU goes with it.
+    // A file without a name disappears with this process, even if it is killed; QEMU ends with it.
     let initramfs = tempfile::tempfile().context("cannot make a temporary file (TMPDIR names the place)")?;
     boot(&request, options, arguments.format, choices, &initramfs)
 }
@@ -149,13 +150,13 @@ struct Guest<'a> {
     machine: Machine,
     protocol: &'a Protocol,
     report: Report<'a>,
-    /// Whether something else has its turn if this never comes up.
+    /// Whether another accelerator is tried if this one never starts the guest.
     has_next: bool,
     format: TryFormat,
 }
 
 impl Guest<'_> {
-    /// Listens until the end. If it is KVM's fault that there is no guest, something else has its turn.
+    /// Listens to the guest until the end. If KVM fails to run the guest, the next accelerator is tried.
     fn watch(mut self, watch: &mut Watch) -> Result<Outcome> {
         let mut patience = Patience::new(self.report.limit());
         let has_status = terminal::has_status();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `klpbuild verify`: whether finished livepatches keep the rules, and fit the kernel they are for.
+//! `klpbuild verify`: whether finished livepatches keep the rules, and fit their kernel.
 //!
-//! - `sarif`: what is found, for code review
+//! - `sarif`: the findings for code review
 
 mod sarif;
 
@@ -29,23 +29,23 @@ use crate::livepatch::verify;
 use crate::livepatch::verify::findings::{Finding, Level};
 use crate::livepatch::verify::form;
 
-/// How many livepatches are read at once, and looked up with one pass over the kernel's objects.
+/// How many livepatches are read at once, and checked in one pass over the kernel's objects.
 const TOGETHER: usize = 256;
 
-/// What was found in one livepatch.
+/// The findings in one livepatch.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     file: &'a Path,
-    /// The relocations that the kernel resolves for it.
+    /// The number of relocations that the kernel resolves for it.
     relocations: usize,
-    /// The functions it replaces; null if they cannot be seen.
+    /// The number of functions it replaces; null if they cannot be seen.
     functions: Option<usize>,
     /// The build ID of the vmlinux it was checked against.
     vmlinux_build_id: Option<&'a str>,
     findings: Vec<Finding>,
 }
 
-/// What programs get.
+/// The answer for programs.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     verdict: Verdict,
@@ -54,10 +54,10 @@ struct Answer<'a> {
     unchecked: &'a [String],
 }
 
-/// Checks files, and prints what is found.
+/// Checks files, and prints the findings.
 ///
 /// # Errors
-/// There is nothing to check them against, or nothing can be printed.
+/// There is no kernel to check them against, or nothing can be printed.
 pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
     if let Some(rule) = &arguments.explain {
         return explain(rule);
@@ -136,7 +136,7 @@ pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Prints the whole for programs.
+/// Prints all findings for programs.
 fn tell(
     format: VerifyFormat,
     start: &Path,
@@ -197,7 +197,7 @@ fn print(report: &Report<'_>, quiet: bool) {
     terminal::tell(format_args!("{file}: {verdict} ({relocations}; {functions}{against})"));
 }
 
-/// Prints one rule, or all in a line each.
+/// Prints one rule, or all, one line each.
 fn explain(name: &str) -> Result<Exit> {
     if name == "all" {
         Rule::ALL.iter().for_each(|rule| terminal::out(format!("{rule:4} {}\n", rule.title())));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is looked at: the kernel's options, the headers, the compiler, the symbols, and programs.
+//! The checks: the kernel's options, the headers, the compiler, the symbols, and programs.
 
 use anyhow::Result;
 use fs_err as fs;
@@ -22,7 +22,7 @@ use crate::kernel::tree::kconfig::Kconfig;
 /// All checks, in the order in which they are printed.
 ///
 /// # Errors
-/// Something that is there cannot be read.
+/// An existing file cannot be read.
 pub fn all(patient: &Patient) -> Result<Vec<Finding>> {
     let mut findings = options(patient);
     if !patient.is_built {
@@ -49,7 +49,7 @@ impl Patient {
         remedy::for_need(need, &self.places, &self.release, "")
     }
 
-    /// How options come to be set, in a kernel of one's own.
+    /// The commands that set options, for a kernel that the user builds.
     fn set(&self, switch: &str, names: &[&str]) -> Vec<String> {
         match self.config_file.as_ref().filter(|_| self.is_own()) {
             Some(file) => {
@@ -103,8 +103,8 @@ fn options(patient: &Patient) -> Vec<Finding> {
     findings
 }
 
-/// What keeps CONFIG_LIVEPATCH off, as the kernel's own Kconfig has it. Of a kernel that is not built yet, it may be set
-/// all the same, and kconfig would take it back.
+/// What keeps CONFIG_LIVEPATCH off, by the kernel's own Kconfig files. The configuration of a kernel that is not
+/// built yet may set it nevertheless, and kconfig would switch it off again.
 fn kept_off(patient: &Patient, config: &Config) -> Option<Finding> {
     let file = patient.config_file.as_ref()?;
     let is_set = config.has("LIVEPATCH");
@@ -121,7 +121,7 @@ fn kept_off(patient: &Patient, config: &Config) -> Option<Finding> {
     Some(Finding::not(Level::Missing, "options", what, vec![obstacles.remedy(file)]))
 }
 
-/// Whether modules that nobody signed can be loaded.
+/// Whether unsigned modules can be loaded.
 fn signatures(patient: &Patient) -> Vec<Finding> {
     let sign = || {
         vec![
@@ -156,7 +156,7 @@ fn signatures(patient: &Patient) -> Vec<Finding> {
     }
 }
 
-/// What make needs to build modules (Documentation/kbuild/modules.rst).
+/// Whether the files are there that make needs to build modules (Documentation/kbuild/modules.rst).
 fn headers(patient: &Patient) -> Finding {
     let Some(objtree) = &patient.objtree else {
         let place = patient.places.build(&patient.release);
@@ -283,7 +283,7 @@ fn programs(patient: &Patient) -> Vec<Finding> {
     need("ld", "binutils", Level::Missing, Need::Binutils, ": ld links modules");
     let has_btf = |config: &Config| config.has("DEBUG_INFO_BTF_MODULES");
     let vmlinux = patient.objtree.as_ref().map(|objtree| objtree.join("vmlinux"));
-    // Without a vmlinux beside the headers, kbuild leaves BTF out (scripts/Makefile.modfinal).
+    // Without a vmlinux beside the headers, kbuild leaves BTF out of modules (scripts/Makefile.modfinal).
     if patient.config.as_ref().is_some_and(has_btf) && vmlinux.is_some_and(|vmlinux| vmlinux.is_file()) {
         need("pahole", "pahole", Level::Missing, Need::Pahole, ": it makes BTF of modules");
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The compiler has to be the kernel's: what it makes of structures and inline functions has to agree.
+//! The compiler has to be the kernel's: the layout of structures and inline functions have to agree.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -16,11 +16,11 @@ use crate::kernel::installed::remedy::Need;
 
 const SUBJECT: &str = "compiler";
 
-/// A compiler as make is told of it.
+/// A compiler, with the argument that selects it.
 struct Candidate {
     /// The program.
     name: String,
-    /// What klpbuild has to be given for it, if anything.
+    /// The argument for klpbuild that selects it, if one is needed.
     argument: Option<String>,
 }
 
@@ -76,7 +76,7 @@ pub fn check(patient: &Patient) -> Finding {
     }
 }
 
-/// kbuild takes `clang` with LLVM=1, and `clang-18` with LLVM=-18 (Documentation/kbuild/llvm.rst).
+/// kbuild uses `clang` with LLVM=1, and `clang-18` with LLVM=-18 (Documentation/kbuild/llvm.rst).
 fn clang(major: &str) -> Vec<Candidate> {
     vec![
         Candidate { name: "clang".to_owned(), argument: Some("LLVM=1".to_owned()) },
@@ -84,7 +84,8 @@ fn clang(major: &str) -> Vec<Candidate> {
     ]
 }
 
-/// kbuild takes `gcc`, unless Debian's headers name another one. The text begins with what the kernel's builder called.
+/// kbuild uses `gcc`, unless Debian's headers name another one. `text` begins with the name of the compiler that
+/// built the kernel.
 fn gcc(patient: &Patient, text: &str, major: &str) -> Vec<Candidate> {
     let called = text.split(' ').next().unwrap_or("gcc").to_owned();
     let headers = patient.objtree.as_ref().map(|objtree| objtree.join(".kernelvariables"));
@@ -97,7 +98,7 @@ fn gcc(patient: &Patient, text: &str, major: &str) -> Vec<Candidate> {
     let is_named = takes(&numbered) || takes(&called);
     let argument = |name: &str| (!is_named && name != "gcc").then(|| format!("CC={name}"));
     let mut names = vec![called, numbered];
-    // Where the headers name one, `gcc` is not asked.
+    // If the headers name a compiler, `gcc` comes after it.
     names.insert(if is_named { 2 } else { 0 }, "gcc".to_owned());
     names.into_iter().map(|name| Candidate { argument: argument(&name), name }).collect()
 }
@@ -111,9 +112,10 @@ fn version_of(compiler: &str) -> String {
     version(text.unwrap_or_default().lines().next().unwrap_or_default())
 }
 
-/// The version in what `--version` prints: the first number with dots in the first line that no package is named by.
+/// The version in the text that `--version` prints: the first number with dots in the first line, outside of a
+/// package's name.
 fn version(text: &str) -> String {
-    // In parentheses, distributions name their packages.
+    // Distributions put the names of their packages in parentheses.
     let outside = PACKAGE.replace_all(text, "");
     NUMBER.find(&outside).map_or_else(String::new, |found| found.as_str().to_owned())
 }

@@ -1,41 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a check has found.
+//! The result of a check.
 
 use serde::Serialize;
 
-/// What became of one check.
+/// How well a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// It is there.
+    /// All is there.
     #[serde(rename = "ok")]
     Fine,
-    /// Something works less well, or does not work at all, but livepatches can be built.
+    /// Something works less well, or not at all, but livepatches can be built.
     Note,
-    /// Livepatches cannot be built, or not loaded.
+    /// Livepatches cannot be built, or cannot be loaded.
     Missing,
 }
 
-/// One check.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// What was checked.
     pub subject: &'static str,
-    /// What became of it.
+    /// How well it went.
     pub level: Level,
-    /// What was found.
+    /// The result, in words.
     pub what: String,
-    /// What to do, a line each.
+    /// What to do, one line each.
     pub remedies: Vec<String>,
 }
 
 impl Finding {
-    /// Something is as it should be.
+    /// A check that went well.
     pub fn fine(subject: &'static str, what: impl Into<String>) -> Finding {
         Finding { subject, level: Level::Fine, what: what.into(), remedies: Vec::new() }
     }
 
-    /// Something is not.
+    /// A check that did not go well.
     pub fn not(
         level: Level,
         subject: &'static str,

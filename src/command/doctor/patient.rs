@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernel that is looked at.
+//! The kernel that the doctor checks.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::tree::config::{self, Config};
 use crate::kernel::tree::{self, facts};
 
-/// A kernel, and all that is known of it beforehand.
+/// A kernel, and all that is known of it before the checks.
 #[derive(Debug)]
 pub struct Patient {
     /// Its release.
@@ -28,20 +28,20 @@ pub struct Patient {
     pub srctree: Option<PathBuf>,
     /// Its configuration, if that is known.
     pub config: Option<Config>,
-    /// Where that is.
+    /// The configuration file.
     pub config_file: Option<PathBuf>,
     /// Whether it has been built; before that, only its configuration is known.
     pub is_built: bool,
-    /// Whether it is the one that is running.
+    /// Whether it is the running kernel.
     pub is_running: bool,
-    /// Where the user has its symbols taken from.
+    /// The files that the user named for its symbols.
     pub choice: Choice,
-    /// Where it is installed.
+    /// The root below which it is installed.
     pub places: Places,
 }
 
 impl Patient {
-    /// Whether it was built here or is going to be, and not by a distribution.
+    /// Whether the user has built it here, or is going to, and no distribution has.
     pub fn is_own(&self) -> bool {
         !self.is_built || self.objtree.as_ref().is_some_and(|objtree| Vmlinux::of_tree(objtree).is_some())
     }
@@ -64,7 +64,7 @@ impl Patient {
             _ => None,
         });
         release.iter().try_for_each(|release| inventory::expect(&places, release))?;
-        // An object tree that has only been configured does not lead to it yet.
+        // An object tree that was only configured has no link to its source yet.
         let started_in = Some(start.clone()).filter(|start| tree::is_source(start));
         let objtree = match (wanted.objtree, &release) {
             (None, Some(release)) => Some(places.build(release)).filter(|build| build.is_dir()),
@@ -106,7 +106,7 @@ impl Patient {
     }
 }
 
-/// What the words of the command line say; one without `=` is a KDIR.
+/// The kernel that the words of the command line name; a word without `=` is a KDIR.
 fn named(start: &Path, words: &[String], places: &Places) -> Result<Named> {
     let (variables, plain) = variable::sort_out(words);
     ensure!(plain.len() <= 1, "{}: one kernel at a time", plain.join(" "));

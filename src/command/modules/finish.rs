@@ -26,7 +26,7 @@ use crate::livepatch::convert;
 /// livepatching.
 ///
 /// # Errors
-/// A livepatch cannot be converted; none is left that is not.
+/// A livepatch cannot be converted; no unconverted one is left.
 pub(super) fn finish(
     plan: &Plan,
     session: &Session<'_>,
@@ -62,7 +62,7 @@ pub(super) fn finish(
             external.source.display()
         ));
     }
-    // V=1 and -s have no steps: that says nothing of the next run.
+    // With V=1 and -s no steps are printed: that says nothing about the next run.
     if outcome.run.steps > 0 {
         let last = plan.state.last_run();
         History::read(&last).with(outcome.run).write(&last)?;
@@ -84,8 +84,8 @@ pub(super) fn finish(
     Ok(Exit::Done)
 }
 
-/// Removes livepatches that a make which has failed, or was stopped, has linked in its last `time`: the step that
-/// converts them has not come, and make and `modules_install` would take them for done.
+/// Removes livepatches that a make which failed or was stopped has linked in its last `time`: they are not converted,
+/// and make and `modules_install` would take them for finished.
 fn remove_unconverted(plan: &Plan, time: Duration) -> Result<()> {
     let root = plan.external.as_ref().map_or(&plan.tree.objtree, |external| &external.output);
     // Time stamps may be coarse.
@@ -103,7 +103,7 @@ fn remove_unconverted(plan: &Plan, time: Duration) -> Result<()> {
 /// Converts the livepatches that the map step found.
 fn convert(plan: &Plan, kbuild: &Kbuild) -> Result<Exit> {
     let root = plan.external.as_ref().map_or(&plan.tree.objtree, |external| &external.output);
-    // With goals of its own, make may not have come to link all of them.
+    // With goals of its own, make may not have linked all of them.
     let modules = plan.state.livepatches()?;
     let modules: Vec<String> = modules.into_iter().filter(|module| root.join(module).is_file()).collect();
     let mut watch = Watch::begin()?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The page about where a build's time went.
+//! The page with the times of a build.
 
 use std::path::Path;
 
@@ -11,14 +11,14 @@ use crate::build::timings::Timings;
 use crate::host::output;
 use crate::host::terminal;
 
-/// Writes it: to `page`, or else to where klpbuild keeps its state.
+/// Writes the page: to `page`, or else into klpbuild's own directory.
 ///
 /// # Errors
 /// It cannot be written.
 pub(super) fn write(plan: &Plan, page: Option<&Path>, timings: &Timings) -> Result<()> {
     let told = timings.told();
     if told.phases.is_empty() {
-        // No make was run: what there may be of an earlier build stays.
+        // No make was run: the page of an earlier build stays.
         return Ok(());
     }
     let built = match &plan.external {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What was built, for programs.
+//! The result of a build, for programs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,30 +13,30 @@ use crate::host::document;
 use crate::host::exit::Exit;
 use crate::host::words;
 
-/// What a build came to.
+/// The result of a build.
 #[derive(Debug, Serialize)]
 struct Built<'a> {
-    /// Where it was built.
+    /// The object tree, or the external modules' directory.
     directory: &'a Path,
     /// Whether these are external modules.
     external: bool,
     succeeded: bool,
-    /// How many modules are in the map, and names; null if there is none.
+    /// The number of modules in the map; the next is the number of names. Null if there is no map.
     modules: Option<usize>,
     names: Option<usize>,
-    /// The livepatches, relative to the directory.
+    /// The livepatches, by paths relative to the directory.
     livepatches: Vec<String>,
     log: &'a Path,
     seconds: f64,
 }
 
-/// Prints it.
+/// Prints the result.
 ///
 /// # Errors
 /// The list of livepatches cannot be read.
 pub(super) fn print(plan: &Plan, exit: Exit, time: Duration) -> Result<Exit> {
     let directory = plan.external.as_ref().map_or(&plan.tree.objtree, |external| &external.output);
-    // What is there is of an earlier build, if this one has failed or makes no map.
+    // If this build failed or makes no map, the map that is there is an earlier build's.
     let is_mapped = exit == Exit::Done && directory.join("Symbols.list").is_file();
     let report = Report::read(&plan.state).filter(|_| is_mapped);
     let report = if is_mapped && report.is_none() { Report::of_lists(directory).ok() } else { report };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernel's own text of the functions, where its source is at hand.
+//! The kernel's own text of the functions, if its source is at hand.
 
 use std::path::{Path, PathBuf};
 
@@ -19,21 +19,21 @@ use crate::kernel::installed::Choice;
 use crate::kernel::origin::Origin;
 use crate::kernel::tree::config::Config;
 
-/// What came of it.
+/// The outcome of taking functions over.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The files, and the source tree that they are of.
+    /// The new files, and the source tree that their text comes from.
     Taken(PathBuf, Vec<File>),
-    /// Why there are none.
+    /// Nothing was taken over, for this reason.
     Not(String),
-    /// It was stopped.
+    /// The run was stopped.
     Over(Exit),
 }
 
-/// Takes the functions over; `source` is the source tree, if it is named.
+/// Takes the functions over; `source` is the source tree, if the user names it.
 ///
 /// # Errors
-/// The source that is named is not the kernel's.
+/// The named source is not the kernel's.
 pub fn take(options: &Options, origin: Origin, source: Option<&Path>, targets: &[Target]) -> Result<Outcome> {
     if let Some(why) = origin.config().and_then(what_is_not_done) {
         ensure!(source.is_none(), "--source: {why}");
@@ -46,7 +46,7 @@ pub fn take(options: &Options, origin: Origin, source: Option<&Path>, targets: &
     }
 }
 
-/// Why nothing is taken over for kernels with such a configuration.
+/// Why nothing is taken over from kernels with such a configuration; none if something is.
 fn what_is_not_done(config: &Config) -> Option<&'static str> {
     match () {
         () if !config.has("X86_64") => Some("that is done for x86-64 only, not yet for other machines"),

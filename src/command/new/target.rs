@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The function that is to be replaced: where it is, that it can be replaced, and its type.
+//! The function to replace: where it is, whether it can be replaced, and its type.
 
 use std::collections::BTreeSet;
 
@@ -36,25 +36,25 @@ pub struct Target {
     pub object: String,
     /// Its position (S7); 0 if it is the only one.
     pub sympos: u64,
-    /// What the symbol tables say of it.
+    /// The definition in the symbol tables.
     pub known: Known,
     /// The kernel's release, if that is known.
     pub release: Option<String>,
     /// Its type, if that is known and can be written in C.
     pub prototype: Option<Prototype>,
-    /// Why not.
+    /// Why the type is missing.
     pub why_no_prototype: Option<String>,
-    /// How many bytes after its beginning lies what is behind ftrace's place, if it can be entered there.
+    /// The offset in bytes of the first instruction behind the ftrace site, if the function can be entered there.
     pub entry: Option<u64>,
-    /// Whether its name alone does not say which symbol is meant.
+    /// Whether its name alone does not tell which symbol is meant.
     pub needs_annotation: bool,
-    /// A livepatch of this kernel is registered before it is enabled (up to 5.0).
+    /// Whether this kernel wants a livepatch registered before it is enabled (up to 5.0).
     pub is_registered: bool,
-    /// What else the compiler has made of it, and what to do about that.
+    /// The compiler's other versions of it, and what to do about them.
     pub elsewhere: Option<(String, String)>,
     /// The namespace that it is exported to.
     pub namespace: Option<String>,
-    /// All objects of the kernel.
+    /// The run-time names of all objects of the kernel.
     pub objects: BTreeSet<String>,
 }
 
@@ -93,7 +93,7 @@ impl Target {
             }
             None => (None, Some("neither BTF nor debug information has it".to_owned())),
         };
-        // With frame pointers, the compiler calls where it would jump: what is on the stack is not handed on.
+        // With frame pointers, the compiler makes a call of the jump, and parameters on the stack are not passed on.
         let can_enter = can_enter && (prototype.is_some() || !has("FRAME_POINTER"));
         let header = sources.srctree.as_ref().map(|srctree| srctree.join("include/linux/livepatch.h"));
         let header = header.and_then(|header| fs_err::read_to_string(header).ok()).unwrap_or_default();
@@ -117,7 +117,7 @@ impl Target {
     }
 }
 
-/// The one definition that is meant.
+/// The only definition that can be meant.
 fn choose(sources: &Sources, found: &Found, name: &str, arguments: &NewArgs) -> Result<Known> {
     let all = found.of(name.as_bytes());
     if all.is_empty() {
@@ -150,7 +150,7 @@ fn choose(sources: &Sources, found: &Found, name: &str, arguments: &NewArgs) -> 
     })
 }
 
-/// The type of a function, from BTF or else from debug information.
+/// The type of a function, from BTF or else from DWARF.
 fn prototype(origin: &Origin, known: &Known, name: &str) -> Option<Prototype> {
     let image = origin.objects.vmlinux.as_ref().and_then(Vmlinux::image);
     let headers =
@@ -161,12 +161,12 @@ fn prototype(origin: &Origin, known: &Known, name: &str) -> Option<Prototype> {
     let base = image.and_then(of_file).or_else(|| headers.as_deref().and_then(of_file)).or_else(running);
     let module = origin.objects.file(&known.object);
     let is_vmlinux = known.object == VMLINUX;
-    // BTF has but one function of a name.
+    // BTF has only one function of each name.
     let is_only = known.total <= 1;
     let from_btf = base.filter(|_| is_only).and_then(|base| match (is_vmlinux, &module) {
         (true, _) => btf::prototype(&base, None, name).ok().flatten(),
         (false, Some(module)) => {
-            // What was built outside of the kernel's tree has its base with it.
+            // A module that was built outside of the kernel's tree carries the base of its BTF.
             let base = memory::section(module, ".BTF.base").ok().flatten().unwrap_or(base);
             btf::prototype(&base, Some(&of_file(module)?), name).ok().flatten()
         }

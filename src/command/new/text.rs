@@ -10,7 +10,7 @@ use crate::debuginfo::prototype::Prototype;
 use crate::frompatch::takeover::File;
 use crate::kernel::symbols::VMLINUX;
 
-/// What git is not to see: all that make and klpbuild write beside the sources.
+/// The files that git has to ignore: all that make and klpbuild write beside the sources.
 pub const IGNORED: &str = "\
 # SPDX-License-Identifier: GPL-2.0
 .*.cmd
@@ -61,7 +61,7 @@ pub fn makefile(name: &str, kdir: Option<&Path>, flags: &str, taken: Option<&Par
     )
 }
 
-/// The files that were taken over of a source tree.
+/// The files that were taken over from a source tree.
 #[derive(Debug)]
 pub struct Parts<'a> {
     /// The source tree.
@@ -70,8 +70,8 @@ pub struct Parts<'a> {
     pub files: &'a [File],
 }
 
-/// dkms.conf, for the kernel of this `release` alone: elsewhere the function may be another one. DKMS signs and
-/// compresses what klpbuild has converted, and must not strip it.
+/// dkms.conf, for only the kernel of this `release`: in another one the function may differ. DKMS signs and
+/// compresses the converted livepatch, and must not strip it.
 pub fn dkms(name: &str, release: Option<&str>) -> String {
     let escaped = |release: &str| release.replace('.', "\\.").replace('+', "\\+");
     let exclusive = match release {
@@ -105,7 +105,7 @@ pub fn source(name: &str, targets: &[Target]) -> String {
     text
 }
 
-/// The C file with the tables for functions that stand in other files, each with the name of its new function.
+/// The C file with the tables for functions in other files, each with the name of its new function.
 pub fn tables(name: &str, entries: &[(&Target, String)], namespaces: &BTreeSet<String>) -> String {
     let targets: Vec<&Target> = entries.iter().map(|(target, _)| *target).collect();
     let mut text = format!(
@@ -123,7 +123,7 @@ pub fn tables(name: &str, entries: &[(&Target, String)], namespaces: &BTreeSet<S
     text
 }
 
-/// The functions of the kernel, in words.
+/// The replaced functions, in words.
 fn replaced<T: Borrow<Target>>(targets: &[T]) -> String {
     let mut by_object: Vec<(&str, Vec<String>)> = Vec::new();
     for target in targets.iter().map(Borrow::borrow) {
@@ -143,10 +143,10 @@ fn replaced<T: Borrow<Target>>(targets: &[T]) -> String {
     format!("{}{release}", all.collect::<Vec<_>>().join(", and "))
 }
 
-/// The old function, to be called, and the new one.
+/// The declaration of the old function, for the call, and the new function.
 fn functions(target: &Target) -> String {
     let old = &target.name;
-    // Without its type, what it is given is in registers, and left there for the old one.
+    // Without a type, the parameters stay in their registers for the old function.
     let unknown = Prototype {
         result: crate::debuginfo::prototype::Type::Base(crate::debuginfo::prototype::Scalar::named("long")),
         parameters: Vec::new(),
@@ -201,7 +201,7 @@ fn functions(target: &Target) -> String {
     text
 }
 
-/// A declaration in lines that are not too long.
+/// A declaration, broken into lines that are not too long.
 fn wrapped(storage: &str, declaration: &str) -> String {
     const WIDTH: usize = 96;
     let mut text = storage.to_owned();
@@ -221,7 +221,7 @@ fn wrapped(storage: &str, declaration: &str) -> String {
     text
 }
 
-/// The tables; each function with what its klp_func has as the new one.
+/// The tables of the patch, with each function's new_func.
 fn structures(entries: &[(&Target, String)]) -> String {
     let mut by_object: Vec<(&str, String)> = Vec::new();
     for (target, new) in entries {
@@ -253,7 +253,7 @@ fn structures(entries: &[(&Target, String)]) -> String {
     )
 }
 
-/// What is run when the livepatch is loaded and unloaded, and what it says of itself.
+/// The init and exit functions, and the module's information.
 fn ends<T: Borrow<Target>>(name: &str, targets: &[T], namespaces: &BTreeSet<String>) -> String {
     let own = name.replace('-', "_");
     let targets: Vec<&Target> = targets.iter().map(Borrow::borrow).collect();

@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a series makes of a tree.
+//! The changes that a series makes in a tree.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// What lies at a path of a tree: its content, or nothing.
+/// The text of a file at a path of a tree; none if there is no file.
 pub type Content = Option<String>;
 
-/// What a series makes of a tree.
+/// The changes that a series makes in a tree.
 #[derive(Debug)]
 pub struct Change {
-    /// By path: what is there, and what is to be there.
+    /// By path: the file before, and the file after.
     pub files: BTreeMap<PathBuf, (Content, Content)>,
 }
 
-/// How a series stands to a tree.
+/// Whether a series fits a tree, or is applied to it.
 #[derive(Debug)]
 pub enum State {
     /// It can be applied.
     Fits(Change),
     /// It is applied, and can be reverted.
     Applied(Change),
-    /// A klpbuild that was killed has left some files as they are with it, others as they are without.
+    /// A klpbuild that was killed has left some files with the series, others without.
     Half {
-        /// What is missing of it.
+        /// The changes that complete it.
         forth: Change,
-        /// What there is of it.
+        /// The changes that revert it.
         back: Change,
     },
-    /// Neither, for this reason.
+    /// It neither fits nor is applied, for this reason.
     Neither(String),
 }
 
@@ -37,6 +37,6 @@ pub enum State {
 pub enum Way {
     /// The series that fits is applied.
     Forth,
-    /// The series that is applied is taken back.
+    /// The series that is applied is reverted.
     Back,
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which series is for a tree, for programs.
+//! The result of `klpbuild patches check`, for programs.
 
 use std::path::Path;
 
@@ -11,19 +11,19 @@ use crate::command::patches::series::Series;
 use crate::host::document;
 use crate::host::exit::Exit;
 
-/// What was found.
+/// The series for a tree, and its state.
 #[derive(Debug, Serialize)]
 struct Checked<'a> {
     tree: &'a Path,
-    /// The series; null if none is for the tree.
+    /// The name of the series; null if none fits.
     series: Option<&'static str>,
     /// The kernels that it is for.
     range: Option<&'static str>,
     /// `fits`, `applied`, `half-applied` or `none`.
     state: &'static str,
-    /// The files that have it, or that applying it would change.
+    /// The files that have the series, or that it would change.
     files: Vec<String>,
-    /// The files of a series that is half applied which do not have it.
+    /// The files that lack a half-applied series.
     without: Vec<String>,
     /// Why no series fits.
     reasons: Vec<String>,
@@ -32,7 +32,7 @@ struct Checked<'a> {
 /// A series with its state, or why there is none.
 type Found = std::result::Result<(&'static Series, State), Vec<String>>;
 
-/// Prints what `find` finds in `tree`. The status is that of the same for people.
+/// Prints what `find` finds in `tree`. The exit status is the one that people get for it.
 ///
 /// # Errors
 /// The tree cannot be read.

@@ -10,7 +10,7 @@ pub struct Series {
     pub name: &'static str,
     /// Which kernels it is for.
     pub range: &'static str,
-    /// How these build modules.
+    /// How these kernels build modules.
     pub era: Era,
     /// The patches with their file names, as `git am` takes them.
     pub patches: [(&'static str, &'static str); 5],

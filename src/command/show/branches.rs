@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How a tree is drawn: with lines to its branches, and its words broken where the terminal ends.
+//! Draws a tree: with lines to its branches, and with text broken to fit the terminal.
 
 use crate::host::words::printable;
 
-/// Words are not squeezed into less than this.
+/// The least width that text is broken to, in columns.
 const NARROWEST: usize = 24;
 
-/// A node, with what grows from it.
+/// A node of a tree, with its branches.
 #[derive(Debug, Default)]
 pub(super) struct Branch {
-    /// Its lines: the second and later ones stand a little further in.
+    /// Its lines: all but the first are indented.
     lines: Vec<String>,
     branches: Vec<Branch>,
 }
 
 impl Branch {
-    /// One with a line of text.
+    /// A node with one line of text.
     pub(super) fn new(text: impl AsRef<str>) -> Branch {
         Branch { lines: vec![printable(text.as_ref())], branches: Vec::new() }
     }
@@ -30,7 +30,7 @@ impl Branch {
         self.branches.push(branch);
     }
 
-    /// Draws it, with lines of at most `width` characters, if there is a width.
+    /// Draws the tree, with lines of at most `width` characters, if there is a width.
     pub(super) fn drawn(&self, width: Option<usize>) -> String {
         let mut text = String::new();
         self.draw("", "", width, &mut text);
@@ -63,7 +63,7 @@ impl Branch {
     }
 }
 
-/// A line in parts that fit behind `lead` and `hanging` columns. What has no blanks is left whole: a path that is cut
+/// A line, broken into parts that fit behind `lead` and `hanging` columns. A word stays whole: a path that is cut
 /// cannot be copied.
 fn broken(line: &str, width: Option<usize>, lead: usize, hanging: usize) -> Vec<String> {
     let Some(width) = width else { return vec![line.to_owned()] };

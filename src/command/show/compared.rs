@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which lines of two texts are in both, in order: the others are gone, or added.
+//! Which lines two texts have in common, in order: all others were removed, or added.
 
 /// What becomes of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// It is in both texts.
     Stays,
-    /// It is in this one alone.
+    /// It is in only one of the texts.
     Differs,
 }
 
-/// The fate of each line of `old`, and of each of `new`: as many as can be stay (their longest common subsequence).
-/// Blanks at the ends do not count.
+/// The fate of each line of `old`, and of each line of `new`: as many as possible stay (their longest common
+/// subsequence). Blanks at the ends of a line do not count.
 pub(super) fn fates(old: &[String], new: &[String]) -> (Vec<Fate>, Vec<Fate>) {
     let width = new.len() + 1;
-    // How many lines can stay from each pair of lines on.
+    // For each pair of lines: how many lines can stay from there on.
     let mut stay = vec![0_u32; (old.len() + 1) * width];
     let at = |stay: &[u32], one: usize, other: usize| stay.get(one * width + other).copied().unwrap_or(0);
     for (one, old_line) in old.iter().enumerate().rev() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The account of a livepatch as a page for a browser: what a reviewer reads, keeps, and hands on.
+//! The account of a livepatch as a page for a browser, which a reviewer can read, keep, and pass on.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use crate::livepatch::account::{
 };
 use crate::livepatch::verify::findings::Level;
 
-/// What this page adds to the looks of all.
+/// The styles of this page, in addition to those of all pages.
 const STYLE: &str = "\
 .sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 0.75rem; }
 .side { min-width: 0; }
@@ -58,7 +58,7 @@ pub(super) fn of(account: &Account, trial: Option<&Trial>) -> String {
     page(&format!("Livepatch {}", account.name), &[STYLE, trial::STYLE].concat(), &body)
 }
 
-/// The verdict in a word, and how it looks.
+/// The verdict in one word, and its style.
 fn verdict(account: &Account) -> (&'static str, &'static str) {
     match account.verdict {
         Verdict::Correct => ("correct", "good"),
@@ -180,7 +180,7 @@ fn replaced(function: &Replaced, body: &mut String) {
     body.push_str("</div>\n");
 }
 
-/// The source before and after, side by side where there is room.
+/// The source before and after, side by side if there is room.
 fn sources(old: Option<&SourcePlace>, new: Option<&SourcePlace>, body: &mut String) {
     let text = |place: Option<&SourcePlace>| place.and_then(|place| place.text.clone());
     let (before, after) = (text(old), text(new));

@@ -9,10 +9,10 @@ use crate::livepatch::account::{
 };
 use crate::livepatch::verify::findings::Level;
 
-/// How many places of use are listed of one symbol.
+/// How many uses of one symbol are listed.
 const USES: usize = 5;
 
-/// A name as that of a file: what else may stand in it is left out.
+/// A text as a file name: characters that cannot be in one are left out.
 pub(super) fn file_name(name: &str) -> String {
     let is_fine = |letter: &char| letter.is_ascii_alphanumeric() || "_-".contains(*letter);
     let name: String = name.chars().filter(is_fine).take(64).collect();
@@ -86,7 +86,7 @@ fn patched(object: &Patched) -> Branch {
     branch
 }
 
-/// What is referred to, a branch each; what the compiler calls by itself, together.
+/// The references, one branch each; symbols that the compiler calls by itself share a branch.
 fn references(branch: &mut Branch, all: &[Reference]) {
     let (own, compilers): (Vec<&Reference>, Vec<&Reference>) =
         all.iter().partition(|one| one.kind != "exported" || !is_compilers(&one.name));
@@ -97,7 +97,7 @@ fn references(branch: &mut Branch, all: &[Reference]) {
     }
 }
 
-/// Whether calls of a function are the compiler's, and stand in no source.
+/// Whether only the compiler calls a function, so that no source does.
 pub(super) fn is_compilers(name: &str) -> bool {
     let is_thunk = name.starts_with("__x86_") && name.contains("thunk");
     is_thunk || ["__fentry__", "_mcount", "__stack_chk_fail"].contains(&name)
@@ -128,7 +128,7 @@ fn replaced(function: &Replaced) -> Branch {
     branch
 }
 
-/// A definition in a line: where in the source, where in memory, how large.
+/// A definition as a line: file and line, address, size.
 pub(super) fn definition(defined: &Defined) -> String {
     let mut parts = vec![place(defined.source.as_ref())];
     let address = defined.address.as_deref().unwrap_or("an address that is not known");
@@ -140,7 +140,7 @@ pub(super) fn definition(defined: &Defined) -> String {
     parts.join(", ")
 }
 
-/// A function of the livepatch in a line.
+/// A function of the livepatch as a line.
 pub(super) fn new(new: &New) -> String {
     let name = if new.symbol.is_empty() { "a function without a symbol" } else { &new.symbol };
     let size = new.size.map(|size| format!(", {}", bytes(size))).unwrap_or_default();
@@ -202,7 +202,7 @@ fn reference(one: &Reference) -> Branch {
     branch
 }
 
-/// When the relocations of these places are written.
+/// At whose loading the kernel writes these relocations.
 pub(super) fn written(uses: &[UsePlace]) -> String {
     let mut all: Vec<&str> = uses.iter().filter_map(|used| used.written_with.as_deref()).collect();
     all.sort_unstable();

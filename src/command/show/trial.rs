@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What `klpbuild try --format json` has said of a livepatch, as a part of its page: the stages as a time line, with what
-//! the guest's kernel logged.
+//! The report of `klpbuild try --format json` as a part of a livepatch's page: the stages as a time line, with the
+//! guest kernel's log.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::host::html::{escaped, escaped_line};
 use crate::host::terminal;
 use crate::host::text;
 
-/// What this part adds to the page's looks.
+/// The styles of this part, in addition to the page's.
 pub(super) const STYLE: &str = "\
 .track { height: 0.45rem; margin: 0.3rem 0; background: var(--line); border-radius: 3px; overflow: hidden; }
 .track div { height: 100%; min-width: 3px; background: var(--bar); border-radius: 3px; }
@@ -21,7 +21,7 @@ background: var(--page); }
 summary { cursor: pointer; color: var(--faint); }
 ";
 
-/// A report of `klpbuild try`, as far as it is told of here.
+/// A report of `klpbuild try`, as far as the page needs it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Trial {
@@ -33,7 +33,7 @@ pub(super) struct Trial {
     stages: Vec<Stage>,
 }
 
-/// A stage of it; times are in seconds.
+/// A stage of the report; times are in seconds.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Stage {
@@ -47,7 +47,7 @@ struct Stage {
 }
 
 impl Trial {
-    /// Reads the report at `path`, which is to be about the livepatch `file`.
+    /// Reads the report at `path`, which has to be about the livepatch `file`.
     ///
     /// # Errors
     /// It is no such report.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The account of a trial for programs: each stage with what was printed and logged in it, and what it all comes to.
+//! The account of a trial for programs: each stage with its output and the kernel's log, and the verdict.
 
 use serde::Serialize;
 
-/// What a trial came to.
+/// The verdict on a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -11,7 +11,7 @@ pub enum Verdict {
     Works,
     /// A livepatch, or what it did to the kernel, is at fault.
     Fails,
-    /// It could not be tried.
+    /// The livepatches could not be tried.
     Untried,
 }
 
@@ -19,11 +19,11 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum How {
-    /// As it should.
+    /// It went well.
     Ok,
-    /// Not as it should.
+    /// It failed.
     Failed,
-    /// It was left out.
+    /// It was skipped.
     Skipped,
 }
 
@@ -34,9 +34,9 @@ pub struct Stage {
     pub stage: String,
     /// How it ended.
     pub verdict: How,
-    /// More about that.
+    /// More about the verdict.
     pub why: String,
-    /// When it began, after the start of the guest.
+    /// When it began, in seconds after the start of the guest.
     pub begin: f64,
     /// How long it took.
     pub seconds: f64,
@@ -46,10 +46,10 @@ pub struct Stage {
     pub log: Vec<String>,
 }
 
-/// All that is to be told.
+/// All about a trial.
 #[derive(Debug, Clone, Serialize)]
 pub struct Account {
-    /// What it came to.
+    /// The verdict.
     pub verdict: Verdict,
     /// Why it is not `works`.
     pub reason: Option<String>,
@@ -57,11 +57,11 @@ pub struct Account {
     pub release: Option<String>,
     /// What ran the guest.
     pub accelerator: Option<String>,
-    /// How long all took.
+    /// The time of the whole trial.
     pub seconds: f64,
-    /// The files of the livepatches, as they were named last in their paths.
+    /// The names of the livepatches' files, without directories.
     pub livepatches: Vec<String>,
-    /// How what the command printed differs from stage to stage.
+    /// How the command's output differs from stage to stage.
     pub comparison: Option<String>,
     /// The stages, in their order.
     pub stages: Vec<Stage>,
@@ -82,14 +82,14 @@ impl Account {
         }
     }
 
-    /// What is tried, in a few words.
+    /// The livepatches that are tried, in a few words.
     pub(super) fn title(&self) -> String {
         let names =
             if self.livepatches.is_empty() { "livepatches".to_owned() } else { self.livepatches.join(" ") };
         format!("klpbuild try {names}")
     }
 
-    /// Why the whole is not well although no stage has failed.
+    /// Why the verdict is not `works` although no stage has failed.
     pub(super) fn trouble(&self) -> Option<&str> {
         let has_failed = self.stages.iter().any(|stage| stage.verdict == How::Failed);
         let reason = self.reason.as_deref().filter(|_| self.verdict != Verdict::Works);
@@ -97,7 +97,7 @@ impl Account {
     }
 }
 
-/// What was printed by the command among the lines of a stage as people see them, and what was logged.
+/// Splits the lines of a stage into the command's output and the kernel's log.
 pub(super) fn parted(lines: &[String]) -> (Vec<String>, Vec<String>) {
     let output = lines.iter().filter_map(|line| line.strip_prefix("  | ")).map(str::to_owned).collect();
     let log = lines.iter().filter(|line| !line.starts_with("  | "));
@@ -106,7 +106,7 @@ pub(super) fn parted(lines: &[String]) -> (Vec<String>, Vec<String>) {
 
 #[cfg(test)]
 impl Account {
-    /// One with a stage of each kind, for tests.
+    /// An account with a stage of each kind, for tests.
     pub(crate) fn sample() -> Account {
         let stage = |stage: &str, verdict, why: &str, output: &[&str], log: &[&str]| Stage {
             stage: stage.to_owned(),

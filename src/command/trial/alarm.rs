@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which lines of the kernel's log say that something is wrong with it.
+//! Which lines of the kernel's log are alarms: they say that something is wrong with the kernel.
 //!
-//! A word alone is none: a driver may print it, and a command may write it to /dev/kmsg. So the line has to be the
+//! A word is not enough: a driver may print it, and a command may write it to /dev/kmsg. So the line has to be the
 //! kernel's own, of level "warning" or worse (include/linux/kern_levels.h), and has to begin like a report.
 
-/// How reports begin: `__warn` and `oops_exit` (kernel/panic.c), lib/bug.c, lockdep, lib/ubsan.c, KASAN and its
-/// likes (mm/), watchdogs for tasks (kernel/hung_task.c) and work (kernel/workqueue.c), kernel/cfi.c and
+/// How reports begin: `__warn` and `oops_exit` (kernel/panic.c), lib/bug.c, lockdep, lib/ubsan.c, KASAN and the like
+/// (mm/), watchdogs for tasks (kernel/hung_task.c) and work (kernel/workqueue.c), kernel/cfi.c and
 /// arch/x86/kernel/cet.c.
 const REPORTS: [&str; 14] = [
     "WARNING: ",
@@ -23,14 +23,14 @@ const REPORTS: [&str; 14] = [
     "CFI failure ",
     "Missing ENDBR: ",
 ];
-/// What some of them stand behind (`pr_fmt`).
+/// Prefixes that some of them have (`pr_fmt`).
 const SPEAKERS: [&str; 5] = ["rcu: ", "watchdog: ", "NMI watchdog: ", "traps: ", "[ "];
-/// The worst level that is still no alarm: "notice".
+/// The worst level that is no alarm: "notice".
 const NOTICE: u32 = 5;
 
-/// Whether a line of the log says that something is wrong, with its priority if that is known.
+/// Whether a line of the log is an alarm; `priority` is its priority, if that is known.
 pub fn is_alarm(priority: Option<u32>, line: &str) -> bool {
-    // The facility stands above the three bits of the level: 0 is the kernel.
+    // The facility is above the three bits of the level: facility 0 is the kernel.
     if priority.is_some_and(|priority| priority >= NOTICE) {
         return false;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What of the livepatches was applied: a klp_object whose module never comes is loaded in vain, and the kernel says
-//! nothing of it.
+//! Which objects the livepatches patched. If the module of a klp_object is never loaded, the klp_object has no
+//! effect, and the kernel does not report that.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// Takes in what the guest says of an object.
+    /// Notes the guest's line about an object.
     pub fn take(&mut self, livepatch: String, object: String, is_patched: bool) {
         let pair = (livepatch, object);
         if is_patched {
@@ -25,7 +25,7 @@ impl Applied {
         }
     }
 
-    /// The objects of a livepatch that never were there.
+    /// The objects of a livepatch that were never loaded.
     pub fn absent(&self, livepatch: &Module) -> Vec<&str> {
         of(&self.absent, livepatch)
     }
@@ -35,7 +35,7 @@ impl Applied {
         of(&self.patched, livepatch)
     }
 
-    /// Why a trial of these livepatches has shown nothing, if one of them never did anything.
+    /// Why a trial of these livepatches proves nothing, if one of them never patched anything.
     pub fn why_nothing(&self, livepatches: &[Module]) -> Option<String> {
         let livepatch = livepatches.iter().find(|livepatch| self.patched(livepatch).is_empty())?;
         let file = &livepatch.file;

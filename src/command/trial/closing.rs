@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is said at the end of a trial that went well.
+//! The closing lines of a trial that went well.
 
 use crate::command::trial::applied::Applied;
 use crate::command::trial::module::Module;
 use crate::command::trial::protocol::When;
 
-/// What was printed by the command, and how it ended.
+/// The command's output at a time, and how the command ended.
 pub type Printed = (When, Vec<String>, String);
 
-/// What was done with the livepatches. Not all of it may have been done with all: what they name but was never there,
-/// and those that stay loaded, are named.
+/// What was done with the livepatches. Not everything may have been done with all of them: the summary names objects
+/// that were never loaded, and livepatches that stay loaded.
 pub fn summary(livepatches: &[Module], applied: &Applied, unloads: bool) -> String {
     let names: Vec<&str> = livepatches.iter().map(|module| module.file.as_str()).collect();
     let unloads = unloads && livepatches.iter().any(|module| module.can_unload);
@@ -34,7 +34,7 @@ pub fn summary(livepatches: &[Module], applied: &Applied, unloads: bool) -> Stri
     text
 }
 
-/// What became of the command's output from stage to stage.
+/// How the command's output changed from stage to stage.
 pub fn comparison(printed: &[Printed]) -> Option<String> {
     let at =
         |when: When| printed.iter().find(|(at, ..)| *at == when).map(|(_, lines, status)| (lines, status));

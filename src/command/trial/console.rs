@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The last lines of a console: what is to be shown of a kernel that went down.
+//! The last lines of a console, which are shown if the kernel crashes.
 
 use std::collections::VecDeque;
 
 use crate::command::trial::alarm::is_alarm;
 
-/// How many lines are kept of a kernel that does not say where its trouble began.
+/// How many lines are kept if nothing shows where the trouble began.
 const LAST: usize = 30;
-/// How many lines of one that does: those at the beginning, and those at the end.
+/// How many lines are kept from the beginning of the trouble, first and last ones together.
 const MOST: usize = 100;
-/// The last thing it says.
+/// The last line that a kernel prints.
 const PANIC: &str = "Kernel panic - not syncing";
 
 /// Lines of a console.
 #[derive(Debug, Default)]
 pub struct Console {
     lines: VecDeque<String>,
-    /// The first line is where the trouble begins.
+    /// Whether the trouble begins at the first line.
     alarmed: bool,
     panicked: bool,
 }
 
 impl Console {
-    /// Takes in a line.
+    /// Adds a line.
     pub fn push(&mut self, line: String) {
         self.panicked |= line.contains(PANIC);
         if !self.alarmed && is_alarm(None, &line) {
@@ -42,12 +42,12 @@ impl Console {
         self.panicked
     }
 
-    /// The first line that is kept.
+    /// The first line that was kept.
     pub fn first(&self) -> Option<&str> {
         self.lines.front().map(String::as_str)
     }
 
-    /// The lines.
+    /// The lines that were kept.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().map(String::as_str)
     }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The stages that a trial has to go through, by name: a guest that leaves one out has not shown anything.
+//! The stages that a trial has to go through, by name: if a guest leaves one out, the trial proves nothing.
 
 use crate::command::trial::module::Module;
 use crate::command::trial::protocol::{Stage, When};
 use crate::command::trial::request::Request;
 
-/// The first stage that is missing among those that came to their end, in their order; none if all are there.
-/// A reload is missing only where the last livepatch patches the module: an earlier one may be replaced by then.
+/// The first stage that is missing among those that have `ended`, in their order; none if all are there. A reload
+/// counts as missing only if the last livepatch patches the module: an earlier one may be replaced by then.
 pub fn missing(request: &Request, ended: &[Stage]) -> Option<Stage> {
     let mut ended = ended.iter();
     stages(request).into_iter().find(|stage| !ended.any(|other| other == stage))

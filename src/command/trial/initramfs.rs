@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The guest's files: busybox, `init.sh`, and what it is to do. The only place that names cpio.
+//! The guest's files: busybox, `init.sh`, and its inputs. The only place that names cpio.
 //!
-//! Nothing of it is quoted for a shell: names are names of files, words are the content of files.
+//! Nothing in it is quoted for a shell: names are file names, and words are the contents of files.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -12,9 +12,9 @@ use fs_err as fs;
 
 use crate::command::trial::module::Module;
 
-/// Where the guest finds what it is to do.
+/// The directory in which the guest finds its inputs.
 const HERE: &str = "klpbuild";
-/// What process 1 runs.
+/// The script that process 1 runs.
 pub const INIT: &str = "/klpbuild/init.sh";
 
 /// Directories, parents first.
@@ -30,26 +30,26 @@ const DEVICES: [(&str, u32, u32); 7] = [
     ("dev/kmsg", 1, 11),
 ];
 
-/// What goes into the guest.
+/// The contents of the guest's file system.
 #[derive(Debug)]
 pub struct Content<'a> {
     /// The busybox program.
     pub busybox: &'a Path,
-    /// What each line for the host begins with.
+    /// The text with which each line for the host begins.
     pub token: &'a str,
-    /// What the output of the command ends with.
+    /// The text with which the output of the command ends.
     pub mark: &'a str,
-    /// What is run at each stage.
+    /// The command that is run at each stage.
     pub command: Option<&'a str>,
-    /// Why modules cannot be reloaded, if so.
+    /// Why modules cannot be reloaded; none if they can.
     pub no_reload: Option<&'a str>,
-    /// Why modules cannot be unloaded, if so.
+    /// Why modules cannot be unloaded; none if they can.
     pub no_unload: Option<&'a str>,
-    /// What is loaded before the livepatches.
+    /// The modules that are loaded before the livepatches.
     pub before: &'a [Module],
     /// The livepatches.
     pub livepatches: &'a [Module],
-    /// What is loaded after them.
+    /// The modules that are loaded after them.
     pub after: &'a [Module],
 }
 
@@ -88,7 +88,7 @@ impl Content<'_> {
         {
             archive.directory(&format!("{HERE}/{group}"))?;
             for (index, module) in modules.iter().enumerate() {
-                // In the order of the shell's `*`.
+                // Four digits, so that the shell's `*` keeps the order.
                 let place = format!("{HERE}/{group}/{index:04}");
                 archive.directory(&place)?;
                 archive.file(&format!("{place}/name"), 0o644, format!("{}\n", module.name).as_bytes())?;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::command::trial::account::{Account, How, Verdict};
 use crate::host::html::escaped;
 
-/// The text.
+/// The account as JUnit's XML.
 pub(super) fn of(account: &Account) -> String {
     let ended = |how: How| account.stages.iter().filter(|stage| stage.verdict == how).count();
     let trouble = account.trouble();
@@ -56,7 +56,7 @@ pub(super) fn of(account: &Account) -> String {
     text + "  </testsuite>\n</testsuites>\n"
 }
 
-/// Lines as content of an element.
+/// Lines as the contents of an element.
 fn lines(lines: &[String]) -> String {
     lines.iter().map(|line| escaped(line)).collect::<Vec<_>>().join("\n")
 }

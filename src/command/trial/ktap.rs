@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A trial as the kernel's own tests are told of: KTAP, version 1 (Documentation/dev-tools/ktap.rst). Each stage is a test;
-//! what was printed and logged stands in front of its result, as tools/testing/kunit/kunit_parser.py takes it.
+//! A trial as a KTAP report, version 1, like those of the kernel's own tests (Documentation/dev-tools/ktap.rst). Each
+//! stage is a test; its output and log stand before its result, as tools/testing/kunit/kunit_parser.py expects them.
 
 use crate::command::trial::account::{Account, How, Verdict};
 use crate::host::words::printable;
 
-/// The text.
+/// The account as KTAP.
 pub(super) fn of(account: &Account) -> String {
     let trouble = account.trouble();
     let count = account.stages.len() + usize::from(trouble.is_some());
@@ -15,7 +15,7 @@ pub(super) fn of(account: &Account) -> String {
         let lines =
             stage.output.iter().map(|line| ("|", line)).chain(stage.log.iter().map(|line| (" ", line)));
         for (mark, line) in lines {
-            // A mark keeps a line from being taken for one of KTAP's own.
+            // With a mark in front, no line looks like one of KTAP's own.
             text += format!("  # {mark} {}", printable(line)).trim_end_matches(' ');
             text.push('\n');
         }
@@ -37,7 +37,7 @@ pub(super) fn of(account: &Account) -> String {
     text + &format!("{result} 1 {title}\n")
 }
 
-/// A description: `#` begins a directive there.
+/// A description without `#`, which would begin a directive.
 fn plain(text: &str) -> String {
     printable(text).replace('#', "_")
 }

@@ -13,10 +13,10 @@ use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::Objects;
 
-/// Where modules that are to be loaded are looked for.
+/// Where modules to load are looked for.
 #[derive(Debug)]
 pub struct Wanted<'a> {
-    /// What paths are relative to.
+    /// The directory that paths are relative to.
     pub start: &'a Path,
     /// The kernel's objects.
     pub objects: &'a Objects,
@@ -25,8 +25,8 @@ pub struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Adds modules, each named by its file, or by its name if it is one of the kernel's: then with those that it
-    /// depends on before it.
+    /// Adds modules, each named by its file, or by its name if it is the kernel's: then the modules that it depends
+    /// on come before it.
     ///
     /// # Errors
     /// One is not there, or is for another kernel.
@@ -50,7 +50,7 @@ impl Wanted<'_> {
         Ok(())
     }
 
-    /// Adds a module of the kernel behind those that it depends on, if only softly.
+    /// Adds a module of the kernel after those that it depends on, soft dependencies included.
     fn add_by_name(&self, name: &str, modules: &mut Vec<Module>) -> Result<()> {
         let find = |name: &str| {
             let file = self.objects.file(name);
@@ -63,17 +63,17 @@ impl Wanted<'_> {
     }
 }
 
-/// A module that waits for those that it depends on.
+/// A module that waits for its dependencies.
 struct Waiting {
-    /// What it is called where others depend on it.
+    /// Its name in others' dependencies.
     name: String,
     module: Module,
-    /// How many of its dependencies have been looked at.
+    /// How many of its dependencies have been handled.
     looked_at: usize,
 }
 
-/// Adds the module `name` behind those that it depends on, unless it is there already. As many as a kernel has can depend
-/// on each other in a row: those that wait stand in a list, and not on the stack.
+/// Adds the module `name` after those that it depends on, unless it is there already. A chain of dependencies may be
+/// as long as the kernel has modules: therefore the waiting modules are in a list, and not on the stack.
 fn add_in_order(name: &str, modules: &mut Vec<Module>, find: impl Fn(&str) -> Result<Module>) -> Result<()> {
     let wait = |name: &str| {
         Ok::<_, anyhow::Error>(Waiting { name: name.to_owned(), module: find(name)?, looked_at: 0 })
@@ -111,7 +111,7 @@ fn add_in_order(name: &str, modules: &mut Vec<Module>, find: impl Fn(&str) -> Re
     Ok(())
 }
 
-/// Adds the modules that the livepatches patch, where the kernel has them: without them, there would be nothing to try.
+/// Adds the modules that the livepatches patch, if the kernel has them: without them, there would be nothing to try.
 pub fn add_patched(
     livepatches: &[Module],
     found: &Wanted<'_>,

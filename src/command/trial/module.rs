@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A module that is to be loaded, and whether the kernel at hand can be expected to take it.
+//! A module to load, and whether the kernel at hand can be expected to accept it.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pub struct Module {
     pub path: PathBuf,
     /// The file's name.
     pub file: String,
-    /// The name the kernel has for it.
+    /// Its run-time name.
     pub name: String,
     /// The kernel release it was built for.
     pub release: Option<String>,
@@ -30,21 +30,21 @@ pub struct Module {
     pub livepatch: bool,
     /// The modules that have to be loaded before it, by run-time name.
     pub depends: Vec<String>,
-    /// What else is to be loaded before it, if it is there, as its soft dependencies call it.
+    /// The soft dependencies to load before it, if they are there, by the names that it gives.
     pub soft: Vec<String>,
     /// The objects that a livepatch patches, as far as they can be seen.
     pub patches: Vec<String>,
-    /// What a livepatch needs to be there, and to stay.
+    /// The modules that a livepatch needs to be loaded, and to stay.
     pub needs: Vec<Need>,
-    /// Whether a signature stands at its end.
+    /// Whether it ends with a signature.
     pub is_signed: bool,
-    /// Whether the kernel unloads it: one with an init function, but no exit function, stays (`delete_module` in
-    /// kernel/module/main.c).
+    /// Whether the kernel can unload it: a module with an init function but no exit function stays (`delete_module`
+    /// in kernel/module/main.c).
     pub can_unload: bool,
 }
 
 impl Module {
-    /// Reads what the module at `path` says of itself.
+    /// Reads the information in the module at `path`.
     ///
     /// # Errors
     /// There is no module at `path`.
@@ -83,7 +83,7 @@ impl Module {
         })
     }
 
-    /// Why the kernel does not unload it, if so.
+    /// Why the kernel cannot unload it; none if it can.
     pub fn why_it_stays(&self) -> Option<&'static str> {
         (!self.can_unload).then_some("it has no module_exit, so that the kernel never unloads it")
     }
@@ -91,7 +91,7 @@ impl Module {
     /// Reads the livepatch at `path`.
     ///
     /// # Errors
-    /// It is none, or was built for another kernel than `release`.
+    /// It is no livepatch, or was built for another kernel than `release`.
     pub fn livepatch(path: &Path, release: Option<&str>) -> Result<Module> {
         let module = Module::read(path)?;
         ensure!(
@@ -105,14 +105,14 @@ impl Module {
     /// Reads the module at `path`, which is no livepatch.
     ///
     /// # Errors
-    /// It is one, or was built for another kernel than `release`.
+    /// It is a livepatch, or was built for another kernel than `release`.
     pub fn ordinary(path: &Path, release: Option<&str>) -> Result<Module> {
         let module = Module::read(path)?;
         ensure!(!module.livepatch, "{} is a livepatch: name it without --load", path.display());
         module.complete(path, release)
     }
 
-    /// Adds what it patches and needs.
+    /// Adds the objects that it patches, and the modules that it needs.
     fn complete(self, path: &Path, release: Option<&str>) -> Result<Module> {
         let mut module = self;
         let shown = path.display();

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How long the guest may take for what, by the host's clock: the guest's own may go as it likes.
+//! How long the guest may take for each stage, by the host's clock: the guest's own clock is not reliable.
 
 use std::time::Duration;
 
 use crate::command::trial::protocol::Stage;
 
-/// After how long a transition is stuck, unless there is less time for all. The kernel itself pushes those
-/// who hold it up every 15 s (`SIGNALS_TIMEOUT` in kernel/livepatch/transition.c).
+/// After this long, a transition is stuck, unless the whole trial has less time. The kernel itself signals tasks that
+/// delay it every 15 s (`SIGNALS_TIMEOUT` in kernel/livepatch/transition.c).
 const TRANSITION: Duration = Duration::from_secs(60);
-/// How long a module may be in use after what used it is gone.
+/// How long a module may stay in use after its users are gone.
 const RELEASE: Duration = Duration::from_secs(10);
-/// How long before the end of all the kernel is asked for its last words.
+/// How long before the end of the whole trial the kernel is asked for a report.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// What is told the guest of the time, and what has been told.
+/// Which messages about time the guest has to get, and which it has got.
 #[derive(Debug)]
 pub struct Patience {
     limit: Duration,
@@ -22,20 +22,20 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// For a guest that may take `limit` for all.
+    /// The time limits for a guest that may run for `limit`.
     pub fn new(limit: Duration) -> Patience {
         Patience { limit, told: None, is_last_told: false }
     }
 
-    /// What is to be said to a guest that has been at its `number`-th stage for `since`, and has run for `all`.
-    /// init.sh knows the words.
+    /// The message to a guest that has been in its `number`-th stage for `since`, and has run for `all`; none if
+    /// there is none to send. init.sh knows these messages.
     pub fn words(&mut self, stage: &Stage, number: usize, since: Duration, all: Duration) -> Option<String> {
         let stage_limit = match stage {
             Stage::Transition(_) | Stage::Disable(_) => Some(TRANSITION.min(self.limit / 2)),
             Stage::Reload(_) | Stage::Unload(_) => Some(RELEASE),
             _ => None,
         };
-        // With less time than that for all, there is none for a report.
+        // If the whole trial has less time than that, there is no time for a report.
         let is_near = all + LAST_WORDS >= self.limit && self.limit > LAST_WORDS * 2;
         if stage_limit.is_some_and(|limit| since >= limit || is_near) && self.told != Some(number) {
             self.told = Some(number);

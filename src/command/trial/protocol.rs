@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the guest says: lines of its console, told apart into those of `init.sh`, which begin with a token
-//! that no one else knows, and those of the kernel.
+//! What the guest prints: the lines of its console are those of `init.sh`, which begin with a token that no other
+//! program knows, and those of the kernel.
 
 use std::fmt;
 
-/// Makes events of lines.
+/// Turns lines into events.
 #[derive(Debug)]
 pub struct Protocol {
     token: String,
     mark: String,
 }
 
-/// Something that the guest says.
+/// An event in the guest, from a line of its console.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A line that is not of `init.sh`: the kernel's own, or QEMU's.
+    /// A line that is not from `init.sh`: the kernel's own, or QEMU's.
     Console(String),
-    /// The ELF notes of the kernel that runs.
+    /// The ELF notes of the running kernel.
     Notes(Vec<u8>),
     /// The guest is up; the release of its kernel.
     Hello(String),
@@ -24,23 +24,22 @@ pub enum Event {
     Begin(Stage),
     /// A line that a program has printed.
     Output(String),
-    /// A line of the kernel's log that came up since the last one, with its priority (`<4>` in front of it, if
-    /// the guest's dmesg tells).
+    /// A new line of the kernel's log, with its priority (`<4>` in front of it, if the guest's dmesg prints that).
     Kernel(Option<u32>, String),
-    /// Whether an object that a livepatch names is there and patched: the livepatch, the object.
+    /// Whether an object that a livepatch names is loaded and patched: the livepatch, the object.
     Object(String, String, bool),
     /// The stage has ended.
     End(Verdict, String),
-    /// All is said.
+    /// The guest has nothing more to print.
     Done,
 }
 
 /// How a stage ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// As it should.
+    /// It went well.
     Ok,
-    /// Not as it should: no other stage follows.
+    /// It failed: no other stage follows.
     Failed,
     /// It could not be tried.
     Skipped,
@@ -53,7 +52,7 @@ pub enum Stage {
     Boot,
     /// A module, or a livepatch, is loaded; the file's name.
     Load(String),
-    /// All tasks go over to the new code; the livepatch's name.
+    /// All tasks switch to the new code; the livepatch's name.
     Transition(String),
     /// The command is run.
     Command(When),
@@ -81,7 +80,7 @@ pub enum When {
 }
 
 impl Protocol {
-    /// The protocol of one run, with a token that is new.
+    /// The protocol of one run, with a new token.
     pub fn new() -> Protocol {
         use std::hash::{BuildHasher as _, RandomState};
         let random = || RandomState::new().hash_one(std::process::id());
@@ -91,18 +90,19 @@ impl Protocol {
         }
     }
 
-    /// What the output of the command ends with. It is no secret: who knows it can end their own output.
+    /// The text with which the output of the command ends. It is no secret: a command that prints it only ends its
+    /// own output.
     pub fn mark(&self) -> &str {
         &self.mark
     }
 
-    /// What each line of `init.sh` begins with.
+    /// The text with which each line of `init.sh` begins.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// What one line of the console says. Whatever came without a line break before a line of `init.sh`
-    /// stands in front of it.
+    /// The events in one line of the console. Text without a line break that came before a line of `init.sh` stands
+    /// in front of that line.
     pub fn events(&self, line: &[u8]) -> Vec<Event> {
         let line = printable(line);
         let mut parts = line.split(self.token.as_str());
@@ -192,7 +192,7 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
     pairs.collect()
 }
 
-/// Text that moves no cursor, whatever the guest has sent.
+/// Text without characters that move the cursor, whatever the guest has printed.
 fn printable(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line).replace('\t', "        ");
     text.chars().filter(|character| !character.is_control()).collect()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The machine that runs the guest.
+//! The virtual machine that runs the guest.
 
 use std::fmt;
 use std::io::{PipeWriter, Write as _};
@@ -15,32 +15,33 @@ use crate::command::trial::initramfs::INIT;
 use crate::host::exit::Exit;
 use crate::host::program::{Program, QEMU, Running, lines_of};
 
-/// Panics and oopses end the guest. The early console shows what a kernel that hangs has come to. No timer is checked:
-/// `timer_irq_works` (arch/x86/kernel/apic/io_apic.c) panics where a busy host has it wait for its ticks.
-/// Process 1 is a program, not a script: that would need CONFIG_BINFMT_SCRIPT.
+/// The kernel's command line. Panics and oopses end the guest. The early console shows how far a kernel that hangs
+/// has come. No timer is checked: `timer_irq_works` (arch/x86/kernel/apic/io_apic.c) panics if a busy host delays its
+/// ticks. Process 1 is a program and not a script, which would need CONFIG_BINFMT_SCRIPT.
 const APPEND: &str = "ro console=ttyS0,115200 earlyprintk=ttyS0,115200 panic=-1 oops=panic no_timer_check \
                       rdinit=/bin/busybox";
-/// What the kernel has room for (COMMAND_LINE_SIZE, arch/x86/include/asm/setup.h), without the byte at the end.
+/// The longest command line that the kernel accepts, in bytes (COMMAND_LINE_SIZE, arch/x86/include/asm/setup.h),
+/// without the zero byte at the end.
 const ROOM: usize = 2047;
-/// How the guest's clock goes without KVM: by the instructions that it has run, all its timers alike, as near to real
-/// time as that can be. By the host's clock, a guest that gets too little of a busy host measures its timers
-/// wrong, so that its own clock runs many times too fast, and its watchdogs see stalls and lockups where there are
-/// none.
+/// The option for the guest's clock without KVM: it counts the instructions that the guest has run, for all timers
+/// alike, and keeps as near to real time as possible. With the host's clock, a guest that gets too little time on a
+/// busy host calibrates its timers wrong: its own clock runs many times too fast, and its watchdogs report stalls and
+/// lockups that do not exist.
 const CLOCK: [&str; 2] = ["-icount", "shift=auto"];
-/// How long a QEMU that closed its output may take to end.
+/// How long QEMU may take to end after it has closed its output.
 const LEAVE: Duration = Duration::from_secs(5);
 
-/// What runs the guest's code.
+/// What executes the guest's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accel {
-    /// The processor.
+    /// The processor, through KVM.
     Kvm,
     /// QEMU itself.
     Tcg,
 }
 
 impl Accel {
-    /// Those to be tried in turn.
+    /// The accelerators to try, in turn.
     pub fn choices(kind: AccelKind) -> &'static [Accel] {
         match kind {
             AccelKind::Kvm => &[Accel::Kvm],
@@ -59,16 +60,17 @@ impl fmt::Display for Accel {
     }
 }
 
-/// Whether KVM for x86-64 is there, and this user may use it. That it works has to be seen.
+/// Whether KVM for x86-64 exists and this user may use it. Whether it works, only a try can show.
 fn has_kvm() -> bool {
     let open = || std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
     cfg!(target_arch = "x86_64") && open().is_ok()
 }
 
-/// What the kernel is told: `more` comes after klpbuild's own words, so that it counts where both say something.
+/// The kernel's command line: `more` comes after klpbuild's own words, so that it wins if both set the same
+/// parameter.
 ///
 /// # Errors
-/// The kernel would not see all of it, or not as it is meant.
+/// The kernel would not read all of it, or would read it in another way than it is meant.
 pub fn command_line(more: Option<&str>) -> Result<String> {
     let more = more.unwrap_or_default().trim();
     ensure!(
@@ -86,7 +88,7 @@ pub fn command_line(more: Option<&str>) -> Result<String> {
     Ok(line)
 }
 
-/// What is booted.
+/// The kernel to boot.
 #[derive(Debug)]
 pub struct Guest {
     /// The kernel's image.
@@ -97,7 +99,7 @@ pub struct Guest {
     pub memory: u64,
 }
 
-/// The QEMU that boots `guest` with an initramfs.
+/// The command of the QEMU that boots `guest` with an initramfs.
 pub fn command(guest: &Guest, accel: Accel, initramfs: &Path) -> Program {
     let mut qemu = Program::new(QEMU, Path::new("/"), "is QEMU installed?");
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"]);
@@ -114,7 +116,7 @@ pub fn command(guest: &Guest, accel: Accel, initramfs: &Path) -> Program {
     qemu
 }
 
-/// A guest at work. Dropped, it is ended.
+/// A running guest. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Machine {
     running: Running,
@@ -125,19 +127,19 @@ pub struct Machine {
     pub begin: Instant,
 }
 
-/// What a machine has to say.
+/// What came from a machine.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Word {
     /// A line of the console, or of QEMU itself.
     Line(Vec<u8>),
-    /// Nothing now.
+    /// Nothing so far.
     Nothing,
-    /// Nothing any more: it has ended, like this.
+    /// Its end, with this outcome: nothing more will come.
     Ended(Exit),
 }
 
 impl Machine {
-    /// Starts QEMU. What it prints goes to `log` as well.
+    /// Starts QEMU. Its output goes to `log` as well.
     ///
     /// # Errors
     /// It cannot be started, or the log cannot be made.
@@ -149,14 +151,14 @@ impl Machine {
         Ok(Machine { running, lines: lines_of(pipe), input, log, begin })
     }
 
-    /// Waits up to `patience` for a word.
+    /// Waits up to `patience` for the machine.
     ///
     /// # Errors
     /// The system cannot tell whether QEMU has ended.
     pub fn listen(&mut self, patience: Duration) -> Result<Word> {
         Ok(match self.lines.recv_timeout(patience) {
             Ok(line) => {
-                // A full disk costs the log, not the trial.
+                // If the disk is full, the log ends, and the trial goes on.
                 if let Some(log) = &mut self.log
                     && log.write_all(&[&line, &b"\n"[..]].concat()).is_err()
                 {
@@ -165,7 +167,7 @@ impl Machine {
                 Word::Line(line)
             }
             Err(RecvTimeoutError::Disconnected) => Word::Ended(self.last_moment()?),
-            // Something may hold the pipe that QEMU has left.
+            // Another process may still hold the pipe after QEMU has ended.
             Err(RecvTimeoutError::Timeout) => match self.running.try_wait()? {
                 Some(exit) => Word::Ended(exit),
                 None => Word::Nothing,
@@ -173,7 +175,7 @@ impl Machine {
         })
     }
 
-    /// How QEMU ends, after it has closed its output.
+    /// QEMU's exit, after it has closed its output.
     fn last_moment(&self) -> Result<Exit> {
         let since = Instant::now();
         while since.elapsed() < LEAVE {
@@ -186,7 +188,7 @@ impl Machine {
         self.running.wait()
     }
 
-    /// Types a line into the guest's console. A guest that is gone does not hear it.
+    /// Sends a line to the guest's console. If the guest is gone, nothing happens.
     pub fn tell(&mut self, words: &str) {
         let _ = writeln!(self.input, "{words}");
     }
@@ -194,7 +196,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // A QEMU that hangs in KVM heeds nothing else.
+        // A QEMU that hangs in KVM reacts to no other signal.
         self.running.kill();
     }
 }

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Why the kernel refused a module, where its error number says more than that it did.
+//! Why the kernel refused a module, if its log says more than the error number.
 
 use crate::command::trial::module::Module;
 
-/// What `insmod` prints for ENOKEY and EKEYREJECTED. Which of them an unsigned module gets, differs between kernels.
+/// The errors that `insmod` prints for ENOKEY and EKEYREJECTED. Which one an unsigned module gets differs between
+/// kernels.
 const ERRORS: [&str; 2] = ["Required key not available", "Key was rejected by service"];
-/// What kernel/module/signing.c and security/lockdown/lockdown.c log.
+/// The lines that kernel/module/signing.c and security/lockdown/lockdown.c log.
 const UNSIGNED: [&str; 2] =
     ["Loading of unsigned module is rejected", "unsigned module loading is restricted"];
 const NO_KEY: [&str; 2] =
     ["Required key not available", "Loading of module with unavailable key is rejected"];
 
-/// Why `module` was refused, from the lines of its stage; none if they say no more than that.
+/// Why `module` was refused, by the lines of its stage; none if they do not say.
 pub fn reason(lines: &[String], module: &Module) -> Option<&'static str> {
     let says = |words: [&str; 2]| lines.iter().any(|line| words.iter().any(|words| line.contains(words)));
     if !says(ERRORS) && !says(UNSIGNED) {

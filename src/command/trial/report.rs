@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the guest's words come to: each stage is shown when it ends, with what the kernel logged in it. What the whole
-//! comes to is the [`verdict`](crate::command::trial::verdict)'s.
+//! Turns the guest's events into a report: each stage is shown when it ends, with the kernel's log. The outcome of
+//! the whole trial is in [`verdict`](crate::command::trial::verdict).
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::host::status;
 use crate::host::terminal::{self, Stream};
 use crate::host::words::{clock, hex, seconds};
 
-/// From how long on it is said how long a stage took.
+/// If a stage takes longer than this, its time is shown.
 const LONG: Duration = Duration::from_millis(500);
 /// The report of one guest.
 #[derive(Debug)]
@@ -30,20 +30,20 @@ pub struct Report<'a> {
     accel: Accel,
     pub(super) quiet: bool,
     pub(super) begin: Instant,
-    /// The stage at hand, when it began, and how many began before it.
+    /// The current stage; the next two are when it began, and how many began before it.
     pub(super) stage: Stage,
     since: Instant,
     pub(super) number: usize,
-    /// What was printed and logged in it.
+    /// The output and log of the current stage.
     pub(super) lines: Vec<String>,
-    /// The last line that the guest has sent, whatever it is.
+    /// The last line that the guest has printed.
     last: String,
     alarm: bool,
     pub(super) printed: Vec<Printed>,
-    /// What became of each stage.
+    /// The account of each stage so far.
     told: Vec<account::Stage>,
     release: Option<String>,
-    /// The stages that came to their end.
+    /// The stages that have ended.
     pub(super) ended: Vec<Stage>,
     pub(super) applied: Applied,
     pub(super) console: Console,
@@ -52,12 +52,12 @@ pub struct Report<'a> {
     done: Option<Instant>,
     /// The first failure: where, and what it is.
     pub(super) failure: Option<String>,
-    /// There is nothing to try the livepatches on: another kernel runs, or a module is not there.
+    /// Whether the livepatches cannot be tried: another kernel runs, or a module is not there.
     pub(super) is_unfit: bool,
 }
 
 impl<'a> Report<'a> {
-    /// The report of a guest that is being started.
+    /// The report of a guest that is about to start.
     pub fn new(request: &'a Request, accel: Accel, quiet: bool) -> Report<'a> {
         Report {
             request,
@@ -84,49 +84,49 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// How long all may take.
+    /// The time limit of the whole trial.
     pub fn limit(&self) -> Duration {
         Duration::from_secs(self.request.timeout)
     }
 
-    /// Whether the guest has come to its first program.
+    /// Whether the guest has started its first program.
     pub fn is_up(&self) -> bool {
         self.up
     }
 
-    /// Whether nothing has been heard of the guest.
+    /// Whether the guest has printed nothing.
     pub fn is_silent(&self) -> bool {
         !self.up && self.console.first().is_none()
     }
 
-    /// What was heard first of a guest that never came up.
+    /// The first line of a guest that never started its first program.
     pub fn first_word(&self) -> Option<&str> {
         self.console.first()
     }
 
-    /// Since when the guest has had no more to say.
+    /// The time since which the guest has had nothing more to print.
     pub fn done(&self) -> Option<Instant> {
         self.done
     }
 
-    /// Whether nothing that can still come matters.
+    /// Whether nothing that may still come can change the outcome.
     pub fn is_decided(&self) -> bool {
         self.is_unfit
     }
 
-    /// What the guest is to be told of the time, after `all` of it.
+    /// The message about time that the guest has to get, after `all` of its time.
     pub fn overdue(&self, patience: &mut Patience, all: Duration) -> Option<String> {
         self.up.then(|| patience.words(&self.stage, self.number, self.since.elapsed(), all)).flatten()
     }
 
-    /// What is going on, if it takes long: the stage, the seconds of it, and the guest's last line.
+    /// The status line, if the stage takes long: its name, its seconds, and the guest's last line.
     pub fn status(&self) -> Option<String> {
         let elapsed = self.since.elapsed();
         let is_shown = !self.quiet && !self.is_decided() && elapsed >= status::LONG;
         is_shown.then(|| status_line(&self.stage, elapsed, &self.last))
     }
 
-    /// Takes in what the guest says.
+    /// Handles an event in the guest.
     pub fn take(&mut self, event: Event) {
         if let Event::Console(line) | Event::Output(line) | Event::Kernel(_, line) = &event {
             line.trim().clone_into(&mut self.last);
@@ -143,7 +143,7 @@ impl<'a> Report<'a> {
                 self.up = true;
                 self.booted(&release);
                 self.release = Some(release);
-                // What comes now is of a kernel in trouble.
+                // The lines from here on are those of a kernel in trouble.
                 self.console = Console::default();
             }
             Event::Begin(stage) => self.begins(stage),
@@ -200,7 +200,7 @@ impl<'a> Report<'a> {
         self.ended.push(self.stage.clone());
     }
 
-    /// Whether a module is being loaded that livepatches are to be tried on.
+    /// Whether the module being loaded is one that livepatches are tried on.
     fn is_before_livepatches(&self) -> bool {
         let is_among = |modules: &[Module], stage: &Stage| {
             modules.iter().any(|module| matches!(stage, Stage::Load(file) if *file == module.file))
@@ -217,7 +217,7 @@ impl<'a> Report<'a> {
         all.find(|module| module.file == *file)
     }
 
-    /// The kernel is up: is it the right one? What it warned of while it booted is no livepatch's fault.
+    /// The kernel is up: checks that it is the right one. Its warnings while it booted are no livepatch's fault.
     fn booted(&mut self, release: &str) {
         let running = notes::build_id_in_notes(&self.notes);
         match (&self.request.build_id, running) {
@@ -241,14 +241,14 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Says that the stage at hand failed.
+    /// Reports that the current stage failed.
     pub(super) fn fail(&mut self, why: &str) {
         self.tell(How::Failed, why);
         terminal::err(self.block(&terminal::painted(Stream::Error, Hue::Error, "failed"), why));
         self.failure.get_or_insert_with(|| format!("{}: {why}", self.stage));
     }
 
-    /// Notes what became of the stage at hand, for programs.
+    /// Adds the current stage to the account.
     fn tell(&mut self, verdict: How, why: &str) {
         let (output, log) = account::parted(&self.lines);
         self.told.push(account::Stage {
@@ -262,7 +262,7 @@ impl<'a> Report<'a> {
         });
     }
 
-    /// The account of all that, which comes to `verdict`.
+    /// The account of the whole trial, with `verdict`.
     pub(super) fn account(&self, verdict: account::Verdict) -> Account {
         Account {
             verdict,
@@ -291,7 +291,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Whole seconds: the line is drawn anew when it changes.
+/// The text of the status line. It has whole seconds, so that it is redrawn only when it changes.
 fn status_line(stage: &Stage, elapsed: Duration, last: &str) -> String {
     let text = format!("{stage}: {} s", elapsed.as_secs());
     if last.is_empty() { text } else { format!("{text}  {last}") }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is to be tried: the command line, turned into files that are there and fit together. All that can be
-//! found wrong without a boot is found here.
+//! What is to be tried: turns the command line into files that exist and fit together. All problems that can be found
+//! without a boot are found here.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::kernel::tree;
 use crate::kernel::tree::config::Config;
 use crate::livepatch::record;
 
-/// What the guest cannot do without.
+/// The options that the guest needs.
 const NEEDED: [&str; 9] = [
     "LIVEPATCH",
     "MODULES",
@@ -39,40 +39,40 @@ const NEEDED: [&str; 9] = [
 /// The memory of a guest without modules, in MiB.
 const MEMORY: u64 = 512;
 
-/// A trial that can be made.
+/// A trial that is possible.
 #[derive(Debug)]
 pub struct Request {
-    /// What is booted.
+    /// The kernel to boot.
     pub guest: Guest,
     /// The build ID of the object tree's vmlinux, if there is one.
     pub build_id: Option<Vec<u8>>,
-    /// The livepatches, in the order to be loaded.
+    /// The livepatches, in the order in which they are loaded.
     pub livepatches: Vec<Module>,
     /// Modules that are loaded before them.
     pub before: Vec<Module>,
     /// Modules that are loaded after them.
     pub after: Vec<Module>,
-    /// What is run at each stage.
+    /// The command that is run at each stage.
     pub command: Option<String>,
-    /// Why patched modules cannot be reloaded, if so.
+    /// Why patched modules cannot be reloaded; none if they can.
     pub no_reload: Option<String>,
-    /// Why modules cannot be unloaded, if so.
+    /// Why modules cannot be unloaded; none if they can.
     pub no_unload: Option<String>,
     /// The static busybox.
     pub busybox: PathBuf,
-    /// How many seconds all may take.
+    /// The time limit of the whole trial, in seconds.
     pub timeout: u64,
-    /// What the guest runs on.
+    /// The accelerator that the user asked for.
     pub accel: AccelKind,
-    /// Where the console is to be written.
+    /// The file for the guest's console.
     pub log: Option<PathBuf>,
 }
 
 impl Request {
-    /// Gives the command line its meaning.
+    /// Turns the command line into a trial.
     ///
     /// # Errors
-    /// Something is missing, or does not fit the kernel at hand.
+    /// A file is missing, or does not fit the kernel at hand.
     pub fn resolve(options: &Options, arguments: &TryArgs) -> Result<Request> {
         let start = asked::start(options)?;
         let named = asked::files(&arguments.words, &start, &arguments.installed);
@@ -98,7 +98,7 @@ impl Request {
         let mut after = Vec::new();
         wanted.add(&arguments.load_after, &mut after)?;
         add_patched(&livepatches, &wanted, &mut before, &after)?;
-        // What was needed by one that comes later may be there already.
+        // A module that another one needed may be on the list already.
         after.retain(|module| !before.contains(module));
         let loaded: Vec<&Module> = before.iter().chain(&after).collect();
         for livepatch in &livepatches {
@@ -112,7 +112,7 @@ impl Request {
         ensure!(kernel.is_file(), "{}: no such kernel image (--kernel)", kernel.display());
         let mut memory = MEMORY;
         for module in livepatches.iter().chain(&before).chain(&after) {
-            // In the archive, unpacked, and loaded.
+            // Each module takes up memory in the archive, unpacked, and loaded.
             memory += 4 * (module.bytes()?.len() as u64).div_ceil(1 << 20);
         }
         ensure!(
@@ -151,8 +151,8 @@ impl Request {
     }
 }
 
-/// Sees that a livepatch was converted for the builds of vmlinux and modules that the guest will have, as far as it says
-/// so itself. What is in a kernel `is_foreign`, that was named by its image, cannot be seen.
+/// Checks that a livepatch was converted for the builds of vmlinux and modules that the guest has, if its record
+/// says. For a kernel that `is_foreign`, which the user named by its image, that cannot be checked.
 fn is_for_what_is_booted(
     livepatch: &Module,
     loaded: &[&Module],
@@ -187,8 +187,8 @@ fn is_for_what_is_booted(
     }
 }
 
-/// Says of which modules a livepatch keeps addresses that are wrong after the reload: those that have to stay, and are
-/// loaded again since they are patched.
+/// Warns of modules for which a livepatch keeps wrong addresses after a reload: those that must stay loaded, but are
+/// reloaded because they are patched.
 fn say_what_goes_stale<'a>(livepatches: &[Module], loaded: impl Iterator<Item = &'a Module> + Clone) {
     let is_patched = |name: &String| livepatches.iter().any(|livepatch| livepatch.patches.contains(name));
     for livepatch in livepatches {
@@ -245,7 +245,7 @@ fn configuration(origin: &Origin, is_foreign: bool) -> Result<Option<&Config>> {
     Ok(Some(config))
 }
 
-/// The kernel's image: the object tree's own, or where it is installed.
+/// The kernel's boot image: the object tree's own, or the installed one.
 fn image(origin: &Origin) -> Result<PathBuf> {
     if let (Some(kernel), Some(release)) = (&origin.installed, &origin.release) {
         let images = kernel.images();
@@ -274,7 +274,7 @@ fn image(origin: &Origin) -> Result<PathBuf> {
     Ok(image)
 }
 
-/// The lists of vmlinux's symbols that there are.
+/// The existing lists of vmlinux's symbols.
 fn lists(origin: &Origin) -> Vec<PathBuf> {
     let own =
         origin.objtree.iter().flat_map(|tree| ["System.map", "Symbols.list"].map(|name| tree.join(name)));
@@ -286,8 +286,9 @@ fn lists(origin: &Origin) -> Vec<PathBuf> {
     own.chain(vmlinux).chain(origin.list.clone()).collect()
 }
 
-/// Up to 6.2, a patched module on x86 cannot be loaded a second time: nothing clears the relocations that were
-/// applied to the livepatch for the first one (`clear_relocate_add`, arch/x86/kernel/module.c).
+/// Why patched modules cannot be reloaded: up to 6.2, a patched module on x86 cannot be loaded a second time, because
+/// nothing clears the relocations that were applied to the livepatch the first time (`clear_relocate_add`,
+/// arch/x86/kernel/module.c).
 fn why_no_reload(lists: &[PathBuf]) -> Option<String> {
     let mut lists = lists.iter().filter_map(|path| list::whole(path).ok()).peekable();
     lists.peek()?;

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What modprobe loads before a module without the module's symbols needing it: the `pre:` part of its soft dependencies
-//! (`MODULE_SOFTDEP` in include/linux/module.h). ext4 mounts nothing without a module that has the alias crypto-crc32c.
+//! Modules that modprobe loads before a module although the module's symbols do not need them: the `pre:` part of its
+//! soft dependencies (`MODULE_SOFTDEP` in include/linux/module.h). For example, ext4 cannot mount anything without a
+//! module that has the alias crypto-crc32c.
 
 use std::path::Path;
 
 use crate::host::text;
 use crate::kernel::symbols::objects::Objects;
 
-/// The words of a `softdep` string that are to be there before.
+/// The `pre:` words of a `softdep` string.
 pub fn before(softdep: &str) -> impl Iterator<Item = &str> {
     softdep.split_whitespace().skip_while(|word| *word != "pre:").skip(1).take_while(|word| *word != "post:")
 }
 
-/// The kernel's modules, by run-time name, that the soft dependencies of the one in the file `module` mean. What is there only for some
-/// device or processor, as its aliases tell (`cpu:type:x86...`), is left out: a guest need not have it.
+/// The kernel's modules, by run-time name, for the soft dependencies `soft` of the module in the file `module`. A
+/// module that its aliases tie to a device or processor (`cpu:type:x86...`) is left out: a guest may lack that.
 pub fn modules(module: &Path, soft: &[String], objects: &Objects) -> Vec<String> {
     if soft.is_empty() {
         return Vec::new();
@@ -32,7 +33,7 @@ pub fn modules(module: &Path, soft: &[String], objects: &Objects) -> Vec<String>
     found
 }
 
-/// The modules with an alias, in the order of modules.alias.
+/// The modules that have an alias, in the order of modules.alias.
 fn of_alias(aliases: &str, wanted: &str) -> Vec<String> {
     let lines = aliases.lines().filter_map(|line| line.strip_prefix("alias ")?.split_once(' '));
     lines.filter(|(alias, _)| *alias == wanted).map(|(_, module)| module.replace('-', "_")).collect()

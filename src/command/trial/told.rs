@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The account of a trial, in the form that was asked for.
+//! Prints the account of a trial in the format that was asked for.
 
 use anyhow::Result;
 
@@ -9,10 +9,10 @@ use crate::command::trial::{junit, ktap};
 use crate::host::document;
 use crate::host::terminal;
 
-/// Prints it; for people, that has been done stage by stage.
+/// Prints the account; for people, the stages were printed one by one already.
 ///
 /// # Errors
-/// It has no such form.
+/// The account cannot be written in that format.
 pub(super) fn print(account: &Account, format: TryFormat) -> Result<()> {
     match format {
         TryFormat::Text => {}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a whole trial comes to: the livepatches work, one of them fails, or they could not be tried.
+//! The outcome of a whole trial: the livepatches work, one of them fails, or they could not be tried.
 
 use std::fmt;
 
@@ -15,22 +15,22 @@ use crate::host::exit::Exit;
 use crate::host::terminal;
 use crate::host::words::clock;
 
-/// How the guest came to its end.
+/// How the guest ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// QEMU ended, like this.
+    /// QEMU ended, with this outcome.
     Ended(Exit),
-    /// No more is to be heard.
+    /// Nothing more that matters can come.
     Over,
-    /// Not within the time it had.
+    /// The time limit passed.
     Hung,
 }
 
-/// What speaks against a trial.
+/// Why a trial did not go well.
 enum Trouble {
-    /// The livepatches, or what they did to the kernel.
+    /// The livepatches, or what they did to the kernel, are at fault.
     Failed(String),
-    /// There was no trial.
+    /// The livepatches could not be tried.
     Untried(String),
 }
 
@@ -41,10 +41,10 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Judges the whole, with the closing line.
+/// Judges the whole trial, and prints the closing line.
 ///
 /// # Errors
-/// The account has no such form.
+/// The account cannot be written in that format.
 pub fn close(mut report: Report<'_>, end: End, format: TryFormat) -> Result<Exit> {
     let trouble = trouble_at_end(&report, end);
     let is_untried = report.is_unfit || matches!(trouble, Some(Trouble::Untried(_)));
@@ -76,7 +76,7 @@ pub fn close(mut report: Report<'_>, end: End, format: TryFormat) -> Result<Exit
     Ok(Exit::Done)
 }
 
-/// What is wrong with the way the guest ended, or with the stages that it went through.
+/// What is wrong with the guest's end, or with the stages that it went through.
 fn trouble_at_end(report: &Report<'_>, end: End) -> Option<Trouble> {
     let limit = report.request.timeout;
     let has_begun = report.number > 0;
@@ -87,7 +87,7 @@ fn trouble_at_end(report: &Report<'_>, end: End) -> Option<Trouble> {
     match end {
         End::Hung => Some(judge(format!("it hangs: not over after {limit} s (--timeout SECONDS)"))),
         _ if report.is_unfit => None,
-        // A reset ends QEMU as well, with status 0 (-no-reboot).
+        // A reset also ends QEMU with status 0 (-no-reboot).
         End::Ended(Exit::Done) if report.done().is_none() && has_begun => {
             Some(Trouble::Failed("the machine was reset, and the kernel said nothing of it".to_owned()))
         }
@@ -107,14 +107,14 @@ fn shown(exit: Exit) -> String {
     }
 }
 
-/// Shows where it ended, with what the console has.
+/// Shows where the trial ended, with the lines of the console.
 fn show_end(report: &mut Report<'_>, why: &str) {
     if report.done().is_some() {
         report.stage = crate::command::trial::protocol::Stage::End;
         report.lines.clear();
     }
     if report.console.first().is_some() {
-        // What the console has of the boot is all it has.
+        // If the guest did not start, all lines of the console are from the boot.
         if !report.is_up() {
             report.lines.clear();
         }

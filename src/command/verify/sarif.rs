@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What verification finds as a log of the Static Analysis Results Interchange Format (SARIF 2.1.0, an OASIS standard):
-//! the rules, and for each finding its level, the livepatch, and the line of the source where one is known.
+//! The findings of verification as a log in the Static Analysis Results Interchange Format (SARIF 2.1.0, an OASIS
+//! standard): the rules, and for each finding its level, the livepatch, and the line of the source if it is known.
 
 use std::path::Path;
 
@@ -53,7 +53,7 @@ struct Descriptor {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Invocation {
-    /// Whether all could be checked, whatever was found.
+    /// Whether everything could be checked, whatever the findings.
     execution_successful: bool,
     exit_code: u8,
     tool_execution_notifications: Vec<Notification>,
@@ -78,7 +78,7 @@ struct Outcome {
     level: &'static str,
     message: Message,
     locations: [Location; 1],
-    /// The livepatch, where the location is a line of source.
+    /// The livepatch, if the location is a line of source.
     analysis_target: ArtifactLocation,
 }
 
@@ -114,7 +114,7 @@ struct LogicalLocation {
     fully_qualified_name: String,
 }
 
-/// The log of a run: what was found in which file, and what could not be checked.
+/// The log of a run: the findings in each file, and what could not be checked.
 ///
 /// File names are relative to `start`.
 pub(super) fn log(start: &Path, files: &[(&Path, &[Finding])], unchecked: &[String], exit: Exit) -> Log {
@@ -142,7 +142,7 @@ fn message(text: &str) -> Message {
 
 fn outcome(start: &Path, livepatch: &Path, finding: &Finding) -> Outcome {
     let source = source(&finding.place).or_else(|| source(&finding.message));
-    // The compiler was started where the livepatch is, or the file is not known.
+    // The compiler ran where the livepatch is, or the file is not known.
     let beside = |file: &str| livepatch.parent().unwrap_or(Path::new("")).join(file);
     let source = source.map(|(file, line)| (beside(file), line));
     let physical_location = match source.filter(|(file, _)| start.join(file).is_file()) {
@@ -166,7 +166,7 @@ fn outcome(start: &Path, livepatch: &Path, finding: &Finding) -> Outcome {
     }
 }
 
-/// The place in a source file that findings name in brackets, as in `(lp.c:12)`.
+/// The file and line that a message has in parentheses, as in `(lp.c:12)`.
 fn source(text: &str) -> Option<(&str, u64)> {
     text.split('(').skip(1).find_map(|part| {
         let (file, line) = part.split_once(')')?.0.rsplit_once(':')?;
@@ -175,7 +175,7 @@ fn source(text: &str) -> Option<(&str, u64)> {
     })
 }
 
-/// A path as a reference to a URI (RFC 3986); one that is not absolute is relative to the directory klpbuild was started in.
+/// A path as a URI reference (RFC 3986); a relative path is relative to the directory in which klpbuild was started.
 fn location(path: &Path) -> ArtifactLocation {
     let mut uri = if path.is_absolute() { "file://".to_owned() } else { String::new() };
     for &byte in path.as_os_str().as_encoded_bytes() {
