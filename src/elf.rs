@@ -2,11 +2,11 @@
 //! ELF objects; with the files below it, the only place that names the object crate.
 //!
 //! - here: names of the symbol table and `.modinfo`, for the map
-//! - [`definitions`]: where given names are defined in an object, with all that its symbol table says
-//! - [`image`]: a module as a whole, to be looked at and changed; [`consistent`]: whether its parts fit together;
+//! - [`definitions`]: where given names are defined in an object, with everything that its symbol table has on them
+//! - [`image`]: a module as a whole, to be read and changed; [`consistent`]: whether its parts fit together;
 //!   [`mod@write`]: a file made of it again
-//! - [`modinfo`]: what a module says of itself
-//! - [`debugging`] and [`types`]: what debugging information tells, and BTF; [`unpacked`]: sections that are compressed
+//! - [`modinfo`]: a module's information about itself
+//! - [`debugging`] and [`types`]: debugging information, and BTF; [`unpacked`]: compressed sections
 //! - [`notes`]: build IDs and banners, and what kind of program a file is; [`memory`]: bytes by their address
 //!
 //! For the map and for definitions only the headers, the symbol table with its strings, and `.modinfo` are
@@ -36,8 +36,7 @@ use object::read::{ReadCache, ReadRef as _};
 use crate::elf::modinfo::Modinfo;
 use crate::host::compressed;
 
-/// Calls a function that is generic over the header of an ELF file with that of the class which `$data` has; for what is
-/// no ELF file, `$otherwise`.
+/// Calls a generic function with the ELF header type for the class of `$data`; if that is no ELF file, `$otherwise`.
 macro_rules! by_class {
     ($data:expr, $function:ident($($argument:expr),*), $otherwise:expr) => {
         match ::object::FileKind::parse($data) {
@@ -53,21 +52,21 @@ macro_rules! by_class {
 }
 use by_class;
 
-/// The bytes of an object, read as they are asked for.
+/// The bytes of an object, which are read when they are needed.
 type Data = ReadCache<compressed::Source>;
 
-/// How a symbol stands in its object.
+/// Whether an object defines a symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Definedness {
     /// Defined here: in a section, absolute, or common.
     Defined,
-    /// `SHN_UNDEF`: the object wants it from elsewhere.
+    /// `SHN_UNDEF`: another object has to define it.
     Undefined,
-    /// `SHN_UNDEF` and weak: the object can do without it.
+    /// `SHN_UNDEF` and weak: the object works without it.
     UndefinedWeak,
 }
 
-/// What a symbol stands for (`STT_*`).
+/// The type of a symbol (`STT_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `STT_FUNC`, or an indirect function.
@@ -93,7 +92,7 @@ impl Kind {
         }
     }
 
-    /// As readelf writes it.
+    /// The type as readelf prints it.
     pub fn shown(self) -> &'static str {
         match self {
             Kind::Function => "FUNC",
@@ -105,14 +104,14 @@ impl Kind {
     }
 }
 
-/// How far a symbol can be seen (`STB_*`).
+/// The binding of a symbol (`STB_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binding {
-    /// Only in its own object file.
+    /// Visible only in its own object file.
     Local,
-    /// Everywhere.
+    /// Visible everywhere.
     Global,
-    /// Everywhere, unless there is a global one.
+    /// Visible everywhere, unless there is a global symbol of its name.
     Weak,
 }
 
@@ -125,7 +124,7 @@ impl Binding {
         }
     }
 
-    /// As readelf writes it.
+    /// The binding as readelf prints it.
     pub fn shown(self) -> &'static str {
         match self {
             Binding::Local => "LOCAL",
@@ -152,8 +151,7 @@ impl Machine {
     pub const PPC: Machine = Machine(elf::EM_PPC.0);
 }
 
-/// One entry of a symbol table that names something of the program: neither the null entry nor
-/// `STT_SECTION`, nor `STT_FILE`.
+/// A symbol table's entry for code or data: neither the null entry nor one of type `STT_SECTION` or `STT_FILE`.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     /// Offset and length of the name in the string table.
@@ -161,7 +159,7 @@ struct Entry {
     place: Definedness,
 }
 
-/// What klpbuild needs to know of one object file.
+/// The part of one object file that klpbuild needs for the map.
 #[derive(Debug, Default)]
 pub struct Object {
     strings: Vec<u8>,
@@ -182,8 +180,8 @@ impl Object {
         inner().with_context(|| format!("cannot read the symbols of {}", path.display()))
     }
 
-    /// The symbols in the order of the symbol table: names, raw as they are, and where they stand. The null
-    /// entry, section and file symbols are left out, as `nm` leaves them out.
+    /// The symbols in the order of the symbol table: raw names, and whether they are defined. The null entry, section
+    /// and file symbols are left out, as in `nm`.
     pub fn symbols(&self) -> impl Iterator<Item = (&[u8], Definedness)> {
         self.entries.iter().map(|entry| {
             let start = entry.name.0 as usize;
@@ -211,13 +209,13 @@ impl Object {
         }
     }
 
-    /// What it says of itself; nothing if there is no `.modinfo`.
+    /// Its `.modinfo`; empty if there is none.
     pub fn modinfo(&self) -> Modinfo<'_> {
         Modinfo::of(&self.modinfo)
     }
 }
 
-/// The unsigned number in `bytes`, in the byte order of its object.
+/// The unsigned number in `bytes`, in the object's byte order.
 fn number(endian: Endianness, bytes: &[u8]) -> u64 {
     let append = |number: u64, byte: &u8| (number << 8) | u64::from(*byte);
     match endian {
@@ -277,8 +275,8 @@ where
     Ok(Object { strings, entries, modinfo, machine })
 }
 
-/// The object crate's messages name what does not fit; what lies behind is nearly always a file that was cut
-/// short.
+/// An error for a file that does not fit. The object crate's message names the part; the cause is nearly always a
+/// truncated file.
 fn truncated(error: object::read::Error, data: &Data) -> anyhow::Error {
     let length = data.len().unwrap_or(0);
     anyhow!("{error} (the file has {length} bytes: truncated or corrupt; delete it and build again)")

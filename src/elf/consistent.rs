@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Whether the parts of an [`Image`] fit together: what is relied on when it is changed and written again, and what the
-//! kernel's module loader takes on trust (`apply_relocate_add` of each architecture writes where it is told).
+//! Whether the parts of an [`Image`] fit together, which changing and writing it rely on, and which the kernel's
+//! module loader does not check (`apply_relocate_add` of each architecture writes wherever a relocation says).
 
 use anyhow::{Result, bail, ensure};
 use object::elf;
@@ -8,15 +8,15 @@ use object::elf;
 use crate::elf::Machine;
 use crate::elf::image::{Home, Image, Index as _, Relocation, SHN_LIVEPATCH, Section, SectionIndex, Symbol};
 
-/// Types of sections without anything that could be relocated.
+/// Types of sections whose contents cannot be relocated.
 const NO_CONTENT: [elf::SectionType; 5] =
     [elf::SHT_NULL, elf::SHT_RELA, elf::SHT_SYMTAB, elf::SHT_STRTAB, elf::SHT_GROUP];
 
 impl Image {
-    /// Sees to it that what refers to something finds a thing of the right kind there.
+    /// Checks that every reference leads to a thing of the right kind.
     ///
     /// # Errors
-    /// Something does not fit; the message names the section or symbol.
+    /// A reference does not; the message names the section or symbol.
     pub(super) fn expect_consistency(&self) -> Result<()> {
         self.expect_class()?;
         self.expect_tables()?;
@@ -47,7 +47,7 @@ impl Image {
         self.expect_symbols()
     }
 
-    /// The machines that klpbuild knows have addresses of one size, but for s390 and ppc.
+    /// Checks the size of addresses: each machine that klpbuild knows has one size, except for s390 and ppc.
     fn expect_class(&self) -> Result<()> {
         let has_64 = [Machine::X86_64, Machine::AARCH64, Machine::PPC64].contains(&self.machine());
         ensure!(self.is_64 || !has_64, "its ELF class is 32 bits, and its machine has 64");
@@ -59,7 +59,7 @@ impl Image {
         Ok(())
     }
 
-    /// The symbol table and the two tables of names, which come to be written anew.
+    /// Checks the symbol table and the two tables of names, which are written anew.
     fn expect_tables(&self) -> Result<()> {
         let of_type = |kind| self.enumerate().filter(move |(_, section)| section.header.sh_type == kind);
         for index in [self.strtab, self.shstrtab] {
@@ -101,7 +101,8 @@ impl Image {
             "{shown} applies to {}, which is no code and no data",
             target.shown()
         );
-        // Where the bytes are compressed, offsets count in what they unpack to. Type 0 does nothing anywhere.
+        // In a section with compressed bytes, offsets count in the unpacked bytes. Type 0 does nothing on any
+        // machine.
         let is_outside = |entry: &&Relocation| entry.kind != 0 && entry.offset >= target.size();
         let outside = section.relocations.iter().find(is_outside).filter(|_| !target.is_compressed());
         if let Some(entry) = outside {
@@ -115,7 +116,7 @@ impl Image {
         Ok(())
     }
 
-    /// A group is a word of flags, then the index of a section in each word; `sh_info` is its symbol.
+    /// Checks a group: a word of flags, then the index of a section in each word; `sh_info` is its symbol.
     fn expect_group(&self, group: &Section) -> Result<()> {
         let shown = group.shown();
         let mut words = group.data.chunks(4).skip(1);
@@ -135,8 +136,9 @@ impl Image {
         Ok(())
     }
 
-    /// `simplify_symbols` in kernel/module/main.c takes every other reserved number for a section's, and adds a symbol's
-    /// value to where its section was put, whatever it is. At most, a label marks the end of a section.
+    /// Checks the symbols' section indices and values. `simplify_symbols` in kernel/module/main.c takes every other
+    /// reserved index for a section's, and adds any symbol's value to the section's address. At most, a label marks
+    /// the end of a section.
     fn expect_symbols(&self) -> Result<()> {
         let known = [elf::SHN_ABS.0, elf::SHN_COMMON.0, SHN_LIVEPATCH];
         for symbol in self.symbols.iter() {
@@ -166,7 +168,8 @@ impl Image {
         Ok(())
     }
 
-    /// How another image differs in what it holds, whatever the order of the bytes in its file; nothing if it does not.
+    /// The first difference between the contents of two images, whatever the order of the bytes in their files; none
+    /// if they are equal.
     pub fn difference(&self, other: &Image) -> Option<String> {
         if (self.sections.count(), self.symbols.count()) != (other.sections.count(), other.symbols.count()) {
             return Some("sections or symbols are lost".to_owned());
@@ -177,7 +180,7 @@ impl Image {
                 let header = &section.header;
                 (header.sh_type, header.sh_flags.0, header.sh_link, header.sh_addralign, header.sh_entsize)
             };
-            // How many symbols are local is counted when it is written, and names are added then.
+            // The number of local symbols is counted when the file is written, and names are added then.
             let is_table = names.contains(&index);
             one.name == other.name
                 && of(one) == of(other)

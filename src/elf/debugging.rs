@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the debugging information of objects tells: questions for [`crate::debuginfo::dwarf`], of which
-//! [`sections`] makes the sections readable.
+//! What the debugging information of objects says: questions to [`crate::debuginfo::dwarf`]; [`sections`] makes the
+//! sections readable.
 
 mod sections;
 
@@ -15,16 +15,16 @@ use crate::debuginfo::prototype::{Declaration, Prototype};
 use crate::elf::debugging::sections::{Linked, Sections, debugging_section, heard};
 use crate::elf::image::{Image, Section, SectionIndex, Table};
 
-/// The lines of C of a relocatable object.
+/// The source lines of a relocatable object.
 #[derive(Debug)]
 pub struct Lines {
     lines: dwarf::Lines,
-    /// The address that each section was given, so that all are apart.
+    /// The address that each section was given, so that sections do not overlap.
     bases: Table<SectionIndex, u64>,
 }
 
 impl Lines {
-    /// The line of what is `offset` bytes into the section with this index, as in `fs/foo.c:12`.
+    /// File and line of the code `offset` bytes into the section with this index, as in `fs/foo.c:12`.
     pub fn at(&self, section: SectionIndex, offset: u64) -> Option<String> {
         let place = self.lines.at(self.bases.get(section)?.checked_add(offset)?)?;
         Some(format!("{}:{}", place.file.escape_debug(), place.line))
@@ -32,7 +32,7 @@ impl Lines {
 }
 
 impl Image {
-    /// The lines; none without debugging information that can be read.
+    /// The source lines; none without readable debugging information.
     pub fn lines(&self) -> Option<Lines> {
         let bases = self.bases();
         let lines = self.ask(&bases, dwarf::Lines::read).ok()??;
@@ -40,16 +40,16 @@ impl Image {
     }
 }
 
-/// What became of functions or variables that the object at `path`, linked or a module, has no symbol for, if its
-/// debugging information tells: of each of `names`, in that order.
+/// What became of each of `names`, in that order: functions or variables for which the object at `path` (linked, or a
+/// module) has no symbol. Each is none if its debugging information does not tell.
 pub fn fates(path: &Path, names: &[&str]) -> Vec<Option<dwarf::Fate>> {
     let raw: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
     let found = ask(path, |section, little| dwarf::fates(section, little, &raw));
     found.unwrap_or_else(|| names.iter().map(|_| None).collect())
 }
 
-/// Has `read` read the debugging information of the object at `path`, linked or a module, with the byte order. None if the
-/// object cannot be read; where its debugging information cannot, that is said.
+/// Calls `read` with the debugging information and the byte order of the object at `path` (linked, or a module). None
+/// if the object cannot be read; if only its debugging information cannot, a warning is printed.
 fn ask<T>(path: &Path, read: impl FnOnce(Sections<'_>, bool) -> Result<T>) -> Option<T> {
     let found = match Linked::open(path) {
         Some(linked) => linked.ask(read),
@@ -61,29 +61,29 @@ fn ask<T>(path: &Path, read: impl FnOnce(Sections<'_>, bool) -> Result<T>) -> Op
     heard(found)
 }
 
-/// The prototype of the function `name`, which is at `address` in the object at `path`: linked, or a module with
-/// debugging information.
+/// The prototype of the function `name` at `address` in the object at `path` (linked, or a module with debugging
+/// information).
 pub fn prototype(path: &Path, name: &str, address: u64) -> Option<Prototype> {
-    // The sections of a module have no addresses: of several functions, none can be told.
+    // The sections of a module have no addresses: several functions of one name cannot be told apart.
     let address = if Linked::open(path).is_some() { address } else { u64::MAX };
     ask(path, |section, little| dwarf::prototype(section, little, name.as_bytes(), address)).flatten()
 }
 
-/// The sizes of structures in bytes, as the debugging information of the linked object at `path` has them; none of those
-/// that it does not know.
+/// The sizes of structures in bytes, from the debugging information of the linked object at `path`; none for unknown
+/// ones.
 pub fn sizes<const N: usize>(path: &Path, names: [&str; N]) -> [Option<u64>; N] {
     let Some(linked) = Linked::open(path) else { return [None; N] };
     heard(linked.ask(|section, little| dwarf::sizes(section, little, names))).unwrap_or([None; N])
 }
 
-/// The source files that the object at `path`, linked or a module, was compiled of ([`dwarf::compiled`]); none if its
-/// debugging information does not tell.
+/// The source files that the object at `path` (linked, or a module) was compiled from ([`dwarf::compiled`]); none if
+/// its debugging information does not tell.
 pub fn compiled(path: &Path) -> Option<Vec<String>> {
     ask(path, dwarf::compiled).filter(|names| !names.is_empty())
 }
 
-/// Whether the debugging information of the object at `path` has a string that is a path to a file of one of the `names`,
-/// which is told without reading the rest; none if it has no strings.
+/// Whether the debugging information of the object at `path` has a string that is a path to a file with one of
+/// `names`; only strings are read for that. None if it has no strings.
 pub fn mentions(path: &Path, names: &HashSet<&[u8]>) -> Option<bool> {
     // Up to DWARF 4, all strings are in one section.
     let strings = [".debug_line_str", ".debug_str"];
@@ -94,7 +94,7 @@ pub fn mentions(path: &Path, names: &HashSet<&[u8]>) -> Option<bool> {
     Some(bytes.split(|&byte| byte == 0).any(has_one))
 }
 
-/// A function or variable in an object, to be told about.
+/// A function or variable in an object, to look up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Its name in C.
@@ -103,30 +103,30 @@ pub struct Target {
     pub section: Option<String>,
     /// Its address in a linked object, an offset into the section in another.
     pub value: u64,
-    /// Whether the functions are asked for into which it was inlined.
+    /// Whether to find the functions into which it was inlined.
     pub with_copies: bool,
 }
 
 /// What the debugging information of an object says of a function or variable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told {
-    /// What it is.
+    /// Its declaration.
     pub declaration: Option<Declaration>,
     /// Where it is defined, if that is known.
     pub defined: Option<dwarf::DefinedAt>,
-    /// The functions that have it inlined, by their names in C, if they were asked for and it is known: those alone
-    /// that stay once the object has come up.
+    /// The functions into which it was inlined, by their names in C, if they were asked for and are known; functions
+    /// that are freed after initialisation are left out.
     pub copies: Option<BTreeSet<String>>,
 }
 
 impl Image {
-    /// What this object declares and leaves to others, of the symbols that `is_wanted`.
+    /// The object's declarations of symbols that it does not define, for symbols for which `is_wanted` is true.
     pub fn declared(&self, is_wanted: &(dyn Fn(&[u8]) -> bool + Sync)) -> Vec<dwarf::Declared> {
         let declared = |section: Sections<'_>, little| dwarf::declared(section, little, is_wanted);
         self.ask(&self.bases(), declared).unwrap_or_default()
     }
 
-    /// The sizes of structures that the debugging information has ([`sizes()`]).
+    /// The sizes of structures in the debugging information ([`sizes()`]).
     pub fn sizes<const N: usize>(&self, names: [&str; N]) -> [Option<u64>; N] {
         let sizes = |section: Sections<'_>, little| dwarf::sizes(section, little, names);
         self.ask(&self.bases(), sizes).unwrap_or([None; N])
@@ -154,8 +154,8 @@ impl Image {
     }
 }
 
-/// What the debugging information of the object at `path`, linked or a module, says of each of `targets`. `init` is
-/// the memory that is freed once a linked one has come up.
+/// What the debugging information of the object at `path` (linked, or a module) says of each of `targets`. `init` is
+/// the memory of a linked object that is freed after initialisation.
 pub fn tell(path: &Path, targets: &[Target], init: &Range<u64>) -> Vec<Told> {
     let found = match Linked::open(path) {
         Some(linked) => {
@@ -182,7 +182,7 @@ fn told(
         .iter()
         .map(|target| dwarf::Wanted {
             name: target.name.clone(),
-            // No code is at the last one.
+            // No code is at the last address.
             address: address(target).unwrap_or(u64::MAX),
             with_copies: target.with_copies,
         })

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Where given names are defined in an object, with all that its symbol table says of each definition.
+//! Where given names are defined in an object, with everything that its symbol table has on each definition.
 
 use std::path::Path;
 
@@ -21,22 +21,21 @@ pub struct Definition {
     pub value: u64,
     /// `st_size`, in bytes; none if it comes from a list that has no sizes (System.map).
     pub size: Option<u64>,
-    /// What it stands for; none if it comes from such a list.
+    /// Its type; none if it comes from such a list.
     pub kind: Option<Kind>,
-    /// How far it can be seen.
+    /// Its binding.
     pub binding: Binding,
     /// The section it is in; none for an absolute or common symbol.
     pub section: Option<String>,
-    /// Whether it is known to lie among data, and so to be no function.
+    /// Whether it is known to lie in data, and so is no function.
     pub is_data: bool,
-    /// Whether it goes away once its object has come up: code and data marked `__init`, and what lies beside
-    /// them.
+    /// Whether it is freed after initialisation: code and data marked `__init`, and what lies in the same memory.
     pub is_init: bool,
     /// The source file as the compiler named it (the `STT_FILE` symbol before a local one).
     pub file: Option<String>,
 }
 
-/// What was found in one object.
+/// The definitions that were found in one object.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// The definitions asked for, in the order of the symbol table.
@@ -60,8 +59,8 @@ impl Found {
     }
 }
 
-/// Finds the definitions in the object at `path` whose names are `wanted`. Symbols that are undefined, or
-/// name a section or file, are none.
+/// Finds the definitions in the object at `path` whose names are `wanted`. Undefined symbols, and symbols of sections
+/// and files, do not count.
 ///
 /// # Errors
 /// The file cannot be read, is no ELF file, or is inconsistent; the message names it.
@@ -114,7 +113,7 @@ where
             None => None,
         };
         let binding = Binding::of(symbol.st_bind());
-        // What was hidden and made local by the linker stands behind the last source file, and is of any of them.
+        // Hidden symbols that the linker made local stand after the last source file, and may belong to any of them.
         let is_own = binding == Binding::Local && symbol.st_visibility() == elf::STV_DEFAULT;
         let file = file.filter(|_| is_own);
         found.definitions.push(Definition {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A relocatable object (`.o`, `.ko`) as a whole, to be looked at and changed: each section, symbol and
-//! relocation. [`super::write`] makes a file of it again.
+//! A relocatable object (`.o`, `.ko`) as a whole, to be read and changed: each section, symbol and relocation.
+//! [`super::write`] makes a file of it again.
 //!
-//! - `parts`: what it is made of
+//! - `parts`: the parts of an object
 //! - `read`: reads it from a file
 //! - `change`: adds and removes parts
 //! - `index`: the numbers of sections and of symbols
 //!
-//! Whatever does not fit together is refused when the image is read ([`super::consistent`]), so that indices can be
-//! relied on later: each relocation's symbol and place, each section's link and each symbol's section exists.
+//! An object whose parts do not fit together is refused when it is read ([`super::consistent`]). Later code can rely
+//! on that: each relocation's symbol and offset, each section's link and each symbol's section exists.
 
 mod change;
 mod index;

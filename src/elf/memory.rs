@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The content of a file: its memory by address, its sections by name.
+//! The contents of a file: its memory by address, its sections by name.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::elf::not_elf;
 use crate::elf::unpacked;
 use crate::elf::{Data, open};
 
-/// The memory of a linked program: what its sections that take up memory (`SHF_ALLOC`) hold, by address.
+/// The memory of a linked program: the bytes of its sections that take up memory (`SHF_ALLOC`), by address.
 #[derive(Debug)]
 pub struct Memory {
     /// By ascending address.
@@ -31,7 +31,7 @@ struct Loaded {
 }
 
 impl Memory {
-    /// Reads the program at `path`; what takes up no memory, as debugging information, is not read.
+    /// Reads the program at `path`, without sections that take up no memory, such as debugging information.
     ///
     /// # Errors
     /// The file cannot be read, or is inconsistent.
@@ -41,8 +41,8 @@ impl Memory {
         memory.with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// The bytes from `address` to the end of its section; none if there is nothing, or nothing but zeros that the file
-    /// does not hold.
+    /// The bytes from `address` to the end of its section; none if no section is there, or one whose zeros are not in
+    /// the file.
     pub fn at(&self, address: u64) -> Option<&[u8]> {
         let next = self.sections.partition_point(|section| section.start <= address);
         // Sections without bytes may share their addresses with others.
@@ -80,8 +80,8 @@ where
     Ok(Memory { sections })
 }
 
-/// Up to `length` bytes at `address` in the file at `path`, as many as the section there has; none if the file has
-/// no content for that address.
+/// Up to `length` bytes at `address` in the file at `path`, as many as the section there has; none if the file has no
+/// bytes for that address.
 ///
 /// # Errors
 /// The file cannot be read, or is inconsistent.
@@ -113,7 +113,8 @@ where
     Ok(None)
 }
 
-/// The bytes of the section `name` in the file at `path`, unpacked if they are compressed; none if there is none.
+/// The bytes of the section `name` in the file at `path`, unpacked if they are compressed; none if there is no such
+/// section.
 ///
 /// # Errors
 /// The file cannot be read, or is inconsistent, or the section cannot be unpacked.
@@ -121,10 +122,11 @@ pub fn section(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
     Ok(section_at(path, name)?.map(|(_, bytes)| bytes))
 }
 
-/// The bytes of such a section, with its address.
+/// The address and the bytes of the section `name` in the file at `path`, unpacked if they are compressed; none if
+/// there is no such section.
 ///
 /// # Errors
-/// As [`section()`].
+/// The errors of [`section()`].
 pub fn section_at(path: &Path, name: &str) -> Result<Option<(u64, Vec<u8>)>> {
     let data = open(path)?;
     let bytes = by_class!(&data, section_in(&data, name), Err(not_elf(&data)));

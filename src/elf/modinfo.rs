@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a module says of itself: `.modinfo` (include/linux/moduleparam.h), and whether it is signed.
+//! A module's information about itself: `.modinfo` (include/linux/moduleparam.h), and whether it is signed.
 
-/// What kbuild appends to a signed module (`MODULE_SIG_STRING` in include/linux/module_signature.h).
+/// The text that kbuild appends to a signed module (`MODULE_SIG_STRING` in include/linux/module_signature.h).
 pub const SIGNATURE: &[u8] = b"~Module signature appended~\n";
 
-/// The content of a `.modinfo` section: `tag=value` strings, each with a byte 0 behind it.
+/// The contents of a `.modinfo` section: `tag=value` strings, each ending with a zero byte.
 #[derive(Debug, Clone, Copy)]
 pub struct Modinfo<'a>(&'a [u8]);
 
 impl<'a> Modinfo<'a> {
-    /// What the content of a section says.
+    /// The strings in the contents of a section.
     pub fn of(data: &'a [u8]) -> Modinfo<'a> {
         Modinfo(data)
     }

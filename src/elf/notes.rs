@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What tells one linked file from another, and what it takes to run one.
+//! What identifies a linked file, and what it needs to run.
 
 use std::path::Path;
 
@@ -11,8 +11,7 @@ use object::read::elf::{FileHeader, NoteIterator, ProgramHeader as _, SectionHea
 use crate::elf::by_class;
 use crate::elf::{Data, definitions, memory, not_elf, open, truncated};
 
-/// The build ID of a linked file (`NT_GNU_BUILD_ID`), which tells one build from another; none if it was
-/// linked without.
+/// The build ID of a linked file (`NT_GNU_BUILD_ID`), which identifies a build; none if it was linked without one.
 ///
 /// # Errors
 /// The file cannot be read, or is no ELF file.
@@ -22,14 +21,14 @@ pub fn build_id(path: &Path) -> Result<Option<Vec<u8>>> {
     inner().with_context(|| format!("cannot read the notes of {}", path.display()))
 }
 
-/// The build ID among notes as a little-endian kernel shows them of itself (/sys/kernel/notes).
+/// The build ID in the notes that a little-endian kernel shows of itself (/sys/kernel/notes).
 pub fn build_id_in_notes(notes: &[u8]) -> Option<Vec<u8>> {
     let notes = NoteIterator::new(Endianness::Little, 4, notes).ok()?;
     build_id_among::<elf::FileHeader64<Endianness>>(notes, Endianness::Little)
 }
 
-/// Whether a linked file has code and a symbol table: a vmlinux that has been stripped, or that only brings BTF
-/// along, has not.
+/// Whether a linked file has code and a symbol table: a vmlinux that was stripped, or that only carries BTF, does
+/// not.
 ///
 /// # Errors
 /// The file cannot be read, or is no ELF file.
@@ -50,8 +49,8 @@ where
     Ok(sections.iter().any(is_code) && sections.iter().any(|s| s.sh_type(endian) == elf::SHT_SYMTAB))
 }
 
-/// What the kernel linked in the file at `path` says of itself (`linux_banner`, init/version.c: release, who
-/// built it and when, as in `/proc/version`); none if the file has no content for it.
+/// The banner of the kernel linked in the file at `path` (`linux_banner`, init/version.c: release, who built it and
+/// when, as in `/proc/version`); none if the file has no bytes for it.
 ///
 /// # Errors
 /// The file cannot be read, or is no ELF file.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The BTF of objects. That of a module goes with that of its vmlinux, or, if it was built outside of the kernel's tree,
-//! with what it has of that in `.BTF.base` (`--btf_features=distilled_base` in scripts/Makefile.btf, 6.11 and later).
+//! The BTF of objects. A module's BTF refers to that of its vmlinux, or, if the module was built outside of the
+//! kernel's tree, to the part of it in `.BTF.base` (`--btf_features=distilled_base` in scripts/Makefile.btf, 6.11 and
+//! later).
 
 use std::path::Path;
 
@@ -8,7 +9,8 @@ use crate::debuginfo::btf::Types;
 use crate::elf::image::Image;
 use crate::elf::memory;
 
-/// The BTF of the file at `path`; `vmlinux` is the file that has vmlinux's. None if there is none, or it is damaged.
+/// The BTF of the file at `path`; `vmlinux` is the file that has vmlinux's. None if there is no BTF, or it is
+/// damaged.
 pub fn of_file(path: &Path, vmlinux: Option<&Path>) -> Option<Types> {
     let section = |path: &Path, name: &str| memory::section(path, name).ok().flatten();
     let own = section(path, ".BTF")?;
@@ -17,7 +19,7 @@ pub fn of_file(path: &Path, vmlinux: Option<&Path>) -> Option<Types> {
 }
 
 impl Image {
-    /// Its BTF; `vmlinux` is the file that has vmlinux's. None if there is none, or it is damaged.
+    /// The object's BTF; `vmlinux` is the file that has vmlinux's. None if there is no BTF, or it is damaged.
     pub fn types(&self, vmlinux: Option<&Path>) -> Option<Types> {
         let section =
             |name: &str| self.section_named(name.as_bytes()).map(|(_, section)| section.data.as_slice());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The bytes of sections that are compressed, as compilers, linkers and distributions leave debugging information
+//! The bytes of compressed sections: compilers, linkers and distributions compress debugging information
 //! (CONFIG_DEBUG_INFO_COMPRESSED_ZLIB and _ZSTD in lib/Kconfig.debug; `objcopy --compress-debug-sections`).
 //!
-//! They are unpacked to be looked at. What is written again stays as it is.
+//! They are unpacked only for reading. When an object is written again, they stay compressed.
 
 use anyhow::{Context as _, Result, bail};
 use object::Endianness;
@@ -12,11 +12,11 @@ use crate::elf::number;
 use crate::host::compressed;
 use crate::host::compressed::Packing;
 
-/// What the bytes of a section marked as compressed (`SHF_COMPRESSED`) unpack to. Before them stands an `Elf32_Chdr` or
+/// Unpacks the bytes of a section marked as compressed (`SHF_COMPRESSED`). They begin with an `Elf32_Chdr` or
 /// `Elf64_Chdr`: type, in 64 bits a reserved word, size, and alignment.
 ///
 /// # Errors
-/// The header does not fit, klpbuild does not know the way of packing, or the bytes are damaged.
+/// The header does not fit, klpbuild does not know the type of compression, or the bytes are damaged.
 pub fn of_section(bytes: &[u8], is_64: bool, endian: Endianness) -> Result<Vec<u8>> {
     let (size, start) = if is_64 { (8..16, 24) } else { (4..8, 12) };
     let field = |range| Some(number(endian, bytes.get(range)?));
@@ -30,11 +30,12 @@ pub fn of_section(bytes: &[u8], is_64: bool, endian: Endianness) -> Result<Vec<u
     compressed::unpack_section(packed, packing, size)
 }
 
-/// What the bytes of a section unpack to whose name begins with `.zdebug`: the form before `SHF_COMPRESSED`
-/// (`--compress-debug-sections=zlib-gnu`). Before them stand four letters and the size, the most significant byte first.
+/// Unpacks the bytes of a section whose name begins with `.zdebug`: the form before `SHF_COMPRESSED`
+/// (`--compress-debug-sections=zlib-gnu`). They begin with four letters and the size, the most significant byte
+/// first.
 ///
 /// # Errors
-/// As [`of_section`].
+/// The errors of [`of_section`].
 pub fn of_old_section(bytes: &[u8]) -> Result<Vec<u8>> {
     let rest = bytes.strip_prefix(b"ZLIB").context("its header is not there")?;
     let (size, packed) = rest.split_at_checked(8).context("its header is cut short")?;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Makes a file of an [`Image`].
 //!
-//! Sections keep their order, in the table and in the file. The string tables only grow: what stood in them
-//! keeps its place, so that everything that is not changed comes out as it went in.
+//! Sections keep their order, in the table and in the file. The string tables only grow, and existing strings keep
+//! their offsets, so that everything unchanged is written as it was read.
 
 use std::collections::HashMap;
 
@@ -49,7 +49,7 @@ impl Image {
         }
         let mut bodies =
             Table::new(self.sections.iter().map(|section| self.body(section, encoder)).collect());
-        // The last of two that are one is the whole.
+        // If both tables are the same, the last one has all names.
         for (index, body) in
             [(self.symtab, symtab), (self.shstrtab, names.bytes), (self.strtab, strings.bytes)]
         {
@@ -75,7 +75,7 @@ impl Image {
         Body::New(bytes)
     }
 
-    /// File header, the sections' bytes in the order they had in the file, section headers.
+    /// Lays out the file: header, the sections' bytes in their old order, section headers.
     fn lay_out(
         &self,
         encoder: raw::Encoder<object::Endianness>,
@@ -126,14 +126,14 @@ impl Image {
         Ok(out)
     }
 
-    /// How many symbols come before the first that is not local: the symbol table's `sh_info`.
+    /// How many symbols come before the first one that is not local: the symbol table's `sh_info`.
     fn locals(&self) -> u32 {
         let global = self.symbols.iter().skip(1).position(|s| s.entry.st_info.st_bind() != elf::STB_LOCAL);
         global.map_or(self.symbols.count(), |position| position + 1) as u32
     }
 }
 
-/// A section's bytes: as they were read, or made anew.
+/// A section's bytes: unchanged, or new.
 enum Body<'a> {
     Old(&'a [u8]),
     New(Vec<u8>),
@@ -164,7 +164,7 @@ impl Strings {
         Strings { bytes, added: HashMap::new() }
     }
 
-    /// Where the name stands: at its old place, or at the end if it is new.
+    /// The offset of a name: the old one, or the end of the table if the name is new.
     fn offset(&mut self, name: &[u8], is_new: bool, old: u32) -> u32 {
         if !is_new {
             return old;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The sections with an object's debugging information as [`crate::debuginfo::dwarf`] wants them: unpacked, and with their
-//! relocations applied.
+//! The sections with an object's debugging information in the form that [`crate::debuginfo::dwarf`] needs: unpacked,
+//! and with their relocations applied.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use crate::elf::image::{Home, Image, Relocation, Section, SectionIndex, Table};
 use crate::elf::{Data, Machine, memory, open, unpacked};
 use crate::host::terminal;
 
-/// Gives the bytes of the section of a name.
+/// A function that returns the bytes of the section with a name.
 pub(super) type Sections<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
 
-/// Has `read` read sections. One that it asks for and that cannot be unpacked is no missing one: that is an error, whatever
-/// comes of the rest.
+/// Calls `read` with a function for sections. If a section that it asks for cannot be unpacked, the section does not
+/// count as missing: that is an error, whatever `read` returns.
 fn ask<T>(
     section: impl Fn(&str) -> Result<Option<Vec<u8>>>,
     read: impl FnOnce(Sections<'_>) -> Result<T>,
@@ -35,7 +35,8 @@ fn ask<T>(
     fault.into_inner().map_or(found, Err)
 }
 
-/// What was read of an object in a file, which an error names; if its debugging information cannot be read, that is said.
+/// The result of reading an object; if its debugging information cannot be read, prints the error, which names the
+/// file, and returns none.
 pub(super) fn heard<T>(found: Result<T>) -> Option<T> {
     let say = |error: &anyhow::Error| {
         terminal::say_once(format_args!(
@@ -45,13 +46,13 @@ pub(super) fn heard<T>(found: Result<T>) -> Option<T> {
     found.inspect_err(say).ok()
 }
 
-/// The name in the old form of a compressed section: `.zdebug_info` for `.debug_info`.
+/// The name of a section in the old form of compression: `.zdebug_info` for `.debug_info`.
 fn old_name(name: &str) -> String {
     name.replacen(".debug", ".zdebug", 1)
 }
 
 impl Image {
-    /// Has `read` read the debugging information, with the byte order; `bases` are the sections' addresses.
+    /// Calls `read` with the debugging information and the byte order; `bases` are the sections' addresses.
     ///
     /// # Errors
     /// `read` fails, or a section that it asks for cannot be unpacked.
@@ -63,7 +64,7 @@ impl Image {
         ask(|name| self.relocated_bytes(name, bases), |section| read(section, self.is_little_endian()))
     }
 
-    /// The section with debugging information that cannot be unpacked, and why not; none if all can.
+    /// The name of a section with debugging information that cannot be unpacked, and the error; none if all can.
     pub fn fault_of_packing(&self) -> Option<(String, String)> {
         let packed = self.sections.iter().filter(|section| section.is_compressed());
         let mut faults = packed.filter_map(|section| {
@@ -111,7 +112,7 @@ impl Image {
         Ok(Some(bytes))
     }
 
-    /// Writes the address that a relocation stands for; what is no plain address, or outside of `bytes`, is left as it is.
+    /// Writes the address of a relocation; if it is no plain address, or lies outside of `bytes`, nothing is written.
     fn apply(
         &self,
         relocation: &Relocation,
@@ -135,7 +136,8 @@ impl Image {
     }
 }
 
-/// The size in bytes of what a relocation writes, if it is a plain address: what debugging information has.
+/// The size in bytes of the address that a relocation writes; none if it writes something else. Debugging information
+/// has only plain addresses.
 fn absolute_size(machine: Machine, kind: u32) -> Option<usize> {
     const LOONGARCH: Machine = Machine(elf::EM_LOONGARCH.0);
     let (eight, four): (&[u32], &[u32]) = match machine {
@@ -169,7 +171,7 @@ impl Linked {
         (kind != elf::ET_REL).then(|| Linked { path: path.to_path_buf(), is_little_endian })
     }
 
-    /// Has `read` read the debugging information, with the byte order.
+    /// Calls `read` with the debugging information and the byte order.
     ///
     /// # Errors
     /// `read` fails, or a section that it asks for cannot be read or unpacked.
@@ -180,8 +182,8 @@ impl Linked {
     }
 }
 
-/// The bytes of a section with debugging information in the file at `path`, unpacked, without their relocations applied;
-/// none if there is none.
+/// The bytes of a section with debugging information in the file at `path`, unpacked, without their relocations
+/// applied; none if there is no such section.
 ///
 /// # Errors
 /// The file cannot be read, or the section cannot be unpacked.

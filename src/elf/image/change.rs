@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Changes of an object, after which every index is right again.
+//! Changes of an object that keep every index right.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::elf::image::parts::{Home, Image, Relocation, Section};
 use crate::elf::modinfo;
 
 impl Image {
-    /// Adds a `tag=value` string to `.modinfo`, after those that are there; nothing if there is no such section.
+    /// Adds a `tag=value` string to the end of `.modinfo`; does nothing if there is no such section.
     pub fn add_modinfo(&mut self, entry: &str) {
         let index = self.section_named(b".modinfo").map(|(index, _)| index);
         let Some(section) = index.and_then(|index| self.sections.get_mut(index)) else { return };
@@ -46,8 +46,8 @@ impl Image {
         }
     }
 
-    /// Takes records of `size` bytes each out of a section, those with the numbers `gone`, with their relocations; what
-    /// follows them moves up. Nothing but relocations for it counts in the section's bytes.
+    /// Removes the records with the numbers `gone`, of `size` bytes each, from a section, with their relocations;
+    /// later records move up. Nothing but its relocations may use offsets into the section.
     pub fn remove_records(&mut self, section: SectionIndex, size: u64, gone: &BTreeSet<u64>) {
         let number = |offset: u64| offset / size.max(1);
         let before = |offset: u64| gone.range(..number(offset)).count() as u64 * size;
@@ -62,7 +62,7 @@ impl Image {
         section.header.sh_size = section.data.len() as u64;
     }
 
-    /// Adds a section that holds relocations for the section `target`, and gives its index.
+    /// Adds a section that holds relocations for the section `target`, and returns its index.
     pub fn add_relocations(
         &mut self,
         name: Vec<u8>,
@@ -77,7 +77,7 @@ impl Image {
             sh_type: elf::SHT_RELA,
             sh_flags: elf::SectionFlags(flags),
             sh_addr: 0,
-            // After all that is there.
+            // It comes after all existing contents.
             sh_offset: u64::MAX,
             sh_size: 0,
             sh_link: link,
@@ -88,13 +88,13 @@ impl Image {
         self.sections.push(Section { name, header, data: Vec::new(), relocations, is_new: true });
     }
 
-    /// Takes sections and symbols out, and makes every index right again (R5).
+    /// Removes sections and symbols, and makes every index right again (R5).
     ///
-    /// Relocations in sections that are not loaded (debugging information) which refer to a symbol taken out
-    /// go with it.
+    /// Relocations to a removed symbol are removed as well if they are in sections that are not loaded (debugging
+    /// information).
     ///
     /// # Errors
-    /// Something else still refers to what is to go, or a section holds indices in a form that is not known.
+    /// Something else still refers to a removed part, or a section holds indices in an unknown form.
     pub fn remove(
         &mut self,
         sections: &BTreeSet<SectionIndex>,
@@ -177,7 +177,7 @@ fn name_of(names: &[String], index: SectionIndex) -> &str {
     names.get(index.number()).map_or("?", String::as_str)
 }
 
-/// The new index of each old one; none for those that go.
+/// The new index of each old one; none for removed parts.
 struct Renumbered<I>(Vec<Option<I>>);
 
 impl<I: Index + Ord> Renumbered<I> {
@@ -198,7 +198,7 @@ impl<I: Index + Ord> Renumbered<I> {
     }
 }
 
-/// A group is a word of flags, then a section index in each word.
+/// Renumbers a group: a word of flags, then a section index in each word.
 fn remap_group(data: &mut Vec<u8>, endian: Endianness, map: &Renumbered<SectionIndex>) {
     let mut out = data.get(..4).unwrap_or_default().to_vec();
     for word in data.get(4..).unwrap_or_default().chunks_exact(4) {

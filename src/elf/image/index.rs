@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The numbers of sections and of symbols, which cannot be taken for each other, and the tables they count in.
+//! The numbers of sections and of symbols as types of their own, which cannot be confused, and their tables.
 
 use std::marker::PhantomData;
 
-/// What counts in one kind of table.
+/// A number of an entry in one kind of table.
 pub trait Index: Copy {
     /// The index of the `number`th entry, from 0 on.
     fn new(number: usize) -> Self;
@@ -12,11 +12,11 @@ pub trait Index: Copy {
     fn number(self) -> usize;
 }
 
-/// The number of a section, as `sh_link`, `sh_info` and `st_shndx` have it; that of the null section is 0.
+/// The number of a section, as in `sh_link`, `sh_info` and `st_shndx`; the null section has number 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SectionIndex(usize);
 
-/// The number of a symbol, as relocations have it; that of the null symbol is 0.
+/// The number of a symbol, as in relocations; the null symbol has number 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SymbolIndex(usize);
 
@@ -40,7 +40,7 @@ impl Index for SymbolIndex {
     }
 }
 
-/// Sections or symbols, by their own kind of number.
+/// A table of sections or symbols, with a kind of number of its own.
 #[derive(Debug, Clone)]
 pub struct Table<I, T> {
     entries: Vec<T>,
@@ -93,7 +93,7 @@ impl<I: Index, T> Table<I, T> {
         self.entries.push(entry);
     }
 
-    /// Takes out the entries for which `is_kept` says no; the numbers of those behind them change.
+    /// Removes the entries for which `is_kept` is false; the numbers of later entries change.
     pub(in crate::elf) fn retain(&mut self, mut is_kept: impl FnMut(I) -> bool) {
         let mut number = 0;
         self.entries.retain(|_| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The parts of an object, and what they say.
+//! The parts of an object, and their properties.
 
 use crate::elf::image::index::{Index as _, SectionIndex, SymbolIndex, Table};
 use crate::elf::modinfo::Modinfo;
@@ -9,14 +9,15 @@ use object::Endianness;
 use object::elf;
 use object::write::elf as raw;
 
-/// Section flag of what takes up memory in the kernel.
+/// The flag of a section that takes up memory in the kernel.
 pub const SHF_ALLOC: u64 = elf::SHF_ALLOC.0;
-/// Section flag of a livepatch relocation section (`SHF_RELA_LIVEPATCH`, include/uapi/linux/elf.h; R1).
+/// The flag of a livepatch relocation section (`SHF_RELA_LIVEPATCH`, include/uapi/linux/elf.h; R1).
 pub const SHF_RELA_LIVEPATCH: u64 = 0x0010_0000;
-/// Section index of a symbol that the kernel resolves for a livepatch (`SHN_LIVEPATCH`, likewise; R4).
+/// The section index of a symbol that the kernel resolves for a livepatch (`SHN_LIVEPATCH`, include/uapi/linux/elf.h;
+/// R4).
 pub(in crate::elf) const SHN_LIVEPATCH: u16 = 0xff20;
 
-/// A place in a section of an object.
+/// An offset in a section of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset {
     /// The section.
@@ -48,8 +49,7 @@ pub struct Section {
     /// Its name, raw.
     pub name: Vec<u8>,
     pub(in crate::elf) header: raw::SectionHeader,
-    /// Its bytes; none for `SHT_NOBITS`, for the symbol table, and where [`Section::relocations`] stand for
-    /// them.
+    /// Its bytes; empty for `SHT_NOBITS`, for the symbol table, and for a section with [`Section::relocations`].
     pub data: Vec<u8>,
     /// The entries of a `SHT_RELA` section.
     pub relocations: Vec<Relocation>,
@@ -60,22 +60,22 @@ pub struct Section {
 /// One entry of a `SHT_RELA` section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relocation {
-    /// Where, in bytes from the start of the target section.
+    /// The offset of the bytes it writes, from the start of the target section.
     pub offset: u64,
     /// The symbol.
     pub symbol: SymbolIndex,
     /// The machine's relocation type.
     pub kind: u32,
-    /// What is added to the symbol's value.
+    /// The number that is added to the symbol's value.
     pub addend: i64,
 }
 
-/// Where a symbol stands.
+/// The section of a symbol (`st_shndx`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Home {
     /// In this section.
     Section(SectionIndex),
-    /// `SHN_UNDEF`: nowhere here.
+    /// `SHN_UNDEF`: in no section of this object.
     Undefined,
     /// `SHN_LIVEPATCH`: the kernel resolves it for the livepatch (R4).
     Livepatch,
@@ -88,14 +88,14 @@ pub enum Home {
 pub struct Symbol {
     /// Its name, raw.
     pub name: Vec<u8>,
-    /// Where it stands.
+    /// Its section.
     pub home: Home,
     pub(in crate::elf) entry: raw::Sym,
     pub(in crate::elf) is_renamed: bool,
 }
 
 impl Image {
-    /// Where a relocation points, if that is in this object.
+    /// The target of a relocation, if that is in this object.
     pub fn target(&self, relocation: &Relocation) -> Option<Offset> {
         let symbol = self.symbols.get(relocation.symbol)?;
         let Home::Section(section) = symbol.home else { return None };
@@ -148,12 +148,12 @@ impl Image {
             .map(|(index, section)| (index, section, section.target()))
     }
 
-    /// What it says of itself; nothing if there is no `.modinfo`.
+    /// Its `.modinfo`; empty if there is none.
     pub fn modinfo(&self) -> Modinfo<'_> {
         Modinfo::of(self.section_named(b".modinfo").map_or(&[][..], |(_, section)| &section.data))
     }
 
-    /// What is wrong with the symbol table's order: local symbols come first, as many as it says (`sh_info`).
+    /// The fault of the symbol table's order: local symbols have to come first, as many as its `sh_info` says.
     pub fn fault_of_locals(&self) -> Option<String> {
         let said = self.sections.get(self.symtab).map_or(0, |section| section.header.sh_info as usize);
         let is_local = |symbol: &Symbol| symbol.binding() == Binding::Local;
@@ -186,7 +186,7 @@ impl Section {
         self.header.sh_flags.0 & elf::SHF_EXECINSTR.0 != 0
     }
 
-    /// Whether the linker merges what is equal in it (`SHF_MERGE`).
+    /// Whether the linker merges equal contents in it (`SHF_MERGE`).
     pub fn is_merged(&self) -> bool {
         self.header.sh_flags.0 & elf::SHF_MERGE.0 != 0
     }
@@ -269,7 +269,7 @@ impl Symbol {
         self.entry.st_size
     }
 
-    /// What it stands for.
+    /// Its type.
     pub fn kind(&self) -> Kind {
         Kind::of(self.entry.st_info.st_type())
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! An object as a file has it.
+//! Reads an object from a file.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ impl Image {
     /// Reads an object from the bytes of a file.
     ///
     /// # Errors
-    /// As [`Image::read`], without the file's name.
+    /// The errors of [`Image::read`], without the file's name.
     pub fn parse(data: &[u8]) -> Result<Image> {
         by_class!(
             data,
@@ -71,7 +71,7 @@ where
     let (symtab, strtab) = (symbols.section().0, symbols.string_section().0);
     ensure!(!symbols.is_empty(), "it has no symbol table: was it stripped?");
     let mut sections = Vec::with_capacity(table.len());
-    // Sections of a real object do not overlap: together they are no larger than the file.
+    // The sections of a real object do not overlap: together they are no larger than the file.
     let mut room = data.len() as u64;
     for (index, section) in table.iter().enumerate() {
         let raw = raw::SectionHeader::from_raw(endian, section);
