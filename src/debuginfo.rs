@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What compilers write down of types and lines.
+//! Types and source lines, as compilers record them.
 //!
-//! - [`mod@dwarf`]: what DWARF says, read with gimli
+//! - [`mod@dwarf`]: reads DWARF, with gimli
 //! - [`btf`]: the kernel's own type information (btf_rs)
-//! - [`prototype`]: functions as C declares them, read from either
+//! - [`prototype`]: functions as C declares them, from either
 
 pub mod btf;
 pub mod dwarf;

@@ -8,12 +8,12 @@ use btf_rs::{Btf, BtfType, FuncProto, Type as Kind};
 
 use crate::debuginfo::prototype::{DEEPEST, Declaration, Prototype, Scalar, Type, depth_within};
 
-/// The types of an object: those that it has itself, which may be made of those of vmlinux.
+/// The types of an object: its own, which may refer to those of vmlinux.
 pub struct Types(Btf);
 
 impl Types {
-    /// Reads the BTF of vmlinux, of a module whose BTF goes with that of vmlinux, or of an object that stands alone:
-    /// `base` is what the BTF is made on top of, for one that is.
+    /// Reads the BTF of vmlinux, of a module whose BTF refers to that of vmlinux, or of an object whose BTF stands
+    /// alone: `base` is the BTF that it refers to.
     ///
     /// # Errors
     /// The BTF is damaged, or it needs a base and has none.
@@ -26,7 +26,8 @@ impl Types {
         Ok(Types(Btf::from_split_bytes(own, &base).context("cannot read the BTF of the module")?))
     }
 
-    /// What the object defines by this name; none if it is not there, or there more than once with different types.
+    /// The declaration of what the object defines by this name; none if it defines nothing, or several things with
+    /// different types.
     ///
     /// # Errors
     /// The BTF is damaged.
@@ -34,7 +35,8 @@ impl Types {
         self.declaration(name, Linkage::Own)
     }
 
-    /// What the object declares by this name, for another one to define; else as [`Types::defined()`].
+    /// The object's declaration of a symbol of this name that another object defines; otherwise like
+    /// [`Types::defined()`].
     ///
     /// # Errors
     /// The BTF is damaged.
@@ -67,8 +69,8 @@ impl Types {
         Ok(found)
     }
 
-    /// The size in bytes of `struct name`, be it the object's own or of what that goes with; none if it is not there, or
-    /// there with different sizes.
+    /// The size in bytes of `struct name`, the object's own or that of its base; none if it has none, or several with
+    /// different sizes.
     pub fn size_of_struct(&self, name: &str) -> Option<u64> {
         let all = self.0.resolve_types_by_name(name).unwrap_or_default();
         let sizes = all.iter().filter_map(|kind| match kind {
@@ -80,10 +82,10 @@ impl Types {
     }
 }
 
-/// Whether BTF is not made on top of another one. Its strings begin with the empty one then, which others take from what
-/// they are made on (`btf_parse_str_sec` in kernel/bpf/btf.c).
+/// Whether BTF has no base. Then its strings begin with the empty string, which BTF with a base takes from there
+/// (`btf_parse_str_sec` in kernel/bpf/btf.c).
 pub fn stands_alone(bytes: &[u8]) -> bool {
-    // include/uapi/linux/btf.h: hdr_len, and str_off counted from behind the header.
+    // include/uapi/linux/btf.h: hdr_len; str_off counts from the end of the header.
     let little = bytes.first() == Some(&0x9f);
     let word = |at: usize| {
         let word = <[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?;
@@ -93,8 +95,8 @@ pub fn stands_alone(bytes: &[u8]) -> bool {
     strings.and_then(|strings| bytes.get(strings)).is_none_or(|&byte| byte == 0)
 }
 
-/// The prototype of the function `name` in the BTF of a module, or of vmlinux if there is no `module`. None if it is
-/// not there, or there more than once with different types.
+/// The prototype of the function `name` in the BTF of a module, or of vmlinux if there is no `module`. None if it has
+/// no such function, or several with different types.
 ///
 /// # Errors
 /// The BTF is damaged.
@@ -109,7 +111,7 @@ pub fn prototype(vmlinux: &[u8], module: Option<&[u8]>, name: &str) -> Result<Op
     })
 }
 
-/// The size in bytes of `struct name` in the BTF of vmlinux; none if it is not there, or there with different sizes.
+/// The size in bytes of `struct name` in the BTF of vmlinux; none if it has none, or several with different sizes.
 ///
 /// # Errors
 /// The BTF is damaged.
@@ -134,7 +136,7 @@ fn read(btf: &Btf, prototype: &FuncProto, depth: usize) -> Result<Prototype> {
 }
 
 fn by_id(btf: &Btf, id: u32, depth: usize) -> Result<Type> {
-    // A type that has itself in it ends as one without a name.
+    // A type that contains itself ends here, as a type without a name.
     if depth > DEEPEST {
         return Ok(Type::Aggregate("struct", None, None));
     }
@@ -176,7 +178,7 @@ fn float(name: Option<String>, size: usize) -> Type {
     Type::Base(Scalar { name, size: size as u64, is_float: true })
 }
 
-/// Where what is declared is defined.
+/// Where a declared symbol is defined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Linkage {
     Own,

@@ -5,15 +5,15 @@
 //! - [`Lines`] (`lines`): from an address to its source line
 //! - [`prototype()`]: the type of a function
 //! - [`fates()`] (`fate`): what became of functions or variables that have no symbol
-//! - [`survey()`]: how functions and variables are declared that have one, and into what else they were inlined
-//! - [`declared()`]: what an object declares that others define
-//! - [`sizes()`]: how many bytes structures have
-//! - [`compiled()`]: which source files an object was compiled of
+//! - [`survey()`]: how functions and variables with a symbol are declared, and into which functions they were inlined
+//! - [`declared()`]: an object's declarations of what other objects define
+//! - [`sizes()`]: the sizes of structures
+//! - [`compiled()`]: which source files an object was compiled from
 //!
 //! `entries` reads single entries for all of them.
 //!
-//! Sections come as bytes from the caller, decompressed and with their relocations applied. Nothing in them
-//! is trusted: what does not fit is left out, and the work to be done is linear in their size.
+//! Sections come as bytes from the caller, decompressed and with their relocations applied. Nothing in them is
+//! trusted: what does not fit is left out, and the work is linear in their size.
 
 mod compiled;
 mod entries;
@@ -44,15 +44,15 @@ use gimli::{
 };
 use rayon::prelude::*;
 
-/// Line programs whose header takes more bytes are not read: gimli sets aside a multiple of that.
+/// The longest header of a line program that is read, in bytes: gimli reserves a multiple of that.
 const LARGEST_HEADER: usize = 4 << 20;
-/// Names and paths that are longer are not read (`PATH_MAX`, include/uapi/linux/limits.h).
+/// The longest name or path that is read, in bytes (`PATH_MAX`, include/uapi/linux/limits.h).
 const LONGEST: usize = 4096;
 
 type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
 type Value<'a> = AttributeValue<Slice<'a>>;
 
-/// The sections of one object that are read here, those empty that it lacks.
+/// The sections of one object that are read here; missing ones are empty.
 struct Sections {
     endian: RunTimeEndian,
     info: Vec<u8>,
@@ -72,7 +72,7 @@ struct Unit<'a> {
     abbreviations: Arc<Abbreviations>,
     strings_base: DebugStrOffsetsBase<usize>,
     addresses_base: DebugAddrBase<usize>,
-    /// Made by an assembler, which knows no types.
+    /// Whether an assembler made it, which knows no types.
     is_assembly: bool,
     name: Option<&'a [u8]>,
     /// The directory that the compiler ran in.
@@ -112,7 +112,7 @@ impl Sections {
     /// Reads the start of each unit.
     ///
     /// # Errors
-    /// There is none that can be read.
+    /// No unit can be read.
     fn units(&self) -> Result<Units<'_>> {
         let (headers, problem) = self.headers();
         // A table of abbreviations ends where the next one starts: so none is read twice.
@@ -143,7 +143,7 @@ impl Sections {
         Ok(Units { sections: self, list, programs })
     }
 
-    /// The headers of all units, and what is wrong with the last one that is left out.
+    /// The headers of all units, and the error of the last one that is left out.
     fn headers(&self) -> (Vec<UnitHeader<Slice<'_>>>, Option<gimli::Error>) {
         let info = DebugInfo::from(self.slice(&self.info));
         let mut headers = Vec::new();
@@ -162,7 +162,7 @@ impl Sections {
         (headers, problem)
     }
 
-    /// Reads the first entry of a unit; none if that does not work.
+    /// Reads the first entry of a unit; none if it cannot be read.
     fn unit<'a>(&'a self, header: UnitHeader<Slice<'a>>, table: Arc<Abbreviations>) -> Option<Unit<'a>> {
         let root = header.entry(&table, header.root_offset()).ok()?;
         let strings_base = match root.attr_value(gimli::DW_AT_str_offsets_base) {
@@ -200,13 +200,13 @@ impl Sections {
         Some(unit)
     }
 
-    /// The address of that number in `unit`'s table of addresses.
+    /// The address with the number `index` in `unit`'s table of addresses.
     fn address(&self, unit: &Unit, index: DebugAddrIndex<usize>) -> Option<u64> {
         let table = DebugAddr::from(self.slice(&self.addresses));
         table.get_address(unit.header.address_size(), unit.addresses_base, index).ok()
     }
 
-    /// The string that an attribute of `unit` stands for.
+    /// The string of an attribute of `unit`.
     fn string<'a>(&'a self, unit: &Unit, value: Value<'a>) -> Option<&'a [u8]> {
         let (strings, offset) = match value {
             AttributeValue::String(string) => return Some(string.slice()).filter(|s| s.len() <= LONGEST),
@@ -226,15 +226,14 @@ impl Sections {
 }
 
 impl<'a> Unit<'a> {
-    /// All entries, from the unit's own.
+    /// All entries of the unit, beginning with its own.
     fn entries(&self) -> gimli::Result<EntriesRaw<'_, Slice<'a>>> {
         self.header.entries_raw(&self.abbreviations, None)
     }
 }
 
 impl<'a> Units<'a> {
-    /// The line program of `unit`, with its table of files. It ends where the next one starts: so none is
-    /// read twice.
+    /// The line program of `unit`, with its table of files. It ends where the next one starts: so none is read twice.
     fn program(&self, unit: &Unit<'a>) -> Option<IncompleteLineProgram<Slice<'a>>> {
         let start = unit.program?;
         let next = self.programs.get(self.programs.partition_point(|&other| other <= start));
@@ -248,8 +247,7 @@ impl<'a> Units<'a> {
             .ok()
     }
 
-    /// The path of file number `index`: below the directory that the compiler ran in if it can be written
-    /// like that.
+    /// The path of file number `index`: relative to the directory that the compiler ran in, if it lies below that.
     fn path(&self, unit: &Unit<'a>, header: &LineProgramHeader<Slice<'a>>, index: u64) -> Option<String> {
         let string = |value| self.sections.string(unit, value);
         let file = header.file(index)?;
@@ -279,7 +277,7 @@ impl<'a> Units<'a> {
     }
 }
 
-/// How long the header of the line program is that starts here, from after this field.
+/// The length of the header of the line program that starts here, counted from after this field.
 fn header_length(rest: &mut Slice) -> gimli::Result<usize> {
     let (_, format) = rest.read_initial_length()?;
     if rest.read_u16()? >= 5 {

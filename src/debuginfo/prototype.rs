@@ -6,7 +6,8 @@ mod agreement;
 
 use std::collections::BTreeSet;
 
-/// Names of types that the headers of a livepatch's skeleton have; others are written as what they stand for.
+/// Names of types that the headers of a livepatch's skeleton define; others are written as the types that they stand
+/// for.
 const KNOWN: [&str; 66] = [
     "bool",
     "u8",
@@ -83,15 +84,16 @@ pub enum Type {
     Void,
     /// A base type, as in `unsigned int`.
     Base(Scalar),
-    /// `struct x` or `union x`, and its size in bytes, if that is known; without a name it cannot be written.
+    /// `struct x` or `union x`, and its size in bytes, if that is known; a type without a name cannot be written.
     Aggregate(&'static str, Option<String>, Option<u64>),
-    /// `enum x`, and whether it is signed. By value, it is written as the integer it is: it may be defined nowhere.
+    /// `enum x`, and whether it is signed. By value, it is written as an integer: the enumeration may be defined
+    /// nowhere.
     Enum(Option<String>, bool),
     /// `const`, `volatile` or `restrict` of a type.
     Qualified(&'static str, Box<Type>),
     /// A pointer.
     Pointer(Box<Type>),
-    /// An array, and of how many, if that is said.
+    /// An array, and its number of elements, if that is given.
     Array(Box<Type>, Option<u64>),
     /// A function, behind a pointer.
     Function(Box<Prototype>),
@@ -99,14 +101,14 @@ pub enum Type {
     Typedef(String, Box<Type>),
 }
 
-/// How deep types may stand in each other. One that has itself in it ends there as one without a name.
+/// How deep types may be nested. A type that contains itself ends at this depth as one without a name.
 pub const DEEPEST: usize = 40;
 /// How many parameters a function may have: more than any compiler has to take (C11, 5.2.4.1).
 const MOST_PARAMETERS: usize = 127;
 
-/// How deep the types of a function's parameters stand, if it stands at `depth` itself. What branches goes down faster:
-/// so that a function which has itself as parameters, damaged debugging information, ends after some thousands of types
-/// and not after all there is memory for. None if there are too many parameters.
+/// The depth of the types of a function's parameters, if the function is at `depth` itself. A type with many branches
+/// goes down faster: in damaged debugging information, a function may have itself as parameters, and this has to end
+/// after some thousands of types and not when memory is used up. None if there are too many parameters.
 pub fn depth_within(depth: usize, parameters: usize) -> Option<usize> {
     (parameters <= MOST_PARAMETERS).then(|| depth + 1 + 3 * (parameters + 1).ilog2() as usize)
 }
@@ -122,7 +124,7 @@ pub struct Scalar {
     pub is_float: bool,
 }
 
-/// A function or variable, as it is declared.
+/// The declaration of a function or variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Declaration {
     /// A function.
@@ -131,10 +133,10 @@ pub enum Declaration {
     Variable(Type),
 }
 
-/// For what a type is written.
+/// For whom a type is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
-    /// For a compiler: only what the headers of a skeleton have.
+    /// For a compiler: only types that the headers of a skeleton define.
     Source,
     /// For people.
     Message,
@@ -147,12 +149,12 @@ pub struct Prototype {
     pub result: Type,
     /// Its parameters, with their names.
     pub parameters: Vec<(Type, Option<String>)>,
-    /// Whether more may follow (`...`). Without parameters, nothing is said of them: `f()`.
+    /// Whether more may follow (`...`). Without parameters, the declaration leaves them open: `f()`.
     pub is_variadic: bool,
 }
 
 impl Scalar {
-    /// A type that is not more than a name.
+    /// A base type of which only the name is known.
     pub fn named(name: impl Into<String>) -> Scalar {
         Scalar { name: name.into(), size: 0, is_float: false }
     }
@@ -170,7 +172,7 @@ impl Declaration {
 }
 
 impl Type {
-    /// Without names for types that headers may not have.
+    /// The type without typedefs that headers may not define.
     fn spelled(&self, style: Style) -> &Type {
         match self {
             Type::Typedef(name, target) if style == Style::Source && !KNOWN.contains(&name.as_str()) => {
@@ -180,8 +182,8 @@ impl Type {
         }
     }
 
-    /// The declaration of `inner`, which may have `*` and parentheses around a name. None if C has no words for the
-    /// type.
+    /// The declaration of `inner`, which may have `*` and parentheses around a name. None if the type cannot be
+    /// written in C.
     fn declare(&self, inner: &str, style: Style) -> Option<String> {
         let named = |name: &str| if inner.is_empty() { name.to_owned() } else { format!("{name} {inner}") };
         Some(match self.spelled(style) {
@@ -200,7 +202,7 @@ impl Type {
                 }
             }
             Type::Qualified(qualifier, target) => match target.spelled(style) {
-                // What is said of a pointer stands behind it.
+                // A pointer's qualifiers stand behind it.
                 Type::Pointer(_) => {
                     target.declare(&format!("{qualifier} {inner}").trim_end().replace("  ", " "), style)?
                 }
@@ -208,7 +210,7 @@ impl Type {
             },
             Type::Pointer(target) => match target.spelled(style) {
                 Type::Function(_) | Type::Array(..) => target.declare(&format!("(*{inner})"), style)?,
-                // Of what has no name, only the address can be told.
+                // A type without a name can only be passed by its address.
                 Type::Aggregate(_, None, _) if style == Style::Source => format!("void *{inner}"),
                 _ => target.declare(&format!("*{inner}"), style)?,
             },
@@ -230,7 +232,7 @@ impl Type {
         }
     }
 
-    /// Whether it can be handed over without being defined.
+    /// Whether a value of the type can be passed without a definition of it.
     fn is_complete(&self) -> bool {
         match self.spelled(Style::Source) {
             Type::Aggregate(..) | Type::Function(_) => false,
@@ -239,7 +241,7 @@ impl Type {
         }
     }
 
-    /// Whether it is a pointer, for C's NULL.
+    /// Whether it is a pointer, so that NULL is a value of it.
     pub fn is_pointer(&self) -> bool {
         match self.spelled(Style::Source) {
             Type::Pointer(_) => true,
@@ -248,7 +250,7 @@ impl Type {
         }
     }
 
-    /// Whether there is nothing to return.
+    /// Whether it is void.
     pub fn is_void(&self) -> bool {
         *self.spelled(Style::Source) == Type::Void
     }
@@ -264,7 +266,7 @@ impl Prototype {
     }
 
     /// The declaration of a function `name`, as in `int name(struct seq_file *m, void *v)`. None if a type in it has
-    /// no name, or is passed as a whole and so would have to be defined.
+    /// no name, or is passed by value and so would have to be defined.
     pub fn declaration(&self, name: &str) -> Option<String> {
         let values = self.parameters.iter().map(|(parameter, _)| parameter).chain([&self.result]);
         if !values.into_iter().all(Type::is_complete) {
@@ -292,7 +294,7 @@ impl Prototype {
         self.result.declare(&format!("{inner}({parameters})"), style)
     }
 
-    /// The structures and unions it speaks of, as in `struct seq_file`.
+    /// The structures and unions that it names, as in `struct seq_file`.
     pub fn tags(&self) -> BTreeSet<String> {
         let mut tags = BTreeSet::new();
         self.tags_into(&mut tags);
@@ -305,7 +307,7 @@ impl Prototype {
     }
 }
 
-/// What people write for a base type, which the compiler calls by its whole name.
+/// The usual name of a base type, which the compiler gives in full.
 fn usual(name: &str) -> &str {
     match name {
         "short int" => "short",
@@ -321,7 +323,7 @@ fn usual(name: &str) -> &str {
 
 #[cfg(test)]
 impl Prototype {
-    /// How many types stand in it.
+    /// The number of types in it.
     pub(crate) fn count(&self) -> usize {
         self.parameters.iter().map(|(parameter, _)| parameter.count()).sum::<usize>() + self.result.count()
     }

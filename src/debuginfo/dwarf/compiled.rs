@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Which source files an object was compiled of: the names of its units.
+//! Which source files an object was compiled from: the names of its units.
 
 use anyhow::Result;
 
 use super::Sections;
 
-/// The paths of the source files that the compiler was given, in C or in assembler: relative to the directory that it ran
-/// in, unless they lie elsewhere. Files that were only included are not among them. Empty without debug information;
+/// The paths of the source files that the compiler was given, in C or in assembler: relative to the directory that it
+/// ran in, unless they lie elsewhere. Files that were only included are left out. Empty without debug information;
 /// `section` and `little` are as for [`super::fates()`].
 ///
 /// # Errors

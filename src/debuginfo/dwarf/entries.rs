@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Single entries of `.debug_info`: what they refer to, what they are called and where they are defined.
+//! Single entries of `.debug_info`: their references, their names, and where they are defined.
 //!
-//! The number of an entry is where it starts in `.debug_info`.
+//! The number of an entry is the offset at which it starts in `.debug_info`.
 
 use gimli::{AttributeSpecification, AttributeValue, DebuggingInformationEntry, EntriesRaw, UnitOffset};
 
@@ -26,7 +26,7 @@ impl<'a> Unit<'a> {
         self.offset.checked_add(offset.0)
     }
 
-    /// The number of the entry that this one is an instance or the definition of.
+    /// The number of the entry of which this one is an instance or the definition.
     pub(super) fn origin(&self, entry: &Entry<'a>) -> Option<usize> {
         let origin = entry.attr_value(gimli::DW_AT_abstract_origin);
         match origin.or_else(|| entry.attr_value(gimli::DW_AT_specification))? {
@@ -38,20 +38,20 @@ impl<'a> Unit<'a> {
 }
 
 impl<'a> Units<'a> {
-    /// The unit that has the entry of that number.
+    /// The unit that has the entry with this number.
     fn of(&self, number: usize) -> Option<&Unit<'a>> {
         let after = self.list.partition_point(|unit| unit.offset <= number);
         self.list.get(after.checked_sub(1)?)
     }
 
-    /// The entry of that number.
+    /// The entry with this number.
     pub(super) fn entry(&self, number: usize) -> Option<(&Unit<'a>, Entry<'a>)> {
         let unit = self.of(number)?;
         let entry = unit.header.entry(&unit.abbreviations, UnitOffset(number - unit.offset)).ok()?;
         Some((unit, entry))
     }
 
-    /// The name of the function of that number, which may be with the entry that it is an instance of.
+    /// The name of the function with this number; it may stand in the entry of which this one is an instance.
     pub(super) fn name(&self, mut number: usize) -> Option<String> {
         for _ in 0..4 {
             let (unit, entry) = self.entry(number)?;
@@ -64,7 +64,7 @@ impl<'a> Units<'a> {
         None
     }
 
-    /// Where the function or variable of that number is defined: file and line.
+    /// File and line at which the function or variable with this number is defined.
     pub(super) fn place(&self, number: usize) -> Option<(String, u64)> {
         let (unit, entry) = self.entry(number)?;
         let number = |at| entry.attr(at).and_then(gimli::Attribute::udata_value);
@@ -74,8 +74,8 @@ impl<'a> Units<'a> {
     }
 }
 
-/// Passes over attributes. gimli adds the sizes up until one has to be looked at, so that a huge block has to
-/// be the last of those it is given.
+/// Passes over attributes. gimli adds the sizes up until it has to look at an attribute, so a huge block has to be
+/// the last one that it gets.
 pub(super) fn skip(
     entries: &mut EntriesRaw<Slice>,
     attributes: &[AttributeSpecification],

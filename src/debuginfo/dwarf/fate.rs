@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What became of a function or variable that the source has and the symbol table has not.
+//! What became of a function or variable that is in the source and not in the symbol table.
 //!
-//! All entries are passed over once, to find those of the name; only units that may refer to one of them are
-//! then looked at closely.
+//! All entries are passed over once to find those with the name; then only units that may refer to one of them are
+//! read closely.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,9 +13,9 @@ use rayon::prelude::*;
 use super::entries::{Entry, skip};
 use super::{Sections, Unit, Units, Value};
 
-/// How many callers are named.
+/// How many callers a message names.
 const CALLERS: usize = 3;
-/// How many definitions of one name are told apart by their places.
+/// How many definitions of one name are told apart by file and line.
 const DEFINITIONS: usize = 256;
 
 /// Why a function or variable has no symbol. `file` is a path, relative to the directory that the compiler
@@ -28,10 +28,10 @@ pub enum Fate {
         file: String,
         /// The line of its definition.
         line: u64,
-        /// Up to three functions that have it inlined, in the order of the debug information.
+        /// Up to three functions into which it is inlined, in the order of the debug information.
         callers: Vec<String>,
     },
-    /// A variable or function of which nothing is left: unused, or replaced by its value.
+    /// A variable or function that was removed: unused, or replaced by its value.
     OptimizedAway {
         /// The source file of its definition.
         file: String,
@@ -40,16 +40,16 @@ pub enum Fate {
     },
 }
 
-/// An entry that defines the name, or refers to one that does. Entries go by their numbers.
+/// An entry that defines the name, or refers to one that does, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// There is code or storage for the one of this entry.
+    /// The function or variable of this entry has code or storage.
     Exists(usize),
-    /// The definition of a function that is inlined: its entry.
+    /// The definition of an inlined function, with this entry.
     Inlined(usize),
-    /// A definition without code or storage: its entry.
+    /// A definition without code or storage, with this entry.
     Gone(usize),
-    /// The function `into` has the one of entry `target` inlined.
+    /// The function of entry `target` is inlined into the function `into`.
     Caller { target: usize, into: usize },
 }
 
@@ -69,12 +69,11 @@ impl Found {
     }
 }
 
-/// What the debug information says of each of `names`, in that order: functions or variables of file scope that are in no
-/// symbol table. None if it does not know one, or if the compiler has given it another symbol (`name.isra.0`), or there is
-/// no debug information. It is passed over once for all of them.
+/// What the debug information says of each of `names`, in that order: functions or variables of file scope that are
+/// in no symbol table. None if it does not know one, if the compiler has given it another symbol (`name.isra.0`), or
+/// if there is no debug information. It is passed over once for all names.
 ///
-/// `section` gives the bytes of a section, decompressed and with relocations applied; `little` is the byte
-/// order.
+/// `section` gives the bytes of a section, decompressed and with relocations applied; `little` is the byte order.
 ///
 /// # Errors
 /// No unit of `.debug_info` can be read.
@@ -112,7 +111,7 @@ pub fn fates(
     Ok(names.iter().map(|name| of_one(&units, by_name.get(name)?)).collect())
 }
 
-/// What became of the function or variable that all of `found` is about.
+/// The fate of one function or variable, by all entries `found` for it.
 fn of_one(units: &Units, found: &[Found]) -> Option<Fate> {
     if found.iter().any(|found| matches!(found, Found::Exists(_))) {
         return None;
@@ -127,8 +126,8 @@ fn of_one(units: &Units, found: &[Found]) -> Option<Fate> {
     })
 }
 
-/// The first definition that was inlined, with callers of all that have the same place: a function of a
-/// header has a definition in each unit.
+/// The first definition that was inlined, with the callers of all definitions at the same file and line: a function
+/// of a header has a definition in each unit.
 fn inlined(units: &Units, found: &[Found]) -> Option<Fate> {
     let mut place = None;
     let mut callers: Vec<String> = Vec::new();
@@ -136,7 +135,7 @@ fn inlined(units: &Units, found: &[Found]) -> Option<Fate> {
     targets.sort_unstable();
     let definitions = found.iter().filter_map(|found| match found {
         Found::Inlined(entry) => Some(*entry),
-        // gcc's LTO does not say of a function that it is inlined.
+        // gcc's LTO does not mark a function as inlined.
         Found::Gone(entry) => targets.binary_search(entry).is_ok().then_some(*entry),
         _ => None,
     });
@@ -160,7 +159,7 @@ fn inlined(units: &Units, found: &[Found]) -> Option<Fate> {
     place.map(|(file, line)| Fate::Inlined { file, line, callers })
 }
 
-/// The entries of functions and variables of file scope in `unit` that have one of `names`, each with it.
+/// The entries of functions and variables of file scope in `unit` that have one of `names`, each with its name.
 pub(super) fn named<'a>(
     units: &Units<'a>,
     unit: &Unit<'a>,
@@ -179,7 +178,7 @@ pub(super) fn named<'a>(
 }
 
 /// Goes through the functions and variables of file scope in `unit`, as far as it can be read: `tell` gets the first
-/// attribute of each that is `wanted`, with the place of the entry in its unit.
+/// attribute of each that is `wanted`, with the entry's offset in its unit.
 pub(super) fn of_file_scope<'a>(
     unit: &Unit<'a>,
     wanted: impl Fn(gimli::DwAt) -> bool,
@@ -204,17 +203,17 @@ pub(super) fn of_file_scope<'a>(
         }
         Ok(())
     };
-    // What comes before an error is good.
+    // Entries before an error are valid.
     let _ = search();
 }
 
-/// What `unit` has of the entries `targets`, which are sorted.
+/// The uses in `unit` of the entries `targets`, which are sorted.
 pub(super) fn uses(unit: &Unit, targets: &[usize]) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     let mut search = || -> gimli::Result<()> {
         let mut entries = unit.entries()?;
         let mut entry = Entry::null();
-        // Subprograms around the current entry: their depth and number.
+        // The functions around the current entry: their depth and number.
         let mut around: Vec<(isize, usize)> = Vec::new();
         while !entries.is_empty() {
             let depth = entries.next_depth();
@@ -253,7 +252,7 @@ pub(super) fn uses(unit: &Unit, targets: &[usize]) -> Vec<Found> {
         }
         Ok(())
     };
-    // What comes before the error is good.
+    // Entries before an error are valid.
     let _ = search();
     found
 }
@@ -265,7 +264,7 @@ impl<'a> Unit<'a> {
         next.is_some_and(|target| target - self.offset < self.header.length_including_self())
     }
 
-    /// What an entry says of the function or variable `target`; none if it is a mere declaration.
+    /// What an entry says of the function or variable `target`; none if it is only a declaration.
     fn definition(&self, entry: &Entry<'a>, target: usize) -> Option<Found> {
         if self.exists(entry) {
             return Some(Found::Exists(target));
@@ -277,13 +276,13 @@ impl<'a> Unit<'a> {
             Some(AttributeValue::Inline(gimli::DW_INL_inlined | gimli::DW_INL_declared_inlined)) => {
                 Some(Found::Inlined(target))
             }
-            // Instances within other functions' instances have neither code nor a place of their own.
+            // Instances within other functions' instances have neither code nor a file and line of their own.
             _ if entry.has_attr(gimli::DW_AT_abstract_origin) => None,
             _ => Some(Found::Gone(target)),
         }
     }
 
-    /// Whether there is code or storage for what the entry describes. Code at 0, or at one of the highest
+    /// Whether the function or variable of an entry has code or storage. Code at address 0, or at one of the highest
     /// addresses, was removed by the linker.
     fn exists(&self, entry: &Entry<'a>) -> bool {
         let code = match entry.attr_value(gimli::DW_AT_low_pc) {
@@ -293,7 +292,7 @@ impl<'a> Unit<'a> {
         code || entry.attr_value(gimli::DW_AT_location).is_some_and(|value| self.is_storage(value))
     }
 
-    /// Whether a location is in memory, and not just a value.
+    /// Whether a location is in memory, and not only a value.
     fn is_storage(&self, location: Value<'a>) -> bool {
         let AttributeValue::Exprloc(Expression(bytes)) = location else { return true };
         let mut operations = Expression(bytes).operations(self.header.encoding());
@@ -311,7 +310,7 @@ pub(super) fn is_symbol(tag: DwTag) -> bool {
     matches!(tag, gimli::DW_TAG_subprogram | gimli::DW_TAG_variable)
 }
 
-/// Whether entries that go by these abbreviations may be instances of other units' entries.
+/// Whether entries with these abbreviations may be instances of other units' entries.
 pub(super) fn refers_to_others(abbreviations: &Abbreviations) -> bool {
     let mut all = (1..).map_while(|code| abbreviations.get(code));
     all.any(|abbreviation| {

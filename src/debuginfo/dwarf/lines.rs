@@ -8,10 +8,10 @@ use gimli::{LineInstruction, LineRow};
 
 use super::{Sections, Unit, Units};
 
-/// Paths that take more bytes altogether are left out.
+/// The most bytes that all paths together may take; further ones are left out.
 const PATHS: usize = 16 << 20;
 
-/// A line of a source file.
+/// File and line of a source file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceLine {
     /// The path: relative to the directory that the compiler ran in, unless it lies elsewhere.
@@ -28,7 +28,7 @@ pub struct Lines {
     sequences: Vec<Sequence>,
 }
 
-/// The rows of a stretch of code without a gap.
+/// The rows of a range of code without gaps.
 #[derive(Debug)]
 struct Sequence {
     start: u64,
@@ -37,7 +37,7 @@ struct Sequence {
     rows: Vec<Row>,
 }
 
-/// Says of the address and those up to the next row which line they belong to.
+/// The line of the code from an address up to the next row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Row {
     address: u64,
@@ -57,8 +57,8 @@ impl Lines {
     /// Reads the line programs of an object; none if it has no debug information of its own.
     ///
     /// `section` gives the bytes of a section, decompressed and with relocations applied. The sections of a
-    /// relocatable object need address ranges that do not overlap and do not start at 0, where code that the
-    /// linker has removed is. `little` is the byte order.
+    /// relocatable object need address ranges that do not overlap and do not start at 0, which stands for code that
+    /// the linker has removed. `little` is the byte order.
     ///
     /// # Errors
     /// No unit of `.debug_info` can be read.
@@ -95,7 +95,7 @@ impl Lines {
 }
 
 impl Files {
-    /// The number of a path; one that no path has if there is none, or they are too many.
+    /// The number of a path; if there is no path, or there are too many, a number that no path has.
     fn number(&mut self, path: Option<String>) -> u32 {
         let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
         let Some(path) = path else { return u32::MAX };
@@ -118,7 +118,7 @@ impl Files {
     }
 }
 
-/// Runs the line program of `unit` up to its end or to what cannot be read.
+/// Runs the line program of `unit` up to its end or to the first part that cannot be read.
 fn run<'a>(units: &Units<'a>, unit: &Unit<'a>, files: &mut Files, sequences: &mut Vec<Sequence>) {
     let Some(mut program) = units.program(unit) else { return };
     let mut instructions = program.header().instructions();
@@ -128,12 +128,12 @@ fn run<'a>(units: &Units<'a>, unit: &Unit<'a>, files: &mut Files, sequences: &mu
     let mut removed = false;
     while let Ok(Some(instruction)) = instructions.next_instruction(program.header()) {
         match instruction {
-            // As gimli has it: addresses of a sequence never go down, and the highest ones mark code that
-            // the linker has removed. Others mark it with 0.
+            // As in gimli: addresses of a sequence never go down, and the highest ones mark code that the linker has
+            // removed. Other linkers mark it with 0.
             LineInstruction::SetAddress(address) => {
                 removed = address < registers.address() || unit.header.is_tombstone_address(address);
             }
-            // Would overflow in gimli.
+            // This would overflow in gimli.
             LineInstruction::AdvanceLine(i64::MIN) => return,
             _ => {}
         }

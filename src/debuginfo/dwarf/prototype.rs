@@ -12,7 +12,7 @@ use super::fate::named;
 use super::{Sections, Unit, Units};
 use crate::debuginfo::prototype::{DEEPEST, Prototype, Scalar, Type, depth_within};
 
-/// The prototype of the function of file scope that is called `name`; of several with code, the one at `address`. None
+/// The prototype of the function of file scope with the name `name`; of several with code, the one at `address`. None
 /// if the debug information does not have it.
 ///
 /// `section` and `little` are as for [`super::fates()`].
@@ -57,7 +57,7 @@ fn has_code(entry: &Entry<'_>) -> bool {
         && (entry.has_attr(gimli::DW_AT_low_pc) || entry.has_attr(gimli::DW_AT_ranges))
 }
 
-/// How many entries of a function are looked at for its parameters, which come first.
+/// How many entries of a function are read for its parameters, which come first.
 const MOST_ENTRIES: usize = 4096;
 
 /// The entries of the parameters of the function at `start`, and whether more may follow.
@@ -71,7 +71,7 @@ fn parameters<'a>(unit: &Unit<'a>, start: UnitOffset) -> Option<(Vec<Entry<'a>>,
         }
         let level = entries.next_depth();
         if !entries.read_entry(&mut child).ok()? {
-            // The end of the children of someone.
+            // This ends the children of an inner entry.
             if level <= 1 {
                 break;
             }
@@ -108,7 +108,7 @@ impl<'a> Units<'a> {
         })
     }
 
-    /// How many elements an array has, dimension by dimension, where that is said.
+    /// The number of elements of an array, dimension by dimension, as far as they are given.
     fn counts(&self, unit: &Unit<'a>, array: UnitOffset) -> Vec<Option<u64>> {
         let mut counts = Vec::new();
         let mut read = || -> gimli::Result<()> {
@@ -127,7 +127,7 @@ impl<'a> Units<'a> {
             }
             Ok(())
         };
-        // What comes before the error is good.
+        // Entries before an error are valid.
         let _ = read();
         if counts.is_empty() {
             counts.push(None);

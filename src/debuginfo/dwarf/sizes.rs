@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::entries::{Entry, skip};
 use super::{Sections, Unit};
 
-/// The sizes in bytes of the structures of these names, as the first unit has them that knows them all; each is none if
+/// The sizes in bytes of the structures with these names, in the first unit that has all of them; each is none if
 /// there is no such unit. `section` and `little` are as for [`super::fates()`].
 ///
 /// # Errors
@@ -54,7 +54,7 @@ fn in_unit<const N: usize>(sections: &Sections, unit: &Unit, names: [&str; N]) -
         }
         Ok(())
     };
-    // What comes before the error is good.
+    // Entries before an error are valid.
     let _ = search();
     found
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! How functions and variables that have a symbol are declared, and into which other functions one was inlined.
 //!
-//! All entries of file scope are passed over once, for all names together; only the entries of these names are
-//! then read, and for copies only the units that may refer to one of them.
+//! All entries of file scope are passed over once, for all names together; then only the entries with these names are
+//! read, and for copies only the units that may refer to one of them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -15,18 +15,18 @@ use super::fate::{is_symbol, of_file_scope, refers_to_others, uses};
 use super::{Sections, Unit, Units};
 use crate::debuginfo::prototype::Declaration;
 
-/// A function or variable to be told about.
+/// A function or variable to look up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// Its name in C.
     pub name: Vec<u8>,
     /// Its address.
     pub address: u64,
-    /// Whether copies of it are asked for.
+    /// Whether to find the functions into which it was inlined.
     pub with_copies: bool,
 }
 
-/// A function that has another one inlined.
+/// A function into which another one was inlined.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Copy {
     /// The function's name in C.
@@ -42,31 +42,32 @@ pub struct DefinedAt {
     pub file: String,
     /// The line with its name, from 1; 0 if that is not known.
     pub line: u64,
-    /// The directory that the compiler ran in, as it says; empty if it does not.
+    /// The directory that the compiler ran in, as the debug information gives it; empty if it does not.
     pub directory: String,
-    /// The source file that was compiled, which is another one for what a header defines; empty if that is not known.
+    /// The source file that was compiled, which differs from `file` for a definition in a header; empty if it is not
+    /// known.
     pub unit: String,
 }
 
-/// What the debug information says of one that was wanted.
+/// What the debug information says of a function or variable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surveyed {
-    /// What it is; none if the debug information does not know it at that address.
+    /// Its declaration; none if the debug information does not know it at that address.
     pub declaration: Option<Declaration>,
     /// Where it is defined, if that is known.
     pub defined: Option<DefinedAt>,
-    /// The functions with code that have it inlined, if they were asked for and it is known.
+    /// The functions with code into which it was inlined, if they were asked for and are known.
     pub copies: Option<BTreeSet<Copy>>,
 }
 
-/// What an object declares, for another one to define.
+/// An object's declaration of something that another object defines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declared {
     /// The name of its symbol, raw.
     pub symbol: Vec<u8>,
     /// Its name in C.
     pub name: String,
-    /// What it is said to be.
+    /// How it is declared.
     pub declaration: Declaration,
     /// The source file, relative to the directory that the compiler ran in unless it lies elsewhere.
     pub file: String,
@@ -81,14 +82,15 @@ struct Definition {
     named: usize,
 }
 
-/// What one unit has: entries with the names, and entries that refer to entries.
+/// The hits in one unit: entries with the names, and entries that refer to other entries.
 #[derive(Default)]
 struct Hits<'a> {
     named: Vec<(usize, &'a [u8])>,
     references: Vec<Definition>,
 }
 
-/// Tells of each of `wanted`, in that order. `section` and `little` are as for [`super::fates()`].
+/// Looks up each of `wanted`, and returns the results in that order. `section` and `little` are as for
+/// [`super::fates()`].
 ///
 /// # Errors
 /// No unit of `.debug_info` can be read.
@@ -124,7 +126,7 @@ pub fn survey(
     Ok(wanted.par_iter().map(one).collect())
 }
 
-/// The entries of file scope in `unit` that have one of `names`, and those that refer to another.
+/// The entries of file scope in `unit` that have one of `names`, and those that refer to another entry.
 fn hits<'a>(units: &Units<'a>, unit: &Unit<'a>, names: &HashMap<&[u8], Vec<Definition>>) -> Hits<'a> {
     let mut found = Hits::default();
     if unit.is_assembly {
@@ -141,7 +143,7 @@ fn hits<'a>(units: &Units<'a>, unit: &Unit<'a>, names: &HashMap<&[u8], Vec<Defin
         found.named.extend(own.zip(name));
         found.references.extend(own.zip(reference).map(|(own, named)| Definition { own, named }));
     });
-    // Most references lead to what nobody asked for.
+    // Most references lead to entries that were not asked for.
     let own: BTreeSet<usize> = found.named.iter().map(|(number, _)| *number).collect();
     let is_elsewhere = |number: usize| {
         number.checked_sub(unit.offset).is_none_or(|offset| offset >= unit.header.length_including_self())
@@ -169,7 +171,7 @@ impl<'a> Units<'a> {
         }
     }
 
-    /// Where `definition` is written: its own place, or that of the entry that it is an instance of.
+    /// File and line of `definition`: its own, or those of the entry that it is an instance of.
     fn defined(&self, definition: &Definition) -> Option<DefinedAt> {
         let has_line = |number: &usize| {
             self.entry(*number).is_some_and(|(_, entry)| entry.has_attr(gimli::DW_AT_decl_line))
@@ -183,7 +185,7 @@ impl<'a> Units<'a> {
         Some(DefinedAt { file, line, directory, unit: compiled })
     }
 
-    /// Where the code of a function begins, or a variable is.
+    /// The address of a function's code, or of a variable.
     fn address(&self, unit: &Unit<'a>, entry: &Entry<'a>) -> Option<u64> {
         let begin = match entry.attr_value(gimli::DW_AT_low_pc) {
             Some(AttributeValue::Addr(address)) => Some(address),
@@ -209,13 +211,14 @@ impl<'a> Units<'a> {
         if entry.tag() == gimli::DW_TAG_subprogram {
             return self.prototype(named, 0).map(Declaration::Function);
         }
-        // The definition knows the size of an array that a header declares without.
+        // A definition has the size of an array that its declaration in a header leaves open.
         let (unit, entry) =
             if entry.has_attr(gimli::DW_AT_type) { (unit, entry) } else { self.entry(named)? };
         entry.has_attr(gimli::DW_AT_type).then(|| self.type_of(unit, &entry, 0))?.map(Declaration::Variable)
     }
 
-    /// The functions with code that have `definition` inlined. A function of a header has one in each unit.
+    /// The functions with code into which `definition` is inlined. A function of a header has a definition in each
+    /// unit.
     fn copies(&self, definition: &Definition, all: &[Definition]) -> BTreeSet<Copy> {
         let place = self.place(definition.named);
         let is_same = |other: &&Definition| {
@@ -233,7 +236,7 @@ impl<'a> Units<'a> {
         callers.collect()
     }
 
-    /// The function of that number, if it has code and is not itself one of `targets`.
+    /// The function with the number `into`, if it has code and is not itself one of `targets`.
     fn copy(&self, into: usize, targets: &[usize]) -> Option<Copy> {
         let (unit, entry) = self.entry(into)?;
         let is_itself = [Some(into), unit.origin(&entry)]
@@ -248,8 +251,8 @@ impl<'a> Units<'a> {
     }
 }
 
-/// What an object declares and does not define, of the symbols that `is_wanted`. `section` and `little` are as for
-/// [`super::fates()`].
+/// An object's declarations of symbols that it does not define, for symbols for which `is_wanted` is true. `section`
+/// and `little` are as for [`super::fates()`].
 ///
 /// # Errors
 /// No unit of `.debug_info` can be read.
@@ -262,7 +265,7 @@ pub fn declared(
     let units = sections.units()?;
     let mut found: Vec<Declared> =
         units.list.par_iter().flat_map_iter(|unit| units.declared_in(unit, is_wanted)).collect();
-    // A header is read by several source files.
+    // Several source files include the same header.
     let mut seen = HashSet::new();
     found.retain(|one| seen.insert((one.symbol.clone(), one.file.clone(), one.line)));
     Ok(found)
@@ -284,7 +287,7 @@ impl<'a> Units<'a> {
             }
             Ok(())
         };
-        // What comes before the error is good.
+        // Entries before an error are valid.
         let _ = search();
         found
     }
@@ -297,7 +300,7 @@ impl<'a> Units<'a> {
     ) -> Option<Declared> {
         let string = |at| entry.attr_value(at).and_then(|value| self.sections.string(unit, value));
         let name = string(gimli::DW_AT_name)?;
-        // The compiler's own declaration of what it may call by itself (`__builtin_memcpy`) has no types.
+        // The compiler's own declaration of a function that it may call by itself (`__builtin_memcpy`) has no types.
         if name.starts_with(b"__builtin_") {
             return None;
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Against real compilers' output, and what becomes of it when bytes of it are changed.
+//! Tests with real compilers' output, and with bytes of it changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -322,8 +322,8 @@ fn exercise(dump: &Dump) {
     }
 }
 
-/// The time that this thread has had of a processor, in hundredths of a second (proc_pid_stat(5)): however busy the machine
-/// is, it counts work alone.
+/// The processor time of this thread, in hundredths of a second (proc_pid_stat(5)): it counts only work, however busy
+/// the machine is.
 fn work_of_thread() -> u64 {
     let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
@@ -332,7 +332,7 @@ fn work_of_thread() -> u64 {
 
 #[test]
 fn broken_sections_do_no_harm() {
-    // One thread does it all, so that its time is that of the work.
+    // One thread does all the work, so that its time is the time of the work.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = |limit: usize| {
@@ -366,7 +366,7 @@ fn broken_sections_do_no_harm() {
             for _ in 0..=random(4) {
                 let bytes = dump.get_mut(names[random(names.len())]).unwrap();
                 let at = random(bytes.len());
-                // Extremes more often than they come by chance.
+                // Extreme values, more often than chance would bring them.
                 let with = [0, 1, 0x7f, 0x80, 0xff, random(256) as u8, bytes[at] ^ (1 << random(8))];
                 let with = with[random(with.len())];
                 let length = [1, 1, 1, 4, 10][random(5)];

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Whether two declarations of one thing agree: what a livepatch says of a function or variable, and what the
-//! kernel was compiled with.
+//! Whether two declarations of the same thing agree: a livepatch's declaration of a function or variable, and the
+//! kernel's.
 //!
-//! What counts is what the machine does by them. Qualifiers, the names of types, and whether a number has a sign or
-//! is an enumeration, are left out; structures go by their name, kind and size, and one that is only declared
-//! agrees with its definition.
+//! Only differences that change the machine code count. Qualifiers, the names of types, and whether a number is
+//! signed or an enumeration are ignored; structures are compared by name, kind and size, and one that is only
+//! declared agrees with its definition.
 
 use super::{Declaration, Prototype, Type};
 
 impl Declaration {
-    /// Whether who uses the one gets what the other is.
+    /// Whether code compiled with the one declaration can use what has the other.
     pub fn agrees_with(&self, other: &Declaration) -> bool {
         if [self, other].into_iter().any(Declaration::is_address) {
             return true;
@@ -21,8 +21,8 @@ impl Declaration {
         }
     }
 
-    /// Whether it says no more than that there is something, of which the address is taken: `struct klp_any` of
-    /// klp_relocs.h, which is defined nowhere.
+    /// Whether it only says that something exists, whose address is taken: `struct klp_any` of klp_relocs.h, which is
+    /// defined nowhere.
     fn is_address(&self) -> bool {
         *self == Declaration::Variable(Type::Aggregate("struct", Some("klp_any".to_owned()), None))
     }
@@ -30,7 +30,7 @@ impl Declaration {
 
 impl Prototype {
     fn agrees_with(&self, other: &Prototype) -> bool {
-        // `f()` says nothing of parameters.
+        // `f()` leaves the parameters open.
         let is_open = |prototype: &Prototype| prototype.is_variadic && prototype.parameters.is_empty();
         let pairs = || self.parameters.iter().zip(&other.parameters);
         self.result.agrees_with(&other.result)
@@ -43,7 +43,7 @@ impl Prototype {
 }
 
 impl Type {
-    /// Without qualifiers and names of types.
+    /// The type without qualifiers and typedefs.
     fn bare(&self) -> &Type {
         match self {
             Type::Typedef(_, target) | Type::Qualified(_, target) => target.bare(),
@@ -54,14 +54,14 @@ impl Type {
     fn agrees_with(&self, other: &Type) -> bool {
         match (self.bare(), other.bare()) {
             (Type::Void, Type::Void) => true,
-            // Too deep in other types to be read, or without anything to go by.
+            // The type is nested too deep to be read, or has neither name nor size.
             (Type::Aggregate(_, None, None), _) | (_, Type::Aggregate(_, None, None)) => true,
             (Type::Base(own), Type::Base(other)) => {
                 own.is_float == other.is_float && is_one_size(Some(own.size), Some(other.size))
             }
             (Type::Enum(..), Type::Enum(..)) => true,
             (Type::Base(base), Type::Enum(..)) | (Type::Enum(..), Type::Base(base)) => {
-                // The size of an enumeration is nearly always that of int; a packed one may be less.
+                // The size of an enumeration is nearly always that of int; a packed one may be smaller.
                 !base.is_float && base.size <= 4
             }
             (Type::Aggregate(own, own_name, own_size), Type::Aggregate(other, other_name, other_size)) => {
@@ -77,7 +77,7 @@ impl Type {
         }
     }
 
-    /// Whether one pointer can lead to both.
+    /// Whether the same pointer can point to both types.
     fn is_behind_one_pointer(&self, other: &Type) -> bool {
         match (self.bare(), other.bare()) {
             (Type::Void, _) | (_, Type::Void) => true,
@@ -91,7 +91,7 @@ impl Type {
     }
 }
 
-/// Sizes, and numbers of elements, of which 0 stands for one that is not known.
+/// Whether two sizes, or numbers of elements, agree; 0 stands for an unknown one.
 fn is_one_size(own: Option<u64>, other: Option<u64>) -> bool {
     match (own.filter(|&size| size > 0), other.filter(|&size| size > 0)) {
         (Some(own), Some(other)) => own == other,
