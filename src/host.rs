@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! This machine: its programs, processes, terminal and files.
 //!
-//! - [`program`]: a program to be run, as a value (duct); [`make`]: the make among them
-//! - [`processes`]: what runs below this process; [`signal`]: Ctrl-C, SIGTERM, SIGHUP; [`exit`]: exit statuses
-//! - [`terminal`]: everything that is printed; [`status`]: a line for what takes long
-//! - [`several`]: errors that are told one by one
-//! - [`output`]: files that are written whole or not at all; [`text`]: texts that are read whole
+//! - [`program`]: a program to run, as a value (duct); [`make`]: make, which is one
+//! - [`processes`]: the processes below this one; [`signal`]: Ctrl-C, SIGTERM, SIGHUP; [`exit`]: exit statuses
+//! - [`terminal`]: everything that is printed; [`status`]: a line about an action that takes long
+//! - [`several`]: several errors that end a run together
+//! - [`output`]: writes files, complete or not at all; [`text`]: reads text files
 //! - [`paths`]: paths as text
 //! - [`document`]: JSON for programs; [`html`]: pages for a browser
 //! - [`patch`]: patches, read and applied (diffy)
-//! - [`paint`]: colours (anstyle); [`table`]: columns, or blocks where these do not fit
-//! - [`words`]: numbers, times and bytes, as messages have them
-//! - [`compressed`]: files that may be packed (liblzma, zstd, flate2); [`digest`]: hashes (sha2)
+//! - [`paint`]: colours (anstyle); [`table`]: columns, or blocks if these do not fit
+//! - [`words`]: numbers, times and bytes, as messages show them
+//! - [`compressed`]: files that may be compressed (liblzma, zstd, flate2); [`digest`]: hashes (sha2)
 
 pub mod compressed;
 pub(crate) mod digest;

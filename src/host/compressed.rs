@@ -2,8 +2,8 @@
 //! Files that may be compressed, as distributions ship modules (CONFIG_MODULE_COMPRESS) and kernels, and sections of
 //! files: the only place that names liblzma, zstd and flate2.
 //!
-//! How a file is packed is told by its first bytes, as the kernel does (kernel/module/decompress.c), and not by
-//! its name. Of a section, its header tells.
+//! The first bytes of a file show how it is packed, as in the kernel (kernel/module/decompress.c); its name does not
+//! count. For a section, its header shows it.
 
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -14,25 +14,25 @@ use liblzma::read::XzDecoder;
 use liblzma::stream::Stream;
 use tempfile::SpooledTempFile;
 
-/// The suffixes that a packed file has behind its own name.
+/// The suffixes that packed files have after their own name.
 pub const SUFFIXES: [&str; 3] = [".xz", ".zst", ".gz"];
 
-/// What a file may hold or unpack to, in bytes: no vmlinux with all its debugging information comes near it.
+/// The largest file that is read or unpacked, in bytes: no vmlinux with all its debugging information comes near it.
 const LIMIT: u64 = 4 << 30;
-/// What a module may unpack to, in bytes. One that is not packed may be as large as any file: amdgpu with its debugging
-/// information has 600 MB.
+/// The largest module that is unpacked, in bytes. A module that is not packed may be as large as any file: amdgpu
+/// with its debugging information has 600 MB.
 const LIMIT_OF_MODULE: u64 = 512 << 20;
-/// What a text may hold or unpack to, in bytes.
+/// The largest text that is read or unpacked, in bytes.
 const LIMIT_OF_TEXT: u64 = 64 << 20;
-/// What a module may unpack to in memory, in bytes, since as many are read at once as there are processors. What is
-/// larger goes to a temporary file.
+/// The largest module that is unpacked in memory, in bytes, since as many are read at once as there are processors. A
+/// larger one goes to a temporary file.
 const LIMIT_IN_MEMORY: usize = 16 << 20;
-/// How many times its own size a section may unpack to. Of the debugging information of a
-/// vmlinux, no section unpacks to 5 times its size; zlib can do 1,032 times, and zstd more than 10,000.
+/// The factor by which a section may grow when it is unpacked. In the debugging information of a vmlinux, no section
+/// grows to 5 times its size; zlib can reach a factor of 1,032, and zstd more than 10,000.
 const LARGEST_RATIO: u64 = 128;
-/// What a section may unpack to, however small it is.
+/// The size in bytes to which any section may be unpacked, however small it is.
 const LIMIT_OF_SMALL_SECTION: u64 = 1 << 20;
-/// What liblzma may take for itself, in bytes: `xz -9` needs 65 MiB.
+/// The most memory that liblzma may use, in bytes: `xz -9` needs 65 MiB.
 const LIMIT_OF_XZ: u64 = 256 << 20;
 
 /// The content of a file: on disk, or in memory if it had to be unpacked.
@@ -40,9 +40,9 @@ const LIMIT_OF_XZ: u64 = 256 << 20;
 pub enum Source {
     /// A file that is not packed.
     File(File),
-    /// What a packed file has in it.
+    /// The contents of a packed file.
     Memory(Cursor<Vec<u8>>),
-    /// What a packed module has in it: in memory unless it is large.
+    /// The contents of a packed module: in memory unless it is large.
     Module(SpooledTempFile),
 }
 
@@ -99,7 +99,7 @@ fn open_up_to(path: &Path, limit: u64) -> Result<Source> {
 /// The bytes of the file at `path`, unpacked.
 ///
 /// # Errors
-/// As [`open`], or it holds more than it may unpack to.
+/// The errors of [`open`], or it holds more than it may unpack to.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let limit = if is_module(path) { LIMIT_OF_MODULE } else { LIMIT };
     match open_up_to(path, limit)? {
@@ -112,7 +112,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// The text in the file at `path`, unpacked; bytes that are no UTF-8 are replaced.
 ///
 /// # Errors
-/// As [`read`], or it has more than 64 MiB.
+/// The errors of [`read`], or it has more than 64 MiB.
 pub fn read_text(path: &Path) -> Result<String> {
     let bytes = read_all(open_up_to(path, LIMIT_OF_TEXT)?, path, LIMIT_OF_TEXT)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -126,7 +126,7 @@ pub fn read_packed(path: &Path) -> Result<Vec<u8>> {
     read_plain(File::open(path)?, path, LIMIT_OF_MODULE)
 }
 
-/// The bytes of a file as it is. `limit` is for what is no file on a disk, and may have no end.
+/// The bytes of a file as it is. `limit` applies to anything but a regular file, which may have no end.
 fn read_plain(file: File, path: &Path, limit: u64) -> Result<Vec<u8>> {
     let is_file = file.metadata()?.is_file();
     read_all(file, path, if is_file { limit.max(LIMIT) } else { limit })
@@ -142,24 +142,24 @@ fn read_all(source: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>> {
 /// How a section is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
-    /// As zlib does.
+    /// With zlib.
     Zlib,
-    /// As zstd does.
+    /// With zstd.
     Zstd,
 }
 
-/// Unpacks a section, which says that it had `size` bytes. Nothing is set aside for more than its packed bytes can stand
-/// for.
+/// Unpacks a section whose header says that it had `size` bytes. No more memory is reserved than the packed bytes can
+/// stand for.
 ///
 /// # Errors
-/// It is damaged, has not that size, or says that it has more than 4 GiB or an unlikely multiple of what is there.
+/// It is damaged, does not unpack to that size, or claims more than 4 GiB or an unlikely multiple of its packed size.
 pub fn unpack_section(packed: &[u8], packing: Packing, size: u64) -> Result<Vec<u8>> {
     let limit = (packed.len() as u64).saturating_mul(LARGEST_RATIO).clamp(LIMIT_OF_SMALL_SECTION, LIMIT);
     ensure!(size <= limit, "{} bytes of it are said to unpack to {size}", packed.len());
     let mut unpacked = Vec::with_capacity(usize::try_from(size)?);
     match packing {
         Packing::Zlib => {
-            // The linker may have put several streams one behind the other.
+            // The linker may have joined several streams.
             let mut rest = packed;
             while !rest.is_empty() && (unpacked.len() as u64) < size {
                 let left = size + 1 - unpacked.len() as u64;
@@ -210,7 +210,7 @@ mod tests {
     use std::io::Write as _;
     use std::process::Command;
 
-    /// As the distributions' own tools pack.
+    /// The commands with which distributions pack.
     fn packed(tool: &str, suffix: &str) -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.ko");

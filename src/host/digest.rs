@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Hashes of what has to be the same again; the only place that names sha2.
+//! Hashes of contents that have to stay the same; the only place that names sha2.
 
 use sha2::{Digest as _, Sha256};
 

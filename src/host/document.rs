@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What programs read: JSON documents, each with the same head. docs/json.md tells of all that stands in them.
+//! JSON documents for programs, each with the same head. docs/json.md describes all of them.
 
 use anyhow::Result;
 use serde::Serialize;
 
 use crate::host::terminal;
 
-/// The version of the form of all documents. It changes when a program that reads them would have to: when a field goes,
-/// or comes to mean something else, or something of another type; not when a field is added.
+/// The version of the form of all documents. It changes when programs that read them would have to change: when a
+/// field is removed, or gets another meaning or type; not when a field is added.
 pub const SCHEMA: u32 = 1;
 
-/// A document: the head, then the fields of what a verb has to say.
+/// A document: the head, then the fields of the verb.
 #[derive(Debug, Serialize)]
 struct Document<'a, T> {
     schema: u32,
@@ -20,24 +20,24 @@ struct Document<'a, T> {
     content: &'a T,
 }
 
-/// The document of the verb `command`.
+/// The document of the verb `command`, as text.
 ///
 /// # Errors
-/// The content has no such form.
+/// The content cannot be written as JSON.
 pub fn text(command: &str, content: &impl Serialize) -> Result<String> {
     terminal::to_json(&Document { schema: SCHEMA, klpbuild: env!("KLPBUILD_VERSION"), command, content })
 }
 
-/// Writes the document of the verb `command` to standard output.
+/// Prints the document of the verb `command`.
 ///
 /// # Errors
-/// The content has no such form.
+/// The content cannot be written as JSON.
 pub fn print(command: &str, content: &impl Serialize) -> Result<()> {
     terminal::out(text(command, content)?);
     Ok(())
 }
 
-/// A 64-bit number as documents have it: a string, for programs that take numbers for floating point would round it.
+/// A 64-bit number in a document: a string, because programs that read numbers as floating point would round it.
 pub fn hexadecimal(number: u64) -> String {
     format!("{number:#x}")
 }

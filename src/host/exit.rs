@@ -8,17 +8,15 @@ use std::process::ExitStatus;
 pub enum Exit {
     /// 0: everything asked for is done.
     Done,
-    /// 1: klpbuild itself found a problem. Its message has been printed already, or is the error that
-    /// accompanies this.
+    /// 1: klpbuild itself found a problem. Its message was printed already, or is the error that accompanies this.
     Problem,
     /// 2: the command line makes no sense.
     Usage,
-    /// 2: `klpbuild verify` or `klpbuild show` could not check what it was to check, or `klpbuild try` could not try it.
+    /// 2: `klpbuild verify` or `klpbuild show` could not check something, or `klpbuild try` could not try something.
     Unchecked,
     /// make failed; klpbuild ends with make's own status (2 for an ordinary build error).
     Make(u8),
-    /// A signal of this number arrived: klpbuild ends by the same signal, so that a shell sees what it
-    /// would see of make.
+    /// A signal of this number arrived: klpbuild ends by the same signal, so that a shell sees the same as with make.
     Signal(i32),
 }
 
@@ -36,7 +34,7 @@ impl Exit {
     }
 }
 
-/// What make's own end means. A make that a signal ended counts as that signal.
+/// How make's own end counts. A make that was ended by a signal counts as that signal.
 impl From<ExitStatus> for Exit {
     fn from(status: ExitStatus) -> Self {
         use std::os::unix::process::ExitStatusExt;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Pages for a browser: one file each, without scripts and without anything from elsewhere, light or dark as the reader
-//! has it, narrow or wide.
+//! Pages for a browser: one file each, without scripts and without references to other files, light or dark by the
+//! reader's choice, narrow or wide.
 
 use crate::host::words::printable;
 
-/// What all pages look like.
+/// The styles of all pages.
 const STYLE: &str = "\
 :root { color-scheme: light dark; --text: #1c2024; --faint: #5c6670; --page: #ffffff; --card: #f5f7f9; --line: #d8dee4; \
 --link: #0b5cad; --good: #16703a; --bad: #b42318; --warn: #8a5a00; --added: #dcf5e3; --gone: #fbe2df; --bar: #5b8def; }
@@ -33,7 +33,7 @@ font-weight: 600; white-space: nowrap; }
 footer { margin-top: 3rem; color: var(--faint); font-size: 0.8rem; }
 ";
 
-/// Text from a file as part of a page: nothing in it is markup, and what cannot be seen is spelled out.
+/// Text from a file as part of a page: markup in it has no effect, and invisible characters are spelled out.
 pub fn escaped(text: &str) -> String {
     let mut safe = String::new();
     for letter in printable(text).chars() {
@@ -49,7 +49,7 @@ pub fn escaped(text: &str) -> String {
     safe
 }
 
-/// A line of source as part of a page: with its tabs.
+/// A line of source as part of a page, with its tabs.
 pub fn escaped_line(text: &str) -> String {
     text.split('\t').map(escaped).collect::<Vec<_>>().join("\t")
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! make, as the commands here run it.
+//! make, as klpbuild runs it.
 //!
-//! - [`makeflags`]: what an outer make says in MAKEFLAGS
-//! - [`variable`]: what `NAME=VALUE` says
+//! - [`makeflags`]: MAKEFLAGS, from an outer make
+//! - [`variable`]: `NAME=VALUE`
 
 pub mod makeflags;
 pub mod variable;
@@ -11,17 +11,17 @@ use std::path::Path;
 
 use crate::host::program::Program;
 
-/// A `make` that runs in `directory`. The environment variable MAKE does not count: kbuild exports its own,
-/// with arguments.
+/// A `make` that runs in `directory`. The environment variable MAKE is ignored: kbuild exports its own, with
+/// arguments.
 pub fn new(directory: &Path) -> Program {
     let mut make = Program::new("make", directory, "is GNU make installed?");
-    // The top Makefile unexports LC_ALL: what its sub-makes say goes by LC_MESSAGES.
+    // The top Makefile unexports LC_ALL: the messages of its sub-makes depend on LC_MESSAGES.
     make.env("LC_MESSAGES", "C");
     make
 }
 
-/// Whether the make in PATH knows jobservers that are named pipes, as GNU make 4.4 and later. One that cannot be asked
-/// counts as if it did: then it says itself what is wrong.
+/// Whether the make in PATH knows jobservers that are named pipes, as GNU make 4.4 and later. If it cannot be asked,
+/// the result is true: then make itself reports the problem.
 pub fn knows_fifos() -> bool {
     let mut make = new(Path::new("/"));
     detach_from_outer(make.arg("--version"));
@@ -29,14 +29,14 @@ pub fn knows_fifos() -> bool {
     is_from_4_4(&String::from_utf8_lossy(&version.stdout)).unwrap_or(true)
 }
 
-/// Whether what `make --version` prints is of 4.4 or later; none if it is not GNU make's.
+/// Whether the output of `make --version` is from 4.4 or later; none if it is not GNU make's.
 fn is_from_4_4(text: &str) -> Option<bool> {
     let mut numbers = text.strip_prefix("GNU Make ")?.split_whitespace().next()?.split('.');
     let mut next = || numbers.next()?.parse::<u32>().ok();
     Some((next()?, next()?) >= (4, 4))
 }
 
-/// Makes `make` one of its own, without the flags, the jobserver and the makefiles of an outer one.
+/// Makes `make` independent of an outer one: without its flags, jobserver and makefiles.
 pub fn detach_from_outer(make: &mut Program) {
     for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEFILES", "MAKEOVERRIDES"] {
         make.env_remove(name);

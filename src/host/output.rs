@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Writing files: complete or not at all, and untouched if the content is the same.
 //!
-//! New content goes to a temporary file first, whose name nobody can foretell, which is made only if nothing is there by
-//! that name, and which is gone again whatever happens; one that a killed process left is swept later.
+//! New contents go to a temporary file first. Nobody can guess its name, it is created only if no such file exists,
+//! and it is removed whatever happens; if the process is killed, a later one removes it.
 
 use std::collections::BTreeSet;
 use std::io::{BufWriter, ErrorKind, Read as _, Write as _};
@@ -15,36 +15,35 @@ use anyhow::{Context as _, Result, ensure};
 use fs_err::{self as fs, File};
 use tempfile::NamedTempFile;
 
-/// How the names of temporary files begin and end.
+/// How the names of temporary files begin, and how they end.
 const TEMPORARY: [&str; 2] = [".klpbuild-", ".tmp"];
-/// How old a temporary file is that nobody writes any more.
+/// The age at which a temporary file is surely not being written any more.
 const STALE: Duration = Duration::from_secs(3600);
 
-/// Whether a list had to be written.
+/// Whether a file had to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    /// The file has new content now.
+    /// The file has new contents now.
     Changed,
-    /// The file had this content already; its time stamp is as it was.
+    /// The file had these contents already, and keeps its time stamp.
     Unchanged,
 }
 
-/// Gives the file at `path` the content `parts`, one after the other.
+/// Writes `parts`, one after the other, to the file at `path`.
 ///
-/// The content goes to a temporary file in `directory` (on the same file system), is flushed to disk and renamed: at
-/// every moment `path` has either the old content or the new. A link is replaced, and not followed.
+/// The contents go to a temporary file in `directory` (on the same file system), which is flushed to disk and
+/// renamed: at every moment `path` has either the old contents or the new. A link is replaced, and not followed.
 ///
 /// # Errors
-/// What the file system says, with the path; `path` is as it was then.
+/// An error of the file system, with the path; then `path` is unchanged.
 pub fn replace(path: &Path, directory: &Path, parts: &[impl AsRef<[u8]>]) -> Result<Written> {
     replace_with_mode(path, directory, parts, None)
 }
 
-/// Gives the file at `path` the content `parts`, as [`replace`] does; a file that is written gets the permissions
-/// `mode`.
+/// Writes `parts` to the file at `path` as [`replace`] does; if the file is written, it gets the permissions `mode`.
 ///
 /// # Errors
-/// As [`replace`].
+/// The errors of [`replace`].
 pub fn replace_with_mode(
     path: &Path,
     directory: &Path,
@@ -68,11 +67,10 @@ pub fn replace_with_mode(
     Ok(Written::Changed)
 }
 
-/// Writes to what a user named: behind a link lies what is meant, and what is no regular file, as a device or a pipe,
-/// is written to and stays what it is.
+/// Writes to a path that the user named: a link is followed, and a device or a pipe is written to and not replaced.
 ///
 /// # Errors
-/// It is a directory, or as [`replace`].
+/// It is a directory; or the errors of [`replace`].
 pub fn write_named(path: &Path, parts: &[impl AsRef<[u8]>], mode: Option<u32>) -> Result<()> {
     let path = behind_links(path)?;
     ensure!(!path.is_dir(), "{}: a directory: name the file to write", path.display());
@@ -89,9 +87,9 @@ pub fn write_named(path: &Path, parts: &[impl AsRef<[u8]>], mode: Option<u32>) -
     write().with_context(|| format!("cannot write to {}", path.display()))
 }
 
-/// What links at `path` lead to, be it there or not.
+/// The path that links at `path` lead to, whether it exists or not.
 fn behind_links(path: &Path) -> Result<PathBuf> {
-    // As many as the kernel follows (path_resolution(7)).
+    // The kernel follows as many links (path_resolution(7)).
     const LINKS: usize = 40;
     let mut path = path.to_path_buf();
     for _ in 0..LINKS {
@@ -101,13 +99,13 @@ fn behind_links(path: &Path) -> Result<PathBuf> {
     anyhow::bail!("{}: too many links", path.display())
 }
 
-/// The directory of a file, for a temporary one on the same file system.
+/// The directory of a file, for a temporary file on the same file system.
 pub fn beside(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A temporary file in `directory`, which is removed when it is dropped and not persisted. Without a `mode` it gets what
-/// a new file gets.
+/// A temporary file in `directory`, which is removed when it is dropped unless it is persisted. Without a `mode`, it
+/// gets the permissions of a new file.
 ///
 /// # Errors
 /// It cannot be made.
@@ -125,7 +123,7 @@ pub fn temporary(directory: &Path, mode: Option<u32>) -> Result<NamedTempFile> {
     Ok(file)
 }
 
-/// Removes temporary files in `directory` that are older than `age`, once in a process: a killed one left them.
+/// Removes temporary files in `directory` that are older than `age`, once in a process: killed processes left them.
 pub fn sweep(directory: &Path, age: Duration) {
     static SWEPT: Mutex<BTreeSet<(PathBuf, Duration)>> = Mutex::new(BTreeSet::new());
     let is_first = SWEPT.lock().is_ok_and(|mut swept| swept.insert((directory.to_path_buf(), age)));

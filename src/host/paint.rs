@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Colours: one palette, that of clap's own messages, for klpbuild's words and for what compilers say.
+//! Colours: one palette, that of clap's own messages, for klpbuild's words and for compilers' messages.
 //!
-//! Whether there are any is decided for each stream: `--color`, then NO_COLOR, CLICOLOR_FORCE and CLICOLOR
-//! (<https://bixense.com/clicolors>), then whether it is a terminal that has them.
+//! Whether to use them is decided for each stream: by `--color`, then by NO_COLOR, CLICOLOR_FORCE and CLICOLOR
+//! (<https://bixense.com/clicolors>), then by whether it is a terminal with colours.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,18 +12,18 @@ use regex::Regex;
 
 use crate::host::words;
 
-/// What a word in colour says.
+/// The meaning of a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hue {
     /// Something is wrong.
     Error,
     /// Something may be wrong.
     Warning,
-    /// Something to know.
+    /// Something good to know.
     Note,
-    /// It is as it should be.
+    /// All is well.
     Good,
-    /// Where something is.
+    /// A file and line.
     Place,
 }
 
@@ -45,10 +45,10 @@ impl Hue {
     }
 }
 
-/// When there are colours.
+/// When to use colours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum When {
-    /// As the environment and the stream say.
+    /// By the environment and the stream.
     #[default]
     Auto,
     /// Always.
@@ -59,12 +59,12 @@ pub enum When {
 
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
-/// Notes what was asked for.
+/// Sets when to use colours.
 pub fn choose(when: When) {
     CHOSEN.store(when as u8, Ordering::Relaxed);
 }
 
-/// Whether a stream gets colours that `is_terminal` or not.
+/// Whether a stream gets colours; `is_terminal` says whether it is a terminal.
 pub fn is_wanted(is_terminal: bool) -> bool {
     match CHOSEN.load(Ordering::Relaxed) {
         chosen if chosen == When::Always as u8 => true,
@@ -86,18 +86,19 @@ fn by_environment(variable: impl Fn(&str) -> Option<String>, is_terminal: bool) 
         && value("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// A line that begins with a place and a severity, as compilers, linkers, modpost and klpbuild itself print them.
+/// A line that begins with a file and a severity, as compilers, linkers, modpost and klpbuild itself print them.
 static DIAGNOSTIC: LazyLock<Regex> = LazyLock::new(|| {
     words::pattern(
         r"^((?:[^\s:]+(?::\d+){0,2}: )*)(fatal error|error|warning|note|ERROR|WARNING)(:| [RS]\d+:)",
     )
 });
-/// What make says last of a command that failed.
+/// make's last line about a command that failed.
 static FAILED: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"^(make(?:\[\d+\])?: )(\*\*\* .*)$"));
-/// The colours that a program has chosen itself (SGR), and gcc's end of line after them (EL).
+/// Escape sequences for colours in a program's output (SGR), and gcc's erasing to the end of the line after them
+/// (EL).
 static OWN: LazyLock<Regex> = LazyLock::new(|| words::pattern("\u{1b}\\[[0-9;]*[mK]"));
 
-/// A line with its place and its severity in colour. One that has colours already keeps them.
+/// A line with its file and its severity in colour. A line that has colours already keeps them.
 pub fn diagnostic(line: &str) -> String {
     if line.contains('\u{1b}') {
         return line.to_owned();
@@ -122,7 +123,7 @@ pub fn diagnostic(line: &str) -> String {
     }
 }
 
-/// A line of another program: its own colours stay, if there are to be any, and nothing else that a terminal would obey.
+/// A line of another program: its own colours stay if colours are used; other control sequences are removed.
 pub fn foreign(line: &str, is_coloured: bool) -> String {
     let plain = |text: &str| text.chars().filter(|character| !character.is_control()).collect::<String>();
     let mut kept = String::new();

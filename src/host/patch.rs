@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Patches: unified diffs and what git makes of them, read and applied; the only place that names diffy.
 //!
-//! A hunk fits where all of its lines are found: nothing is guessed, as patch(1) does with its fuzz. Where they are found
-//! several times, the line that it names or the function behind its `@@` decides; nearness alone does not.
+//! A hunk fits where all of its lines are found: unlike patch(1) with its fuzz, nothing is guessed. If they are found
+//! several times, the line that the hunk names or the function after its `@@` decides; the smallest distance does
+//! not.
 
 use std::fmt;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use diffy::patch_set::{FileOperation, ParseOptions, PatchKind, PatchSet};
 
-/// What a patch does with one file.
+/// The changes of a patch in one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileChange {
-    /// Its path before, relative to the tree; none of a new file.
+    /// Its path before, relative to the tree; none for a new file.
     pub old: Option<String>,
-    /// Its path afterwards; none if it is removed.
+    /// Its path afterwards; none for a removed file.
     pub new: Option<String>,
     /// The changes, in the order of the file.
     pub hunks: Vec<Hunk>,
@@ -27,7 +28,7 @@ pub struct Hunk {
     pub old_start: usize,
     /// The line of the new file that it begins with.
     pub new_start: usize,
-    /// What stands behind the second `@@`: mostly the function it is in.
+    /// The text after the second `@@`: mostly the function it is in.
     pub heading: String,
     /// Its lines, each with its line break.
     pub lines: Vec<Line>,
@@ -49,15 +50,16 @@ pub enum Line {
 pub struct Misfit {
     /// Which hunk, counted from 1.
     pub hunk: usize,
-    /// The line of the file at which most of its lines are found, counted from 1, and how many of how many.
+    /// The line of the file, from 1, at which most of the hunk's lines are found; how many are found there; and how
+    /// many it has.
     pub nearest: Option<(usize, usize, usize)>,
-    /// The first line of the hunk that is not there.
+    /// The first line of the hunk that is missing in the file.
     pub wanted: String,
-    /// What the file has in its place.
+    /// The file's line in its place.
     pub found: Option<String>,
-    /// The file already has what the hunk makes of it.
+    /// Whether the hunk is applied already.
     pub is_applied: bool,
-    /// The lines of the file at which it fits, counted from 1, where nothing tells which of them is meant.
+    /// The lines of the file, from 1, at which the hunk fits, if nothing tells which one is meant.
     pub several: Vec<usize>,
 }
 
@@ -94,10 +96,10 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// Reads a patch: a unified diff, or mails and diffs of git.
+/// Reads a patch: a unified diff, or git's mails and diffs.
 ///
 /// # Errors
-/// It is none, or does what is no change of text.
+/// It is no patch, or does something else than changing text.
 pub fn parse(text: &[u8]) -> Result<Vec<FileChange>> {
     let is_git = text.starts_with(b"diff --git ") || memchr::memmem::find(text, b"\ndiff --git ").is_some();
     let options = if is_git { ParseOptions::gitdiff() } else { ParseOptions::unidiff() };
@@ -152,7 +154,7 @@ pub fn difference(old: &[u8], new: &[u8], context: usize) -> Vec<Hunk> {
 }
 
 impl Hunk {
-    /// The lines that are taken away or added, each with the lines of the old and of the new file at which it stands.
+    /// The removed and added lines, each with its line numbers in the old and in the new file.
     pub fn changes(&self) -> impl Iterator<Item = (&Line, [usize; 2])> {
         let mut at = [self.old_start, self.new_start];
         self.lines.iter().filter_map(move |line| {
@@ -182,7 +184,7 @@ impl Hunk {
         lines.collect()
     }
 
-    /// What takes it back.
+    /// The hunk that reverts this one.
     pub fn reversed(&self) -> Hunk {
         let lines = self.lines.iter().map(|line| match line {
             Line::Kept(text) => Line::Kept(text.clone()),
@@ -199,10 +201,10 @@ impl Hunk {
 }
 
 impl FileChange {
-    /// The change with `count` directories taken off the front of its paths, as `-p` of patch(1) says.
+    /// The change with `count` directories stripped from its paths, as `-p` of patch(1) does.
     ///
     /// # Errors
-    /// A path has not as many, or leads out of the tree.
+    /// A path has fewer directories, or leads out of the tree.
     pub fn stripped(mut self, count: usize) -> Result<FileChange> {
         for path in self.old.iter_mut().chain(&mut self.new) {
             let mut parts = path.split('/');
@@ -217,19 +219,20 @@ impl FileChange {
             );
             *path = rest;
         }
-        // Without a word of git, both names stand there also for files that differ in name only before the tree.
+        // In a diff that is not git's, both names are there even if they differ only in the directory before the
+        // tree.
         if let (Some(old), Some(new)) = (&self.old, &self.new) {
             ensure!(old == new, "{old} becomes {new}: renaming is no change that can be patched in");
         }
         Ok(self)
     }
 
-    /// The path that it is about.
+    /// The path of the file.
     pub fn path(&self) -> &str {
         self.new.as_deref().or(self.old.as_deref()).unwrap_or_default()
     }
 
-    /// What takes it back.
+    /// The change that reverts this one.
     pub fn reversed(&self) -> FileChange {
         FileChange {
             old: self.new.clone(),
@@ -238,15 +241,17 @@ impl FileChange {
         }
     }
 
-    /// What it makes of a file with the content `base`, and the line of `base` (from 0) at which each hunk was found.
+    /// Applies the change to a file with the contents `base`: the new contents, and the line of `base` (from 0) at
+    /// which each hunk was found.
     ///
     /// # Errors
-    /// A hunk does not fit, or fits at several places, and nothing tells which of them is meant.
+    /// A hunk does not fit, or fits at several lines, and nothing tells which one is meant.
     pub fn apply(&self, base: &[u8]) -> std::result::Result<(Vec<u8>, Vec<usize>), Misfit> {
         self.apply_by(base, choose)
     }
 
-    /// As [`FileChange::apply`], but of several places the nearest to the line that a hunk names is taken, as git does.
+    /// Applies the change like [`FileChange::apply`], but of several lines at which a hunk fits, takes the nearest to
+    /// the line that it names, as git does.
     ///
     /// # Errors
     /// A hunk does not fit.
@@ -268,7 +273,7 @@ impl FileChange {
         let mut shift: isize = 0;
         for (index, hunk) in self.hunks.iter().enumerate() {
             let old = hunk.before();
-            // A hunk that only adds to an empty place counts the line before it.
+            // A hunk without old lines names the line before it.
             let told = if old.is_empty() { hunk.old_start } else { hunk.old_start.saturating_sub(1) };
             let expected = told.saturating_add_signed(shift);
             let found =
@@ -287,15 +292,15 @@ impl FileChange {
     }
 }
 
-/// The lines, not before `from`, at which `wanted` stands.
+/// The lines from `from` on at which `wanted` is found.
 fn find(base: &[&[u8]], wanted: &[&[u8]], from: usize) -> Vec<usize> {
     let Some(last) = base.len().checked_sub(wanted.len()) else { return Vec::new() };
     let fits = |&place: &usize| base.get(place..place + wanted.len()).is_some_and(|lines| lines == wanted);
     (from..=last).filter(fits).collect()
 }
 
-/// The one of the `places` that a hunk means: the only one, or the one at the `expected` line or in the function that it
-/// names. If both tell one, they have to agree.
+/// Which of the lines `places` a hunk means: the only one, or the `expected` one or the one in the function that the
+/// hunk names. If both tell one, they have to agree.
 fn choose(base: &[&[u8]], hunk: &Hunk, places: &[usize], expected: usize) -> Option<usize> {
     if let [only] = places {
         return Some(*only);
@@ -312,8 +317,8 @@ fn choose(base: &[&[u8]], hunk: &Hunk, places: &[usize], expected: usize) -> Opt
     }
 }
 
-/// What diff(1) and git print behind the second `@@` of a hunk that begins at the line `place`: the last line before it
-/// that begins as a function does. Labels are none.
+/// The text that diff(1) and git print after the second `@@` of a hunk that begins at the line `place`: the last line
+/// before it that begins like a function. Labels do not count.
 fn heading_of<'a>(base: &[&'a [u8]], place: usize) -> &'a [u8] {
     let is_heading = |line: &&&[u8]| {
         line.first().is_some_and(|first| first.is_ascii_alphabetic() || b"_$".contains(first))

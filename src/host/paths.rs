@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Paths as text, as makefiles and debugging information have them.
 
-/// A path without `.` and with no `..` behind a directory: as it would be without symbolic links.
+/// A path without `.`, and without `..` after a directory: correct only if no directory is a symbolic link.
 pub fn normal(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for (index, part) in path.split('/').enumerate() {
@@ -15,7 +15,7 @@ pub fn normal(path: &str) -> String {
     parts.join("/")
 }
 
-/// The last part.
+/// The last part of a path.
 pub fn last(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
@@ -25,7 +25,7 @@ pub fn stem(path: &str) -> &str {
     path.rsplit_once('.').map_or(path, |(stem, _)| stem)
 }
 
-/// The end of the path `long` that means `path`, with the detours it has there (`amdgpu/../amdkfd/kfd_queue.c`); none if it
+/// The end of the path `long` that means `path`, with the detours in it (`amdgpu/../amdkfd/kfd_queue.c`); none if it
 /// means another file.
 pub fn end_of<'a>(long: &'a str, path: &str) -> Option<&'a str> {
     if last(long) != last(path) {

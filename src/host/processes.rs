@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The processes below this one: what make is at, and what a stopped make leaves behind.
+//! The processes below this one: what make runs, and what a stopped make leaves behind.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -21,21 +21,21 @@ pub fn user() -> u32 {
     geteuid().as_raw()
 }
 
-/// Has processes whose parents ended handed over to this one, so that none escapes.
+/// Makes this process the new parent of descendants whose parents end, so that none escapes.
 pub fn adopt_orphans() {
     let _ = set_child_subreaper(Some(getpid()));
 }
 
-/// Becomes `command`, a program with its arguments, which the system ends as soon as `parent` has ended, however that
-/// came about (PR_SET_PDEATHSIG: it outlives the change of programs, but no fork, so that `parent` cannot set it for
-/// its child). Comes back only with an error.
+/// Replaces this process by `command`, a program with its arguments, which the system ends when `parent` ends for
+/// whatever reason (PR_SET_PDEATHSIG: it survives an exec but not a fork, so `parent` cannot set it for its child).
+/// Returns only with an error.
 ///
 /// # Errors
 /// The parent is gone already, or there is no such program.
 pub fn become_tied(parent: u32, command: &[OsString]) -> Result<()> {
     let Some((program, arguments)) = command.split_first() else { bail!("no program is named") };
     set_parent_process_death_signal(Some(Signal::KILL)).context("cannot tie a program to klpbuild")?;
-    // It may have ended before that.
+    // The parent may have ended before that.
     let is_there = getppid().is_some_and(|pid| u32::try_from(pid.as_raw_nonzero().get()) == Ok(parent));
     if !is_there {
         bail!("the klpbuild that started this is gone");
@@ -44,8 +44,7 @@ pub fn become_tied(parent: u32, command: &[OsString]) -> Result<()> {
     Err(error).with_context(|| format!("cannot run {}", program.to_string_lossy()))
 }
 
-/// Ends all descendants that are still there after make has ended: with SIGTERM, and a second later with
-/// SIGKILL.
+/// Ends all descendants that still run after make has ended: with SIGTERM, and a second later with SIGKILL.
 pub fn end_descendants() {
     for (signal, patience) in [(Signal::TERM, Duration::from_secs(1)), (Signal::KILL, Duration::from_secs(1))]
     {
@@ -66,8 +65,7 @@ pub fn end_descendants() {
     }
 }
 
-/// Collects the descendants that have ended. Only for when make's own end is known: its status would be
-/// collected as well.
+/// Reaps the descendants that have ended. Call it only when make's own status is known: it would be reaped as well.
 pub fn reap() {
     while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
 }
@@ -84,9 +82,9 @@ pub fn command_lines() -> impl Iterator<Item = Vec<u8>> {
 pub struct Descendant {
     /// Its number.
     pub pid: u32,
-    /// When it was started ([`start_of`]): with the number, what tells it from others.
+    /// Its start time ([`start_of`]); together with the number, it identifies the process.
     pub start: u64,
-    /// For how long it has been there, to a clock tick.
+    /// How long it has been running, to a clock tick.
     pub age: Duration,
     /// Its command line: each argument ends with a byte 0.
     pub command: Vec<u8>,
@@ -94,9 +92,9 @@ pub struct Descendant {
     pub parent: u32,
 }
 
-/// All processes below this one, but for copies of one (fork(2)) that have not become another program yet.
+/// All processes below this one, except for forks (fork(2)) that have not started another program yet.
 pub fn running() -> Vec<Descendant> {
-    // proc(5): these ticks are a hundredth of a second on every machine that Linux has programs for.
+    // proc(5): a tick is a hundredth of a second on every machine that Linux has programs for.
     const TICK_MILLISECONDS: u64 = 10;
     let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
     let uptime: f64 = uptime.split(' ').next().and_then(|seconds| seconds.parse().ok()).unwrap_or_default();
@@ -114,26 +112,26 @@ pub fn running() -> Vec<Descendant> {
     all.iter().filter(|one| !is_copy(one)).cloned().collect()
 }
 
-/// When a process was started, in clock ticks since the system was (proc(5), `starttime`); none if there is no such
+/// When a process was started, in clock ticks since the system start (proc(5), `starttime`); none if there is no such
 /// process, or it has ended.
 pub fn start_of(pid: u32) -> Option<u64> {
     Some(stat_of(pid)?.start)
 }
 
-/// The process group that this process is in, and with it all that it starts.
+/// The process group of this process, to which everything that it starts belongs.
 pub fn group() -> u32 {
     u32::try_from(getpgrp().as_raw_nonzero().get()).unwrap_or_default()
 }
 
-/// The processes of a group that were started at `start` or later, and have not ended. Servers leave the group of what
-/// has started them (setsid(2)).
+/// The processes of a group that were started at `start` or later, and have not ended. Servers leave the group of
+/// their starter (setsid(2)).
 pub fn of_group(group: u32, start: u64) -> Vec<u32> {
     let is_meant = |stat: &Stat| stat.group == group && stat.start >= start;
     pids().filter(|&pid| stat_of(pid).as_ref().is_some_and(is_meant)).collect()
 }
 
-/// The path that a variable in another process's environment has, as that process would find it. None if there is no
-/// such variable, or it may not be read.
+/// The path in a variable of another process's environment, as that process would find it. None if there is no such
+/// variable, or it may not be read.
 pub fn path_in_environment(pid: u32, name: &str) -> Option<PathBuf> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut entries = environment.split(|&byte| byte == 0);
@@ -142,17 +140,17 @@ pub fn path_in_environment(pid: u32, name: &str) -> Option<PathBuf> {
     Some(directory.join(OsString::from_vec(value.to_vec())))
 }
 
-/// What the kernel tells of a process (proc(5), /proc/PID/stat).
+/// The state of a process (proc(5), /proc/PID/stat).
 struct Stat {
     parent: u32,
     group: u32,
     start: u64,
 }
 
-/// None if there is no such process, or it has ended.
+/// The state of the process `pid`; none if there is no such process, or it has ended.
 fn stat_of(pid: u32) -> Option<Stat> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command's name may hold anything; what follows its last parenthesis does not.
+    // The command's name may contain anything; no parenthesis follows its last one.
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A program to be run: a value that prints itself as a shell would take it, and runs; the only place that
-//! names duct.
+//! A program to run: a value that prints itself as a shell command, and runs; the only place that names duct.
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Read};
@@ -24,12 +23,12 @@ pub struct Program {
     arguments: Vec<String>,
     /// Variables set (`Some`) and removed (`None`) for the program, in order.
     environment: Vec<(String, Option<String>)>,
-    /// What to look into if it cannot be started.
+    /// The hint for the case that it cannot be started.
     hint: &'static str,
     is_tied: bool,
 }
 
-/// What a short-lived program printed.
+/// The output of a short-lived program.
 #[derive(Debug)]
 pub struct Captured {
     /// Its standard output.
@@ -40,15 +39,15 @@ pub struct Captured {
     pub success: bool,
 }
 
-/// A program at work. Dropped, it is stopped.
+/// A running program. It is stopped when this is dropped.
 #[derive(Debug)]
 pub struct Running {
     handle: duct::Handle,
 }
 
 impl Program {
-    /// A program that is found in PATH and runs in `directory`. Messages are in the C locale, for they are
-    /// read again. `hint` is for the case that it cannot be started.
+    /// A program that is found in PATH and runs in `directory`. Its messages are in the C locale, because klpbuild
+    /// reads them. `hint` is printed if it cannot be started.
     pub fn new(name: &str, directory: &Path, hint: &'static str) -> Program {
         let mut program = Program {
             name: name.to_owned(),
@@ -86,14 +85,14 @@ impl Program {
         self
     }
 
-    /// Has the program end with klpbuild, even where SIGKILL leaves klpbuild no time to end it: it is started through
-    /// [`crate::host::processes::become_tied`].
+    /// Has the program end together with klpbuild, even if SIGKILL gives klpbuild no time to end it: it is started
+    /// through [`crate::host::processes::become_tied`].
     pub fn tie(&mut self) -> &mut Program {
         self.is_tied = true;
         self
     }
 
-    /// The environment without what was set or removed once more.
+    /// The environment without variables that were set or removed again later.
     fn effective(&self) -> impl Iterator<Item = &(String, Option<String>)> {
         let is_last = |(index, (name, _)): &(usize, &(String, Option<String>))| {
             !self.environment.iter().skip(index + 1).any(|(later, _)| later == name)
@@ -103,7 +102,7 @@ impl Program {
 
     fn expression(&self) -> duct::Expression {
         let command = if self.is_tied {
-            // This very program, even if another has taken its place on the disk.
+            // The program file of this process, even if another file has replaced it on disk.
             let parent = std::process::id().to_string();
             let tied = ["tied", &parent, "--", &self.name];
             let arguments = tied.into_iter().chain(self.arguments.iter().map(String::as_str));
@@ -125,18 +124,18 @@ impl Program {
         result.with_context(|| format!("cannot run {self}: {}", self.hint))
     }
 
-    /// Starts the program without an input, and gives what it and its children print, in one stream.
+    /// Starts the program without input, and returns it with the output of it and its children, as one stream.
     ///
     /// # Errors
     /// The program cannot be started.
     pub fn start(&self) -> Result<(Running, PipeReader)> {
         let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
-        // The expression holds a copy of the pipe's writing end: it must be gone before reading begins.
+        // The expression holds a copy of the pipe's writing end, which must be closed before reading begins.
         let handle = self.expression().stdin_null().stderr_to_stdout().stdout_file(writer).start();
         Ok((Running { handle: self.described(handle)? }, reader))
     }
 
-    /// Starts the program as [`Program::start`] does, with an input.
+    /// Starts the program as [`Program::start`] does, but with an input.
     ///
     /// # Errors
     /// The program cannot be started.
@@ -147,7 +146,7 @@ impl Program {
         Ok((Running { handle: self.described(expression.start())? }, reader, words))
     }
 
-    /// Runs the program on the terminal as it is.
+    /// Runs the program with the terminal as it is.
     ///
     /// # Errors
     /// The program cannot be started.
@@ -155,14 +154,14 @@ impl Program {
         Ok(self.described(self.expression().run())?.status.into())
     }
 
-    /// Runs a short program that reads `input`, and collects what it prints.
+    /// Runs a short program that reads `input`, and collects its output.
     ///
     /// # Errors
-    /// The program cannot be started, or has no end of what it prints.
+    /// The program cannot be started, or its output is too long.
     pub fn capture(&self, input: &str) -> Result<Captured> {
         let pipe = || std::io::pipe().context("cannot make a pipe");
         let ((mut stdout, out), (mut stderr, err)) = (pipe()?, pipe()?);
-        // As in `start`, the expression and its copies of the writing ends must be gone before reading begins.
+        // As in `start`, the expression and its copies of the writing ends must be closed before reading begins.
         let handle = self.expression().stdin_bytes(input).stdout_file(out).stderr_file(err).start();
         let running = Running { handle: self.described(handle)? };
         let read = |pipe: &mut PipeReader| -> std::io::Result<Vec<u8>> {
@@ -184,8 +183,8 @@ impl Program {
     }
 }
 
-/// The command that this process is, to be pasted, with another kernel than it names: `option` and its value stand in the
-/// place of all words that name one. What a make has started is started again by make.
+/// The command line of this process, for pasting, but with another kernel: `option` and its value replace all words
+/// that name one. If make started this process, the command line is make's.
 pub fn again_with(option: &str, value: &str) -> String {
     let is_of_make = std::env::var_os("MAKELEVEL").is_some_and(|level| level != "0" && !level.is_empty());
     if is_of_make {
@@ -217,17 +216,17 @@ fn again(words: impl Iterator<Item = String>, option: &str, value: &str) -> Stri
     command
 }
 
-/// A word as a shell takes it.
+/// A word, quoted for a shell.
 pub fn quoted(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| format!("{word:?}"), |text| text.into_owned())
 }
 
-/// The words of a command as a shell takes them; none if a quote is not closed.
+/// The words of a command as a shell would split them; none if a quote is not closed.
 pub fn words(text: &str) -> Option<Vec<String>> {
     shlex::split(text)
 }
 
-/// As it can be pasted into a shell.
+/// Writes the command for pasting into a shell.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variables = self.effective().filter_map(|(name, value)| {
@@ -240,7 +239,7 @@ impl fmt::Display for Program {
         }
         f.write_str(&quoted(&self.name))?;
         for argument in &self.arguments {
-            // `NAME=value` has to keep its name bare.
+            // In `NAME=value`, the name must not be quoted.
             match argument.split_once('=') {
                 Some((name, value)) if shlex::try_quote(name).is_ok_and(|q| q == name) => {
                     write!(f, " {name}={}", if value.is_empty() { String::new() } else { quoted(value) })?;
@@ -253,7 +252,7 @@ impl fmt::Display for Program {
 }
 
 impl Running {
-    /// How the program ended, if it has.
+    /// How the program ended; none if it is still running.
     ///
     /// # Errors
     /// The system cannot tell.
@@ -274,12 +273,12 @@ impl Running {
         Ok(self.handle.wait()?.status.into())
     }
 
-    /// Asks the program to end. A make stops its children, removes targets that are half made, and ends.
+    /// Asks the program to end. make then stops its children, removes half-made targets, and ends.
     pub fn terminate(&self) {
         let _ = self.handle.send_signal(signal_hook::consts::SIGTERM);
     }
 
-    /// Ends the program at once, whatever it is at.
+    /// Ends the program at once.
     pub fn kill(&self) {
         let _ = self.handle.kill();
         let _ = self.handle.wait();
@@ -295,7 +294,7 @@ impl Drop for Running {
     }
 }
 
-/// Where a program of this name is, as PATH has it.
+/// The path of a program of this name, by PATH.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let runs = |file: &PathBuf| file.metadata().is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0);
@@ -305,12 +304,12 @@ pub fn find(name: &str) -> Option<PathBuf> {
 /// The longest line that is read as a whole, in bytes. A linker's command line with all objects of a directory is
 /// shorter.
 pub const LONGEST_LINE: usize = 1 << 18;
-/// How many lines may wait to be looked at.
+/// How many lines may wait to be read.
 const WAITING: usize = 256;
-/// How much a short program may print, in bytes, to each of its outputs.
+/// The most bytes that a short program may print, to each of its outputs.
 const MOST_CAPTURED: u64 = 64 << 20;
 
-/// The lines of a pipe, without line breaks, read by a thread of their own that ends with the pipe. A line of more than
+/// The lines of a pipe, without line breaks. A thread reads them, and ends with the pipe. A line of more than
 /// [`LONGEST_LINE`] bytes comes in pieces.
 pub fn lines_of(pipe: PipeReader) -> Receiver<Vec<u8>> {
     let (sender, receiver) = sync_channel(WAITING);

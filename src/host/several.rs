@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Several errors that end a run together: each is told as an error of its own.
+//! Several errors that end a run together: each is printed as an error of its own.
 
 use std::fmt;
 
 use anyhow::{Error, Result};
 
-/// Errors that ended something together, one of them at least.
+/// The messages of errors that ended something together; there is at least one.
 #[derive(Debug)]
 pub struct Several(Vec<String>);
 
 impl Several {
-    /// All of `errors` as one, if there are any.
+    /// Succeeds if `errors` is empty.
     ///
     /// # Errors
-    /// There are some.
+    /// There are some: all of them as one error.
     pub fn unless_empty(errors: Vec<String>) -> Result<()> {
         if errors.is_empty() { Ok(()) } else { Err(Error::new(Several(errors))) }
     }
@@ -27,7 +27,7 @@ impl fmt::Display for Several {
 
 impl std::error::Error for Several {}
 
-/// The messages of an error: if it is several, that of each, with what stands before all of them.
+/// The messages of an error: if it consists of several, each of them, with the context of all in front.
 pub fn each(error: &Error) -> Vec<String> {
     let mut before = String::new();
     for cause in error.chain() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Signals that end a build.
 //!
-//! Ctrl-C reaches make by itself, for klpbuild stays in the terminal's process group; SIGTERM and SIGHUP may
-//! come to klpbuild alone and are handed on as SIGTERM, upon which make stops its children.
+//! Ctrl-C reaches make directly, because klpbuild stays in the terminal's process group. SIGTERM and SIGHUP may reach
+//! only klpbuild, which passes them on as SIGTERM: then make stops its children.
 
 use std::fs;
 use std::sync::Arc;
@@ -12,44 +12,44 @@ use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
-/// How long make may take to end by itself after Ctrl-C before it is told to.
+/// How long make may take to end by itself after Ctrl-C before klpbuild ends it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long make may take to end once it was told to.
+/// How long make may take to end after klpbuild has sent it SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Has a write beyond the limit on the size of files (RLIMIT_FSIZE, setrlimit(2)) fail in place of ending the process:
-/// whoever writes says what could not be written, and leaves nothing half done. What this process starts is not
-/// concerned.
+/// Makes a write beyond the limit on the size of files (RLIMIT_FSIZE, setrlimit(2)) fail, in place of ending the
+/// process: so the error says which file could not be written, and no file is left half written. Processes that this
+/// one starts keep the default.
 pub fn outlive_file_limits() {
-    // Without the handler, the system ends the process: there is nothing to report.
+    // Without the handler, the system would end the process; if it cannot be set, there is nothing to report.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
 }
 
-/// Watches for SIGINT, SIGTERM and SIGHUP. Those that were ignored when klpbuild was started (nohup, a
-/// script's background job) stay ignored.
+/// Watches for SIGINT, SIGTERM and SIGHUP. Signals that were ignored when klpbuild was started (nohup, a script's
+/// background job) stay ignored.
 #[derive(Debug)]
 pub struct Watch {
     signals: Signals,
     first: Option<(i32, Instant)>,
-    /// Make does not get the signal by itself, or the user has lost patience.
+    /// Whether make does not get the signal by itself, or the user has lost patience.
     urgent: bool,
     told: Option<Instant>,
 }
 
-/// What is to be done about make now.
+/// What to do with make now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Advice {
     /// Nothing.
     GoOn,
-    /// Tell make to end.
+    /// Send make SIGTERM.
     Terminate,
-    /// Make was told and has not ended: end it with all that is below it.
+    /// make got SIGTERM and has not ended: end it with all processes below it.
     EndAll,
 }
 
 impl Watch {
-    /// Begins to watch; from here on these signals end nothing by themselves.
+    /// Begins to watch; from here on, these signals do not end klpbuild by themselves.
     ///
     /// # Errors
     /// The system does not allow it.
@@ -70,7 +70,7 @@ impl Watch {
         self.first.map(|(signal, _)| signal)
     }
 
-    /// What is to be done about a make that has not ended yet; each step is advised once.
+    /// What to do with a make that has not ended yet; each step is advised once.
     pub fn advise(&mut self) -> Advice {
         self.received();
         match (self.first, self.told) {
@@ -87,12 +87,12 @@ impl Watch {
     }
 }
 
-/// The name of a signal, as kill(1) has it.
+/// The name of a signal, as in kill(1).
 pub fn name(signal: i32) -> &'static str {
     signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
 }
 
-/// Ends this process the way `signal` would have.
+/// Ends this process by `signal`.
 pub fn die_by(signal: i32) {
     let _ = signal_hook::low_level::emulate_default_handler(signal);
 }

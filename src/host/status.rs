@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A line at the bottom of the terminal that says what takes long, and goes when something else is said.
+//! A line at the bottom of the terminal about an action that takes long. It disappears when something else is
+//! printed.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Thread;
@@ -7,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use crate::host::terminal;
 
-/// After how long something takes long.
+/// An action takes long from this time on.
 pub const LONG: Duration = Duration::from_secs(1);
-/// The time between two looks at how far it is.
+/// The time between two drawings of the line.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Does something in `total` parts, of which it counts those that are done, and shows the count from a second on:
-/// `1200/4000 modules`. `quiet` has nothing shown.
+/// Runs `act`, which counts the parts of `total` that are done, and shows the count from a second on: `1200/4000
+/// modules`. With `quiet`, nothing is shown.
 pub fn counted<T>(what: &str, total: usize, quiet: bool, act: impl FnOnce(&AtomicUsize) -> T) -> T {
     let done = AtomicUsize::new(0);
     if quiet || !terminal::has_status() {
@@ -25,7 +26,7 @@ pub fn counted<T>(what: &str, total: usize, quiet: bool, act: impl FnOnce(&Atomi
     result
 }
 
-/// Does something, and says `what` it is from a second on. `quiet` has nothing shown.
+/// Runs `act`, and shows `what` it does from a second on. With `quiet`, nothing is shown.
 pub fn shown<T>(what: &str, quiet: bool, act: impl FnOnce() -> T) -> T {
     if quiet || !terminal::has_status() {
         return act();
@@ -35,7 +36,7 @@ pub fn shown<T>(what: &str, quiet: bool, act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Does something, and draws again and again while it takes longer than `long`.
+/// Runs `act`, and calls `draw` again and again if that takes longer than `long`.
 fn watched<T>(long: Duration, draw: impl Fn() + Sync, act: impl FnOnce() -> T) -> T {
     let begin = Instant::now();
     let is_over = AtomicBool::new(false);
@@ -48,13 +49,13 @@ fn watched<T>(long: Duration, draw: impl Fn() + Sync, act: impl FnOnce() -> T) -
                 }
             }
         });
-        // Told also where `act` panics: the scope waits for its threads.
+        // The watcher is told even if `act` panics: the scope waits for its threads.
         let _end = End { is_over: &is_over, watcher: watcher.thread().clone() };
         act()
     })
 }
 
-/// Tells the watcher that all is over.
+/// Tells the watcher, when dropped, that the action is over.
 struct End<'a> {
     is_over: &'a AtomicBool,
     watcher: Thread,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Tables for people: columns side by side, or, where the terminal is too narrow for them, a block of lines for each row.
+//! Tables for people: columns side by side, or, if the terminal is too narrow for them, a block of lines for each
+//! row.
 
-/// The text of a table with these headings. On a terminal of `columns` it fits, if that can be done; None is no terminal,
-/// and there are no limits. A column that is empty in all rows is left out of blocks.
+/// The text of a table with these headings. It fits a terminal of `columns` if possible; without a terminal (none)
+/// there is no limit. Blocks leave out a column that is empty in all rows.
 pub fn render<const N: usize>(headings: &[&str; N], rows: &[[String; N]], columns: Option<usize>) -> String {
     let length = |text: &str| text.chars().count();
     let width = |column: usize| {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The terminal; with [`crate::build::progress`]'s bar, the only place that prints.
 //!
-//! A reader that went away (`klpbuild modules | head`) is no reason to stop a build, nor is any other error of writing;
-//! but one that keeps what was asked for from being seen, as a full disk does, is an error in the end ([`finish`]).
+//! If the reader of the output goes away (`klpbuild modules | head`), or a write fails, the build goes on. But if the
+//! requested output could not be written, as on a full disk, that is an error at the end ([`finish`]).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -19,20 +19,20 @@ use crate::host::paint::{self, Hue};
 use crate::host::several;
 use crate::host::words;
 
-/// What the outside is like, as far as it decides how to print.
+/// What the standard streams are, as far as that decides how to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Surroundings {
-    /// Standard output is a terminal.
+    /// Whether standard output is a terminal.
     pub stdout: bool,
-    /// Standard error is a terminal.
+    /// Whether standard error is a terminal.
     pub stderr: bool,
-    /// A line can be drawn again and again there: TERM is set and not `dumb`, no CI runs this, and klpbuild
-    /// is in the terminal's foreground.
+    /// Whether a line can be redrawn there: TERM is set and not `dumb`, no CI runs klpbuild, and klpbuild is in the
+    /// terminal's foreground.
     pub capable: bool,
 }
 
 impl Surroundings {
-    /// Looks at this process's standard streams, TERM and CI.
+    /// Reads the state of this process's standard streams, TERM and CI.
     pub fn look() -> Surroundings {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
@@ -43,7 +43,7 @@ impl Surroundings {
         }
     }
 
-    /// Whether questions can be asked.
+    /// Whether the user can be asked questions.
     pub fn is_interactive() -> bool {
         io::stdin().is_terminal()
     }
@@ -54,13 +54,13 @@ fn is_foreground() -> bool {
     tcgetpgrp(stderr()).is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
-/// While this lives, the terminal does not echo `^C`, which would move the cursor off a line that is to be
-/// drawn again.
+/// While this lives, the terminal does not echo `^C`, which would move the cursor away from a line that is redrawn.
 #[derive(Debug)]
 pub struct NoControlEcho(Option<Termios>);
 
 impl NoControlEcho {
-    /// Tells the terminal at standard error; elsewhere, and in the background, this does nothing.
+    /// Switches the echo off on the terminal at standard error; without one, and in the background, this does
+    /// nothing.
     pub fn begin() -> NoControlEcho {
         let before = if is_foreground() { tcgetattr(stderr()).ok() } else { None };
         if let Some(before) = &before {
@@ -74,14 +74,14 @@ impl NoControlEcho {
 
 impl Drop for NoControlEcho {
     fn drop(&mut self) {
-        // From the background, this would stop the process.
+        // In the background, this would stop the process.
         if let Some(before) = self.0.take().filter(|_| is_foreground()) {
             let _ = tcsetattr(stderr(), OptionalActions::Now, &before);
         }
     }
 }
 
-/// The width of the terminal in columns; 80 if it does not tell.
+/// The width of the terminal in columns; 80 if it is unknown.
 pub fn columns() -> usize {
     match tcgetwinsize(stderr()) {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
@@ -89,30 +89,31 @@ pub fn columns() -> usize {
     }
 }
 
-/// The width of the terminal at standard output; None if that is none, or does not tell.
+/// The width of the terminal at standard output; none if there is no terminal, or its width is unknown.
 pub fn width_of_output() -> Option<usize> {
     let size = if stdout().is_terminal() { tcgetwinsize(stdout()).ok()? } else { return None };
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
-/// The room that [`say`] leaves in a line of the terminal at standard error; None if that is none, or does not tell.
+/// The room that [`say`] leaves in a line of the terminal at standard error; none if there is no terminal, or its
+/// width is unknown.
 pub fn width_of_errors() -> Option<usize> {
     let size = if stderr().is_terminal() { tcgetwinsize(stderr()).ok()? } else { return None };
     (size.ws_col > 0).then_some(usize::from(size.ws_col).saturating_sub(NAME.len()))
 }
 
-/// The first error of writing to standard output, which is left to [`finish`].
+/// The first error of writing to standard output, which [`finish`] returns.
 static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
 
-/// The line that says what takes long, while it stands on the terminal at standard error.
+/// The status line, while it is on the terminal at standard error.
 static STATUS: Mutex<Option<String>> = Mutex::new(None);
 
-/// The status line, which nobody else draws while this is held.
+/// The status line; nobody else draws it while this is held.
 fn held_status() -> MutexGuard<'static, Option<String>> {
     STATUS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes the status line away, so that something can be printed there while the lock is held.
+/// Removes the status line, so that something can be printed there while the lock is held.
 fn without_status() -> MutexGuard<'static, Option<String>> {
     let mut status = held_status();
     if status.take().is_some() {
@@ -121,17 +122,17 @@ fn without_status() -> MutexGuard<'static, Option<String>> {
     status
 }
 
-/// Whether a status line can be seen: only on a terminal that can draw a line again and again.
+/// Whether a status line can be shown: only on a terminal that can redraw a line.
 pub fn has_status() -> bool {
     let around = Surroundings::look();
     around.stderr && around.capable
 }
 
-/// Draws the status line anew, as far as there is room for `text` and without what moves the cursor. It goes when something
-/// is printed. Only where [`has_status`] says so.
+/// Draws the status line, with as much of `text` as there is room for, and without characters that move the cursor.
+/// It disappears when something is printed. Call this only if [`has_status`] is true.
 pub fn status(text: &str) {
     let mut status = held_status();
-    // The last column stays free: some terminals wrap when it is written.
+    // The last column stays free: some terminals wrap the line when it is written.
     let shown: String = text.chars().filter(|c| !c.is_control()).take(columns().saturating_sub(1)).collect();
     if status.as_ref() != Some(&shown) {
         let _ = stderr().lock().write_all(format!("\r\x1b[2K{shown}").as_bytes());
@@ -139,7 +140,7 @@ pub fn status(text: &str) {
     }
 }
 
-/// Takes the status line away.
+/// Removes the status line.
 pub fn end_status() {
     drop(without_status());
 }
@@ -150,17 +151,17 @@ fn write_out(text: &[u8]) -> io::Result<()> {
     stdout.write_all(text).and_then(|()| stdout.flush())
 }
 
-/// Writes to standard output, as it is: what a command has to say.
+/// Writes the output of a command to standard output, unchanged.
 pub fn out(text: impl AsRef<[u8]>) {
     note_failure(write_out(text.as_ref()));
 }
 
-/// Writes how things go to standard output: nobody needs that afterwards.
+/// Writes progress to standard output, where a failure to write does not matter.
 pub fn progress(text: impl AsRef<[u8]>) {
     let _ = write_out(text.as_ref());
 }
 
-/// Notes what came of writing to standard output for [`finish`].
+/// Records an error of writing to standard output for [`finish`].
 pub fn note_failure(written: io::Result<()>) {
     if let (Err(error), Ok(mut failed)) = (written, FAILED.lock())
         && error.kind() != io::ErrorKind::BrokenPipe
@@ -169,11 +170,11 @@ pub fn note_failure(written: io::Result<()>) {
     }
 }
 
-/// Whether all that was written to standard output has arrived, as far as can be told; a reader that went away has read
-/// what it wanted.
+/// Checks that everything written to standard output has arrived, as far as can be told; if the reader went away, it
+/// has read what it wanted.
 ///
 /// # Errors
-/// What was written is not there.
+/// Some of it could not be written.
 pub fn finish() -> Result<()> {
     match FAILED.lock().ok().and_then(|mut failed| failed.take()) {
         Some(error) => Err(anyhow::Error::new(error).context("cannot write to standard output")),
@@ -184,36 +185,37 @@ pub fn finish() -> Result<()> {
 /// A value as JSON.
 ///
 /// # Errors
-/// It has no such form.
+/// It cannot be written as JSON.
 pub fn to_json(value: &impl Serialize) -> Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-/// A value that was written as JSON.
+/// Reads a value from JSON.
 ///
 /// # Errors
-/// It has another form.
+/// The text is not JSON of this form.
 pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
     Ok(serde_json::from_str(text)?)
 }
 
-/// Writes to standard error, as it is.
+/// Writes to standard error, unchanged.
 pub fn err(text: impl AsRef<[u8]>) {
     let _status = without_status();
     let _ = stderr().lock().write_all(text.as_ref());
 }
 
-/// What klpbuild's own lines begin with.
+/// The beginning of klpbuild's own lines.
 const NAME: &str = "klpbuild: ";
 
-/// A word from klpbuild itself, on standard error; each line of it with klpbuild's name.
+/// Prints a message of klpbuild itself to standard error; each line of it begins with klpbuild's name.
 pub fn say(message: impl Display) {
     for line in message.to_string().lines() {
         err_line(format!("{NAME}{line}").as_bytes());
     }
 }
 
-/// What came of a command, in klpbuild's own words, on standard output; each line of it with klpbuild's name.
+/// Prints the result of a command to standard output, as a message of klpbuild itself; each line of it begins with
+/// klpbuild's name.
 pub fn tell(message: impl Display) {
     for line in message.to_string().lines() {
         let room = width_of_output().map(|columns| columns.saturating_sub(NAME.len()));
@@ -221,8 +223,8 @@ pub fn tell(message: impl Display) {
     }
 }
 
-/// A line as it fits the terminal at standard error, if that is one: klpbuild's own prose is broken at blanks, and its
-/// further lines are indented. What begins with a blank is a row of a table or a line to paste, and stays whole.
+/// A line, made to fit the terminal at standard error, if there is one: prose is broken at blanks, and its further
+/// lines are indented. A line that begins with a blank is a row of a table or a line to paste, and stays whole.
 pub fn fitted(line: &str) -> Cow<'_, str> {
     fitted_to(line, width_of_errors())
 }
@@ -239,7 +241,7 @@ fn fitted_to(line: &str, room: Option<usize>) -> Cow<'_, str> {
     }
 }
 
-/// Writes a line to standard error, as it is but for colours: places and severities get some where there are any.
+/// Writes a line to standard error, unchanged except for colours of files and severities, if colours are used.
 pub fn err_line(line: &[u8]) {
     let painted = match std::str::from_utf8(line) {
         Ok(text) if has_colours(Stream::Error) => paint::diagnostic(&fitted(text)).into_bytes(),
@@ -266,7 +268,7 @@ pub fn has_colours(stream: Stream) -> bool {
     })
 }
 
-/// `text` in a colour, if the stream gets any.
+/// `text` in a colour, if the stream gets colours.
 pub fn painted(stream: Stream, hue: Hue, text: &str) -> String {
     if has_colours(stream) { hue.on(text) } else { text.to_owned() }
 }
@@ -287,7 +289,7 @@ pub fn say_once(message: impl Display) {
     }
 }
 
-/// An error, on standard error; if it is several, each of them.
+/// Prints an error to standard error; if it consists of several, each of them.
 pub fn error(error: &anyhow::Error) {
     several::each(error).iter().for_each(|error| say(format_args!("error: {error}")));
 }

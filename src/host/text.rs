@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Text files that others have written, up to a size that none of them has: a link to a device has no end.
+//! Text files that other programs have written, up to a size that none of them has: a link to a device has no end.
 
 use std::io::{Error, ErrorKind, Read as _, Result};
 use std::path::Path;
 
 use fs_err::File;
 
-/// The largest text that is read, in bytes. The Module.symvers and modules.dep of a distribution's kernel have 2 MiB.
+/// The largest text that is read, in bytes. Module.symvers and modules.dep of a distribution's kernel have 2 MiB.
 const LIMIT: u64 = 64 << 20;
-/// The largest list of symbols. That of a distribution's kernel has 40 MiB.
+/// The largest list of symbols that is read, in bytes. A distribution's kernel has one of 40 MiB.
 const LIMIT_OF_LIST: u64 = 1 << 30;
 
 /// The text in the file at `path`.

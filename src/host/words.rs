@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Words for numbers, times and bytes, as messages have them; and patterns that words are found by.
+//! Numbers, times and bytes as messages show them; text broken to fit a width; and patterns.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use regex::Regex;
 
-/// A pattern that is written down in the source: a test compiles each.
+/// A pattern from the source code: a test compiles each.
 pub(crate) fn pattern(text: &str) -> Regex {
     #[expect(clippy::unwrap_used, reason = "each is a constant, which a test compiles")]
     Regex::new(text).unwrap()
 }
 
-/// `number` of what `noun` is one of: `1 module`, `2 modules`.
+/// A number with its noun: `1 module`, `2 modules`.
 pub fn count(number: usize, noun: &str) -> String {
     match (number, noun) {
         (1, _) => format!("1 {noun}"),
@@ -67,8 +67,8 @@ pub fn wrapped(text: &str, width: usize) -> String {
     lines.join("\n")
 }
 
-/// Text that is broken at blanks to fit `room`, its further lines indented by `indent`; as it is where there is no limit.
-/// What cannot be broken, as a path, stays whole.
+/// Text that is broken at blanks to fit `room`, its further lines indented by `indent`; unchanged without a limit. A
+/// word that does not fit, such as a path, stays whole.
 pub fn hanging(text: &str, room: Option<usize>, indent: usize) -> String {
     match room {
         Some(room) => wrapped(text, room.max(20)).replace('\n', &format!("\n{:indent$}", "")),
@@ -76,16 +76,16 @@ pub fn hanging(text: &str, room: Option<usize>, indent: usize) -> String {
     }
 }
 
-/// A line that is longer than `room`, in several that fit, of which all but the first are indented; as it is where it fits or there
-/// is no limit.
+/// A line, broken into several that fit `room` if it is longer, of which all but the first are indented; unchanged
+/// without a limit.
 pub fn fitting(line: &str, room: Option<usize>) -> String {
     const INDENT: usize = 2;
     let room = room.filter(|room| columns(line) > *room);
     hanging(line, room.map(|room| room.saturating_sub(INDENT)), INDENT)
 }
 
-/// Text from a file as a terminal, or a page, can be given it: what would move the cursor, or turn the direction of writing, is
-/// spelled out.
+/// Text from a file, made safe for a terminal or a page: characters that would move the cursor, or turn the direction
+/// of writing, are spelled out.
 pub fn printable(text: &str) -> String {
     let is_turning = |letter: char| matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
     let mut shown = String::new();

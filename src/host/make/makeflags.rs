@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a klpbuild that is run by a make's recipe inherits: MAKEFLAGS.
+//! MAKEFLAGS: what a klpbuild inherits from the make whose recipe runs it.
 //!
 //! Its form is GNU make's: single-letter flags without dashes first, then options, then ` -- ` and the
 //! variables of the command line, with blanks and backslashes escaped and `$` doubled.
@@ -9,20 +9,20 @@ use std::path::Path;
 use crate::host::make;
 use crate::host::make::variable::Variable;
 
-/// What an outer make says.
+/// The settings of an outer make.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inherited {
     /// The variables of the outer command line.
     pub variables: Vec<Variable>,
-    /// `-n`: nothing is to be run.
+    /// `-n`: nothing may be run.
     pub dry_run: bool,
-    /// `-j` without a jobserver: the user's own, for the makes below.
+    /// `-j` without a jobserver: the user's own option, for the makes below.
     pub has_jobs: bool,
-    /// How jobs are shared.
+    /// How the outer make shares jobs.
     pub jobserver: Jobserver,
-    /// The jobserver is a named pipe, as from GNU make 4.4 on.
+    /// Whether the jobserver is a named pipe, as from GNU make 4.4 on.
     is_fifo: bool,
-    /// MAKEFLAGS without what names a jobserver; only if that has to be taken out.
+    /// MAKEFLAGS without the words that name a jobserver; only if they have to be removed.
     without_jobserver: String,
 }
 
@@ -36,12 +36,12 @@ pub enum Jobserver {
     Usable,
     /// The outer make has one, but the recipe does not begin with `+`.
     Closed,
-    /// The outer make (4.4 and later) has a fifo, which the make in PATH does not know.
+    /// The outer make (4.4 and later) has a named pipe, which the make in PATH does not know.
     Unknown,
 }
 
 impl Inherited {
-    /// Reads the environment.
+    /// Reads the settings from the environment.
     pub fn from_env() -> Inherited {
         let flags = std::env::var("MAKEFLAGS").unwrap_or_default();
         let is_open = |fd: &str| Path::new(&format!("/proc/self/fd/{fd}")).exists();
@@ -52,12 +52,12 @@ impl Inherited {
         inherited
     }
 
-    /// MAKEFLAGS for a make that is not to look for the jobserver.
+    /// MAKEFLAGS for a make that must not look for the jobserver.
     pub fn without_jobserver(&self) -> &str {
         &self.without_jobserver
     }
 
-    /// Reads MAKEFLAGS; `is_open` tells whether a file descriptor is there.
+    /// Reads MAKEFLAGS; `is_open` tells whether a file descriptor is open.
     pub fn parse(flags: &str, is_open: impl Fn(&str) -> bool) -> Inherited {
         let mut inherited = Inherited::default();
         let mut words = split(flags).into_iter();
@@ -68,7 +68,7 @@ impl Inherited {
                 kept.push(raw);
                 break;
             }
-            // make writes letters without a dash; a user may have written one. Others take words: `-Onone`.
+            // make writes letters without a dash; a user may have written one. Other options take words: `-Onone`.
             let letters = word.strip_prefix('-').unwrap_or(&word);
             let is_letters = first && letters.bytes().all(|letter| b"abBdeEikLmnpqrRsStvw".contains(&letter));
             inherited.dry_run |= is_letters && letters.contains('n');
@@ -90,7 +90,7 @@ impl Inherited {
             kept.push(raw);
         }
         inherited.has_jobs &= inherited.jobserver == Jobserver::None;
-        // The flags' first word is taken for letters: it must not come to be a variable.
+        // make takes the first word for letters: a variable must not become the first word.
         let letters = if flags.starts_with(' ') { " " } else { "" };
         inherited.without_jobserver = format!("{letters}{}", kept.join(" "));
         inherited

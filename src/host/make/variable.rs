@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `NAME=VALUE`, as make takes it on its command line.
 
-/// A variable for make. `NAME:=VALUE` and `NAME+=VALUE` are ones as well.
+/// A variable for make. `NAME:=VALUE` and `NAME+=VALUE` count as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
     word: String,
-    /// Where the `=` is.
+    /// The offset of the `=`.
     equals: usize,
 }
 
 impl Variable {
-    /// Reads a word of a command line; none if it is no variable.
+    /// Reads a word of a command line; none if it is no assignment.
     pub fn parse(word: &str) -> Option<Variable> {
         Some(Variable { word: word.to_owned(), equals: word.find('=')? })
     }
@@ -32,7 +32,7 @@ impl Variable {
     }
 }
 
-/// The variables among `words`, and the other words.
+/// Splits `words` into variables and other words.
 pub fn sort_out(words: &[String]) -> (Vec<Variable>, Vec<String>) {
     let (mut variables, mut others) = (Vec::new(), Vec::new());
     for word in words {
