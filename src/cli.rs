@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The command line as it is typed; the only place that names clap. [`crate::build::plan`] turns it into what it
-//! means.
+//! The command line as the user types it; the only place that names clap. [`crate::build::plan`] turns it into what
+//! it means.
 //!
-//! - here: the verbs, and what is common to all; [`arguments`]: what each verb can be given, but for those with files of
-//!   their own: [`mod@livepatch`] and [`mod@show`]
-//! - [`mod@format`]: the forms that things are printed in
-//! - [`help`]: what --help and the manual pages tell beside the options; [`tips`]: what to write in place of what make's
-//!   users are used to
+//! - here: the verbs, and what is common to all; [`arguments`]: the arguments of each verb, except for those with
+//!   files of their own: [`mod@livepatch`] and [`mod@show`]
+//! - [`mod@format`]: the output formats
+//! - [`help`]: the parts of --help and the manual pages besides options; [`tips`]: what to write in place of make's
+//!   habits
 
 mod arguments;
 mod format;
@@ -38,7 +38,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What klpbuild is asked to do.
+/// The verb that the user typed.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build the modules, a complete vmlinux and Symbols.list, in place of `make modules`
@@ -54,7 +54,7 @@ pub enum Command {
     Distclean(CleanArgs),
     /// Remove what klpbuild made, and nothing else
     ///
-    /// With --cache, the maps of installed kernels' symbols (below XDG_CACHE_HOME), and nothing else.
+    /// With --cache, remove the maps of installed kernels' symbols (below XDG_CACHE_HOME) instead.
     Klpclean(KlpcleanArgs),
     /// Make Symbols.list for an object tree that is built already, without running a build
     Symbols(SymbolsArgs),
@@ -62,7 +62,7 @@ pub enum Command {
     ///
     /// `klpbuild modules` does this for the livepatches it builds.
     Convert(ConvertArgs),
-    /// Print where symbols are defined, at which position, and what to write in a livepatch
+    /// Print where symbols are defined, their positions, and what to write in a livepatch
     ///
     /// Exit status: 0 if all were found, 1 if a name or pattern has no definition.
     Lookup(LookupArgs),
@@ -70,69 +70,71 @@ pub enum Command {
     ///
     /// Exit status: 0 if no error was found (warnings may be), 1 if one was, 2 if something could not be checked.
     Verify(VerifyArgs),
-    /// Print what a livepatch replaces and refers to, with where that is in the kernel's source: what a reviewer signs
+    /// Print what a livepatch replaces and refers to, with files and lines of the kernel's source, for review
     ///
-    /// The kernel is that of `verify`, or else the installed one that the livepatch was compiled for; without any, the file
-    /// alone is told of. Exit status: 0 if verify finds no error, 1 if it finds one, 2 if that could not be checked.
+    /// The kernel is found as for `verify`, or else it is the installed one that the livepatch was compiled for;
+    /// without a kernel, only the file is described. Exit status: 0 if verify finds no error, 1 if it finds one, 2 if
+    /// something could not be checked.
     Show(ShowArgs),
     /// Print the C header with the macros KLP_MODULE_RELOC, KLP_SYMPOS and KLP_RELOC_SYMBOL_POS
     Header(HeaderArgs),
     /// Boot the object tree's kernel in QEMU, and try livepatches in it
     ///
-    /// The guest has busybox and the modules named, nothing else. Stage by stage: boot, load the modules, load
-    /// each LIVEPATCH and wait for its transition, load the modules that come after it, unload the patched ones
-    /// and load them again, disable and unload everything. COMMAND is run before, while and after the livepatches
-    /// are enabled, and what it prints is compared.
+    /// The guest has only busybox and the named modules. The stages: boot, load the modules, load each LIVEPATCH and
+    /// wait for its transition, load the modules that come after it, unload the patched modules and load them again,
+    /// disable and unload everything. COMMAND runs before, while and after the livepatches are enabled, and its
+    /// outputs are compared.
     ///
-    /// Each stage is shown with what the kernel logged in it. A panic, an oops, a warning, a hang, and a load
-    /// that the kernel refuses are failures, with exit status 1. What could not be tried ends with status 2: the guest
-    /// did not come up, QEMU ended by itself, or nothing that the livepatch patches was ever there. --log FILE keeps
-    /// the guest's whole console.
+    /// Each stage is shown with the kernel's log. A panic, an oops, a warning, a hang, and a refused load are
+    /// failures, with exit status 1. If something could not be tried, the exit status is 2: the guest did not start,
+    /// QEMU ended by itself, or nothing that the livepatch patches was ever loaded. --log FILE keeps the guest's
+    /// whole console.
     Try(TryArgs),
-    /// Make a livepatch of patches of the kernel's source
+    /// Make a livepatch from patches of the kernel's source
     ///
-    /// Compiles only what the patches touch, compares the unpatched code with the kernel's own bytes, replaces the functions
-    /// that have changed, and builds, converts and checks the module. The kernel is that of the directory klpbuild is
-    /// started in (-C DIR), of KDIR=DIR or --release, or the one that is running; no tree is written.
+    /// Compiles only what the patches touch, compares the unpatched code with the kernel's own bytes, replaces the
+    /// changed functions, and builds, converts and checks the module. The kernel is the one that KDIR=DIR or
+    /// --release names, or that of the directory klpbuild is started in (-C DIR), or the running one. The kernel's
+    /// trees are only read.
     Livepatch(LivepatchArgs),
-    /// Write the skeleton of a livepatch that replaces one function: C file, Makefile and what they include
+    /// Begin a livepatch by hand: the kernel's own text of the functions or a skeleton, and a Makefile
     ///
-    /// It builds, converts and can be tried as it is: until its body is written, the new function goes on to the old
-    /// one where that can be done, and does nothing elsewhere.
+    /// The result builds, converts and can be tried as it is. In a skeleton, the new function calls the old one if
+    /// that is possible, and does nothing otherwise, until its body is written.
     New(NewArgs),
-    /// Print Makefile.snippet, which has plain `make` build through klpbuild
+    /// Print Makefile.snippet, with which plain `make` builds through klpbuild
     ///
-    /// A module's Makefile includes it, as a file of its own or where it is installed.
+    /// A module's Makefile includes it, as a copy in its own directory or from where it is installed.
     Snippet(HeaderArgs),
     /// List the installed kernels: their headers, symbols, modules and source, and whether they take livepatches
     ///
-    /// Any other command takes one of them with --release RELEASE, or KDIR=RELEASE.
+    /// Commands that work on a kernel take one of them with --release RELEASE, or KDIR=RELEASE.
     Kernels(KernelsArgs),
-    /// Print what is there and what is missing for building livepatches for a kernel
+    /// Check whether all is there to build livepatches for a kernel
     ///
-    /// Looks at the kernel's options, headers, compiler, symbols and at programs, and names the package or command that
-    /// supplies what is missing. Exit status: 0 if all that is needed is there, 1 if something is missing.
+    /// Checks the kernel's options, headers, compiler and symbols, and programs, and names the package or command
+    /// that supplies what is missing. Exit status: 0 if nothing that is needed is missing, 1 if something is.
     Doctor(DoctorArgs),
-    /// Put all this into a kernel's own makefiles: a series of patches
+    /// Add klpbuild to a kernel's own makefiles, by a series of patches
     ///
-    /// In a source tree (-C TREE): plain `make modules` then makes Symbols.list and converts livepatches by itself, with
-    /// the klpbuild that KLPBUILD names.
+    /// In a source tree (-C TREE): plain `make modules` then makes Symbols.list and converts livepatches by itself,
+    /// with the klpbuild program that the variable KLPBUILD names.
     Patches {
-        /// What to do.
+        /// What to do with the series.
         #[command(subcommand)]
         command: PatchesCommand,
     },
-    /// Print what has a shell complete klpbuild's commands, options, releases, functions and livepatches
+    /// Print a shell's completions for klpbuild: commands, options, releases, functions and livepatches
     Completions(CompletionsArgs),
     /// Write the manual pages
     Man(ManArgs),
     /// Run by the makefile fragment between compilation and modpost
     #[command(hide = true)]
     Hook,
-    /// Run by klpbuild: COMMAND, which ends when its parent does
+    /// Run by klpbuild: runs COMMAND, which ends when its parent does
     #[command(hide = true)]
     Tied {
-        /// The process that it is tied to.
+        /// The process with which COMMAND ends.
         parent: u32,
         /// The program and its arguments.
         #[arg(required = true, last = true)]
@@ -156,42 +158,42 @@ pub struct Options {
     /// Print problems only
     #[arg(short, visible_short_alias = 's', long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Also print the command that is run, quoted so that it can be pasted
+    /// Also print each command that is run, quoted for pasting
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// When there are colours [auto: on a terminal, as NO_COLOR, CLICOLOR and CLICOLOR_FORCE say]
+    /// When to use colours [auto: on a terminal, unless NO_COLOR, CLICOLOR or CLICOLOR_FORCE say otherwise]
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
     pub color: ColorKind,
-    /// How progress is shown
+    /// How to show progress
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
     pub progress: ProgressKind,
     /// Write make's full output to FILE [default: .klpbuild/make.log in the object tree]
     #[arg(long, value_name = "FILE", global = true)]
     pub log: Option<PathBuf>,
-    /// Print what would be run and removed, and do nothing
+    /// Print what would be run and removed, but do nothing
     #[arg(short = 'n', long, global = true)]
     pub dry_run: bool,
 }
 
-/// What was printed in place of doing something: `--help`, `--version`, or what is wrong with a command line.
+/// The output of a command line that runs no verb: `--help`, `--version`, or a usage error.
 #[derive(Debug)]
 pub struct Printed {
-    /// The command line makes no sense.
+    /// Whether the command line makes no sense.
     pub is_usage_error: bool,
-    /// What came of printing it.
+    /// Whether the output could be written.
     pub written: io::Result<()>,
 }
 
 /// Parses the process's command line.
 ///
 /// # Errors
-/// There is nothing else to do: something was printed.
+/// The command line runs no verb: its output was printed.
 pub fn parse() -> Result<Cli, Printed> {
     let parsed = from_words(std::env::args_os().collect());
     parsed.map_err(|error| Printed { is_usage_error: error.use_stderr(), written: error.print() })
 }
 
-/// What --color says, also where something else is wrong with the command line.
+/// The value of --color, even if something else is wrong with the command line.
 fn colours_of(words: &[std::ffi::OsString]) -> clap::ColorChoice {
     let words: Vec<&str> =
         words.iter().map_while(|word| word.to_str()).take_while(|word| *word != "--").collect();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What each verb can be given. The fields' doc comments are the text of --help.
+//! The arguments of each verb. The fields' doc comments are the text of --help.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::format::{Format, TryFormat, VerifyFormat};
 
-/// How progress is shown.
+/// How to show progress.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProgressKind {
     /// A bar on a terminal, plain lines elsewhere
@@ -21,7 +21,7 @@ pub enum ProgressKind {
     None,
 }
 
-/// When there are colours.
+/// When to use colours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ColorKind {
     /// On a terminal, unless the environment says otherwise
@@ -29,7 +29,7 @@ pub enum ColorKind {
     Auto,
     /// Also in pipes and files
     Always,
-    /// None
+    /// Never
     Never,
 }
 
@@ -39,22 +39,23 @@ pub struct ModulesArgs {
     /// Goals and variables for make
     #[arg(value_name = "GOAL|VAR=VALUE")]
     pub words: Vec<String>,
-    /// Leave the livepatches as they are linked, without livepatch relocations
+    /// Do not convert the livepatches: leave them as they are linked
     #[arg(long)]
     pub no_convert: bool,
-    /// Leave livepatches' references to what modules export as they are: they then depend on these modules
+    /// Keep livepatches' references to modules' exports as normal ones: the livepatches then depend on these modules
     #[arg(long, conflicts_with = "no_convert")]
     pub keep_module_exports: bool,
-    /// Write a page about where the build's time went to FILE [default: .klpbuild/klpbuild-timings.html in the object tree]
+    /// Write a page with the times of the build's steps to FILE [default: .klpbuild/klpbuild-timings.html in the
+    /// object tree]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub timings: Option<Option<PathBuf>>,
-    /// How it is told what was built
+    /// How to print what was built
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Options for make, as they are
+    /// Options for make, passed on unchanged
     #[arg(value_name = "MAKE-OPTION", last = true)]
     pub make_options: Vec<String>,
-    /// Where an external module's kernel has its symbols.
+    /// The files that have the symbols of an external module's kernel.
     #[command(flatten)]
     pub kernel: KernelArgs,
 }
@@ -93,7 +94,8 @@ pub struct SymbolsArgs {
     /// O=DIR: the object tree, as for `klpbuild modules`
     #[arg(value_name = "O=DIR", value_parser = assignment)]
     pub words: Vec<String>,
-    /// Within a build: also refuse livepatches that refer to unknown symbols, and remove those to be linked anew
+    /// Within a build: also refuse livepatches that refer to unknown symbols, and remove livepatches that make has to
+    /// link anew
     #[arg(long, conflicts_with = "output")]
     pub in_build: bool,
     /// Map the installed kernel with this release instead, to FILE or to klpbuild's cache
@@ -109,7 +111,7 @@ pub struct CompletionsArgs {
     pub shell: ShellKind,
 }
 
-/// The shells that klpbuild completes for.
+/// The shells that have completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ShellKind {
     /// GNU Bash
@@ -125,7 +127,7 @@ pub enum ShellKind {
 /// Arguments of `klpbuild man`.
 #[derive(Debug, Clone, Args)]
 pub struct ManArgs {
-    /// The directory of manual pages: they go to man1 and man7 below it
+    /// The directory of manual pages; the pages are written to man1 and man7 in it
     #[arg(value_name = "DIR")]
     pub pages: PathBuf,
 }
@@ -133,7 +135,7 @@ pub struct ManArgs {
 /// Arguments of `klpbuild kernels`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct KernelsArgs {
-    /// How the list is printed
+    /// How to print the list
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Look below DIR instead of /
@@ -141,7 +143,7 @@ pub struct KernelsArgs {
     pub sysroot: Option<PathBuf>,
 }
 
-/// Where the symbols of a kernel are that someone else built.
+/// The files that have the symbols of a kernel that someone else built.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "An installed kernel")]
 pub struct KernelArgs {
@@ -151,7 +153,7 @@ pub struct KernelArgs {
     /// The vmlinux with symbols [default: where distributions put it]
     #[arg(long, value_name = "FILE")]
     pub vmlinux: Option<PathBuf>,
-    /// The System.map, if there is no such vmlinux [default: likewise, or /proc/kallsyms]
+    /// The System.map, if there is no such vmlinux [default: where distributions put it, or /proc/kallsyms]
     #[arg(long, value_name = "FILE", conflicts_with = "vmlinux")]
     pub system_map: Option<PathBuf>,
     /// The directory of the modules [default: /lib/modules/RELEASE]
@@ -160,21 +162,21 @@ pub struct KernelArgs {
     /// Look for all of these below DIR instead of /
     #[arg(long, value_name = "DIR")]
     pub sysroot: Option<PathBuf>,
-    /// Take files of another kernel than the headers', with a warning
+    /// Use files that belong to another kernel than the headers, with a warning
     #[arg(long)]
     pub force: bool,
 }
 
-/// What symbols are looked up in.
+/// Where symbols are looked up.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SourceArgs {
     /// The map of symbols [default: Symbols.list in the object tree]
     #[arg(long, value_name = "FILE")]
     pub symbols: Option<PathBuf>,
-    /// The object tree of the kernel [default: where the map lies, or the current directory]
+    /// The object tree of the kernel [default: the directory of the map, or the current directory]
     #[arg(long, value_name = "DIR", conflicts_with = "release")]
     pub objtree: Option<PathBuf>,
-    /// Where an installed kernel has its symbols.
+    /// The files that have the symbols of an installed kernel.
     #[command(flatten)]
     pub kernel: KernelArgs,
 }
@@ -185,19 +187,19 @@ pub struct ConvertArgs {
     /// The livepatch; O=DIR names the object tree as for `klpbuild modules`
     #[arg(value_name = "IN.ko|O=DIR", required_unless_present = "livepatches")]
     pub words: Vec<PathBuf>,
-    /// Convert all that modules.livepatch of the object tree has, in place
+    /// Convert all livepatches on the list modules.livepatch of the object tree, in place
     #[arg(long, conflicts_with = "output")]
     pub livepatches: bool,
     /// Write the result to OUT.ko [default: in place]
     #[arg(short, long, value_name = "OUT.ko")]
     pub output: Option<PathBuf>,
-    /// Leave references to what modules export as they are: the livepatch then depends on these modules
+    /// Keep references to modules' exports as normal ones: the livepatch then depends on these modules
     #[arg(long)]
     pub keep_module_exports: bool,
-    /// How the result is printed
+    /// How to print the result
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// What symbols are looked up in.
+    /// Where symbols are looked up.
     #[command(flatten)]
     pub sources: SourceArgs,
 }
@@ -208,13 +210,13 @@ pub struct LookupArgs {
     /// Names of symbols, or patterns with *, ? and [...]; O=DIR names the object tree as for `klpbuild modules`
     #[arg(value_name = "NAME|O=DIR", required = true)]
     pub words: Vec<String>,
-    /// The names are regular expressions
+    /// Treat the names as regular expressions
     #[arg(long)]
     pub regex: bool,
-    /// How the result is printed
+    /// How to print the result
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// What symbols are looked up in.
+    /// Where symbols are looked up.
     #[command(flatten)]
     pub sources: SourceArgs,
 }
@@ -222,17 +224,17 @@ pub struct LookupArgs {
 /// Arguments of `klpbuild verify`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct VerifyArgs {
-    /// The livepatches [default: those that the last build has listed here]; O=DIR names the object tree as for `klpbuild
-    /// modules`
+    /// The livepatches [default: those on the list of the last build here]; O=DIR names the object tree as for
+    /// `klpbuild modules`
     #[arg(value_name = "LIVEPATCH.ko|O=DIR")]
     pub words: Vec<PathBuf>,
-    /// Print what a rule that findings cite demands, as R7 or S1, or list all rules
+    /// Print the text of a rule that findings cite, such as R7 or S1; without a rule, list all rules
     #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "all", conflicts_with = "words")]
     pub explain: Option<String>,
-    /// How the result is printed
+    /// How to print the findings
     #[arg(long, value_enum, default_value_t)]
     pub format: VerifyFormat,
-    /// What symbols are looked up in.
+    /// Where symbols are looked up.
     #[command(flatten)]
     pub sources: SourceArgs,
 }
@@ -248,12 +250,12 @@ pub struct HeaderArgs {
 /// Arguments of `klpbuild try`.
 #[derive(Debug, Clone, Args)]
 pub struct TryArgs {
-    /// Livepatches [default: those that the last build has listed here]; several are loaded in this order, and unloaded in
-    /// reverse; O=DIR names the object tree as for `klpbuild modules`
+    /// Livepatches [default: those on the list of the last build here]; several are loaded in this order, and
+    /// unloaded in reverse; O=DIR names the object tree as for `klpbuild modules`
     #[arg(value_name = "LIVEPATCH.ko|O=DIR")]
     pub words: Vec<PathBuf>,
-    /// Load a module before the livepatches (repeatable: in the order given): a file, or the name of a module of the
-    /// kernel, which comes with those it depends on
+    /// Load a module before the livepatches (repeatable: in the given order): a file, or the name of a module of the
+    /// kernel, which is loaded with the modules that it depends on
     #[arg(long, value_name = "MODULE")]
     pub load: Vec<PathBuf>,
     /// Load a module after the livepatches (repeatable)
@@ -262,8 +264,8 @@ pub struct TryArgs {
     /// Run COMMAND in the guest's shell before, while and after the livepatches are enabled
     #[arg(long, value_name = "COMMAND")]
     pub run: Option<String>,
-    /// The object tree, or the headers of an installed kernel [default: the current directory, or what the external
-    /// module there was built for]
+    /// The object tree, or the headers of an installed kernel [default: the current directory, or the kernel for
+    /// which the external module there was built]
     #[arg(long, value_name = "DIR", conflicts_with = "release")]
     pub objtree: Option<PathBuf>,
     /// The kernel to boot [default: arch/x86/boot/bzImage of the object tree, or /boot/vmlinuz-RELEASE]
@@ -272,7 +274,7 @@ pub struct TryArgs {
     /// Add words to the guest's kernel command line (for instance module.sig_enforce=1)
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub append: Option<String>,
-    /// Give up after so long, by the host's clock
+    /// Give up after this time, by the host's clock
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub timeout: u64,
     /// The guest's memory [default: 512, and more for big modules]
@@ -281,10 +283,10 @@ pub struct TryArgs {
     /// What runs the guest
     #[arg(long, value_name = "ACCEL", value_enum, default_value_t)]
     pub accel: AccelKind,
-    /// How the result is printed
+    /// How to print the result
     #[arg(long, value_enum, default_value_t)]
     pub format: TryFormat,
-    /// Where an installed kernel has its symbols.
+    /// The files that have the symbols of an installed kernel.
     #[command(flatten)]
     pub installed: KernelArgs,
 }
@@ -295,34 +297,34 @@ pub struct NewArgs {
     /// The directory to make; its name is the livepatch's. O=DIR names the object tree as for `klpbuild modules`
     #[arg(value_name = "NAME|O=DIR", required = true)]
     pub words: Vec<PathBuf>,
-    /// The function to replace; several are named by an option each
+    /// The function to replace (repeatable)
     #[arg(long, value_name = "OLD", required = true)]
     pub function: Vec<String>,
-    /// The kernel's source, which the functions' text is taken from [default: that of the object tree, or where
+    /// The kernel's source, from which the functions' text is taken [default: that of the object tree, or where
     /// distributions put it]
     #[arg(long, value_name = "DIR")]
     pub source: Option<PathBuf>,
-    /// The module that has it [default: vmlinux, or the only object that does]
+    /// The module that has the function [default: vmlinux, or the only object that has it]
     #[arg(long, value_name = "MODULE")]
     pub object: Option<String>,
-    /// Which of several functions of that name there, from 1 (klpbuild lookup tells)
+    /// The function's position among those of its name in the object, from 1 (klpbuild lookup prints it)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub sympos: Option<u64>,
-    /// Write a skeleton, also where the kernel's source is at hand
+    /// Write a skeleton, even if the kernel's source is at hand
     #[arg(long, conflicts_with = "source")]
     pub skeleton: bool,
-    /// Also write a dkms.conf, with which DKMS builds and installs the livepatch for this kernel
+    /// Also write a dkms.conf, for DKMS to build and install the livepatch for this kernel
     #[arg(long)]
     pub dkms: bool,
-    /// What symbols are looked up in.
+    /// Where symbols are looked up.
     #[command(flatten)]
     pub sources: SourceArgs,
 }
 
-/// What `klpbuild patches` is asked to do.
+/// What to do with a series of `kbuild-patches`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum PatchesCommand {
-    /// List the series, and which one fits the tree or is applied to it
+    /// List all series, and which one fits the tree or is applied to it
     List,
     /// Print a series, for `git am`
     Show {
@@ -330,31 +332,31 @@ pub enum PatchesCommand {
         #[arg(value_name = "SERIES")]
         series: Option<String>,
     },
-    /// Say which series fits the tree or is applied to it, and change nothing
+    /// Print which series fits the tree or is applied to it, and change nothing
     ///
-    /// Exit status: 0 if one does or is, 1 if none does, or only a part of one is applied.
+    /// Exit status: 0 if one fits or is applied, 1 if none does, or if only a part of one is applied.
     Check {
-        /// How the result is printed
+        /// How to print the result
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Apply the series that fits, all of it or nothing
+    /// Apply the series that fits, either all of it or nothing
     Apply,
-    /// Take back the series that is applied
+    /// Revert the series that is applied
     Revert,
 }
 
 /// Arguments of `klpbuild doctor`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DoctorArgs {
-    /// The kernel's headers or object tree [default: this directory, KDIR, or those of the kernel that is running]; also
-    /// as O=DIR
+    /// The kernel's headers or object tree [default: this directory, KDIR, or those of the running kernel]; also as
+    /// O=DIR
     #[arg(value_name = "KDIR|O=DIR")]
     pub words: Vec<String>,
-    /// How the result is printed
+    /// How to print the result
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Where an installed kernel has its symbols.
+    /// The files that have the symbols of an installed kernel.
     #[command(flatten)]
     pub kernel: KernelArgs,
 }
@@ -365,9 +367,9 @@ pub enum AccelKind {
     /// KVM if it works, else TCG
     #[default]
     Auto,
-    /// The processor
+    /// KVM
     Kvm,
-    /// QEMU itself, which is slower
+    /// QEMU's own emulation, which is slower
     Tcg,
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The forms that things are printed in.
+//! The output formats.
 
 use clap::ValueEnum;
 
-/// How something is printed.
+/// A format for people or programs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people
@@ -13,7 +13,7 @@ pub enum Format {
     Json,
 }
 
-/// How what `klpbuild verify` finds is printed.
+/// The formats of `klpbuild verify`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum VerifyFormat {
     /// For people
@@ -25,7 +25,7 @@ pub enum VerifyFormat {
     Sarif,
 }
 
-/// How what `klpbuild try` sees is printed.
+/// The formats of `klpbuild try`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum TryFormat {
     /// For people
@@ -33,8 +33,8 @@ pub enum TryFormat {
     Text,
     /// For programs
     Json,
-    /// As the kernel's own tests say it (KTAP)
+    /// Like the kernel's own tests (KTAP)
     Ktap,
-    /// For CI, as JUnit's XML
+    /// For CI systems (JUnit's XML)
     Junit,
 }

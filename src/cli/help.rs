@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What --help and the manual pages tell beside the options: the verbs in their order of use, examples, the environment,
-//! files and exit statuses; and which common options mean something to which verb.
+//! The parts of --help and the manual pages besides options: the verbs in their order of use, examples, the
+//! environment, files and exit statuses; and which common options have a meaning for which verb.
 
 use clap::builder::StyledStr;
 use clap::{Arg, Command};
@@ -13,21 +13,18 @@ pub const GROUPS: [(&str, &[&str]); 4] = [
     ("Manage", &["kernels", "doctor", "patches", "completions", "man"]),
 ];
 
-/// A section of the overview: its title, and lines of a word with what it means.
+/// A section of the overview: its title, and pairs of a term and its meaning.
 pub type Section = (&'static str, &'static [(&'static str, &'static str)]);
 
-/// What stands below the options of `klpbuild --help`.
+/// The sections below the options of `klpbuild --help`.
 pub const SECTIONS: [Section; 4] = [
     (
         "Examples",
         &[
             ("klpbuild kernels", "which kernels are installed"),
-            (
-                "klpbuild new lp --function cmdline_proc_show",
-                "write a livepatch, for the kernel that is running",
-            ),
+            ("klpbuild new lp --function cmdline_proc_show", "begin a livepatch, for the running kernel"),
             ("make -C lp && klpbuild -C lp try lp.ko", "build it, and boot that kernel with it"),
-            ("klpbuild livepatch FIX.patch --try", "or make one of a patch of the kernel's source"),
+            ("klpbuild livepatch FIX.patch --try", "or make one from a patch of the kernel's source"),
         ],
     ),
     (
@@ -35,13 +32,13 @@ pub const SECTIONS: [Section; 4] = [
         &[
             (
                 "KDIR",
-                "the kernel: a directory, or the release of an installed one; for what O=, KDIR= and --release do not name",
+                "the kernel: a directory, or the release of an installed one; O=, KDIR= and --release take precedence",
             ),
             ("KBUILD_OUTPUT, KBUILD_EXTMOD, KCONFIG_CONFIG", "as for the kernel's make"),
             ("MAKEFLAGS", "the variables and the jobserver of an outer make"),
             ("XDG_CACHE_HOME", "where the symbols of installed kernels are kept [default: ~/.cache]"),
-            ("TMPDIR", "where temporary files lie"),
-            ("NO_COLOR, CLICOLOR, CLICOLOR_FORCE", "whether there are colours, where --color does not say"),
+            ("TMPDIR", "the directory for temporary files"),
+            ("NO_COLOR, CLICOLOR, CLICOLOR_FORCE", "whether there are colours, unless --color says"),
             ("TERM, CI", "without a terminal that can draw, or in CI, there is no bar"),
         ],
     ),
@@ -50,7 +47,7 @@ pub const SECTIONS: [Section; 4] = [
         &[
             ("0", "done"),
             ("1", "klpbuild found a problem (its message says which, and what to do)"),
-            ("2", "usage error; of verify, show and try: it could not be checked or tried"),
+            ("2", "usage error; of verify, show and try also: something could not be checked or tried"),
             ("N", "make's own status, if make failed (2 for a build error)"),
             ("signal", "a signal that stops klpbuild stops make as well, and then ends klpbuild"),
         ],
@@ -62,8 +59,8 @@ pub const SECTIONS: [Section; 4] = [
                 "Symbols.list",
                 "in the object tree: the symbols of vmlinux and of every module that is no livepatch",
             ),
-            ("modules.livepatch", "there: the livepatch modules, one path a line"),
-            (".klpbuild/", "there: klpbuild's state, with the log of the last run (make.log)"),
+            ("modules.livepatch", "in the object tree: the livepatch modules, one path a line"),
+            (".klpbuild/", "in the object tree: klpbuild's state, with the log of the last run (make.log)"),
         ],
     ),
 ];
@@ -90,34 +87,37 @@ pub fn examples(verb: &str) -> &'static [(&'static str, &'static str)] {
             ),
         ],
         "clean" => &[
-            ("klpbuild clean O=../obj", "make clean, and away with klpbuild's files"),
+            ("klpbuild clean O=../obj", "run make clean, and remove klpbuild's files"),
             ("klpbuild -C lp clean --dry-run", "what would be run and removed"),
         ],
         "mrproper" => &[
-            ("klpbuild mrproper", "make mrproper, and away with klpbuild's files"),
-            ("klpbuild mrproper O=../obj ARCH=arm64", "of an object tree for another machine"),
+            ("klpbuild mrproper", "run make mrproper, and remove klpbuild's files"),
+            ("klpbuild mrproper O=../obj ARCH=arm64", "for an object tree of another machine"),
         ],
         "distclean" => &[
-            ("klpbuild distclean", "make distclean, and away with klpbuild's files"),
+            ("klpbuild distclean", "run make distclean, and remove klpbuild's files"),
             ("klpbuild distclean --dry-run", "what would be run and removed"),
         ],
         "klpclean" => &[
-            ("klpbuild klpclean O=../obj", "leave what make has built"),
-            ("klpbuild klpclean --cache", "forget the symbols of installed kernels"),
+            ("klpbuild klpclean O=../obj", "keep what make has built"),
+            ("klpbuild klpclean --cache", "remove the cached symbols of installed kernels"),
         ],
         "new" => &[
             ("klpbuild new lp --function cmdline_proc_show", "a function of vmlinux"),
-            ("klpbuild new lp --function ext4_sync_file --object ext4 --dkms", "one of a module, for DKMS"),
+            (
+                "klpbuild new lp --function ext4_sync_file --object ext4 --dkms",
+                "a function of a module, for DKMS",
+            ),
         ],
         "livepatch" => &[
-            ("klpbuild livepatch fix.patch --try", "for this kernel tree, and booted"),
+            ("klpbuild livepatch fix.patch --try", "for this kernel tree; boot it with the livepatch"),
             (
                 "klpbuild livepatch 000*.patch --release 6.12.38-amd64 --keep lp",
                 "for an installed kernel; its source stays in lp",
             ),
         ],
         "lookup" => &[
-            ("klpbuild lookup do_work 'ext4_mb_*'", "a name, and all that match a pattern"),
+            ("klpbuild lookup do_work 'ext4_mb_*'", "a name, and all names that match a pattern"),
             ("klpbuild lookup --regex '^__x64_sys_.*at$' --format json", "for programs"),
         ],
         "header" => &[
@@ -130,10 +130,10 @@ pub fn examples(verb: &str) -> &'static [(&'static str, &'static str)] {
         ],
         "verify" => &[
             ("klpbuild verify O=../obj lp.ko", "against the kernel in that tree"),
-            ("klpbuild verify --explain R7", "what a rule demands"),
+            ("klpbuild verify --explain R7", "print what a rule demands"),
         ],
         "show" => &[
-            ("klpbuild show O=../obj lp.ko", "what a reviewer signs"),
+            ("klpbuild show O=../obj lp.ko", "an account for a reviewer"),
             ("klpbuild show lp.ko --format json | jq -r '.objects[].functions[].name'", "for programs"),
         ],
         "try" => &[
@@ -145,8 +145,8 @@ pub fn examples(verb: &str) -> &'static [(&'static str, &'static str)] {
             ("klpbuild kernels --format json | jq -r '.kernels[].release'", "for programs"),
         ],
         "doctor" => &[
-            ("klpbuild doctor", "the kernel that is running, or this tree"),
-            ("klpbuild doctor --release 6.12.38-amd64", "another one that is installed"),
+            ("klpbuild doctor", "the running kernel, or this tree"),
+            ("klpbuild doctor --release 6.12.38-amd64", "another installed kernel"),
         ],
         "patches" => &[
             ("klpbuild -C linux patches check", "which series fits the tree"),
@@ -154,17 +154,17 @@ pub fn examples(verb: &str) -> &'static [(&'static str, &'static str)] {
         ],
         "completions" => &[
             ("source <(klpbuild completions bash)", "for this shell"),
-            ("klpbuild completions fish > ~/.config/fish/completions/klpbuild.fish", "for all to come"),
+            ("klpbuild completions fish > ~/.config/fish/completions/klpbuild.fish", "for all later shells"),
         ],
         "man" => &[
             ("klpbuild man ~/.local/share/man", "write the pages to man1 and man7 there"),
-            ("MANPATH=~/.local/share/man: man klpbuild", "read one"),
+            ("MANPATH=~/.local/share/man: man klpbuild", "read a page"),
         ],
         _ => &[],
     }
 }
 
-/// The common options that mean something to a verb; of the others, [`ASKING`] are an error.
+/// The common options that have a meaning for a verb; of the others, [`ASKING`] are an error.
 fn meant(verb: &str) -> &'static [&'static str] {
     match verb {
         "modules" | "clean" | "mrproper" | "distclean" => {
@@ -179,15 +179,15 @@ fn meant(verb: &str) -> &'static [&'static str] {
     }
 }
 
-/// Options that ask for something to be done or left undone: where nothing would come of them, they are refused.
+/// Options that ask klpbuild to do or not to do something: a verb for which they have no meaning refuses them.
 const ASKING: [&str; 2] = ["dry_run", "log"];
 
-/// The options among [`ASKING`] that mean nothing to a verb.
+/// The options among [`ASKING`] that have no meaning for a verb.
 pub(super) fn refused(verb: &str) -> impl Iterator<Item = &'static str> {
     ASKING.into_iter().filter(move |option| !meant(verb).contains(option))
 }
 
-/// The whole command line, with all that helps.
+/// The whole command line, with examples, groups and sections.
 pub(super) fn complete(mut whole: Command) -> Command {
     let common: Vec<Arg> = whole.get_arguments().filter(|option| option.is_global_set()).cloned().collect();
     let verbs: Vec<String> = whole.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
@@ -208,7 +208,7 @@ pub(super) fn complete(mut whole: Command) -> Command {
     whole.help_template(StyledStr::from(template)).after_help(StyledStr::from(sections.join("\n")))
 }
 
-/// A heading, as clap's own are.
+/// A heading in the style of clap's own.
 fn heading(title: &str) -> String {
     let style = clap::builder::Styles::styled();
     format!("{}{title}:{:#}", style.get_header(), style.get_header())
@@ -226,7 +226,7 @@ fn section((title, lines): &Section) -> String {
     format!("{}\n{text}", heading(title))
 }
 
-/// A group of verbs, each with its line.
+/// A group of verbs, one line each.
 fn group(whole: &Command, title: &str, verbs: &[&str]) -> String {
     let found = verbs.iter().filter_map(|name| whole.find_subcommand(name)).enumerate();
     let some = Command::new("klpbuild").max_term_width(100).disable_help_subcommand(true);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is typed for `klpbuild show`.
+//! The arguments of `klpbuild show`.
 
 use std::path::PathBuf;
 
@@ -14,17 +14,17 @@ pub struct ShowArgs {
     /// The livepatch; O=DIR names the object tree as for `klpbuild modules`
     #[arg(value_name = "LIVEPATCH.ko|O=DIR", required = true)]
     pub words: Vec<PathBuf>,
-    /// How it is printed
+    /// How to print it
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Write a page for a browser to FILE instead, with the source before and after [default: NAME.html, by the livepatch's
-    /// name; `-` for standard output]
+    /// Write a page for a browser to FILE instead, with the source before and after [default: NAME.html, with the
+    /// livepatch's name; `-` for standard output]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, conflicts_with = "format")]
     pub html: Option<Option<PathBuf>>,
-    /// Show on the page what `klpbuild try --format json` has written to FILE: its stages as a time line
+    /// Add the report that `klpbuild try --format json` wrote to FILE: its stages as a time line on the page
     #[arg(long, value_name = "FILE", requires = "html")]
     pub try_report: Option<PathBuf>,
-    /// What symbols are looked up in.
+    /// Where symbols are looked up.
     #[command(flatten)]
     pub sources: SourceArgs,
 }

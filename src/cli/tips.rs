@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What to write in place of what make's users are used to, and options that would change nothing.
+//! Hints for make's users on what to write instead, and errors for options that would change nothing.
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -8,7 +8,7 @@ use clap::{ArgMatches, Command, Error};
 
 use crate::cli::help;
 
-/// Adds to an error what to write.
+/// Adds a hint on what to write to an error.
 pub(super) fn add(mut error: Error) -> Error {
     let told = |kind: ContextKind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
@@ -31,7 +31,7 @@ pub(super) fn add(mut error: Error) -> Error {
     error
 }
 
-/// Whether make has an option of this name, of those that klpbuild does not have.
+/// Whether an argument is one of make's options that klpbuild does not have.
 fn is_of_make(argument: &str) -> bool {
     const SHORT: &str = "bdeEfiIlLmoOpRrStwW";
     match argument.strip_prefix('-') {
