@@ -191,7 +191,7 @@ impl Kbuild {
         Ok(Kbuild { era, method, modpost, alone, compiled, prelink: prelink(srctree) })
     }
 
-    /// The same kbuild for the kernel's own modules: by [`Method::Patched`], if the tree carries a series of
+    /// This kbuild as it builds the kernel's own modules: by [`Method::Patched`], if the tree carries a series of
     /// `kbuild-patches` that `config` switches on. Without a configuration it is on, which is its default in kconfig.
     ///
     /// # Errors
