@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Driving make: a kernel build that stops for the map between compilation and modpost.
+//! Drives make: a kernel build with the map step between compilation and modpost.
 //!
 //! - [`plan`]: what the command line, the environment and an outer make ask for
-//! - [`prepare`]: what is written down before make runs
-//! - [`session`]: one make, watched: its output logged, understood and shown, signals heeded
-//! - [`kbuild`]: what kbuild prints, line by line
-//! - [`progress`]: what is shown of a run
+//! - [`prepare`]: writes files before make runs
+//! - [`session`]: runs one make: logs, interprets and shows its output, and handles signals
+//! - [`kbuild`]: kbuild's output, line by line
+//! - [`progress`]: what the user sees of a run
 //! - [`timings`]: where the time of a build goes, if that is asked for
-//! - [`fragment`]: the makefile fragment (`hook.mk`), which stops make between compilation and modpost
-//! - [`hook`]: the step that it has make run there
-//! - [`report`]: what that step has found
+//! - [`fragment`]: the makefile fragment (`hook.mk`), by which make runs the map step
+//! - [`hook`]: the map step
+//! - [`report`]: the results of the map step
 //! - [`external_map`]: the map of a kernel with external modules
-//! - [`modpost`]: which undefined symbols of livepatches modpost has to accept, and how it is told
+//! - [`modpost`]: which undefined symbols of livepatches modpost has to accept, and how it learns of them
 //! - [`commands`]: compile_commands.json, for editors
 //! - [`after`]: single files, packages and installation, after the main run
 

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The verbs: a file or folder for each, named as the verb is typed. A verb turns what was typed into what it means,
-//! has the floors below do it, and prints the outcome. No verb uses another one.
+//! The verbs: a file or folder for each, named as the user types it. A verb converts the command line to the floors'
+//! types, calls the floors below, and prints the outcome. No verb uses another one.
 //!
-//! - [`asked`]: what was typed, as the floors below take it
-//! - [`modules`]: build, in place of `make modules`
+//! - [`asked`]: converts the command line to the types of the floors below
+//! - [`modules`]: builds, in place of `make modules`
 //! - [`clean`]: `clean`, `mrproper`, `distclean` and `klpclean`
-//! - [`symbols`]: Symbols.list for a tree that is built already
-//! - [`convert`]: one livepatch, or all that a tree lists
-//! - [`verify`]: whether finished livepatches are right
-//! - [`show`]: what a livepatch replaces and refers to, for people who review it
-//! - [`lookup`]: where a symbol is, and what to write in a livepatch
-//! - [`header`]: the macros for that; and `snippet`, for a module's Makefile
-//! - [`livepatch`]: a livepatch made of patches of the kernel's source
-//! - [`new`]: the skeleton of a livepatch
-//! - [`trial`] (`try`): what was built, booted
-//! - [`kernels`]: the kernels that are installed
-//! - [`doctor`]: what is missing
+//! - [`symbols`]: makes Symbols.list for a tree that is built already
+//! - [`convert`]: converts one livepatch, or all that a tree lists
+//! - [`verify`]: checks whether finished livepatches are right
+//! - [`show`]: shows what a livepatch replaces and refers to, for reviewers
+//! - [`lookup`]: finds a symbol, and prints what to write in a livepatch
+//! - [`header`]: prints the header with the macros for that; and `snippet`, for a module's Makefile
+//! - [`livepatch`]: makes a livepatch from patches of the kernel's source
+//! - [`new`]: begins a livepatch that is written by hand
+//! - [`trial`] (`try`): boots a kernel with livepatches
+//! - [`kernels`]: lists the kernels that are installed
+//! - [`doctor`]: says what is missing
 //! - [`completions`]: for shells; [`man`]: the manual pages
-//! - [`patches`]: the series of `kbuild-patches`, with which a kernel's makefiles do it themselves
+//! - [`patches`]: the series of `kbuild-patches`, with which a kernel's makefiles do the work themselves
 
 mod asked;
 pub(crate) mod clean;

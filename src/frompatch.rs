@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! From a patch of the kernel's source to a livepatch, in the order of what happens:
 //!
-//! - [`target`]: the kernel; [`source`]: where its source is; [`compiler`]: its compiler; [`prepare`]: an object tree
-//!   that an installed kernel's files can be compiled in
-//! - [`apply`]: the patches, applied to a directory of the touched files only; [`overlay`]: that, before the source tree;
-//!   [`helpers`]: headers for it beyond the kernel's
+//! - [`target`]: the kernel; [`source`]: finds its source; [`compiler`]: finds its compiler; [`prepare`]: an object
+//!   tree in which an installed kernel's files can be compiled
+//! - [`apply`]: applies the patches, in a directory of only the touched files; [`overlay`]: that directory, before
+//!   the source tree; [`helpers`]: headers for it beyond the kernel's
 //! - `read`: a unit's assembler text, unpatched and patched
 //! - [`units`]: which files are to be compiled; [`includers`]: which may be, with a header; [`presence`]: which of them an
 //!   installed kernel was made of; [`descent`]: how kbuild comes to

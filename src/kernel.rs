@@ -5,14 +5,14 @@
 //! - [`installed`]: a kernel that someone else built
 //! - [`external`]: external modules, built with M=
 //! - [`state`]: klpbuild's own directory in an object tree
-//! - [`recorded`]: the commands that kbuild has written down
-//! - [`origin`]: which files tell of one kernel
+//! - [`recorded`]: the commands that kbuild has recorded
+//! - [`origin`]: which files belong to a kernel
 //! - [`symbols`]: Symbols.list: the modules, their objects, and the map made of them
 //! - [`kallsyms`]: how the kernel counts symbols of one name
 //! - [`sources`]: where given symbols are defined, and at which position
 //! - [`structures`]: the sizes of `struct klp_func` and `struct klp_object`
-//! - [`trace`]: where ftrace can step in
-//! - [`suggestions`]: names that are like one that is not there, and what became of it
+//! - [`trace`]: the ftrace sites, at which ftrace can step in
+//! - [`suggestions`]: names that are like a missing one, and what became of that
 //!
 //! # How its types are related
 //! ```text
@@ -35,7 +35,7 @@
 //!   sources::Found              the definitions of names: Known, one by one
 //!     kernel: facts::Kernel       what its livepatch core can do
 //! ```
-//! An `Origin` is paths; only `Sources` answers what is asked of symbols, and knows nothing of what was typed.
+//! An `Origin` has only paths; `Sources` answers questions about symbols, and does not know what the user typed.
 
 pub mod external;
 pub mod installed;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! klpbuild drives a Linux kernel build so that Symbols.list, the map of all symbols that livepatches are
-//! resolved with, is made at the one right moment: when vmlinux and all modules are compiled, and before
-//! modpost looks at them. With that map it turns livepatches' references into livepatch relocations.
+//! klpbuild drives a Linux kernel build so that Symbols.list, the map of all symbols that livepatches are resolved
+//! with, is made at the only right moment: when vmlinux and all modules are compiled, and before modpost looks at
+//! them. With that map it turns livepatches' references into livepatch relocations.
 //!
 //! # The house, from the top
 //! Each floor uses those below it, and none above.
@@ -51,7 +51,7 @@ use crate::host::exit::Exit;
 use crate::host::paint::{self, When};
 use crate::host::processes;
 
-/// Does what the command line asks for.
+/// Runs the verb of the command line.
 ///
 /// # Errors
 /// klpbuild found a problem; nothing is left half done.

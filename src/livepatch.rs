@@ -2,16 +2,16 @@
 //! What a livepatch module is made of, apart from its being an ELF object.
 //!
 //! - [`rules`]: the rules of a correct livepatch
-//! - [`convert`]: its references to what is not exported become livepatch relocations; [`candidates`]: the table of the
-//!   definitions that a symbol may mean
-//! - [`verify`]: whether a finished one keeps the rules, and fits its kernel
+//! - [`convert`]: turns its references to symbols that are not exported into livepatch relocations; [`candidates`]:
+//!   the table of the definitions that a symbol may mean
+//! - [`verify`]: checks whether a finished one keeps the rules, and fits its kernel
 //! - [`header`]: the files that it carries in its own directory
 //! - [`names`]: the names of livepatch sections and symbols
-//! - [`account`]: what it replaces and refers to, and where that is in the source
-//! - [`annotations`]: what the source says of symbols (KLP_MODULE_RELOC)
+//! - [`account`]: what it replaces and refers to, with files and lines
+//! - [`annotations`]: the positions that its source gives to symbols (KLP_MODULE_RELOC)
 //! - [`patch`]: which functions of which objects it replaces (`struct klp_patch`)
-//! - [`reach`]: which of those objects a relocation is there for; [`code`]: calls that need no relocation
-//! - [`order`]: which modules have to be there before it, or before each other
+//! - [`reach`]: on behalf of which of those objects a reference is used; [`code`]: references without relocations
+//! - [`order`]: which modules have to be loaded before it, or before each other
 //! - [`registered`]: whether it gives its patch to the kernel
 //! - [`record`]: which builds of vmlinux and modules it was converted for
 //! - [`sections`]: whether the kernel writes the relocations for an object at all, and in time
