@@ -17,7 +17,7 @@ use crate::kernel::state::State;
 /// `klpbuild clean`, `mrproper` and `distclean`: runs make's `goal` of that name, and removes klpbuild's own files.
 ///
 /// # Errors
-/// Another klpbuild is at work on the object tree, or something cannot be removed.
+/// Another klpbuild works on the object tree, or something cannot be removed.
 pub fn clean(options: &Options, arguments: &CleanArgs, goal: &str) -> Result<Exit> {
     let places = Choice::default().places();
     let order = asked::order(options, &arguments.words, arguments.release.as_deref(), &places)?;
@@ -27,7 +27,7 @@ pub fn clean(options: &Options, arguments: &CleanArgs, goal: &str) -> Result<Exi
 /// `klpbuild klpclean`: removes klpbuild's own files, or with --cache the maps of installed kernels that it keeps.
 ///
 /// # Errors
-/// Another klpbuild is at work on the object tree, or something cannot be removed.
+/// Another klpbuild works on the object tree, or something cannot be removed.
 pub fn klpclean(options: &Options, arguments: &KlpcleanArgs) -> Result<Exit> {
     if arguments.cache {
         return cache(options);

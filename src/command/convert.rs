@@ -62,7 +62,10 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
             arguments.format == Format::Text,
             "--livepatches has no --format json: klpbuild verify O=DIR --format json tells of each that is listed"
         );
-        ensure!(named.files.is_empty(), "--livepatches takes those of the object tree's list: name no file");
+        ensure!(
+            named.files.is_empty(),
+            "--livepatches converts those on the object tree's list: name no file"
+        );
         return listed(options, arguments, &asked);
     }
     let [given] = named.files.as_slice() else {

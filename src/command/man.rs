@@ -70,9 +70,7 @@ fn overview(whole: &Definition) -> Result<String> {
     for (title, lines) in SECTIONS {
         more.push_str(&section(&title.to_uppercase(), lines));
     }
-    more.push_str(&see_also(
-        "klpbuild(7), the way of a livepatch from nothing to its end; make(1), insmod(8)",
-    ));
+    more.push_str(&see_also("klpbuild(7), the workflow of a livepatch; make(1), insmod(8)"));
     page(whole, "klpbuild", &more)
 }
 

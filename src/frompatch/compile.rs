@@ -211,7 +211,10 @@ fn one(unit: &Unit, version: Version, trees: Trees<'_>) -> Result<()> {
             return Ok(());
         }
     }
-    bail!("{}: a patched header is always found in the source tree itself", unit.path)
+    bail!(
+        "{}: the compiler keeps finding the unpatched text of a patched header in the source tree",
+        unit.path
+    )
 }
 
 /// The path of the unit's file: in the overlay if it is patched, in the tree if only files that it includes are.

@@ -105,7 +105,7 @@ fn users(target: &Target, objtree: &Path, headers: &[&str]) -> Result<Given> {
     })?;
     if users.len() > MANY {
         terminal::say(format_args!(
-            "{} of this kernel may be compiled with {}: all of them are, which takes a while",
+            "{} of this kernel may include {}: all of them are compiled, which takes a while",
             count(users.len(), "file"),
             headers.join(", ")
         ));

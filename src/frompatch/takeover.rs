@@ -193,7 +193,7 @@ impl Job<'_> {
                     );
                 }
                 if found.this_module {
-                    let why = "it is not that of the module that is patched";
+                    let why = "in this file it is the livepatch's own module, not the one that is patched";
                     file.left.insert("__this_module".to_owned(), why.to_owned());
                 }
                 file.left.extend(found.unknown);

@@ -6,7 +6,7 @@
 //! - [`identity`]: release, version and build ID have to agree
 //! - [`inventory`]: all that are installed
 //! - [`cache`]: the map of its symbols, which takes a while to make and is kept
-//! - [`loaded`]: the livepatches that are at work on this machine
+//! - [`loaded`]: the livepatches that are loaded on this machine
 //! - [`remedy`]: which package supplies what is missing
 
 pub(crate) mod cache;
@@ -215,7 +215,7 @@ fn vmlinux(
         ensure!(file.is_file(), "{}: no such file (--vmlinux)", file.display());
         ensure!(
             notes::has_code_and_symbols(file)?,
-            "{}: it has no symbols of a kernel: a vmlinux that was not stripped is wanted (--vmlinux)",
+            "{}: it has no symbols of a kernel: name a vmlinux that was not stripped (--vmlinux)",
             file.display()
         );
         if let Some(difference) = wanted.difference(file)? {

@@ -244,7 +244,10 @@ pub fn copies_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Regex> 
     let pattern = format!(r"^({})(\.({})(\.[0-9]+)?)+$", escaped.join("|"), COPIES.join("|"));
     let regex = RegexBuilder::new(&pattern).size_limit(LARGEST).build();
     regex.with_context(|| {
-        format!("{} are too many to look for what was made of them", count(escaped.len(), "function"))
+        format!(
+            "{} are too many to search for the compiler's variants of them",
+            count(escaped.len(), "function")
+        )
     })
 }
 

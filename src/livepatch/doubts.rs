@@ -123,9 +123,7 @@ fn of_patch(image: &Image, patch: &Patch, sources: &Sources, found: &Found) -> R
         place: format!("struct {name}"),
         message: match own {
             Some(own) => format!("it has {own} bytes in the livepatch, and {kernel} in this kernel"),
-            None => format!(
-                "it has {kernel} bytes in this kernel, and those of the livepatch do not lie as far apart"
-            ),
+            None => format!("it has {kernel} bytes in this kernel, and another size in the livepatch"),
         },
         advice: "build it for this kernel: the configuration is another one".to_owned(),
     });

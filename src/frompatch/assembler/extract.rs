@@ -59,7 +59,7 @@ impl<'a> Extract<'a> {
         for name in changes.changed.keys() {
             if is_init(name) && !was_init(name) {
                 extract.refused.push(format!(
-                    "{name} becomes __init: in the kernel it stays, and whatever calls it goes on to; leave that out of the patch"
+                    "{name} becomes __init: the kernel's own one stays, and its callers go on calling it; leave that out of the patch"
                 ));
                 continue;
             }

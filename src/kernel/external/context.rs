@@ -105,7 +105,10 @@ impl State {
             return Ok(None);
         }
         let context = terminal::from_json(&text::read(&path)?).with_context(|| {
-            format!("{}: not of this klpbuild: build again (klpbuild modules)", path.display())
+            format!(
+                "{}: not written by this version of klpbuild: build again (klpbuild modules)",
+                path.display()
+            )
         })?;
         Ok(Some(context))
     }

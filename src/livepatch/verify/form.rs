@@ -110,7 +110,7 @@ fn objects(image: &Image, patch: &Patch, kernel: &Kernel, findings: &mut Finding
                     R2,
                     place(),
                     message,
-                    format!("see that {object} is always there before the others"),
+                    format!("make sure that {object} is always loaded before the others"),
                 );
             } else if object != VMLINUX && reached.by_itself {
                 let advice = "see to that, or check in it that the object is there";

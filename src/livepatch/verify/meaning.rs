@@ -112,7 +112,7 @@ fn is_for_this_build(
             S4,
             ".modinfo",
             "nothing in it says for which builds of vmlinux and modules it was converted",
-            "be sure that they are these: positions hold for one build alone (klpbuild modules writes it down)",
+            "make sure that it was converted for the builds at hand: positions hold for one build only (klpbuild modules records them)",
         );
     }
     for difference in record::differences(image, &sources.objects)? {
@@ -122,7 +122,7 @@ fn is_for_this_build(
             findings.error(S4, ".modinfo", difference.to_string(), advice);
         } else {
             let advice =
-                "be sure that it is, or verify with the files that it was converted with (--objtree DIR)";
+                "make sure that it is, or verify with the files that it was converted with (--objtree DIR)";
             findings.note(S4, ".modinfo", difference.to_string(), advice);
         }
     }
