@@ -2,7 +2,7 @@
 //! make, as klpbuild runs it.
 //!
 //! - [`makeflags`]: MAKEFLAGS, from an outer make
-//! - [`variable`]: `NAME=VALUE`
+//! - [`variable`]: an assignment, `NAME=VALUE`
 
 pub mod makeflags;
 pub mod variable;
