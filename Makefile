@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # make demo [KDIR=/path]  builds klpbuild, runs it on a kernel, and boots that with a livepatch
 # make test               unit tests, miniature trees, and Debian's 6.12 kernel
-# make test-kernels       likewise with Debian's 6.1, KLPBUILD_TEST_KERNEL=/path, and the 6.12 that Debian built (1.2 GB)
+# make test-kernels       make test, then Debian's 6.1, KLPBUILD_TEST_KERNEL=/path, and the 6.12 that Debian built (1.2 GB)
 # make test-configs       6.12 as distributions configure it (signed and compressed modules), and with clang's ThinLTO
 # make fuzz               each fuzz target for a minute (FUZZ_SECONDS=60), or FUZZ_TARGETS="convert btf" only
 # make bench              ratios against named rivals
 # make install            PREFIX=/usr/local DESTDIR= ZSH=where zsh looks below PREFIX
 # make deb, make rpm      packages, in target/packages (packaging/)
 # make check-packages     builds the program and both packages in two directories: the same bytes; lintian, rpmlint
-# What is missing on a Debian 12 machine is installed first (tests/packages); DEPS=no leaves that out.
+# What is missing on a Debian 12 machine is installed first (tests/packages); DEPS=no skips that.
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
