@@ -30,6 +30,8 @@ const ROOM: usize = 2047;
 const CLOCK: [&str; 2] = ["-icount", "shift=auto"];
 /// How long QEMU may take to end after it has closed its output.
 const LEAVE: Duration = Duration::from_secs(5);
+/// How long a line may take to arrive after QEMU has ended.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// What executes the guest's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,22 +159,27 @@ impl Machine {
     /// The system cannot tell whether QEMU has ended.
     pub fn listen(&mut self, patience: Duration) -> Result<Word> {
         Ok(match self.lines.recv_timeout(patience) {
-            Ok(line) => {
-                // If the disk is full, the log ends, and the trial goes on.
-                if let Some(log) = &mut self.log
-                    && log.write_all(&[&line, &b"\n"[..]].concat()).is_err()
-                {
-                    self.log = None;
-                }
-                Word::Line(line)
-            }
+            Ok(line) => self.logged(line),
             Err(RecvTimeoutError::Disconnected) => Word::Ended(self.last_moment()?),
-            // Another process may still hold the pipe after QEMU has ended.
             Err(RecvTimeoutError::Timeout) => match self.running.try_wait()? {
-                Some(exit) => Word::Ended(exit),
                 None => Word::Nothing,
+                // Its last lines may be on their way. Another process may hold the pipe for ever.
+                Some(exit) => match self.lines.recv_timeout(LAST_LINES) {
+                    Ok(line) => self.logged(line),
+                    Err(_) => Word::Ended(exit),
+                },
             },
         })
+    }
+
+    fn logged(&mut self, line: Vec<u8>) -> Word {
+        // If the disk is full, the log ends, and the trial goes on.
+        if let Some(log) = &mut self.log
+            && log.write_all(&[&line, &b"\n"[..]].concat()).is_err()
+        {
+            self.log = None;
+        }
+        Word::Line(line)
     }
 
     /// QEMU's exit, after it has closed its output.
@@ -198,5 +205,30 @@ impl Drop for Machine {
     fn drop(&mut self) {
         // A QEMU that hangs in KVM reacts to no other signal.
         self.running.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_come_after_the_end_are_heard() {
+        let mut shell = Program::new("sh", Path::new("/"), "");
+        shell.args(["-c", "(sleep 0.4; echo last) & exit 3"]);
+        let mut machine = Machine::start(&shell, None).unwrap();
+        let mut words = Vec::new();
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(20) {
+            match machine.listen(Duration::from_millis(20)).unwrap() {
+                Word::Nothing => continue,
+                word => words.push(word),
+            }
+            if matches!(words.last(), Some(Word::Ended(_))) {
+                break;
+            }
+        }
+        let [line, Word::Ended(exit)] = words.as_slice() else { panic!("{words:?}") };
+        assert_eq!((line, exit.code()), (&Word::Line(b"last".to_vec()), 3));
     }
 }
