@@ -39,12 +39,34 @@ impl Written<'_> {
 
     /// What makes them come too late for the section of this name (R9).
     pub fn too_late_for(self, section: &[u8]) -> Option<Special> {
-        special::special(section).filter(|special| *special == Special::PerCpu || !self.is_early())
+        let is_freed_exit = self.kernel.frees_exit && section.starts_with(b".exit");
+        let special = special::special(section).or(is_freed_exit.then_some(Special::Init));
+        special.filter(|special| *special == Special::PerCpu || !self.is_early())
     }
 
     /// Whether the one at `place` is a `new_func` that is still NULL when the kernel refuses such (R15; `klp_init_func` in
     /// kernel/livepatch/core.c).
     pub fn is_late_function(self, place: Offset) -> bool {
         !self.is_early() && self.patch.is_some_and(|patch| patch.foreign.contains(&place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_code_is_freed_where_modules_stay() {
+        let kernel = |has: &[&str]| Kernel::tell(Some("6.12.0".to_owned()), None, |name| has.contains(&name));
+        let late =
+            |kernel: &Kernel, object| Written { object, patch: None, kernel }.too_late_for(b".exit.text");
+        let staying = kernel(&["klp_enable_patch", "klp_apply_section_relocs"]);
+        assert_eq!((late(&staying, "vfat"), late(&staying, VMLINUX)), (Some(Special::Init), None));
+        assert_eq!(
+            late(&kernel(&["klp_enable_patch", "klp_apply_section_relocs", "module_refcount"]), "vfat"),
+            None
+        );
+        // Nothing is known of it.
+        assert_eq!(late(&kernel(&[]), "vfat"), None);
     }
 }

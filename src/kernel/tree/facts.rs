@@ -7,8 +7,9 @@ use std::path::Path;
 
 use fs_err as fs;
 
-/// Functions of vmlinux whose presence shows what the livepatch core can do.
-pub const TELLTALES: [&str; 3] = ["klp_apply_section_relocs", "clear_relocate_add", "klp_enable_patch"];
+/// Functions of vmlinux whose presence shows what the livepatch core can do, and whether modules are unloaded.
+pub const TELLTALES: [&str; 4] =
+    ["klp_apply_section_relocs", "clear_relocate_add", "klp_enable_patch", "module_refcount"];
 
 /// A kernel's livepatch core.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,9 @@ pub struct Kernel {
     /// A patched module can be unloaded and loaded again: its relocations are cleared (x86: 6.3 and later,
     /// `clear_relocate_add` in arch/x86/kernel/module.c; other architectures need no such thing).
     pub clears: bool,
+    /// Modules are never unloaded (CONFIG_MODULE_UNLOAD is off), and their exit code is freed with their init code
+    /// (`module_init_layout_section` in kernel/module/main.c), or, by older kernels, not kept at all.
+    pub frees_exit: bool,
     /// The longest name of a symbol, in bytes (KSYM_NAME_LEN - 1: 127, or 511 from 6.1 on; R3).
     pub name_limit: usize,
 }
@@ -43,6 +47,7 @@ impl Kernel {
         Kernel {
             applies_early: if known { has("klp_apply_section_relocs") } else { since((5, 8)) },
             clears: if known { has("clear_relocate_add") } else { since((6, 3)) },
+            frees_exit: has("klp_enable_patch") && !has("module_refcount"),
             name_limit: if long { 511 } else { 127 },
             release,
         }
