@@ -50,6 +50,9 @@ pub struct Sources {
     pub btf: Option<PathBuf>,
     /// Whether the kernel checks the targets of calls through pointers (CONFIG_CFI_CLANG, CONFIG_CFI).
     pub has_cfi: bool,
+    /// Whether calls through pointers have to arrive at an `endbr64` where the processor checks for it
+    /// (CONFIG_X86_KERNEL_IBT).
+    pub has_ibt: bool,
     /// Where the kernel's symbols were looked for, for messages.
     pub place: String,
     sizes: OnceLock<Sizes>,
@@ -103,6 +106,7 @@ impl Sources {
         Ok(Sources {
             btf: image.or(headers),
             has_cfi: config.is_some_and(|config| config.has("CFI_CLANG") || config.has("CFI")),
+            has_ibt: config.is_some_and(|config| config.has("X86_KERNEL_IBT")),
             spelling: config
                 .map_or(Spelling::Exact, |config| Spelling::detect(config, srctree.as_deref(), version)),
             filter: Filter::detect(srctree.as_deref()),

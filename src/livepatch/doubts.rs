@@ -12,7 +12,7 @@ use crate::kernel::sources::{Found, Known, Sources};
 use crate::livepatch::code::Use;
 use crate::livepatch::copies;
 use crate::livepatch::copies::Elsewhere;
-use crate::livepatch::endbr::Sealed;
+use crate::livepatch::endbr::{Sealed, Why};
 use crate::livepatch::loops;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::registered;
@@ -160,22 +160,27 @@ fn pointers(subject: &Subject<'_>, sealed: &Sealed, has_cfi: bool, doubts: &mut 
     for one in &subject.referred {
         let Some(definition) = &one.known.definition else { continue };
         let taken = subject.usages(one.index).iter().find(|usage| usage.what == Use::Taken);
-        if let Some(usage) = taken.filter(|_| sealed.has(&one.known.object, definition)) {
+        let object = &one.known.object;
+        if let Some((usage, why)) = taken.zip(sealed.why(object, definition)) {
             doubts.push(Doubt {
                 rule: S11,
                 is_error: has_cfi,
                 place: one.shown.clone(),
                 message: format!(
-                    "its address is taken in {}, but {} only calls it directly, and has sealed it (.ibt_endbr_seal): {}",
+                    "its address is taken in {}, but {object} only calls it directly, and {}: {}",
                     subject.place(usage),
-                    one.known.object,
+                    match why {
+                        Why::Sealed => "has sealed it (.ibt_endbr_seal)",
+                        Why::Without => "it does not begin with endbr64",
+                    },
                     if has_cfi {
                         "this kernel checks calls through pointers, and dies of one (CONFIG_CFI)"
                     } else {
                         "a call through a pointer faults where the processor has IBT"
                     }
                 ),
-                advice: "call it directly: let a function of the livepatch stand for it, that calls it".to_owned(),
+                advice: "call it directly: let a function of the livepatch stand for it, that calls it"
+                    .to_owned(),
             });
         }
     }

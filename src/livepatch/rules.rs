@@ -154,8 +154,8 @@ rules! {
          function alone changes nothing there: the functions that have the copies are patched as well."
         ["Documentation/livepatch/livepatch.rst; klpbuild's own, from DWARF and symbol tables"];
     S11 "sealed functions":
-        "No pointer leads to a function whose ENDBR the boot has removed (.ibt_endbr_seal): with IBT the call through the \
-         pointer faults, and with CFI it panics."
+        "No pointer leads to a function that never had an ENDBR, or whose ENDBR the boot has removed (.ibt_endbr_seal): with \
+         IBT the call through the pointer faults, and with CFI it panics."
         ["arch/x86/kernel/alternative.c, apply_seal_endbr"];
 }
 

@@ -34,6 +34,10 @@ KEEP int plain(int value)
 {
 	return value + counter;
 }
+KEEP __attribute__((nocf_check)) int unmarked(int value)
+{
+	return value - counter;
+}
 asm(".pushsection .ibt_endbr_seal, \"a\"\n.long plain - .\n.popsection");
 
 /* Small enough to be copied, and kept for other files. */
@@ -115,12 +119,12 @@ pub const VMLINUX: [&str; 7] = [
 /// A tree whose vmlinux and module are compiled with these options.
 pub fn tree(options: &[&str]) -> ObjTree {
     let tree = ObjTree::new(X86_64);
-    compile(&tree, "kernel", KERNEL, &[&["-O2"], options].concat());
+    compile(&tree, "kernel", KERNEL, &[&["-O2", "-fcf-protection=branch"], options].concat());
     compile(
         &tree,
         "module",
         MODULE,
-        &[&["-O2", "-fipa-cp-clone", "-Wno-missing-prototypes"], options].concat(),
+        &[&["-O2", "-fcf-protection=branch", "-fipa-cp-clone", "-Wno-missing-prototypes"], options].concat(),
     );
     for (end, object) in [("begin", "init-begin"), ("end", "init-end")] {
         let label = format!(".section .init.text, \"ax\"\n.globl __init_{end}\n__init_{end}:");
@@ -528,6 +532,14 @@ static int new_second(int value) { return pointer(value) + first(value) + plain(
     tree.write(".config", "CONFIG_X86_KERNEL_IBT=y\nCONFIG_CFI_CLANG=y\n");
     let why = "this kernel checks calls through pointers, and dies of one (CONFIG_CFI)";
     assert_eq!(data(&refused(&tree)), format!("klpbuild: error: cannot convert in.ko: {}\n", told(why)));
+    // The compiler has seen all calls of a function, and lets it begin with anything.
+    let unmarked = format!("extern int unmarked(int value);{}", code.replace("= plain", "= unmarked"));
+    livepatch(&tree, &unmarked, &[("second", "new_second")], &[], &["-g"]);
+    tree.write(".config", "CONFIG_X86_KERNEL_IBT=y\n");
+    let all: Vec<String> = warnings(&tree).iter().map(|text| data(text)).collect();
+    let told =
+        told("a call through a pointer faults where the processor has IBT").replace("plain,0", "unmarked,0");
+    assert_eq!(all, [told.replace("has sealed it (.ibt_endbr_seal)", "it does not begin with endbr64")]);
     // Direct calls are what it is for.
     let direct = code.replace("= plain;", "= new_second_too;");
     let direct = format!("static int new_second_too(int value) {{ return value; }}\n{direct}");
