@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Builds the module with this very program, as its Makefile does, and checks it afterwards.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
 
 use crate::host::program::Program;
+use crate::host::terminal;
+use crate::livepatch::rules::Rule::S11;
 
 /// The inputs of the module's build.
 #[derive(Debug)]
@@ -22,12 +26,22 @@ pub struct Build<'a> {
     pub jobs: Option<u32>,
 }
 
+/// A livepatch that is built.
+#[derive(Debug)]
+pub struct Built {
+    /// Its file.
+    pub file: PathBuf,
+    /// What `klpbuild verify` warns of.
+    pub warnings: Vec<String>,
+}
+
 impl Build<'_> {
-    /// Builds, converts and verifies the livepatch; returns the path of its file.
+    /// Builds, converts and verifies the livepatch.
     ///
     /// # Errors
-    /// One of these steps fails; the error has its output.
-    pub fn run(&self) -> Result<PathBuf> {
+    /// One of these steps fails; the error has its output. Or a pointer leads to a function that the kernel only calls
+    /// directly (S11): on processors with IBT that is a crash.
+    pub fn run(&self) -> Result<Built> {
         let mut build = self.program("modules")?;
         build
             .arg(format!("KDIR={}", self.kdir.display()))
@@ -40,9 +54,25 @@ impl Build<'_> {
         let file = self.directory.join(format!("{}.ko", self.name));
         ensure!(file.is_file(), "klpbuild modules has made no {}", file.display());
         let mut verify = self.program("verify")?;
-        verify.arg(file.display().to_string()).args(self.flags.iter().cloned());
-        expect(&verify, "the livepatch is not right")?;
-        Ok(file)
+        verify.args(["--format", "json"]).arg(file.display().to_string()).args(self.flags.iter().cloned());
+        let output = verify.capture("")?;
+        let Ok(answer) = terminal::from_json::<Answer>(&String::from_utf8_lossy(&output.stdout)) else {
+            bail!(
+                "the livepatch cannot be checked ({verify}):\n{}",
+                String::from_utf8_lossy(&output.stderr).trim_end()
+            );
+        };
+        let findings = answer.livepatches.into_iter().flat_map(|livepatch| livepatch.findings);
+        let (errors, others): (Vec<_>, Vec<_>) =
+            findings.partition(|finding| finding.level == "error" || finding.rule == S11.to_string());
+        let shown = |findings: &[Finding]| findings.iter().map(ToString::to_string).collect::<Vec<_>>();
+        ensure!(errors.is_empty(), "the livepatch is not right ({verify}):\n{}", shown(&errors).join("\n"));
+        ensure!(
+            output.success,
+            "the livepatch cannot be checked in full ({verify}): {}",
+            answer.unchecked.join("; ")
+        );
+        Ok(Built { file, warnings: shown(&others) })
     }
 
     /// The command with which `klpbuild try` boots the livepatch.
@@ -63,6 +93,33 @@ impl Build<'_> {
         let mut program = Program::new(&own.to_string_lossy(), self.directory, "has klpbuild been removed?");
         program.arg(verb);
         Ok(program)
+    }
+}
+
+/// What `klpbuild verify` answers.
+#[derive(Deserialize)]
+struct Answer {
+    livepatches: Vec<Checked>,
+    unchecked: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Checked {
+    findings: Vec<Finding>,
+}
+
+#[derive(Deserialize)]
+struct Finding {
+    rule: String,
+    level: String,
+    place: String,
+    message: String,
+    advice: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}; {}", self.rule, self.place, self.message, self.advice)
     }
 }
 

@@ -359,7 +359,9 @@ fn build(request: &Request, target: &Target, module: &Module, report: &mut Repor
         let name = name.rsplit('/').next().filter(|name| *name != "-").unwrap_or("standard-input.patch");
         fs::write(directory.join(name), text)?;
     }
-    report.livepatch = Some(request.build(target).run()?);
+    let built = request.build(target).run()?;
+    report.livepatch = Some(built.file);
+    report.notes.extend(built.warnings);
     fs::write(directory.join("report.txt"), report.text())?;
     Ok(())
 }
