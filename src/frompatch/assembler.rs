@@ -12,7 +12,8 @@
 //! - `early`: static keys of modules, which are asked each time
 //! - `parse`: how a text is taken apart
 //! - `canon`: the text that is compared; `pairs`: which variable is which; `own`: what goes with its function
-//! - `compared`: constants whose address says what something is
+//! - `compared`: what becomes of the addresses of constants
+//! - `lasting`: what the kernel has done before, and keeps afterwards
 //! - `identity`: names that mean another thing than in the kernel
 //! - `sections`: what the names of sections say; `statics`: variables that hold a state
 
@@ -24,6 +25,7 @@ mod compared;
 mod early;
 pub mod extract;
 mod identity;
+mod lasting;
 mod line;
 mod own;
 pub(crate) mod pairs;

@@ -12,7 +12,7 @@ use crate::elf::image::Image;
 use crate::frompatch::assembler::Listing;
 use crate::frompatch::assembler::callers::instead_of;
 use crate::frompatch::assembler::compare::{Changes, compare};
-use crate::frompatch::assembler::extract::Extract;
+use crate::frompatch::assembler::extract::{Entry, Extract};
 use crate::frompatch::compile::Compiled;
 use crate::frompatch::module::{self, Annotated, Part, Replaced};
 use crate::frompatch::read::Read;
@@ -97,7 +97,8 @@ pub fn cut(
     if let [first, ..] = read.changes.refused.as_slice() {
         bail!("{path}: {first}");
     }
-    let mut extract = Extract::plan(&read.old, &read.new, &read.changes);
+    let entry = if target.config.has("X86_KERNEL_IBT") { Entry::Endbr } else { Entry::Any };
+    let mut extract = Extract::plan(&read.old, &read.new, &read.changes, entry);
     extract.resolve();
     if let [first, ..] = extract.refused.as_slice() {
         bail!("{path}: {first}");
@@ -114,7 +115,7 @@ pub fn cut(
     let matched = run_pre::prove(path, &image, kernel)?;
     let through = through_callers(read, &matched, against);
     if let Some(changes) = &through {
-        extract = Extract::plan(&read.old, &read.new, changes);
+        extract = Extract::plan(&read.old, &read.new, changes, entry);
         extract.resolve();
         if let [first, ..] = extract.refused.as_slice() {
             bail!("{path}: {first}");
@@ -129,6 +130,8 @@ pub fn cut(
         let told = changes.changed.get(name).map(String::as_str).unwrap_or_default();
         reasons.of(name, told, &read.new)
     };
+    cut.notes.extend(extract.notes.iter().map(|note| format!("{path}: {note}")));
+    check_new_names(&extract, target, kernel, path)?;
     replaced(&mut cut, &extract, against, &matched, path, why, prefix)?;
     let names = references(&mut cut, &extract, target, kernel, &matched, path, own)?;
     // A renamed symbol must not get the name of one of the kernel's (such as klp_copy_process).
@@ -154,11 +157,34 @@ pub fn cut(
             module::Callback { told, label }
         })
         .collect();
-    let has_endbr = target.config.has("X86_KERNEL_IBT");
-    let text =
-        extract.text(prefix, has_endbr, |name| names.get(name).cloned().unwrap_or_else(|| name.to_owned()));
+    let text = extract.text(prefix, |name| names.get(name).cloned().unwrap_or_else(|| name.to_owned()));
     cut.part = Part { path: path.clone(), text };
     Ok(cut)
+}
+
+/// Checks that no new function that other files see has the name of one of the kernel's, which would go on to be called:
+/// one that is moved from another file, or that takes the place of a weak one.
+///
+/// # Errors
+/// One has.
+fn check_new_names(extract: &Extract<'_>, target: &Target, kernel: &KernelImage, path: &str) -> Result<()> {
+    let new: Vec<Vec<u8>> = extract.new_global_functions().map(|name| name.as_bytes().to_vec()).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let found = target.sources.find(&Wanted::names(new.iter().cloned()))?;
+    for name in new {
+        let mut there = found.of(&name).iter().filter(|known| known.object == kernel.object);
+        if let Some(known) = there.find(|known| is_visible(known)) {
+            let name = String::from_utf8_lossy(&name);
+            bail!(
+                "{path}: the new function {name} has the name of one that {} has already, and whatever calls that goes on to: \
+                 change the one that is there, where it is",
+                known.object
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The changes with the callers of those changed functions in which ftrace cannot step in, as far as these callers

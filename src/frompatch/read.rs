@@ -8,7 +8,7 @@ use fs_err as fs;
 
 use crate::frompatch::apply::Touched;
 use crate::frompatch::assembler::compare::{Changes, compare};
-use crate::frompatch::assembler::extract::Extract;
+use crate::frompatch::assembler::extract::{Entry, Extract};
 use crate::frompatch::assembler::{Listing, base};
 use crate::frompatch::compile::Compiled;
 use crate::frompatch::outline::{self, Kind};
@@ -55,7 +55,7 @@ impl Read {
     /// # Errors
     /// It changes.
     pub fn check_outside(&self, path: &str) -> Result<()> {
-        let extract = Extract::plan(&self.old, &self.new, &self.changes);
+        let extract = Extract::plan(&self.old, &self.new, &self.changes, Entry::Any);
         extract.refused.first().map_or(Ok(()), |why| bail!("{path}: {why}"))
     }
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use klpbuild::frompatch::assembler::Listing;
 use klpbuild::frompatch::assembler::compare::{Changes, compare};
-use klpbuild::frompatch::assembler::extract::Extract;
+use klpbuild::frompatch::assembler::extract::{Entry, Extract};
 
 use crate::header::compilers;
 
@@ -173,10 +173,10 @@ fn new_functions_that_only_other_units_call_are_cut_out() {
             listing(compiler, &format!("{text}int added(int a){{return out(a+1);}}")),
         );
         let changes = compare(&old, &new);
-        let mut extract = Extract::plan(&old, &new, &changes);
+        let mut extract = Extract::plan(&old, &new, &changes, Entry::Any);
         extract.resolve();
         assert!(!extract.is_empty(), "{compiler}");
-        let text = extract.text("klp_", false, str::to_owned);
+        let text = extract.text("klp_", str::to_owned);
         assert!(text.contains("\t.globl\tadded\n") && text.contains("\nadded:"), "{text}");
     }
 }
@@ -188,7 +188,7 @@ fn what_inline_assembler_says_in_comments_is_no_reference() {
     for compiler in compilers() {
         let (old, new) = (listing(compiler, text), listing(compiler, &text.replace("out(c)", "out(c+1)")));
         let changes = compare(&old, &new);
-        let mut extract = Extract::plan(&old, &new, &changes);
+        let mut extract = Extract::plan(&old, &new, &changes, Entry::Any);
         extract.resolve();
         assert_eq!(extract.references.keys().collect::<Vec<_>>(), ["hot", "out"], "{compiler}");
     }
@@ -202,7 +202,7 @@ fn arguments_of_assembler_macros_are_no_references() {
     for compiler in compilers() {
         let (old, new) = (listing(compiler, text), listing(compiler, &text.replace("out(a)", "out(a+1)")));
         let changes = compare(&old, &new);
-        let mut extract = Extract::plan(&old, &new, &changes);
+        let mut extract = Extract::plan(&old, &new, &changes, Entry::Any);
         extract.resolve();
         assert_eq!(extract.references.keys().collect::<Vec<_>>(), ["out"], "{compiler}");
     }
@@ -214,11 +214,11 @@ fn cut(compiler: &str, text: &str, from: &str, to: &str) -> (String, Vec<String>
     let (old, new) = (listing(compiler, text), listing(compiler, &text.replace(from, to)));
     let changes = compare(&old, &new);
     assert!(changes.refused.is_empty(), "{compiler}: {changes:?}");
-    let mut extract = Extract::plan(&old, &new, &changes);
+    let mut extract = Extract::plan(&old, &new, &changes, Entry::Any);
     extract.resolve();
     assert!(extract.refused.is_empty(), "{compiler}: {:?}", extract.refused);
     let references = extract.references.keys().cloned().collect();
-    (extract.text("klp_", false, str::to_owned), references)
+    (extract.text("klp_", str::to_owned), references)
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn assembler_outside_of_functions_is_not_lost() {
         for (from, to) in [(".long 1", ".long 2"), ("/*1*/", again)] {
             let (old, new) = (listing(compiler, text), listing(compiler, &text.replace(from, to)));
             let changes = compare(&old, &new);
-            let extract = Extract::plan(&old, &new, &changes);
+            let extract = Extract::plan(&old, &new, &changes, Entry::Any);
             assert!(!extract.refused.is_empty(), "{compiler}: {from}");
         }
     }
@@ -318,7 +318,7 @@ fn new_exports_are_refused() {
     for compiler in compilers() {
         let (old, new) = (listing(compiler, text), listing(compiler, &text.replace("/*1*/", export)));
         let changes = compare(&old, &new);
-        let extract = Extract::plan(&old, &new, &changes);
+        let extract = Extract::plan(&old, &new, &changes, Entry::Any);
         let refused: Vec<&String> = changes.refused.iter().chain(&extract.refused).collect();
         assert!(refused.iter().any(|why| why.contains("export")), "{compiler}: {refused:?}");
     }
@@ -329,7 +329,7 @@ fn refused(compiler: &str, text: &str, from: &str, to: &str) -> Vec<String> {
     assert_eq!(text.matches(from).count(), 1, "{from}");
     let (old, new) = (listing(compiler, text), listing(compiler, &text.replace(from, to)));
     let changes = compare(&old, &new);
-    let extract = Extract::plan(&old, &new, &changes);
+    let extract = Extract::plan(&old, &new, &changes, Entry::Any);
     changes.refused.iter().chain(&extract.refused).cloned().collect()
 }
 
@@ -375,7 +375,7 @@ fn initcalls_and_counted_names_have_no_effect() {
         let new = text.replace("__7", "__8").replace("/*1*/", call).replace("out(a)", "out(a+1)");
         let (old, new) = (listing(compiler, &text), listing(compiler, &new));
         let changes = compare(&old, &new);
-        let extract = Extract::plan(&old, &new, &changes);
+        let extract = Extract::plan(&old, &new, &changes, Entry::Any);
         assert!(
             changes.refused.is_empty() && extract.refused.is_empty(),
             "{compiler}: {:?}",

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use crate::frompatch::assembler::Listing;
 use crate::frompatch::assembler::compare::Changes;
 use crate::frompatch::assembler::identity::is_in_data;
+use crate::frompatch::assembler::line::takes_address;
 
 /// The changes with the callers of `function` in its place. None if the new function would not reach every call:
 /// other units may call it, data has its address, or no function that exists both before and after calls it.
@@ -18,7 +19,7 @@ pub fn instead_of(function: &str, old: &Listing, new: &Listing, changes: &Change
     if new.is_global(function) || old.is_global(function) || is_named(function) {
         return None;
     }
-    if [old, new].into_iter().any(|listing| is_in_data(listing, function)) {
+    if [old, new].into_iter().any(|listing| is_in_data(listing, function) || gives_away(listing, function)) {
         return None;
     }
     let own: BTreeSet<&str> = callers(new, function).filter(|caller| *caller != function).collect();
@@ -35,6 +36,12 @@ pub fn instead_of(function: &str, old: &Listing, new: &Listing, changes: &Change
     changes.changed.remove(function);
     changes.new_functions.insert(function.to_owned());
     has_caller.then_some(changes)
+}
+
+/// Whether code gives the address of `function` to something, which calls it later (a timer, call_rcu()).
+fn gives_away(listing: &Listing, function: &str) -> bool {
+    let code = listing.pieces.iter().filter(|piece| piece.is_code());
+    code.flat_map(|piece| &piece.lines).any(|line| takes_address(line, function))
 }
 
 /// The functions whose code mentions `function`.
@@ -80,7 +87,8 @@ mod tests {
     fn what_others_may_reach_is_left_alone() {
         let table =
             "\t.section\t.rodata.ops,\"a\"\n\t.type\tops, @object\n\t.size\tops, 8\nops:\n\t.quad\tinner\n";
-        for rest in ["\t.globl\tinner\n", table, "\t.set\tother,inner\n"] {
+        let timer = function("three", "\tmovq\t$inner, 24(%rdi)\n\tret\n");
+        for rest in ["\t.globl\tinner\n", table, "\t.set\tother,inner\n", &timer] {
             assert!(changed(rest).is_none(), "{rest}");
         }
         let lonely = |body: &str| Listing::parse(&function("inner", body));

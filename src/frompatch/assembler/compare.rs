@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What differs between a unit and the patched one: functions, constants and variables, each compared as text without
 //! the compiler's own numbers.
+//!
+//! - `data`: variables and constants
+
+mod data;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::assembler::callbacks::{Callback, callbacks};
 use crate::frompatch::assembler::canon::Canon;
-use crate::frompatch::assembler::compared;
 use crate::frompatch::assembler::identity;
-use crate::frompatch::assembler::line::names;
+use crate::frompatch::assembler::lasting;
 use crate::frompatch::assembler::pairs::{Pairs, in_common, used};
 use crate::frompatch::assembler::sections::{is_book_keeping, is_table};
-use crate::frompatch::assembler::{Listing, Piece, base};
+use crate::frompatch::assembler::{Listing, base};
 
 /// The differences between a unit and the patched one.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -85,6 +88,7 @@ pub fn compare(old: &Listing, new: &Listing) -> Changes {
     sides.removed(&mut changes);
     sides.aliases(&mut changes);
     changes.refused.extend(identity::refused(old, new));
+    changes.refused.extend(lasting::exchanged(old, new));
     sides.done_once(&mut changes);
     sides.reasons(&mut changes);
     Changes { pairs, by_order, ..changes }
@@ -101,118 +105,6 @@ struct Sides<'a> {
 }
 
 impl Sides<'_> {
-    fn data(&self, name: &str, piece: &Piece, changes: &mut Changes) {
-        let shown = base(name);
-        if self.new.is_own(name) || is_book_keeping(&piece.section) && !is_table(&piece.section) {
-            return;
-        }
-        if piece.is_init() || is_table(&piece.section) {
-            let is_same =
-                self.old.piece_of(name).is_some() && self.before.data(name) == self.after.data(name);
-            if is_same || base(name) != name {
-                return;
-            }
-            if piece.is_init() {
-                changes.notes.push(format!(
-                    "{shown} is __init data: no livepatch changes it, and what a module that is loaded later reads is the \
-                     old one"
-                ));
-            } else {
-                changes.refused.push(format!(
-                    "{shown} in {} is new or changed: the kernel has read that table already; leave it out of the patch",
-                    piece.section
-                ));
-            }
-            return;
-        }
-        let Some(other) = self.pairs.get(name) else {
-            self.warn_of_table(name, piece, changes);
-            changes.new_data.insert(name.to_owned());
-            return;
-        };
-        let (before, after) = (self.before.data(other), self.after.data(name));
-        if before != after {
-            let other = other.clone();
-            if self.is_moved(&other, name) && content(&before) == content(&after) {
-                changes.notes.push(format!(
-                    "{shown} goes to the section {}: in the kernel it stays where it is",
-                    piece.section
-                ));
-                return;
-            }
-            match self.refusal(&other, name, piece) {
-                Some(why) => changes.refused.push(why),
-                None => {
-                    self.warn_of_table(name, piece, changes);
-                    changes.constants.insert(name.to_owned());
-                }
-            }
-        }
-    }
-
-    /// Adds a note about a new table of functions: the kernel may keep its address, as debugfs_create_file() does,
-    /// after the livepatch is gone.
-    fn warn_of_table(&self, name: &str, piece: &Piece, changes: &mut Changes) {
-        let pointers = piece.lines.iter().filter(|line| line.trim_start().starts_with(".quad"));
-        if pointers.flat_map(|line| names(line)).any(|name| self.new.is_function(&name)) {
-            changes.notes.push(format!(
-                "{} has pointers to functions, and is the livepatch's own: if the kernel keeps its address, the livepatch must \
-                 not be unloaded before that is gone",
-                base(name)
-            ));
-        }
-    }
-
-    /// Whether a variable is in another section than before, and is used in the same way from there.
-    fn is_moved(&self, other: &str, name: &str) -> bool {
-        let section = |listing: &Listing, name: &str| {
-            let piece = listing.piece(name)?;
-            Some((piece.section.clone(), piece.section.contains("percpu")))
-        };
-        match (section(self.old, other), section(self.new, name)) {
-            (Some((before, was_percpu)), Some((after, is_percpu))) => {
-                before != after && was_percpu == is_percpu
-            }
-            _ => false,
-        }
-    }
-
-    /// Why the contents of a variable or constant cannot be changed; none if they can.
-    fn refusal(&self, other: &str, name: &str, piece: &Piece) -> Option<String> {
-        let (old, new, shown) = (self.old, self.new, base(name));
-        let is_visible = new.is_global(name) || is_pointed_to(new, name) || is_pointed_to(old, other);
-        if piece.is_constant() && !is_visible {
-            if let Some(user) = comparer(new, name).or_else(|| comparer(old, other)) {
-                return Some(format!(
-                    "the constant {shown} gets another content, and {user} asks whether a pointer is its address: what \
-                     the kernel has made keeps the old one; leave it as it is, and change the functions that it leads to \
-                     or that read it"
-                ));
-            }
-            let user = init_user(new, name).or_else(|| init_user(old, other))?;
-            return Some(format!(
-                "the constant {shown} gets another content, and {user}, which is __init, has given the old one away when \
-                 the kernel began; change the functions that read it"
-            ));
-        }
-        Some(if size(old, other) != size(new, name) {
-            format!(
-                "the variable {shown} gets another size: what is there keeps the old one; keep its type, and put what is \
-                 new into a variable of its own or a shadow variable (klp_shadow_alloc)"
-            )
-        } else if piece.is_constant() {
-            format!(
-                "the constant {shown} gets another content, and other data or files point to it: they would keep the old \
-                 one; change the functions that read it"
-            )
-        } else {
-            format!(
-                "the initial value of {shown} is changed: it has been set long ago, and may have changed since; set it in \
-                 a callback (KLP_PRE_PATCH_CALLBACK, linux/livepatch_helpers.h) or in the functions that read it"
-            )
-        })
-    }
-
     /// Compares the entries of the kernel's tables that have no name.
     fn unnamed_tables(&self, changes: &mut Changes) {
         let entries = |listing: &Listing, canon: &Canon<'_>| {
@@ -265,6 +157,12 @@ impl Sides<'_> {
                 Some(other) if other != target => changes.refused.push(format!(
                     "{name} becomes another name of {target}: in the kernel it stays one of {other}; change {other}"
                 )),
+                None if self.old.data().any(|(other, piece)| other == name && !piece.is_init()) => {
+                    changes.refused.push(format!(
+                        "{name} and {target} get the same content, and the compiler makes one of them: in the kernel {name} keeps \
+                         the old one; change the functions that read it"
+                    ));
+                }
                 None if !name.starts_with('.') && !self.old.is_function(name) => {
                     changes.notes.push(format!("{name}, another name of {target}, is new: the kernel does not get it"));
                 }
@@ -303,40 +201,6 @@ impl Sides<'_> {
             }
         }
     }
-}
-
-/// A text without the section's name.
-fn content(text: &str) -> &str {
-    text.split_once('\n').map_or("", |(_, content)| content)
-}
-
-/// Whether other data points to a name.
-fn is_pointed_to(listing: &Listing, name: &str) -> bool {
-    let others = listing.data().filter(|(other, piece)| {
-        *other != name && !listing.is_own(other) && !is_book_keeping(&piece.section)
-    });
-    others.into_iter().any(|(_, piece)| piece.has_name(name))
-}
-
-/// A function in initialisation code that uses a name; none if there is none.
-fn init_user<'a>(listing: &'a Listing, name: &str) -> Option<&'a str> {
-    listing.functions().find(|function| {
-        let pieces = listing.pieces_of(function);
-        let is_init = pieces.iter().filter_map(|&piece| listing.pieces.get(piece)).any(Piece::is_init);
-        is_init && used(listing, &pieces).iter().any(|word| word == name)
-    })
-}
-
-/// A function that tells by the address of a constant what something is.
-fn comparer<'a>(listing: &'a Listing, name: &str) -> Option<&'a str> {
-    let size = size(listing, name).and_then(|size| size.parse().ok()).unwrap_or(1);
-    compared::comparer(listing, name, size)
-}
-
-fn size(listing: &Listing, name: &str) -> Option<String> {
-    let piece = listing.piece(name)?;
-    let line = piece.lines.iter().find(|line| line.trim_start().starts_with(".size"))?;
-    line.rsplit(',').next().map(|size| size.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -407,6 +271,55 @@ mod tests {
         for operand in ["table+4", "tables", "4"] {
             assert_eq!(refused(operand), Vec::<String>::new());
         }
+    }
+
+    #[test]
+    fn a_table_that_is_given_and_taken_back_is_refused() {
+        let with = |more: &str, entry: &str| {
+            let code = format!("\tmovq\t$table, %rdi\n\tcall\tregister_it\n{more}\tret\n");
+            UNIT.replace("\tret\n", &code).replace(".long\t5", &format!(".quad\t{entry}"))
+        };
+        let of = |more: &str| compare(&listing(&with(more, "f")), &listing(&with(more, "g")));
+        let changes = of("\tmovq\t$table, %rdi\n\tcall\tunregister_it\n");
+        assert!(
+            changes.refused[0].contains(
+                "given to register_it (in g) and to unregister_it (in g): what got the old one keeps it"
+            ),
+            "{changes:?}"
+        );
+        let changes = of("");
+        assert!(changes.refused.is_empty() && changes.constants.contains("table"), "{changes:?}");
+        assert!(
+            changes.notes[1].ends_with("what the kernel has made with the old one keeps that"),
+            "{changes:?}"
+        );
+    }
+
+    #[test]
+    fn what_was_read_only_cannot_be_written() {
+        let with = |section: &str| UNIT.replace(".bss.count.3,\"aw\",@nobits", section);
+        for (before, after, is_refused) in [
+            (".data..ro_after_init,\"aw\"", ".data.count.3,\"aw\"", true),
+            (".rodata.count.3,\"a\"", ".data.count.3,\"aw\"", true),
+            (".data..read_mostly,\"aw\"", ".data.count.3,\"aw\"", false),
+            (".data.count.3,\"aw\"", ".data..ro_after_init,\"aw\"", false),
+        ] {
+            let changes = compare(&listing(&with(before)), &listing(&with(after)));
+            let refused = changes
+                .refused
+                .iter()
+                .any(|why| why.starts_with("count may be written to with the patch: in the kernel"));
+            assert_eq!(refused, is_refused, "{before} {changes:?}");
+        }
+    }
+
+    #[test]
+    fn constants_that_become_one_are_refused() {
+        let two = UNIT.to_owned()
+            + "\t.section\t.rodata.other,\"a\"\n\t.type\tother, @object\n\t.size\tother, 4\nother:\n\t.long\t6\n";
+        let one = UNIT.replace(".long\t5", ".long\t6") + "\t.set\tother,table\n";
+        let changes = compare(&listing(&two), &listing(&one));
+        assert!(changes.refused[0].starts_with("other and table get the same content"), "{changes:?}");
     }
 
     #[test]

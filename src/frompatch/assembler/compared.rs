@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Constants whose address says what something is: `if (file->f_op == &eventpoll_fops)`. A copy in the livepatch has another
-//! address, and what the kernel has made before keeps the old one.
+//! What becomes of a constant's address: it may say what something is (`if (file->f_op == &eventpoll_fops)`), or be kept. A
+//! copy in the livepatch has another address, and what the kernel has made before keeps the old one.
 //!
 //! The address is followed through registers and the stack, along all ways through a function, and into the functions of the
 //! unit that get it as an argument. Memory elsewhere is not followed.
@@ -10,17 +10,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::frompatch::assembler::Listing;
 use crate::frompatch::assembler::line::{PREFIXES, label};
 
-/// A function that compares a pointer with an address in `name`, a constant of `size` bytes, or counts from there. An address
-/// behind its end is that of a loop.
-pub(super) fn comparer<'a>(listing: &'a Listing, name: &str, size: u64) -> Option<&'a str> {
-    let mut search = Search { listing, name: name.to_owned(), size, seen: BTreeSet::new() };
-    let users = listing.functions().filter(|function| {
-        listing.pieces_of(function).iter().filter_map(|&piece| listing.pieces.get(piece)).any(|piece| {
-            // The names in a line are read for few functions only.
-            piece.lines.iter().any(|line| line.contains(name)) && piece.has_name(name)
-        })
-    });
-    users.into_iter().find_map(|function| search.function(function, BTreeSet::new()))
+/// What a unit does with the address of a constant.
+#[derive(Debug, Default)]
+pub(super) struct Address<'a> {
+    /// A function that compares a pointer with an address in the constant, or counts from there. An address behind its end is
+    /// that of a loop.
+    pub(super) comparer: Option<&'a str>,
+    /// The functions elsewhere that get it as an argument, each with one that gives it.
+    pub(super) given: BTreeMap<&'a str, &'a str>,
+    /// Whether it is put into memory, or returned.
+    pub(super) is_stored: bool,
+}
+
+/// Follows the address of the constant `name`, which has `size` bytes.
+pub(super) fn address<'a>(listing: &'a Listing, name: &str, size: u64) -> Address<'a> {
+    let mut search =
+        Search { listing, name: name.to_owned(), size, seen: BTreeSet::new(), found: Address::default() };
+    for function in listing.functions() {
+        let pieces = listing.pieces_of(function);
+        let mut pieces = pieces.iter().filter_map(|&piece| listing.pieces.get(piece));
+        // The names in a line are read for few functions only.
+        if pieces.any(|piece| piece.lines.iter().any(|line| line.contains(name)) && piece.has_name(name)) {
+            search.function(function, BTreeSet::new());
+        }
+    }
+    search.found
 }
 
 /// The registers of arguments, and what a called function may change beside them (System V ABI, x86-64).
@@ -36,6 +50,7 @@ struct Search<'a> {
     size: u64,
     /// Functions that have been looked at, with what held the address at their beginning.
     seen: BTreeSet<(&'a str, Holders)>,
+    found: Address<'a>,
 }
 
 /// Where an instruction leads.
@@ -49,10 +64,10 @@ struct Next<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// The function that compares: `function`, or one that it gives the address. `begin` holds it when `function` is called.
-    fn function(&mut self, function: &'a str, begin: Holders) -> Option<&'a str> {
+    /// Looks at `function`, and at those of the unit that it gives the address. `begin` holds it when `function` is called.
+    fn function(&mut self, function: &'a str, begin: Holders) {
         if !self.seen.insert((function, begin.clone())) {
-            return None;
+            return;
         }
         let pieces = self.listing.pieces_of(function);
         let pieces = pieces.iter().filter_map(|&piece| self.listing.pieces.get(piece));
@@ -61,7 +76,8 @@ impl<'a> Search<'a> {
         let marks = lines.iter().enumerate().filter_map(|(index, line)| Some((label(line)?, index)));
         let labels: BTreeMap<&str, usize> = marks.collect();
         let mut known: BTreeMap<usize, Holders> = BTreeMap::new();
-        let mut waiting = vec![(*labels.get(function)?, begin)];
+        let mut waiting: Vec<(usize, Holders)> =
+            labels.get(function).map(|&first| (first, begin)).into_iter().collect();
         while let Some((index, mut holders)) = waiting.pop() {
             let Some(line) = lines.get(index) else { continue };
             if known.get(&index).is_some_and(|known| holders.is_subset(known)) {
@@ -72,34 +88,39 @@ impl<'a> Search<'a> {
             let mut holders = all.clone();
             let instruction = Instruction::read(line);
             if self.compares(&instruction, &holders) {
-                return Some(function);
+                self.found.comparer.get_or_insert(function);
             }
             self.moves(&instruction, &mut holders);
             let next = instruction.next();
-            if let Some(callee) = next.label.filter(|to| !labels.contains_key(to))
-                && let Some(found) = self.called(callee, &mut holders)
-            {
-                return Some(found);
+            if !next.is_behind && next.label.is_none_or(|to| !labels.contains_key(to)) {
+                self.found.is_stored |= holders.contains("%rax");
+            }
+            if let Some(callee) = next.label.filter(|to| !labels.contains_key(to)) {
+                self.called(function, callee, &mut holders);
             }
             let label = next.label.and_then(|to| labels.get(to)).copied();
             let anywhere = labels.values().copied().filter(|_| next.is_anywhere);
             let behind = next.is_behind.then_some(index + 1);
             waiting.extend(label.into_iter().chain(anywhere).chain(behind).map(|to| (to, holders.clone())));
         }
-        None
     }
 
-    /// The function that compares of those that a call leads to. What holds the address afterwards is left in `holders`: a
-    /// function of the unit may be known to change few registers.
-    fn called(&mut self, callee: &str, holders: &mut Holders) -> Option<&'a str> {
+    /// Follows a call. What holds the address afterwards is left in `holders`: a function of the unit may be known to change
+    /// few registers.
+    fn called(&mut self, function: &'a str, callee: &'a str, holders: &mut Holders) {
+        let is_argument = |holder: &&String| ARGUMENTS.contains(&holder.as_str());
+        let given: Holders = holders.iter().filter(is_argument).cloned().collect();
         let own = self.listing.functions().find(|function| *function == callee);
-        let Some(own) = own else {
-            holders.retain(|holder| !ARGUMENTS.iter().chain(&SCRATCH).any(|register| register == holder));
-            return None;
-        };
-        let given: Holders =
-            holders.iter().filter(|holder| ARGUMENTS.contains(&holder.as_str())).cloned().collect();
-        if given.is_empty() { None } else { self.function(own, given) }
+        match own {
+            Some(own) if !given.is_empty() => self.function(own, given),
+            Some(_) => {}
+            None => {
+                if !given.is_empty() && callee != "__fentry__" {
+                    self.found.given.entry(callee).or_insert(function);
+                }
+                holders.retain(|holder| !is_argument(&holder) && !SCRATCH.contains(&holder.as_str()));
+            }
+        }
     }
 
     /// Whether an operand is the address of a byte of the constant.
@@ -137,7 +158,7 @@ impl<'a> Search<'a> {
     }
 
     /// What an instruction puts the address into, and what it puts something else into.
-    fn moves(&self, instruction: &Instruction<'_>, holders: &mut Holders) {
+    fn moves(&mut self, instruction: &Instruction<'_>, holders: &mut Holders) {
         let Instruction { word, operands } = instruction;
         let Some(to) = operands.last().map(|to| place(to)) else { return };
         if ["cmp", "test", "push", "j", "call", "bt", "nop"].iter().any(|start| word.starts_with(start)) {
@@ -146,7 +167,9 @@ impl<'a> Search<'a> {
         let is_move = ["mov", "lea", "cmov"].iter().any(|start| word.starts_with(start));
         let from = operands.first().filter(|_| is_move && operands.len() == 2);
         let is_held = from.is_some_and(|from| self.is_address(word, from) || holders.contains(&place(from)));
-        if is_held && (to.starts_with('%') || to.ends_with("(%rsp)") || to.ends_with("(%rbp)")) {
+        let is_followed = to.starts_with('%') || to.ends_with("(%rsp)") || to.ends_with("(%rbp)");
+        self.found.is_stored |= is_held && !is_followed;
+        if is_held && is_followed {
             holders.insert(to);
         } else if !word.starts_with("cmov") {
             holders.remove(&to);
@@ -222,7 +245,7 @@ mod tests {
             format!("\t.section\t.text.{name},\"ax\",@progbits\n\t.type\t{name}, @function\n{name}:\n{body}\t.size\t{name}, .-{name}\n")
         });
         let listing = Listing::parse(&texts.collect::<String>());
-        comparer(&listing, "table", 24).map(str::to_owned)
+        address(&listing, "table", 24).comparer.map(str::to_owned)
     }
 
     fn one(body: &str) -> bool {
@@ -278,6 +301,31 @@ mod tests {
         assert_eq!(with("1:\tmovq\t$table+8, %rsi\n\tjmp\tis\n").as_deref(), Some("is"));
         assert_eq!(with("\tmovq\t$table, %rdx\n\tcall\tis\n\tret\n"), None);
         assert_eq!(found(&[("f", "\tmovq\t$table, %rdi\n\tcall\tf\n\tret\n")]), None);
+    }
+
+    #[test]
+    fn what_is_given_away_is_seen() {
+        let of = |body: &str| {
+            let text = format!(
+                "\t.section\t.text.f,\"ax\",@progbits\n\t.type\tf, @function\nf:\n\tcall\t__fentry__\n{body}"
+            );
+            let listing = Listing::parse(&text);
+            let found = address(&listing, "table", 24);
+            (found.given.keys().map(|&name| name.to_owned()).collect::<Vec<_>>(), found.is_stored)
+        };
+        let none: Vec<String> = Vec::new();
+        assert_eq!(
+            of("\tmovq\t$table, %rsi\n\tcall\tkeep\n\tjmp\tother\n"),
+            (vec!["keep".to_owned()], false)
+        );
+        assert_eq!(of("\tmovq\t$table, %rdi\n\tjmp\tkeep\n"), (vec!["keep".to_owned()], false));
+        assert_eq!(of("\tmovq\t$table, 40(%rdi)\n\tret\n"), (none.clone(), true));
+        assert_eq!(of("\tmovq\t$table, %rax\n\tret\n"), (none.clone(), true));
+        assert_eq!(of("\tmovq\ttable(,%rax,8), %rax\n\tcall\t*%rax\n\tret\n"), (none.clone(), false));
+        assert_eq!(
+            of("\tmovq\t$table, %rbx\n\tmovq\t%rbx, 8(%rsp)\n\txorl\t%eax, %eax\n\tret\n"),
+            (none, false)
+        );
     }
 
     #[test]

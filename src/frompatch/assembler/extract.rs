@@ -3,7 +3,12 @@
 //! in the kernel becomes an undefined symbol by itself.
 //!
 //! A reference to a replaced function, a call or its address, goes to the kernel's function: ftrace leads on from
-//! there, even when a later livepatch replaces it again, and pointers stay comparable.
+//! there, even when a later livepatch replaces it again, and pointers stay comparable. Two kinds lead to the new function:
+//! its calls of itself, and pointers to one that the kernel only calls directly, where no pointer may lead (S11).
+//!
+//! - `outside`: what the source says to the assembler outside of functions
+
+mod outside;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,8 +16,18 @@ use std::fmt::Write as _;
 use crate::frompatch::assembler::callbacks::Callback;
 use crate::frompatch::assembler::compare::Changes;
 use crate::frompatch::assembler::early;
-use crate::frompatch::assembler::line::{Directive, label, names, rewrite};
+use crate::frompatch::assembler::lasting;
+use crate::frompatch::assembler::line::{Directive, destination, label, names, rewrite, takes_address};
 use crate::frompatch::assembler::{Listing, Piece, base, parent, sections};
+
+/// How a function begins to which a pointer leads (CONFIG_X86_KERNEL_IBT).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// As any instruction.
+    Any,
+    /// With the instruction `endbr64`.
+    Endbr,
+}
 
 /// What is cut out of a unit.
 #[derive(Debug)]
@@ -33,13 +48,19 @@ pub struct Extract<'a> {
     pub without_effect: Vec<String>,
     /// Reasons why the changes cannot be cut out.
     pub refused: Vec<String>,
+    /// Notes for the user.
+    pub notes: Vec<String>,
+    /// Replaced functions that the kernel only calls directly: its own begin without the instruction at which a call through
+    /// a pointer has to arrive, so that pointers to them lead to the new ones.
+    direct: BTreeSet<String>,
+    entry: Entry,
     /// The changes that are cut out.
     changes: &'a Changes,
 }
 
 impl<'a> Extract<'a> {
     /// Finds the pieces that belong to the changes.
-    pub fn plan(old: &Listing, new: &'a Listing, changes: &'a Changes) -> Extract<'a> {
+    pub fn plan(old: &Listing, new: &'a Listing, changes: &'a Changes, entry: Entry) -> Extract<'a> {
         let mut extract = Extract {
             listing: new,
             pieces: BTreeSet::new(),
@@ -50,6 +71,9 @@ impl<'a> Extract<'a> {
             references: BTreeMap::new(),
             without_effect: Vec::new(),
             refused: Vec::new(),
+            notes: Vec::new(),
+            direct: BTreeSet::new(),
+            entry,
             changes,
         };
         let is_init = |name: &str| new.piece(name).is_some_and(Piece::is_init);
@@ -102,6 +126,17 @@ impl<'a> Extract<'a> {
                 waiting.extend(extract.follow(&name));
             }
         }
+        if entry == Entry::Endbr {
+            let direct = extract.replaced.iter().filter(|name| !begins_with_endbr(old, name));
+            extract.direct = direct.cloned().collect();
+        }
+        extract.refused.extend(lasting::unset(new, &extract.new_data, &extract.pieces));
+        let own = extract.new_functions.iter().chain(&extract.direct);
+        let is_given = |name: &&String| {
+            let mut code = extract.taken().filter(|(piece, _)| piece.is_code());
+            code.any(|(_, lines)| lines.iter().any(|line| takes_address(line, name)))
+        };
+        extract.notes = own.filter(is_given).map(|name| lasting::given_away(name)).collect();
         extract.outside(old, new);
         extract.tell_unreached();
         extract
@@ -162,50 +197,6 @@ impl<'a> Extract<'a> {
         pieces.filter(|(_, piece)| holds(piece)).map(|(index, _)| index).take(1).collect()
     }
 
-    /// Takes the lines that the patch adds outside of functions.
-    fn outside(&mut self, old: &Listing, new: &Listing) {
-        let mut before: BTreeMap<(&str, String), usize> = BTreeMap::new();
-        for (section, line) in old.all_outside() {
-            *before.entry((section, plain(line))).or_default() += 1;
-        }
-        let mut has_initcall = initcalls(old) < initcalls(new);
-        for (section, line) in new.all_outside() {
-            if let Some(left) = before.get_mut(&(section, plain(line))).filter(|left| **left > 0) {
-                *left -= 1;
-                continue;
-            }
-            let line = line.trim();
-            let says = |word: &str| section.contains(word) || line.contains(word);
-            if says("export_symbol") || says("ksymtab") {
-                self.refused.push(
-                    "a new EXPORT_SYMBOL: what a livepatch exports is not what the kernel exports; leave it out of the patch"
-                        .to_owned(),
-                );
-            } else if says("initcall") {
-                has_initcall = true;
-            } else if !is_frame(line) {
-                self.refused.push(format!(
-                    "what the patch adds outside of functions cannot be carried over: {line:?}"
-                ));
-            }
-        }
-        for ((section, line), _) in before.iter().filter(|(_, left)| **left > 0) {
-            let says = |word: &str| section.contains(word) || line.contains(word);
-            if says("export_symbol") || says("ksymtab") {
-                self.without_effect
-                    .push("an EXPORT_SYMBOL is taken away: the kernel goes on to export it".to_owned());
-            } else if !says("initcall") && !is_frame(line) {
-                self.refused.push(format!(
-                    "what the patch takes away outside of functions stays in the kernel: {line:?}"
-                ));
-            }
-        }
-        self.without_effect.dedup();
-        if has_initcall {
-            self.without_effect.push("a new initcall: the kernel has begun long ago".to_owned());
-        }
-    }
-
     /// Whether there is nothing to cut out.
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty()
@@ -219,7 +210,7 @@ impl<'a> Extract<'a> {
             for line in lines.iter().filter(|line| !is_definition(line)) {
                 for name in names(line).into_iter().filter(|name| is_symbol(name)) {
                     let is_inside = own.contains(name.as_str()) && !self.is_replaced(&name);
-                    if !is_inside && !is_own_call(piece, line, &name) {
+                    if !is_inside && !self.means_new(piece, line, &name) {
                         let old = self.changes.pairs.get(&name).cloned().unwrap_or_else(|| name.clone());
                         references.insert(name, old);
                     }
@@ -259,6 +250,11 @@ impl<'a> Extract<'a> {
         Ok(())
     }
 
+    /// The new functions that other units see.
+    pub fn new_global_functions(&self) -> impl Iterator<Item = &String> {
+        self.new_functions.iter().filter(|name| self.listing.is_global(name))
+    }
+
     fn own_labels(&self) -> impl Iterator<Item = &str> {
         let pieces = self.pieces.iter().filter_map(|&piece| self.listing.pieces.get(piece));
         pieces.flat_map(|piece| piece.labels.iter().map(String::as_str))
@@ -282,9 +278,8 @@ impl<'a> Extract<'a> {
     }
 
     /// The text that is cut out. Local symbols get `prefix` in front, so that those of two units differ; a reference
-    /// gets the name that `kernel_name` returns for it. With `has_endbr`, functions begin with the instruction that a
-    /// target of an indirect jump needs.
-    pub fn text(&self, prefix: &str, has_endbr: bool, kernel_name: impl Fn(&str) -> String) -> String {
+    /// gets the name that `kernel_name` returns for it.
+    pub fn text(&self, prefix: &str, kernel_name: impl Fn(&str) -> String) -> String {
         let own: BTreeSet<&str> = self.own_labels().collect();
         let mut text = String::new();
         for name in &self.replaced {
@@ -307,7 +302,7 @@ impl<'a> Extract<'a> {
             for line in lines {
                 let is_definition = is_definition(line);
                 text.push_str(&rewrite(line, |name| {
-                    let stands_for_new = is_definition || is_own_call(piece, line, name);
+                    let stands_for_new = is_definition || self.means_new(piece, line, name);
                     let is_inside = own.contains(name) && (stands_for_new || !self.is_replaced(name));
                     if !is_symbol(name) || is_inside && self.stays(name) {
                         None
@@ -318,8 +313,8 @@ impl<'a> Extract<'a> {
                     }
                 }));
                 text.push('\n');
-                let is_entry = label(line).is_some_and(|name| self.is_replaced(name));
-                if is_entry && has_endbr && !self.begins_with_endbr(piece) {
+                let entered = label(line).filter(|name| self.is_replaced(name) && self.entry == Entry::Endbr);
+                if entered.is_some_and(|name| !begins_with_endbr(self.listing, name)) {
                     text.push_str("\tendbr64\n");
                 }
             }
@@ -333,38 +328,17 @@ impl<'a> Extract<'a> {
         !self.is_replaced(name) && is_symbol(name) && self.listing.is_global(name)
     }
 
-    fn begins_with_endbr(&self, piece: &Piece) -> bool {
-        let mut lines =
-            piece.lines.iter().skip_while(|line| label(line).is_none_or(|name| !self.is_replaced(name)));
-        lines.next();
-        lines.next().is_some_and(|line| line.trim_start().starts_with("endbr"))
+    /// Whether a line means the new function `name`, and not what the kernel calls so.
+    fn means_new(&self, piece: &Piece, line: &str, name: &str) -> bool {
+        is_own_call(piece, line, name) || self.direct.contains(name) && takes_address(line, name)
     }
 }
 
-/// The number of initcalls that have a piece of their own, as clang writes them.
-fn initcalls(listing: &Listing) -> usize {
-    listing.data().filter(|(_, piece)| piece.section.starts_with(".initcall")).count()
-}
-
-/// A line of the source's own assembler without the numbers in generated names.
-fn plain(line: &str) -> String {
-    let is_counted = |name: &str| {
-        ["__UNIQUE_ID", "__initcall__", "__addressable", "__BTF_ID__", ".Ltmp"]
-            .iter()
-            .any(|start| name.starts_with(start))
-    };
-    let plain =
-        rewrite(line, |name| is_counted(name).then(|| name.replace(|c: char| c.is_ascii_digit(), "")));
-    plain.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Whether a line of the source's own assembler means nothing without the lines around it, which are reported
-/// instead.
-fn is_frame(line: &str) -> bool {
-    let word = line.split_whitespace().next().unwrap_or_default();
-    const FRAMES: [&str; 7] =
-        [".previous", ".popsection", ".align", ".balign", ".p2align", ".section", ".pushsection"];
-    FRAMES.contains(&word) || label(line).is_some_and(|name| line.trim().len() == name.len() + 1)
+/// Whether a function begins with the instruction at which a call through a pointer arrives.
+fn begins_with_endbr(listing: &Listing, function: &str) -> bool {
+    let lines = listing.piece(function).into_iter().flat_map(|piece| &piece.lines);
+    let mut behind = lines.skip_while(|line| label(line) != Some(function)).skip(1);
+    behind.next().is_some_and(|line| line.trim_start().starts_with("endbr"))
 }
 
 fn is_symbol(name: &str) -> bool {
@@ -381,8 +355,7 @@ fn is_definition(line: &str) -> bool {
 /// Whether a line is a function's call of itself: it need not go through the kernel's, from where ftrace would lead it back.
 fn is_own_call(piece: &Piece, line: &str, name: &str) -> bool {
     let function = piece.symbol.as_deref().map(|symbol| parent(symbol).unwrap_or(symbol));
-    let mut words = line.split_whitespace();
-    matches!(words.next(), Some("call" | "jmp")) && words.next() == Some(name) && function == Some(name)
+    destination(line) == Some(name) && function == Some(name)
 }
 
 /// The name of a function as the source has it, without what the compiler has added.
@@ -403,18 +376,27 @@ mod tests {
         \t.section\t.bss.count.3,\"aw\",@nobits\n\t.type\tcount.3, @object\n\t.size\tcount.3, 4\ncount.3:\n\t.zero\t4\n";
 
     fn cut(new: &str) -> (String, Vec<String>) {
-        let (old, new) = (Listing::parse(OLD), Listing::parse(new));
+        cut_from(OLD, new)
+    }
+
+    /// The kernel's `f` begins as the target of a pointer.
+    fn with_endbr() -> String {
+        OLD.replace("f:\n\tnop\n", "f:\n\tendbr64\n\tnop\n")
+    }
+
+    fn cut_from(old: &str, new: &str) -> (String, Vec<String>) {
+        let (old, new) = (Listing::parse(old), Listing::parse(new));
         let changes = compare(&old, &new);
-        let mut extract = Extract::plan(&old, &new, &changes);
+        let mut extract = Extract::plan(&old, &new, &changes, Entry::Endbr);
         extract.resolve();
         let references = extract.references.iter().map(|(name, old)| format!("{name}={old}")).collect();
-        (extract.text("klp_", true, |name| format!("<{name}>")), references)
+        (extract.text("klp_", |name| format!("<{name}>")), references)
     }
 
     #[test]
     fn a_function_comes_with_its_cold_part_and_leaves_the_rest() {
         let new = OLD.replace("\tnop\n", "\tnop\n\tnop\n").replace("count.3", "count.9");
-        let (text, references) = cut(&new);
+        let (text, references) = cut_from(&with_endbr(), &new);
         assert_eq!(references, ["count.9=count.3", "f=f", "g=g"]);
         assert_eq!(
             text,
@@ -432,9 +414,26 @@ mod tests {
         assert_eq!(references, ["count.3=count.3", "g=g"]);
         assert!(text.contains("\tcall\tklp_f\n") && text.contains("klp_f.cold:\n\tjmp\tklp_f\n"), "{text}");
         // Its address is what the kernel knows.
-        let (text, references) = cut(&OLD.replace("f:\n\tnop\n", "f:\n\tcall\tf\n"));
+        let (text, references) = cut_from(&with_endbr(), &OLD.replace("f:\n\tnop\n", "f:\n\tcall\tf\n"));
         assert_eq!(references, ["count.3=count.3", "f=f", "g=g"]);
         assert!(text.contains("\tcall\tklp_f\n") && text.contains("\tmovq\t$<f>, %rax\n"), "{text}");
+    }
+
+    #[test]
+    fn a_pointer_leads_to_where_the_processor_lets_it() {
+        let told = |old: &str| {
+            let new = OLD.replace("f:\n\tnop\n", "f:\n\tud2\n");
+            let (old, new) = (Listing::parse(old), Listing::parse(&new));
+            let changes = compare(&old, &new);
+            let mut extract = Extract::plan(&old, &new, &changes, Entry::Endbr);
+            extract.resolve();
+            (extract.text("klp_", |name| format!("<{name}>")), extract.notes.clone())
+        };
+        let (text, notes) = told(OLD);
+        assert!(text.contains("\tmovq\t$klp_f, %rax\n"), "{text}");
+        assert!(notes[0].starts_with("f is the livepatch's own, and its address is given away"), "{notes:?}");
+        let (text, notes) = told(&with_endbr());
+        assert!(text.contains("\tmovq\t$<f>, %rax\n") && notes.is_empty(), "{text}\n{notes:?}");
     }
 
     #[test]
@@ -473,7 +472,7 @@ mod tests {
         let (old, new) = (Listing::parse(OLD), Listing::parse(&(OLD.to_owned() + &pointer("g"))));
         let changes = compare(&old, &new);
         assert!(!changes.is_empty());
-        let extract = Extract::plan(&old, &new, &changes);
+        let extract = Extract::plan(&old, &new, &changes, Entry::Endbr);
         assert_eq!(extract.refused, ["the callback g has to be a function that the patches add"]);
     }
 
@@ -482,7 +481,7 @@ mod tests {
         let refused = |old: &str, new: &str| {
             let (old, new) = (Listing::parse(old), Listing::parse(new));
             let changes = compare(&old, &new);
-            let extract = Extract::plan(&old, &new, &changes);
+            let extract = Extract::plan(&old, &new, &changes, Entry::Endbr);
             (extract.refused.join(","), extract.without_effect.join(","))
         };
         let more = "\t.pushsection .rodata\n\ttemplate:\n\tpushfq\n\t.popsection\n";
@@ -504,7 +503,7 @@ mod tests {
         let new = old.replace("\tret\n", "\tnop\n\tret\n");
         let (old, new) = (Listing::parse(&old), Listing::parse(&new));
         let changes = compare(&old, &new);
-        let extract = Extract::plan(&old, &new, &changes);
+        let extract = Extract::plan(&old, &new, &changes, Entry::Endbr);
         assert_eq!(
             extract.without_effect,
             ["g is __exit: no livepatch can replace it, and what runs when its module goes is the old one"]
@@ -517,7 +516,7 @@ mod tests {
         let new = old.replace("\tret\n", "\tnop\n\tret\n");
         let (old, new) = (Listing::parse(&old), Listing::parse(&new));
         let changes = compare(&old, &new);
-        let extract = Extract::plan(&old, &new, &changes);
+        let extract = Extract::plan(&old, &new, &changes, Entry::Endbr);
         assert!(extract.is_empty());
         assert_eq!(
             extract.without_effect,

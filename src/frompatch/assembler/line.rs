@@ -326,9 +326,51 @@ pub fn names(line: &str) -> Vec<String> {
     all
 }
 
+/// The label or function that a call or jump names; a call through a register or memory names none.
+pub fn destination(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace().filter(|word| !PREFIXES.contains(word));
+    let word = words.next()?;
+    let to = words.next()?;
+    ((word.starts_with("call") || word.starts_with('j')) && !to.starts_with('*')).then_some(to)
+}
+
+/// Whether a line gives the address of `name` to something, in place of calling it or saying what it is.
+pub fn takes_address(line: &str, name: &str) -> bool {
+    line.contains(name)
+        && label(line).is_none()
+        && matches!(Directive::of(line), Directive::Other)
+        && !line.trim_start().starts_with(".size")
+        && destination(line) != Some(name)
+        && names(line).iter().any(|other| other == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_and_jumps_take_no_address() {
+        assert_eq!(destination("\tcall\tg"), Some("g"));
+        assert_eq!(destination("\tnotrack jmp\tg.cold"), Some("g.cold"));
+        assert_eq!(
+            (destination("\tcall\t*8(%rax)"), destination("\tret"), destination("\tmovq\t$g, %rdi")),
+            (None, None, None)
+        );
+        for line in [
+            "\tcall\tg",
+            "\tjne\tg",
+            "g:",
+            "\t.size\tg, .-g",
+            "\t.type\tg, @function",
+            "\t.globl\tg",
+            "\tmovq\t$gg, %rdi",
+        ] {
+            assert!(!takes_address(line, "g"), "{line}");
+        }
+        for line in ["\tmovq\t$g, %rdi", "\tleaq\tg(%rip), %rsi", "\t.quad\tg", "\tmovq\t$g, 16(%rdi)"] {
+            assert!(takes_address(line, "g"), "{line}");
+        }
+    }
 
     #[test]
     fn comments_between_marks_are_blanks() {
