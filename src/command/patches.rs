@@ -26,7 +26,7 @@ use crate::command::patches::change::{Change, Content, State, Way};
 use crate::command::patches::series::{ALL, Series};
 use crate::host::exit::Exit;
 use crate::host::output;
-use crate::host::patch::{self, FileChange};
+use crate::host::patch::{FileChange, read};
 use crate::host::program;
 use crate::host::program::Program;
 use crate::host::signal::Watch;
@@ -196,7 +196,7 @@ impl Change {
 
 /// The changes in the text of one of klpbuild's own patches.
 fn changes(text: &str) -> Result<Vec<FileChange>> {
-    let changes = patch::parse(text.as_bytes()).context(UNREADABLE)?;
+    let changes = read::parse(text.as_bytes()).context(UNREADABLE)?;
     changes.into_iter().map(|change| change.stripped(1).context(UNREADABLE)).collect()
 }
 

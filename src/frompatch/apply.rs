@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
 use crate::frompatch::apply::scope::Scope;
-use crate::host::patch::{self, FileChange, Hunk, Line};
+use crate::host::patch::{self, FileChange, Hunk, Line, read};
 
 /// A patch: the name that messages have for it, and its text.
 pub type Named = (String, Vec<u8>);
@@ -47,7 +47,7 @@ pub fn apply(source: &Path, patches: &[Named], strip: usize, arch: &str) -> Resu
     let mut files: BTreeMap<String, Touched> = BTreeMap::new();
     let mut ignored: BTreeMap<String, String> = BTreeMap::new();
     for (name, text) in patches {
-        let changes = patch::parse(text).with_context(|| format!("{name} cannot be applied"))?;
+        let changes = read::parse(text).with_context(|| format!("{name} cannot be applied"))?;
         for change in changes {
             let change = change.stripped(strip).with_context(|| format!("{name} cannot be applied"))?;
             match Scope::of(change.path(), arch) {

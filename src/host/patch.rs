@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Patches: unified diffs and what git makes of them, read and applied; the only place that names diffy.
+//! Patches: unified diffs and what git makes of them, read and applied; and diffs that diffy makes, which
+//! only this place names.
 //!
 //! A hunk fits where all of its lines are found: unlike patch(1) with its fuzz, nothing is guessed. If they are found
 //! several times, the line that the hunk names or the function after its `@@` decides; the smallest distance does
 //! not.
+//!
+//! - [`read`]: the text of a patch
+
+pub(crate) mod read;
 
 use std::fmt;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use diffy::patch_set::{FileOperation, ParseOptions, PatchKind, PatchSet};
+use anyhow::{Result, ensure};
 
 /// The changes of a patch in one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,41 +98,6 @@ impl fmt::Display for Misfit {
             None => Ok(()),
         }
     }
-}
-
-/// Reads a patch: a unified diff, or git's mails and diffs.
-///
-/// # Errors
-/// It is no patch, or does something else than changing text.
-pub fn parse(text: &[u8]) -> Result<Vec<FileChange>> {
-    let is_git = text.starts_with(b"diff --git ") || memchr::memmem::find(text, b"\ndiff --git ").is_some();
-    let options = if is_git { ParseOptions::gitdiff() } else { ParseOptions::unidiff() };
-    let mut changes = Vec::new();
-    for file in PatchSet::parse_bytes(text, options) {
-        let file = file.context("this is no patch that can be read (a unified diff is wanted)")?;
-        let (old, new) = paths(file.operation())?;
-        let hunks = match file.patch() {
-            PatchKind::Text(patch) => patch.hunks().iter().map(hunk).collect(),
-            PatchKind::Binary(_) => {
-                bail!("{}: a binary file is changed", new.or(old).unwrap_or_default())
-            }
-        };
-        changes.push(FileChange { old, new, hunks });
-    }
-    ensure!(!changes.is_empty(), "there is no change of a file in it");
-    Ok(changes)
-}
-
-fn paths(operation: &FileOperation<'_, [u8]>) -> Result<(Option<String>, Option<String>)> {
-    let text =
-        |path: &[u8]| String::from_utf8(path.to_vec()).context("the name of a file is not valid UTF-8");
-    Ok(match operation {
-        FileOperation::Delete(path) => (Some(text(path)?), None),
-        FileOperation::Create(path) => (None, Some(text(path)?)),
-        FileOperation::Modify { original, modified } => (Some(text(original)?), Some(text(modified)?)),
-        FileOperation::Rename { from, to } => bail!("{} is renamed to {}", text(from)?, text(to)?),
-        FileOperation::Copy { from, to } => bail!("{} is copied to {}", text(from)?, text(to)?),
-    })
 }
 
 fn hunk(hunk: &diffy::Hunk<'_, [u8]>) -> Hunk {
@@ -351,6 +320,7 @@ fn misfit(base: &[&[u8]], hunk: &Hunk, number: usize, expected: usize, found: &[
 
 #[cfg(test)]
 mod tests {
+    use super::read::parse;
     use super::*;
 
     const BASE: &[u8] = b"a\nb\nc\nd\ne\nf\ng\n";
