@@ -65,10 +65,20 @@ pub struct Misfit {
     pub is_applied: bool,
     /// The lines of the file, from 1, at which the hunk fits, if nothing tells which one is meant.
     pub several: Vec<usize>,
+    /// Whether the hunk has only changed lines, and the file others: nothing but a number tells where it belongs.
+    pub is_bare: bool,
 }
 
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_bare {
+            return write!(
+                f,
+                "hunk #{} has no unchanged line around the change, so that only a number tells where it belongs: make the \
+                 patch with context (git diff -U3)",
+                self.hunk
+            );
+        }
         if let [others @ .., last] = self.several.as_slice() {
             let others = others.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
             return write!(
@@ -133,6 +143,12 @@ impl Hunk {
             *new += usize::from(!matches!(line, Line::Removed(_)));
             (!matches!(line, Line::Kept(_))).then_some((line, here))
         })
+    }
+
+    /// Whether none of its lines is in both files, and it is not about a whole file of so many lines, as for a new or
+    /// removed one.
+    fn is_bare(&self, count: usize) -> bool {
+        !self.lines.iter().any(|line| matches!(line, Line::Kept(_))) && self.before().len() != count
     }
 
     /// Its lines in the old file.
@@ -214,7 +230,7 @@ impl FileChange {
     /// which each hunk was found.
     ///
     /// # Errors
-    /// A hunk does not fit, or fits at several lines, and nothing tells which one is meant.
+    /// A hunk does not fit, or fits at several lines, and nothing tells which one is meant; or it has no context.
     pub fn apply(&self, base: &[u8]) -> std::result::Result<(Vec<u8>, Vec<usize>), Misfit> {
         self.apply_by(base, choose)
     }
@@ -247,7 +263,8 @@ impl FileChange {
             let expected = told.saturating_add_signed(shift);
             let found =
                 if old.is_empty() { vec![expected.clamp(done, base.len())] } else { find(&base, &old, done) };
-            let Some(place) = choose(&base, hunk, &found, expected) else {
+            let place = choose(&base, hunk, &found, expected).filter(|_| !hunk.is_bare(base.len()));
+            let Some(place) = place else {
                 return Err(misfit(&base, hunk, index + 1, expected, &found));
             };
             shift = place.cast_signed() - told.cast_signed();
@@ -315,6 +332,7 @@ fn misfit(base: &[&[u8]], hunk: &Hunk, number: usize, expected: usize, found: &[
         found: different.and_then(|(index, _)| base.get(place + index)).map(|line| shown(line)),
         is_applied: !new.is_empty() && !find(base, &new, 0).is_empty(),
         several: found.iter().map(|place| place + 1).collect(),
+        is_bare: hunk.is_bare(base.len()),
     }
 }
 
@@ -395,6 +413,26 @@ mod tests {
         assert_eq!(new.apply(b"").unwrap().0, b"a\nb\n");
         let gone = only(b"--- a/old.c\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-a\n-b\n");
         assert_eq!((gone.new.as_deref(), gone.apply(b"a\nb\n").unwrap().0.as_slice()), (None, &b""[..]));
+    }
+
+    #[test]
+    fn a_hunk_without_context_is_refused() {
+        for text in [
+            "--- a/x\n+++ b/x\n@@ -3,0 +4 @@ f()\n+C\n",
+            "--- a/x\n+++ b/x\n@@ -3 +3 @@ f()\n-c\n+C\n",
+            "--- a/x\n+++ b/x\n@@ -1,3 +1,4 @@\n a\n b\n+B\n c\n@@ -5 +5,0 @@\n-e\n",
+            "--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+C\n",
+            "--- a/x\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-a\n-b\n",
+        ] {
+            let misfit = only(text.as_bytes()).apply(BASE).unwrap_err();
+            assert!(misfit.is_bare, "{text}");
+            assert!(misfit.to_string().ends_with("make the patch with context (git diff -U3)"), "{misfit}");
+        }
+        // The whole file is changed, or the file was empty: there is no context.
+        let whole = only(b"--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n");
+        assert_eq!(whole.apply(b"a\n").unwrap().0, b"b\n");
+        let empty = only(b"--- a/x\n+++ b/x\n@@ -0,0 +1 @@\n+a\n");
+        assert_eq!(empty.apply(b"").unwrap().0, b"a\n");
     }
 
     #[test]
