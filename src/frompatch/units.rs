@@ -18,7 +18,7 @@ use crate::kernel::recorded;
 /// A file that is compiled on its own: in C, or in assembler ([`Found::assembler`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
-    /// Its path in the source tree.
+    /// Its path in the source tree; of a file that the build generates, that in the object tree.
     pub path: String,
     /// How kbuild compiles it.
     pub recipe: Recipe,
@@ -93,6 +93,13 @@ pub fn apart<'a>(srctree: &Path, files: &'a [Touched]) -> (Vec<&'a str>, Vec<&'a
     (compiled, included)
 }
 
+/// The path in `tree` of the `source` whose command is in `file`. None if it lies elsewhere, or if its object has another
+/// name than the file: that is one compiled for something else.
+fn own_path(source: &Path, tree: &Path, objtree: &Path, file: &Path) -> Option<String> {
+    let path = source.strip_prefix(fs::canonicalize(tree).ok()?).ok()?.to_str()?.to_owned();
+    (recipe::file_of(objtree, &path) == file).then_some(path)
+}
+
 /// The units whose lists of dependencies have one of `files`, each with those that it uses.
 fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<(String, Vec<String>)> {
     let commands = recorded::files(objtree);
@@ -108,11 +115,12 @@ fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<(Str
             return None;
         }
         let source = fs::canonicalize(objtree.join(source)).ok()?;
-        let path = source.strip_prefix(srctree).ok()?.to_str()?.to_owned();
-        // The object has another name than the file: the same file, compiled for something else.
-        let is_own = recipe::file_of(objtree, &path) == *file;
+        // The build generates some files (lib/raid6/int1.c, capflags.c): with O= they lie in the object tree, which may
+        // lie in the source tree. They are compiled as in a build without O=: to say only that they use a patched
+        // file would leave their code as it is, and to refuse would do so for each patch of a common header.
+        let path = [objtree, srctree].into_iter().find_map(|tree| own_path(&source, tree, objtree, file))?;
         let is_kernels = Scope::of(&path, arch) == Scope::Code || recorded::is_assembler(&path);
-        (is_own && is_kernels).then_some((path, used))
+        is_kernels.then_some((path, used))
     });
     let mut found: Vec<_> = found.collect();
     found.sort();
@@ -133,4 +141,53 @@ fn depends_on(text: &str, path: &str, srctree: &Path, objtree: &Path) -> bool {
                 && paths::last(word) == name
                 && fs::canonicalize(objtree.join(word)).is_ok_and(|file| file == srctree.join(path)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The units that use a header, of a file in the source tree and of one that the build generates.
+    fn found(srctree: &str, objtree: &str) -> Vec<String> {
+        let root = tempfile::tempdir().unwrap();
+        let place = fs::canonicalize(root.path()).unwrap();
+        let [srctree, objtree] = [srctree, objtree].map(|tree| place.join(tree));
+        let (src, elsewhere) = (srctree.display(), place.join("elsewhere/b.c"));
+        for (file, text) in [
+            (srctree.join("include/own.h"), String::new()),
+            (srctree.join("lib/a.c"), String::new()),
+            (objtree.join("lib/made.c"), String::new()),
+            (elsewhere.clone(), String::new()),
+            (objtree.join("lib/.a.o.cmd"), cmd(&format!("{src}/lib/a.c"), &src.to_string())),
+            (objtree.join("lib/.made.o.cmd"), cmd("lib/made.c", &src.to_string())),
+            // Compiled for something else, and no part of the kernel.
+            (objtree.join("lib/.other.o.cmd"), cmd("lib/made.c", &src.to_string())),
+            (objtree.join("lib/.b.o.cmd"), cmd(&elsewhere.display().to_string(), &src.to_string())),
+        ] {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        let header = Touched {
+            path: "include/own.h".to_owned(),
+            original: Some(Vec::new()),
+            patched: Some(Vec::new()),
+        };
+        let found = of_built(&srctree, &objtree, &[header], "x86").unwrap();
+        assert!(found.assembler.is_empty() && found.unused.is_empty());
+        found.units.into_iter().map(|unit| unit.path).collect()
+    }
+
+    fn cmd(source: &str, srctree: &str) -> String {
+        format!(
+            "savedcmd_x.o := gcc -DKBUILD_MODNAME='\"x\"' -c -o x.o {source}\n\nsource_x.o := {source}\n\n\
+             deps_x.o := \\\n  {srctree}/include/own.h \\\n"
+        )
+    }
+
+    #[test]
+    fn generated_files_in_an_object_tree_use_headers_too() {
+        for (srctree, objtree) in [("src", "obj"), ("src", "src"), ("src", "src/build"), ("obj/src", "obj")] {
+            assert_eq!(found(srctree, objtree), ["lib/a.c", "lib/made.c"], "{srctree} {objtree}");
+        }
+    }
 }

@@ -66,3 +66,23 @@ fn what_does_not_compile_is_shown_where_it_is() {
         space.read("ext/b/lib/taken.c").lines().position(|line| line.starts_with("MADE(up)")).unwrap() + 1;
     assert!(said.contains(&format!("{line} | MADE(up) {{ return klog(\"made\";")), "{said}");
 }
+
+/// In a build with O=, a file that the build generates lies in the object tree.
+#[test]
+fn a_generated_file_that_uses_a_patched_header_is_compiled() {
+    let space = takeover::space();
+    let command = space.read("obj/lib/.taken.o.cmd");
+    let (command, _) = command.trim_end().rsplit_once(' ').unwrap();
+    let command = command.replace("lib/taken.o", "lib/made.o");
+    let header = space.path("src/lib/own.h").display().to_string();
+    let lists = format!("source_lib/made.o := lib/made.c\n\ndeps_lib/made.o := \\\n  {header} \\\n");
+    fs::write(space.path("obj/lib/.made.o.cmd"), format!("{command} -I../src/lib lib/made.c\n\n{lists}"))
+        .unwrap();
+    fs::write(space.path("obj/lib/made.c"), "#include <own.h>\nint made(void) { return OWN_STEP; }\n")
+        .unwrap();
+    let patch = "--- a/lib/own.h\n+++ b/lib/own.h\n@@ -1 +1 @@\n-#define OWN_STEP 2\n+#define OWN_STEP two\n";
+    fs::write(space.path("ext/fix.patch"), patch).unwrap();
+    let said = livepatch(&space).ends(1).stderr;
+    assert!(said.contains("lib/made.c does not compile with the patch:"), "{said}");
+    assert!(said.contains("two"), "{said}");
+}
