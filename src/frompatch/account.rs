@@ -52,29 +52,34 @@ fn one(
     units: &[Outcome<'_>],
     trees: Trees<'_>,
 ) -> Result<Accounted> {
-    let changed: BTreeSet<String> = units
-        .iter()
-        .flat_map(|unit| unit.names)
-        .map(|name| system_call::as_written(name).to_owned())
-        .collect();
+    // Another file may have a function of the same name: only files that are compiled with this one tell of it.
+    let users: Vec<&Outcome<'_>> = units.iter().filter(|unit| unit.compiled.sees(&file.path)).collect();
     let mut accounted = Accounted {
         file: file.path.clone(),
         line: first_changed(hunk),
-        changes: around(hunk, items).filter(|name| changed.contains(name)).collect(),
+        changes: by_name(hunk, items, &users),
         no_effect: None,
     };
-    if !accounted.changes.is_empty() || file.original.is_none() || file.patched.is_none() {
+    if !accounted.changes.is_empty() {
         return Ok(accounted);
     }
-    let without = file.partly(|other| other != index)?;
-    // Units in which the patches change something come first: a change that has an effect has it there.
-    let (some, none): (Vec<&Outcome<'_>>, Vec<_>) =
-        units.iter().filter(|unit| unit.compiled.sees(&file.path)).partition(|unit| !unit.names.is_empty());
-    let count = some.len() + none.len();
-    if count == 0 {
+    if file.patched.is_none() {
+        accounted.no_effect = Some("that a file is removed takes no code out of the kernel".to_owned());
+        return Ok(accounted);
+    }
+    if users.is_empty() {
         accounted.no_effect = Some("no file of this kernel is compiled with it".to_owned());
         return Ok(accounted);
     }
+    // Without a new file, nothing that uses it compiles.
+    if file.original.is_none() {
+        return Ok(accounted);
+    }
+    let without = file.partly(|other| other != index)?;
+    let count = users.len();
+    // Units in which the patches change something come first: a change that has an effect has it there.
+    let (some, none): (Vec<&Outcome<'_>>, Vec<_>) =
+        users.into_iter().partition(|unit| !unit.names.is_empty());
     let mut why = None;
     for unit in some.into_iter().chain(none).take(USERS) {
         match effect(&without, unit.compiled, trees)? {
@@ -92,6 +97,13 @@ fn one(
     };
     accounted.no_effect = why.map(|why| format!("{why}{only}"));
     Ok(accounted)
+}
+
+/// The definitions around the changed lines that are changed or new in one of `users`.
+fn by_name(hunk: &Hunk, items: &[Vec<Item>; 2], users: &[&Outcome<'_>]) -> Vec<String> {
+    let names = users.iter().flat_map(|unit| unit.names);
+    let changed: BTreeSet<&str> = names.map(|name| system_call::as_written(name)).collect();
+    around(hunk, items).filter(|name| changed.contains(name.as_str())).collect()
 }
 
 /// The names of the definitions around the changed lines.
@@ -139,20 +151,79 @@ fn first_changed(hunk: &Hunk) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::frompatch::recipe::Recipe;
+    use crate::frompatch::units::Unit;
+
+    const OLD: &[u8] = b"int a(void)\n{\n\treturn 1;\n}\n\nint b(void)\n{\n\treturn 2;\n}\n";
+    const NEW: &[u8] = b"int a(void)\n{\n\treturn 1;\n}\n\nint b(void)\n{\n\treturn 3;\n}\n";
+
+    fn touched(path: &str, original: Option<&[u8]>, patched: Option<&[u8]>) -> Touched {
+        let [original, patched] = [original, patched].map(|text| text.map(<[u8]>::to_vec));
+        Touched { path: path.to_owned(), original, patched }
+    }
+
+    /// A unit that is compiled with a file of its own and with another one.
+    fn compiled(path: &str, seen: &str) -> Compiled {
+        let [compiler, source, object] = ["false", path, "vmlinux"].map(str::to_owned);
+        let recipe = Recipe { compiler, options: Vec::new(), source, object };
+        let unit = Unit { path: path.to_owned(), recipe };
+        let [original, patched, object] = ["orig.s", "new.s", "orig.o"].map(Into::into);
+        Compiled { unit, original, patched, object, seen: vec![seen.to_owned()] }
+    }
 
     #[test]
     fn a_change_belongs_to_what_is_around_it() {
-        let old = b"int a(void)\n{\n\treturn 1;\n}\n\nint b(void)\n{\n\treturn 2;\n}\n";
-        let new = b"int a(void)\n{\n\treturn 1;\n}\n\nint b(void)\n{\n\treturn 3;\n}\n";
-        let file =
-            Touched { path: "a.c".to_owned(), original: Some(old.to_vec()), patched: Some(new.to_vec()) };
+        let file = touched("a.c", Some(OLD), Some(NEW));
         let hunks = file.hunks();
-        let items = [outline::items(old), outline::items(new)];
+        let items = [outline::items(OLD), outline::items(NEW)];
         assert_eq!(
             hunks.iter().map(|hunk| around(hunk, &items).collect::<Vec<_>>()).collect::<Vec<_>>(),
             [["b"]]
         );
         assert_eq!(first_changed(&hunks[0]), 8);
+    }
+
+    #[test]
+    fn a_name_in_another_file_does_not_vouch_for_a_change() {
+        let hunk = &touched("a.h", Some(OLD), Some(NEW)).hunks()[0];
+        let items = [outline::items(OLD), outline::items(NEW)];
+        let names = ["b".to_owned(), "c".to_owned()];
+        let own = compiled("a.c", "a.h");
+        let own = |names| Outcome { compiled: &own, names };
+        assert_eq!(by_name(hunk, &items, &[&own(&names)]), ["b"]);
+        // The change of `b` in x.c is not asked for.
+        let other = compiled("x.c", "x.h");
+        let units = [own(&[]), Outcome { compiled: &other, names: &names }];
+        let nowhere = Path::new("/nonexistent");
+        let trees =
+            Trees { source: nowhere, objects: nowhere, overlay: nowhere, helpers: nowhere, work: nowhere };
+        let file = touched("a.c", None, Some(NEW));
+        assert_eq!(all(&[file], &units, trees).unwrap()[0].changes, Vec::<String>::new());
+        let file = touched("x.h", None, Some(NEW));
+        assert_eq!(all(&[file], &units, trees).unwrap()[0].changes, ["b"]);
+    }
+
+    #[test]
+    fn what_is_not_compiled_is_told() {
+        let compiled = compiled("a.c", "a.h");
+        let names = ["a".to_owned()];
+        let units = [Outcome { compiled: &compiled, names: &names }];
+        let nowhere = Path::new("/nonexistent");
+        let trees =
+            Trees { source: nowhere, objects: nowhere, overlay: nowhere, helpers: nowhere, work: nowhere };
+        for (original, patched, why) in [
+            (None, Some(NEW), "no file of this kernel is compiled with it"),
+            (Some(OLD), Some(NEW), "no file of this kernel is compiled with it"),
+            (Some(OLD), None, "that a file is removed takes no code out of the kernel"),
+        ] {
+            let told = all(&[touched("new.c", original, patched)], &units, trees).unwrap();
+            assert_eq!((told.len(), told[0].no_effect.as_deref()), (1, Some(why)));
+        }
+        // A header that is new, and of which only macros are used.
+        let told = all(&[touched("a.h", None, Some(b"#define A 1\n"))], &units, trees).unwrap();
+        assert_eq!((told[0].no_effect.as_deref(), told[0].changes.len()), (None, 0));
     }
 }
