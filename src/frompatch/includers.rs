@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use rayon::prelude::*;
 
-use crate::frompatch::apply::scope::BESIDE;
+use crate::frompatch::apply::scope::{self, BESIDE};
 use crate::host::paths;
 use crate::host::paths::last;
 
@@ -26,6 +26,9 @@ pub fn of(srctree: &Path, objtree: &Path, headers: &[&str], arch: &str) -> BTree
     let generated = [format!("arch/{arch}/include/generated"), "include/generated".to_owned()];
     let mut files: Vec<(PathBuf, String)> = Vec::new();
     collect(srctree, "", arch, &mut files);
+    for directory in scope::borrowed() {
+        collect(srctree, directory, arch, &mut files);
+    }
     for directory in &generated {
         collect(objtree, directory, arch, &mut files);
     }
@@ -73,6 +76,10 @@ pub enum Part {
 /// How the file `path` in C is used in a build, by the makefiles around it and the files beside it. A file that is
 /// compiled on its own, and that only files of another directory include, counts as [`Part::Compiled`].
 pub fn part(srctree: &Path, path: &str) -> Part {
+    if scope::is_borrowed(path) {
+        // A program beside the kernel has a makefile that names it.
+        return Part::Included;
+    }
     let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
     let object = format!("{}.o", name.strip_suffix(".c").unwrap_or(name));
     let makefiles = Path::new(path)
@@ -213,6 +220,8 @@ mod tests {
         assert_eq!(part("kernel/sched/rt.c"), Part::Included);
         assert_eq!(part("kernel/sched/both.c"), Part::Both);
         assert_eq!(part("kernel/sub/far.c"), Part::Compiled);
+        write("scripts/dtc/Makefile", "libfdt-objs := fdt.o\n");
+        assert_eq!(part("scripts/dtc/libfdt/fdt.c"), Part::Included);
     }
 
     #[test]
@@ -234,6 +243,9 @@ mod tests {
         write(&source, "arch/arm/five.c", "#include <linux/level.h>\n");
         write(&source, "tools/six.c", "#include <linux/level.h>\n");
         write(&source, "include/linux/kconfig.h", "");
+        write(&source, "tools/lib/bpf/core.c", "#include \"core.h\"\n");
+        write(&source, "tools/lib/bpf/core.h", "");
+        write(&source, "kernel/bpf/core.c", "#include \"../../tools/lib/bpf/core.c\"\n");
         let of = |header: &str| of(&source, &object, &[header], "x86").into_iter().collect::<Vec<_>>();
         write(&source, "fs/own/seven.c", "#include <level.h>\n");
         // A name that is not that of a file beside it may mean any file.
@@ -241,7 +253,10 @@ mod tests {
         assert_eq!(of("include/asm-generic/level.h"), all);
         assert_eq!(of("fs/own/level.h"), ["fs/own/seven.c", "fs/own/three.c"]);
         assert_eq!(of("include/linux/none.h"), Vec::<String>::new());
+        let borrowed = ["kernel/bpf/core.c", "tools/lib/bpf/core.c"];
+        assert_eq!(of("tools/lib/bpf/core.h"), borrowed);
         let every = ["arch/x86/entry/four.S", "fs/one.c", "fs/own/seven.c", "fs/own/three.c", "fs/two.c"];
+        let every: Vec<&str> = every.into_iter().chain(borrowed).collect();
         assert_eq!(of("include/linux/kconfig.h"), every);
     }
 }

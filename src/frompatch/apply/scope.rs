@@ -12,10 +12,16 @@ pub enum Scope {
     Refused(String),
 }
 
-/// Directories from which no code of the running kernel comes.
+/// Directories from which no code of the running kernel comes, except for [`BORROWED`].
 pub const BESIDE: [&str; 6] = ["Documentation", "tools", "samples", "scripts", "usr", "LICENSES"];
-/// Files in the vdso's directory that are part of the kernel itself.
-const OF_THE_KERNEL: [&str; 3] = ["vma.c", "extable.c", "vdso32-setup.c"];
+/// Files in these directories that files of the kernel include: kernel/bpf/relo_core.c, lib/fdt.c, lib/test_printf.c
+/// and those like them.
+const BORROWED: [&str; 3] =
+    ["tools/lib/bpf/", "scripts/dtc/libfdt/", "tools/testing/selftests/kselftest_module.h"];
+/// Tables in files of text that the kernel's build makes code of.
+const TABLES: [&str; 1] = ["arch/x86/lib/x86-opcode-map.txt"];
+/// Files in the vDSO's directories that are part of the kernel itself.
+const OF_THE_KERNEL: [&str; 4] = ["vma.c", "extable.c", "vdso32-setup.c", "datastore.c"];
 
 impl Scope {
     /// What a change of the file at `path` means, in a kernel whose architecture has the directory `arch`.
@@ -27,10 +33,11 @@ impl Scope {
         {
             return Scope::Elsewhere(format!("another architecture ({other})"));
         }
-        if BESIDE.contains(&top) || is_text(name) {
+        let is_beside = BESIDE.contains(&top) && !is_borrowed(path);
+        if is_beside || is_text(name) && !TABLES.contains(&path) {
             return Scope::Elsewhere("no part of the kernel".to_owned());
         }
-        if let Some(why) = apart(path, name) {
+        if let Some(why) = apart(path) {
             return Scope::Refused(format!("{why}; leave this file out of the patch"));
         }
         if name.starts_with("Kconfig") || name.starts_with("Makefile") || name == "Kbuild" {
@@ -47,29 +54,50 @@ impl Scope {
             }
             Some("lds") => "the kernel is linked already",
             Some("rs") => "Rust is not livepatched yet",
+            Some("txt") => "the kernel's build makes code of it; patch the functions that use that code",
             _ => "it is no C file",
         };
         Scope::Refused(refused.to_owned())
     }
 }
 
-/// Why code is not a part of the running kernel; none if it is.
-fn apart(path: &str, name: &str) -> Option<&'static str> {
-    if path.split('/').any(|part| part.contains("vdso"))
-        && !OF_THE_KERNEL.contains(&name)
-        && !name.ends_with(".h")
-    {
+/// Why the code of the file at `path` is no part of the running kernel, though its build compiles it; none if it is.
+pub fn apart(path: &str) -> Option<&'static str> {
+    if is_vdso(path) {
         return Some("it is mapped into processes, where a livepatch does not reach");
+    }
+    if path.starts_with("drivers/firmware/efi/libstub/") && !path.ends_with(".h") {
+        return Some(BOOTS);
     }
     let within = path.strip_prefix("arch/")?.split_once('/')?.1;
     match within {
-        _ if within.starts_with("boot/") => Some("it runs before the kernel, and is gone"),
+        _ if within.starts_with("boot/") => Some(BOOTS),
         _ if within.starts_with("realmode/rm/") => {
             Some("it is copied away at boot, and a livepatch does not reach the copy")
         }
         _ if within.starts_with("purgatory/") => Some("it runs between two kernels (kexec)"),
         _ => None,
     }
+}
+
+const BOOTS: &str = "it runs before the kernel, and is gone";
+
+/// Whether the file at `path` is code of the vDSO, which processes run themselves.
+pub fn is_vdso(path: &str) -> bool {
+    let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+    directory.split('/').any(|part| part.contains("vdso"))
+        && !OF_THE_KERNEL.contains(&name)
+        && !name.ends_with(".h")
+}
+
+/// Whether files of the kernel may include the file at `path`, though it lies beside the kernel.
+pub fn is_borrowed(path: &str) -> bool {
+    BORROWED.iter().any(|begin| path.starts_with(begin)) && (path.ends_with(".c") || path.ends_with(".h"))
+}
+
+/// The directories beside the kernel with files that files of the kernel include.
+pub fn borrowed() -> impl Iterator<Item = &'static str> {
+    BORROWED.iter().filter_map(|begin| begin.strip_suffix('/'))
 }
 
 fn is_text(name: &str) -> bool {
@@ -89,12 +117,19 @@ mod tests {
             "arch/x86/kernel/cpu/bugs.c",
             "arch/x86/entry/vdso/vma.c",
             "a.c",
+            "arch/x86/kernel/vdso.c",
+            "lib/vdso/datastore.c",
+            "include/vdso/helpers.h",
+            "tools/lib/bpf/relo_core.c",
+            "scripts/dtc/libfdt/libfdt.h",
         ] {
             assert_eq!(Scope::of(path, "x86"), Scope::Code, "{path}");
         }
         for path in [
             "Documentation/a.rst",
             "tools/perf/a.c",
+            "tools/lib/bpf/Makefile",
+            "scripts/dtc/dtc.c",
             "MAINTAINERS",
             "arch/arm64/kernel/a.c",
             "arch/arm64/kernel/a.S",
@@ -113,6 +148,8 @@ mod tests {
             ("arch/x86/entry/vdso/vclock_gettime.c", "mapped into processes"),
             ("lib/vdso/gettimeofday.c", "mapped into processes"),
             ("arch/x86/purgatory/purgatory.c", "kexec"),
+            ("drivers/firmware/efi/libstub/x86-stub.c", "before the kernel"),
+            ("arch/x86/lib/x86-opcode-map.txt", "makes code of it"),
             ("fs/Kconfig", "configured and built"),
             ("fs/fat/Makefile", "configured and built"),
             ("arch/x86/kernel/vmlinux.lds", "linked"),
