@@ -76,8 +76,9 @@ pub fn all(units: Vec<Unit>, trees: Trees<'_>) -> Result<Vec<Compiled>> {
                 ["orig.s", "new.s", "orig.o"].map(|suffix| place(trees.work, &unit, suffix));
             let list = fs::read_to_string(place(trees.work, &unit, "new.d"))?;
             let seen = dependencies(&list).into_iter().filter_map(|file| {
-                let file = Path::new(&file).strip_prefix(trees.overlay).ok()?;
-                Some(file.to_str()?.to_owned())
+                // With `#include "../../tools/lib/bpf/relo_core.c"`, the directories above are in the name.
+                let file = paths::normal(&file);
+                Some(Path::new(&file).strip_prefix(trees.overlay).ok()?.to_str()?.to_owned())
             });
             Ok(Compiled { seen: seen.collect(), unit, original, patched, object })
         })
