@@ -9,7 +9,8 @@
 //! - [`units`]: which files are to be compiled; [`includers`]: which may be, with a header; [`presence`]: which of them an
 //!   installed kernel was made of; [`descent`]: how kbuild comes to
 //!   each; [`recipe`]: how it compiles each; [`compile`]: both ways;
-//!   [`layout`]: whether types stay
+//!   [`layout`]: whether types stay; [`beyond`]: units that no
+//!   livepatch reaches
 //! - [`assembler`]: what is different, and that, cut out
 //! - [`run_pre`]: the unit as it was, compiled again, against the kernel's own bytes
 //! - [`cut`]: one unit, all of these together; [`account`]: what became of each change, with [`outline`]
@@ -22,6 +23,7 @@
 mod account;
 pub(crate) mod apply;
 pub mod assembler;
+mod beyond;
 mod build;
 mod compile;
 mod compiler;

@@ -25,9 +25,8 @@ use crate::frompatch::run_pre::KernelImage;
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{Target, Workshop};
 use crate::frompatch::units::{self, Found, Unit};
-use crate::frompatch::{helpers, layout, module, overlay, presence};
+use crate::frompatch::{beyond, helpers, layout, module, overlay, presence};
 use crate::host::exit::Exit;
-use crate::host::paths;
 use crate::host::words::{count, hex};
 use crate::kernel::installed::loaded::Replaced;
 use crate::kernel::trace::KnownSites;
@@ -95,11 +94,12 @@ pub fn make(
         Made::Done(workshop) => workshop,
         Made::Over(exit) => return Ok(Made::Over(exit)),
     };
-    let Found { units, assembler, .. } = match find_units(target, &workshop, &applied)? {
+    let found = match find_units(target, &workshop, &applied)? {
         Made::Done(found) => found,
         Made::Over(exit) => return Ok(Made::Over(exit)),
     };
-    check_removed(&applied, &units)?;
+    let units = &found.units;
+    check_removed(&applied, units)?;
     if steps.done(&format!("{} to compile", count(units.len(), "file"))) {
         return Ok(stopped(steps));
     }
@@ -114,9 +114,9 @@ pub fn make(
         helpers: &helpers,
         work: work.path(),
     };
-    check_assembler(&assembler, trees)?;
+    let beyond = beyond::check(&found, trees)?;
     let compiled = compile::all(units.clone(), trees);
-    let compiled = compiled.map_err(|error| with_plain_lines(&units, &applied, trees).unwrap_or(error))?;
+    let compiled = compiled.map_err(|error| with_plain_lines(units, &applied, trees).unwrap_or(error))?;
     if !request.allow_layout {
         layout::check(&applied.files, &compiled, trees)?;
     }
@@ -126,6 +126,7 @@ pub fn make(
     let declared = read::declared(&applied.files);
     let reads = compiled.par_iter().map(|unit| Read::of(unit, &declared)).collect::<Result<Vec<Read>>>()?;
     let (mut report, module) = compare(request, target, &applied, &compiled, &reads, trees)?;
+    report.notes.extend(beyond);
     report.notes.extend(lost(&request.loaded, &report.changed));
     if steps.done("compared with the kernel, and cut out") {
         return Ok(stopped(steps));
@@ -159,8 +160,7 @@ fn ignored(applied: &Applied) -> String {
 fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result<Made<Found>> {
     let objtree = workshop.objtree();
     if let Workshop::Prepared(_) = workshop {
-        let wanted = presence::goals(target, objtree, &applied.files)?;
-        let goals: Vec<String> = wanted.values().map(|given| format!("{}.o", paths::stem(given))).collect();
+        let goals = presence::goals(target, objtree, &applied.files)?;
         let goals: Vec<&str> = goals.iter().map(String::as_str).collect();
         if !goals.is_empty()
             && let Some(exit) = workshop.compile(&goals)?
@@ -169,9 +169,10 @@ fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result
         }
     }
     let found = units::of_built(&target.source, objtree, &applied.files, target.arch)?;
-    if found.units.is_empty() && found.assembler.is_empty() {
+    if found.units.is_empty() && found.assembler.is_empty() && found.apart.is_empty() {
         bail!(
-            "no file of this kernel is compiled with {}: they are off in its configuration, and the patches have no effect",
+            "no file of this kernel is compiled with {}: they are off in its configuration, or belong to programs that its \
+             build or boot runs, and the patches have no effect",
             found.unused.join(", ")
         );
     }
@@ -186,19 +187,6 @@ fn check_removed(applied: &Applied, units: &[Unit]) -> Result<()> {
             units.iter().all(|unit| unit.path != file.path),
             "{} is removed: the kernel has its code, and goes on with it; leave the file where it is",
             file.path
-        );
-    }
-    Ok(())
-}
-
-/// Checks that no file in assembler changes through the files that it includes.
-fn check_assembler(assembler: &[Unit], trees: Trees<'_>) -> Result<()> {
-    for unit in assembler {
-        ensure!(
-            !compile::is_changed(unit, trees)?,
-            "{} is in assembler, and what it includes is changed for it: functions written in assembler cannot be replaced; \
-             leave what they use as it is",
-            unit.path
         );
     }
     Ok(())

@@ -7,12 +7,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::frompatch::apply::Touched;
+use crate::frompatch::apply::{Touched, scope};
 use crate::frompatch::outline::{self, Kind};
 use crate::frompatch::recipe;
 use crate::frompatch::system_call;
 use crate::frompatch::target::Target;
 use crate::frompatch::{includers, units};
+use crate::host::paths;
 use crate::host::terminal;
 use crate::host::words::count;
 use crate::kernel::symbols::compiled::{Given, Part, SourceFiles, compiled};
@@ -22,21 +23,50 @@ const MANY: usize = 100;
 /// If other files define the names of a file, too, at most this many objects are searched for it.
 const OBJECTS: usize = 48;
 
-/// The files to compile for the patched ones that were not compiled yet, with the paths by which kbuild reaches them.
+/// The goals for kbuild that compile the files needed for the patched ones, as far as they were not compiled yet.
 ///
 /// # Errors
 /// Other files include a patched one, and nothing tells which of them the kernel was compiled from.
-pub fn goals(target: &Target, objtree: &Path, files: &[Touched]) -> Result<Given> {
+pub fn goals(target: &Target, objtree: &Path, files: &[Touched]) -> Result<Vec<String>> {
     let (own, included) = units::apart(&target.source, files);
     let is_missing = |path: &str| !recipe::file_of(objtree, path).is_file();
-    let mut goals = users(target, objtree, &included)?;
-    goals.retain(|path, _| is_missing(path));
+    let candidates = match included.as_slice() {
+        [] => BTreeSet::new(),
+        headers => includers::of(&target.source, objtree, headers, target.arch),
+    };
+    let mut units = users(target, &included, &candidates)?;
+    units.retain(|path, _| is_missing(path));
     let own = files.iter().filter(|file| own.contains(&file.path.as_str()) && is_missing(&file.path));
-    let own: Vec<(&str, BTreeSet<String>)> = own
+    units.extend(patched(target, own)?);
+    let objects = units.values().map(|given| format!("{}.o", paths::stem(given)));
+    Ok(objects.chain(vdso(&target.source, &candidates, is_missing)).collect())
+}
+
+/// The directories of the vDSO that have one of the files `candidates` that `is_missing`, as goals. Nothing in the kernel's
+/// debugging information tells of the vDSO, and its makefile sets the compiler's options for the whole of it.
+fn vdso(source: &Path, candidates: &BTreeSet<String>, is_missing: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let is_compiled = |path: &str| match path.strip_suffix(".S") {
+        Some(stem) => !stem.ends_with(".lds"),
+        None => includers::part(source, path) != includers::Part::Included,
+    };
+    let own = candidates.iter().filter(|path| path.starts_with("arch/") && scope::is_vdso(path));
+    let compiled = own.filter(|path| is_missing(path) && is_compiled(path));
+    let outermost = |path: &String| {
+        let end = path.find("vdso")?;
+        let end = end + path.get(end..)?.find('/')?;
+        Some(format!("{}/", path.get(..end)?))
+    };
+    compiled.filter_map(outermost).collect()
+}
+
+/// Those of the patched `files` that the kernel was compiled from, as far as is known.
+fn patched<'a>(target: &Target, files: impl Iterator<Item = &'a Touched>) -> Result<Given> {
+    let mut given = Given::new();
+    let own: Vec<(&str, BTreeSet<String>)> = files
         .map(|file| (file.path.as_str(), definitions(file.original.as_deref().unwrap_or_default())))
         .collect();
     if own.is_empty() {
-        return Ok(goals);
+        return Ok(given);
     }
     let names = own.iter().flat_map(|(_, names)| names).map(|name| name.as_bytes().to_vec());
     let objects = target.sources.objects_with(names.collect())?;
@@ -44,7 +74,7 @@ pub fn goals(target: &Target, objtree: &Path, files: &[Touched]) -> Result<Given
     let mut open: BTreeSet<String> = BTreeSet::new();
     for (path, names) in own {
         match part(&mut known, path, objects.as_ref(), &names) {
-            Part::Given(given) => drop(goals.insert(path.to_owned(), given)),
+            Part::Given(path_given) => drop(given.insert(path.to_owned(), path_given)),
             Part::None => {}
             Part::Unknown => drop(open.insert(path.to_owned())),
         }
@@ -52,9 +82,9 @@ pub fn goals(target: &Target, objtree: &Path, files: &[Touched]) -> Result<Given
     if !open.is_empty() {
         // Search all objects, which takes longer. If these do not tell either, kbuild and run-pre matching will.
         let all = open.iter().map(|path| (path.clone(), path.clone()));
-        goals.extend(compiled(&target.origin.objects, &open).unwrap_or_else(|_| all.collect()));
+        given.extend(compiled(&target.origin.objects, &open).unwrap_or_else(|_| all.collect()));
     }
-    Ok(goals)
+    Ok(given)
 }
 
 /// Whether the kernel was compiled from a file, by the objects that have symbols with its `names`.
@@ -89,14 +119,13 @@ fn definitions(text: &[u8]) -> BTreeSet<String> {
     named.flat_map(|name| system_call::symbols_of(&name)).collect()
 }
 
-/// The files that may include one of `headers` (which may be files in C), and from which an installed kernel was
-/// compiled.
-fn users(target: &Target, objtree: &Path, headers: &[&str]) -> Result<Given> {
+/// Those of `candidates`, the files that may include one of `headers` (which may be files in C), from which an installed
+/// kernel was compiled.
+fn users(target: &Target, headers: &[&str], candidates: &BTreeSet<String>) -> Result<Given> {
     if headers.is_empty() {
         return Ok(Given::new());
     }
-    let candidates = includers::of(&target.source, objtree, headers, target.arch);
-    let users = compiled(&target.origin.objects, &candidates).with_context(|| {
+    let users = compiled(&target.origin.objects, candidates).with_context(|| {
         format!(
             "{}: others include it, and which files of this kernel do is not known: install its debug packages, of all \
              modules (klpbuild doctor), or make the livepatch in an object tree in which this kernel was built",
@@ -111,4 +140,33 @@ fn users(target: &Target, objtree: &Path, headers: &[&str]) -> Result<Given> {
         ));
     }
     Ok(users)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fs_err as fs;
+
+    #[test]
+    fn the_vdso_is_compiled_as_a_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = directory.path().join("arch/x86/entry/vdso");
+        fs::create_dir_all(own.join("vdso32")).unwrap();
+        fs::write(own.join("Makefile"), "vobjs-y := a.o b.o\nvobjs32-y := vdso32/c.o\nhostprogs += vdso2c\n")
+            .unwrap();
+        let goals = |paths: &[&str], made: &[&str]| {
+            let candidates = paths.iter().map(|path| format!("arch/x86/entry/vdso/{path}"));
+            let candidates = candidates.chain(["lib/vdso/a.c".to_owned(), "fs/a.c".to_owned()]).collect();
+            let is_missing = |path: &str| !made.contains(&path);
+            vdso(directory.path(), &candidates, is_missing).into_iter().collect::<Vec<_>>()
+        };
+        let whole = ["arch/x86/entry/vdso/"];
+        assert_eq!(goals(&["a.c", "vdso32/c.c"], &[]), whole);
+        assert_eq!(goals(&["a.c", "vdso32/c.c"], &["arch/x86/entry/vdso/a.c"]), whole);
+        assert_eq!(goals(&["d.S"], &[]), whole);
+        for none in ["vma.c", "vdso2c.c", "vdso.lds.S", "vdso2c.h"] {
+            assert_eq!(goals(&[none], &[]), Vec::<String>::new(), "{none}");
+        }
+        assert_eq!(goals(&["a.c"], &["arch/x86/entry/vdso/a.c"]), Vec::<String>::new());
+    }
 }

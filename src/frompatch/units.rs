@@ -9,7 +9,7 @@ use fs_err as fs;
 use rayon::prelude::*;
 
 use crate::frompatch::apply::Touched;
-use crate::frompatch::apply::scope::Scope;
+use crate::frompatch::apply::scope::{self, Scope};
 use crate::frompatch::includers::{self, Part};
 use crate::frompatch::recipe::{self, Recipe};
 use crate::host::paths;
@@ -38,6 +38,9 @@ pub struct Found {
     pub units: Vec<Unit>,
     /// Files in assembler that include a patched one.
     pub assembler: Vec<Unit>,
+    /// Files in C or assembler that include a patched one, and whose code is no part of the running kernel: the vDSO's,
+    /// and what runs before the kernel.
+    pub apart: Vec<Unit>,
     /// The patched files that no unit uses.
     pub unused: Vec<String>,
 }
@@ -47,7 +50,7 @@ pub struct Found {
 /// # Errors
 /// A `.cmd` file cannot be read.
 pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -> Result<Found> {
-    let mut assembler = Vec::new();
+    let (mut assembler, mut apart) = (Vec::new(), Vec::new());
     let mut units: BTreeMap<String, Unit> = BTreeMap::new();
     // Other files may include any of them, even a file in C. Only patched files can use a new one.
     let mut included: Vec<&str> = Vec::new();
@@ -68,13 +71,14 @@ pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -
         unused = included.iter().filter(|path| !is_used(path)).map(|path| (*path).to_owned()).collect();
         for (path, _) in users {
             match Recipe::read(objtree, &path)? {
+                Some(recipe) if scope::apart(&path).is_some() => apart.push(Unit { path, recipe }),
                 Some(recipe) if recorded::is_assembler(&path) => assembler.push(Unit { path, recipe }),
                 Some(recipe) => drop(units.insert(path.clone(), Unit { path, recipe })),
                 None => {}
             }
         }
     }
-    Ok(Found { units: units.into_values().collect(), assembler, unused })
+    Ok(Found { units: units.into_values().collect(), assembler, apart, unused })
 }
 
 /// The patched files that existed before: those that are compiled on their own, and those that others include.
@@ -119,7 +123,9 @@ fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<(Str
         // lie in the source tree. They are compiled as in a build without O=: to say only that they use a patched
         // file would leave their code as it is, and to refuse would do so for each patch of a common header.
         let path = [objtree, srctree].into_iter().find_map(|tree| own_path(&source, tree, objtree, file))?;
-        let is_kernels = Scope::of(&path, arch) == Scope::Code || recorded::is_assembler(&path);
+        let is_kernels = Scope::of(&path, arch) == Scope::Code
+            || recorded::is_assembler(&path)
+            || scope::apart(&path).is_some();
         is_kernels.then_some((path, used))
     });
     let mut found: Vec<_> = found.collect();
@@ -189,5 +195,35 @@ mod tests {
         for (srctree, objtree) in [("src", "obj"), ("src", "src"), ("src", "src/build"), ("obj/src", "obj")] {
             assert_eq!(found(srctree, objtree), ["lib/a.c", "lib/made.c"], "{srctree} {objtree}");
         }
+    }
+
+    #[test]
+    fn users_beyond_the_running_kernel_are_kept_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = fs::canonicalize(directory.path()).unwrap();
+        let units =
+            ["fs/a.c", "arch/x86/entry/vdso/v.c", "arch/x86/boot/b.S", "arch/x86/kernel/k.S", "samples/s.c"];
+        for path in units {
+            let stem = paths::stem(path);
+            let file = recipe::file_of(&tree, path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(tree.join(path), "").unwrap();
+            let list = format!("deps_{stem}.o := \\\n  include/linux/h.h \\\n");
+            fs::write(
+                file,
+                format!(
+                    "savedcmd_{stem}.o := gcc -c -o {stem}.o {path}\n\nsource_{stem}.o := {path}\n\n{list}"
+                ),
+            )
+            .unwrap();
+        }
+        let text = || Some(b"int a;\n".to_vec());
+        let header = Touched { path: "include/linux/h.h".to_owned(), original: text(), patched: text() };
+        let found = of_built(&tree, &tree, &[header], "x86").unwrap();
+        let names = |units: &[Unit]| units.iter().map(|unit| unit.path.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&found.units), ["fs/a.c"]);
+        assert_eq!(names(&found.assembler), ["arch/x86/kernel/k.S"]);
+        assert_eq!(names(&found.apart), ["arch/x86/boot/b.S", "arch/x86/entry/vdso/v.c"]);
+        assert_eq!(found.unused, Vec::<String>::new());
     }
 }
