@@ -174,16 +174,29 @@ impl Type {
 /// Whether the explicit value of a constant fits into an int, as far as can be seen: for a larger value, gcc makes
 /// the enumeration larger.
 fn is_plain(enumerator: &[String]) -> bool {
-    let text = enumerator.concat();
-    let value = text.split_once('=').map_or("", |(_, value)| value);
-    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-    value.split(|letter| !is_letter(letter)).filter(|word| !word.is_empty()).all(|word| {
-        if !word.starts_with(|first: char| first.is_ascii_digit()) {
-            return !word.contains("LL");
-        }
-        let hex = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X"));
-        hex.map_or_else(|| word.parse::<i32>(), |hex| i32::from_str_radix(hex, 16)).is_ok()
-    })
+    let value = enumerator.iter().map(String::as_str).skip_while(|word| *word != "=").skip(1);
+    let value: Vec<&str> = value.filter(|word| !["(", ")"].contains(word)).collect();
+    let is_number = |word: &str| word.starts_with(|first: char| first.is_ascii_digit());
+    let is_small = |word: &&str| if is_number(word) { number(word).is_some() } else { !word.contains("LL") };
+    let mut shifts = value.windows(4).filter(|words| words.get(1..3) == Some(&["<", "<"]));
+    value.iter().all(is_small)
+        && shifts.all(|words| match words {
+            [what, .., by] => {
+                let what = if is_number(what) { number(what) } else { Some(1) };
+                let shifted = what
+                    .zip(number(by))
+                    .and_then(|(what, by)| i64::from(what).checked_mul(1 << by.clamp(0, 31)));
+                shifted.is_some_and(|value| i32::try_from(value).is_ok())
+            }
+            _ => false,
+        })
+}
+
+/// The value of a number in C; none if it is above that of an int.
+fn number(word: &str) -> Option<i32> {
+    let digits = word.trim_end_matches(['u', 'U', 'l', 'L']);
+    let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    hex.map_or_else(|| digits.parse(), |hex| i32::from_str_radix(hex, 16)).ok()
 }
 
 /// Words of a declaration that do not change the layout in memory.
@@ -289,6 +302,9 @@ mod tests {
         assert!(changed("\tB, C,", "\tB, C,\n#define D \\\n\tC\n\tX = 9,").is_ok());
         assert!(changed("\tB, C,", "\tB, C,\n#define D C /* it\n * is */ // so\n\tX=BIT(3),").is_ok());
         assert!(changed("\tB, C,\n", "\tB, C, /* more */ D\n").is_ok());
+        for value in ["1UL", "((((1UL))) << (3))", "1U << 30", "0x7fffffffUL", "A << 2 | 1", "BIT(n)"] {
+            assert!(changed("\tB, C,", &format!("\tB, C, X = {value},")).is_ok(), "{value}");
+        }
         for (from, to, name) in [
             ("\tint a;", "\tint a, b; /* more */", "s"),
             ("struct s *p", "struct t *p", "p"),
@@ -298,6 +314,11 @@ mod tests {
             ("\tB, C,", "\tX = 0, B, C,", "enum"),
             ("\tB, C,", "\tB, C, X = 0x80000000,", "enum"),
             ("\tB, C,", "\tB, C, X = 1ULL << 40,", "enum"),
+            ("\tB, C,", "\tB, C, X = ((((1UL))) << (31)),", "enum"),
+            ("\tB, C,", "\tB, C, X = 3 << 30,", "enum"),
+            ("\tB, C,", "\tB, C, X = A << 40,", "enum"),
+            ("\tB, C,", "\tB, C, X = 0xffffffffUL,", "enum"),
+            ("\tB, C,", "\tB, C, X = BIT_ULL(3),", "enum"),
             ("\tB, C,\n}", "\tB, C,\n} __packed", "enum"),
             ("\tB, C,\n}", "\tB, C, X = 3,\n} __packed", "enum"),
             ("\tB, C,", "\tC,", "enum"),
