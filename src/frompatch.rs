@@ -7,10 +7,9 @@
 //!   the source tree; [`helpers`]: headers for it beyond the kernel's
 //! - `read`: a unit's assembler text, unpatched and patched
 //! - [`units`]: which files are to be compiled; [`includers`]: which may be, with a header; [`presence`]: which of them an
-//!   installed kernel was made of; [`descent`]: how kbuild comes to
-//!   each; [`recipe`]: how it compiles each; [`compile`]: both ways;
-//!   [`layout`]: whether types stay; [`beyond`]: units that no
-//!   livepatch reaches
+//!   installed kernel was made of; [`descent`]: how kbuild comes to each; [`recipe`]: how it compiles each; [`compile`]:
+//!   both ways; [`beyond`]: those that no livepatch reaches; [`layout`]: whether types stay; [`variables`]: whether
+//!   variables keep theirs
 //! - [`assembler`]: what is different, and that, cut out
 //! - [`run_pre`]: the unit as it was, compiled again, against the kernel's own bytes
 //! - [`cut`]: one unit, all of these together; [`account`]: what became of each change, with [`outline`]
@@ -50,3 +49,4 @@ pub(crate) mod takeover;
 pub(crate) mod target;
 mod tokens;
 mod units;
+mod variables;

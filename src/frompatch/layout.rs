@@ -10,6 +10,7 @@ use crate::frompatch::apply::Touched;
 use crate::frompatch::compile::{self, Compiled, Trees};
 use crate::frompatch::outline::{self, Item, Kind};
 use crate::frompatch::tokens::{self, tokens};
+use crate::frompatch::variables::Variables;
 use crate::host::patch::{Hunk, Line};
 
 const WHY_AND_WHAT_TO_DO: &str = "what is in memory, and what is not compiled anew, keeps its layout; put what is new into \
@@ -28,6 +29,10 @@ struct Type {
 /// The text of a type is changed.
 pub fn check_texts(files: &[Touched]) -> Result<()> {
     let both = files.iter().filter_map(|file| Some((file, file.original.as_ref()?, file.patched.as_ref()?)));
+    for (file, old, new) in both.clone() {
+        let [old, new] = [old, new].map(|text| String::from_utf8_lossy(text));
+        check_variables(&file.path, [&old, &new])?;
+    }
     let kept: Vec<Type> =
         files.iter().filter_map(|file| file.patched.as_ref()).flat_map(|text| types(text)).collect();
     for (file, old, _) in both {
@@ -59,8 +64,21 @@ pub fn check(files: &[Touched], units: &[Compiled], trees: Trees<'_>) -> Result<
             "{path}: the type {} is changed by what it is made of: {WHY_AND_WHAT_TO_DO}",
             changed.unwrap_or_default()
         );
-        Ok(())
+        check_variables(path, [&String::from_utf8_lossy(&old), &String::from_utf8_lossy(&new)])
     })
+}
+
+/// Checks that no variable of the file or unit `path` gets another type, by its text before and after the patches.
+fn check_variables(path: &str, [old, new]: [&str; 2]) -> Result<()> {
+    let changed = Variables::of(new).changed_since(&Variables::of(old)).map(str::to_owned);
+    ensure!(
+        changed.is_none(),
+        "{path}: the variable {} gets another type: the kernel's own goes on, with the value that it has; leave it as it \
+         is, and put what is new into a variable with another name, or, if the value means the same to both, say so \
+         (--allow-layout)",
+        changed.unwrap_or_default()
+    );
+    Ok(())
 }
 
 /// Whether the patches change a macro or a condition of a file, or anything else outside of functions.
@@ -199,35 +217,16 @@ fn number(word: &str) -> Option<i32> {
     hex.map_or_else(|| digits.parse(), |hex| i32::from_str_radix(hex, 16)).ok()
 }
 
-/// Words of a declaration that do not change the layout in memory.
-const QUALIFIERS: [&str; 11] = [
-    "const",
-    "volatile",
-    "static",
-    "extern",
-    "__rcu",
-    "__user",
-    "__iomem",
-    "__read_mostly",
-    "__ro_after_init",
-    "__maybe_unused",
-    "__used",
-];
-
-/// All types that have a body, and variables declared with one.
+/// All types that have a body or are another's name. Variables declared with a type are no types.
 fn types(text: &[u8]) -> Vec<Type> {
     let text = String::from_utf8_lossy(text);
     let lines: Vec<&str> = text.split('\n').collect();
     let types = outline::items(text.as_bytes()).into_iter().filter(|item| item.kind == Kind::Type);
-    types
-        .map(|item| {
-            let own = lines.get(item.first - 1..item.last).unwrap_or_default().join("\n");
-            let words = words(&own);
-            let is_variable = !words.iter().any(|word| word == "{");
-            let tells = |word: &String| !is_variable || !QUALIFIERS.contains(&word.as_str());
-            Type { name: item.name, words: words.into_iter().filter(tells).collect() }
-        })
-        .collect()
+    let types = types.map(|item| {
+        let own = lines.get(item.first - 1..item.last).unwrap_or_default().join("\n");
+        Type { name: item.name, words: words(&own) }
+    });
+    types.filter(|one| one.words.iter().any(|word| word == "{" || word == "typedef")).collect()
 }
 
 /// The words and signs of a type, and neither comments nor macros that are defined in it: what these change is seen where
@@ -305,9 +304,9 @@ mod tests {
         for value in ["1UL", "((((1UL))) << (3))", "1U << 30", "0x7fffffffUL", "A << 2 | 1", "BIT(n)"] {
             assert!(changed("\tB, C,", &format!("\tB, C, X = {value},")).is_ok(), "{value}");
         }
+        assert!(changed("const struct s *p;\n", "").is_ok());
         for (from, to, name) in [
             ("\tint a;", "\tint a, b; /* more */", "s"),
-            ("struct s *p", "struct t *p", "p"),
             ("struct s {", "struct r {", "s"),
             ("\tB, C,", "\tC, B,", "enum"),
             ("\tB, C,", "\tB, X = 7, C,", "enum"),
@@ -327,5 +326,9 @@ mod tests {
             let error = changed(from, to).expect_err(to);
             assert!(error.contains(&format!("the type {name} is changed")), "{to}: {error}");
         }
+        let error = changed("struct s *p", "struct t *p").unwrap_err();
+        assert!(error.contains("the variable p gets another type"), "{error}");
+        let pool = "static struct kmem_cache *pool __ro_after_init;\n";
+        assert!(check(&[(pool, &pool.replace(" __ro_after_init", ""))]).is_ok());
     }
 }
