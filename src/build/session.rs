@@ -42,7 +42,7 @@ pub struct Session<'a> {
 
 /// The outcome of one make.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct MakeOutcome {
     /// How it ended. A signal that klpbuild received takes precedence over make's exit status.
     pub exit: Exit,
     /// The number of steps that kbuild printed, and the time.
@@ -50,7 +50,7 @@ pub struct Outcome {
     failure: Failure,
 }
 
-impl Outcome {
+impl MakeOutcome {
     /// Why it failed, in a few words; none if it did not.
     fn trouble(&self) -> Option<String> {
         match (self.exit, self.failure.what.as_deref()) {
@@ -96,7 +96,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// make cannot be run.
-    pub fn run(&mut self, command: &Program, last: History) -> Result<Outcome> {
+    pub fn run(&mut self, command: &Program, last: History) -> Result<MakeOutcome> {
         self.announce(command);
         let begin = Instant::now();
         let recorded = self.timings.clone().map(|timings| (timings.elapsed(), timings.sample(), timings));
@@ -141,7 +141,7 @@ impl<'a> Session<'a> {
             timings.phase("make", begin);
         }
         let run = Run { steps: reading.steps, time: begin.elapsed() };
-        let outcome = Outcome { exit, run, failure: reading.failure };
+        let outcome = MakeOutcome { exit, run, failure: reading.failure };
         if let (Some(timings), Some(trouble)) = (&self.timings, outcome.trouble()) {
             timings.trouble(&trouble);
         }
@@ -160,7 +160,7 @@ impl<'a> Session<'a> {
 
     /// Sums up a failed make: the output of the failing command (again, if other output came after it), what failed,
     /// and where the log is.
-    pub fn sum_up(&self, outcome: &Outcome) {
+    pub fn sum_up(&self, outcome: &MakeOutcome) {
         let log = self.plan.log.display();
         match outcome.exit {
             Exit::Done => {}

@@ -17,7 +17,7 @@ use crate::kernel::origin::{Asked, Origin};
 use crate::kernel::sources::named as sources;
 use crate::kernel::state::State;
 use crate::livepatch::convert::tree::{convert_tree, doubts_of, replace, warn};
-use crate::livepatch::convert::{self, Choices, Outcome, is_converted};
+use crate::livepatch::convert::{self, Choices, ConvertOutcome, is_converted};
 use crate::livepatch::subject::Doubt;
 
 /// `klpbuild convert --livepatches`: converts what an object tree lists, as a part of its build or on its own.
@@ -84,8 +84,8 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let was_finished = is_converted(&image);
     let outcome = convert::convert(image.clone(), &sources, choices).with_context(|| cannot(given))?;
     let finished = match &outcome {
-        Outcome::Converted { bytes, .. } => Some(Image::parse(bytes)?),
-        Outcome::Unchanged => Some(image).filter(|_| !was_finished),
+        ConvertOutcome::Converted { bytes, .. } => Some(Image::parse(bytes)?),
+        ConvertOutcome::Unchanged => Some(image).filter(|_| !was_finished),
     };
     let doubts: Vec<Doubt> =
         doubts_of(finished.as_ref().as_slice(), &sources)?.into_iter().flatten().collect();
@@ -94,7 +94,8 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
         return told(&Told::of(given, None, &outcome, &doubts));
     }
     if options.dry_run {
-        let relocations = if let Outcome::Converted { relocations, .. } = outcome { relocations } else { 0 };
+        let relocations =
+            if let ConvertOutcome::Converted { relocations, .. } = outcome { relocations } else { 0 };
         let count = words::count(relocations, "livepatch relocation");
         terminal::tell(format_args!("{}: would have {count}", given.display()));
         return Ok(Exit::Done);
@@ -104,7 +105,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let shown = arguments.output.as_ref().unwrap_or(*given);
     let account = Told::of(given, Some(shown), &outcome, &doubts);
     match &outcome {
-        Outcome::Unchanged => {
+        ConvertOutcome::Unchanged => {
             if output != input {
                 replace(&input, &output, &fs::read(&input)?)?;
             }
@@ -112,7 +113,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
                 terminal::tell(format_args!("{}: nothing to convert", given.display()));
             }
         }
-        Outcome::Converted { bytes, relocations, notes } => {
+        ConvertOutcome::Converted { bytes, relocations, notes } => {
             replace(&input, &output, bytes)?;
             if !quiet {
                 notes.iter().for_each(|note| terminal::say(format_args!("{}: {note}", given.display())));
@@ -144,11 +145,16 @@ struct Told<'a> {
 
 impl<'a> Told<'a> {
     /// `output` is what may be written; none if nothing is, with --dry-run.
-    fn of(input: &'a Path, output: Option<&'a PathBuf>, outcome: &Outcome, doubts: &'a [Doubt]) -> Told<'a> {
+    fn of(
+        input: &'a Path,
+        output: Option<&'a PathBuf>,
+        outcome: &ConvertOutcome,
+        doubts: &'a [Doubt],
+    ) -> Told<'a> {
         let dry_run = output.is_none();
         let (converted, relocations, notes) = match outcome {
-            Outcome::Unchanged => (false, 0, Vec::new()),
-            Outcome::Converted { relocations, notes, .. } => {
+            ConvertOutcome::Unchanged => (false, 0, Vec::new()),
+            ConvertOutcome::Converted { relocations, notes, .. } => {
                 (true, *relocations, notes.iter().map(ToString::to_string).collect())
             }
         };

@@ -17,7 +17,7 @@ use fs_err as fs;
 use crate::build::commands;
 use crate::cli::{NewArgs, Options};
 use crate::command::asked;
-use crate::command::new::taken::Outcome;
+use crate::command::new::taken::Takeover;
 use crate::command::new::target::Target;
 use crate::command::new::text::Parts;
 use crate::frompatch::takeover::File;
@@ -77,9 +77,9 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
     let taken = match arguments.skeleton {
         true => Err(None),
         false => match taken::take(options, origin, source.as_deref(), &targets)? {
-            Outcome::Taken(source, files) => Ok((source, files)),
-            Outcome::Not(why) => Err(Some(why)),
-            Outcome::Over(exit) => return Ok(exit),
+            Takeover::Taken(source, files) => Ok((source, files)),
+            Takeover::Not(why) => Err(Some(why)),
+            Takeover::Over(exit) => return Ok(exit),
         },
     };
     let mut files = match &taken {

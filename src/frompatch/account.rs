@@ -21,7 +21,7 @@ const USERS: usize = 8;
 
 /// A compiled unit, with the functions and data that the patches change in it.
 #[derive(Debug, Clone, Copy)]
-pub struct Outcome<'a> {
+pub struct ChangedUnit<'a> {
     /// The unit.
     pub compiled: &'a Compiled,
     /// The functions and data that are changed or new.
@@ -32,7 +32,7 @@ pub struct Outcome<'a> {
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn all(files: &[Touched], units: &[Outcome<'_>], trees: Trees<'_>) -> Result<Vec<Accounted>> {
+pub fn all(files: &[Touched], units: &[ChangedUnit<'_>], trees: Trees<'_>) -> Result<Vec<Accounted>> {
     let mut tasks = Vec::new();
     for file in files {
         let items =
@@ -49,11 +49,11 @@ fn one(
     index: usize,
     hunk: &Hunk,
     items: &[Vec<Item>; 2],
-    units: &[Outcome<'_>],
+    units: &[ChangedUnit<'_>],
     trees: Trees<'_>,
 ) -> Result<Accounted> {
     // Another file may have a function of the same name: only files that are compiled with this one tell of it.
-    let users: Vec<&Outcome<'_>> = units.iter().filter(|unit| unit.compiled.sees(&file.path)).collect();
+    let users: Vec<&ChangedUnit<'_>> = units.iter().filter(|unit| unit.compiled.sees(&file.path)).collect();
     let mut accounted = Accounted {
         file: file.path.clone(),
         line: first_changed(hunk),
@@ -78,7 +78,7 @@ fn one(
     let without = file.partly(|other| other != index)?;
     let count = users.len();
     // Units in which the patches change something come first: a change that has an effect has it there.
-    let (some, none): (Vec<&Outcome<'_>>, Vec<_>) =
+    let (some, none): (Vec<&ChangedUnit<'_>>, Vec<_>) =
         users.into_iter().partition(|unit| !unit.names.is_empty());
     let mut why = None;
     for unit in some.into_iter().chain(none).take(USERS) {
@@ -100,7 +100,7 @@ fn one(
 }
 
 /// The definitions around the changed lines that are changed or new in one of `users`.
-fn by_name(hunk: &Hunk, items: &[Vec<Item>; 2], users: &[&Outcome<'_>]) -> Vec<String> {
+fn by_name(hunk: &Hunk, items: &[Vec<Item>; 2], users: &[&ChangedUnit<'_>]) -> Vec<String> {
     let names = users.iter().flat_map(|unit| unit.names);
     let changed: BTreeSet<&str> = names.map(|name| system_call::as_written(name)).collect();
     around(hunk, items).filter(|name| changed.contains(name.as_str())).collect()
@@ -192,11 +192,11 @@ mod tests {
         let items = [outline::items(OLD), outline::items(NEW)];
         let names = ["b".to_owned(), "c".to_owned()];
         let own = compiled("a.c", "a.h");
-        let own = |names| Outcome { compiled: &own, names };
+        let own = |names| ChangedUnit { compiled: &own, names };
         assert_eq!(by_name(hunk, &items, &[&own(&names)]), ["b"]);
         // The change of `b` in x.c is not asked for.
         let other = compiled("x.c", "x.h");
-        let units = [own(&[]), Outcome { compiled: &other, names: &names }];
+        let units = [own(&[]), ChangedUnit { compiled: &other, names: &names }];
         let nowhere = Path::new("/nonexistent");
         let trees =
             Trees { source: nowhere, objects: nowhere, overlay: nowhere, helpers: nowhere, work: nowhere };
@@ -210,7 +210,7 @@ mod tests {
     fn what_is_not_compiled_is_told() {
         let compiled = compiled("a.c", "a.h");
         let names = ["a".to_owned()];
-        let units = [Outcome { compiled: &compiled, names: &names }];
+        let units = [ChangedUnit { compiled: &compiled, names: &names }];
         let nowhere = Path::new("/nonexistent");
         let trees =
             Trees { source: nowhere, objects: nowhere, overlay: nowhere, helpers: nowhere, work: nowhere };

@@ -9,7 +9,7 @@ use fs_err as fs;
 use rayon::prelude::*;
 
 use crate::build::plan::Order;
-use crate::frompatch::account::{self, Outcome};
+use crate::frompatch::account::{self, ChangedUnit};
 use crate::frompatch::apply::{self, Applied, Named};
 use crate::frompatch::build::Build;
 use crate::frompatch::compile::{self, Compiled, Trees};
@@ -132,8 +132,8 @@ pub fn make(
         return Ok(stopped(steps));
     }
     let names: Vec<Vec<String>> = reads.iter().map(|read| read.changes.names()).collect();
-    let outcomes: Vec<Outcome<'_>> =
-        compiled.iter().zip(&names).map(|(compiled, names)| Outcome { compiled, names }).collect();
+    let outcomes: Vec<ChangedUnit<'_>> =
+        compiled.iter().zip(&names).map(|(compiled, names)| ChangedUnit { compiled, names }).collect();
     report.hunks = account::all(&applied.files, &outcomes, trees)?;
     if steps.done("each change accounted for") {
         return Ok(stopped(steps));

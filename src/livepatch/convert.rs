@@ -36,7 +36,7 @@ use crate::livepatch::verify;
 
 /// The outcome of a conversion.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum ConvertOutcome {
     /// There was nothing to convert.
     Unchanged,
     /// The new content of the file.
@@ -54,7 +54,7 @@ pub enum Outcome {
 ///
 /// # Errors
 /// It is no livepatch, or a reference in it cannot be resolved: the message names every one.
-pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<Outcome> {
+pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<ConvertOutcome> {
     ensure!(
         !image.is_signed,
         "it is signed, and a conversion would make the signature invalid: convert it before it is signed \
@@ -71,7 +71,7 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
             "it is converted already, but refers to symbols that are not: link it again (delete the .ko, and \
              build)"
         );
-        return Ok(Outcome::Unchanged);
+        return Ok(ConvertOutcome::Unchanged);
     }
     ensure!(
         !was_converted(&image),
@@ -100,11 +100,11 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
     let owners = resolved.symbols.values().map(|decision| decision.symbol.object.as_str());
     let lines = record::lines(&record::named(patch.as_ref(), owners), &sources.objects)?;
     if resolved.is_empty() && has_mark && (patch.is_none() || lines.is_empty()) {
-        return Ok(Outcome::Unchanged);
+        return Ok(ConvertOutcome::Unchanged);
     }
     rewrite::rewrite(&mut image, &resolved, placed, !has_mark)?;
     lines.iter().for_each(|line| image.add_modinfo(line));
-    Ok(Outcome::Converted { bytes: written(&image, &resolved.kernel)?, relocations, notes })
+    Ok(ConvertOutcome::Converted { bytes: written(&image, &resolved.kernel)?, relocations, notes })
 }
 
 /// The bytes of a finished livepatch, after they were read again and checked: the file is what was meant, and keeps

@@ -5,7 +5,7 @@
 use klpbuild::elf::image::Image;
 use klpbuild::kernel::origin::Origin;
 use klpbuild::kernel::sources::Sources;
-use klpbuild::livepatch::convert::{Choices, Outcome, convert};
+use klpbuild::livepatch::convert::{Choices, ConvertOutcome, convert};
 
 use crate::objtree::{Code, ObjTree, X86_64};
 
@@ -196,7 +196,7 @@ fn mark_behind_an_entry_without_an_end() {
     let tree = ObjTree::with_code(X86_64, &code);
     let sources = Sources::open(&Origin::of_tree(&tree.path("")).unwrap(), None).unwrap();
     let choices = Choices { is_marked: true, ..Choices::default() };
-    let Ok(Outcome::Converted { bytes, .. }) =
+    let Ok(ConvertOutcome::Converted { bytes, .. }) =
         convert(Image::read(&tree.path("in.ko")).unwrap(), &sources, choices)
     else {
         panic!("it was not converted");

@@ -22,7 +22,7 @@ use klpbuild::kernel::symbols::list;
 use klpbuild::kernel::symbols::list::Wanted;
 use klpbuild::livepatch::account;
 use klpbuild::livepatch::account::{AtHand, Roots};
-use klpbuild::livepatch::convert::{Choices, Outcome, convert};
+use klpbuild::livepatch::convert::{Choices, ConvertOutcome, convert};
 use klpbuild::livepatch::verify::verify;
 
 use crate::objtree::{Code, ObjTree, Target, X86_64, target, targets};
@@ -83,11 +83,11 @@ fn survives(bytes: &[u8], sources: &Sources) -> End {
         // Whoever shows the message reads all of it.
         Err(error) => return if format!("{error:#}").is_empty() { End::Converted } else { End::Refused },
     };
-    let Outcome::Converted { bytes, .. } = outcome else { return End::Unchanged };
+    let ConvertOutcome::Converted { bytes, .. } = outcome else { return End::Unchanged };
     let image = Image::parse(&bytes).unwrap();
     let _ = verify(&image, sources);
     let again = convert(image, sources, Choices::default());
-    assert!(matches!(again, Ok(Outcome::Unchanged)), "{again:?}");
+    assert!(matches!(again, Ok(ConvertOutcome::Unchanged)), "{again:?}");
     End::Converted
 }
 

@@ -10,7 +10,7 @@ use crate::build::commands;
 use crate::build::plan::Plan;
 use crate::build::progress::history::History;
 use crate::build::report::Report;
-use crate::build::session::{Outcome, Session};
+use crate::build::session::{MakeOutcome, Session};
 use crate::elf::image::Image;
 use crate::host::exit::Exit;
 use crate::host::signal::Watch;
@@ -30,7 +30,7 @@ use crate::livepatch::convert;
 pub(super) fn finish(
     plan: &Plan,
     session: &Session<'_>,
-    outcome: &Outcome,
+    outcome: &MakeOutcome,
     report: Option<Report>,
     kbuild: Option<&Kbuild>,
 ) -> Result<Exit> {

@@ -21,7 +21,7 @@ use crate::kernel::tree::config::Config;
 
 /// The outcome of taking functions over.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Takeover {
     /// The new files, and the source tree that their text comes from.
     Taken(PathBuf, Vec<File>),
     /// Nothing was taken over, for this reason.
@@ -34,15 +34,20 @@ pub enum Outcome {
 ///
 /// # Errors
 /// The named source is not the kernel's.
-pub fn take(options: &Options, origin: Origin, source: Option<&Path>, targets: &[Target]) -> Result<Outcome> {
+pub fn take(
+    options: &Options,
+    origin: Origin,
+    source: Option<&Path>,
+    targets: &[Target],
+) -> Result<Takeover> {
     if let Some(why) = origin.config().and_then(what_is_not_done) {
         ensure!(source.is_none(), "--source: {why}");
-        return Ok(Outcome::Not(why.to_owned()));
+        return Ok(Takeover::Not(why.to_owned()));
     }
     match own_text(options, origin, source, targets) {
         Ok(outcome) => Ok(outcome),
         Err(error) if source.is_some() => Err(error),
-        Err(error) => Ok(Outcome::Not(format!("{error:#}"))),
+        Err(error) => Ok(Takeover::Not(format!("{error:#}"))),
     }
 }
 
@@ -58,7 +63,12 @@ fn what_is_not_done(config: &Config) -> Option<&'static str> {
     }
 }
 
-fn own_text(options: &Options, origin: Origin, source: Option<&Path>, targets: &[Target]) -> Result<Outcome> {
+fn own_text(
+    options: &Options,
+    origin: Origin,
+    source: Option<&Path>,
+    targets: &[Target],
+) -> Result<Takeover> {
     let kernel = Kernel::of(origin, source, options.quiet)?;
     let mut watch = Watch::begin()?;
     let order = || {
@@ -70,12 +80,12 @@ fn own_text(options: &Options, origin: Origin, source: Option<&Path>, targets: &
     };
     let workshop = match kernel.workshop(order, || watch.received())? {
         Made::Done(workshop) => workshop,
-        Made::Over(exit) => return Ok(Outcome::Over(exit)),
+        Made::Over(exit) => return Ok(Takeover::Over(exit)),
     };
     let functions: Vec<_> =
         targets.iter().map(|target| (target.name.clone(), target.known.clone())).collect();
     Ok(match takeover::take(&kernel, &workshop, &functions)? {
-        Made::Done(files) => Outcome::Taken(kernel.source.clone(), files),
-        Made::Over(exit) => Outcome::Over(exit),
+        Made::Done(files) => Takeover::Taken(kernel.source.clone(), files),
+        Made::Over(exit) => Takeover::Over(exit),
     })
 }

@@ -16,7 +16,7 @@ use crate::kernel::external::context::Conversion;
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
 use crate::kernel::symbols::list::Wanted;
-use crate::livepatch::convert::{Choices, Outcome, convert, is_converted};
+use crate::livepatch::convert::{Choices, ConvertOutcome, convert, is_converted};
 use crate::livepatch::doubts;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::subject::Doubt;
@@ -39,15 +39,15 @@ pub fn convert_tree(
     }
     let sources = Sources::open(kernel, None)?;
     let choices = Choices { keep_module_exports: conversion.keep_module_exports, is_marked: true };
-    let outcomes: Vec<Result<(Outcome, Option<Image>)>> = modules
+    let outcomes: Vec<Result<(ConvertOutcome, Option<Image>)>> = modules
         .par_iter()
         .map(|module| {
             let image = Image::read(&root.join(module))?;
             let was_finished = is_converted(&image);
             let outcome = convert(image.clone(), &sources, choices)?;
             let finished = match &outcome {
-                Outcome::Converted { bytes, .. } => Some(Image::parse(bytes)?),
-                Outcome::Unchanged => Some(image).filter(|_| !was_finished),
+                ConvertOutcome::Converted { bytes, .. } => Some(Image::parse(bytes)?),
+                ConvertOutcome::Unchanged => Some(image).filter(|_| !was_finished),
             };
             Ok((outcome, finished))
         })
@@ -61,14 +61,14 @@ pub fn convert_tree(
         let end = || {
             let (outcome, finished) = outcome?;
             warn(module, &finished.and_then(|_| doubts.next()).unwrap_or_default())?;
-            if let Outcome::Converted { bytes, .. } = &outcome {
+            if let ConvertOutcome::Converted { bytes, .. } = &outcome {
                 replace(&path, &path, bytes)?;
             }
             Ok::<_, anyhow::Error>(outcome)
         };
         match end() {
             Ok(outcome) => {
-                if let Outcome::Converted { notes, .. } = outcome
+                if let ConvertOutcome::Converted { notes, .. } = outcome
                     && !quiet
                 {
                     terminal::progress(format!("  KLP [M] {module}\n"));
