@@ -18,7 +18,7 @@ use crate::host::terminal;
 use crate::host::text;
 use crate::kernel::external::External;
 use crate::kernel::recorded::{self, Recorded};
-use crate::kernel::state::State;
+use crate::kernel::state::StateDir;
 use crate::kernel::symbols::seal::Seal;
 
 /// The command that compiles one file (clang's JSONCompilationDatabase.html).
@@ -72,7 +72,7 @@ const MEANING: [&str; 26] = [
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(external: &External, state: &State) -> Result<()> {
+pub fn write(external: &External, state: &StateDir) -> Result<()> {
     let entry = |file| {
         let recorded = Recorded::parse(&text::read(file).ok()?).ok()?;
         // Nobody edits modpost's own files (`NAME.mod.c`).
@@ -120,7 +120,7 @@ pub fn of_new(objtree: &Path, directory: &Path, name: &str) -> Result<Option<Str
 ///
 /// # Errors
 /// It cannot be written.
-pub fn put_text(text: &str, state: &State) -> Result<()> {
+pub fn put_text(text: &str, state: &StateDir) -> Result<()> {
     if state.commands().exists() && !state.has_own_commands() {
         return Ok(());
     }
@@ -131,7 +131,7 @@ pub fn put_text(text: &str, state: &State) -> Result<()> {
     Ok(())
 }
 
-fn put(entries: &[Entry], state: &State) -> Result<()> {
+fn put(entries: &[Entry], state: &StateDir) -> Result<()> {
     put_text(&terminal::to_json(&entries)?, state)
 }
 
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn anothers_file_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::at(dir.path());
+        let state = StateDir::at(dir.path());
         put_text("[]\n", &state).unwrap();
         assert!(state.has_own_commands());
         put_text("[1]\n", &state).unwrap();

@@ -26,7 +26,7 @@ use crate::kernel::external::External;
 use crate::kernel::external::context::Context;
 use crate::kernel::installed::cache;
 use crate::kernel::origin::Origin;
-use crate::kernel::state::State;
+use crate::kernel::state::StateDir;
 use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::symbols::modules;
 use crate::kernel::symbols::seal::Seal;
@@ -46,7 +46,7 @@ pub fn run() -> Result<()> {
     const ALONE: &str = "`klpbuild hook` is for the makefile fragment of `klpbuild modules` alone";
     let directory = std::env::var_os(fragment::STATE).context(ALONE)?;
     let current = std::env::current_dir().context("cannot tell the current directory")?;
-    let state = State::of_directory(&current.join(directory)).context(ALONE)?;
+    let state = StateDir::of_directory(&current.join(directory)).context(ALONE)?;
     let context = state.context()?.context(ALONE)?;
     ensure!(
         context.external.is_some() || fs::canonicalize(&current)? == context.objtree,
@@ -79,7 +79,7 @@ pub fn step_of_patched_tree(
     context: &Context,
     kbuild: &Kbuild,
     variables: &[Variable],
-    state: &State,
+    state: &StateDir,
 ) -> Result<(Report, Written)> {
     let inputs = Inputs::of_tree(&context.objtree, Some(&context.srctree), Some(kbuild), variables)?;
     let map = Map::make(&inputs)?;
@@ -101,7 +101,7 @@ pub fn step(
     context: &Context,
     kbuild: &Kbuild,
     variables: &[Variable],
-    state: &State,
+    state: &StateDir,
 ) -> Result<(Report, Written)> {
     let objtree = &context.objtree;
     let inputs = Inputs::of_tree(objtree, Some(&context.srctree), Some(kbuild), variables)?;
@@ -125,7 +125,7 @@ pub fn external_step(
     external: &External,
     kbuild: &Kbuild,
     variables: &[Variable],
-    state: &State,
+    state: &StateDir,
 ) -> Result<(Report, Written)> {
     let mut prepared = external_map::prepare(context, external, kbuild, variables)?;
     say_unmarked(&prepared.map);
@@ -180,7 +180,7 @@ fn accepted(context: &Context, map: &Map, inputs: &Inputs, beyond: &Beyond) -> R
 ///
 /// # Errors
 /// A list cannot be written; the old one stays.
-pub fn write(map: &Map, objtree: &Path, state: &State) -> Result<Written> {
+pub fn write(map: &Map, objtree: &Path, state: &StateDir) -> Result<Written> {
     write_lists(&map.livepatch_list(), &map.parts, objtree, state)
 }
 
@@ -188,7 +188,7 @@ fn write_lists(
     livepatches: &str,
     parts: &[impl AsRef<[u8]>],
     directory: &Path,
-    state: &State,
+    state: &StateDir,
 ) -> Result<Written> {
     output::replace(&directory.join("modules.livepatch"), &state.directory(), &[livepatches])?;
     let written = output::replace(&directory.join("Symbols.list"), &state.directory(), parts)?;
@@ -290,9 +290,9 @@ fn prepare_modpost(
     inputs: &Inputs,
     kbuild: &Kbuild,
     verdict: &Verdict,
-    state: &State,
+    state: &StateDir,
 ) -> Result<()> {
-    let (wrapper, dump) = (State::relative(&state.wrapper()), State::relative(&state.dump()));
+    let (wrapper, dump) = (StateDir::relative(&state.wrapper()), StateDir::relative(&state.dump()));
     let mut strict = String::new();
     match (kbuild.modpost, &kbuild.method, kbuild.alone) {
         _ if verdict.allowed.is_empty() => {}
@@ -325,9 +325,9 @@ fn prepare_modpost(
 
 /// Writes the symbols that modpost has to accept, and the program that adds them to modpost's arguments. Returns
 /// whether the symbols have changed.
-fn write_exceptions(verdict: &Verdict, modpost: Modpost, state: &State) -> Result<Written> {
+fn write_exceptions(verdict: &Verdict, modpost: Modpost, state: &StateDir) -> Result<Written> {
     say_missing_elsewhere(verdict);
-    let (dump, symbols) = (State::relative(&state.dump()), verdict.dump());
+    let (dump, symbols) = (StateDir::relative(&state.dump()), verdict.dump());
     let program = match modpost {
         Modpost::Command => programs::filtering(&dump),
         _ => programs::standing_in(&dump, &symbols),
@@ -360,7 +360,7 @@ fn strict_arguments(
     inputs: &Inputs,
     kbuild: &Kbuild,
     alone: Alone,
-    state: &State,
+    state: &StateDir,
 ) -> Result<String> {
     let is_livepatch = |stem: &str| map.livepatches.iter().any(|livepatch| livepatch.module.stem == stem);
     let ordinary = inputs.modules.iter().filter(|(module, _)| !is_livepatch(&module.stem));
@@ -370,7 +370,7 @@ fn strict_arguments(
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    let [list, dump] = [state.strict_list(), state.strict_dump()].map(|path| State::relative(&path));
+    let [list, dump] = [state.strict_list(), state.strict_dump()].map(|path| StateDir::relative(&path));
     let list = match kbuild.era.modules() {
         modules::ListKind::ModverDir => format!("MODLISTCMD='cat {list}'"),
         modules::ListKind::ModulesOrder => format!("MODORDER={list}"),

@@ -25,7 +25,7 @@ use crate::host::terminal::Surroundings;
 use crate::kernel::external::External;
 use crate::kernel::external::context::Conversion;
 use crate::kernel::installed::Choice;
-use crate::kernel::state::State;
+use crate::kernel::state::StateDir;
 use crate::kernel::tree::{Tree, config};
 
 /// The command line as the user typed it; paths are absolute.
@@ -84,7 +84,7 @@ pub struct Plan {
     /// The configuration file.
     pub config: PathBuf,
     /// klpbuild's own directory in the object tree.
-    pub state: State,
+    pub state: StateDir,
     /// The file for make's output.
     pub log: PathBuf,
     /// How progress is shown.
@@ -120,7 +120,7 @@ impl Plan {
         let external = module
             .map(|module| places::external(&tree, &module, &variables, &start, directory != start))
             .transpose()?;
-        let state = State::at(external.as_ref().map_or(&tree.objtree, |external| &external.output));
+        let state = StateDir::at(external.as_ref().map_or(&tree.objtree, |external| &external.output));
         let config = match &external {
             // Modules are built with the configuration that the kernel was built with, whatever file that came from.
             Some(_) => config::file(&tree.objtree),

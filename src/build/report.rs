@@ -7,7 +7,7 @@ use anyhow::Result;
 use fs_err as fs;
 
 use crate::host::text;
-use crate::kernel::state::State;
+use crate::kernel::state::StateDir;
 use crate::kernel::symbols::list;
 use crate::kernel::symbols::list::Counts;
 use crate::kernel::symbols::map::Map;
@@ -35,7 +35,7 @@ impl Report {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write(&self, state: &State) -> Result<()> {
+    pub fn write(&self, state: &StateDir) -> Result<()> {
         let Report { modules, livepatches, names, failed } = *self;
         let text = format!("{modules} {livepatches} {names} {}\n", u8::from(failed));
         Ok(fs::write(state.report(), text)?)
@@ -53,7 +53,7 @@ impl Report {
     }
 
     /// The report that the last map step wrote into `state`; none if it wrote none since the report was last removed.
-    pub fn read(state: &State) -> Option<Report> {
+    pub fn read(state: &StateDir) -> Option<Report> {
         let text = text::read(state.report()).ok()?;
         let mut numbers = text.split_whitespace().map(|word| word.parse::<usize>().ok());
         let mut next = || numbers.next().flatten();

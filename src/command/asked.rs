@@ -14,7 +14,7 @@ use crate::host::make::variable::Variable;
 use crate::kernel::installed::Choice;
 use crate::kernel::installed::inventory;
 use crate::kernel::installed::places::{Meant, Places};
-use crate::kernel::state::State;
+use crate::kernel::state::StateDir;
 use crate::kernel::{origin, tree};
 
 /// The directory to start in, absolute.
@@ -66,7 +66,7 @@ pub fn listed(start: &Path, named: &Files<'_>, verb: &str) -> Result<Vec<PathBuf
         Some(Meant::Directory(directory)) if directory.join("modules.livepatch").is_file() => directory,
         _ => &named.start,
     };
-    let listed = State::at(directory).livepatches()?;
+    let listed = StateDir::at(directory).livepatches()?;
     ensure!(
         !listed.is_empty(),
         "no livepatch is named, and no build has listed one in {} (modules.livepatch): klpbuild {verb} O=DIR LIVEPATCH.ko",

@@ -12,7 +12,7 @@ use crate::command::asked;
 use crate::host::exit::Exit;
 use crate::host::terminal;
 use crate::kernel::installed::{Choice, cache};
-use crate::kernel::state::State;
+use crate::kernel::state::StateDir;
 
 /// `klpbuild clean`, `mrproper` and `distclean`: runs make's `goal` of that name, and removes klpbuild's own files.
 ///
@@ -32,7 +32,7 @@ pub fn klpclean(options: &Options, arguments: &KlpcleanArgs) -> Result<Exit> {
     if arguments.cache {
         return cache(options);
     }
-    let here = State::at(&asked::start(options)?);
+    let here = StateDir::at(&asked::start(options)?);
     // Files in the directory it was started in are removed without knowing the kernel.
     if arguments.words.is_empty() && !here.present().is_empty() {
         return if options.dry_run { Ok(show(&here)) } else { remove(&here) };
@@ -62,13 +62,13 @@ fn make_clean(plan: &Plan, goal: Option<&str>) -> Result<Exit> {
 }
 
 /// Shows what [`remove`] would do.
-fn show(state: &State) -> Exit {
+fn show(state: &StateDir) -> Exit {
     state.present().iter().for_each(|path| terminal::out(format!("rm -r {}\n", path.display())));
     say_foreign(state);
     Exit::Done
 }
 
-fn remove(state: &State) -> Result<Exit> {
+fn remove(state: &StateDir) -> Result<Exit> {
     if !state.present().is_empty() {
         let _lock = state.lock()?;
         state.remove()?;
@@ -78,7 +78,7 @@ fn remove(state: &State) -> Result<Exit> {
 }
 
 /// Prints which directory with the name of klpbuild's own is left alone.
-fn say_foreign(state: &State) {
+fn say_foreign(state: &StateDir) {
     if let Some(directory) = state.foreign() {
         terminal::say(format_args!("{} was not made by klpbuild, and is left alone", directory.display()));
     }

@@ -18,7 +18,7 @@ use crate::host::terminal;
 use crate::kernel::installed::inventory;
 use crate::kernel::installed::places::{Meant, Places};
 use crate::kernel::installed::{Choice, Kernel, cache};
-use crate::kernel::state::State;
+use crate::kernel::state::StateDir;
 use crate::kernel::symbols::list;
 
 /// The environment variable by which a shell asks; its value is the shell's name.
@@ -121,7 +121,7 @@ fn map() -> Option<PathBuf> {
         Some(Meant::Release(release)) => kept(&release),
         Some(Meant::Directory(directory)) => listed(&directory).or_else(|| kept(&release_of(&directory)?)),
         None => {
-            let built = || State::at(&here).context().ok().flatten().map(|context| context.objtree);
+            let built = || StateDir::at(&here).context().ok().flatten().map(|context| context.objtree);
             listed(&here)
                 .or_else(|| listed(&built()?))
                 .or_else(|| kept(&places.running()?))

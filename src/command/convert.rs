@@ -15,7 +15,7 @@ use crate::host::signal::Watch;
 use crate::host::{compressed, document, terminal, words};
 use crate::kernel::origin::{Asked, Origin};
 use crate::kernel::sources::named as sources;
-use crate::kernel::state::State;
+use crate::kernel::state::StateDir;
 use crate::livepatch::convert::tree::{convert_tree, doubts_of, replace, warn};
 use crate::livepatch::convert::{self, Choices, ConvertOutcome, is_converted};
 use crate::livepatch::subject::Doubt;
@@ -24,7 +24,7 @@ use crate::livepatch::subject::Doubt;
 fn listed(options: &Options, arguments: &ConvertArgs, asked: &Asked) -> Result<Exit> {
     let objtree = asked.objtree.as_ref().unwrap_or(&asked.start);
     let objtree = fs::canonicalize(objtree).context("cannot enter the object tree")?;
-    let state = State::at(&objtree);
+    let state = StateDir::at(&objtree);
     let mut conversion = state.context_above()?.map(|context| context.conversion).unwrap_or_default();
     if conversion.is_off {
         return Ok(Exit::Done);

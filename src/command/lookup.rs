@@ -15,7 +15,7 @@ use crate::host::make::variable::{self, Variable};
 use crate::host::status;
 use crate::host::terminal;
 use crate::host::words;
-use crate::kernel::sources::{Found, Known, Sources};
+use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::trace::KnownSites;
@@ -133,7 +133,7 @@ fn say_missing(
     options: &Options,
     missing: &[&String],
     is_pattern: impl Fn(&str) -> bool,
-    promoted: Option<&Found>,
+    promoted: Option<&KernelDefinitions>,
     sources: &Sources,
 ) {
     let mut nowhere: Vec<&str> = Vec::new();
@@ -161,7 +161,7 @@ fn say_missing(
 const PROMOTED: &str = ".llvm.";
 
 /// The definitions of missing names under the names that clang's LTO has given them; none for patterns.
-fn promoted(wanted: &Wanted, missing: &[&String], sources: &Sources) -> Result<Option<Found>> {
+fn promoted(wanted: &Wanted, missing: &[&String], sources: &Sources) -> Result<Option<KernelDefinitions>> {
     let expression = |name: &&String| Regex::new(&format!(r"^{}\.llvm\.[0-9]+$", regex::escape(name)));
     let patterns = match wanted {
         Wanted::Names(_) => missing.iter().map(expression).collect::<Result<Vec<_>, _>>()?,
@@ -192,7 +192,7 @@ fn wanted(names: &[String], are_expressions: bool) -> Result<Wanted> {
 
 /// A definition, with what is known of it beyond the symbol tables.
 struct Entry<'a> {
-    known: &'a Known,
+    known: &'a KernelDefinition,
     replaceable: Result<(), Fault>,
     /// The compiler's other versions of it, if they were asked for.
     elsewhere: Option<Elsewhere>,
@@ -208,7 +208,7 @@ struct Told<'a> {
 /// may match thousands of names, only names with several definitions are looked up.
 fn tell<'a>(
     options: &Options,
-    found: &'a Found,
+    found: &'a KernelDefinitions,
     wanted: &Wanted,
     sources: &Sources,
     format: Format,
@@ -216,7 +216,7 @@ fn tell<'a>(
     let mut sites = KnownSites::of(&sources.objects);
     let is_named = matches!(wanted, Wanted::Names(_));
     let mut entries = Vec::new();
-    let mut asked: Vec<(usize, Known, bool)> = Vec::new();
+    let mut asked: Vec<(usize, KernelDefinition, bool)> = Vec::new();
     for (name, all) in &found.names {
         for known in all {
             let replaceable = definition::replaceable(known, sites.in_object(&known.object)?);
@@ -235,9 +235,9 @@ fn tell<'a>(
     let places = asked.iter().zip(&told).filter_map(|((index, ..), told)| Some((entry_of(index)?, told)));
     let places = SourcePlaces::told(places);
     let functions = asked.iter().zip(told).filter(|((.., with_copies), _)| *with_copies);
-    let (functions, told): (Vec<(usize, &Known)>, Vec<debugging::Told>) =
+    let (functions, told): (Vec<(usize, &KernelDefinition)>, Vec<debugging::Told>) =
         functions.map(|((index, known, _), told)| ((*index, known), told)).unzip();
-    let (indices, functions): (Vec<usize>, Vec<&Known>) = functions.into_iter().unzip();
+    let (indices, functions): (Vec<usize>, Vec<&KernelDefinition>) = functions.into_iter().unzip();
     for (index, elsewhere) in indices.into_iter().zip(copies::elsewhere(sources, &functions, &told)?) {
         if let Some(entry) = entries.get_mut(index) {
             entry.elsewhere = Some(elsewhere);
@@ -246,7 +246,7 @@ fn tell<'a>(
     Ok(Told { entries, places })
 }
 
-fn rows<'a>(found: &'a Found, sources: &Sources, told: &'a Told<'_>) -> Vec<Row<'a>> {
+fn rows<'a>(found: &'a KernelDefinitions, sources: &Sources, told: &'a Told<'_>) -> Vec<Row<'a>> {
     let limit = found.kernel.name_limit;
     let names = found.names.iter().flat_map(|(name, all)| all.iter().map(move |_| name));
     let mut rows = Vec::new();
@@ -291,7 +291,7 @@ fn rows<'a>(found: &'a Found, sources: &Sources, told: &'a Told<'_>) -> Vec<Row<
 }
 
 /// The members of a klp_func that replaces a function.
-fn klp_func(name: &str, known: &Known) -> String {
+fn klp_func(name: &str, known: &KernelDefinition) -> String {
     format!(".old_name = \"{name}\", .old_sympos = {}", known.sympos().unwrap_or(0))
 }
 
@@ -300,7 +300,7 @@ fn unreplaceable(fault: &Fault) -> String {
     format!("no livepatch can replace it: {}; {}", fault.with_rule(), fault.advice())
 }
 
-fn print(found: &Found, sources: &Sources, told: &Told<'_>) {
+fn print(found: &KernelDefinitions, sources: &Sources, told: &Told<'_>) {
     let mut entries = told.entries.iter();
     for (number, (name, known)) in found.names.iter().enumerate() {
         let name = String::from_utf8_lossy(name);

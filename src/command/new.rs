@@ -25,7 +25,7 @@ use crate::host::exit::Exit;
 use crate::host::{terminal, words};
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
-use crate::kernel::state::State;
+use crate::kernel::state::StateDir;
 use crate::livepatch::header;
 use crate::livepatch::names;
 
@@ -111,7 +111,7 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
     if !options.dry_run {
         write(&directory, &files)?;
         if let Some(text) = commands {
-            commands::put_text(&text, &State::at(&directory))?;
+            commands::put_text(&text, &StateDir::at(&directory))?;
         }
     }
     if !options.quiet {

@@ -22,7 +22,7 @@ use tempfile::NamedTempFile;
 
 use crate::cli::{Format, Options, PatchesCommand};
 use crate::command::asked;
-use crate::command::patches::change::{Change, Content, State, Way};
+use crate::command::patches::change::{Change, Content, SeriesState, Way};
 use crate::command::patches::series::{ALL, Series};
 use crate::host::exit::Exit;
 use crate::host::output;
@@ -38,19 +38,19 @@ const UNREADABLE: &str = "a patch of klpbuild's own cannot be read";
 
 impl Series {
     /// Tries the series on the tree.
-    fn state(&self, tree: &Path) -> Result<State> {
+    fn state(&self, tree: &Path) -> Result<SeriesState> {
         let why = match self.change(tree, Way::Forth, None)? {
-            Ok(change) => return Ok(State::Fits(change)),
+            Ok(change) => return Ok(SeriesState::Fits(change)),
             Err(why) => why,
         };
         Ok(match self.change(tree, Way::Back, None)? {
-            Ok(change) => State::Applied(change),
-            Err(_) => self.half(tree)?.unwrap_or(State::Neither(why)),
+            Ok(change) => SeriesState::Applied(change),
+            Err(_) => self.half(tree)?.unwrap_or(SeriesState::Neither(why)),
         })
     }
 
     /// The state of a tree in which each file is either as with the series or as without it; none for any other tree.
-    fn half(&self, tree: &Path) -> Result<Option<State>> {
+    fn half(&self, tree: &Path) -> Result<Option<SeriesState>> {
         let mut sides = [Change { files: BTreeMap::new() }, Change { files: BTreeMap::new() }];
         for path in self.paths()? {
             // A file that has the lines already must not get them twice.
@@ -66,7 +66,7 @@ impl Series {
             }
         }
         let [forth, back] = sides;
-        Ok(Some(State::Half { forth, back }))
+        Ok(Some(SeriesState::Half { forth, back }))
     }
 
     /// The files that the series changes.
@@ -248,10 +248,10 @@ fn list(tree: Option<&Path>) -> Result<Exit> {
     let found = tree.map(find).transpose()?.and_then(std::result::Result::ok);
     for series in &ALL {
         let state = match found.as_ref().filter(|(found, _)| found.name == series.name) {
-            Some((_, State::Fits(_))) => "  fits this tree",
-            Some((_, State::Applied(_))) => "  applied to this tree",
-            Some((_, State::Half { .. })) => "  half applied to this tree",
-            Some((_, State::Neither(_))) | None => "",
+            Some((_, SeriesState::Fits(_))) => "  fits this tree",
+            Some((_, SeriesState::Applied(_))) => "  applied to this tree",
+            Some((_, SeriesState::Half { .. })) => "  half applied to this tree",
+            Some((_, SeriesState::Neither(_))) | None => "",
         };
         let line = format!("{:10}  {:14}  {}{state}", series.name, series.range, count(series));
         terminal::out(line.trim_end().to_owned() + "\n");
@@ -265,14 +265,14 @@ fn count(series: &Series) -> String {
 
 /// The series that fits the tree or is applied to it, with its state; or one reason for each series that does not
 /// fit.
-fn find(tree: &Path) -> Result<std::result::Result<(&'static Series, State), Vec<String>>> {
+fn find(tree: &Path) -> Result<std::result::Result<(&'static Series, SeriesState), Vec<String>>> {
     let mut reasons = Vec::new();
     let mut half = None;
     let era = Kbuild::detect(tree)?.era;
     for series in ALL.iter().filter(|series| series.era == era) {
         match series.state(tree)? {
-            State::Neither(why) => reasons.push(format!("{}: {why}", series.name)),
-            state @ State::Half { .. } => half = half.or(Some((series, state))),
+            SeriesState::Neither(why) => reasons.push(format!("{}: {why}", series.name)),
+            state @ SeriesState::Half { .. } => half = half.or(Some((series, state))),
             state => return Ok(Ok((series, state))),
         }
     }
@@ -283,7 +283,7 @@ fn find(tree: &Path) -> Result<std::result::Result<(&'static Series, State), Vec
 ///
 /// # Errors
 /// There is none; the message has a reason for each series.
-fn chosen(tree: &Path) -> Result<(&'static Series, State)> {
+fn chosen(tree: &Path) -> Result<(&'static Series, SeriesState)> {
     match find(tree)? {
         Ok(found) => Ok(found),
         Err(reasons) => bail!(
@@ -323,9 +323,9 @@ fn check(tree: &Path, quiet: bool) -> Result<Exit> {
     let (series, state) = chosen(tree)?;
     if !quiet {
         let what = match state {
-            State::Fits(change) => format!("fits; it changes {}", change.paths().join(", ")),
-            State::Applied(_) => "is applied".to_owned(),
-            State::Half { forth, back } => bail!(
+            SeriesState::Fits(change) => format!("fits; it changes {}", change.paths().join(", ")),
+            SeriesState::Applied(_) => "is applied".to_owned(),
+            SeriesState::Half { forth, back } => bail!(
                 "{} is half applied to {}: {} have it, and {} do not; `klpbuild patches apply` goes on with it, and \
                  `klpbuild patches revert` takes it back",
                 series.name,
@@ -333,7 +333,7 @@ fn check(tree: &Path, quiet: bool) -> Result<Exit> {
                 back.paths().join(", "),
                 forth.paths().join(", ")
             ),
-            State::Neither(why) => why,
+            SeriesState::Neither(why) => why,
         };
         terminal::tell(format_args!("{} ({}) {what}", series.name, series.range));
     }
@@ -344,12 +344,14 @@ fn check(tree: &Path, quiet: bool) -> Result<Exit> {
 fn change(options: &Options, tree: &Path, way: Way) -> Result<Exit> {
     let (series, state) = chosen(tree)?;
     let change = match (state, way) {
-        (State::Fits(change) | State::Half { forth: change, .. }, Way::Forth) => {
+        (SeriesState::Fits(change) | SeriesState::Half { forth: change, .. }, Way::Forth) => {
             check_clean(tree, &change)?;
             change
         }
-        (State::Applied(change) | State::Half { back: change, .. }, Way::Back) => change,
-        (State::Applied(_), Way::Forth) => bail!("{} is applied to {} already", series.name, tree.display()),
+        (SeriesState::Applied(change) | SeriesState::Half { back: change, .. }, Way::Back) => change,
+        (SeriesState::Applied(_), Way::Forth) => {
+            bail!("{} is applied to {} already", series.name, tree.display())
+        }
         _ => bail!("no series is applied to {}", tree.display()),
     };
     if options.dry_run {

@@ -19,7 +19,7 @@ use crate::host::words;
 use crate::kernel::external::context::Context;
 use crate::kernel::installed::Choice;
 use crate::kernel::origin::{Asked, Origin};
-use crate::kernel::state::State;
+use crate::kernel::state::StateDir;
 use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::tree;
 use crate::kernel::tree::era::Kbuild;
@@ -45,7 +45,7 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
     }
     let objtree = wanted.objtree.unwrap_or_else(|| start.clone());
     let objtree = fs::canonicalize(&objtree).context("cannot enter the object tree")?;
-    let state = State::at(&objtree);
+    let state = StateDir::at(&objtree);
     let above = state.context_above()?;
     let is_locked = arguments.output.is_none() && !options.dry_run && above.is_none();
     let _lock = is_locked.then(|| state.lock()).transpose()?;

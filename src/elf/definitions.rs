@@ -37,7 +37,7 @@ pub struct Definition {
 
 /// The definitions that were found in one object.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct ObjectDefinitions {
     /// The definitions asked for, in the order of the symbol table.
     pub definitions: Vec<Definition>,
     /// The machine the object is for.
@@ -47,7 +47,7 @@ pub struct Found {
     endian: Endianness,
 }
 
-impl Found {
+impl ObjectDefinitions {
     /// The object's byte order.
     pub fn is_little_endian(&self) -> bool {
         self.endian == Endianness::Little
@@ -64,13 +64,13 @@ impl Found {
 ///
 /// # Errors
 /// The file cannot be read, is no ELF file, or is inconsistent; the message names it.
-pub fn find(path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Found> {
+pub fn find(path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<ObjectDefinitions> {
     let data = open(path)?;
     let inner = || by_class!(&data, find_in(&data, &wanted), Err(not_elf(&data)));
     inner().with_context(|| format!("cannot read the symbols of {}", path.display()))
 }
 
-fn find_in<E>(data: &Data, wanted: &impl Fn(&[u8]) -> bool) -> Result<Found>
+fn find_in<E>(data: &Data, wanted: &impl Fn(&[u8]) -> bool) -> Result<ObjectDefinitions>
 where
     E: FileHeader<Endian = Endianness>,
 {
@@ -80,7 +80,8 @@ where
     let machine = Machine(header.e_machine(endian).0);
     let sections = header.sections(endian, data).map_err(fault)?;
     let table = sections.symbols(endian, data, elf::SHT_SYMTAB).map_err(fault)?;
-    let mut found = Found { definitions: Vec::new(), machine, is_64: header.is_type_64(), endian };
+    let mut found =
+        ObjectDefinitions { definitions: Vec::new(), machine, is_64: header.is_type_64(), endian };
     if table.is_empty() {
         return Ok(found);
     }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::frompatch::apply::scope;
 use crate::frompatch::compile::{self, Trees};
 use crate::frompatch::cut;
-use crate::frompatch::units::{Found, Unit};
+use crate::frompatch::units::{AffectedUnits, Unit};
 use crate::kernel::recorded;
 
 /// Checks that the patches change neither a unit in assembler nor the vDSO. Returns notes about code that they change,
@@ -16,7 +16,7 @@ use crate::kernel::recorded;
 ///
 /// # Errors
 /// They change one, or it cannot be compiled.
-pub fn check(found: &Found, trees: Trees<'_>) -> Result<Vec<String>> {
+pub fn check(found: &AffectedUnits, trees: Trees<'_>) -> Result<Vec<String>> {
     for unit in &found.assembler {
         ensure!(
             !compile::is_changed(unit, trees)?,

@@ -21,7 +21,7 @@ use crate::frompatch::report::{self, Changed, New, Reference};
 use crate::frompatch::run_pre::{self, Fate, KernelImage, KernelSymbol, Matched};
 use crate::frompatch::target::Target;
 use crate::host::terminal;
-use crate::kernel::sources::Known;
+use crate::kernel::sources::KernelDefinition;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::trace::Sites;
@@ -265,7 +265,7 @@ fn replaced(
 }
 
 /// The position to write for a symbol that the kernel finds by its name.
-fn position(known: &Known, name: &str, path: &str) -> Result<u64> {
+fn position(known: &KernelDefinition, name: &str, path: &str) -> Result<u64> {
     if let Err(fault) = definition::usable(known) {
         bail!("{path}: {name} of {}: {}", known.object, fault.with_rule());
     }
@@ -311,7 +311,7 @@ fn references(
             names.insert(name.clone(), kernel_name);
             continue;
         }
-        let vague: Vec<Known> =
+        let vague: Vec<KernelDefinition> =
             matched.candidates(old.as_bytes()).iter().map(|located| located.known.clone()).collect();
         ensure!(
             vague.is_empty(),
@@ -332,7 +332,7 @@ fn references(
     let found = target.sources.find(&Wanted::names(wanted.iter().map(|name| name.as_bytes().to_vec())))?;
     for name in wanted {
         let all = found.of(name.as_bytes());
-        let seen: Vec<Known> = all.iter().filter(|known| is_visible(known)).cloned().collect();
+        let seen: Vec<KernelDefinition> = all.iter().filter(|known| is_visible(known)).cloned().collect();
         let meant = match seen.as_slice() {
             [known] => Ok(Some(known)),
             seen => definition::only(seen),
@@ -353,7 +353,7 @@ fn references(
 }
 
 /// A table of the definitions that `name` may mean, to choose one by.
-fn choices(name: &str, known: &[Known], target: &Target, path: &str) -> String {
+fn choices(name: &str, known: &[KernelDefinition], target: &Target, path: &str) -> String {
     let places = SourcePlaces::of(&target.sources, known);
     let candidates = Candidates::new(name, known, &target.sources, &places).beside_file(path);
     format!("\n{}", candidates.table(terminal::width_of_errors()).trim_end())
@@ -368,7 +368,7 @@ fn is_common(name: &str) -> bool {
     matches!(name, "__fentry__" | "_GLOBAL_OFFSET_TABLE_" | "PLT" | "GOTPCREL" | "function" | "object")
 }
 
-fn is_visible(known: &Known) -> bool {
+fn is_visible(known: &KernelDefinition) -> bool {
     known.definition.as_ref().is_none_or(|definition| definition.binding != crate::elf::Binding::Local)
 }
 

@@ -24,7 +24,7 @@ use crate::frompatch::report::{Changed, CompiledFile, Report};
 use crate::frompatch::run_pre::KernelImage;
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{Target, Workshop};
-use crate::frompatch::units::{self, Found, Unit};
+use crate::frompatch::units::{self, AffectedUnits, Unit};
 use crate::frompatch::{beyond, helpers, layout, module, overlay, presence};
 use crate::host::exit::Exit;
 use crate::host::words::{count, hex};
@@ -157,7 +157,7 @@ fn ignored(applied: &Applied) -> String {
 }
 
 /// The units. In a prepared tree, kbuild first has to compile them to record their commands.
-fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result<Made<Found>> {
+fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result<Made<AffectedUnits>> {
     let objtree = workshop.objtree();
     if let Workshop::Prepared(_) = workshop {
         let goals = presence::goals(target, objtree, &applied.files)?;

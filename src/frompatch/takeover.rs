@@ -39,7 +39,7 @@ use crate::frompatch::takeover::written::{Purpose, Written};
 use crate::frompatch::target::{Target, Workshop};
 use crate::frompatch::tokens;
 use crate::frompatch::units::Unit;
-use crate::kernel::sources::Known;
+use crate::kernel::sources::KernelDefinition;
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::header;
 
@@ -66,7 +66,11 @@ pub struct File {
 ///
 /// # Errors
 /// The file of a function is not known, a macro makes the function, or the source is not the kernel's.
-pub fn take(target: &Target, workshop: &Workshop, functions: &[(String, Known)]) -> Result<Made<Vec<File>>> {
+pub fn take(
+    target: &Target,
+    workshop: &Workshop,
+    functions: &[(String, KernelDefinition)],
+) -> Result<Made<Vec<File>>> {
     let mut by_place: BTreeMap<Place, Vec<&str>> = BTreeMap::new();
     for (name, known) in functions {
         by_place.entry(place::of(target, name, known)?).or_default().push(name);

@@ -15,7 +15,7 @@ use crate::frompatch::recipe::{self, Recipe};
 use crate::host::paths;
 use crate::kernel::recorded;
 
-/// A file that is compiled on its own: in C, or in assembler ([`Found::assembler`]).
+/// A file that is compiled on its own: in C, or in assembler ([`AffectedUnits::assembler`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     /// Its path in the source tree; of a file that the build generates, that in the object tree.
@@ -33,7 +33,7 @@ impl Unit {
 
 /// The units that have to be compiled for the patches.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct AffectedUnits {
     /// The units in C.
     pub units: Vec<Unit>,
     /// Files in assembler that include a patched one.
@@ -49,7 +49,7 @@ pub struct Found {
 ///
 /// # Errors
 /// A `.cmd` file cannot be read.
-pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -> Result<Found> {
+pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -> Result<AffectedUnits> {
     let (mut assembler, mut apart) = (Vec::new(), Vec::new());
     let mut units: BTreeMap<String, Unit> = BTreeMap::new();
     // Other files may include any of them, even a file in C. Only patched files can use a new one.
@@ -78,7 +78,7 @@ pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -
             }
         }
     }
-    Ok(Found { units: units.into_values().collect(), assembler, apart, unused })
+    Ok(AffectedUnits { units: units.into_values().collect(), assembler, apart, unused })
 }
 
 /// The patched files that existed before: those that are compiled on their own, and those that others include.

@@ -18,7 +18,7 @@ use crate::kernel::installed;
 use crate::kernel::installed::Choice;
 use crate::kernel::installed::inventory;
 use crate::kernel::installed::places::{Meant, Places};
-use crate::kernel::state::State;
+use crate::kernel::state::StateDir;
 use crate::kernel::symbols::list;
 use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::symbols::modules;
@@ -258,7 +258,7 @@ impl Origin {
         choice: &Choice,
         is_wanted: impl Fn(&Context) -> bool,
     ) -> Result<Option<Origin>> {
-        let Some(context) = State::at(directory).context()?.filter(|context| is_wanted(context)) else {
+        let Some(context) = StateDir::at(directory).context()?.filter(|context| is_wanted(context)) else {
             return Ok(None);
         };
         let is_chosen = *choice != Choice::default();

@@ -8,7 +8,7 @@
 mod exported;
 mod known;
 
-pub use known::{Found, Known, Unusable};
+pub use known::{KernelDefinition, KernelDefinitions, Unusable};
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ pub struct Sources {
 }
 
 /// A name with one of its definitions.
-type Named = (Vec<u8>, Known);
+type Named = (Vec<u8>, KernelDefinition);
 
 /// The sources of the kernel that a command has to look at ([`Origin::named`]).
 ///
@@ -132,7 +132,7 @@ impl Sources {
     }
 
     /// Whether a definition is exported; none if there is no Module.symvers to tell.
-    pub fn is_exported(&self, name: &[u8], known: &Known) -> Option<bool> {
+    pub fn is_exported(&self, name: &[u8], known: &KernelDefinition) -> Option<bool> {
         let is_local =
             known.definition.as_ref().is_some_and(|definition| definition.binding == Binding::Local);
         self.exports.as_ref().map(|exports| !is_local && exports.owner(name) == Some(known.object.as_str()))
@@ -147,7 +147,7 @@ impl Sources {
     ///
     /// # Errors
     /// The map or an object cannot be read, or System.map is of another build than vmlinux.
-    pub fn find(&self, wanted: &Wanted) -> Result<Found> {
+    pub fn find(&self, wanted: &Wanted) -> Result<KernelDefinitions> {
         let all = wanted.with(&TELLTALES);
         // vmlinux nearly always defines some of the names: it is read while the map is searched.
         let search = || self.list.as_deref().map(|list| list::search(list, &all, self.spelling)).transpose();
@@ -174,7 +174,7 @@ impl Sources {
                 Ok((object, found))
             })
             .collect::<Result<Vec<_>>>()?;
-        let mut names: BTreeMap<Vec<u8>, Vec<Known>> = BTreeMap::new();
+        let mut names: BTreeMap<Vec<u8>, Vec<KernelDefinition>> = BTreeMap::new();
         let mut machine = None;
         for (object, found) in read {
             match if object == VMLINUX { vmlinux.take() } else { found } {
@@ -197,7 +197,7 @@ impl Sources {
         let listed = hits.map(|hits| hits.objects).unwrap_or_default();
         let objects =
             listed.into_iter().chain(modules.names().cloned()).chain([VMLINUX.to_owned()]).collect();
-        Ok(Found { names, objects, kernel, machine })
+        Ok(KernelDefinitions { names, objects, kernel, machine })
     }
 
     /// The run-time names of the objects that have each of `names`, by name. None if there is no map of all objects.
@@ -215,7 +215,7 @@ impl Sources {
     ///
     /// # Errors
     /// The object is not there or cannot be read, or System.map is of another build than vmlinux.
-    pub fn every(&self, object: &str) -> Result<Vec<(Vec<u8>, Known)>> {
+    pub fn every(&self, object: &str) -> Result<Vec<(Vec<u8>, KernelDefinition)>> {
         let missing = || format!("{object} is not there to be read {}", self.place);
         let (known, _) = if object == VMLINUX {
             self.read_vmlinux(self.objects.vmlinux.as_ref().with_context(missing)?, &Wanted::All)?
@@ -273,7 +273,7 @@ impl Sources {
                 && !definitions.iter().all(|definition| definition.is_init);
             let counted: Vec<&Definition> = definitions.iter().collect();
             let known = known(object, name, &definitions, &counted).into_iter();
-            all.extend(known.map(|(name, known)| (name, Known { is_split, ..known })));
+            all.extend(known.map(|(name, known)| (name, KernelDefinition { is_split, ..known })));
         }
         Ok((all, Some(found.machine)))
     }
@@ -284,14 +284,14 @@ impl Sources {
         &self,
         object: &str,
         hits: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<(String, u64)>)>,
-        names: &mut BTreeMap<Vec<u8>, Vec<Known>>,
+        names: &mut BTreeMap<Vec<u8>, Vec<KernelDefinition>>,
     ) {
         for (name, objects) in hits {
             let Some((_, total)) = objects.iter().find(|(other, _)| other == object) else { continue };
             if self.exporter(name).is_some_and(|owner| owner != object) {
                 continue;
             }
-            names.entry(name.clone()).or_default().push(Known {
+            names.entry(name.clone()).or_default().push(KernelDefinition {
                 object: object.to_owned(),
                 definition: None,
                 position: None,
@@ -320,9 +320,9 @@ fn known(object: &str, name: &[u8], definitions: &[Definition], counted: &[&Defi
     let position = |definition: &Definition| {
         counted.iter().position(|other| std::ptr::eq(*other, definition)).map(|index| index as u64 + 1)
     };
-    let mut known: Vec<Known> = definitions
+    let mut known: Vec<KernelDefinition> = definitions
         .iter()
-        .map(|definition| Known {
+        .map(|definition| KernelDefinition {
             object: object.to_owned(),
             definition: Some(definition.clone()),
             position: position(definition),

@@ -30,7 +30,7 @@ pub const LISTS: [&str; 2] = ["Symbols.list", "modules.livepatch"];
 
 /// klpbuild's directory in an object tree; it need not exist.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct StateDir {
     objtree: PathBuf,
 }
 
@@ -48,15 +48,15 @@ enum Attempt {
 /// The time between two tries for the lock.
 const WAIT: Duration = Duration::from_millis(200);
 
-impl State {
+impl StateDir {
     /// The state of the object tree at `objtree` (for a build with M=, of the module's directory).
-    pub fn at(objtree: &Path) -> State {
-        State { objtree: objtree.to_path_buf() }
+    pub fn at(objtree: &Path) -> StateDir {
+        StateDir { objtree: objtree.to_path_buf() }
     }
 
-    /// The state in a directory of klpbuild's own, as [`State::directory`] has it.
-    pub fn of_directory(directory: &Path) -> Option<State> {
-        directory.ends_with(DIRECTORY).then(|| directory.parent().map(State::at)).flatten()
+    /// The state in a directory of klpbuild's own, as [`StateDir::directory`] has it.
+    pub fn of_directory(directory: &Path) -> Option<StateDir> {
+        directory.ends_with(DIRECTORY).then(|| directory.parent().map(StateDir::at)).flatten()
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -182,7 +182,7 @@ impl State {
         }
     }
 
-    /// Locks the directory as [`State::lock`] does, but waits until another klpbuild ends. `goes_on` is called again
+    /// Locks the directory as [`StateDir::lock`] does, but waits until another klpbuild ends. `goes_on` is called again
     /// and again with the text of who works where; when it returns false, the wait ends and the result is `None`.
     ///
     /// # Errors
@@ -387,7 +387,7 @@ mod tests {
     #[test]
     fn the_second_one_is_refused_until_the_first_ends() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::at(dir.path());
+        let state = StateDir::at(dir.path());
         let lock = state.lock().unwrap();
         let error = state.lock().unwrap_err().to_string();
         let mut told = Vec::new();
@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn a_make_that_is_still_at_work_keeps_others_away() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::at(dir.path());
+        let state = StateDir::at(dir.path());
         let lock = state.lock().unwrap();
         let mut sleep = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         state.note_make(sleep.id()).unwrap();
@@ -430,7 +430,7 @@ mod tests {
     #[test]
     fn no_directory_is_removed_that_klpbuild_did_not_make() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::at(dir.path());
+        let state = StateDir::at(dir.path());
         let theirs = dir.path().join("theirs");
         for path in [state.directory(), dir.path().join("Symbols.list"), theirs.clone()] {
             fs::create_dir(&path).unwrap();
@@ -456,7 +456,7 @@ mod tests {
     #[test]
     fn a_livepatch_lies_in_the_object_tree() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::at(dir.path());
+        let state = StateDir::at(dir.path());
         assert!(state.livepatches().unwrap().is_empty());
         let list = dir.path().join("modules.livepatch");
         fs::write(&list, "a/b.ko\n./c..d.ko\n").unwrap();
@@ -471,7 +471,7 @@ mod tests {
     #[test]
     fn remove_takes_all_of_ours_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::at(dir.path());
+        let state = StateDir::at(dir.path());
         let _lock = state.lock().unwrap();
         for name in ["Symbols.list", "modules.livepatch", "modules.order"] {
             fs::write(dir.path().join(name), "").unwrap();

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::debuginfo::dwarf::Fate;
 use crate::elf::debugging;
 use crate::kernel::kallsyms;
-use crate::kernel::sources::{Found, Sources};
+use crate::kernel::sources::{KernelDefinitions, Sources};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list;
 
@@ -59,7 +59,7 @@ pub fn like_object(object: &str, all: &BTreeSet<String>) -> String {
 }
 
 /// Which objects other than `object` define `name`: a sentence that follows another, or nothing.
-pub fn owners(object: &str, name: &str, found: &Found) -> String {
+pub fn owners(object: &str, name: &str, found: &KernelDefinitions) -> String {
     let owners: BTreeSet<&str> = found
         .of(name.as_bytes())
         .iter()

@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::elf::definitions;
 use crate::elf::image::Image;
 use crate::elf::{Machine, memory};
-use crate::kernel::sources::Known;
+use crate::kernel::sources::KernelDefinition;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 
@@ -62,7 +62,7 @@ impl Sites {
 
     /// The ftrace site of a function of this object, in bytes from the function's beginning; 0 if the machine has it
     /// before the function. None if the function does not begin with a site.
-    pub fn of(&self, known: &Known) -> Option<u64> {
+    pub fn of(&self, known: &KernelDefinition) -> Option<u64> {
         let function = known.definition.as_ref()?;
         let is_vmlinux = known.object == VMLINUX;
         let section = if is_vmlinux { "" } else { function.section.as_deref().unwrap_or_default() };

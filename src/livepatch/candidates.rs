@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::debuginfo::dwarf::DefinedAt;
 use crate::elf::debugging::Told;
 use crate::host::table;
-use crate::kernel::sources::{Known, Sources};
+use crate::kernel::sources::{KernelDefinition, Sources};
 use crate::livepatch::definition;
 use crate::livepatch::header;
 use crate::livepatch::testimony;
@@ -20,21 +20,22 @@ const HEADINGS: [&str; 9] =
 /// Files and lines of definitions, by debugging information.
 #[derive(Debug, Default)]
 pub struct SourcePlaces {
-    list: Vec<(Known, DefinedAt)>,
+    list: Vec<(KernelDefinition, DefinedAt)>,
 }
 
 impl SourcePlaces {
     /// Files and lines of the definitions `known`. Each object's debugging information is read once.
-    pub fn of<'a>(sources: &Sources, known: impl IntoIterator<Item = &'a Known>) -> SourcePlaces {
-        let known: Vec<&Known> = known.into_iter().filter(|known| known.definition.is_some()).collect();
-        let plain: Vec<Known> = known.iter().map(|known| with_name_in_c(known)).collect();
+    pub fn of<'a>(sources: &Sources, known: impl IntoIterator<Item = &'a KernelDefinition>) -> SourcePlaces {
+        let known: Vec<&KernelDefinition> =
+            known.into_iter().filter(|known| known.definition.is_some()).collect();
+        let plain: Vec<KernelDefinition> = known.iter().map(|known| with_name_in_c(known)).collect();
         let asked: Vec<Asked<'_>> = plain.iter().map(|known| Asked { known, with_copies: false }).collect();
         let told = if asked.is_empty() { Vec::new() } else { testimony::by_dwarf(sources, &asked) };
         SourcePlaces::told(known.into_iter().zip(&told))
     }
 
     /// Files and lines of definitions, from what debugging information said of each.
-    pub fn told<'a>(told: impl IntoIterator<Item = (&'a Known, &'a Told)>) -> SourcePlaces {
+    pub fn told<'a>(told: impl IntoIterator<Item = (&'a KernelDefinition, &'a Told)>) -> SourcePlaces {
         let told = told.into_iter();
         SourcePlaces {
             list: told.filter_map(|(known, told)| Some((known.clone(), told.defined.clone()?))).collect(),
@@ -42,14 +43,14 @@ impl SourcePlaces {
     }
 
     /// File and line of the definition `known`, if they are known.
-    pub fn at(&self, known: &Known) -> Option<&DefinedAt> {
+    pub fn at(&self, known: &KernelDefinition) -> Option<&DefinedAt> {
         self.list.iter().find(|(other, _)| other.is_same(known)).map(|(_, defined)| defined)
     }
 }
 
 /// A definition with its name in C: debugging information has the compiler's variants of a function (`name.isra.0`)
 /// under the function's name.
-pub fn with_name_in_c(known: &Known) -> Known {
+pub fn with_name_in_c(known: &KernelDefinition) -> KernelDefinition {
     let mut known = known.clone();
     if let Some(definition) = &mut known.definition
         && let Some(end) = memchr::memchr(b'.', &definition.name).filter(|end| *end > 0)
@@ -63,7 +64,7 @@ pub fn with_name_in_c(known: &Known) -> Known {
 #[derive(Debug)]
 pub struct Candidates<'a> {
     name: &'a str,
-    known: &'a [Known],
+    known: &'a [KernelDefinition],
     sources: &'a Sources,
     places: &'a SourcePlaces,
     /// The index of the definition that is likely meant, and why.
@@ -74,7 +75,7 @@ impl<'a> Candidates<'a> {
     /// The definitions `known` of `name`, with their files and lines as far as `places` has them.
     pub fn new(
         name: &'a str,
-        known: &'a [Known],
+        known: &'a [KernelDefinition],
         sources: &'a Sources,
         places: &'a SourcePlaces,
     ) -> Candidates<'a> {
@@ -82,8 +83,9 @@ impl<'a> Candidates<'a> {
     }
 
     /// Marks the definition in the source file of one of the functions that are `patched`, each with its name.
-    pub fn beside_functions(mut self, patched: &[(String, Known)]) -> Candidates<'a> {
-        let beside = |known: &Known| patched.iter().find(|(_, other)| self.is_beside(known, other));
+    pub fn beside_functions(mut self, patched: &[(String, KernelDefinition)]) -> Candidates<'a> {
+        let beside =
+            |known: &KernelDefinition| patched.iter().find(|(_, other)| self.is_beside(known, other));
         self.likely = only(self.known.iter().enumerate().filter_map(|(index, known)| {
             let (function, _) = beside(known)?;
             Some((index, format!("in the source file of {function}")))
@@ -94,7 +96,7 @@ impl<'a> Candidates<'a> {
     /// Marks the definition in the source file that is `patched`, a path below the source tree.
     pub fn beside_file(mut self, patched: &str) -> Candidates<'a> {
         let is_there =
-            |known: &Known| match self.places.at(known) {
+            |known: &KernelDefinition| match self.places.at(known) {
                 Some(place) => self.shortened(&place.unit) == patched,
                 None => known.definition.as_ref().and_then(|own| own.file.as_deref()).is_some_and(|file| {
                     file == patched || Path::new(patched).file_name() == Some(file.as_ref())
@@ -106,13 +108,14 @@ impl<'a> Candidates<'a> {
     }
 
     /// Whether two definitions are in the same source file.
-    fn is_beside(&self, one: &Known, other: &Known) -> bool {
+    fn is_beside(&self, one: &KernelDefinition, other: &KernelDefinition) -> bool {
         let unit = |known| self.places.at(known).map(|place| &place.unit).filter(|unit| !unit.is_empty());
         one.object == other.object
             && match (unit(one), unit(other)) {
                 (Some(one), Some(other)) => one == other,
                 _ => {
-                    let named = |known: &Known| known.definition.as_ref().and_then(|own| own.file.clone());
+                    let named =
+                        |known: &KernelDefinition| known.definition.as_ref().and_then(|own| own.file.clone());
                     named(one).is_some_and(|file| named(other) == Some(file))
                 }
             }
@@ -121,7 +124,7 @@ impl<'a> Candidates<'a> {
     /// The definitions as a table: one line each below a line of headings, or one block each if a terminal of
     /// `columns` is too narrow. `-` stands for what is not known.
     pub fn table(&self, columns: Option<usize>) -> String {
-        let row = |(index, known): (usize, &Known)| {
+        let row = |(index, known): (usize, &KernelDefinition)| {
             let mut row = row(known, self.sources);
             if let Some(place) = self.place(known) {
                 row[1] = place;
@@ -171,7 +174,7 @@ impl<'a> Candidates<'a> {
 
     /// File and line of a definition, as in `fs/proc/proc.c:12`; with the compiled file if the definition is in a
     /// header.
-    fn place(&self, known: &Known) -> Option<String> {
+    fn place(&self, known: &KernelDefinition) -> Option<String> {
         place(self.places.at(known)?, self.sources)
     }
 
@@ -206,7 +209,7 @@ pub fn shortened<'a>(path: &'a str, sources: &Sources) -> &'a str {
     tree.and_then(|tree| path.strip_prefix(tree)?.strip_prefix('/')).unwrap_or(path)
 }
 
-fn row(known: &Known, sources: &Sources) -> [String; 9] {
+fn row(known: &KernelDefinition, sources: &Sources) -> [String; 9] {
     let unknown = || "-".to_owned();
     let definition = known.definition.as_ref();
     let name = definition.map(|definition| definition.name.as_slice()).unwrap_or_default();
@@ -240,7 +243,7 @@ fn row(known: &Known, sources: &Sources) -> [String; 9] {
 
 /// The line of C that says which definition is meant; none if no line can. `limit` is the longest name that the
 /// kernel reads, in bytes.
-pub fn paste(name: &str, known: &Known, limit: usize) -> Option<String> {
+pub fn paste(name: &str, known: &KernelDefinition, limit: usize) -> Option<String> {
     definition::nameable(&known.object, name.as_bytes(), limit).ok()?;
     definition::usable(known).ok()?;
     let sympos = match (&known.definition, known.position) {

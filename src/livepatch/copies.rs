@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::elf::debugging::Told;
 use crate::elf::definitions::Definition;
 use crate::kernel::kallsyms;
-use crate::kernel::sources::{Known, Sources};
+use crate::kernel::sources::{KernelDefinition, Sources};
 use crate::kernel::symbols::list::Wanted;
 use crate::livepatch::callers;
 use crate::livepatch::testimony;
@@ -104,21 +104,25 @@ fn shown<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
-pub fn elsewhere(sources: &Sources, functions: &[&Known], told: &[Told]) -> Result<Vec<Elsewhere>> {
+pub fn elsewhere(
+    sources: &Sources,
+    functions: &[&KernelDefinition],
+    told: &[Told],
+) -> Result<Vec<Elsewhere>> {
     let names: BTreeSet<&str> = functions.iter().filter_map(|known| name_of(known)).collect();
     if names.is_empty() {
         return Ok(functions.iter().map(|_| Elsewhere::default()).collect());
     }
     let patterns = Wanted::Patterns(vec![kallsyms::copies_of(names)?]);
     let found = sources.find(&patterns)?;
-    let all: Vec<&Known> = found.names.values().flatten().collect();
-    let mut by_object: BTreeMap<&str, Vec<&Known>> = BTreeMap::new();
+    let all: Vec<&KernelDefinition> = found.names.values().flatten().collect();
+    let mut by_object: BTreeMap<&str, Vec<&KernelDefinition>> = BTreeMap::new();
     for known in all {
         by_object.entry(&known.object).or_default().push(known);
     }
     let empty = Told::default();
     let told = told.iter().chain(std::iter::repeat(&empty));
-    let one = |(known, told): (&&Known, &Told)| {
+    let one = |(known, told): (&&KernelDefinition, &Told)| {
         let variants = by_object.get(known.object.as_str()).map(Vec::as_slice).unwrap_or_default();
         let mut elsewhere = Elsewhere { inlined: told.copies.clone(), ..Elsewhere::default() };
         for variant in variants.iter().filter(|variant| is_variant(variant, known)) {
@@ -134,8 +138,8 @@ pub fn elsewhere(sources: &Sources, functions: &[&Known], told: &[Told]) -> Resu
 /// Adds the callers of the clones of each of `functions`. Each object is searched once, and only if it has clones.
 fn name_callers(
     sources: &Sources,
-    functions: &[&Known],
-    variants: &BTreeMap<&str, Vec<&Known>>,
+    functions: &[&KernelDefinition],
+    variants: &BTreeMap<&str, Vec<&KernelDefinition>>,
     all: &mut [Elsewhere],
 ) {
     for (object, variants) in variants {
@@ -175,24 +179,24 @@ fn name_callers(
 ///
 /// # Errors
 /// The errors of [`elsewhere()`].
-pub fn of_function(sources: &Sources, known: &Known) -> Result<Elsewhere> {
+pub fn of_function(sources: &Sources, known: &KernelDefinition) -> Result<Elsewhere> {
     let told = testimony::of(sources, &[Asked { known, with_copies: true }]);
     Ok(elsewhere(sources, &[known], &told)?.pop().unwrap_or_default())
 }
 
-fn name_of(known: &Known) -> Option<&str> {
+fn name_of(known: &KernelDefinition) -> Option<&str> {
     std::str::from_utf8(&known.definition.as_ref()?.name).ok()
 }
 
 /// Whether a symbol is a version of this very function: for a static function, one of its own source file.
-fn is_variant(variant: &Known, of: &Known) -> bool {
+fn is_variant(variant: &KernelDefinition, of: &KernelDefinition) -> bool {
     let (Some(variant), Some(of)) = (&variant.definition, &of.definition) else { return false };
     let is_one_file = variant.file.is_none() || of.file.is_none() || variant.file == of.file;
     variant.name.strip_prefix(of.name.as_slice()).is_some_and(|rest| rest.starts_with(b".")) && is_one_file
 }
 
 impl Elsewhere {
-    fn add(&mut self, variant: &Known) {
+    fn add(&mut self, variant: &KernelDefinition) {
         let Some(name) = name_of(variant).filter(|_| !variant.is_init()) else { return };
         // Only the function itself jumps to its cold part, and the linker's suffixes name the function itself.
         let has = |word: &str| name.split('.').skip(1).any(|part| part == word);

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::elf::Kind;
 use crate::host::words;
-use crate::kernel::sources::{Found, Known, Unusable};
+use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Unusable};
 use crate::kernel::suggestions;
 use crate::kernel::trace::Sites;
 use crate::livepatch::names;
@@ -145,12 +145,17 @@ impl fmt::Display for Fault {
 ///
 /// # Errors
 /// There is none.
-pub fn meant<'a>(found: &'a Found, object: &str, name: &[u8], sympos: u64) -> Result<&'a Known, Fault> {
+pub fn meant<'a>(
+    found: &'a KernelDefinitions,
+    object: &str,
+    name: &[u8],
+    sympos: u64,
+) -> Result<&'a KernelDefinition, Fault> {
     if !found.objects.contains(object) {
         let near = suggestions::like_object(object, &found.objects);
         return Err(Fault::NoObject { object: object.to_owned(), near });
     }
-    let own: Vec<&Known> = found.of(name).iter().filter(|known| known.object == object).collect();
+    let own: Vec<&KernelDefinition> = found.of(name).iter().filter(|known| known.object == object).collect();
     let Some(first) = own.first() else { return Err(Fault::NotDefined(object.to_owned())) };
     let (object, total) = (object.to_owned(), first.total);
     let position = match sympos {
@@ -166,7 +171,7 @@ pub fn meant<'a>(found: &'a Found, object: &str, name: &[u8], sympos: u64) -> Re
 ///
 /// # Errors
 /// There are several that can be told apart.
-pub fn only(known: &[Known]) -> Result<Option<&Known>, Fault> {
+pub fn only(known: &[KernelDefinition]) -> Result<Option<&KernelDefinition>, Fault> {
     let objects: BTreeSet<&str> = known.iter().map(|known| known.object.as_str()).collect();
     let Some(first) = known.first() else { return Ok(None) };
     match (objects.len(), first) {
@@ -206,7 +211,7 @@ pub fn nameable(object: &str, name: &[u8], limit: usize) -> Result<(), Fault> {
 ///
 /// # Errors
 /// It does not.
-pub fn usable(known: &Known) -> Result<(), Fault> {
+pub fn usable(known: &KernelDefinition) -> Result<(), Fault> {
     known.unusable().map_or(Ok(()), |why| Err(Fault::Unusable(known.object.clone(), why)))
 }
 
@@ -214,7 +219,7 @@ pub fn usable(known: &Known) -> Result<(), Fault> {
 ///
 /// # Errors
 /// It is something else.
-pub fn is_function(known: &Known) -> Result<(), Fault> {
+pub fn is_function(known: &KernelDefinition) -> Result<(), Fault> {
     let Some(definition) = &known.definition else { return Ok(()) };
     match definition.kind {
         Some(kind) if kind != Kind::Function => Err(Fault::NoFunction(Some(kind))),
@@ -228,7 +233,7 @@ pub fn is_function(known: &Known) -> Result<(), Fault> {
 ///
 /// # Errors
 /// It cannot.
-pub fn replaceable(known: &Known, sites: Option<&Sites>) -> Result<(), Fault> {
+pub fn replaceable(known: &KernelDefinition, sites: Option<&Sites>) -> Result<(), Fault> {
     usable(known)?;
     is_function(known)?;
     let is_untraced = known.definition.is_some() && sites.is_some_and(|sites| sites.of(known).is_none());

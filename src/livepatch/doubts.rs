@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Result;
 
 use crate::elf::image::Image;
-use crate::kernel::sources::{Found, Known, Sources};
+use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
 use crate::livepatch::code::Use;
 use crate::livepatch::copies;
 use crate::livepatch::copies::Elsewhere;
@@ -39,11 +39,11 @@ pub fn names(image: &Image, patch: Option<&Patch>) -> HashSet<(Vec<u8>, Option<S
 pub fn of(
     livepatches: &[(&Image, Option<&Patch>)],
     sources: &Sources,
-    found: &Found,
+    found: &KernelDefinitions,
 ) -> Result<Vec<Vec<Doubt>>> {
     let exported: HashSet<&[u8]> =
         livepatches.iter().flat_map(|(image, _)| left_to_exports(image)).map(|(_, name)| name).collect();
-    let exported: HashMap<Vec<u8>, Known> = sources.exported(&exported)?;
+    let exported: HashMap<Vec<u8>, KernelDefinition> = sources.exported(&exported)?;
     let subjects: Vec<Subject> =
         livepatches.iter().map(|(image, patch)| Subject::of(image, *patch, found, &exported)).collect();
     let replaced = || subjects.iter().flat_map(|subject| &subject.replaced);
@@ -53,7 +53,7 @@ pub fn of(
         .collect();
     let told = testimony::of(sources, &asked);
     let (of_replaced, of_referred) = told.split_at(replaced().count());
-    let functions: Vec<&Known> = replaced().map(|one| one.known).collect();
+    let functions: Vec<&KernelDefinition> = replaced().map(|one| one.known).collect();
     let elsewhere = copies::elsewhere(sources, &functions, of_replaced)?;
     let sealed = Sealed::read(sources, referred().map(|one| one.known.object.as_str()));
     let (mut of_replaced, mut of_referred) = (of_replaced, of_referred);
@@ -79,7 +79,12 @@ pub fn of(
 
 /// S7: functions that the kernel would not replace; R15: patches that are never enabled, and new functions that call
 /// themselves.
-fn of_patch(image: &Image, patch: &Patch, sources: &Sources, found: &Found) -> Result<Vec<Doubt>> {
+fn of_patch(
+    image: &Image,
+    patch: &Patch,
+    sources: &Sources,
+    found: &KernelDefinitions,
+) -> Result<Vec<Doubt>> {
     let refused = targets::refused(patch, sources, found)?.into_iter().map(|refused| Doubt {
         rule: S7,
         is_error: !refused.is_absent,

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::elf::debugging::Lines;
 use crate::elf::image::{Home, Image, SymbolIndex};
-use crate::kernel::sources::{Found, Known};
+use crate::kernel::sources::{KernelDefinition, KernelDefinitions};
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::{Function, Patch};
 use crate::livepatch::rules::Rule;
@@ -42,7 +42,7 @@ pub struct Referred<'a> {
     /// Its name in messages: `vmlinux:do_work,2`, or for an exported symbol only the name.
     pub shown: String,
     /// The definition that it means.
-    pub known: &'a Known,
+    pub known: &'a KernelDefinition,
 }
 
 /// A function of the kernel that a livepatch replaces.
@@ -53,7 +53,7 @@ pub struct Replaced<'a> {
     /// Its klp_func.
     pub function: &'a Function,
     /// The definition that it means.
-    pub known: &'a Known,
+    pub known: &'a KernelDefinition,
 }
 
 /// One livepatch, with the symbols of the kernel that it names.
@@ -89,8 +89,8 @@ impl<'a> Subject<'a> {
     pub fn of(
         image: &'a Image,
         patch: Option<&'a Patch>,
-        found: &'a Found,
-        exported: &'a HashMap<Vec<u8>, Known>,
+        found: &'a KernelDefinitions,
+        exported: &'a HashMap<Vec<u8>, KernelDefinition>,
     ) -> Subject<'a> {
         let converted = symbols(image).filter_map(|(index, symbol)| {
             let known = found.at(&symbol.object, &symbol.name, symbol.sympos)?;

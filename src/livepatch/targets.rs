@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::kernel::sources::{Found, Sources};
+use crate::kernel::sources::{KernelDefinitions, Sources};
 use crate::kernel::suggestions;
 use crate::kernel::trace::KnownSites;
 use crate::livepatch::definition;
@@ -32,7 +32,7 @@ pub fn shown(object: &str, function: &Function) -> String {
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
-pub fn refused(patch: &Patch, sources: &Sources, found: &Found) -> Result<Vec<Refused>> {
+pub fn refused(patch: &Patch, sources: &Sources, found: &KernelDefinitions) -> Result<Vec<Refused>> {
     let mut sites = KnownSites::of(&sources.objects);
     let mut all = Vec::new();
     for object in &patch.objects {
@@ -49,7 +49,13 @@ pub fn refused(patch: &Patch, sources: &Sources, found: &Found) -> Result<Vec<Re
 }
 
 /// The message about a function that cannot be replaced; if it does not exist, also about similar names.
-fn explained(object: &str, function: &Function, fault: &Fault, sources: &Sources, found: &Found) -> Refused {
+fn explained(
+    object: &str,
+    function: &Function,
+    fault: &Fault,
+    sources: &Sources,
+    found: &KernelDefinitions,
+) -> Refused {
     let name = String::from_utf8_lossy(&function.old_name);
     let is_nowhere = found.of(&function.old_name).is_empty();
     let hint =

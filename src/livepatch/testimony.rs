@@ -14,14 +14,14 @@ use crate::elf::debugging::{Target, Told};
 use crate::elf::definitions;
 use crate::elf::definitions::Definition;
 use crate::elf::types;
-use crate::kernel::sources::{Known, Sources};
+use crate::kernel::sources::{KernelDefinition, Sources};
 use crate::kernel::symbols::VMLINUX;
 
 /// A question about a function or variable of the kernel.
 #[derive(Debug, Clone)]
 pub struct Asked<'a> {
     /// What the symbol tables say of it.
-    pub known: &'a Known,
+    pub known: &'a KernelDefinition,
     /// Whether to find out into which functions it was inlined.
     pub with_copies: bool,
 }

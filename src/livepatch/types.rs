@@ -9,7 +9,7 @@ use crate::debuginfo::prototype::Declaration;
 use crate::elf::Kind;
 use crate::elf::debugging::{Target, Told};
 use crate::elf::image::{Home, Image};
-use crate::kernel::sources::{Known, Sources};
+use crate::kernel::sources::{KernelDefinition, Sources};
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::code::Use;
 use crate::livepatch::names::Annotated;
@@ -139,7 +139,7 @@ pub fn uses(subject: &Subject<'_>, doubts: &mut Vec<Doubt>) {
 }
 
 /// The first reference that uses a symbol in a way that its type does not allow, and what it does.
-pub fn misuse<'a>(known: &Known, usages: &'a [Usage]) -> Option<(&'a Usage, &'static str)> {
+pub fn misuse<'a>(known: &KernelDefinition, usages: &'a [Usage]) -> Option<(&'a Usage, &'static str)> {
     let definition = known.definition.as_ref()?;
     let is_per_cpu = definition.section.as_deref().is_some_and(|name| name.starts_with(".data..percpu"));
     let (is_wrong, what): (fn(&Use) -> bool, _) = match definition.kind? {

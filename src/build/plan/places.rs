@@ -11,7 +11,7 @@ use crate::kernel::external::External;
 use crate::kernel::installed::Choice;
 use crate::kernel::installed::inventory;
 use crate::kernel::installed::places::{Meant, Places};
-use crate::kernel::state::State;
+use crate::kernel::state::StateDir;
 use crate::kernel::tree::{self, Tree};
 
 /// The kernel's directory, and the directory of external modules as it was given. A klpbuild that is started in a
@@ -89,7 +89,7 @@ pub(super) enum Asks {
 /// build there, or the one that their Makefile names, if the Makefile has changed since. With a Makefile without
 /// KDIR, make builds for the running kernel.
 fn by_itself(directory: &Path, places: &Places, asks: Asks) -> Option<PathBuf> {
-    let state = State::at(directory);
+    let state = StateDir::at(directory);
     let last = state.context().ok().flatten().map(|context| context.objtree);
     if asks == Asks::NoBuild {
         return last;

@@ -12,7 +12,7 @@ use crate::elf::{Machine, debugging, memory};
 use crate::host::terminal;
 use crate::kernel::installed::places::Places;
 use crate::kernel::origin::Origin;
-use crate::kernel::sources::{Found, Known, Sources};
+use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
@@ -37,7 +37,7 @@ pub struct Target {
     /// Its position (S7); 0 if it is the only one.
     pub sympos: u64,
     /// The definition in the symbol tables.
-    pub known: Known,
+    pub known: KernelDefinition,
     /// The kernel's release, if that is known.
     pub release: Option<String>,
     /// Its type, if that is known and can be written in C.
@@ -118,7 +118,12 @@ impl Target {
 }
 
 /// The only definition that can be meant.
-fn choose(sources: &Sources, found: &Found, name: &str, arguments: &NewArgs) -> Result<Known> {
+fn choose(
+    sources: &Sources,
+    found: &KernelDefinitions,
+    name: &str,
+    arguments: &NewArgs,
+) -> Result<KernelDefinition> {
     let all = found.of(name.as_bytes());
     if all.is_empty() {
         let patched: Vec<String> = arguments.object.iter().map(|object| object.replace('-', "_")).collect();
@@ -151,7 +156,7 @@ fn choose(sources: &Sources, found: &Found, name: &str, arguments: &NewArgs) -> 
 }
 
 /// The type of a function, from BTF or else from DWARF.
-fn prototype(origin: &Origin, known: &Known, name: &str) -> Option<Prototype> {
+fn prototype(origin: &Origin, known: &KernelDefinition, name: &str) -> Option<Prototype> {
     let image = origin.objects.vmlinux.as_ref().and_then(Vmlinux::image);
     let headers =
         origin.objtree.as_ref().map(|objtree| objtree.join("vmlinux")).filter(|file| file.is_file());

@@ -16,7 +16,7 @@ pub struct Change {
 
 /// Whether a series fits a tree, or is applied to it.
 #[derive(Debug)]
-pub enum State {
+pub enum SeriesState {
     /// It can be applied.
     Fits(Change),
     /// It is applied, and can be reverted.

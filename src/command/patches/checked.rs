@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::command::patches::change::State;
+use crate::command::patches::change::SeriesState;
 use crate::command::patches::series::Series;
 use crate::host::document;
 use crate::host::exit::Exit;
@@ -30,21 +30,23 @@ struct Checked<'a> {
 }
 
 /// A series with its state, or why there is none.
-type Found = std::result::Result<(&'static Series, State), Vec<String>>;
+type FoundSeries = std::result::Result<(&'static Series, SeriesState), Vec<String>>;
 
 /// Prints what `find` finds in `tree`. The exit status is the one that people get for it.
 ///
 /// # Errors
 /// The tree cannot be read.
-pub(super) fn print(tree: &Path, find: impl FnOnce(&Path) -> Result<Found>) -> Result<Exit> {
+pub(super) fn print(tree: &Path, find: impl FnOnce(&Path) -> Result<FoundSeries>) -> Result<Exit> {
     let (series, state, files, without, reasons) = match find(tree)? {
         Err(reasons) => (None, "none", Vec::new(), Vec::new(), reasons),
         Ok((series, state)) => {
             let (state, files, without, reasons) = match state {
-                State::Fits(change) => ("fits", change.paths(), Vec::new(), Vec::new()),
-                State::Applied(change) => ("applied", change.paths(), Vec::new(), Vec::new()),
-                State::Half { forth, back } => ("half-applied", back.paths(), forth.paths(), Vec::new()),
-                State::Neither(why) => ("none", Vec::new(), Vec::new(), vec![why]),
+                SeriesState::Fits(change) => ("fits", change.paths(), Vec::new(), Vec::new()),
+                SeriesState::Applied(change) => ("applied", change.paths(), Vec::new(), Vec::new()),
+                SeriesState::Half { forth, back } => {
+                    ("half-applied", back.paths(), forth.paths(), Vec::new())
+                }
+                SeriesState::Neither(why) => ("none", Vec::new(), Vec::new(), vec![why]),
             };
             (Some(series), state, files, without, reasons)
         }

@@ -42,7 +42,7 @@ pub enum Fate {
 
 /// An entry that defines the name, or refers to one that does, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FoundEntry {
     /// The function or variable of this entry has code or storage.
     Exists(usize),
     /// The definition of an inlined function, with this entry.
@@ -53,17 +53,17 @@ pub(super) enum Found {
     Caller { target: usize, into: usize },
 }
 
-impl Found {
+impl FoundEntry {
     fn target(&self) -> usize {
         match self {
-            Found::Exists(target) | Found::Inlined(target) | Found::Gone(target) => *target,
-            Found::Caller { target, .. } => *target,
+            FoundEntry::Exists(target) | FoundEntry::Inlined(target) | FoundEntry::Gone(target) => *target,
+            FoundEntry::Caller { target, .. } => *target,
         }
     }
 
     pub(super) fn caller(&self) -> Option<(usize, usize)> {
         match self {
-            Found::Caller { target, into } => Some((*target, *into)),
+            FoundEntry::Caller { target, into } => Some((*target, *into)),
             _ => None,
         }
     }
@@ -95,13 +95,13 @@ pub fn fates(
     }
     // Units and their entries come in the order of their numbers.
     let targets: Vec<usize> = entries.iter().map(|(number, _)| *number).collect();
-    let found: Vec<Found> = units
+    let found: Vec<FoundEntry> = units
         .list
         .par_iter()
         .filter(|unit| unit.has_any(&targets) || refers_to_others(&unit.abbreviations))
         .flat_map_iter(|unit| uses(unit, &targets))
         .collect();
-    let mut by_name: HashMap<&[u8], Vec<Found>> = HashMap::new();
+    let mut by_name: HashMap<&[u8], Vec<FoundEntry>> = HashMap::new();
     for found in found {
         let index = entries.partition_point(|(number, _)| *number < found.target());
         if let Some((_, name)) = entries.get(index) {
@@ -112,13 +112,13 @@ pub fn fates(
 }
 
 /// The fate of one function or variable, by all entries `found` for it.
-fn of_one(units: &Units, found: &[Found]) -> Option<Fate> {
-    if found.iter().any(|found| matches!(found, Found::Exists(_))) {
+fn of_one(units: &Units, found: &[FoundEntry]) -> Option<Fate> {
+    if found.iter().any(|found| matches!(found, FoundEntry::Exists(_))) {
         return None;
     }
     inlined(units, found).or_else(|| {
         let gone = found.iter().find_map(|found| match found {
-            Found::Gone(entry) => Some(*entry),
+            FoundEntry::Gone(entry) => Some(*entry),
             _ => None,
         })?;
         let (file, line) = units.place(gone)?;
@@ -128,15 +128,16 @@ fn of_one(units: &Units, found: &[Found]) -> Option<Fate> {
 
 /// The first definition that was inlined, with the callers of all definitions at the same file and line: a function
 /// of a header has a definition in each unit.
-fn inlined(units: &Units, found: &[Found]) -> Option<Fate> {
+fn inlined(units: &Units, found: &[FoundEntry]) -> Option<Fate> {
     let mut place = None;
     let mut callers: Vec<String> = Vec::new();
-    let mut targets: Vec<usize> = found.iter().filter_map(Found::caller).map(|(target, _)| target).collect();
+    let mut targets: Vec<usize> =
+        found.iter().filter_map(FoundEntry::caller).map(|(target, _)| target).collect();
     targets.sort_unstable();
     let definitions = found.iter().filter_map(|found| match found {
-        Found::Inlined(entry) => Some(*entry),
+        FoundEntry::Inlined(entry) => Some(*entry),
         // gcc's LTO does not mark a function as inlined.
-        Found::Gone(entry) => targets.binary_search(entry).is_ok().then_some(*entry),
+        FoundEntry::Gone(entry) => targets.binary_search(entry).is_ok().then_some(*entry),
         _ => None,
     });
     for definition in definitions.take(DEFINITIONS) {
@@ -146,7 +147,7 @@ fn inlined(units: &Units, found: &[Found]) -> Option<Fate> {
         } else if place != own {
             continue;
         }
-        let callers_of_all = found.iter().filter_map(Found::caller);
+        let callers_of_all = found.iter().filter_map(FoundEntry::caller);
         for (_, into) in callers_of_all.filter(|&(target, _)| target == definition) {
             if callers.len() == CALLERS {
                 break;
@@ -208,8 +209,8 @@ pub(super) fn of_file_scope<'a>(
 }
 
 /// The uses in `unit` of the entries `targets`, which are sorted.
-pub(super) fn uses(unit: &Unit, targets: &[usize]) -> Vec<Found> {
-    let mut found: Vec<Found> = Vec::new();
+pub(super) fn uses(unit: &Unit, targets: &[usize]) -> Vec<FoundEntry> {
+    let mut found: Vec<FoundEntry> = Vec::new();
     let mut search = || -> gimli::Result<()> {
         let mut entries = unit.entries()?;
         let mut entry = Entry::null();
@@ -242,7 +243,7 @@ pub(super) fn uses(unit: &Unit, targets: &[usize]) -> Vec<Found> {
             }
             let Some(target) = target else { continue };
             if tag == gimli::DW_TAG_inlined_subroutine {
-                let into = around.last().map(|&(_, into)| Found::Caller { target, into });
+                let into = around.last().map(|&(_, into)| FoundEntry::Caller { target, into });
                 if into != found.last().copied() {
                     found.extend(into);
                 }
@@ -265,20 +266,20 @@ impl<'a> Unit<'a> {
     }
 
     /// What an entry says of the function or variable `target`; none if it is only a declaration.
-    fn definition(&self, entry: &Entry<'a>, target: usize) -> Option<Found> {
+    fn definition(&self, entry: &Entry<'a>, target: usize) -> Option<FoundEntry> {
         if self.exists(entry) {
-            return Some(Found::Exists(target));
+            return Some(FoundEntry::Exists(target));
         }
         if entry.has_attr(gimli::DW_AT_declaration) {
             return None;
         }
         match entry.attr_value(gimli::DW_AT_inline) {
             Some(AttributeValue::Inline(gimli::DW_INL_inlined | gimli::DW_INL_declared_inlined)) => {
-                Some(Found::Inlined(target))
+                Some(FoundEntry::Inlined(target))
             }
             // Instances within other functions' instances have neither code nor a file and line of their own.
             _ if entry.has_attr(gimli::DW_AT_abstract_origin) => None,
-            _ => Some(Found::Gone(target)),
+            _ => Some(FoundEntry::Gone(target)),
         }
     }
 

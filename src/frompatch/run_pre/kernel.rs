@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::elf::image::{Home, Image, Index as _, Relocation, SectionIndex};
 use crate::elf::memory::Memory;
 use crate::elf::{Kind, Machine};
-use crate::kernel::sources::{Known, Sources};
+use crate::kernel::sources::{KernelDefinition, Sources};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::Vmlinux;
 
@@ -45,7 +45,7 @@ pub struct KernelSymbol {
     /// Where it lies.
     pub spot: Spot,
     /// What is known of it, its position included.
-    pub known: Known,
+    pub known: KernelDefinition,
     /// Its raw name.
     pub name: Vec<u8>,
 }
@@ -184,8 +184,8 @@ pub(super) fn relocations(image: &Image) -> HashMap<SectionIndex, BTreeMap<u64, 
     all
 }
 
-fn in_vmlinux(known: Vec<(Vec<u8>, Known)>) -> Vec<KernelSymbol> {
-    let symbol = |(_, known): (Vec<u8>, Known)| {
+fn in_vmlinux(known: Vec<(Vec<u8>, KernelDefinition)>) -> Vec<KernelSymbol> {
+    let symbol = |(_, known): (Vec<u8>, KernelDefinition)| {
         let definition = known.definition.as_ref()?;
         let spot = Spot { section: SectionIndex::new(0), address: definition.value };
         Some(KernelSymbol { spot, name: definition.name.clone(), known })
@@ -195,8 +195,8 @@ fn in_vmlinux(known: Vec<(Vec<u8>, Known)>) -> Vec<KernelSymbol> {
 
 /// The symbols of a module, each with its section's index. Definitions have only the section's name, which may not be
 /// unique; the module's symbol table has the index.
-fn in_module(image: &Image, known: Vec<(Vec<u8>, Known)>) -> Vec<KernelSymbol> {
-    let mut by_key: HashMap<(Vec<u8>, u64, Option<String>), Vec<Known>> = HashMap::new();
+fn in_module(image: &Image, known: Vec<(Vec<u8>, KernelDefinition)>) -> Vec<KernelSymbol> {
+    let mut by_key: HashMap<(Vec<u8>, u64, Option<String>), Vec<KernelDefinition>> = HashMap::new();
     for (name, known) in known.into_iter().rev() {
         let Some(definition) = &known.definition else { continue };
         by_key.entry((name, definition.value, definition.section.clone())).or_default().push(known);

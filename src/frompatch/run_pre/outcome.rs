@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::elf::image::{Symbol, SymbolIndex};
 use crate::frompatch::run_pre::kernel::Spot;
-use crate::kernel::sources::Known;
+use crate::kernel::sources::KernelDefinition;
 
 /// The width of the left side of a difference, in characters.
 const WIDTH: usize = 48;
@@ -21,7 +21,7 @@ pub struct Located {
     /// Where it lies.
     pub spot: Spot,
     /// What the object's symbol table says of it, and its position.
-    pub known: Known,
+    pub known: KernelDefinition,
 }
 
 impl Located {

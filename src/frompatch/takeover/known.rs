@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::frompatch::assembler::extract::source_name;
 use crate::frompatch::assembler::{Listing, base};
 use crate::frompatch::run_pre::{Fate, Located, Matched};
-use crate::frompatch::takeover::needed::Known;
+use crate::frompatch::takeover::needed::UnitInKernel;
 use crate::frompatch::takeover::rewritten::Variable;
 use crate::livepatch::definition;
 
 /// What is known of a unit of `object`.
-pub(super) fn of(listing: &Listing, matched: &Matched, object: &str) -> Known {
-    let mut known = Known::default();
+pub(super) fn of(listing: &Listing, matched: &Matched, object: &str) -> UnitInKernel {
+    let mut known = UnitInKernel::default();
     for function in &matched.functions {
         let is_named = match &function.fate {
             Fate::Equal(located) => can_be_named(located),

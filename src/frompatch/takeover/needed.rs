@@ -12,7 +12,7 @@ use crate::frompatch::tokens::{self, words};
 
 /// What the kernel's code tells of the unit.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct UnitInKernel {
     /// The kernel's functions of the unit that have a usable name.
     pub(super) functions: BTreeSet<String>,
     /// The kernel's variables and constants of the unit that have a usable name, by their names in C.
@@ -42,7 +42,7 @@ pub(super) fn take(
     active: &str,
     expanded: &BTreeMap<usize, String>,
     wanted: &BTreeMap<String, String>,
-    known: &Known,
+    known: &UnitInKernel,
 ) -> Taken {
     let file = File::of(active, expanded, wanted, known);
     let mut taken = Taken::default();
@@ -141,7 +141,7 @@ struct File<'a> {
     statics: BTreeMap<String, usize>,
     by_name: BTreeMap<String, Vec<usize>>,
     wanted: &'a BTreeMap<String, String>,
-    known: &'a Known,
+    known: &'a UnitInKernel,
 }
 
 impl<'a> File<'a> {
@@ -149,7 +149,7 @@ impl<'a> File<'a> {
         active: &'a str,
         expanded: &BTreeMap<usize, String>,
         wanted: &'a BTreeMap<String, String>,
-        known: &'a Known,
+        known: &'a UnitInKernel,
     ) -> File<'a> {
         let mut entries = Vec::new();
         let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -339,7 +339,7 @@ impl<'a> File<'a> {
 }
 
 /// Whether a function is copied unchanged: an inline function, or one that the kernel has no name for.
-fn is_copied(entry: &Entry<'_>, known: &Known) -> bool {
+fn is_copied(entry: &Entry<'_>, known: &UnitInKernel) -> bool {
     let expanded = pieces(&entry.expanded);
     let Some(own) = expanded.iter().find(|piece| piece.kind == Kind::Function) else { return false };
     let has = |words: &[&str]| own.head().iter().any(|token| words.iter().any(|word| token.is(word)));
@@ -392,9 +392,9 @@ mod tests {
         lines.collect()
     }
 
-    fn known() -> Known {
+    fn known() -> UnitInKernel {
         let variable = || Variable::default();
-        Known {
+        UnitInKernel {
             functions: ["named", "show"].map(str::to_owned).into(),
             data: ["lock", "count"].map(|name| (name.to_owned(), variable())).into(),
             locals: [(
@@ -406,7 +406,7 @@ mod tests {
         }
     }
 
-    fn taken(text: &str, known: &Known) -> Taken {
+    fn taken(text: &str, known: &UnitInKernel) -> Taken {
         take(text, &expanded(text), &[("show".to_owned(), "new_show".to_owned())].into(), known)
     }
 
@@ -429,7 +429,7 @@ mod tests {
     #[test]
     fn what_is_not_in_the_kernel_is_told_and_not_copied() {
         let text = FILE.replace("count +=", "gone +=");
-        let lacking = Known { locals: BTreeMap::new(), ..known() };
+        let lacking = UnitInKernel { locals: BTreeMap::new(), ..known() };
         let taken = taken(&text, &lacking);
         assert_eq!(taken.left.keys().collect::<Vec<_>>(), ["calls", "gone"]);
         assert!(!taken.body.contains("int gone"), "{}", taken.body);

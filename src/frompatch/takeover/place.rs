@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::frompatch::system_call;
 use crate::frompatch::target::Target;
 use crate::host::paths;
-use crate::kernel::sources::Known;
+use crate::kernel::sources::KernelDefinition;
 use crate::livepatch::candidates::SourcePlaces;
 
 /// A file of the source.
@@ -29,7 +29,7 @@ impl Place {
 ///
 /// # Errors
 /// It is not known, or is not compiled on its own.
-pub(super) fn of(target: &Target, name: &str, known: &Known) -> Result<Place> {
+pub(super) fn of(target: &Target, name: &str, known: &KernelDefinition) -> Result<Place> {
     let text = with_name_of_text(name, known);
     let places = SourcePlaces::of(&target.sources, [known].into_iter().chain(&text));
     let defined = places.at(known).or_else(|| places.at(text.as_ref()?));
@@ -52,7 +52,7 @@ pub(super) fn of(target: &Target, name: &str, known: &Known) -> Result<Place> {
 }
 
 /// The definition of a system call, with the name that the function with its text has in debugging information.
-fn with_name_of_text(name: &str, known: &Known) -> Option<Known> {
+fn with_name_of_text(name: &str, known: &KernelDefinition) -> Option<KernelDefinition> {
     let mut known = known.clone();
     known.definition.as_mut()?.name = system_call::text_of(name)?.into_bytes();
     Some(known)

@@ -9,7 +9,7 @@ use crate::elf::Binding;
 use crate::elf::image::{Home, Image};
 use crate::frompatch::run_pre::Matched;
 use crate::frompatch::target::Target;
-use crate::kernel::sources::Known;
+use crate::kernel::sources::KernelDefinition;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::livepatch::definition;
@@ -59,7 +59,8 @@ impl References {
         }
         let all = target.sources.find(&Wanted::names(open.iter().map(|name| name.to_vec())))?;
         for name in open {
-            let seen: Vec<Known> = all.of(name).iter().filter(|known| is_visible(known)).cloned().collect();
+            let seen: Vec<KernelDefinition> =
+                all.of(name).iter().filter(|known| is_visible(known)).cloned().collect();
             match definition::only(&seen) {
                 Ok(Some(known)) => found.add(name, known),
                 Ok(None) => found.leave(name, "the kernel does not have it".to_owned()),
@@ -69,7 +70,7 @@ impl References {
         Ok(found)
     }
 
-    fn add(&mut self, name: &[u8], known: &Known) {
+    fn add(&mut self, name: &[u8], known: &KernelDefinition) {
         if known.object != VMLINUX && self.keys.contains(String::from_utf8_lossy(name).as_ref()) {
             let why = "this static key of a module is looked at while the livepatch is loaded, before the reference to it is \
                        written: test it with static_key_enabled(), or leave out what depends on it";
@@ -108,6 +109,6 @@ fn is_common(name: &[u8]) -> bool {
         || name.starts_with(b".klp.sym.")
 }
 
-fn is_visible(known: &Known) -> bool {
+fn is_visible(known: &KernelDefinition) -> bool {
     known.definition.as_ref().is_none_or(|definition| definition.binding != Binding::Local)
 }

@@ -15,7 +15,7 @@ use crate::host::terminal;
 use crate::host::text;
 use crate::kernel::external::External;
 use crate::kernel::installed::Choice;
-use crate::kernel::state::{self, State};
+use crate::kernel::state::{self, StateDir};
 
 /// A kernel, and what is built for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,12 +62,12 @@ impl Context {
     }
 }
 
-impl State {
+impl StateDir {
     /// The context of the enclosing klpbuild, if its make started this process, and if it works on this directory:
     /// then it holds the lock.
     ///
     /// # Errors
-    /// The errors of [`State::context`].
+    /// The errors of [`StateDir::context`].
     pub fn context_above(&self) -> Result<Option<Context>> {
         let above = std::env::var_os(state::VARIABLE).map(PathBuf::from);
         match above.is_some_and(|above| self.directory() == above) {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::host::terminal;
 use crate::kernel::origin::Origin;
-use crate::kernel::state::State;
+use crate::kernel::state::StateDir;
 use crate::kernel::symbols::reference::Reference;
 use crate::kernel::symbols::seal::Seal;
 
@@ -19,7 +19,7 @@ impl Origin {
             && reference.is_some_and(|reference| reference.doubt().is_some())
             && let Ok(list) = kernel
                 .objects()
-                .and_then(|objects| kernel.list(&objects, Some(&State::at(directory).directory()), quiet))
+                .and_then(|objects| kernel.list(&objects, Some(&StateDir::at(directory).directory()), quiet))
         {
             self.list = Some(list);
         }
@@ -42,7 +42,7 @@ impl Origin {
     /// Why a map that klpbuild left in a tree, or beside external modules, cannot be believed: it was changed since
     /// it was written, or an object has changed since, for example by a plain make.
     fn doubt(&self, list: &Path) -> Option<String> {
-        let seal = State::at(list.parent()?).seal();
+        let seal = StateDir::at(list.parent()?).seal();
         let made = if seal.is_file() { &seal } else { list };
         if let Ok(text) = fs_err::read_to_string(&seal)
             && Seal::of_file(list).map_or(true, |now| text != format!("{now}\n"))

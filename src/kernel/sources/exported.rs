@@ -10,7 +10,7 @@ use crate::elf::Binding;
 use crate::elf::definitions;
 use crate::elf::definitions::Definition;
 use crate::kernel::kallsyms;
-use crate::kernel::sources::{Known, Sources};
+use crate::kernel::sources::{KernelDefinition, Sources};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::Vmlinux;
 
@@ -20,7 +20,7 @@ impl Sources {
     ///
     /// # Errors
     /// An object that exports one of them cannot be read.
-    pub fn exported(&self, names: &HashSet<&[u8]>) -> Result<HashMap<Vec<u8>, Known>> {
+    pub fn exported(&self, names: &HashSet<&[u8]>) -> Result<HashMap<Vec<u8>, KernelDefinition>> {
         let mut by_owner: BTreeMap<&str, HashSet<&[u8]>> = BTreeMap::new();
         for &name in names {
             if let Some(owner) = self.exporter(name) {
@@ -37,7 +37,13 @@ impl Sources {
                 let name = definition.name.clone();
                 (
                     name,
-                    Known { object, definition: Some(definition), position: None, total: 1, is_split: false },
+                    KernelDefinition {
+                        object,
+                        definition: Some(definition),
+                        position: None,
+                        total: 1,
+                        is_split: false,
+                    },
                 )
             })
         });

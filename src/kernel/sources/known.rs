@@ -10,7 +10,7 @@ use crate::kernel::tree::facts::Kernel;
 
 /// One definition of a symbol, or as much as is known of it.
 #[derive(Debug, Clone)]
-pub struct Known {
+pub struct KernelDefinition {
     /// The run-time name of the object.
     pub object: String,
     /// What the object's symbol table says; none if only the map was there to ask.
@@ -38,7 +38,7 @@ pub enum Unusable {
     AtZero,
 }
 
-impl Known {
+impl KernelDefinition {
     /// Why no livepatch can use it; none if one can, or if only the map was there to ask.
     pub fn unusable(&self) -> Option<Unusable> {
         let definition = self.definition.as_ref()?;
@@ -56,7 +56,7 @@ impl Known {
     }
 
     /// Whether both are the same definition, found in two ways.
-    pub fn is_same(&self, other: &Known) -> bool {
+    pub fn is_same(&self, other: &KernelDefinition) -> bool {
         (&self.object, self.position, &self.definition) == (&other.object, other.position, &other.definition)
     }
 
@@ -73,9 +73,9 @@ impl Known {
 
 /// The definitions of some names.
 #[derive(Debug)]
-pub struct Found {
+pub struct KernelDefinitions {
     /// The definitions of each name, vmlinux's first, then in the order of the map.
-    pub names: BTreeMap<Vec<u8>, Vec<Known>>,
+    pub names: BTreeMap<Vec<u8>, Vec<KernelDefinition>>,
     /// The run-time names of all objects.
     pub objects: BTreeSet<String>,
     /// The kernel's livepatch core.
@@ -84,14 +84,14 @@ pub struct Found {
     pub machine: Option<Machine>,
 }
 
-impl Found {
+impl KernelDefinitions {
     /// The definitions of `name`.
-    pub fn of(&self, name: &[u8]) -> &[Known] {
+    pub fn of(&self, name: &[u8]) -> &[KernelDefinition] {
         self.names.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The definition in `object` at `sympos` (S1).
-    pub fn at(&self, object: &str, name: &[u8], sympos: u64) -> Option<&Known> {
+    pub fn at(&self, object: &str, name: &[u8], sympos: u64) -> Option<&KernelDefinition> {
         let own = || self.of(name).iter().filter(|known| known.object == object);
         own().find(|known| known.position == Some(sympos.max(1))).or_else(|| own().next())
     }

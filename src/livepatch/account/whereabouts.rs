@@ -9,7 +9,7 @@ use crate::debuginfo::dwarf::DefinedAt;
 use crate::elf::Kind;
 use crate::elf::debugging::{Lines, Target, Told};
 use crate::elf::image::{Home, Image, Offset, Symbol};
-use crate::kernel::sources::{Found, Known, Sources};
+use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::account::parts::{Account, Defined, New, SourcePlace};
 use crate::livepatch::account::text;
@@ -22,12 +22,12 @@ use crate::livepatch::testimony::Asked;
 pub(super) struct Whereabouts<'a> {
     image: &'a Image,
     sources: Option<&'a Sources>,
-    found: Option<&'a Found>,
+    found: Option<&'a KernelDefinitions>,
     /// The directories in which source files are looked for.
     roots: &'a Roots,
     lines: OnceCell<Option<Lines>>,
     /// All definitions of the names that were looked up, each with what debugging information says of it.
-    told: Vec<(&'a Known, Told)>,
+    told: Vec<(&'a KernelDefinition, Told)>,
 }
 
 impl<'a> Whereabouts<'a> {
@@ -35,14 +35,14 @@ impl<'a> Whereabouts<'a> {
     pub(super) fn new(
         image: &'a Image,
         sources: Option<&'a Sources>,
-        found: Option<&'a Found>,
+        found: Option<&'a KernelDefinitions>,
         wanted: &[(String, Vec<u8>)],
         roots: &'a Roots,
     ) -> Whereabouts<'a> {
         let wanted: BTreeSet<(&str, &[u8])> =
             wanted.iter().map(|(object, name)| (object.as_str(), name.as_slice())).collect();
         let named = found.iter().flat_map(|found| &found.names);
-        let known: Vec<&Known> = named
+        let known: Vec<&KernelDefinition> = named
             .flat_map(|(name, all)| {
                 all.iter().filter(|known| wanted.contains(&(known.object.as_str(), name.as_slice())))
             })
@@ -87,7 +87,7 @@ impl<'a> Whereabouts<'a> {
     /// The definition of an exported symbol.
     pub(super) fn exported(&self, owner: &str, name: &[u8]) -> Option<Defined> {
         let sources = self.sources?;
-        let is_it = |known: &Known| {
+        let is_it = |known: &KernelDefinition| {
             known.object == owner && known.definition.as_ref().is_some_and(|own| own.name == name)
         };
         let mut all = self.told.iter().filter(|(known, _)| is_it(known));
@@ -177,7 +177,7 @@ impl<'a> Whereabouts<'a> {
     }
 
     /// A definition as the account has it, marked as the one that is meant.
-    fn defined(&self, known: &Known, told: &Told) -> Defined {
+    fn defined(&self, known: &KernelDefinition, told: &Told) -> Defined {
         let definition = known.definition.as_ref();
         let name = definition.map(|definition| String::from_utf8_lossy(&definition.name)).unwrap_or_default();
         let named = definition.and_then(|definition| definition.file.clone());

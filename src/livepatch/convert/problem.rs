@@ -9,7 +9,7 @@ use crate::elf::debugging::Lines;
 use crate::elf::image::{Image, Relocation, SectionIndex, SymbolIndex};
 use crate::host::several::Several;
 use crate::host::{terminal, words};
-use crate::kernel::sources::{Found, Known, Sources};
+use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
 use crate::kernel::symbols::list::Wanted;
 use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::definition;
@@ -93,15 +93,15 @@ pub struct Surroundings<'a> {
     /// The files in which the kernel's symbols are looked up.
     pub sources: &'a Sources,
     /// The definitions of the symbols that the livepatch refers to.
-    pub found: &'a Found,
+    pub found: &'a KernelDefinitions,
     /// The functions that it replaces.
     pub patch: Option<&'a Patch>,
     /// Files and lines of the definitions, and the functions that are replaced.
-    pub told: OnceCell<(SourcePlaces, Vec<(String, Known)>)>,
+    pub told: OnceCell<(SourcePlaces, Vec<(String, KernelDefinition)>)>,
 }
 
 impl Surroundings<'_> {
-    fn told(&self) -> &(SourcePlaces, Vec<(String, Known)>) {
+    fn told(&self) -> &(SourcePlaces, Vec<(String, KernelDefinition)>) {
         self.told.get_or_init(|| {
             let patched = self.patched();
             let several = self.found.names.values().filter(|known| known.len() > 1).flatten();
@@ -112,7 +112,7 @@ impl Surroundings<'_> {
     }
 
     /// The functions that are replaced, as far as the kernel has them.
-    fn patched(&self) -> Vec<(String, Known)> {
+    fn patched(&self) -> Vec<(String, KernelDefinition)> {
         let objects = self.patch.iter().flat_map(|patch| &patch.objects);
         let all: Vec<(&str, &Function)> = objects
             .flat_map(|object| object.functions.iter().map(|function| (object.name.as_str(), function)))
@@ -128,7 +128,7 @@ impl Surroundings<'_> {
 
     /// The table of the definitions `known` of `name`, and the line to paste for each that can be meant; the
     /// definition in the source file of a patched function comes first.
-    pub fn choices(&self, name: &str, known: &[Known]) -> String {
+    pub fn choices(&self, name: &str, known: &[KernelDefinition]) -> String {
         let (places, patched) = self.told();
         let candidates = Candidates::new(name, known, self.sources, places).beside_functions(patched);
         let mut text = format!("\nValid KLP_SYMPOS for symbol {name}:\n");

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::elf::Binding;
 use crate::elf::image::{Home, Image, SymbolIndex};
-use crate::kernel::sources::{Known, Sources};
+use crate::kernel::sources::{KernelDefinition, Sources};
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
@@ -208,7 +208,8 @@ fn one(
             meant.cloned().map_err(|fault| wrong.said(&fault, known, object))?
         }
         (None, Some(owner)) => {
-            let own: Vec<Known> = known.iter().filter(|known| known.object == owner).cloned().collect();
+            let own: Vec<KernelDefinition> =
+                known.iter().filter(|known| known.object == owner).cloned().collect();
             let only = definition::only(&own).map_err(|fault| wrong.said(&fault, &own, owner))?.cloned();
             only.ok_or_else(|| {
                 format!(
@@ -259,7 +260,7 @@ struct Wrong<'a> {
 
 impl Wrong<'_> {
     /// The message about it, with the definitions that there are, or with similar names in `object`.
-    fn said(&self, fault: &Fault, known: &[Known], object: &str) -> String {
+    fn said(&self, fault: &Fault, known: &[KernelDefinition], object: &str) -> String {
         let what = match fault {
             Fault::NotOnly { .. } | Fault::Ambiguous { .. } => "Define KLP_SYMPOS for the symbol",
             _ => "Provided KLP_SYMPOS does not match a symbol",

@@ -11,7 +11,7 @@ use fs_err as fs;
 use crate::elf::Binding;
 use crate::elf::image::{Home, Image};
 use crate::elf::notes;
-use crate::kernel::sources::{Found, Sources};
+use crate::kernel::sources::{KernelDefinitions, Sources};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::symbols::objects::Vmlinux;
@@ -65,7 +65,7 @@ fn symbols(image: &Image) -> impl Iterator<Item = KlpSymbol> {
 }
 
 /// S4: checks that the vmlinux at hand is the one that the livepatch is for.
-fn is_for_this_kernel(image: &Image, sources: &Sources, found: &Found, findings: &mut Findings) {
+fn is_for_this_kernel(image: &Image, sources: &Sources, found: &KernelDefinitions, findings: &mut Findings) {
     if let Some(machine) = found.machine.filter(|machine| *machine != image.machine()) {
         findings.error(
             S4,
@@ -151,7 +151,7 @@ fn running_kernel_differs(vmlinux: &Path, release: &str) -> bool {
 }
 
 /// Checks S1, S3, S5, S8, and R9 and R10 for the definition of a symbol.
-fn check_symbol(symbol: &KlpSymbol, sources: &Sources, found: &Found, findings: &mut Findings) {
+fn check_symbol(symbol: &KlpSymbol, sources: &Sources, found: &KernelDefinitions, findings: &mut Findings) {
     let place =
         format!(".klp.sym.{}.{},{}", symbol.object, String::from_utf8_lossy(&symbol.name), symbol.sympos);
     match definition::meant(found, &symbol.object, &symbol.name, symbol.sympos) {
