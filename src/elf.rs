@@ -68,7 +68,7 @@ pub enum Definedness {
 
 /// The type of a symbol (`STT_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SymbolKind {
     /// `STT_FUNC`, or an indirect function.
     Function,
     /// `STT_OBJECT`, or a thread's or a common one.
@@ -81,25 +81,25 @@ pub enum Kind {
     File,
 }
 
-impl Kind {
-    fn of(kind: elf::SymbolType) -> Kind {
+impl SymbolKind {
+    fn of(kind: elf::SymbolType) -> SymbolKind {
         match kind {
-            elf::STT_FUNC | elf::STT_GNU_IFUNC => Kind::Function,
-            elf::STT_OBJECT | elf::STT_COMMON | elf::STT_TLS => Kind::Object,
-            elf::STT_SECTION => Kind::Section,
-            elf::STT_FILE => Kind::File,
-            _ => Kind::None,
+            elf::STT_FUNC | elf::STT_GNU_IFUNC => SymbolKind::Function,
+            elf::STT_OBJECT | elf::STT_COMMON | elf::STT_TLS => SymbolKind::Object,
+            elf::STT_SECTION => SymbolKind::Section,
+            elf::STT_FILE => SymbolKind::File,
+            _ => SymbolKind::None,
         }
     }
 
     /// The type as readelf prints it.
     pub fn shown(self) -> &'static str {
         match self {
-            Kind::Function => "FUNC",
-            Kind::Object => "OBJECT",
-            Kind::None => "NOTYPE",
-            Kind::Section => "SECTION",
-            Kind::File => "FILE",
+            SymbolKind::Function => "FUNC",
+            SymbolKind::Object => "OBJECT",
+            SymbolKind::None => "NOTYPE",
+            SymbolKind::Section => "SECTION",
+            SymbolKind::File => "FILE",
         }
     }
 }

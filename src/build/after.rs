@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use fs_err as fs;
 
 use crate::build::plan::Plan;
-use crate::build::plan::goals::Kind;
+use crate::build::plan::goals::GoalKind;
 use crate::host::program;
 use crate::host::program::Program;
 use crate::host::terminal;
@@ -17,7 +17,7 @@ use crate::kernel::tree::era::{Kbuild, Method};
 /// # Errors
 /// There is such a goal: the message says what to do instead.
 pub fn check(plan: &Plan, kbuild: &Kbuild) -> Result<()> {
-    let goals = plan.goals_of(Kind::Package);
+    let goals = plan.goals_of(GoalKind::Package);
     let Some(first) = goals.first() else { return Ok(()) };
     ensure!(
         plan.external.is_none(),
@@ -53,12 +53,12 @@ pub fn check(plan: &Plan, kbuild: &Kbuild) -> Result<()> {
 /// The installation would damage livepatches.
 pub fn makes(plan: &Plan, kbuild: Option<&Kbuild>, livepatches: usize) -> Result<Vec<Program>> {
     let mut makes = Vec::new();
-    let single = plan.goals_of(Kind::Single);
+    let single = plan.goals_of(GoalKind::Single);
     if !single.is_empty() {
         makes.push(plan.make(&single));
     }
     // One after the other: each of these goals builds and installs with makes of its own.
-    for goal in plan.goals_of(Kind::Package) {
+    for goal in plan.goals_of(GoalKind::Package) {
         let mut make = match kbuild {
             Some(kbuild) => plan.make_package(kbuild, &[goal])?,
             None => plan.make(&[goal]),
@@ -68,7 +68,7 @@ pub fn makes(plan: &Plan, kbuild: Option<&Kbuild>, livepatches: usize) -> Result
         }
         makes.push(make);
     }
-    let install = plan.goals_of(Kind::Install);
+    let install = plan.goals_of(GoalKind::Install);
     if !install.is_empty() {
         let mut make = plan.make(&install);
         let strips = plan.anywhere("INSTALL_MOD_STRIP");

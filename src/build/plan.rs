@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::build::plan::goals::Kind;
+use crate::build::plan::goals::GoalKind;
 use crate::build::plan::variables::{Variables, is_place};
 use crate::build::progress::{Shown, View};
 use crate::host::make::makeflags::{Inherited, Jobserver};
@@ -166,8 +166,8 @@ impl Plan {
     }
 
     /// The goals of one kind, in the order typed.
-    pub fn goals_of(&self, kind: Kind) -> Vec<String> {
-        self.goals.iter().filter(|goal| Kind::of(goal) == kind).cloned().collect()
+    pub fn goals_of(&self, kind: GoalKind) -> Vec<String> {
+        self.goals.iter().filter(|goal| GoalKind::of(goal) == kind).cloned().collect()
     }
 
     /// Whether make was given options that klpbuild does not interpret.

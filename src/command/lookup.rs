@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::build::plan::Named;
 use crate::cli::{Format, LookupArgs, Options};
 use crate::command::asked;
-use crate::elf::{Kind, debugging};
+use crate::elf::{SymbolKind, debugging};
 use crate::host::document;
 use crate::host::exit::Exit;
 use crate::host::make::variable::{self, Variable};
@@ -272,7 +272,7 @@ fn rows<'a>(found: &'a KernelDefinitions, sources: &Sources, told: &'a Told<'_>)
                 .map(|place| candidates::shortened(&place.file, sources))
                 .or_else(|| definition?.file.as_deref()),
             line: place.map(|place| place.line).filter(|line| *line > 0),
-            r#type: definition.and_then(|d| d.kind).map(Kind::shown),
+            r#type: definition.and_then(|d| d.kind).map(SymbolKind::shown),
             binding: definition.map(|d| d.binding.shown()),
             section: definition.and_then(|d| d.section.as_deref()),
             size: definition.and_then(|d| d.size),

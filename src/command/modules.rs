@@ -15,7 +15,7 @@ use fs_err as fs;
 
 use crate::build::after;
 use crate::build::hook;
-use crate::build::plan::goals::{Kind, is_interactive};
+use crate::build::plan::goals::{GoalKind, is_interactive};
 use crate::build::plan::{Order, Plan};
 use crate::build::prepare;
 use crate::build::progress::history::History;
@@ -139,7 +139,10 @@ fn build(plan: &Plan, timings: Option<&Timings>) -> Result<Exit> {
 
 /// The goals of the make runs before the main one.
 fn before(plan: &Plan) -> impl Iterator<Item = Vec<String>> {
-    [Kind::Clean, Kind::Config].map(|kind| plan.goals_of(kind)).into_iter().filter(|goals| !goals.is_empty())
+    [GoalKind::Clean, GoalKind::Config]
+        .map(|kind| plan.goals_of(kind))
+        .into_iter()
+        .filter(|goals| !goals.is_empty())
 }
 
 /// The makes after the main one.
@@ -152,7 +155,7 @@ fn follow(plan: &Plan, main: &Main) -> Result<Vec<Program>> {
 
 /// The goals of the main run. `modules` comes first: the fragment relies on it.
 fn main_goals(plan: &Plan) -> Vec<String> {
-    let rest = plan.goals_of(Kind::Build).into_iter().filter(|goal| goal != "modules");
+    let rest = plan.goals_of(GoalKind::Build).into_iter().filter(|goal| goal != "modules");
     std::iter::once("modules".to_owned()).chain(rest).collect()
 }
 

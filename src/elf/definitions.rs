@@ -10,7 +10,7 @@ use object::elf;
 use object::read::elf::{FileHeader, SectionHeader as _, Sym as _};
 
 use crate::elf::by_class;
-use crate::elf::{Binding, Data, Kind, Machine, not_elf, open, truncated};
+use crate::elf::{Binding, Data, Machine, SymbolKind, not_elf, open, truncated};
 
 /// A definition of a symbol, as a symbol table has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Definition {
     /// `st_size`, in bytes; none if it comes from a list that has no sizes (System.map).
     pub size: Option<u64>,
     /// Its type; none if it comes from such a list.
-    pub kind: Option<Kind>,
+    pub kind: Option<SymbolKind>,
     /// Its binding.
     pub binding: Binding,
     /// The section it is in; none for an absolute or common symbol.
@@ -121,7 +121,7 @@ where
             name: name.to_vec(),
             value: symbol.st_value(endian).into(),
             size: Some(symbol.st_size(endian).into()),
-            kind: Some(Kind::of(kind)),
+            kind: Some(SymbolKind::of(kind)),
             is_data: kind == elf::STT_OBJECT,
             binding,
             is_init: section.as_deref().is_some_and(|name| name.starts_with(".init")),

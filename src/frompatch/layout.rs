@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::frompatch::apply::Touched;
 use crate::frompatch::compile::{self, Compiled, Trees};
-use crate::frompatch::outline::{self, Item, Kind};
+use crate::frompatch::outline::{self, DefinitionKind, Item};
 use crate::frompatch::tokens::{self, tokens};
 use crate::frompatch::variables::Variables;
 use crate::host::patch::{Hunk, Line};
@@ -91,7 +91,7 @@ fn may_change_types(file: &Touched) -> bool {
 fn is_outside(hunk: &Hunk, [old, new]: &[Vec<Item>; 2]) -> bool {
     let is_in_function = |items: &[Item], line: usize| {
         let mut around = items.iter().filter(|item| (item.first..=item.last).contains(&line)).peekable();
-        around.peek().is_some() && around.all(|item| item.kind == Kind::Function)
+        around.peek().is_some() && around.all(|item| item.kind == DefinitionKind::Function)
     };
     let is_directive = |text: &[u8]| text.trim_ascii_start().starts_with(b"#");
     hunk.changes().any(|(line, [old_line, new_line])| {
@@ -221,7 +221,7 @@ fn number(word: &str) -> Option<i32> {
 fn types(text: &[u8]) -> Vec<Type> {
     let text = String::from_utf8_lossy(text);
     let lines: Vec<&str> = text.split('\n').collect();
-    let types = outline::items(text.as_bytes()).into_iter().filter(|item| item.kind == Kind::Type);
+    let types = outline::items(text.as_bytes()).into_iter().filter(|item| item.kind == DefinitionKind::Type);
     let types = types.map(|item| {
         let own = lines.get(item.first - 1..item.last).unwrap_or_default().join("\n");
         Type { name: item.name, words: words(&own) }
@@ -235,7 +235,7 @@ fn words(text: &str) -> Vec<String> {
     let mut all = Vec::new();
     for token in tokens(text) {
         match token.kind {
-            tokens::Kind::Directive => {
+            tokens::TokenKind::Directive => {
                 let inner = token.text.trim_start_matches('#').trim_start();
                 if !["define", "undef"].iter().any(|directive| inner.starts_with(directive)) {
                     all.extend(words(inner));

@@ -15,7 +15,7 @@ use crate::frompatch::build::Build;
 use crate::frompatch::compile::{self, Compiled, Trees};
 use crate::frompatch::cut::{self, Against, Cut};
 use crate::frompatch::module::Module;
-use crate::frompatch::outline::{self, Kind};
+use crate::frompatch::outline::{self, DefinitionKind};
 use crate::frompatch::prepare::Made;
 use crate::frompatch::read::{self, Read};
 use crate::frompatch::reasons::Reasons;
@@ -310,7 +310,7 @@ fn take(cut: Cut, report: &mut Report, module: &mut Module, target: &Target) -> 
 }
 
 /// The definitions whose text the patches change, in the files that a unit is compiled with.
-fn touched(applied: &Applied, compiled: &Compiled) -> BTreeMap<String, Kind> {
+fn touched(applied: &Applied, compiled: &Compiled) -> BTreeMap<String, DefinitionKind> {
     let mut touched = BTreeMap::new();
     for file in applied.files.iter().filter(|file| compiled.sees(&file.path)) {
         let [old, new] =

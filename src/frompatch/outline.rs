@@ -15,12 +15,12 @@ pub struct Item {
     /// Its last line.
     pub last: usize,
     /// What kind of definition it is.
-    pub kind: Kind,
+    pub kind: DefinitionKind,
 }
 
 /// The kind of a definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum DefinitionKind {
     /// A function, or a macro's call that looks like one.
     Function,
     /// A variable or constant.
@@ -114,11 +114,11 @@ impl Scanner {
     fn directive(&mut self, line: &str, number: usize) {
         if self.in_directive {
             // Only a macro's lines go on.
-            if let Some(item) = self.items.last_mut().filter(|item| item.kind == Kind::Macro) {
+            if let Some(item) = self.items.last_mut().filter(|item| item.kind == DefinitionKind::Macro) {
                 item.last = number;
             }
         } else if let Some(name) = macro_name(line) {
-            self.items.push(Item { name, first: number, last: number, kind: Kind::Macro });
+            self.items.push(Item { name, first: number, last: number, kind: DefinitionKind::Macro });
         }
         self.in_directive = line.trim_end().ends_with('\\');
     }
@@ -136,9 +136,9 @@ impl Scanner {
     fn end(&mut self, number: usize) {
         if let Some(name) = name(&self.head) {
             let kind = match () {
-                () if is_type(&self.head) => Kind::Type,
-                () if is_function(&self.head) => Kind::Function,
-                () => Kind::Data,
+                () if is_type(&self.head) => DefinitionKind::Type,
+                () if is_function(&self.head) => DefinitionKind::Function,
+                () => DefinitionKind::Data,
             };
             self.items.push(Item { name, first: self.first, last: number, kind });
         }
@@ -268,15 +268,15 @@ mod tests {
                 ("EXPORT_SYMBOL", 23, 23)
             ]
         );
-        let kinds: Vec<Kind> = items.iter().map(|item| item.kind).collect();
-        let [function, data] = [Kind::Function, Kind::Data];
-        assert_eq!(kinds, [Kind::Macro, data, data, function, function, function]);
+        let kinds: Vec<DefinitionKind> = items.iter().map(|item| item.kind).collect();
+        let [function, data] = [DefinitionKind::Function, DefinitionKind::Data];
+        assert_eq!(kinds, [DefinitionKind::Macro, data, data, function, function, function]);
         let types = super::items(
             b"struct a {\n\tint b;\n} __packed;\nstruct a c;\nstruct a *f(void)\n{\n}\nenum {\n\tX,\n};\n\
               union d {\n\tint e;\n} __aligned(8);\ntypedef struct {\n\tint g;\n} h;\n",
         );
         let types: Vec<(&str, bool)> =
-            types.iter().map(|item| (item.name.as_str(), item.kind == Kind::Type)).collect();
+            types.iter().map(|item| (item.name.as_str(), item.kind == DefinitionKind::Type)).collect();
         let all = [("a", true), ("c", true), ("f", false), ("enum", true), ("d", true), ("h", true)];
         assert_eq!(types, all);
         let attributes = super::items(
@@ -287,7 +287,7 @@ mod tests {
         );
         let attributes: Vec<(&str, usize, usize, bool)> = attributes
             .iter()
-            .map(|item| (item.name.as_str(), item.first, item.last, item.kind == Kind::Type))
+            .map(|item| (item.name.as_str(), item.first, item.last, item.kind == DefinitionKind::Type))
             .collect();
         assert_eq!(
             attributes,

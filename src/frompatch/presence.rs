@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use crate::frompatch::apply::{Touched, scope};
-use crate::frompatch::outline::{self, Kind};
+use crate::frompatch::outline::{self, DefinitionKind};
 use crate::frompatch::recipe;
 use crate::frompatch::system_call;
 use crate::frompatch::target::Target;
@@ -115,7 +115,9 @@ fn part(
 /// The symbols that the functions and variables of a file may have.
 fn definitions(text: &[u8]) -> BTreeSet<String> {
     let items = outline::items(text).into_iter();
-    let named = items.filter(|item| matches!(item.kind, Kind::Function | Kind::Data)).map(|item| item.name);
+    let named = items
+        .filter(|item| matches!(item.kind, DefinitionKind::Function | DefinitionKind::Data))
+        .map(|item| item.name);
     named.flat_map(|name| system_call::symbols_of(&name)).collect()
 }
 

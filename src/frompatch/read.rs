@@ -11,7 +11,7 @@ use crate::frompatch::assembler::compare::{Changes, compare};
 use crate::frompatch::assembler::extract::{Entry, Extract};
 use crate::frompatch::assembler::{Listing, base};
 use crate::frompatch::compile::Compiled;
-use crate::frompatch::outline::{self, Kind};
+use crate::frompatch::outline::{self, DefinitionKind};
 use crate::host::patch::Hunk;
 
 /// A unit whose assembler texts were read.
@@ -87,7 +87,7 @@ pub fn declared(files: &[Touched]) -> BTreeSet<String> {
             let text = text.as_deref().unwrap_or_default();
             let whole = String::from_utf8_lossy(text);
             let lines: Vec<&str> = whole.lines().collect();
-            for item in outline::items(text).iter().filter(|item| item.kind == Kind::Function) {
+            for item in outline::items(text).iter().filter(|item| item.kind == DefinitionKind::Function) {
                 let own = changed.clone().filter(|line| (item.first..=item.last).contains(line));
                 let (Some(first), Some(last)) = (own.clone().min(), own.max()) else { continue };
                 declared.extend(statics(lines.get(first - 1..(*last).min(lines.len())).unwrap_or_default()));

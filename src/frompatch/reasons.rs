@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::frompatch::assembler::Listing;
 use crate::frompatch::assembler::extract::source_name;
 use crate::frompatch::compile::{self, Trees};
-use crate::frompatch::outline::Kind;
+use crate::frompatch::outline::DefinitionKind;
 use crate::frompatch::system_call;
 use crate::frompatch::takeover::mentions::Mentions;
 use crate::frompatch::units::Unit;
@@ -16,7 +16,7 @@ use crate::frompatch::units::Unit;
 /// What the patches touch in the files that a unit is compiled with.
 #[derive(Debug)]
 pub struct Reasons<'a> {
-    touched: BTreeMap<String, Kind>,
+    touched: BTreeMap<String, DefinitionKind>,
     /// The unit, whose text is read if there may be several reasons.
     unit: Option<(&'a Unit, Trees<'a>)>,
     mentions: OnceCell<Mentions>,
@@ -24,7 +24,7 @@ pub struct Reasons<'a> {
 
 impl<'a> Reasons<'a> {
     /// The reasons in a unit in which the patches touch the definitions `touched`.
-    pub fn new(touched: BTreeMap<String, Kind>, unit: &'a Unit, trees: Trees<'a>) -> Reasons<'a> {
+    pub fn new(touched: BTreeMap<String, DefinitionKind>, unit: &'a Unit, trees: Trees<'a>) -> Reasons<'a> {
         Reasons { touched, unit: Some((unit, trees)), mentions: OnceCell::new() }
     }
 
@@ -39,14 +39,15 @@ impl<'a> Reasons<'a> {
         }
         // A function with a body of its own is seldom inlined.
         let is_apart = |other: &str| listing.is_function(other) && listing.refers(name, other);
-        let rest: Vec<(&String, &Kind)> = self.touched.iter().filter(|(other, _)| !is_apart(other)).collect();
+        let rest: Vec<(&String, &DefinitionKind)> =
+            self.touched.iter().filter(|(other, _)| !is_apart(other)).collect();
         let rest = if rest.is_empty() { self.touched.iter().collect() } else { rest };
         if rest.len() < 2 {
             return in_words(&rest, " or ");
         }
         let mentions = self.mentions.get_or_init(|| self.read());
         let reached: BTreeSet<&str> = mentions.reached(source_name(name), is_apart);
-        let known: Vec<(&String, &Kind)> =
+        let known: Vec<(&String, &DefinitionKind)> =
             rest.iter().copied().filter(|(other, _)| reached.contains(other.as_str())).collect();
         if known.is_empty() { in_words(&rest, " or ") } else { in_words(&known, " and ") }
     }
@@ -59,11 +60,12 @@ impl<'a> Reasons<'a> {
     }
 }
 
-fn in_words(all: &[(&String, &Kind)], between: &str) -> String {
-    let of = |is_meant: fn(Kind) -> bool| -> Vec<&str> {
+fn in_words(all: &[(&String, &DefinitionKind)], between: &str) -> String {
+    let of = |is_meant: fn(DefinitionKind) -> bool| -> Vec<&str> {
         all.iter().filter(|(_, kind)| is_meant(**kind)).map(|(name, _)| name.as_str()).collect()
     };
-    let (functions, others) = (of(|kind| kind == Kind::Function), of(|kind| kind != Kind::Function));
+    let (functions, others) =
+        (of(|kind| kind == DefinitionKind::Function), of(|kind| kind != DefinitionKind::Function));
     if functions.is_empty() && others.is_empty() {
         return "what it includes is changed".to_owned();
     }
@@ -77,7 +79,7 @@ fn in_words(all: &[(&String, &Kind)], between: &str) -> String {
 mod tests {
     use super::*;
 
-    fn reasons(touched: &[(&str, Kind)], text: &str) -> Reasons<'static> {
+    fn reasons(touched: &[(&str, DefinitionKind)], text: &str) -> Reasons<'static> {
         let mentions = OnceCell::from(Mentions::of(text));
         let touched = touched.iter().map(|(name, kind)| ((*name).to_owned(), *kind));
         Reasons { touched: touched.collect(), unit: None, mentions }
@@ -86,10 +88,10 @@ mod tests {
     #[test]
     fn the_reason_names_what_was_touched() {
         let touched = [
-            ("f", Kind::Function),
-            ("helper", Kind::Function),
-            ("sys_x", Kind::Function),
-            ("LIMIT", Kind::Macro),
+            ("f", DefinitionKind::Function),
+            ("helper", DefinitionKind::Function),
+            ("sys_x", DefinitionKind::Function),
+            ("LIMIT", DefinitionKind::Macro),
         ];
         let listing = Listing::default();
         let unknown = reasons(&touched, "");
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(unknown.of("__se_sys_x", "", &listing), "its own text");
         assert_eq!(unknown.of("g", "it uses the constant table", &listing), "it uses the constant table");
         assert_eq!(unknown.of("g", "", &listing), "it inlines f or helper or sys_x, or it uses LIMIT");
-        let only = reasons(&[("LIMIT", Kind::Macro)], "");
+        let only = reasons(&[("LIMIT", DefinitionKind::Macro)], "");
         assert_eq!(only.of("g", "", &listing), "it uses LIMIT");
         assert_eq!(reasons(&[], "").of("g", "", &listing), "what it includes is changed");
     }
@@ -106,7 +108,11 @@ mod tests {
     fn the_text_tells_which_of_several_it_is() {
         let text = "#define LIMIT 3\n#define OTHER 4\nstatic inline int helper(void) { return OTHER; }\nint f(void) { return LIMIT; }\n\
             int g(void) { return helper(); }\nint h(void) { return f(); }\n";
-        let all = [("LIMIT", Kind::Macro), ("OTHER", Kind::Macro), ("helper", Kind::Function)];
+        let all = [
+            ("LIMIT", DefinitionKind::Macro),
+            ("OTHER", DefinitionKind::Macro),
+            ("helper", DefinitionKind::Function),
+        ];
         let all = reasons(&all, text);
         let listing = Listing::parse(
             "\t.section\t.text.h,\"ax\",@progbits\n\t.type\th, @function\nh:\n\tjmp\tf\n\t.size\th, .-h\n\

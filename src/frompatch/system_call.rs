@@ -3,7 +3,7 @@
 //! `__x64_sys_name` and `__ia32_sys_name` (arch/x86/include/asm/syscall_wrapper.h). The new function comes from the same
 //! macro, with another name in it.
 
-use crate::frompatch::tokens::{Kind, Token};
+use crate::frompatch::tokens::{Token, TokenKind};
 
 /// What stands before them: the kernel has entries for the system call in its tables already, and a livepatch makes none.
 pub(crate) const WITHOUT_TABLES: &str = "/* The system call is in the kernel's tables already. */\n\
@@ -94,7 +94,7 @@ pub(crate) fn head(text: &str, head: &[Token<'_>], new: &str) -> Option<String> 
 fn named<'a, 'b>(head: &'a [Token<'b>]) -> Option<(&'a Token<'b>, &'static str)> {
     let [macro_name, open, name, ..] = head else { return None };
     let kind = made_by(macro_name.text)?;
-    (open.is("(") && name.kind == Kind::Word).then_some((name, kind))
+    (open.is("(") && name.kind == TokenKind::Word).then_some((name, kind))
 }
 
 #[cfg(test)]

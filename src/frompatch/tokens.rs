@@ -3,7 +3,7 @@
 
 /// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum TokenKind {
     /// A name or keyword.
     Word,
     /// A number.
@@ -20,7 +20,7 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token<'a> {
     /// What it is.
-    pub(crate) kind: Kind,
+    pub(crate) kind: TokenKind,
     /// Its text.
     pub(crate) text: &'a str,
     /// Where it begins.
@@ -35,7 +35,7 @@ impl Token<'_> {
 
     /// Whether it is this sign or word.
     pub(crate) fn is(&self, text: &str) -> bool {
-        self.text == text && matches!(self.kind, Kind::Sign | Kind::Word)
+        self.text == text && matches!(self.kind, TokenKind::Sign | TokenKind::Word)
     }
 }
 
@@ -66,12 +66,17 @@ pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
                 at += memchr::memchr(b'\n', rest).unwrap_or(rest.len());
                 continue;
             }
-            b'#' if begins_line => (Kind::Directive, directive(rest)),
-            b'"' | b'\'' => (Kind::Quoted, quoted(rest)),
-            _ if is_letter(byte) && !byte.is_ascii_digit() => (Kind::Word, run(rest, is_letter)),
-            _ if byte.is_ascii_digit() => (Kind::Number, run(rest, |byte| is_letter(byte) || byte == b'.')),
-            _ if byte.is_ascii() => (Kind::Sign, 1),
-            _ => (Kind::Sign, text.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8)),
+            b'#' if begins_line => (TokenKind::Directive, directive(rest)),
+            b'"' | b'\'' => (TokenKind::Quoted, quoted(rest)),
+            _ if is_letter(byte) && !byte.is_ascii_digit() => (TokenKind::Word, run(rest, is_letter)),
+            _ if byte.is_ascii_digit() => {
+                (TokenKind::Number, run(rest, |byte| is_letter(byte) || byte == b'.'))
+            }
+            _ if byte.is_ascii() => (TokenKind::Sign, 1),
+            _ => (
+                TokenKind::Sign,
+                text.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8),
+            ),
         };
         begins_line = false;
         if let Some(text) = text.get(at..at + length) {
@@ -87,8 +92,8 @@ pub(crate) fn words(text: &str) -> Vec<&str> {
     let mut all = Vec::new();
     for token in tokens(text) {
         match token.kind {
-            Kind::Word => all.push(token.text),
-            Kind::Directive => all.extend(words(token.text.trim_start_matches(['#', ' ', '\t']))),
+            TokenKind::Word => all.push(token.text),
+            TokenKind::Directive => all.extend(words(token.text.trim_start_matches(['#', ' ', '\t']))),
             _ => {}
         }
     }
@@ -142,12 +147,12 @@ mod tests {
     fn comments_and_strings_are_told_from_code() {
         let text =
             "#define A(x) \\\n\tx /* y\n z */\nint a = 'b'; // c\nchar *d = \"e\\\"f\"; /* g */ h(1u, é)\n";
-        let all: Vec<(Kind, &str)> = tokens(text).iter().map(|token| (token.kind, token.text)).collect();
-        assert_eq!(all.first(), Some(&(Kind::Directive, "#define A(x) \\\n\tx /* y\n z */")));
+        let all: Vec<(TokenKind, &str)> = tokens(text).iter().map(|token| (token.kind, token.text)).collect();
+        assert_eq!(all.first(), Some(&(TokenKind::Directive, "#define A(x) \\\n\tx /* y\n z */")));
         let words: Vec<&str> =
-            all.iter().filter(|(kind, _)| *kind == Kind::Word).map(|(_, text)| *text).collect();
+            all.iter().filter(|(kind, _)| *kind == TokenKind::Word).map(|(_, text)| *text).collect();
         assert_eq!(words, ["int", "a", "char", "d", "h"]);
-        assert!(all.contains(&(Kind::Quoted, "\"e\\\"f\"")) && all.contains(&(Kind::Number, "1u")));
+        assert!(all.contains(&(TokenKind::Quoted, "\"e\\\"f\"")) && all.contains(&(TokenKind::Number, "1u")));
         assert_eq!(super::words(text), ["define", "A", "x", "x", "int", "a", "char", "d", "h"]);
         for broken in ["\"", "'\\", "/*", "#", "#a\\", "é", "/"] {
             let _ = tokens(broken);

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::frompatch::tokens::{Kind, tokens};
+use crate::frompatch::tokens::{TokenKind, tokens};
 
 /// Attributes without arguments that may stand in a declaration, and tell nothing of the type.
 const ATTRIBUTES: [&str; 36] = [
@@ -109,7 +109,7 @@ impl<'a> Variables<'a> {
         let mut function: Option<&str> = None;
         // The depth of braces, and that at which a static declaration in a function began.
         let (mut depth, mut begin) = (0usize, None);
-        for token in tokens(text).into_iter().filter(|token| token.kind != Kind::Directive) {
+        for token in tokens(text).into_iter().filter(|token| token.kind != TokenKind::Directive) {
             let word = token.text;
             if token.is("}") {
                 depth = depth.saturating_sub(1);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::elf::Kind;
+use crate::elf::SymbolKind;
 use crate::elf::image::{Home, Image, Relocation, Section, SectionIndex, Symbol, SymbolIndex};
 use crate::host::words;
 use crate::livepatch::names;
@@ -134,7 +134,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 /// The symbol of a record, for messages: in a relocation, a static variable has no symbol of its own.
 fn named(image: &Image, symbol: &Symbol, relocation: &Relocation) -> String {
     match (symbol.kind(), symbol.home) {
-        (Kind::Section, Home::Section(section)) => {
+        (SymbolKind::Section, Home::Section(section)) => {
             let section = image.sections.get(section).map(Section::shown).unwrap_or_default();
             format!(
                 "what is {:#x} bytes into {section}",

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::elf::Kind;
+use crate::elf::SymbolKind;
 use crate::elf::definitions;
 use crate::elf::definitions::Definition;
 use crate::elf::image::{Image, Offset};
@@ -45,7 +45,7 @@ fn in_linked(vmlinux: &Path, functions: &[&Definition]) -> Option<Vec<(String, S
     let by_address: BTreeMap<u64, &Definition> = (functions.iter()).map(|one| (one.value, *one)).collect();
     let targets: BTreeSet<u64> = by_address.keys().copied().collect();
     let callers: BTreeMap<u64, &Definition> = (all.definitions.iter())
-        .filter(|one| one.kind == Some(Kind::Function) && one.section.as_deref() == Some(".text"))
+        .filter(|one| one.kind == Some(SymbolKind::Function) && one.section.as_deref() == Some(".text"))
         .map(|one| (one.value, one))
         .collect();
     let pair = |(at, target): (u64, u64)| {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use crate::elf::image::{Home, Image, Offset, Relocation, Section, SectionIndex, Symbol, SymbolIndex};
-use crate::elf::{Kind, Machine};
+use crate::elf::{Machine, SymbolKind};
 use crate::livepatch::code;
 use crate::livepatch::code::Use;
 use crate::livepatch::usage;
@@ -23,7 +23,7 @@ impl Calls {
     pub fn read(image: &Image) -> Calls {
         let mut calls = Calls::default();
         for (index, symbol) in image.symbols.enumerate() {
-            if let (Home::Section(section), Kind::Function) = (symbol.home, symbol.kind()) {
+            if let (Home::Section(section), SymbolKind::Function) = (symbol.home, symbol.kind()) {
                 let end = symbol.value().saturating_add(symbol.size());
                 calls.functions.entry(Offset { section, offset: symbol.value() }).or_insert((end, index));
             }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::elf::Kind;
+use crate::elf::SymbolKind;
 use crate::host::words;
 use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Unusable};
 use crate::kernel::suggestions;
@@ -54,7 +54,7 @@ pub enum Fault {
     /// The kernel does not find it, or frees it.
     Unusable(String, Unusable),
     /// It is something else than a function, as far as its type is known.
-    NoFunction(Option<Kind>),
+    NoFunction(Option<SymbolKind>),
     /// ftrace cannot step in at its beginning.
     NotTraced,
 }
@@ -222,7 +222,7 @@ pub fn usable(known: &KernelDefinition) -> Result<(), Fault> {
 pub fn is_function(known: &KernelDefinition) -> Result<(), Fault> {
     let Some(definition) = &known.definition else { return Ok(()) };
     match definition.kind {
-        Some(kind) if kind != Kind::Function => Err(Fault::NoFunction(Some(kind))),
+        Some(kind) if kind != SymbolKind::Function => Err(Fault::NoFunction(Some(kind))),
         None if definition.is_data => Err(Fault::NoFunction(None)),
         _ => Ok(()),
     }

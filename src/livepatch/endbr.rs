@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::elf::Kind;
+use crate::elf::SymbolKind;
 use crate::elf::definitions::Definition;
 use crate::elf::image::{Image, SectionIndex};
 use crate::elf::memory;
@@ -79,7 +79,7 @@ impl Sealed {
         if self.places.get(object).is_some_and(|places| places.contains(&(section, function.value))) {
             return Some(Why::Sealed);
         }
-        let bytes = match self.code.get(object).filter(|_| function.kind == Some(Kind::Function))? {
+        let bytes = match self.code.get(object).filter(|_| function.kind == Some(SymbolKind::Function))? {
             Code::Vmlinux(file) => memory::read(file, function.value, ENDBR.len() as u64).ok()??,
             Code::Module(image) => {
                 let name = function.section.as_deref()?;

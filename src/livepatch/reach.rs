@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::elf::Kind;
+use crate::elf::SymbolKind;
 use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image, Relocation, SectionIndex};
 use crate::livepatch::code;
@@ -102,7 +102,7 @@ impl Edges {
         }
         for symbol in image.symbols.iter() {
             let Home::Section(section) = symbol.home else { continue };
-            let is_part = matches!(symbol.kind(), Kind::Function | Kind::Object);
+            let is_part = matches!(symbol.kind(), SymbolKind::Function | SymbolKind::Object);
             if is_part && symbol.size() > 0 {
                 let start = Offset { section, offset: symbol.value() };
                 let end = symbol.value().saturating_add(symbol.size());
@@ -163,7 +163,7 @@ impl Decoded {
     /// Reads each byte of code once, function by function.
     fn read(image: &Image) -> Decoded {
         let mut functions: BTreeMap<SectionIndex, BTreeSet<(u64, u64)>> = BTreeMap::new();
-        for symbol in image.symbols.iter().filter(|s| s.kind() == Kind::Function && s.size() > 0) {
+        for symbol in image.symbols.iter().filter(|s| s.kind() == SymbolKind::Function && s.size() > 0) {
             if let Home::Section(section) = symbol.home {
                 let end = symbol.value().saturating_add(symbol.size());
                 functions.entry(section).or_default().insert((symbol.value(), end));
@@ -244,7 +244,7 @@ fn destination(
 ) -> Option<Offset> {
     let symbol = image.symbols.get(relocation.symbol)?;
     let Home::Section(section) = symbol.home else { return None };
-    if symbol.kind() != Kind::Section {
+    if symbol.kind() != SymbolKind::Section {
         // The addend leads into the symbol, or is off by the instruction's distance.
         return Some(Offset { section, offset: symbol.value() });
     }

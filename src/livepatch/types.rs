@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::debuginfo::btf::Types;
 use crate::debuginfo::prototype::Declaration;
-use crate::elf::Kind;
+use crate::elf::SymbolKind;
 use crate::elf::debugging::{Target, Told};
 use crate::elf::image::{Home, Image};
 use crate::kernel::sources::{KernelDefinition, Sources};
@@ -143,15 +143,15 @@ pub fn misuse<'a>(known: &KernelDefinition, usages: &'a [Usage]) -> Option<(&'a 
     let definition = known.definition.as_ref()?;
     let is_per_cpu = definition.section.as_deref().is_some_and(|name| name.starts_with(".data..percpu"));
     let (is_wrong, what): (fn(&Use) -> bool, _) = match definition.kind? {
-        Kind::Function => (
+        SymbolKind::Function => (
             |what| matches!(what, Use::Accessed { .. }),
             "it is a function, but read or written as a variable",
         ),
-        Kind::Object if is_per_cpu => (
+        SymbolKind::Object if is_per_cpu => (
             |what| matches!(what, Use::Called | Use::Accessed { is_relative: false }),
             "it is per-CPU data, but used like a variable that is there once",
         ),
-        Kind::Object => (|what| *what == Use::Called, "it is a variable, but called as a function"),
+        SymbolKind::Object => (|what| *what == Use::Called, "it is a variable, but called as a function"),
         _ => return None,
     };
     usages.iter().find(|usage| is_wrong(&usage.what)).map(|usage| (usage, what))
@@ -200,7 +200,7 @@ fn new_function(image: &Image, function: &Function) -> (String, Target) {
     let is_it = |symbol: &&crate::elf::image::Symbol| {
         symbol.home == Home::Section(function.new.section)
             && symbol.value() == function.new.offset
-            && symbol.kind() == Kind::Function
+            && symbol.kind() == SymbolKind::Function
     };
     let name = image.symbols.iter().find(is_it).map(|symbol| symbol.name.clone()).unwrap_or_default();
     let section = image.sections.get(function.new.section).map(|section| section.shown());

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::elf::image::{Home, Image, Relocation, Section, SectionIndex, SymbolIndex};
-use crate::elf::{Kind, Machine};
+use crate::elf::{Machine, SymbolKind};
 use crate::livepatch::code;
 use crate::livepatch::code::Use;
 use crate::livepatch::special;
@@ -60,7 +60,7 @@ fn read(image: &Image, index: SectionIndex, section: &Section) -> HashMap<u64, U
     let mut functions: Vec<(u64, u64)> = image
         .symbols
         .iter()
-        .filter(|symbol| symbol.home == Home::Section(index) && symbol.kind() == Kind::Function)
+        .filter(|symbol| symbol.home == Home::Section(index) && symbol.kind() == SymbolKind::Function)
         .map(|symbol| (symbol.value(), symbol.value().saturating_add(symbol.size())))
         .filter(|(start, end)| start < end)
         .collect();

@@ -7,7 +7,7 @@
 
 /// The kinds of goals, in the order in which they are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum GoalKind {
     /// `mrproper`, `%clean`
     Clean,
     /// `defconfig`, `olddefconfig`, `%config`, `%.config`
@@ -22,23 +22,23 @@ pub enum Kind {
     Install,
 }
 
-impl Kind {
+impl GoalKind {
     /// The kind of one goal, as the top Makefile sees it.
-    pub fn of(goal: &str) -> Kind {
+    pub fn of(goal: &str) -> GoalKind {
         const SINGLE: [&str; 13] =
             [".a", ".i", ".ko", ".lds", ".ll", ".lst", ".mod", ".o", ".rsi", ".s", ".symtypes", ".dtb", "/"];
         if goal == "mrproper" || goal == "cleandocs" || goal.ends_with("clean") {
-            Kind::Clean
+            GoalKind::Clean
         } else if goal.ends_with("config") {
-            Kind::Config
+            GoalKind::Config
         } else if goal.ends_with("install") {
-            Kind::Install
+            GoalKind::Install
         } else if goal.ends_with("pkg") && !goal.starts_with("perf-") {
-            Kind::Package
+            GoalKind::Package
         } else if SINGLE.iter().any(|suffix| goal.ends_with(suffix)) {
-            Kind::Single
+            GoalKind::Single
         } else {
-            Kind::Build
+            GoalKind::Build
         }
     }
 }
@@ -65,22 +65,26 @@ mod tests {
     #[test]
     fn goals_go_to_their_runs() {
         for (goal, kind) in [
-            ("modules", Kind::Build),
-            ("bzImage", Kind::Build),
-            ("all", Kind::Build),
-            ("olddefconfig", Kind::Config),
-            ("kvm_guest.config", Kind::Config),
-            ("mrproper", Kind::Clean),
-            ("modules_install", Kind::Install),
-            ("bindeb-pkg", Kind::Package),
-            ("dir-pkg", Kind::Package),
-            ("perf-tar-src-pkg", Kind::Build),
-            ("fs/fat/", Kind::Single),
-            ("fs/fat/dir.o", Kind::Single),
+            ("modules", GoalKind::Build),
+            ("bzImage", GoalKind::Build),
+            ("all", GoalKind::Build),
+            ("olddefconfig", GoalKind::Config),
+            ("kvm_guest.config", GoalKind::Config),
+            ("mrproper", GoalKind::Clean),
+            ("modules_install", GoalKind::Install),
+            ("bindeb-pkg", GoalKind::Package),
+            ("dir-pkg", GoalKind::Package),
+            ("perf-tar-src-pkg", GoalKind::Build),
+            ("fs/fat/", GoalKind::Single),
+            ("fs/fat/dir.o", GoalKind::Single),
         ] {
-            assert_eq!(Kind::of(goal), kind, "{goal}");
+            assert_eq!(GoalKind::of(goal), kind, "{goal}");
         }
-        assert!(Kind::Clean < Kind::Config && Kind::Config < Kind::Build && Kind::Build < Kind::Package);
-        assert!(Kind::Package < Kind::Install);
+        assert!(
+            GoalKind::Clean < GoalKind::Config
+                && GoalKind::Config < GoalKind::Build
+                && GoalKind::Build < GoalKind::Package
+        );
+        assert!(GoalKind::Package < GoalKind::Install);
     }
 }

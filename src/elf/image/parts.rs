@@ -3,7 +3,7 @@
 
 use crate::elf::image::index::{Index as _, SectionIndex, SymbolIndex, Table};
 use crate::elf::modinfo::Modinfo;
-use crate::elf::{Binding, Kind, Machine, number};
+use crate::elf::{Binding, Machine, SymbolKind, number};
 
 use object::Endianness;
 use object::elf;
@@ -270,8 +270,8 @@ impl Symbol {
     }
 
     /// Its type.
-    pub fn kind(&self) -> Kind {
-        Kind::of(self.entry.st_info.st_type())
+    pub fn kind(&self) -> SymbolKind {
+        SymbolKind::of(self.entry.st_info.st_type())
     }
 
     /// Its binding.

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::elf::image::{Section, SectionIndex, Symbol, SymbolIndex};
-use crate::elf::{Binding, Kind};
+use crate::elf::{Binding, SymbolKind};
 use crate::frompatch::run_pre::candidates::{Candidate, Entry, Search, binding};
 use crate::frompatch::run_pre::facts::{Fact, Key, Sides, key_of};
 use crate::frompatch::run_pre::kernel::{KernelImage, Spot};
@@ -176,7 +176,7 @@ impl Agreement<'_, '_> {
                 .unit
                 .defined()
                 .filter(|(index, _, symbol)| {
-                    symbol.kind() == Kind::Object && symbol.size() > 0 && !done.contains(index)
+                    symbol.kind() == SymbolKind::Object && symbol.size() > 0 && !done.contains(index)
                 })
                 .filter_map(|(index, section, _)| {
                     Some((index, section, *self.facts.get(&key_of(self.sides.unit, index))?))
@@ -261,7 +261,8 @@ impl Agreement<'_, '_> {
         let mut matched = Matched::default();
         for (index, symbol) in self.sides.unit.image.symbols.enumerate() {
             let spot = self.facts.get(&key_of(self.sides.unit, index));
-            let is_named = !symbol.name.is_empty() && !matches!(symbol.kind(), Kind::Section | Kind::File);
+            let is_named =
+                !symbol.name.is_empty() && !matches!(symbol.kind(), SymbolKind::Section | SymbolKind::File);
             if let Some(located) =
                 spot.filter(|_| is_named).and_then(|spot| self.located(&symbol.name, *spot))
             {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::elf::image::{SectionIndex, SymbolIndex};
-use crate::elf::{Binding, Kind};
+use crate::elf::{Binding, SymbolKind};
 use crate::frompatch::run_pre::facts::{Fact, Key, Sides, key_of};
 use crate::frompatch::run_pre::kernel::{KernelImage, KernelSymbol, Spot};
 use crate::frompatch::run_pre::outcome::Mismatch;
@@ -100,7 +100,7 @@ impl<'a, 'b> Search<'a, 'b> {
     /// it is local, or as it is not, only these.
     fn named(&self, symbol: SymbolIndex) -> Vec<&KernelSymbol> {
         let Some(own) = self.sides.unit.symbol(symbol) else { return Vec::new() };
-        let is_function = |other: &&KernelSymbol| kind(other) == Some(Kind::Function);
+        let is_function = |other: &&KernelSymbol| kind(other) == Some(SymbolKind::Function);
         let all: Vec<&KernelSymbol> = self.sides.kernel.named(&own.name).filter(is_function).collect();
         let is_local = own.binding() == Binding::Local;
         let is_alike = |other: &&&KernelSymbol| (binding(other) == Some(Binding::Local)) == is_local;
@@ -161,7 +161,7 @@ impl<'a, 'b> Search<'a, 'b> {
     }
 }
 
-fn kind(symbol: &KernelSymbol) -> Option<Kind> {
+fn kind(symbol: &KernelSymbol) -> Option<SymbolKind> {
     symbol.known.definition.as_ref()?.kind
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::elf::image::{Home, Image, Index as _, Relocation, SectionIndex};
 use crate::elf::memory::Memory;
-use crate::elf::{Kind, Machine};
+use crate::elf::{Machine, SymbolKind};
 use crate::kernel::sources::{KernelDefinition, Sources};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::Vmlinux;
@@ -204,7 +204,7 @@ fn in_module(image: &Image, known: Vec<(Vec<u8>, KernelDefinition)>) -> Vec<Kern
     let mut symbols = Vec::new();
     for symbol in image.symbols.iter() {
         let Home::Section(section) = symbol.home else { continue };
-        if matches!(symbol.kind(), Kind::Section | Kind::File) {
+        if matches!(symbol.kind(), SymbolKind::Section | SymbolKind::File) {
             continue;
         }
         let section_name = image.sections.get(section).map(|section| section.shown());

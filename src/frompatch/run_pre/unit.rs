@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::elf::image::{Home, Image, Relocation, Section, SectionIndex, Symbol, SymbolIndex};
-use crate::elf::{Binding, Kind};
+use crate::elf::{Binding, SymbolKind};
 use crate::frompatch::run_pre::kernel;
 
 /// A unit as an object file.
@@ -35,7 +35,7 @@ impl<'a> Unit<'a> {
         let mut symbols: HashMap<SectionIndex, Vec<(u64, SymbolIndex)>> = HashMap::new();
         for (index, symbol) in image.symbols.enumerate() {
             if let (Home::Section(section), false) = (symbol.home, symbol.name.is_empty())
-                && !matches!(symbol.kind(), Kind::Section | Kind::File)
+                && !matches!(symbol.kind(), SymbolKind::Section | SymbolKind::File)
             {
                 symbols.entry(section).or_default().push((symbol.value(), index));
             }
@@ -43,7 +43,7 @@ impl<'a> Unit<'a> {
         for symbols in symbols.values_mut() {
             symbols.sort_unstable();
         }
-        let file = image.symbols.iter().find(|symbol| symbol.kind() == Kind::File).map(Symbol::shown);
+        let file = image.symbols.iter().find(|symbol| symbol.kind() == SymbolKind::File).map(Symbol::shown);
         Unit { image, relocations: kernel::relocations(image), symbols, labels: labels(image), file }
     }
 
@@ -52,7 +52,7 @@ impl<'a> Unit<'a> {
         let mut all: Vec<(SectionIndex, SymbolIndex)> = self
             .defined()
             .filter(|(_, section, symbol)| {
-                symbol.kind() == Kind::Function
+                symbol.kind() == SymbolKind::Function
                     && symbol.size() > 0
                     && self.section(*section).is_some_and(Section::is_code)
             })
@@ -68,7 +68,7 @@ impl<'a> Unit<'a> {
         image.symbols.enumerate().filter_map(|(index, symbol)| match symbol.home {
             Home::Section(section)
                 if !symbol.name.is_empty()
-                    && !matches!(symbol.kind(), Kind::Section | Kind::File)
+                    && !matches!(symbol.kind(), SymbolKind::Section | SymbolKind::File)
                     && image.sections.get(section).is_some_and(Section::is_alloc) =>
             {
                 Some((index, section, symbol))
@@ -138,7 +138,7 @@ impl<'a> Unit<'a> {
             // The symbol's own string is meant, even if the sum lies in another string.
             Home::Section(section)
                 if symbol.binding() == Binding::Local
-                    && symbol.kind() != Kind::Section
+                    && symbol.kind() != SymbolKind::Section
                     && !self.section(section).is_some_and(Section::is_code) =>
             {
                 (Referent::Inside { section, offset: symbol.value() as i64 }, behind)

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use crate::frompatch::tokens::{Kind, tokens};
+use crate::frompatch::tokens::{TokenKind, tokens};
 
 /// The lines of the file `own` in preprocessed text, by their numbers. `own` is as the command names it.
 pub(super) fn own_lines(preprocessed: &str, own: &str) -> BTreeMap<usize, String> {
@@ -65,7 +65,7 @@ pub(super) fn active(text: &str, seen: &BTreeSet<usize>, including: &BTreeSet<us
             set(kept, first..=last, is_active);
         }
     };
-    for token in tokens(text).into_iter().filter(|token| token.kind == Kind::Directive) {
+    for token in tokens(text).into_iter().filter(|token| token.kind == TokenKind::Directive) {
         let (first, last) = (line_of(token.start), line_of(token.end().saturating_sub(1)));
         match directive(token.text) {
             "if" | "ifdef" | "ifndef" => {

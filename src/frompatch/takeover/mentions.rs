@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::takeover::active::directive;
-use crate::frompatch::takeover::pieces::{Kind, Piece, pieces};
+use crate::frompatch::takeover::pieces::{Piece, PieceKind, pieces};
 use crate::frompatch::tokens::{self, words};
 
 /// The words of all functions and macros of a text, by their names.
@@ -55,17 +55,17 @@ impl Mentions {
 /// The names that a definition of a function or macro may have: those before arguments.
 fn names<'a>(piece: &Piece<'a>) -> Vec<&'a str> {
     match piece.kind {
-        Kind::Macro => {
+        PieceKind::Macro => {
             let text = piece.tokens.first().map_or("", |token| token.text);
             let rest = text.split_once(directive(text)).map_or("", |(_, rest)| rest).trim_start();
             let name = rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').next();
             name.filter(|name| !name.is_empty()).into_iter().collect()
         }
-        Kind::Function => {
+        PieceKind::Function => {
             let head = piece.tokens.iter().take_while(|token| !token.is("{"));
             let head: Vec<_> = head.collect();
             let called = head.windows(2).filter_map(|pair| match pair {
-                [name, open] if name.kind == tokens::Kind::Word && open.is("(") => Some(name.text),
+                [name, open] if name.kind == tokens::TokenKind::Word && open.is("(") => Some(name.text),
                 _ => None,
             });
             called.collect()

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::system_call;
 use crate::frompatch::takeover::active::directive;
-use crate::frompatch::takeover::pieces::{Declared, Kind, Piece, What, declared, pieces};
+use crate::frompatch::takeover::pieces::{Declared, Piece, PieceKind, What, declared, pieces};
 use crate::frompatch::takeover::rewritten::{self, Variable};
 use crate::frompatch::tokens::{self, words};
 
@@ -52,9 +52,10 @@ pub(super) fn take(
     };
     let is_defined = |name: &&String| file.entries.iter().any(|entry| makes(entry, name));
     taken.missing = wanted.keys().filter(|name| !is_defined(name)).cloned().collect();
-    let is_directive = |entry: &Entry<'_>| !matches!(entry.piece.kind, Kind::Function | Kind::Statement);
+    let is_directive =
+        |entry: &Entry<'_>| !matches!(entry.piece.kind, PieceKind::Function | PieceKind::Statement);
     let first = file.entries.iter().position(|entry| !is_directive(entry)).unwrap_or(file.entries.len());
-    let is_include = |entry: &Entry<'_>| entry.piece.kind == Kind::Include;
+    let is_include = |entry: &Entry<'_>| entry.piece.kind == PieceKind::Include;
     let last_include = file.entries.iter().take(first).rposition(is_include);
     let is_front = |index: usize| last_include.is_some_and(|last| index <= last);
     // A macro that a later header needs.
@@ -67,8 +68,8 @@ pub(super) fn take(
     let mut waiting: Vec<usize> = Vec::new();
     for (index, entry) in file.entries.iter().enumerate() {
         let is_kept = match entry.piece.kind {
-            Kind::Include | Kind::Directive => true,
-            Kind::Macro => is_for_include(index) && !entry.text(active).contains("CREATE_TRACE_POINTS"),
+            PieceKind::Include | PieceKind::Directive => true,
+            PieceKind::Macro => is_for_include(index) && !entry.text(active).contains("CREATE_TRACE_POINTS"),
             _ => entry.target.is_some(),
         };
         if is_kept {
@@ -162,10 +163,12 @@ impl<'a> File<'a> {
             let expanded: Vec<&str> = expanded.range(first..=last).map(|(_, line)| line.as_str()).collect();
             let expanded = expanded.join("\n");
             // EXPORT_SYMBOL() and the like declare a symbol that is defined already.
-            let is_call = piece.kind == Kind::Statement
-                && matches!(piece.tokens.as_slice(), [name, open, ..] if name.kind == tokens::Kind::Word && open.is("("));
+            let is_call = piece.kind == PieceKind::Statement
+                && matches!(piece.tokens.as_slice(), [name, open, ..] if name.kind == tokens::TokenKind::Word && open.is("("));
             let declared: Vec<Declared> = match piece.kind {
-                Kind::Function | Kind::Statement => pieces(&expanded).iter().filter_map(declared).collect(),
+                PieceKind::Function | PieceKind::Statement => {
+                    pieces(&expanded).iter().filter_map(declared).collect()
+                }
                 _ => Vec::new(),
             };
             let declared: Vec<Declared> =
@@ -174,7 +177,7 @@ impl<'a> File<'a> {
             for name in declared.iter().flat_map(|one| one.names.iter().chain(&one.types)) {
                 by_name.entry(name.clone()).or_default().push(index);
             }
-            if let (Kind::Macro, Some(name)) = (piece.kind, macro_name(&piece)) {
+            if let (PieceKind::Macro, Some(name)) = (piece.kind, macro_name(&piece)) {
                 by_name.entry(name).or_default().push(index);
             }
             let defined = declared.iter().filter(|one| one.what == What::Function).flat_map(|one| &one.names);
@@ -183,7 +186,7 @@ impl<'a> File<'a> {
             };
             let mut makes = wanted.keys().filter(|name| system_call::makes(piece.head(), name));
             let target = defined.into_iter().find(has_own_head).or_else(|| makes.next());
-            let target = target.filter(|_| piece.kind == Kind::Function).cloned();
+            let target = target.filter(|_| piece.kind == PieceKind::Function).cloned();
             entries.push(Entry { piece, expanded, declared, target });
         }
         let copied = entries.iter().filter(|entry| entry.target.is_none() && is_copied(entry, known));
@@ -204,7 +207,7 @@ impl<'a> File<'a> {
     /// The text of a piece in the new file.
     fn emitted(&self, entry: &Entry<'_>, taken: &mut Taken) -> String {
         let text = entry.text(self.active);
-        if !matches!(entry.piece.kind, Kind::Function | Kind::Statement) {
+        if !matches!(entry.piece.kind, PieceKind::Function | PieceKind::Statement) {
             return text.to_owned();
         }
         if let Some(name) = &entry.target {
@@ -250,7 +253,7 @@ impl<'a> File<'a> {
         }
         let written = rewritten::prototype(self.active, entry.piece.head(), name, None);
         let expanded = pieces(&entry.expanded);
-        let own = expanded.iter().find(|piece| piece.kind == Kind::Function);
+        let own = expanded.iter().find(|piece| piece.kind == PieceKind::Function);
         let written = written.or_else(|| rewritten::prototype(&entry.expanded, own?.head(), name, None));
         written.map(|written| format!("extern {written};")).unwrap_or_default()
     }
@@ -341,7 +344,7 @@ impl<'a> File<'a> {
 /// Whether a function is copied unchanged: an inline function, or one that the kernel has no name for.
 fn is_copied(entry: &Entry<'_>, known: &UnitInKernel) -> bool {
     let expanded = pieces(&entry.expanded);
-    let Some(own) = expanded.iter().find(|piece| piece.kind == Kind::Function) else { return false };
+    let Some(own) = expanded.iter().find(|piece| piece.kind == PieceKind::Function) else { return false };
     let has = |words: &[&str]| own.head().iter().any(|token| words.iter().any(|word| token.is(word)));
     let mut defined =
         entry.declared.iter().filter(|one| one.what == What::Function).flat_map(|one| &one.names);

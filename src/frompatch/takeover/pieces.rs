@@ -6,7 +6,7 @@ use crate::frompatch::tokens::{self, Token};
 
 /// The kind of a piece of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PieceKind {
     /// `#include`
     Include,
     /// `#define` or `#undef`
@@ -23,7 +23,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone)]
 pub(super) struct Piece<'a> {
     /// Its kind.
-    pub(super) kind: Kind,
+    pub(super) kind: PieceKind,
     /// Its tokens.
     pub(super) tokens: Vec<Token<'a>>,
 }
@@ -77,11 +77,11 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
     let mut rest = all.as_slice();
     while let Some(first) = rest.first() {
         let (kind, length) = match first.kind {
-            tokens::Kind::Directive => {
+            tokens::TokenKind::Directive => {
                 let kind = match directive(first.text) {
-                    "include" => Kind::Include,
-                    "define" | "undef" => Kind::Macro,
-                    _ => Kind::Directive,
+                    "include" => PieceKind::Include,
+                    "define" | "undef" => PieceKind::Macro,
+                    _ => PieceKind::Directive,
                 };
                 (kind, 1)
             }
@@ -95,10 +95,10 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
 }
 
 /// The kind of the piece that begins the tokens, and its number of tokens.
-fn statement(tokens: &[Token<'_>]) -> (Kind, usize) {
+fn statement(tokens: &[Token<'_>]) -> (PieceKind, usize) {
     let (mut depth, mut has_body) = (0usize, false);
     for (index, token) in tokens.iter().enumerate() {
-        if token.kind != tokens::Kind::Sign {
+        if token.kind != tokens::TokenKind::Sign {
             continue;
         }
         let before = tokens.get(..index).unwrap_or_default();
@@ -111,17 +111,17 @@ fn statement(tokens: &[Token<'_>]) -> (Kind, usize) {
             ")" | "]" | "}" => {
                 depth = depth.saturating_sub(1);
                 if depth == 0 && token.text == "}" && has_body {
-                    return (Kind::Function, index + 1);
+                    return (PieceKind::Function, index + 1);
                 }
                 if depth == 0 && is_call(before) && !goes_on(tokens.get(index + 1)) {
-                    return (Kind::Statement, index + 1);
+                    return (PieceKind::Statement, index + 1);
                 }
             }
-            ";" if depth == 0 => return (Kind::Statement, index + 1),
+            ";" if depth == 0 => return (PieceKind::Statement, index + 1),
             _ => {}
         }
     }
-    (Kind::Statement, tokens.len())
+    (PieceKind::Statement, tokens.len())
 }
 
 /// Whether a function's body may follow these tokens.
@@ -145,7 +145,7 @@ fn is_call(tokens: &[Token<'_>]) -> bool {
     let is_loud =
         name.text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
     let is_known = name.text.starts_with("module_") || name.text.ends_with("initcall");
-    name.kind == tokens::Kind::Word && open.is("(") && (is_loud || is_known) && {
+    name.kind == tokens::TokenKind::Word && open.is("(") && (is_loud || is_known) && {
         let inside = outer(tokens).count();
         inside == 2
     }
@@ -153,7 +153,7 @@ fn is_call(tokens: &[Token<'_>]) -> bool {
 
 /// Whether the token after a macro's call belongs to it.
 fn goes_on(next: Option<&Token<'_>>) -> bool {
-    next.is_some_and(|next| next.kind == tokens::Kind::Sign)
+    next.is_some_and(|next| next.kind == tokens::TokenKind::Sign)
 }
 
 /// The tokens outside of parentheses, brackets and braces, with their indices; the parentheses, brackets and braces
@@ -204,7 +204,7 @@ pub(super) fn declarator(segment: &[Token<'_>]) -> Option<(usize, bool)> {
     let mut is_skipped = false;
     for (index, token) in outer(segment) {
         match token.text {
-            _ if token.kind == tokens::Kind::Word => {
+            _ if token.kind == tokens::TokenKind::Word => {
                 is_skipped = ATTRIBUTES.contains(&token.text);
                 if !is_skipped {
                     last = Some(index);
@@ -218,7 +218,7 @@ pub(super) fn declarator(segment: &[Token<'_>]) -> Option<(usize, bool)> {
                     let end =
                         inner.iter().position(|token| ["(", ")", "["].iter().any(|sign| token.is(sign)))?;
                     let words = inner.get(..end)?.iter().enumerate();
-                    let name = words.rev().find(|(_, token)| token.kind == tokens::Kind::Word)?;
+                    let name = words.rev().find(|(_, token)| token.kind == tokens::TokenKind::Word)?;
                     return Some((index + 1 + name.0, false));
                 }
                 return last.map(|last| (last, true));
@@ -233,13 +233,13 @@ pub(super) fn declarator(segment: &[Token<'_>]) -> Option<(usize, bool)> {
 /// What a piece declares, with macros expanded; none if it declares nothing.
 pub(super) fn declared(piece: &Piece<'_>) -> Option<Declared> {
     let tokens = piece.tokens.as_slice();
-    if piece.kind == Kind::Function {
+    if piece.kind == PieceKind::Function {
         let head = piece.head();
         let (name, _) = declarator(head)?;
         let names = vec![head.get(name)?.text.to_owned()];
         return Some(Declared { what: What::Function, names, types: Vec::new() });
     }
-    if piece.kind != Kind::Statement || tokens.first().is_some_and(|token| token.is("_Static_assert")) {
+    if piece.kind != PieceKind::Statement || tokens.first().is_some_and(|token| token.is("_Static_assert")) {
         return None;
     }
     let types = types(tokens);
@@ -278,7 +278,7 @@ fn types(tokens: &[Token<'_>]) -> Vec<String> {
             continue;
         }
         let rest = tokens.get(index + 1..).unwrap_or_default();
-        let tag = rest.first().filter(|next| next.kind == tokens::Kind::Word);
+        let tag = rest.first().filter(|next| next.kind == tokens::TokenKind::Word);
         let ends = |at: usize| rest.get(at).is_some_and(|next| next.is("{") || next.is(";"));
         if let Some(tag) = tag.filter(|_| ends(1)) {
             all.push(tag.text.to_owned());
@@ -287,7 +287,9 @@ fn types(tokens: &[Token<'_>]) -> Vec<String> {
         if token.is("enum") && rest.get(open).is_some_and(|next| next.is("{")) {
             let inside = rest.iter().skip(open + 1).take_while(|token| !token.is("}"));
             all.extend(
-                inside.filter(|token| token.kind == tokens::Kind::Word).map(|token| token.text.to_owned()),
+                inside
+                    .filter(|token| token.kind == tokens::TokenKind::Word)
+                    .map(|token| token.text.to_owned()),
             );
         }
     }
@@ -298,7 +300,7 @@ fn types(tokens: &[Token<'_>]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn all(text: &str) -> Vec<(Kind, Option<Declared>)> {
+    fn all(text: &str) -> Vec<(PieceKind, Option<Declared>)> {
         pieces(text).iter().map(|piece| (piece.kind, declared(piece))).collect()
     }
 
@@ -343,23 +345,23 @@ mod tests {
     fn a_file_is_cut_where_its_definitions_end() {
         let text = "#include <a.h>\n#define X 1\nEXPORT_SYMBOL(f)\nmodule_init(g)\n__printf(1, 2)\nint f(int a)\n{\n\tif (a) { b(); }\n}\n\
             SYSCALL_DEFINE1(x, int, a)\n{\n#ifdef Y\n#endif\n}\nDEFINE_PER_CPU(int, n) = 3;\nstruct s { int a; } t[] = { { 1 }, };\n#pragma x\nint last";
-        let found: Vec<(Kind, &str)> = pieces(text)
+        let found: Vec<(PieceKind, &str)> = pieces(text)
             .iter()
             .map(|piece| (piece.kind, text[piece.start()..piece.end()].lines().next().unwrap()))
             .collect();
         assert_eq!(
             found,
             [
-                (Kind::Include, "#include <a.h>"),
-                (Kind::Macro, "#define X 1"),
-                (Kind::Statement, "EXPORT_SYMBOL(f)"),
-                (Kind::Statement, "module_init(g)"),
-                (Kind::Function, "__printf(1, 2)"),
-                (Kind::Function, "SYSCALL_DEFINE1(x, int, a)"),
-                (Kind::Statement, "DEFINE_PER_CPU(int, n) = 3;"),
-                (Kind::Statement, "struct s { int a; } t[] = { { 1 }, };"),
-                (Kind::Directive, "#pragma x"),
-                (Kind::Statement, "int last"),
+                (PieceKind::Include, "#include <a.h>"),
+                (PieceKind::Macro, "#define X 1"),
+                (PieceKind::Statement, "EXPORT_SYMBOL(f)"),
+                (PieceKind::Statement, "module_init(g)"),
+                (PieceKind::Function, "__printf(1, 2)"),
+                (PieceKind::Function, "SYSCALL_DEFINE1(x, int, a)"),
+                (PieceKind::Statement, "DEFINE_PER_CPU(int, n) = 3;"),
+                (PieceKind::Statement, "struct s { int a; } t[] = { { 1 }, };"),
+                (PieceKind::Directive, "#pragma x"),
+                (PieceKind::Statement, "int last"),
             ]
         );
     }

@@ -89,7 +89,7 @@ fn value(segment: &[Token<'_>]) -> usize {
         match token.text {
             "(" | "[" | "{" => depth += 1,
             ")" | "]" | "}" => depth = depth.saturating_sub(1),
-            "=" if depth == 0 && token.kind == tokens::Kind::Sign => return index,
+            "=" if depth == 0 && token.kind == tokens::TokenKind::Sign => return index,
             _ => {}
         }
     }
@@ -164,7 +164,7 @@ pub(super) fn locals<'a>(function: &'a pieces::Piece<'a>) -> Vec<Local<'a>> {
     for (index, token) in tokens.iter().enumerate().skip(body + 1) {
         let before = tokens.get(index - 1);
         let begins = before.is_some_and(|before| {
-            before.kind == tokens::Kind::Directive
+            before.kind == tokens::TokenKind::Directive
                 || ["{", "}", ";", ":", ")"].iter().any(|sign| before.is(sign))
         });
         if !token.is("static") || !begins {

@@ -24,7 +24,7 @@ pub struct Entry {
     /// The file that has the symbols of its vmlinux.
     pub symbols: Option<PathBuf>,
     /// What kind of file that is.
-    pub symbol_kind: Option<SymbolKind>,
+    pub symbol_kind: Option<SymbolFileKind>,
     /// How many modules it has; null if none are installed.
     pub modules: Option<usize>,
     /// Its source: a tree, or an archive of one.
@@ -37,7 +37,7 @@ pub struct Entry {
 /// What kind of file has the symbols of a vmlinux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum SymbolKind {
+pub enum SymbolFileKind {
     /// An image with a symbol table: types, sizes and source files are known as well.
     Vmlinux,
     /// A full System.map.
@@ -46,13 +46,13 @@ pub enum SymbolKind {
     Kallsyms,
 }
 
-impl SymbolKind {
+impl SymbolFileKind {
     /// The kind as a table shows it.
     pub fn shown(self) -> &'static str {
         match self {
-            SymbolKind::Vmlinux => "vmlinux",
-            SymbolKind::SystemMap => "System.map",
-            SymbolKind::Kallsyms => "kallsyms",
+            SymbolFileKind::Vmlinux => "vmlinux",
+            SymbolFileKind::SystemMap => "System.map",
+            SymbolFileKind::Kallsyms => "kallsyms",
         }
     }
 }
@@ -91,14 +91,15 @@ fn entry(places: &Places, release: String, running: Option<&str>) -> Result<Entr
     })
 }
 
-fn symbols(places: &Places, release: &str, is_running: bool) -> Option<(SymbolKind, PathBuf)> {
+fn symbols(places: &Places, release: &str, is_running: bool) -> Option<(SymbolFileKind, PathBuf)> {
     let image = |file: &PathBuf| file.is_file() && notes::has_code_and_symbols(file).unwrap_or(false);
-    let vmlinux = || places.vmlinux(release).into_iter().find(image).map(|file| (SymbolKind::Vmlinux, file));
+    let vmlinux =
+        || places.vmlinux(release).into_iter().find(image).map(|file| (SymbolFileKind::Vmlinux, file));
     let map = || places.system_maps(release).into_iter().find(|map| places::is_full_map(map));
     let kallsyms = || if is_running { places.kallsyms() } else { None };
     vmlinux()
-        .or_else(|| map().map(|file| (SymbolKind::SystemMap, file)))
-        .or_else(|| kallsyms().map(|file| (SymbolKind::Kallsyms, file)))
+        .or_else(|| map().map(|file| (SymbolFileKind::SystemMap, file)))
+        .or_else(|| kallsyms().map(|file| (SymbolFileKind::Kallsyms, file)))
 }
 
 /// The key that releases are sorted by: numbers compare as numbers.

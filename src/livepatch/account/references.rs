@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::elf::Kind;
+use crate::elf::SymbolKind;
 use crate::elf::image::{Home, Image, Offset, Symbol, SymbolIndex};
 use crate::kernel::sources::Sources;
 use crate::livepatch::account::parts::{Reference, UsePlace};
@@ -168,7 +168,9 @@ impl<'a> Cover<'a> {
     fn of(image: &'a Image) -> Cover<'a> {
         let mut all: BTreeMap<Offset, &Symbol> = BTreeMap::new();
         for symbol in image.symbols.iter().filter(|symbol| symbol.size() > 0) {
-            let (Home::Section(section), Kind::Function | Kind::Object) = (symbol.home, symbol.kind()) else {
+            let (Home::Section(section), SymbolKind::Function | SymbolKind::Object) =
+                (symbol.home, symbol.kind())
+            else {
                 continue;
             };
             let here = all.entry(Offset { section, offset: symbol.value() }).or_insert(symbol);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::debuginfo::dwarf::DefinedAt;
-use crate::elf::Kind;
+use crate::elf::SymbolKind;
 use crate::elf::debugging::{Lines, Target, Told};
 use crate::elf::image::{Home, Image, Offset, Symbol};
 use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
@@ -138,7 +138,7 @@ impl<'a> Whereabouts<'a> {
         let is_it = |symbol: &&Symbol| {
             symbol.home == Home::Section(at.section)
                 && symbol.value() == at.offset
-                && symbol.kind() == Kind::Function
+                && symbol.kind() == SymbolKind::Function
         };
         let symbol = self.image.symbols.iter().find(is_it);
         New {

@@ -6,7 +6,7 @@
 use std::cell::LazyCell;
 use std::collections::HashSet;
 
-use crate::elf::Kind;
+use crate::elf::SymbolKind;
 use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image};
 use crate::kernel::structures::Sizes;
@@ -154,7 +154,7 @@ fn code_names_module(image: &Image) -> bool {
 
 /// Variables that would be patches if they named their module.
 fn without_module(layout: &Layout<'_>) -> Vec<Candidate> {
-    let variables = layout.image.symbols.iter().filter(|symbol| symbol.kind() == Kind::Object);
+    let variables = layout.image.symbols.iter().filter(|symbol| symbol.kind() == SymbolKind::Object);
     let places = variables.filter_map(|symbol| match symbol.home {
         Home::Section(section) => Some(Offset { section, offset: symbol.value() }),
         _ => None,
