@@ -13,7 +13,7 @@ use crate::build::external_map;
 use crate::build::fragment;
 use crate::build::modpost;
 use crate::build::modpost::{Beyond, Verdict, programs};
-use crate::build::report::Report;
+use crate::build::report::MapReport;
 use crate::elf::image::Image;
 use crate::host::make::makeflags;
 use crate::host::make::variable::Variable;
@@ -66,7 +66,7 @@ pub fn run() -> Result<()> {
             }
             report.write(&state)?;
         }
-        Err(_) => Report { modules: 0, livepatches: 0, names: 0, failed: true }.write(&state)?,
+        Err(_) => MapReport { modules: 0, livepatches: 0, names: 0, failed: true }.write(&state)?,
     }
     result.map(drop)
 }
@@ -80,7 +80,7 @@ pub fn step_of_patched_tree(
     kbuild: &Kbuild,
     variables: &[Variable],
     state: &StateDir,
-) -> Result<(Report, Written)> {
+) -> Result<(MapReport, Written)> {
     let inputs = Inputs::of_tree(&context.objtree, Some(&context.srctree), Some(kbuild), variables)?;
     let map = Map::make(&inputs)?;
     say_unmarked(&map);
@@ -89,7 +89,7 @@ pub fn step_of_patched_tree(
     let verdict = Verdict::of(&map, &inputs, &Beyond::default())?;
     Several::unless_empty(verdict.problems)?;
     remove_outdated(&context.objtree, &map, &inputs, context, Kernel::AsBefore)?;
-    Ok((Report::of(&map), written))
+    Ok((MapReport::of(&map), written))
 }
 
 /// Makes the map of the object tree and prepares modpost.
@@ -102,7 +102,7 @@ pub fn step(
     kbuild: &Kbuild,
     variables: &[Variable],
     state: &StateDir,
-) -> Result<(Report, Written)> {
+) -> Result<(MapReport, Written)> {
     let objtree = &context.objtree;
     let inputs = Inputs::of_tree(objtree, Some(&context.srctree), Some(kbuild), variables)?;
     let map = Map::make(&inputs)?;
@@ -112,7 +112,7 @@ pub fn step(
     let verdict = accepted(context, &map, &inputs, &Beyond::default())?;
     prepare_modpost(&map, &inputs, kbuild, &verdict, state)?;
     remove_outdated(objtree, &map, &inputs, context, Kernel::AsBefore)?;
-    Ok((Report::of(&map), written))
+    Ok((MapReport::of(&map), written))
 }
 
 /// Makes the map for external modules. The kernel's symbols have to be known only if some livepatch needs them;
@@ -126,13 +126,13 @@ pub fn external_step(
     kbuild: &Kbuild,
     variables: &[Variable],
     state: &StateDir,
-) -> Result<(Report, Written)> {
+) -> Result<(MapReport, Written)> {
     let mut prepared = external_map::prepare(context, external, kbuild, variables)?;
     say_unmarked(&prepared.map);
     if prepared.map.livepatches.is_empty() {
         remove_demoted(&prepared.map, &prepared.inputs, &external.output)?;
         state.remove_lists()?;
-        return Ok((Report::of(&prepared.map), Written::Unchanged));
+        return Ok((MapReport::of(&prepared.map), Written::Unchanged));
     }
     let is_needed = modpost::needs_kernel(&prepared.map, &prepared.beyond.exports);
     if is_needed || context.problem.is_none() {
@@ -159,7 +159,7 @@ pub fn external_step(
     let kernel = if is_other { Kernel::Other } else { Kernel::AsBefore };
     remove_outdated(&external.output, map, &prepared.inputs, context, kernel)?;
     fs::write(state.resolved_with(), resolved_with)?;
-    Ok((Report::of(map), written))
+    Ok((MapReport::of(map), written))
 }
 
 /// The symbols that modpost has to accept.

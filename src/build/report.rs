@@ -14,7 +14,7 @@ use crate::kernel::symbols::map::Map;
 
 /// The results of the map step, for the klpbuild that started make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
+pub struct MapReport {
     /// The number of modules in the map.
     pub modules: usize,
     /// The number of livepatches, which are not in the map.
@@ -25,10 +25,15 @@ pub struct Report {
     pub failed: bool,
 }
 
-impl Report {
+impl MapReport {
     /// The report on a map.
-    pub fn of(map: &Map) -> Report {
-        Report { modules: map.modules, livepatches: map.livepatches.len(), names: map.names, failed: false }
+    pub fn of(map: &Map) -> MapReport {
+        MapReport {
+            modules: map.modules,
+            livepatches: map.livepatches.len(),
+            names: map.names,
+            failed: false,
+        }
     }
 
     /// Writes the report into `state`.
@@ -36,7 +41,7 @@ impl Report {
     /// # Errors
     /// It cannot be written.
     pub fn write(&self, state: &StateDir) -> Result<()> {
-        let Report { modules, livepatches, names, failed } = *self;
+        let MapReport { modules, livepatches, names, failed } = *self;
         let text = format!("{modules} {livepatches} {names} {}\n", u8::from(failed));
         Ok(fs::write(state.report(), text)?)
     }
@@ -45,18 +50,18 @@ impl Report {
     ///
     /// # Errors
     /// There are none.
-    pub fn of_lists(objtree: &Path) -> Result<Report> {
+    pub fn of_lists(objtree: &Path) -> Result<MapReport> {
         let list = list::whole(&objtree.join("Symbols.list"))?;
         let livepatches = text::read(objtree.join("modules.livepatch"))?.lines().count();
         let Counts { modules, names } = Counts::of(&list);
-        Ok(Report { modules, livepatches, names, failed: false })
+        Ok(MapReport { modules, livepatches, names, failed: false })
     }
 
     /// The report that the last map step wrote into `state`; none if it wrote none since the report was last removed.
-    pub fn read(state: &StateDir) -> Option<Report> {
+    pub fn read(state: &StateDir) -> Option<MapReport> {
         let text = text::read(state.report()).ok()?;
         let mut numbers = text.split_whitespace().map(|word| word.parse::<usize>().ok());
         let mut next = || numbers.next().flatten();
-        Some(Report { modules: next()?, livepatches: next()?, names: next()?, failed: next()? != 0 })
+        Some(MapReport { modules: next()?, livepatches: next()?, names: next()?, failed: next()? != 0 })
     }
 }

@@ -14,7 +14,7 @@ use crate::command::asked;
 use crate::frompatch::apply::Named;
 use crate::frompatch::make::{self, Request};
 use crate::frompatch::prepare::Made;
-use crate::frompatch::report::Report;
+use crate::frompatch::report::LivepatchReport;
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::Target;
 use crate::host::document;
@@ -181,7 +181,7 @@ impl Drop for Place {
 }
 
 /// Writes the livepatch to the path that the user asked for.
-fn deliver(arguments: &LivepatchArgs, here: &Path, report: &mut Report) -> Result<()> {
+fn deliver(arguments: &LivepatchArgs, here: &Path, report: &mut LivepatchReport) -> Result<()> {
     let Some(made) = report.livepatch.clone() else { return Ok(()) };
     let wanted = match &arguments.output {
         Some(output) => here.join(output),

@@ -19,7 +19,7 @@ use crate::build::plan::goals::{GoalKind, is_interactive};
 use crate::build::plan::{Order, Plan};
 use crate::build::prepare;
 use crate::build::progress::history::History;
-use crate::build::report::Report;
+use crate::build::report::MapReport;
 use crate::build::session::Session;
 use crate::build::timings::Timings;
 use crate::cli::{Format, ModulesArgs, Options};
@@ -241,8 +241,8 @@ fn with_patches(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals: 
     let last = History::read(&plan.state.last_run());
     let outcome = session.run(&plan.make_of_patched_tree(goals)?, last)?;
     // If nothing has changed, make has not run the map step.
-    let report = match Report::read(&plan.state) {
-        None if outcome.exit == Exit::Done => Some(Report::of_lists(&plan.tree.objtree)?),
+    let report = match MapReport::read(&plan.state) {
+        None if outcome.exit == Exit::Done => Some(MapReport::of_lists(&plan.tree.objtree)?),
         report => report,
     };
     finish(plan, session, &outcome, report, Some(kbuild))
@@ -277,7 +277,7 @@ fn say_why_off(plan: &Plan, config: &Config) {
 fn with_fragment(plan: &Plan, session: &mut Session<'_>, kbuild: &Kbuild, goals: &[String]) -> Result<Exit> {
     let last = History::read(&plan.state.last_run());
     let outcome = session.run(&plan.make_with_map(kbuild, goals)?, last)?;
-    let report = Report::read(&plan.state);
+    let report = MapReport::read(&plan.state);
     // With options like -n and --help, make does nothing and succeeds.
     if outcome.exit == Exit::Done && !plan.has_make_options() {
         ensure!(

@@ -42,12 +42,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use crate::cli::{Options, TryArgs, TryFormat};
-use crate::command::trial::account::{Account, Verdict};
+use crate::command::trial::account::{TrialAccount, Verdict};
 use crate::command::trial::initramfs::Content;
 use crate::command::trial::patience::Patience;
 use crate::command::trial::protocol::Protocol;
 use crate::command::trial::qemu::{Accel, Machine, Word};
-use crate::command::trial::report::Report;
+use crate::command::trial::report::TrialReport;
 use crate::command::trial::request::Request;
 use crate::command::trial::verdict::End;
 use crate::host::exit::Exit;
@@ -79,7 +79,7 @@ pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
         Ok(request) => request,
         Err(error) => {
             terminal::error(&error);
-            told::print(&Account::untried(format!("{error:#}")), arguments.format)?;
+            told::print(&TrialAccount::untried(format!("{error:#}")), arguments.format)?;
             return Ok(Exit::Unchecked);
         }
     };
@@ -117,7 +117,7 @@ fn boot(
             terminal::out(format!("{command}\n"));
         }
         let machine = Machine::start(&command, request.log.as_deref())?;
-        let report = Report::new(request, accel, quiet);
+        let report = TrialReport::new(request, accel, quiet);
         let has_next = index + 1 < choices.len();
         let guest = Guest { machine, protocol: &protocol, report, has_next, format };
         match guest.watch(&mut watch)? {
@@ -149,7 +149,7 @@ fn content<'a>(request: &'a Request, protocol: &'a Protocol) -> Content<'a> {
 struct Guest<'a> {
     machine: Machine,
     protocol: &'a Protocol,
-    report: Report<'a>,
+    report: TrialReport<'a>,
     /// Whether another accelerator is tried if this one never starts the guest.
     has_next: bool,
     format: TryFormat,

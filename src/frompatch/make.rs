@@ -20,7 +20,7 @@ use crate::frompatch::prepare::Made;
 use crate::frompatch::read::{self, Read};
 use crate::frompatch::reasons::Reasons;
 use crate::frompatch::recipe::Recipe;
-use crate::frompatch::report::{Changed, CompiledFile, Report};
+use crate::frompatch::report::{Changed, CompiledFile, LivepatchReport};
 use crate::frompatch::run_pre::KernelImage;
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{Target, Workshop};
@@ -76,7 +76,7 @@ pub fn make(
     target: &Target,
     steps: &mut Steps,
     order: impl Fn() -> Result<Order>,
-) -> Result<Made<Report>> {
+) -> Result<Made<LivepatchReport>> {
     let applied = apply::apply(&target.source, &request.patches, request.strip, target.arch)?;
     ensure!(!applied.files.is_empty(), "the patches have no effect on this kernel: {}", ignored(&applied));
     if !request.allow_layout {
@@ -147,7 +147,7 @@ pub fn make(
     Ok(Made::Done(report))
 }
 
-fn stopped(steps: &mut Steps) -> Made<Report> {
+fn stopped(steps: &mut Steps) -> Made<LivepatchReport> {
     Made::Over(steps.signal().map_or(Exit::Problem, Exit::Signal))
 }
 
@@ -211,7 +211,7 @@ fn compare(
     compiled: &[Compiled],
     reads: &[Read],
     trees: Trees<'_>,
-) -> Result<(Report, Module)> {
+) -> Result<(LivepatchReport, Module)> {
     let mut module =
         Module { name: request.name.clone(), replaces_all: request.replaces_all, ..Module::default() };
     module.description = format!("Livepatch of {}", names(&request.patches).join(", "));
@@ -222,14 +222,14 @@ fn compare(
         "--replace: livepatches of this kernel cannot take each other's place (from 5.1 on they can): unload the others first"
     );
     module.has_callbacks = header.contains("post_unpatch") || header.contains("livepatch_external.h");
-    let mut report = Report {
+    let mut report = LivepatchReport {
         name: request.name.clone(),
         kernel: target.release.clone(),
         patches: names(&request.patches),
         replaces_all: request.replaces_all,
         ignored: applied.ignored.clone(),
         build_id: target.origin.installed.as_ref().and_then(|kernel| kernel.build_id.as_deref()).map(hex),
-        ..Report::default()
+        ..LivepatchReport::default()
     };
     let own: BTreeSet<String> = reads
         .iter()
@@ -285,7 +285,7 @@ fn names(patches: &[Named]) -> Vec<String> {
     patches.iter().map(|(name, _)| name.rsplit('/').next().unwrap_or(name).to_owned()).collect()
 }
 
-fn take(cut: Cut, report: &mut Report, module: &mut Module, target: &Target) -> Result<()> {
+fn take(cut: Cut, report: &mut LivepatchReport, module: &mut Module, target: &Target) -> Result<()> {
     report.notes.extend(cut.notes);
     report.notes.extend(cut.without_effect);
     report.changed.extend(cut.changed);
@@ -340,7 +340,7 @@ fn lost(loaded: &[Replaced], changed: &[Changed]) -> Vec<String> {
 }
 
 /// Writes the module's files, builds it, and writes the report beside it.
-fn build(request: &Request, target: &Target, module: &Module, report: &mut Report) -> Result<()> {
+fn build(request: &Request, target: &Target, module: &Module, report: &mut LivepatchReport) -> Result<()> {
     let directory: &Path = &request.directory;
     module::write(directory, &module.files(&target.kdir, &request.flags.join(" ")))?;
     for (name, text) in &request.patches {

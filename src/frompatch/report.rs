@@ -12,7 +12,7 @@ use crate::host::words::count;
 
 /// The report on a livepatch that was made.
 #[derive(Debug, Default, Serialize)]
-pub struct Report {
+pub struct LivepatchReport {
     /// The livepatch's name.
     pub name: String,
     /// Its file, once it exists.
@@ -128,7 +128,7 @@ impl Accounted {
     }
 }
 
-impl Report {
+impl LivepatchReport {
     /// The report for people, line by line.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -206,7 +206,7 @@ mod tests {
             sympos: 2,
             file: text(file),
         };
-        let report = Report {
+        let report = LivepatchReport {
             compiled: vec![CompiledFile { path: text("fs/a.c"), object: text("vmlinux") }],
             changed: vec![Changed {
                 object: text("vmlinux"),
@@ -231,7 +231,7 @@ mod tests {
             }],
             ignored: vec![(text("MAINTAINERS"), text("no part of the kernel"))],
             notes: vec![text("think")],
-            ..Report::default()
+            ..LivepatchReport::default()
         };
         assert_eq!(
             report.text(),

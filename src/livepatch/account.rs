@@ -15,8 +15,8 @@ mod text;
 mod whereabouts;
 
 pub use parts::{
-    Account, BuiltFor, Defined, Kernel, New, Patched, Reference, Replaced, SourcePlace, SourceText, UsePlace,
-    Verdict,
+    BuiltFor, Defined, Kernel, LivepatchAccount, New, Patched, Reference, Replaced, SourcePlace, SourceText,
+    UsePlace, Verdict,
 };
 pub use text::Roots;
 
@@ -54,7 +54,12 @@ pub struct AtHand<'a> {
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
-pub fn of(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>, roots: &Roots) -> Result<Account> {
+pub fn of(
+    image: &Image,
+    file: &Path,
+    kernel: Option<&AtHand<'_>>,
+    roots: &Roots,
+) -> Result<LivepatchAccount> {
     let patch = Patch::read(image);
     let sources = kernel.map(|kernel| kernel.sources);
     let wanted = named(image, patch.as_ref(), sources);
@@ -108,7 +113,7 @@ fn named(image: &Image, patch: Option<&Patch>, sources: Option<&Sources>) -> Vec
 }
 
 /// The part of the account about the livepatch as a whole and the kernel at hand.
-fn head(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>) -> Result<Account> {
+fn head(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>) -> Result<LivepatchAccount> {
     let modinfo = image.modinfo();
     let own = |tag: &str| modinfo.text(tag).filter(|text| !text.is_empty());
     let stem = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -148,7 +153,7 @@ fn head(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>) -> Result<Accou
                 .to_owned(),
         );
     }
-    Ok(Account {
+    Ok(LivepatchAccount {
         file: file.display().to_string(),
         name: own("name").unwrap_or(stem),
         description: own("description"),
@@ -187,7 +192,7 @@ fn replaced(
 }
 
 /// Adds the findings of verification, and the verdict.
-fn check(image: &Image, kernel: Option<&AtHand<'_>>, account: &mut Account) -> Result<()> {
+fn check(image: &Image, kernel: Option<&AtHand<'_>>, account: &mut LivepatchAccount) -> Result<()> {
     let Some(kernel) = kernel else {
         account.unknown.push("whether it is correct: there is nothing to check it against".to_owned());
         return Ok(());

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use klpbuild::frompatch::report::{Accounted, Callback, Changed, CompiledFile, New, Reference, Report};
+use klpbuild::frompatch::report::{
+    Accounted, Callback, Changed, CompiledFile, LivepatchReport, New, Reference,
+};
 use klpbuild::host::document;
 use serde_json::Value;
 
@@ -108,10 +110,10 @@ fn trial(format: &str) -> Ran {
     played(console, &["lp.ko", "--run", "x", "--format", format]).ends(1)
 }
 
-fn report() -> Report {
+fn report() -> LivepatchReport {
     let text = |text: &str| text.to_owned();
     let (file, object, name) = (text("fs/a.c"), text("vmlinux"), text("f"));
-    Report {
+    LivepatchReport {
         name: text("lp"),
         livepatch: Some("lp.ko".into()),
         kernel: text("6.12"),

@@ -9,7 +9,7 @@ use fs_err as fs;
 use crate::build::commands;
 use crate::build::plan::Plan;
 use crate::build::progress::history::History;
-use crate::build::report::Report;
+use crate::build::report::MapReport;
 use crate::build::session::{MakeOutcome, Session};
 use crate::elf::image::Image;
 use crate::host::exit::Exit;
@@ -31,11 +31,11 @@ pub(super) fn finish(
     plan: &Plan,
     session: &Session<'_>,
     outcome: &MakeOutcome,
-    report: Option<Report>,
+    report: Option<MapReport>,
     kbuild: Option<&Kbuild>,
 ) -> Result<Exit> {
     session.sum_up(outcome);
-    if let (Some(external), Some(Report { livepatches: 1.., .. })) = (&plan.external, report) {
+    if let (Some(external), Some(MapReport { livepatches: 1.., .. })) = (&plan.external, report) {
         commands::write(external, &plan.state)?;
     }
     if outcome.exit != Exit::Done && !plan.conversion.is_off {
@@ -55,7 +55,7 @@ pub(super) fn finish(
             return Ok(exit);
         }
     }
-    if let (Some(external), Some(Report { modules: 0, livepatches: 0, .. })) = (&plan.external, report) {
+    if let (Some(external), Some(MapReport { modules: 0, livepatches: 0, .. })) = (&plan.external, report) {
         terminal::say(format_args!(
             "{} has no module to build: what is to be one has to be in obj-m (obj-y is for what becomes a part of the \
              kernel)",
@@ -70,10 +70,10 @@ pub(super) fn finish(
     if !plan.quiet {
         let time = clock(outcome.run.time);
         terminal::tell(match report {
-            Some(Report { modules, livepatches: 0, .. }) if plan.external.is_some() => {
+            Some(MapReport { modules, livepatches: 0, .. }) if plan.external.is_some() => {
                 format!("{}, no livepatch; {time}", count(modules, "module"))
             }
-            Some(Report { modules, livepatches, names, .. }) => format!(
+            Some(MapReport { modules, livepatches, names, .. }) => format!(
                 "{}, {}; {names} names in Symbols.list; {time}",
                 count(modules, "module"),
                 count(livepatches, "livepatch"),

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::build::plan::Plan;
-use crate::build::report::Report;
+use crate::build::report::MapReport;
 use crate::host::document;
 use crate::host::exit::Exit;
 use crate::host::words;
@@ -38,8 +38,8 @@ pub(super) fn print(plan: &Plan, exit: Exit, time: Duration) -> Result<Exit> {
     let directory = plan.external.as_ref().map_or(&plan.tree.objtree, |external| &external.output);
     // If this build failed or makes no map, the map that is there is an earlier build's.
     let is_mapped = exit == Exit::Done && directory.join("Symbols.list").is_file();
-    let report = Report::read(&plan.state).filter(|_| is_mapped);
-    let report = if is_mapped && report.is_none() { Report::of_lists(directory).ok() } else { report };
+    let report = MapReport::read(&plan.state).filter(|_| is_mapped);
+    let report = if is_mapped && report.is_none() { MapReport::of_lists(directory).ok() } else { report };
     let livepatches = if report.is_some() { plan.state.livepatches()? } else { Vec::new() };
     let built = Built {
         directory,

@@ -11,7 +11,7 @@ use crate::command::show::trial::Trial;
 use crate::host::html::{escaped, escaped_line, page};
 use crate::host::words::count;
 use crate::livepatch::account::{
-    Account, Defined, New, Patched, Reference, Replaced, SourcePlace, SourceText, Verdict,
+    Defined, LivepatchAccount, New, Patched, Reference, Replaced, SourcePlace, SourceText, Verdict,
 };
 use crate::livepatch::verify::findings::Level;
 
@@ -31,7 +31,7 @@ nav a { margin-right: 1rem; color: var(--link); }
 ";
 
 /// The page.
-pub(super) fn of(account: &Account, trial: Option<&Trial>) -> String {
+pub(super) fn of(account: &LivepatchAccount, trial: Option<&Trial>) -> String {
     let mut body = String::new();
     head(account, trial.is_some(), &mut body);
     for (number, object) in account.objects.iter().enumerate() {
@@ -59,7 +59,7 @@ pub(super) fn of(account: &Account, trial: Option<&Trial>) -> String {
 }
 
 /// The verdict in one word, and its style.
-fn verdict(account: &Account) -> (&'static str, &'static str) {
+fn verdict(account: &LivepatchAccount) -> (&'static str, &'static str) {
     match account.verdict {
         Verdict::Correct => ("correct", "good"),
         Verdict::Errors => ("not correct", "bad"),
@@ -67,7 +67,7 @@ fn verdict(account: &Account) -> (&'static str, &'static str) {
     }
 }
 
-fn head(account: &Account, is_tried: bool, body: &mut String) {
+fn head(account: &LivepatchAccount, is_tried: bool, body: &mut String) {
     let (word, look) = verdict(account);
     let _ = writeln!(
         body,
@@ -288,7 +288,7 @@ fn namesakes(all: &[Defined], body: &mut String) {
     body.push_str("</ul>\n");
 }
 
-fn findings(account: &Account, body: &mut String) {
+fn findings(account: &LivepatchAccount, body: &mut String) {
     let (word, look) = verdict(account);
     let _ = writeln!(
         body,

@@ -5,7 +5,7 @@ use crate::command::show::branches::Branch;
 use crate::host::words::{count, wrapped};
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::account::{
-    Account, Defined, New, Patched, Reference, Replaced, SourcePlace, UsePlace, Verdict,
+    Defined, LivepatchAccount, New, Patched, Reference, Replaced, SourcePlace, UsePlace, Verdict,
 };
 use crate::livepatch::verify::findings::Level;
 
@@ -20,7 +20,7 @@ pub(super) fn file_name(name: &str) -> String {
 }
 
 /// The tree.
-pub(super) fn of(account: &Account) -> Branch {
+pub(super) fn of(account: &LivepatchAccount) -> Branch {
     let mut root = Branch::new(format!("{} ({})", account.name, account.file));
     if let Some(description) = &account.description {
         root.line(wrapped(description, usize::MAX));
@@ -43,7 +43,7 @@ pub(super) fn of(account: &Account) -> Branch {
     root
 }
 
-fn built_for(account: &Account) -> Branch {
+fn built_for(account: &LivepatchAccount) -> Branch {
     let mut branch = match &account.vermagic {
         Some(magic) => Branch::new(format!("compiled for {}", magic.trim())),
         None => Branch::new("compiled for a kernel that it does not name (no vermagic)"),
@@ -215,7 +215,7 @@ pub(super) fn written(uses: &[UsePlace]) -> String {
     if all.is_empty() { String::new() } else { format!(", written {}", all.join(" and ")) }
 }
 
-fn verdict(account: &Account) -> Branch {
+fn verdict(account: &LivepatchAccount) -> Branch {
     let number = |level: Level| account.findings.iter().filter(|finding| finding.level == level).count();
     let counted =
         |level, noun| Some(number(level)).filter(|number| *number > 0).map(|number| count(number, noun));

@@ -48,7 +48,7 @@ pub struct Stage {
 
 /// All about a trial.
 #[derive(Debug, Clone, Serialize)]
-pub struct Account {
+pub struct TrialAccount {
     /// The verdict.
     pub verdict: Verdict,
     /// Why it is not `works`.
@@ -67,10 +67,10 @@ pub struct Account {
     pub stages: Vec<Stage>,
 }
 
-impl Account {
+impl TrialAccount {
     /// A trial that has not begun.
-    pub fn untried(reason: String) -> Account {
-        Account {
+    pub fn untried(reason: String) -> TrialAccount {
+        TrialAccount {
             verdict: Verdict::Untried,
             reason: Some(reason),
             release: None,
@@ -105,9 +105,9 @@ pub(super) fn parted(lines: &[String]) -> (Vec<String>, Vec<String>) {
 }
 
 #[cfg(test)]
-impl Account {
+impl TrialAccount {
     /// An account with a stage of each kind, for tests.
-    pub(crate) fn sample() -> Account {
+    pub(crate) fn sample() -> TrialAccount {
         let stage = |stage: &str, verdict, why: &str, output: &[&str], log: &[&str]| Stage {
             stage: stage.to_owned(),
             verdict,
@@ -117,7 +117,7 @@ impl Account {
             output: output.iter().map(|&line| line.to_owned()).collect(),
             log: log.iter().map(|&line| line.to_owned()).collect(),
         };
-        Account {
+        TrialAccount {
             verdict: Verdict::Fails,
             reason: Some("load lp#1.ko: refused".to_owned()),
             release: Some("1.2.3".to_owned()),

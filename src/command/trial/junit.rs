@@ -3,11 +3,11 @@
 
 use std::fmt::Write as _;
 
-use crate::command::trial::account::{Account, How, Verdict};
+use crate::command::trial::account::{How, TrialAccount, Verdict};
 use crate::host::html::escaped;
 
 /// The account as JUnit's XML.
-pub(super) fn of(account: &Account) -> String {
+pub(super) fn of(account: &TrialAccount) -> String {
     let ended = |how: How| account.stages.iter().filter(|stage| stage.verdict == how).count();
     let trouble = account.trouble();
     let is_untried = account.verdict == Verdict::Untried;
@@ -90,12 +90,12 @@ mod tests {
             ),
             "  </testsuite>\n</testsuites>\n".to_owned(),
         ];
-        assert_eq!(of(&Account::sample()), expected.concat());
+        assert_eq!(of(&TrialAccount::sample()), expected.concat());
     }
 
     #[test]
     fn what_could_not_be_tried_is_an_error() {
-        let text = of(&Account::untried("no <QEMU>".to_owned()));
+        let text = of(&TrialAccount::untried("no <QEMU>".to_owned()));
         assert!(text.contains("tests=\"1\" failures=\"0\" errors=\"1\""), "{text}");
         assert!(text.contains("name=\"the whole\">\n      <error message=\"no &lt;QEMU&gt;\"/>\n"), "{text}");
     }

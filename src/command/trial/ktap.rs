@@ -2,11 +2,11 @@
 //! A trial as a KTAP report, version 1, like those of the kernel's own tests (Documentation/dev-tools/ktap.rst). Each
 //! stage is a test; its output and log stand before its result, as tools/testing/kunit/kunit_parser.py expects them.
 
-use crate::command::trial::account::{Account, How, Verdict};
+use crate::command::trial::account::{How, TrialAccount, Verdict};
 use crate::host::words::printable;
 
 /// The account as KTAP.
-pub(super) fn of(account: &Account) -> String {
+pub(super) fn of(account: &TrialAccount) -> String {
     let trouble = account.trouble();
     let count = account.stages.len() + usize::from(trouble.is_some());
     let title = plain(&account.title());
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn each_stage_is_a_test() {
-        let mut account = Account::sample();
+        let mut account = TrialAccount::sample();
         let expected = "\
 KTAP version 1
 1..1
@@ -77,7 +77,7 @@ not ok 1 klpbuild try lp_1.ko
     #[test]
     fn what_could_not_be_tried_is_not_ok() {
         assert_eq!(
-            of(&Account::untried("there is no QEMU".to_owned())),
+            of(&TrialAccount::untried("there is no QEMU".to_owned())),
             "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: klpbuild try livepatches\n  1..1\n  # could not be tried: \
              there is no QEMU\n  not ok 1 the whole\nnot ok 1 klpbuild try livepatches\n"
         );

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::command::trial::account::{self, Account, How};
+use crate::command::trial::account::{self, How, TrialAccount};
 use crate::command::trial::alarm::is_alarm;
 use crate::command::trial::applied::Applied;
 use crate::command::trial::closing::{Printed, comparison};
@@ -25,7 +25,7 @@ use crate::host::words::{clock, hex, seconds};
 const LONG: Duration = Duration::from_millis(500);
 /// The report of one guest.
 #[derive(Debug)]
-pub struct Report<'a> {
+pub struct TrialReport<'a> {
     pub(super) request: &'a Request,
     accel: Accel,
     pub(super) quiet: bool,
@@ -56,10 +56,10 @@ pub struct Report<'a> {
     pub(super) is_unfit: bool,
 }
 
-impl<'a> Report<'a> {
+impl<'a> TrialReport<'a> {
     /// The report of a guest that is about to start.
-    pub fn new(request: &'a Request, accel: Accel, quiet: bool) -> Report<'a> {
-        Report {
+    pub fn new(request: &'a Request, accel: Accel, quiet: bool) -> TrialReport<'a> {
+        TrialReport {
             request,
             accel,
             quiet,
@@ -263,8 +263,8 @@ impl<'a> Report<'a> {
     }
 
     /// The account of the whole trial, with `verdict`.
-    pub(super) fn account(&self, verdict: account::Verdict) -> Account {
-        Account {
+    pub(super) fn account(&self, verdict: account::Verdict) -> TrialAccount {
+        TrialAccount {
             verdict,
             reason: self.failure.clone(),
             release: self.release.clone(),

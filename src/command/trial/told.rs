@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use crate::cli::TryFormat;
-use crate::command::trial::account::Account;
+use crate::command::trial::account::TrialAccount;
 use crate::command::trial::{junit, ktap};
 use crate::host::document;
 use crate::host::terminal;
@@ -13,7 +13,7 @@ use crate::host::terminal;
 ///
 /// # Errors
 /// The account cannot be written in that format.
-pub(super) fn print(account: &Account, format: TryFormat) -> Result<()> {
+pub(super) fn print(account: &TrialAccount, format: TryFormat) -> Result<()> {
     match format {
         TryFormat::Text => {}
         TryFormat::Json => document::print("try", account)?,

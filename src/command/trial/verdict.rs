@@ -9,7 +9,7 @@ use crate::cli::TryFormat;
 use crate::command::trial::account::Verdict;
 use crate::command::trial::closing::{comparison, summary};
 use crate::command::trial::expected;
-use crate::command::trial::report::Report;
+use crate::command::trial::report::TrialReport;
 use crate::command::trial::told;
 use crate::host::exit::Exit;
 use crate::host::terminal;
@@ -45,7 +45,7 @@ impl fmt::Display for Trouble {
 ///
 /// # Errors
 /// The account cannot be written in that format.
-pub fn close(mut report: Report<'_>, end: End, format: TryFormat) -> Result<Exit> {
+pub fn close(mut report: TrialReport<'_>, end: End, format: TryFormat) -> Result<Exit> {
     let trouble = trouble_at_end(&report, end);
     let is_untried = report.is_unfit || matches!(trouble, Some(Trouble::Untried(_)));
     if let Some(trouble) = trouble {
@@ -77,7 +77,7 @@ pub fn close(mut report: Report<'_>, end: End, format: TryFormat) -> Result<Exit
 }
 
 /// What is wrong with the guest's end, or with the stages that it went through.
-fn trouble_at_end(report: &Report<'_>, end: End) -> Option<Trouble> {
+fn trouble_at_end(report: &TrialReport<'_>, end: End) -> Option<Trouble> {
     let limit = report.request.timeout;
     let has_begun = report.number > 0;
     let judge = |why: String| if has_begun { Trouble::Failed(why) } else { Trouble::Untried(why) };
@@ -108,7 +108,7 @@ fn shown(exit: Exit) -> String {
 }
 
 /// Shows where the trial ended, with the lines of the console.
-fn show_end(report: &mut Report<'_>, why: &str) {
+fn show_end(report: &mut TrialReport<'_>, why: &str) {
     if report.done().is_some() {
         report.stage = crate::command::trial::protocol::Stage::End;
         report.lines.clear();

@@ -7,7 +7,7 @@ use crate::livepatch::verify::findings::Finding;
 
 /// All that is known about a livepatch.
 #[derive(Debug, Serialize)]
-pub struct Account {
+pub struct LivepatchAccount {
     /// The file, by the path that the user gave.
     pub file: String,
     /// The name that lsmod shows.

@@ -11,7 +11,7 @@ use crate::elf::debugging::{Lines, Target, Told};
 use crate::elf::image::{Home, Image, Offset, Symbol};
 use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
 use crate::kernel::symbols::VMLINUX;
-use crate::livepatch::account::parts::{Account, Defined, New, SourcePlace};
+use crate::livepatch::account::parts::{Defined, LivepatchAccount, New, SourcePlace};
 use crate::livepatch::account::text;
 use crate::livepatch::account::text::Roots;
 use crate::livepatch::definition;
@@ -151,7 +151,7 @@ impl<'a> Whereabouts<'a> {
     }
 
     /// Adds the new functions' files and lines: all are looked up at once.
-    pub(super) fn locate(&self, account: &mut Account) {
+    pub(super) fn locate(&self, account: &mut LivepatchAccount) {
         let objects = account.objects.iter_mut();
         let mut all: Vec<&mut New> = objects
             .flat_map(|object| {
