@@ -30,7 +30,7 @@ use crate::kernel::tree::facts;
 
 /// The inputs of the map step for an external build.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct ExternalInputs {
     /// The modules: those that are built, and others that they use.
     pub inputs: Inputs,
     /// The map, without the kernel's part.
@@ -50,7 +50,7 @@ pub fn prepare(
     external: &External,
     kbuild: &Kbuild,
     variables: &[Variable],
-) -> Result<Prepared> {
+) -> Result<ExternalInputs> {
     let kind = kbuild.era.modules();
     let own = modules::list_external(&external.output, kind, &external.root)?;
     let release = facts::release(&context.objtree).unwrap_or_default();
@@ -76,7 +76,7 @@ pub fn prepare(
     for symvers in std::iter::once(kernels).chain(external.extra_symvers()).filter(|path| path.is_file()) {
         exports.add(&symvers)?;
     }
-    Ok(Prepared { inputs, map, beyond: Beyond { text: Vec::new(), exports }, reference: None })
+    Ok(ExternalInputs { inputs, map, beyond: Beyond { text: Vec::new(), exports }, reference: None })
 }
 
 /// The modules that were built in another directory, with absolute stems, without livepatches: nothing can refer to
@@ -94,7 +94,7 @@ fn others(directory: &Path, kind: modules::ListKind, external: &External) -> Res
     Ok(found)
 }
 
-impl Prepared {
+impl ExternalInputs {
     /// Adds the kernel's part to the map.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::host::make::variable;
 use crate::host::make::variable::Variable;
 use crate::kernel::installed::Choice;
 use crate::kernel::installed::inventory;
-use crate::kernel::installed::places::{Meant, Places};
+use crate::kernel::installed::places::{NamedKernel, Places};
 use crate::kernel::state::StateDir;
 use crate::kernel::{origin, tree};
 
@@ -63,7 +63,7 @@ pub fn sources(arguments: &SourceArgs, start: &Path) -> origin::Asked {
 /// There is no list, or it is empty.
 pub fn listed(start: &Path, named: &Files<'_>, verb: &str) -> Result<Vec<PathBuf>> {
     let directory = match &named.kernel {
-        Some(Meant::Directory(directory)) if directory.join("modules.livepatch").is_file() => directory,
+        Some(NamedKernel::Directory(directory)) if directory.join("modules.livepatch").is_file() => directory,
         _ => &named.start,
     };
     let listed = StateDir::at(directory).livepatches()?;
@@ -84,19 +84,19 @@ pub struct Files<'a> {
     /// The directory in which the kernel is looked for: M= names an external module.
     pub start: PathBuf,
     /// The kernel: O= or KDIR= names it.
-    pub kernel: Option<Meant>,
+    pub kernel: Option<NamedKernel>,
 }
 
 /// Adds the kernel that words name to what options name: an object tree that an option names takes precedence.
 ///
 /// # Errors
 /// An option names an installed kernel as well.
-pub fn add_kernel(asked: &mut origin::Asked, kernel: Option<Meant>) -> Result<()> {
+pub fn add_kernel(asked: &mut origin::Asked, kernel: Option<NamedKernel>) -> Result<()> {
     let Some(kernel) = kernel.filter(|_| asked.objtree.is_none()) else { return Ok(()) };
     ensure!(asked.release.is_none(), "{TWO_KERNELS}");
     match kernel {
-        Meant::Directory(directory) => asked.objtree = Some(directory),
-        Meant::Release(release) => asked.release = Some(release),
+        NamedKernel::Directory(directory) => asked.objtree = Some(directory),
+        NamedKernel::Release(release) => asked.release = Some(release),
     }
     Ok(())
 }
@@ -115,11 +115,11 @@ pub fn files<'a>(words: &'a [PathBuf], start: &Path, arguments: &KernelArgs) -> 
     let last = |name: &str| typed.iter().rev().find(|variable| variable.name() == name).map(Variable::value);
     let path = |name: &str| last(name).map(|value| start.join(value));
     let places = choice(arguments, start).places();
-    let kdir = || last("KDIR").map(|value| Meant::by_kdir(&places, start, value));
+    let kdir = || last("KDIR").map(|value| NamedKernel::by_kdir(&places, start, value));
     Files {
         files: words.iter().filter(|word| variable(word).is_none()).collect(),
         start: path("M").unwrap_or_else(|| start.to_path_buf()),
-        kernel: path("O").map(Meant::Directory).or_else(kdir),
+        kernel: path("O").map(NamedKernel::Directory).or_else(kdir),
     }
 }
 
@@ -136,7 +136,7 @@ pub fn order(options: &Options, words: &[String], release: Option<&str>, places:
         Variable::parse(&word).context("KDIR=DIR is a variable")
     };
     for variable in variables.iter_mut().filter(|variable| variable.name() == "KDIR") {
-        if let Meant::Release(release) = Meant::by_kdir(places, &start, variable.value()) {
+        if let NamedKernel::Release(release) = NamedKernel::by_kdir(places, &start, variable.value()) {
             *variable = kdir(&release)?;
         }
     }

@@ -16,8 +16,8 @@ use crate::cli::{self, CompletionsArgs, Definition, ShellKind};
 use crate::host::exit::Exit;
 use crate::host::terminal;
 use crate::kernel::installed::inventory;
-use crate::kernel::installed::places::{Meant, Places};
-use crate::kernel::installed::{Choice, Kernel, cache};
+use crate::kernel::installed::places::{NamedKernel, Places};
+use crate::kernel::installed::{Choice, InstalledKernel, cache};
 use crate::kernel::state::StateDir;
 use crate::kernel::symbols::list;
 
@@ -113,13 +113,15 @@ fn map() -> Option<PathBuf> {
     let within = |prefix: &str| words.iter().find_map(|word| word.strip_prefix(prefix)).map(str::to_owned);
     let release = behind("--release").or_else(|| within("--release="));
     let kdir = within("KDIR=").or_else(|| within("O=")).or_else(|| behind("--objtree"));
-    let meant = (release.map(Meant::Release))
-        .or_else(|| kdir.map(|kdir| Meant::by_kdir(&places, &here, &kdir)))
+    let meant = (release.map(NamedKernel::Release))
+        .or_else(|| kdir.map(|kdir| NamedKernel::by_kdir(&places, &here, &kdir)))
         .or_else(|| places.environment());
     let listed = |directory: &Path| Some(directory.join("Symbols.list")).filter(|list| list.is_file());
     match meant {
-        Some(Meant::Release(release)) => kept(&release),
-        Some(Meant::Directory(directory)) => listed(&directory).or_else(|| kept(&release_of(&directory)?)),
+        Some(NamedKernel::Release(release)) => kept(&release),
+        Some(NamedKernel::Directory(directory)) => {
+            listed(&directory).or_else(|| kept(&release_of(&directory)?))
+        }
         None => {
             let built = || StateDir::at(&here).context().ok().flatten().map(|context| context.objtree);
             listed(&here)
@@ -139,7 +141,7 @@ fn kept(release: &str) -> Option<PathBuf> {
     let places = Places::below(None);
     inventory::expect(&places, release).ok()?;
     let headers = Some(places.build(release)).filter(|build| build.is_dir());
-    let kernel = Kernel::find(release, headers.as_deref(), &Choice::default()).ok()?;
+    let kernel = InstalledKernel::find(release, headers.as_deref(), &Choice::default()).ok()?;
     Some(cache::directory()?.join(kernel.key()).join("Symbols.list")).filter(|list| list.is_file())
 }
 

@@ -46,7 +46,7 @@ use crate::command::trial::account::{TrialAccount, Verdict};
 use crate::command::trial::initramfs::Content;
 use crate::command::trial::patience::Patience;
 use crate::command::trial::protocol::Protocol;
-use crate::command::trial::qemu::{Accel, Machine, Word};
+use crate::command::trial::qemu::{Accel, RunningGuest, Word};
 use crate::command::trial::report::TrialReport;
 use crate::command::trial::request::Request;
 use crate::command::trial::verdict::End;
@@ -116,7 +116,7 @@ fn boot(
         if options.verbose && format == TryFormat::Text {
             terminal::out(format!("{command}\n"));
         }
-        let machine = Machine::start(&command, request.log.as_deref())?;
+        let machine = RunningGuest::start(&command, request.log.as_deref())?;
         let report = TrialReport::new(request, accel, quiet);
         let has_next = index + 1 < choices.len();
         let guest = Guest { machine, protocol: &protocol, report, has_next, format };
@@ -147,7 +147,7 @@ fn content<'a>(request: &'a Request, protocol: &'a Protocol) -> Content<'a> {
 
 /// A guest that runs.
 struct Guest<'a> {
-    machine: Machine,
+    machine: RunningGuest,
     protocol: &'a Protocol,
     report: TrialReport<'a>,
     /// Whether another accelerator is tried if this one never starts the guest.

@@ -19,7 +19,7 @@ use crate::host::exit::Exit;
 use crate::host::make::variable::Variable;
 use crate::host::terminal;
 use crate::host::words::hex;
-use crate::kernel::installed::{Kernel, cache};
+use crate::kernel::installed::{InstalledKernel, cache};
 use crate::kernel::state::Lock;
 use crate::kernel::tree::config::Config;
 use crate::kernel::tree::facts;
@@ -36,9 +36,9 @@ const CONFIG: &str = ".config";
 
 /// An installed kernel that needs an object tree.
 #[derive(Debug)]
-pub struct Wanted<'a> {
+pub struct UnpreparedKernel<'a> {
     /// The kernel.
-    pub kernel: &'a Kernel,
+    pub kernel: &'a InstalledKernel,
     /// Its headers.
     pub headers: &'a Path,
     /// Its source.
@@ -47,7 +47,7 @@ pub struct Wanted<'a> {
 
 /// An object tree in which files can be compiled; it stays locked for as long as this lives.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedTree {
     /// The tree.
     pub objtree: PathBuf,
     /// How make is run in it.
@@ -69,10 +69,10 @@ pub enum Made<T> {
 /// # Errors
 /// The compiler is not the kernel's, or there is no directory to make the tree in.
 pub fn prepare(
-    wanted: &Wanted<'_>,
+    wanted: &UnpreparedKernel<'_>,
     base: impl Fn() -> Result<Order>,
     mut signal: impl FnMut() -> Option<i32>,
-) -> Result<Made<Prepared>> {
+) -> Result<Made<PreparedTree>> {
     let config_file = wanted.headers.join(CONFIG);
     ensure!(
         config_file.is_file(),
@@ -107,7 +107,7 @@ pub fn prepare(
     let Some(lock) = lock else { return Ok(Made::Over(received.map_or(Exit::Problem, Exit::Signal))) };
     let made_of = made_of(wanted, &compiler)?;
     if fs::read_to_string(objtree.join(MADE_OF)).is_ok_and(|text| text == made_of) {
-        return Ok(Made::Done(Prepared { objtree, order, _lock: lock }));
+        return Ok(Made::Done(PreparedTree { objtree, order, _lock: lock }));
     }
     if !order.quiet {
         terminal::say(format_args!(
@@ -131,10 +131,10 @@ pub fn prepare(
         wanted.kernel.release
     );
     fs::write(objtree.join(MADE_OF), made_of)?;
-    Ok(Made::Done(Prepared { objtree, order, _lock: lock }))
+    Ok(Made::Done(PreparedTree { objtree, order, _lock: lock }))
 }
 
-impl Prepared {
+impl PreparedTree {
     /// Has kbuild compile `goals` (`fs/proc/cmdline.o`), so that it records their commands.
     ///
     /// # Errors
@@ -177,11 +177,11 @@ fn copied(order: &Order, goals: &[&str]) -> Order {
 }
 
 /// Whether the kernel's release was set on make's command line.
-fn is_named_otherwise(wanted: &Wanted<'_>) -> bool {
+fn is_named_otherwise(wanted: &UnpreparedKernel<'_>) -> bool {
     facts::made_release(wanted.headers).is_some_and(|made| made != wanted.kernel.release)
 }
 
-fn place(wanted: &Wanted<'_>) -> Result<PathBuf> {
+fn place(wanted: &UnpreparedKernel<'_>) -> Result<PathBuf> {
     let base =
         cache::directory().context("there is no place for the kernel's object tree: set XDG_CACHE_HOME")?;
     let name = match &wanted.kernel.build_id {
@@ -206,7 +206,7 @@ fn package(headers: &Path) -> Vec<String> {
 }
 
 /// The text that says what a tree is made of, by which a later run knows whether it can still be used.
-fn made_of(wanted: &Wanted<'_>, compiler: &[String]) -> Result<String> {
+fn made_of(wanted: &UnpreparedKernel<'_>, compiler: &[String]) -> Result<String> {
     let hash = |name: &str| -> Result<String> {
         let bytes = fs::read(wanted.headers.join(name)).unwrap_or_default();
         Ok(digest::sha256([bytes.as_slice()]))
@@ -235,7 +235,7 @@ fn empty(objtree: &Path, plan: &Plan) -> Result<()> {
 }
 
 /// Writes the configuration, release and exports that the kernel was built with.
-fn fill(wanted: &Wanted<'_>, objtree: &Path, config: &Config) -> Result<()> {
+fn fill(wanted: &UnpreparedKernel<'_>, objtree: &Path, config: &Config) -> Result<()> {
     fs::copy(wanted.headers.join(CONFIG), objtree.join(CONFIG))?;
     let symvers = wanted.headers.join("Module.symvers");
     if symvers.is_file() {

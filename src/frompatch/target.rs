@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::build::plan::Order;
 use crate::frompatch::compiler;
-use crate::frompatch::prepare::{self, Made, Prepared, Wanted};
+use crate::frompatch::prepare::{self, Made, PreparedTree, UnpreparedKernel};
 use crate::frompatch::source;
 use crate::host::exit::Exit;
 use crate::kernel::installed::inventory;
@@ -41,7 +41,7 @@ pub enum Workshop {
     /// The object tree in which the whole kernel was built.
     Built(PathBuf),
     /// An object tree that was prepared for an installed kernel.
-    Prepared(Box<Prepared>),
+    Prepared(Box<PreparedTree>),
 }
 
 impl Workshop {
@@ -144,7 +144,7 @@ impl Target {
         match &self.origin.installed {
             None => Ok(Made::Done(Workshop::Built(self.kdir.clone()))),
             Some(kernel) => {
-                let wanted = Wanted { kernel, headers: &self.kdir, source: &self.source };
+                let wanted = UnpreparedKernel { kernel, headers: &self.kdir, source: &self.source };
                 Ok(match prepare::prepare(&wanted, order, signal)? {
                     Made::Done(prepared) => Made::Done(Workshop::Prepared(Box::new(prepared))),
                     Made::Over(exit) => Made::Over(exit),

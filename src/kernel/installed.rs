@@ -77,7 +77,7 @@ impl Choice {
 
 /// The files of an installed kernel that are there.
 #[derive(Debug)]
-pub struct Kernel {
+pub struct InstalledKernel {
     /// Its release, as `uname -r` has it.
     pub release: String,
     /// The file that has the symbols of vmlinux.
@@ -92,12 +92,12 @@ pub struct Kernel {
     is_chosen: bool,
 }
 
-impl Kernel {
+impl InstalledKernel {
     /// Finds the files of the kernel `release`; `objtree` has its headers.
     ///
     /// # Errors
     /// A file that the user named is not there, or a file is another kernel's.
-    pub fn find(release: &str, objtree: Option<&Path>, choice: &Choice) -> Result<Kernel> {
+    pub fn find(release: &str, objtree: Option<&Path>, choice: &Choice) -> Result<InstalledKernel> {
         let places = choice.places();
         let wanted = Identity::of(release, objtree, &places);
         let vmlinux = vmlinux(release, objtree, choice, &places, &wanted)?;
@@ -113,7 +113,7 @@ impl Kernel {
             }
             None => places.modules(release),
         };
-        Ok(Kernel {
+        Ok(InstalledKernel {
             release: release.to_owned(),
             vmlinux,
             build_id,

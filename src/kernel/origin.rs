@@ -17,7 +17,7 @@ use crate::kernel::external::context::Context;
 use crate::kernel::installed;
 use crate::kernel::installed::Choice;
 use crate::kernel::installed::inventory;
-use crate::kernel::installed::places::{Meant, Places};
+use crate::kernel::installed::places::{NamedKernel, Places};
 use crate::kernel::state::StateDir;
 use crate::kernel::symbols::list;
 use crate::kernel::symbols::map::{Inputs, Map};
@@ -65,7 +65,7 @@ pub struct Origin {
     /// The files that its symbols are in.
     pub objects: Objects,
     /// The installed kernel, if it is one.
-    pub installed: Option<installed::Kernel>,
+    pub installed: Option<installed::InstalledKernel>,
     /// Where klpbuild looked in vain for a kernel; none if it found one.
     pub searched: Option<Places>,
 }
@@ -107,7 +107,7 @@ impl Origin {
     /// What is found is of another kernel.
     pub fn of_installed(release: &str, headers: Option<BuiltTree>, choice: &Choice) -> Result<Origin> {
         let objtree = headers.as_ref().map(|headers| headers.objtree.as_path());
-        let kernel = installed::Kernel::find(release, objtree, choice)?;
+        let kernel = installed::InstalledKernel::find(release, objtree, choice)?;
         let there = |name: &str| Some(objtree?.join(name)).filter(|path| path.is_file());
         let configs = choice.places().configs(release);
         Ok(Origin {
@@ -310,7 +310,7 @@ impl Origin {
             return Ok(origin);
         }
         let places = choice.places();
-        if let Some(Meant::Release(release)) = places.environment() {
+        if let Some(NamedKernel::Release(release)) = places.environment() {
             let asked = Asked {
                 start: start.to_path_buf(),
                 release: Some(release),
@@ -374,7 +374,7 @@ impl Origin {
 
     /// Says what cannot be known of this kernel's symbols.
     pub fn say_shortcomings(&self) {
-        self.installed.iter().flat_map(installed::Kernel::shortcomings).for_each(terminal::say_once);
+        self.installed.iter().flat_map(installed::InstalledKernel::shortcomings).for_each(terminal::say_once);
     }
 
     /// The text of the map of the kernel's symbols: the existing one, or one that is made now and not kept.

@@ -31,7 +31,7 @@ use crate::kernel::symbols::list;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 use crate::kernel::tree::facts;
-use crate::kernel::tree::facts::{Kernel, TELLTALES};
+use crate::kernel::tree::facts::{LivepatchCore, TELLTALES};
 
 /// The files that tell where a kernel's symbols are defined.
 #[derive(Debug)]
@@ -192,7 +192,7 @@ impl Sources {
         let has = |name: &str| {
             names.get(name.as_bytes()).is_some_and(|known| known.iter().any(|k| k.object == VMLINUX))
         };
-        let kernel = Kernel::tell(self.release.clone(), self.srctree.as_deref(), has);
+        let kernel = LivepatchCore::tell(self.release.clone(), self.srctree.as_deref(), has);
         names.retain(|name, _| wanted.has(name));
         let listed = hits.map(|hits| hits.objects).unwrap_or_default();
         let objects =

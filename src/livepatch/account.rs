@@ -15,8 +15,8 @@ mod text;
 mod whereabouts;
 
 pub use parts::{
-    BuiltFor, Defined, Kernel, LivepatchAccount, New, Patched, Reference, Replaced, SourcePlace, SourceText,
-    UsePlace, Verdict,
+    BuiltFor, Defined, KernelAtHand, LivepatchAccount, New, Patched, Reference, Replaced, SourcePlace,
+    SourceText, UsePlace, Verdict,
 };
 pub use text::Roots;
 
@@ -139,7 +139,7 @@ fn head(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>) -> Result<Livep
     let shown = kernel.map(|kernel| {
         let vmlinux = kernel.sources.objects.vmlinux.as_ref();
         let image = vmlinux.and_then(Vmlinux::image);
-        Kernel {
+        KernelAtHand {
             release: kernel.sources.release.clone(),
             vmlinux: vmlinux.map(|vmlinux| vmlinux.file().display().to_string()),
             build_id: image.and_then(|file| notes::build_id(file).ok().flatten()).map(|id| hex(&id)),

@@ -25,7 +25,7 @@ use crate::elf::Binding;
 use crate::elf::image::{Home, Image, Symbol};
 use crate::host::several::Several;
 use crate::kernel::sources::Sources;
-use crate::kernel::tree::facts::Kernel;
+use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::names;
 use crate::livepatch::names::{Annotated, KlpSymbol};
 use crate::livepatch::patch::Patch;
@@ -109,7 +109,7 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
 
 /// The bytes of a finished livepatch, after they were read again and checked: the file is what was meant, and keeps
 /// the rules.
-fn written(image: &Image, kernel: &Kernel) -> Result<Vec<u8>> {
+fn written(image: &Image, kernel: &LivepatchCore) -> Result<Vec<u8>> {
     const BROKEN: &str = "the file as it is cannot be converted to one that the kernel takes: link it again (delete the \
                           .ko, and build); nothing is written";
     let bytes = image.to_bytes()?;

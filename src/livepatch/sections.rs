@@ -3,7 +3,7 @@
 
 use crate::elf::image::Offset;
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::tree::facts::Kernel;
+use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::special;
 use crate::livepatch::special::Special;
@@ -16,7 +16,7 @@ pub struct Written<'a> {
     /// What the livepatch replaces; none if that cannot be seen.
     pub patch: Option<&'a Patch>,
     /// The kernel that writes them.
-    pub kernel: &'a Kernel,
+    pub kernel: &'a LivepatchCore,
 }
 
 impl Written<'_> {
@@ -57,9 +57,11 @@ mod tests {
 
     #[test]
     fn exit_code_is_freed_where_modules_stay() {
-        let kernel = |has: &[&str]| Kernel::tell(Some("6.12.0".to_owned()), None, |name| has.contains(&name));
-        let late =
-            |kernel: &Kernel, object| Written { object, patch: None, kernel }.too_late_for(b".exit.text");
+        let kernel =
+            |has: &[&str]| LivepatchCore::tell(Some("6.12.0".to_owned()), None, |name| has.contains(&name));
+        let late = |kernel: &LivepatchCore, object| {
+            Written { object, patch: None, kernel }.too_late_for(b".exit.text")
+        };
         let staying = kernel(&["klp_enable_patch", "klp_apply_section_relocs"]);
         assert_eq!((late(&staying, "vfat"), late(&staying, VMLINUX)), (Some(Special::Init), None));
         assert_eq!(

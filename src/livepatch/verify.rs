@@ -14,7 +14,7 @@ use anyhow::{Result, ensure};
 use crate::elf::image::Image;
 use crate::kernel::sources::Sources;
 use crate::kernel::symbols::exports;
-use crate::kernel::tree::facts::Kernel;
+use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::verify::findings::{Finding, Findings, Level};
 
@@ -60,7 +60,7 @@ pub fn verify(image: &Image, sources: &Sources) -> Result<Vec<Finding>> {
 }
 
 /// What the file itself shows to be wrong with a finished livepatch (the errors of [`form`]), as messages.
-pub fn faults_of_form(image: &Image, kernel: &Kernel) -> Vec<String> {
+pub fn faults_of_form(image: &Image, kernel: &LivepatchCore) -> Vec<String> {
     let mut findings = Findings::default();
     form::check(image, Patch::read(image).as_ref(), kernel, &mut findings);
     let errors = findings.0.iter().filter(|finding| finding.level == Level::Error);

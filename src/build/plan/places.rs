@@ -10,7 +10,7 @@ use crate::host::terminal;
 use crate::kernel::external::External;
 use crate::kernel::installed::Choice;
 use crate::kernel::installed::inventory;
-use crate::kernel::installed::places::{Meant, Places};
+use crate::kernel::installed::places::{NamedKernel, Places};
 use crate::kernel::state::StateDir;
 use crate::kernel::tree::{self, Tree};
 
@@ -134,9 +134,9 @@ fn kdir_of(makefile: &Path, places: &Places) -> Option<PathBuf> {
     if value.is_empty() || value.contains('$') {
         return None;
     }
-    let directory = match Meant::by_kdir(places, makefile.parent()?, &value) {
-        Meant::Directory(directory) => directory,
-        Meant::Release(release) => places.build(&release),
+    let directory = match NamedKernel::by_kdir(places, makefile.parent()?, &value) {
+        NamedKernel::Directory(directory) => directory,
+        NamedKernel::Release(release) => places.build(&release),
     };
     tree::is_kernel(&directory).then_some(directory)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host::make::makeflags::Inherited;
 use crate::host::make::variable::Variable;
-use crate::kernel::installed::places::{Meant, Places};
+use crate::kernel::installed::places::{NamedKernel, Places};
 use crate::kernel::tree;
 
 /// Variables for make: those of an outer make's command line, then those of this one. The last one counts.
@@ -32,7 +32,7 @@ pub struct Named {
     /// The directory to start in: M= names an external module.
     pub start: PathBuf,
     /// The kernel: O= or KDIR= names it, or for a source tree the environment variable KBUILD_OUTPUT.
-    pub kernel: Option<Meant>,
+    pub kernel: Option<NamedKernel>,
     /// The configuration file's name, relative to the object tree.
     pub config: String,
 }
@@ -43,8 +43,8 @@ impl Named {
         let inherited = Inherited::from_env();
         let variables = Variables(inherited.variables.iter().chain(words).collect());
         let output = || tree::is_source(start).then(|| variables.anywhere("KBUILD_OUTPUT")).flatten();
-        let directory = |value: String| Meant::Directory(start.join(value));
-        let kdir = || variables.typed("KDIR").map(|value| Meant::by_kdir(places, start, &value));
+        let directory = |value: String| NamedKernel::Directory(start.join(value));
+        let kdir = || variables.typed("KDIR").map(|value| NamedKernel::by_kdir(places, start, &value));
         let kernel = variables.typed("O").map(directory).or_else(kdir);
         let module = variables.typed("M").map(|module| start.join(module));
         Named {

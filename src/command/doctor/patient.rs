@@ -11,7 +11,7 @@ use crate::command::asked;
 use crate::host::make::variable;
 use crate::kernel::installed::Choice;
 use crate::kernel::installed::inventory;
-use crate::kernel::installed::places::{Meant, Places};
+use crate::kernel::installed::places::{NamedKernel, Places};
 use crate::kernel::origin::Asked;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::tree::config::{self, Config};
@@ -60,7 +60,7 @@ impl Patient {
         asked::add_kernel(&mut wanted, named.kernel)?;
         let is_named = wanted.objtree.is_some();
         let release = wanted.release.or_else(|| match places.environment() {
-            Some(Meant::Release(release)) if !is_named => Some(release),
+            Some(NamedKernel::Release(release)) if !is_named => Some(release),
             _ => None,
         });
         release.iter().try_for_each(|release| inventory::expect(&places, release))?;
@@ -111,11 +111,11 @@ fn named(start: &Path, words: &[String], places: &Places) -> Result<Named> {
     let (variables, plain) = variable::sort_out(words);
     ensure!(plain.len() <= 1, "{}: one kernel at a time", plain.join(" "));
     let named = Named::in_words(start, &variables, places);
-    if let Some(Meant::Directory(objtree)) =
+    if let Some(NamedKernel::Directory(objtree)) =
         named.kernel.as_ref().filter(|_| variables.iter().any(|variable| variable.name() == "O"))
     {
         ensure!(objtree.is_dir(), "{}: no such directory: O= names an object tree", objtree.display());
     }
-    let plain = plain.first().map(|kdir| Meant::by_kdir(places, start, kdir));
+    let plain = plain.first().map(|kdir| NamedKernel::by_kdir(places, start, kdir));
     Ok(Named { kernel: plain.or(named.kernel), ..named })
 }

@@ -92,7 +92,7 @@ pub fn command_line(more: Option<&str>) -> Result<String> {
 
 /// The kernel to boot.
 #[derive(Debug)]
-pub struct Guest {
+pub struct GuestKernel {
     /// The kernel's image.
     pub kernel: PathBuf,
     /// The kernel's command line ([`command_line`]).
@@ -102,7 +102,7 @@ pub struct Guest {
 }
 
 /// The command of the QEMU that boots `guest` with an initramfs.
-pub fn command(guest: &Guest, accel: Accel, initramfs: &Path) -> Program {
+pub fn command(guest: &GuestKernel, accel: Accel, initramfs: &Path) -> Program {
     let mut qemu = Program::new(QEMU, Path::new("/"), "is QEMU installed?");
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"]);
     qemu.args(["-serial", "stdio", "-no-reboot"]);
@@ -120,7 +120,7 @@ pub fn command(guest: &Guest, accel: Accel, initramfs: &Path) -> Program {
 
 /// A running guest. It ends when this is dropped.
 #[derive(Debug)]
-pub struct Machine {
+pub struct RunningGuest {
     running: Running,
     lines: Receiver<Vec<u8>>,
     input: PipeWriter,
@@ -140,17 +140,17 @@ pub enum Word {
     Ended(Exit),
 }
 
-impl Machine {
+impl RunningGuest {
     /// Starts QEMU. Its output goes to `log` as well.
     ///
     /// # Errors
     /// It cannot be started, or the log cannot be made.
-    pub fn start(qemu: &Program, log: Option<&Path>) -> Result<Machine> {
+    pub fn start(qemu: &Program, log: Option<&Path>) -> Result<RunningGuest> {
         let log = log.map(File::create).transpose();
         let log = log.context("cannot make the log: name another place with --log FILE")?;
         let begin = Instant::now();
         let (running, pipe, input) = qemu.start_with_input()?;
-        Ok(Machine { running, lines: lines_of(pipe), input, log, begin })
+        Ok(RunningGuest { running, lines: lines_of(pipe), input, log, begin })
     }
 
     /// Waits up to `patience` for the machine.
@@ -201,7 +201,7 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
+impl Drop for RunningGuest {
     fn drop(&mut self) {
         // A QEMU that hangs in KVM reacts to no other signal.
         self.running.kill();
@@ -216,7 +216,7 @@ mod tests {
     fn lines_that_come_after_the_end_are_heard() {
         let mut shell = Program::new("sh", Path::new("/"), "");
         shell.args(["-c", "(sleep 0.4; echo last) & exit 3"]);
-        let mut machine = Machine::start(&shell, None).unwrap();
+        let mut machine = RunningGuest::start(&shell, None).unwrap();
         let mut words = Vec::new();
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(20) {

@@ -11,7 +11,7 @@ use crate::cli::{AccelKind, Options, TryArgs};
 use crate::command::asked;
 use crate::command::trial::loading::{Wanted, add_patched};
 use crate::command::trial::module::Module;
-use crate::command::trial::qemu::{self, Guest};
+use crate::command::trial::qemu::{self, GuestKernel};
 use crate::elf::image::Image;
 use crate::elf::notes;
 use crate::host::program;
@@ -43,7 +43,7 @@ const MEMORY: u64 = 512;
 #[derive(Debug)]
 pub struct Request {
     /// The kernel to boot.
-    pub guest: Guest,
+    pub guest: GuestKernel,
     /// The build ID of the object tree's vmlinux, if there is one.
     pub build_id: Option<Vec<u8>>,
     /// The livepatches, in the order in which they are loaded.
@@ -128,7 +128,7 @@ impl Request {
             say_what_goes_stale(&livepatches, before.iter().chain(&after));
         }
         Ok(Request {
-            guest: Guest {
+            guest: GuestKernel {
                 kernel,
                 command_line: qemu::command_line(arguments.append.as_deref())?,
                 memory: arguments.memory.map_or(memory, u64::from),

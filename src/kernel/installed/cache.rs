@@ -20,7 +20,7 @@ use crate::host::terminal;
 use crate::host::text;
 use crate::host::words;
 use crate::host::words::hex;
-use crate::kernel::installed::Kernel;
+use crate::kernel::installed::InstalledKernel;
 use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::symbols::modules::Module;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
@@ -57,7 +57,7 @@ pub fn empty() -> Result<bool> {
     Ok(true)
 }
 
-impl Kernel {
+impl InstalledKernel {
     /// The map of this kernel's symbols: from the cache, or made now. If it cannot be kept there, it is kept in the
     /// directory `fallback`.
     ///

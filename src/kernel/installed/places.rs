@@ -23,21 +23,21 @@ const LONGEST_LINE: u64 = 1 << 13;
 
 /// What a value such as KDIR means: a directory, or the release of an installed kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Meant {
+pub enum NamedKernel {
     /// Its headers, object or source tree.
     Directory(PathBuf),
     /// Its release.
     Release(String),
 }
 
-impl Meant {
+impl NamedKernel {
     /// What the value of KDIR means, relative to `start`: a directory; if there is none of that name, a release.
-    pub fn by_kdir(places: &Places, start: &Path, value: &str) -> Meant {
+    pub fn by_kdir(places: &Places, start: &Path, value: &str) -> NamedKernel {
         let directory = start.join(value);
         if !directory.is_dir() && !value.contains('/') && places.has(value) {
-            return Meant::Release(value.to_owned());
+            return NamedKernel::Release(value.to_owned());
         }
-        Meant::Directory(directory)
+        NamedKernel::Directory(directory)
     }
 }
 
@@ -174,8 +174,8 @@ impl Places {
     pub fn kernel_directory(&self, typed: Option<PathBuf>) -> Option<PathBuf> {
         let environment = || {
             Some(match self.environment()? {
-                Meant::Directory(directory) => directory,
-                Meant::Release(release) => self.build(&release),
+                NamedKernel::Directory(directory) => directory,
+                NamedKernel::Release(release) => self.build(&release),
             })
         };
         let installed = || Some(self.build(&self.running()?)).filter(|build| build.is_dir());
@@ -184,9 +184,9 @@ impl Places {
     }
 
     /// What the environment variable KDIR names.
-    pub fn environment(&self) -> Option<Meant> {
+    pub fn environment(&self) -> Option<NamedKernel> {
         let value = std::env::var("KDIR").ok().filter(|value| !value.is_empty())?;
-        Some(Meant::by_kdir(self, Path::new(""), &value))
+        Some(NamedKernel::by_kdir(self, Path::new(""), &value))
     }
 
     /// The releases of all kernels of which something is installed, sorted.
@@ -329,11 +329,14 @@ mod tests {
         let places = Places::below(Some(root.path()));
         fs::create_dir_all(root.path().join("lib/modules/6.1/kernel")).unwrap();
         let start = root.path().join("start");
-        assert_eq!(Meant::by_kdir(&places, &start, "6.1"), Meant::Release("6.1".to_owned()));
+        assert_eq!(NamedKernel::by_kdir(&places, &start, "6.1"), NamedKernel::Release("6.1".to_owned()));
         for other in ["6.2", "./6.1", "/6.1"] {
-            assert_eq!(Meant::by_kdir(&places, &start, other), Meant::Directory(start.join(other)));
+            assert_eq!(
+                NamedKernel::by_kdir(&places, &start, other),
+                NamedKernel::Directory(start.join(other))
+            );
         }
         fs::create_dir_all(start.join("6.1")).unwrap();
-        assert_eq!(Meant::by_kdir(&places, &start, "6.1"), Meant::Directory(start.join("6.1")));
+        assert_eq!(NamedKernel::by_kdir(&places, &start, "6.1"), NamedKernel::Directory(start.join("6.1")));
     }
 }

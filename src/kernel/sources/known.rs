@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::elf::Machine;
 use crate::elf::definitions::Definition;
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::tree::facts::Kernel;
+use crate::kernel::tree::facts::LivepatchCore;
 
 /// One definition of a symbol, or as much as is known of it.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ pub struct KernelDefinitions {
     /// The run-time names of all objects.
     pub objects: BTreeSet<String>,
     /// The kernel's livepatch core.
-    pub kernel: Kernel,
+    pub kernel: LivepatchCore,
     /// The machine vmlinux is for, if that was read.
     pub machine: Option<Machine>,
 }

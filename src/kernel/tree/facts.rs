@@ -13,7 +13,7 @@ pub const TELLTALES: [&str; 4] =
 
 /// A kernel's livepatch core.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kernel {
+pub struct LivepatchCore {
     /// The release, as in `6.12.38-amd64` ([`release`]).
     pub release: Option<String>,
     /// `.klp.rela.vmlinux.*` is applied while the module is loaded, before jump tables and alternatives are
@@ -30,9 +30,13 @@ pub struct Kernel {
     pub name_limit: usize,
 }
 
-impl Kernel {
+impl LivepatchCore {
     /// The facts, by which of the [`TELLTALES`] vmlinux has, and by the kernel's source if that is known.
-    pub fn tell(release: Option<String>, srctree: Option<&Path>, has: impl Fn(&str) -> bool) -> Kernel {
+    pub fn tell(
+        release: Option<String>,
+        srctree: Option<&Path>,
+        has: impl Fn(&str) -> bool,
+    ) -> LivepatchCore {
         let version = release.as_deref().and_then(version);
         let header = srctree.and_then(|tree| fs::read_to_string(tree.join("include/linux/kallsyms.h")).ok());
         let long = match &header {
@@ -44,7 +48,7 @@ impl Kernel {
         // A map with none of them says nothing: then the release decides, and without one a new kernel is assumed.
         let known = TELLTALES.iter().any(|name| has(name));
         let since = |first: (u32, u32)| version.is_none_or(|version| version >= first);
-        Kernel {
+        LivepatchCore {
             applies_early: if known { has("klp_apply_section_relocs") } else { since((5, 8)) },
             clears: if known { has("clear_relocate_add") } else { since((6, 3)) },
             frees_exit: has("klp_enable_patch") && !has("module_refcount"),
@@ -89,12 +93,12 @@ mod tests {
         fs::create_dir_all(objtree.join("include/config")).unwrap();
         fs::create_dir_all(objtree.join("include/linux")).unwrap();
         fs::write(objtree.join("include/config/kernel.release"), "5.4.0-vendor\n").unwrap();
-        let by_release = Kernel::tell(release(objtree), None, |_| false);
+        let by_release = LivepatchCore::tell(release(objtree), None, |_| false);
         assert_eq!((by_release.applies_early, by_release.clears, by_release.name_limit), (false, false, 127));
-        let backported = Kernel::tell(release(objtree), None, |name| name != "clear_relocate_add");
+        let backported = LivepatchCore::tell(release(objtree), None, |name| name != "clear_relocate_add");
         assert!(backported.applies_early && !backported.clears);
         fs::write(objtree.join("include/linux/kallsyms.h"), "#define KSYM_NAME_LEN\t512\n").unwrap();
-        assert_eq!(Kernel::tell(release(objtree), Some(objtree), |_| false).name_limit, 511);
+        assert_eq!(LivepatchCore::tell(release(objtree), Some(objtree), |_| false).name_limit, 511);
         assert_eq!(version("6.12.38+deb13-amd64"), Some((6, 12)));
     }
 

@@ -27,7 +27,7 @@ pub struct LivepatchAccount {
     /// The builds that its symbols were resolved against.
     pub built_for: Vec<BuiltFor>,
     /// The kernel at hand; null if there is none.
-    pub kernel: Option<Kernel>,
+    pub kernel: Option<KernelAtHand>,
     /// What is not known, with the reason.
     pub unknown: Vec<String>,
     /// The objects that it patches, in the order of its klp_patch.
@@ -68,7 +68,7 @@ pub struct BuiltFor {
 
 /// The kernel at hand.
 #[derive(Debug, Serialize)]
-pub struct Kernel {
+pub struct KernelAtHand {
     /// Its release.
     pub release: Option<String>,
     /// The file that has its symbols.

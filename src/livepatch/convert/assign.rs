@@ -11,7 +11,7 @@ use crate::elf::Machine;
 use crate::elf::image::Offset;
 use crate::elf::image::{Image, Relocation, SectionIndex, SymbolIndex};
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::tree::facts::Kernel;
+use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::convert::problem;
 use crate::livepatch::convert::problem::Problems;
 use crate::livepatch::convert::resolve::{Resolution, Resolved};
@@ -127,7 +127,7 @@ impl Assigned {
 
 struct Chooser<'a> {
     image: &'a Image,
-    kernel: &'a Kernel,
+    kernel: &'a LivepatchCore,
     patch: Option<&'a Patch>,
     reach: Option<Reach>,
 }

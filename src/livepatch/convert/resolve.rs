@@ -13,7 +13,7 @@ use crate::kernel::sources::{KernelDefinition, Sources};
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
-use crate::kernel::tree::facts::Kernel;
+use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::annotations::{Annotation, Annotations};
 use crate::livepatch::convert::problem;
 use crate::livepatch::convert::problem::{Problems, Surroundings};
@@ -58,7 +58,7 @@ pub struct Resolved {
     /// The annotations that were read.
     pub annotations: Annotations,
     /// The kernel's livepatch core.
-    pub kernel: Kernel,
+    pub kernel: LivepatchCore,
     /// The objects whose exports stay normal symbols.
     pub kept: HashSet<String>,
 }
@@ -112,7 +112,7 @@ pub fn resolve(image: &Image, sources: &Sources, choices: Choices) -> Result<Res
     }
     let mut resolved = Resolved {
         symbols: BTreeMap::new(),
-        kernel: Kernel::tell(sources.release.clone(), sources.srctree.as_deref(), |_| false),
+        kernel: LivepatchCore::tell(sources.release.clone(), sources.srctree.as_deref(), |_| false),
         annotations: Annotations::default(),
         kept: HashSet::new(),
     };

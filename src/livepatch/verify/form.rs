@@ -7,7 +7,7 @@ use crate::elf::Machine;
 use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section, SectionIndex};
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::tree::facts::Kernel;
+use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::convert::assign::by_itself;
 use crate::livepatch::names;
 use crate::livepatch::names::{ANNOTATIONS_PREFIX, Annotated, KlpSymbol, SECTION_PREFIX, SYMBOL_PREFIX};
@@ -34,7 +34,7 @@ pub fn relocations(image: &Image) -> usize {
 }
 
 /// Checks the sections, symbols and relocations.
-pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &mut Findings) {
+pub fn check(image: &Image, patch: Option<&Patch>, kernel: &LivepatchCore, findings: &mut Findings) {
     if !image.modinfo().is_livepatch() {
         findings.error(
             R6,
@@ -76,7 +76,7 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &Kernel, findings: &m
 }
 
 /// Checks that each relocation is written when the object is loaded whose new functions use it (R2).
-fn objects(image: &Image, patch: &Patch, kernel: &Kernel, findings: &mut Findings) {
+fn objects(image: &Image, patch: &Patch, kernel: &LivepatchCore, findings: &mut Findings) {
     let reach = Reach::follow(image, patch);
     let mut sections: BTreeMap<(String, String), String> = BTreeMap::new();
     for (_, section, target) in image.relocated().filter(|(_, section, _)| section.is_livepatch_rela()) {
@@ -165,7 +165,7 @@ fn left_versions(image: &Image, findings: &mut Findings) {
     }
 }
 
-fn symbols(image: &Image, kernel: &Kernel, findings: &mut Findings) {
+fn symbols(image: &Image, kernel: &LivepatchCore, findings: &mut Findings) {
     for symbol in image.symbols.iter() {
         let is_named = symbol.name.starts_with(SYMBOL_PREFIX);
         if Annotated::parse(&symbol.name).is_some() || !(is_named || symbol.home == Home::Livepatch) {
@@ -224,7 +224,7 @@ struct Checked<'a> {
     index: SectionIndex,
     section: &'a Section,
     patch: Option<&'a Patch>,
-    kernel: &'a Kernel,
+    kernel: &'a LivepatchCore,
 }
 
 impl Checked<'_> {

@@ -15,7 +15,7 @@ use crate::kernel::sources::{KernelDefinitions, Sources};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::Wanted;
 use crate::kernel::symbols::objects::Vmlinux;
-use crate::kernel::tree::facts::Kernel;
+use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::definition;
 use crate::livepatch::doubts;
 use crate::livepatch::names::{Annotated, KlpSymbol};
@@ -34,7 +34,7 @@ pub fn check(
     livepatches: &[(&Image, Option<&Patch>)],
     sources: &Sources,
     findings: &mut [Findings],
-) -> Result<Kernel> {
+) -> Result<LivepatchCore> {
     let names: HashSet<(Vec<u8>, Option<String>)> =
         livepatches.iter().flat_map(|(image, patch)| doubts::names(image, *patch)).collect();
     let found = sources.find(&Wanted::meant(names))?;
