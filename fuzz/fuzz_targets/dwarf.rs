@@ -5,7 +5,7 @@
 use klpbuild::debuginfo::dwarf;
 use klpbuild::elf::image::Image;
 use klpbuild::elf::debugging;
-use klpbuild::elf::debugging::Target;
+use klpbuild::elf::debugging::DebugQuery;
 use klpbuild_fuzz::{names, with_file};
 use libfuzzer_sys::fuzz_target;
 
@@ -22,13 +22,13 @@ fuzz_target!(|data: &[u8]| {
             let _ = one.declaration.agrees_with(&other.declaration);
         }
         let names = image.symbols.iter().filter(|symbol| !symbol.name.is_empty()).take(6);
-        let targets = names.map(|symbol| Target {
+        let targets = names.map(|symbol| DebugQuery {
             name: symbol.name.clone(),
             section: Some(".text".to_owned()),
             value: symbol.value(),
             with_copies: true,
         });
-        let targets: Vec<Target> = targets.collect();
+        let targets: Vec<DebugQuery> = targets.collect();
         let told = image.tell(&targets).len();
         assert!(told == 0 || told == targets.len());
         let section = |name: &str| Some(image.section_named(name.as_bytes())?.1.data.clone());

@@ -14,7 +14,7 @@ use klpbuild::kernel::kallsyms::{Spelling, SystemMap};
 use klpbuild::kernel::suggestions;
 use klpbuild::kernel::symbols::exports::Exports;
 use klpbuild::kernel::symbols::list;
-use klpbuild::kernel::symbols::list::Wanted;
+use klpbuild::kernel::symbols::list::NameQuery;
 use klpbuild::kernel::symbols::modules;
 use klpbuild::kernel::symbols::modules::ListKind;
 use klpbuild::kernel::tree::config::Config;
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
         0 => {
             let wanted = || ["twin", "unique", "setting"].into_iter().map(|name| name.as_bytes().to_vec());
             let _ = with_file("list", rest, |path| {
-                told(list::search(path, &Wanted::names(wanted()), Spelling::UpToLlvm))
+                told(list::search(path, &NameQuery::names(wanted()), Spelling::UpToLlvm))
             });
         }
         1 => drop(with_file("symvers", rest, |path| told(Exports::read(path)))),

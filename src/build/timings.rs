@@ -14,7 +14,7 @@ mod report;
 mod step;
 
 pub use report::page;
-pub use step::{Phase, Step, Told};
+pub use step::{BuildTimes, Phase, Step};
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -120,8 +120,8 @@ impl Timings {
     }
 
     /// The contents of the page.
-    pub fn told(&self) -> Told {
-        let told = |records: &Records| Told {
+    pub fn told(&self) -> BuildTimes {
+        let told = |records: &Records| BuildTimes {
             total: self.elapsed(),
             trouble: records.trouble.clone(),
             phases: records.phases.clone(),

@@ -46,8 +46,8 @@ pub fn choice(arguments: &KernelArgs, start: &Path) -> Choice {
 }
 
 /// Where symbols have to be looked up; paths are relative to `start`.
-pub fn sources(arguments: &SourceArgs, start: &Path) -> origin::Asked {
-    origin::Asked {
+pub fn sources(arguments: &SourceArgs, start: &Path) -> origin::OriginRequest {
+    origin::OriginRequest {
         start: start.to_path_buf(),
         objtree: arguments.objtree.as_ref().map(|objtree| start.join(objtree)),
         release: arguments.kernel.release.clone(),
@@ -91,7 +91,7 @@ pub struct Files<'a> {
 ///
 /// # Errors
 /// An option names an installed kernel as well.
-pub fn add_kernel(asked: &mut origin::Asked, kernel: Option<NamedKernel>) -> Result<()> {
+pub fn add_kernel(asked: &mut origin::OriginRequest, kernel: Option<NamedKernel>) -> Result<()> {
     let Some(kernel) = kernel.filter(|_| asked.objtree.is_none()) else { return Ok(()) };
     ensure!(asked.release.is_none(), "{TWO_KERNELS}");
     match kernel {

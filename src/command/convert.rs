@@ -13,7 +13,7 @@ use crate::elf::image::Image;
 use crate::host::exit::Exit;
 use crate::host::signal::Watch;
 use crate::host::{compressed, document, terminal, words};
-use crate::kernel::origin::{Asked, Origin};
+use crate::kernel::origin::{Origin, OriginRequest};
 use crate::kernel::sources::named as sources;
 use crate::kernel::state::StateDir;
 use crate::livepatch::convert::tree::{convert_tree, doubts_of, replace, warn};
@@ -21,7 +21,7 @@ use crate::livepatch::convert::{self, Choices, ConvertOutcome, is_converted};
 use crate::livepatch::subject::Doubt;
 
 /// `klpbuild convert --livepatches`: converts what an object tree lists, as a part of its build or on its own.
-fn listed(options: &Options, arguments: &ConvertArgs, asked: &Asked) -> Result<Exit> {
+fn listed(options: &Options, arguments: &ConvertArgs, asked: &OriginRequest) -> Result<Exit> {
     let objtree = asked.objtree.as_ref().unwrap_or(&asked.start);
     let objtree = fs::canonicalize(objtree).context("cannot enter the object tree")?;
     let state = StateDir::at(&objtree);
@@ -91,7 +91,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
         doubts_of(finished.as_ref().as_slice(), &sources)?.into_iter().flatten().collect();
     warn(&given.display().to_string(), &doubts).with_context(|| cannot(given))?;
     if arguments.format == Format::Json && options.dry_run {
-        return told(&Told::of(given, None, &outcome, &doubts));
+        return told(&Answer::of(given, None, &outcome, &doubts));
     }
     if options.dry_run {
         let relocations =
@@ -103,7 +103,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
     let mut watch = Watch::begin()?;
     let quiet = options.quiet || arguments.format == Format::Json;
     let shown = arguments.output.as_ref().unwrap_or(*given);
-    let account = Told::of(given, Some(shown), &outcome, &doubts);
+    let account = Answer::of(given, Some(shown), &outcome, &doubts);
     match &outcome {
         ConvertOutcome::Unchanged => {
             if output != input {
@@ -130,7 +130,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
 
 /// The outcome of a conversion, for programs.
 #[derive(Debug, Serialize)]
-struct Told<'a> {
+struct Answer<'a> {
     input: &'a Path,
     /// The file that was written; null if none was.
     output: Option<&'a Path>,
@@ -143,14 +143,14 @@ struct Told<'a> {
     dry_run: bool,
 }
 
-impl<'a> Told<'a> {
+impl<'a> Answer<'a> {
     /// `output` is what may be written; none if nothing is, with --dry-run.
     fn of(
         input: &'a Path,
         output: Option<&'a PathBuf>,
         outcome: &ConvertOutcome,
         doubts: &'a [Doubt],
-    ) -> Told<'a> {
+    ) -> Answer<'a> {
         let dry_run = output.is_none();
         let (converted, relocations, notes) = match outcome {
             ConvertOutcome::Unchanged => (false, 0, Vec::new()),
@@ -159,11 +159,11 @@ impl<'a> Told<'a> {
             }
         };
         let output = output.map(PathBuf::as_path).filter(|output| converted || *output != input);
-        Told { input, output, converted, relocations, notes, warnings: doubts, dry_run }
+        Answer { input, output, converted, relocations, notes, warnings: doubts, dry_run }
     }
 }
 
-fn told(account: &Told<'_>) -> Result<Exit> {
+fn told(account: &Answer<'_>) -> Result<Exit> {
     document::print("convert", account)?;
     Ok(Exit::Done)
 }

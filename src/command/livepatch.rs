@@ -24,7 +24,7 @@ use crate::host::output;
 use crate::host::program;
 use crate::host::terminal;
 use crate::kernel::installed::{Choice, loaded};
-use crate::kernel::origin::{Asked, Origin};
+use crate::kernel::origin::{Origin, OriginRequest};
 use crate::kernel::tree;
 use crate::livepatch::names;
 
@@ -44,7 +44,7 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     let choice = asked::choice(&arguments.kernel, &start);
     let places = choice.places();
     let named = NamedWords::in_words(&start, &variables, &places).kernel;
-    let mut wanted = Asked {
+    let mut wanted = OriginRequest {
         start: start.clone(),
         objtree: arguments.objtree.as_ref().map(|objtree| here.join(objtree)),
         release: arguments.kernel.release.clone(),

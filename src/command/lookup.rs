@@ -17,7 +17,7 @@ use crate::host::terminal;
 use crate::host::words;
 use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::list::NameQuery;
 use crate::kernel::trace::KnownSites;
 use crate::kernel::{sources, suggestions};
 use crate::livepatch::candidates;
@@ -27,7 +27,7 @@ use crate::livepatch::copies::Elsewhere;
 use crate::livepatch::definition;
 use crate::livepatch::definition::Fault;
 use crate::livepatch::testimony;
-use crate::livepatch::testimony::Asked;
+use crate::livepatch::testimony::DebugQuestion;
 
 /// A definition as `--format json` prints it; unknown values are null.
 #[derive(Debug, Serialize)]
@@ -96,10 +96,10 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     let wanted = wanted(&names, arguments.regex)?;
     let found = status::shown(READING, options.quiet, || sources.find(&wanted))?;
     let missing: Vec<&String> = match &wanted {
-        Wanted::Names(_) | Wanted::All => {
+        NameQuery::Names(_) | NameQuery::All => {
             names.iter().filter(|name| found.of(name.as_bytes()).is_empty()).collect()
         }
-        Wanted::Patterns(patterns) => {
+        NameQuery::Patterns(patterns) => {
             let none = |pattern: &Regex| !found.names.keys().any(|name| pattern.is_match(name));
             names.iter().zip(patterns).filter(|(_, pattern)| none(pattern)).map(|(name, _)| name).collect()
         }
@@ -116,7 +116,8 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     if let (Format::Text, Some(promoted)) = (arguments.format, &promoted) {
         print(promoted, &sources, &tell(options, promoted, &wanted, &sources, Format::Text)?);
     }
-    let is_pattern = |name: &str| matches!(wanted, Wanted::Patterns(_)) && is_glob(name) || arguments.regex;
+    let is_pattern =
+        |name: &str| matches!(wanted, NameQuery::Patterns(_)) && is_glob(name) || arguments.regex;
     say_missing(options, &missing, is_pattern, promoted.as_ref(), &sources);
     if arguments.format == Format::Text && sources.objects.vmlinux.is_none() {
         terminal::say(
@@ -161,13 +162,13 @@ fn say_missing(
 const PROMOTED: &str = ".llvm.";
 
 /// The definitions of missing names under the names that clang's LTO has given them; none for patterns.
-fn promoted(wanted: &Wanted, missing: &[&String], sources: &Sources) -> Result<Option<KernelDefinitions>> {
+fn promoted(wanted: &NameQuery, missing: &[&String], sources: &Sources) -> Result<Option<KernelDefinitions>> {
     let expression = |name: &&String| Regex::new(&format!(r"^{}\.llvm\.[0-9]+$", regex::escape(name)));
     let patterns = match wanted {
-        Wanted::Names(_) => missing.iter().map(expression).collect::<Result<Vec<_>, _>>()?,
-        Wanted::Patterns(_) | Wanted::All => Vec::new(),
+        NameQuery::Names(_) => missing.iter().map(expression).collect::<Result<Vec<_>, _>>()?,
+        NameQuery::Patterns(_) | NameQuery::All => Vec::new(),
     };
-    if patterns.is_empty() { Ok(None) } else { sources.find(&Wanted::Patterns(patterns)).map(Some) }
+    if patterns.is_empty() { Ok(None) } else { sources.find(&NameQuery::Patterns(patterns)).map(Some) }
 }
 
 /// Whether a name is a pattern as in a shell.
@@ -175,9 +176,9 @@ fn is_glob(name: &str) -> bool {
     name.contains(['*', '?', '['])
 }
 
-fn wanted(names: &[String], are_expressions: bool) -> Result<Wanted> {
+fn wanted(names: &[String], are_expressions: bool) -> Result<NameQuery> {
     if !are_expressions && !names.iter().any(|name| is_glob(name)) {
-        return Ok(Wanted::names(names.iter().map(|name| name.clone().into_bytes())));
+        return Ok(NameQuery::names(names.iter().map(|name| name.clone().into_bytes())));
     }
     let pattern = |name: &String| {
         let expression = if are_expressions {
@@ -187,7 +188,7 @@ fn wanted(names: &[String], are_expressions: bool) -> Result<Wanted> {
         };
         Regex::new(&expression).with_context(|| format!("{name}: not a regular expression"))
     };
-    Ok(Wanted::Patterns(names.iter().map(pattern).collect::<Result<_>>()?))
+    Ok(NameQuery::Patterns(names.iter().map(pattern).collect::<Result<_>>()?))
 }
 
 /// A definition, with what is known of it beyond the symbol tables.
@@ -199,7 +200,7 @@ struct Entry<'a> {
 }
 
 /// All definitions that were found, in their order, with their files and lines.
-struct Told<'a> {
+struct FoundDefinitions<'a> {
     entries: Vec<Entry<'a>>,
     places: SourcePlaces,
 }
@@ -209,12 +210,12 @@ struct Told<'a> {
 fn tell<'a>(
     options: &Options,
     found: &'a KernelDefinitions,
-    wanted: &Wanted,
+    wanted: &NameQuery,
     sources: &Sources,
     format: Format,
-) -> Result<Told<'a>> {
+) -> Result<FoundDefinitions<'a>> {
     let mut sites = KnownSites::of(&sources.objects);
-    let is_named = matches!(wanted, Wanted::Names(_));
+    let is_named = matches!(wanted, NameQuery::Names(_));
     let mut entries = Vec::new();
     let mut asked: Vec<(usize, KernelDefinition, bool)> = Vec::new();
     for (name, all) in &found.names {
@@ -228,14 +229,15 @@ fn tell<'a>(
             entries.push(Entry { known, replaceable, elsewhere: None });
         }
     }
-    let asking = asked.iter().map(|(_, known, with_copies)| Asked { known, with_copies: *with_copies });
-    let asking: Vec<Asked<'_>> = asking.collect();
+    let asking =
+        asked.iter().map(|(_, known, with_copies)| DebugQuestion { known, with_copies: *with_copies });
+    let asking: Vec<DebugQuestion<'_>> = asking.collect();
     let told = status::shown(READING, options.quiet, || testimony::by_dwarf(sources, &asking));
     let entry_of = |index: &usize| entries.get(*index).map(|entry| entry.known);
     let places = asked.iter().zip(&told).filter_map(|((index, ..), told)| Some((entry_of(index)?, told)));
     let places = SourcePlaces::told(places);
     let functions = asked.iter().zip(told).filter(|((.., with_copies), _)| *with_copies);
-    let (functions, told): (Vec<(usize, &KernelDefinition)>, Vec<debugging::Told>) =
+    let (functions, told): (Vec<(usize, &KernelDefinition)>, Vec<debugging::DebugFacts>) =
         functions.map(|((index, known, _), told)| ((*index, known), told)).unzip();
     let (indices, functions): (Vec<usize>, Vec<&KernelDefinition>) = functions.into_iter().unzip();
     for (index, elsewhere) in indices.into_iter().zip(copies::elsewhere(sources, &functions, &told)?) {
@@ -243,10 +245,10 @@ fn tell<'a>(
             entry.elsewhere = Some(elsewhere);
         }
     }
-    Ok(Told { entries, places })
+    Ok(FoundDefinitions { entries, places })
 }
 
-fn rows<'a>(found: &'a KernelDefinitions, sources: &Sources, told: &'a Told<'_>) -> Vec<Row<'a>> {
+fn rows<'a>(found: &'a KernelDefinitions, sources: &Sources, told: &'a FoundDefinitions<'_>) -> Vec<Row<'a>> {
     let limit = found.kernel.name_limit;
     let names = found.names.iter().flat_map(|(name, all)| all.iter().map(move |_| name));
     let mut rows = Vec::new();
@@ -300,7 +302,7 @@ fn unreplaceable(fault: &Fault) -> String {
     format!("no livepatch can replace it: {}; {}", fault.with_rule(), fault.advice())
 }
 
-fn print(found: &KernelDefinitions, sources: &Sources, told: &Told<'_>) {
+fn print(found: &KernelDefinitions, sources: &Sources, told: &FoundDefinitions<'_>) {
     let mut entries = told.entries.iter();
     for (number, (name, known)) in found.names.iter().enumerate() {
         let name = String::from_utf8_lossy(name);

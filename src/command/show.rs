@@ -26,7 +26,7 @@ use crate::host::exit::Exit;
 use crate::host::output;
 use crate::host::terminal;
 use crate::host::terminal::Surroundings;
-use crate::kernel::origin::{Asked, Origin};
+use crate::kernel::origin::{Origin, OriginRequest};
 use crate::kernel::sources::Sources;
 use crate::kernel::tree::built::BuiltTree;
 use crate::livepatch::account;
@@ -97,7 +97,7 @@ pub fn show(options: &Options, arguments: &ShowArgs) -> Result<Exit> {
 }
 
 /// Whether the user names the kernel.
-fn is_named(asked: &Asked) -> bool {
+fn is_named(asked: &OriginRequest) -> bool {
     asked.objtree.is_some()
         || asked.release.is_some()
         || asked.symbols.is_some()
@@ -106,7 +106,7 @@ fn is_named(asked: &Asked) -> bool {
 
 /// The kernel with which the account is made: the named one, or the one here, or the installed one of the release
 /// `wanted`; with the trees that have its source files. An installed kernel of another release is not used.
-fn kernel(asked: &Asked, livepatch: &Path, wanted: Option<&str>) -> Result<(Sources, Vec<PathBuf>)> {
+fn kernel(asked: &OriginRequest, livepatch: &Path, wanted: Option<&str>) -> Result<(Sources, Vec<PathBuf>)> {
     let origin = Origin::named(asked, Some(livepatch));
     let is_other = |origin: &Origin| {
         let other =

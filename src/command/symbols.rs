@@ -18,7 +18,7 @@ use crate::host::terminal;
 use crate::host::words;
 use crate::kernel::external::context::Context;
 use crate::kernel::installed::Choice;
-use crate::kernel::origin::{Asked, Origin};
+use crate::kernel::origin::{Origin, OriginRequest};
 use crate::kernel::state::StateDir;
 use crate::kernel::symbols::map::{Inputs, Map};
 use crate::kernel::tree;
@@ -32,7 +32,7 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
     let start = asked::start(options)?;
     let choice = Choice::default();
     let named = Named::in_words(&start, &variable::sort_out(&arguments.words).0, &choice.places());
-    let mut wanted = Asked {
+    let mut wanted = OriginRequest {
         start: start.clone(),
         objtree: arguments.objtree.as_ref().map(|objtree| start.join(objtree)),
         release: arguments.release.clone(),
@@ -108,7 +108,7 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
 
 /// The map of an installed kernel's symbols, in klpbuild's cache, from which it is copied to a file if the user names
 /// one.
-fn installed(options: &Options, arguments: &SymbolsArgs, wanted: &Asked) -> Result<Exit> {
+fn installed(options: &Options, arguments: &SymbolsArgs, wanted: &OriginRequest) -> Result<Exit> {
     let origin = Origin::named(wanted, None)?;
     if !options.quiet {
         origin.say_shortcomings();

@@ -30,7 +30,7 @@ pub use fate::{Fate, fates};
 pub use lines::{Lines, SourceLine};
 pub use prototype::prototype;
 pub use sizes::sizes;
-pub use survey::{Copy, Declared, DefinedAt, Surveyed, Wanted, declared, survey};
+pub use survey::{Copy, Declared, DefinedAt, DwarfQuery, Surveyed, declared, survey};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

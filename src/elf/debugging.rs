@@ -96,7 +96,7 @@ pub fn mentions(path: &Path, names: &HashSet<&[u8]>) -> Option<bool> {
 
 /// A function or variable in an object, to look up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct DebugQuery {
     /// Its name in C.
     pub name: Vec<u8>,
     /// The section it is in; its name does not count in a linked object.
@@ -109,7 +109,7 @@ pub struct Target {
 
 /// What the debugging information of an object says of a function or variable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct DebugFacts {
     /// Its declaration.
     pub declaration: Option<Declaration>,
     /// Where it is defined, if that is known.
@@ -133,13 +133,13 @@ impl Image {
     }
 
     /// What the debugging information says of each of `targets`.
-    pub fn tell(&self, targets: &[Target]) -> Vec<Told> {
-        self.told(targets).unwrap_or_else(|_| targets.iter().map(|_| Told::default()).collect())
+    pub fn tell(&self, targets: &[DebugQuery]) -> Vec<DebugFacts> {
+        self.told(targets).unwrap_or_else(|_| targets.iter().map(|_| DebugFacts::default()).collect())
     }
 
-    fn told(&self, targets: &[Target]) -> Result<Vec<Told>> {
+    fn told(&self, targets: &[DebugQuery]) -> Result<Vec<DebugFacts>> {
         let bases = self.bases();
-        let address = |target: &Target| {
+        let address = |target: &DebugQuery| {
             let (index, _) = self.section_named(target.section.as_ref()?.as_bytes())?;
             bases.get(index)?.checked_add(target.value)
         };
@@ -156,10 +156,10 @@ impl Image {
 
 /// What the debugging information of the object at `path` (linked, or a module) says of each of `targets`. `init` is
 /// the memory of a linked object that is freed after initialisation.
-pub fn tell(path: &Path, targets: &[Target], init: &Range<u64>) -> Vec<Told> {
+pub fn tell(path: &Path, targets: &[DebugQuery], init: &Range<u64>) -> Vec<DebugFacts> {
     let found = match Linked::open(path) {
         Some(linked) => {
-            let address = |target: &Target| Some(target.value);
+            let address = |target: &DebugQuery| Some(target.value);
             let is_init = |address: u64| init.contains(&address);
             linked.ask(|section, little| told(section, little, targets, address, is_init))
         }
@@ -174,13 +174,13 @@ pub fn tell(path: &Path, targets: &[Target], init: &Range<u64>) -> Vec<Told> {
 fn told(
     section: Sections<'_>,
     little: bool,
-    targets: &[Target],
-    address: impl Fn(&Target) -> Option<u64>,
+    targets: &[DebugQuery],
+    address: impl Fn(&DebugQuery) -> Option<u64>,
     is_init: impl Fn(u64) -> bool,
-) -> Result<Vec<Told>> {
-    let wanted: Vec<dwarf::Wanted> = targets
+) -> Result<Vec<DebugFacts>> {
+    let wanted: Vec<dwarf::DwarfQuery> = targets
         .iter()
-        .map(|target| dwarf::Wanted {
+        .map(|target| dwarf::DwarfQuery {
             name: target.name.clone(),
             // No code is at the last address.
             address: address(target).unwrap_or(u64::MAX),
@@ -189,7 +189,7 @@ fn told(
         .collect();
     let found = dwarf::survey(section, little, &wanted)?;
     let stays = |copy: &dwarf::Copy| !copy.address.is_some_and(&is_init);
-    let one = |found: dwarf::Surveyed| Told {
+    let one = |found: dwarf::Surveyed| DebugFacts {
         declaration: found.declaration,
         defined: found.defined,
         copies: found.copies.map(|copies| copies.into_iter().filter(stays).map(|copy| copy.into).collect()),

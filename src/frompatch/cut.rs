@@ -23,7 +23,7 @@ use crate::frompatch::target::Target;
 use crate::host::terminal;
 use crate::kernel::sources::KernelDefinition;
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::list::NameQuery;
 use crate::kernel::trace::Sites;
 use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::definition::{self, Fault};
@@ -172,7 +172,7 @@ fn check_new_names(extract: &Extract<'_>, target: &Target, kernel: &KernelImage,
     if new.is_empty() {
         return Ok(());
     }
-    let found = target.sources.find(&Wanted::names(new.iter().cloned()))?;
+    let found = target.sources.find(&NameQuery::names(new.iter().cloned()))?;
     for name in new {
         let mut there = found.of(&name).iter().filter(|known| known.object == kernel.object);
         if let Some(known) = there.find(|known| is_visible(known)) {
@@ -329,7 +329,7 @@ fn references(
     if wanted.is_empty() {
         return Ok(names);
     }
-    let found = target.sources.find(&Wanted::names(wanted.iter().map(|name| name.as_bytes().to_vec())))?;
+    let found = target.sources.find(&NameQuery::names(wanted.iter().map(|name| name.as_bytes().to_vec())))?;
     for name in wanted {
         let all = found.of(name.as_bytes());
         let seen: Vec<KernelDefinition> = all.iter().filter(|known| is_visible(known)).cloned().collect();

@@ -31,7 +31,7 @@ use crate::kernel::tree::facts;
 
 /// Where a command has to look symbols up, as the user named it; paths are absolute.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct OriginRequest {
     /// The directory to start in.
     pub start: PathBuf,
     /// The object tree of the kernel.
@@ -197,8 +197,8 @@ impl Origin {
     ///
     /// # Errors
     /// There is no such tree, or none at all.
-    pub fn named(asked: &Asked, file: Option<&Path>) -> Result<Origin> {
-        let Asked { start, choice, .. } = asked;
+    pub fn named(asked: &OriginRequest, file: Option<&Path>) -> Result<Origin> {
+        let OriginRequest { start, choice, .. } = asked;
         let mut origin = match (&asked.objtree, &asked.symbols) {
             _ if asked.release.is_some() => Origin::released(asked, file)?,
             (Some(objtree), _) => {
@@ -236,8 +236,8 @@ impl Origin {
 
     /// The installed kernel whose release was named, together with the modules that klpbuild has built for it in the
     /// directory to start in or beside `file`.
-    fn released(asked: &Asked, file: Option<&Path>) -> Result<Origin> {
-        let Asked { start, choice, .. } = asked;
+    fn released(asked: &OriginRequest, file: Option<&Path>) -> Result<Origin> {
+        let OriginRequest { start, choice, .. } = asked;
         let release = asked.release.as_deref().unwrap_or_default();
         let places = choice.places();
         inventory::expect(&places, release)?;
@@ -311,11 +311,11 @@ impl Origin {
         }
         let places = choice.places();
         if let Some(NamedKernel::Release(release)) = places.environment() {
-            let asked = Asked {
+            let asked = OriginRequest {
                 start: start.to_path_buf(),
                 release: Some(release),
                 choice: choice.clone(),
-                ..Asked::default()
+                ..OriginRequest::default()
             };
             return Origin::released(&asked, file);
         }
@@ -336,8 +336,8 @@ impl Origin {
     ///
     /// # Errors
     /// There is no such directory, or a file that was found is another kernel's.
-    pub fn to_boot(asked: &Asked, livepatch: Option<&Path>) -> Result<Origin> {
-        let Asked { start, choice, .. } = asked;
+    pub fn to_boot(asked: &OriginRequest, livepatch: Option<&Path>) -> Result<Origin> {
+        let OriginRequest { start, choice, .. } = asked;
         if asked.release.is_some() {
             return Origin::released(asked, livepatch);
         }

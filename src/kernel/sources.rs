@@ -23,12 +23,12 @@ use crate::elf::{Binding, Machine, notes};
 use crate::kernel::installed::inventory;
 use crate::kernel::kallsyms;
 use crate::kernel::kallsyms::{Filter, Spelling, SystemMap};
-use crate::kernel::origin::{Asked, Origin};
+use crate::kernel::origin::{Origin, OriginRequest};
 use crate::kernel::structures::Sizes;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::exports::Exports;
 use crate::kernel::symbols::list;
-use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::list::NameQuery;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 use crate::kernel::tree::facts;
 use crate::kernel::tree::facts::{LivepatchCore, TELLTALES};
@@ -67,7 +67,7 @@ type Named = (Vec<u8>, KernelDefinition);
 ///
 /// # Errors
 /// The errors of [`Origin::named`] and [`Sources::open`].
-pub fn named(asked: &Asked, file: Option<&Path>) -> Result<Sources> {
+pub fn named(asked: &OriginRequest, file: Option<&Path>) -> Result<Sources> {
     let origin = Origin::named(asked, file)?;
     origin.say_shortcomings();
     Sources::open(&origin, asked.symbols.as_deref())
@@ -147,7 +147,7 @@ impl Sources {
     ///
     /// # Errors
     /// The map or an object cannot be read, or System.map is of another build than vmlinux.
-    pub fn find(&self, wanted: &Wanted) -> Result<KernelDefinitions> {
+    pub fn find(&self, wanted: &NameQuery) -> Result<KernelDefinitions> {
         let all = wanted.with(&TELLTALES);
         // vmlinux nearly always defines some of the names: it is read while the map is searched.
         let search = || self.list.as_deref().map(|list| list::search(list, &all, self.spelling)).transpose();
@@ -206,7 +206,7 @@ impl Sources {
     /// The map cannot be read.
     pub fn objects_with(&self, names: HashSet<Vec<u8>>) -> Result<Option<BTreeMap<Vec<u8>, Vec<String>>>> {
         let Some(list) = self.list.as_deref() else { return Ok(None) };
-        let hits = list::search(list, &Wanted::names(names), self.spelling)?;
+        let hits = list::search(list, &NameQuery::names(names), self.spelling)?;
         let objects = |all: Vec<(String, u64)>| all.into_iter().map(|(object, _)| object).collect();
         Ok(Some(hits.names.into_iter().map(|(name, all)| (name, objects(all))).collect()))
     }
@@ -218,15 +218,15 @@ impl Sources {
     pub fn every(&self, object: &str) -> Result<Vec<(Vec<u8>, KernelDefinition)>> {
         let missing = || format!("{object} is not there to be read {}", self.place);
         let (known, _) = if object == VMLINUX {
-            self.read_vmlinux(self.objects.vmlinux.as_ref().with_context(missing)?, &Wanted::All)?
+            self.read_vmlinux(self.objects.vmlinux.as_ref().with_context(missing)?, &NameQuery::All)?
         } else {
-            self.read_module(object, &self.objects.file(object).with_context(missing)?, &Wanted::All)?
+            self.read_module(object, &self.objects.file(object).with_context(missing)?, &NameQuery::All)?
         };
         Ok(known)
     }
 
     /// The definitions in vmlinux, with their positions (S2), and the machine it is for.
-    fn read_vmlinux(&self, vmlinux: &Vmlinux, wanted: &Wanted) -> Result<(Vec<Named>, Option<Machine>)> {
+    fn read_vmlinux(&self, vmlinux: &Vmlinux, wanted: &NameQuery) -> Result<(Vec<Named>, Option<Machine>)> {
         let spelling = self.spelling;
         let is_asked_for = |name: &[u8]| wanted.has(spelling.of(name)) || INIT_ENDS.contains(&name);
         let (mut definitions, machine, map) = match vmlinux {
@@ -261,7 +261,7 @@ impl Sources {
         &self,
         object: &str,
         file: &Path,
-        wanted: &Wanted,
+        wanted: &NameQuery,
     ) -> Result<(Vec<Named>, Option<Machine>)> {
         let mut found = definitions::find(file, |name| wanted.has(name))?;
         if let Some(debug) = self.objects.debug_file(object) {
@@ -340,7 +340,7 @@ fn add_source_files(
     definitions: &mut [Definition],
     file: &Path,
     debug: &Path,
-    wanted: &Wanted,
+    wanted: &NameQuery,
 ) -> Result<()> {
     if notes::build_id(file)? != notes::build_id(debug)? {
         return Ok(());

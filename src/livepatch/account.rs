@@ -29,7 +29,7 @@ use crate::elf::notes;
 use crate::host::words::hex;
 use crate::kernel::sources::Sources;
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::list::NameQuery;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::livepatch::account::references::References;
 use crate::livepatch::account::whereabouts::Whereabouts;
@@ -65,7 +65,7 @@ pub fn of(
     let wanted = named(image, patch.as_ref(), sources);
     // Each name is looked up only in its own object: thousands of modules refer to what the kernel exports.
     let meant = |(object, name): &(String, Vec<u8>)| (name.clone(), Some(object.clone()));
-    let names = || Wanted::meant(wanted.iter().map(meant));
+    let names = || NameQuery::meant(wanted.iter().map(meant));
     let found = sources.map(|sources| sources.find(&names())).transpose()?;
     let whereabouts = Whereabouts::new(image, sources, found.as_ref(), &wanted, roots);
     let mut account = head(image, file, kernel)?;

@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::debuginfo::dwarf::DefinedAt;
-use crate::elf::debugging::Told;
+use crate::elf::debugging::DebugFacts;
 use crate::host::table;
 use crate::kernel::sources::{KernelDefinition, Sources};
 use crate::livepatch::definition;
 use crate::livepatch::header;
 use crate::livepatch::testimony;
-use crate::livepatch::testimony::Asked;
+use crate::livepatch::testimony::DebugQuestion;
 
 const HEADINGS: [&str; 9] =
     ["object", "source file", "type", "binding", "size", "address", "sympos", "exported", ""];
@@ -29,13 +29,14 @@ impl SourcePlaces {
         let known: Vec<&KernelDefinition> =
             known.into_iter().filter(|known| known.definition.is_some()).collect();
         let plain: Vec<KernelDefinition> = known.iter().map(|known| with_name_in_c(known)).collect();
-        let asked: Vec<Asked<'_>> = plain.iter().map(|known| Asked { known, with_copies: false }).collect();
+        let asked: Vec<DebugQuestion<'_>> =
+            plain.iter().map(|known| DebugQuestion { known, with_copies: false }).collect();
         let told = if asked.is_empty() { Vec::new() } else { testimony::by_dwarf(sources, &asked) };
         SourcePlaces::told(known.into_iter().zip(&told))
     }
 
     /// Files and lines of definitions, from what debugging information said of each.
-    pub fn told<'a>(told: impl IntoIterator<Item = (&'a KernelDefinition, &'a Told)>) -> SourcePlaces {
+    pub fn told<'a>(told: impl IntoIterator<Item = (&'a KernelDefinition, &'a DebugFacts)>) -> SourcePlaces {
         let told = told.into_iter();
         SourcePlaces {
             list: told.filter_map(|(known, told)| Some((known.clone(), told.defined.clone()?))).collect(),

@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use crate::elf::debugging::Told;
+use crate::elf::debugging::DebugFacts;
 use crate::elf::definitions::Definition;
 use crate::kernel::kallsyms;
 use crate::kernel::sources::{KernelDefinition, Sources};
-use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::list::NameQuery;
 use crate::livepatch::callers;
 use crate::livepatch::testimony;
-use crate::livepatch::testimony::Asked;
+use crate::livepatch::testimony::DebugQuestion;
 
 /// How many functions a message names.
 const NAMED: usize = 8;
@@ -107,22 +107,22 @@ fn shown<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
 pub fn elsewhere(
     sources: &Sources,
     functions: &[&KernelDefinition],
-    told: &[Told],
+    told: &[DebugFacts],
 ) -> Result<Vec<Elsewhere>> {
     let names: BTreeSet<&str> = functions.iter().filter_map(|known| name_of(known)).collect();
     if names.is_empty() {
         return Ok(functions.iter().map(|_| Elsewhere::default()).collect());
     }
-    let patterns = Wanted::Patterns(vec![kallsyms::copies_of(names)?]);
+    let patterns = NameQuery::Patterns(vec![kallsyms::copies_of(names)?]);
     let found = sources.find(&patterns)?;
     let all: Vec<&KernelDefinition> = found.names.values().flatten().collect();
     let mut by_object: BTreeMap<&str, Vec<&KernelDefinition>> = BTreeMap::new();
     for known in all {
         by_object.entry(&known.object).or_default().push(known);
     }
-    let empty = Told::default();
+    let empty = DebugFacts::default();
     let told = told.iter().chain(std::iter::repeat(&empty));
-    let one = |(known, told): (&&KernelDefinition, &Told)| {
+    let one = |(known, told): (&&KernelDefinition, &DebugFacts)| {
         let variants = by_object.get(known.object.as_str()).map(Vec::as_slice).unwrap_or_default();
         let mut elsewhere = Elsewhere { inlined: told.copies.clone(), ..Elsewhere::default() };
         for variant in variants.iter().filter(|variant| is_variant(variant, known)) {
@@ -180,7 +180,7 @@ fn name_callers(
 /// # Errors
 /// The errors of [`elsewhere()`].
 pub fn of_function(sources: &Sources, known: &KernelDefinition) -> Result<Elsewhere> {
-    let told = testimony::of(sources, &[Asked { known, with_copies: true }]);
+    let told = testimony::of(sources, &[DebugQuestion { known, with_copies: true }]);
     Ok(elsewhere(sources, &[known], &told)?.pop().unwrap_or_default())
 }
 

@@ -20,7 +20,7 @@ use crate::livepatch::rules::Rule::{R15, S4, S7, S10, S11};
 use crate::livepatch::subject::{Doubt, Subject, left_to_exports, place, symbols};
 use crate::livepatch::targets;
 use crate::livepatch::testimony;
-use crate::livepatch::testimony::Asked;
+use crate::livepatch::testimony::DebugQuestion;
 use crate::livepatch::types;
 
 /// The names, with their objects, whose definitions [`of()`] needs.
@@ -48,9 +48,10 @@ pub fn of(
         livepatches.iter().map(|(image, patch)| Subject::of(image, *patch, found, &exported)).collect();
     let replaced = || subjects.iter().flat_map(|subject| &subject.replaced);
     let referred = || subjects.iter().flat_map(|subject| &subject.referred);
-    let asked: Vec<Asked> = (replaced().map(|one| Asked { known: one.known, with_copies: true }))
-        .chain(referred().map(|one| Asked { known: one.known, with_copies: false }))
-        .collect();
+    let asked: Vec<DebugQuestion> = (replaced()
+        .map(|one| DebugQuestion { known: one.known, with_copies: true }))
+    .chain(referred().map(|one| DebugQuestion { known: one.known, with_copies: false }))
+    .collect();
     let told = testimony::of(sources, &asked);
     let (of_replaced, of_referred) = told.split_at(replaced().count());
     let functions: Vec<&KernelDefinition> = replaced().map(|one| one.known).collect();

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::debuginfo::prototype::Declaration;
 use crate::elf::debugging;
-use crate::elf::debugging::{Target, Told};
+use crate::elf::debugging::{DebugFacts, DebugQuery};
 use crate::elf::definitions;
 use crate::elf::definitions::Definition;
 use crate::elf::types;
@@ -19,7 +19,7 @@ use crate::kernel::symbols::VMLINUX;
 
 /// A question about a function or variable of the kernel.
 #[derive(Debug, Clone)]
-pub struct Asked<'a> {
+pub struct DebugQuestion<'a> {
     /// What the symbol tables say of it.
     pub known: &'a KernelDefinition,
     /// Whether to find out into which functions it was inlined.
@@ -27,29 +27,32 @@ pub struct Asked<'a> {
 }
 
 /// The answer for each of `asked`, in that order. Each object's debugging information is read once.
-pub fn of(sources: &Sources, asked: &[Asked<'_>]) -> Vec<Told> {
+pub fn of(sources: &Sources, asked: &[DebugQuestion<'_>]) -> Vec<DebugFacts> {
     of_each(asked, |object, own| in_object(sources, object, own))
 }
 
 /// The answer of DWARF alone for each of `asked`, in that order: BTF has no files and lines.
-pub fn by_dwarf(sources: &Sources, asked: &[Asked<'_>]) -> Vec<Told> {
+pub fn by_dwarf(sources: &Sources, asked: &[DebugQuestion<'_>]) -> Vec<DebugFacts> {
     of_each(asked, |object, own| in_dwarf(sources, object, own))
 }
 
 /// Calls `tell` with all questions about each object, and puts the answers into the order of `asked`.
-fn of_each(asked: &[Asked<'_>], tell: impl Fn(&str, &[&Asked<'_>]) -> Vec<Told> + Sync) -> Vec<Told> {
+fn of_each(
+    asked: &[DebugQuestion<'_>],
+    tell: impl Fn(&str, &[&DebugQuestion<'_>]) -> Vec<DebugFacts> + Sync,
+) -> Vec<DebugFacts> {
     let mut by_object: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, asked) in asked.iter().enumerate() {
         by_object.entry(&asked.known.object).or_default().push(index);
     }
-    let found: Vec<Vec<(usize, Told)>> = by_object
+    let found: Vec<Vec<(usize, DebugFacts)>> = by_object
         .into_par_iter()
         .map(|(object, indices)| {
-            let own: Vec<&Asked> = indices.iter().filter_map(|&index| asked.get(index)).collect();
+            let own: Vec<&DebugQuestion> = indices.iter().filter_map(|&index| asked.get(index)).collect();
             indices.into_iter().zip(tell(object, &own)).collect()
         })
         .collect();
-    let mut told: Vec<Told> = asked.iter().map(|_| Told::default()).collect();
+    let mut told: Vec<DebugFacts> = asked.iter().map(|_| DebugFacts::default()).collect();
     for (index, one) in found.into_iter().flatten() {
         if let Some(place) = told.get_mut(index) {
             *place = one;
@@ -58,8 +61,8 @@ fn of_each(asked: &[Asked<'_>], tell: impl Fn(&str, &[&Asked<'_>]) -> Vec<Told> 
     told
 }
 
-fn in_dwarf(sources: &Sources, object: &str, asked: &[&Asked<'_>]) -> Vec<Told> {
-    let targets: Vec<Target> = asked.iter().map(|asked| target(asked)).collect();
+fn in_dwarf(sources: &Sources, object: &str, asked: &[&DebugQuestion<'_>]) -> Vec<DebugFacts> {
+    let targets: Vec<DebugQuery> = asked.iter().map(|asked| target(asked)).collect();
     let mut told = match sources.objects.told_by(object) {
         Some(file) => {
             let with_copies = object == VMLINUX && targets.iter().any(|target| target.with_copies);
@@ -67,11 +70,11 @@ fn in_dwarf(sources: &Sources, object: &str, asked: &[&Asked<'_>]) -> Vec<Told> 
         }
         None => Vec::new(),
     };
-    told.resize_with(asked.len(), Told::default);
+    told.resize_with(asked.len(), DebugFacts::default);
     told
 }
 
-fn in_object(sources: &Sources, object: &str, asked: &[&Asked<'_>]) -> Vec<Told> {
+fn in_object(sources: &Sources, object: &str, asked: &[&DebugQuestion<'_>]) -> Vec<DebugFacts> {
     let mut told = in_dwarf(sources, object, asked);
     let open: Vec<(usize, &str)> = (asked.iter().zip(&told).enumerate())
         .filter(|(_, (asked, told))| told.declaration.is_none() && asked.known.total <= 1)
@@ -89,12 +92,12 @@ fn in_object(sources: &Sources, object: &str, asked: &[&Asked<'_>]) -> Vec<Told>
     told
 }
 
-fn target(asked: &Asked<'_>) -> Target {
+fn target(asked: &DebugQuestion<'_>) -> DebugQuery {
     let definition = asked.known.definition.as_ref();
     let name = definition.map(|definition| definition.name.as_slice()).unwrap_or_default();
     // The linker's name for a local symbol that another source file uses.
     let end = memchr::memmem::find(name, b".llvm.").unwrap_or(name.len());
-    Target {
+    DebugQuery {
         name: name.get(..end).unwrap_or_default().to_vec(),
         section: definition.and_then(|definition| definition.section.clone()),
         value: definition.map_or(u64::MAX, |definition| definition.value),

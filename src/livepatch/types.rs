@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::debuginfo::btf::Types;
 use crate::debuginfo::prototype::Declaration;
 use crate::elf::SymbolKind;
-use crate::elf::debugging::{Target, Told};
+use crate::elf::debugging::{DebugFacts, DebugQuery};
 use crate::elf::image::{Home, Image};
 use crate::kernel::sources::{KernelDefinition, Sources};
 use crate::kernel::symbols::VMLINUX;
@@ -33,13 +33,13 @@ struct Own {
 
 /// Checks that a new function takes and returns what the old one does: `told` is what the kernel says of each
 /// replaced function.
-pub fn signatures(subject: &Subject<'_>, sources: &Sources, told: &[Told], doubts: &mut Vec<Doubt>) {
+pub fn signatures(subject: &Subject<'_>, sources: &Sources, told: &[DebugFacts], doubts: &mut Vec<Doubt>) {
     if told.iter().all(|told| told.declaration.is_none()) {
         return;
     }
-    let news: Vec<(String, Target)> =
+    let news: Vec<(String, DebugQuery)> =
         subject.replaced.iter().map(|replaced| new_function(subject.image, replaced.function)).collect();
-    let targets: Vec<Target> = news.iter().map(|(_, target)| target.clone()).collect();
+    let targets: Vec<DebugQuery> = news.iter().map(|(_, target)| target.clone()).collect();
     let own = subject.image.tell(&targets).into_iter().map(|told| told.declaration);
     let mut own: Vec<Option<Declaration>> = own.collect();
     // If there is more than BTF, and it says nothing of them, they are written in assembler.
@@ -85,7 +85,7 @@ pub fn unreadable(subject: &Subject<'_>, doubts: &mut Vec<Doubt>) {
 }
 
 /// Checks that declarations agree with the kernel: `told` is what the kernel says of each symbol referred to.
-pub fn declarations(subject: &Subject<'_>, sources: &Sources, told: &[Told], doubts: &mut Vec<Doubt>) {
+pub fn declarations(subject: &Subject<'_>, sources: &Sources, told: &[DebugFacts], doubts: &mut Vec<Doubt>) {
     let by_symbol: BTreeMap<&str, (&Referred, &Declaration)> = (subject.referred.iter().zip(told))
         .filter_map(|(one, told)| Some((one, told.declaration.as_ref()?)))
         .map(|(one, declaration)| (one.shown.as_str(), (one, declaration)))
@@ -196,7 +196,7 @@ fn meant(symbol: &[u8]) -> Vec<u8> {
 }
 
 /// The name of a new function, and its section offset.
-fn new_function(image: &Image, function: &Function) -> (String, Target) {
+fn new_function(image: &Image, function: &Function) -> (String, DebugQuery) {
     let is_it = |symbol: &&crate::elf::image::Symbol| {
         symbol.home == Home::Section(function.new.section)
             && symbol.value() == function.new.offset
@@ -205,5 +205,5 @@ fn new_function(image: &Image, function: &Function) -> (String, Target) {
     let name = image.symbols.iter().find(is_it).map(|symbol| symbol.name.clone()).unwrap_or_default();
     let section = image.sections.get(function.new.section).map(|section| section.shown());
     let shown = String::from_utf8_lossy(&name).into_owned();
-    (shown, Target { name, section, value: function.new.offset, with_copies: false })
+    (shown, DebugQuery { name, section, value: function.new.offset, with_copies: false })
 }

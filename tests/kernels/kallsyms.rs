@@ -9,7 +9,7 @@ use std::path::Path;
 use klpbuild::kernel::origin::Origin;
 use klpbuild::kernel::sources::Sources;
 use klpbuild::kernel::symbols::VMLINUX;
-use klpbuild::kernel::symbols::list::Wanted;
+use klpbuild::kernel::symbols::list::NameQuery;
 use klpbuild::kernel::symbols::objects::Objects;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
@@ -98,7 +98,7 @@ pub(crate) fn check(mut kernel: Origin) {
     kernel.objects = Objects::default();
     kernel.objects.vmlinux = Some(vmlinux);
     kernel.list = None;
-    let all = Wanted::Patterns(vec![regex::bytes::Regex::new("").unwrap()]);
+    let all = NameQuery::Patterns(vec![regex::bytes::Regex::new("").unwrap()]);
     let found = Sources::open(&kernel, None).unwrap().find(&all).unwrap();
     let mut dropped = Vec::new();
     for (name, known) in &found.names {

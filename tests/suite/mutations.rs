@@ -19,7 +19,7 @@ use klpbuild::kernel::origin::Origin;
 use klpbuild::kernel::sources::Sources;
 use klpbuild::kernel::symbols::exports::Exports;
 use klpbuild::kernel::symbols::list;
-use klpbuild::kernel::symbols::list::Wanted;
+use klpbuild::kernel::symbols::list::NameQuery;
 use klpbuild::livepatch::account;
 use klpbuild::livepatch::account::{AtHand, Roots};
 use klpbuild::livepatch::convert::{Choices, ConvertOutcome, convert};
@@ -239,9 +239,9 @@ fn ppc() {
     }
 }
 
-fn wanted() -> Wanted {
+fn wanted() -> NameQuery {
     let names = ["twin", "unique", "target_static", "klp_apply_section_relocs"];
-    Wanted::names(names.iter().map(|name| name.as_bytes().to_vec()))
+    NameQuery::names(names.iter().map(|name| name.as_bytes().to_vec()))
 }
 
 fn end_of<T>(result: Result<T, anyhow::Error>) -> End {

@@ -4,7 +4,7 @@
 
 use klpbuild::kernel::origin::Origin;
 use klpbuild::kernel::sources::Sources;
-use klpbuild::kernel::symbols::list::Wanted;
+use klpbuild::kernel::symbols::list::NameQuery;
 use klpbuild::livepatch::candidates::{Candidates, SourcePlaces};
 use serde_json::Value;
 
@@ -95,7 +95,7 @@ fn the_one_in_the_patched_file_is_marked() {
     let table = |tree: &ObjTree, patched: &str| {
         let origin = Origin::of_tree(tree.path("").as_path()).unwrap();
         let sources = Sources::open(&origin, None).unwrap();
-        let found = sources.find(&Wanted::names([b"helper".to_vec()])).unwrap();
+        let found = sources.find(&NameQuery::names([b"helper".to_vec()])).unwrap();
         let known = found.of(b"helper");
         let places = SourcePlaces::of(&sources, known);
         Candidates::new("helper", known, &sources, &places).beside_file(patched).table(None)

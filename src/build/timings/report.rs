@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::build::timings::chart;
-use crate::build::timings::step::{INTERVAL, Phase, Step, Told};
+use crate::build::timings::step::{BuildTimes, INTERVAL, Phase, Step};
 use crate::host::html::{escaped, page as whole};
 use crate::host::words::{clock, count};
 
@@ -35,8 +35,8 @@ margin-right: 0.4em; border-radius: 2px; }
 ";
 
 /// The page about a build: what was `built`, how it ended, its parts, and its steps.
-pub fn page(built: &str, told: &Told) -> String {
-    let Told { total, trouble, phases, steps } = told;
+pub fn page(built: &str, told: &BuildTimes) -> String {
+    let BuildTimes { total, trouble, phases, steps } = told;
     let total = *total;
     let mut body = String::new();
     let _ = writeln!(body, "<h1>{}</h1>\n<p class=\"faint\">{} in all</p>", escaped(built), clock(total));

@@ -34,7 +34,7 @@ pub struct Phase {
 
 /// A build, with its times.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct BuildTimes {
     /// The total time.
     pub total: Duration,
     /// Why the build failed; none if it did not.

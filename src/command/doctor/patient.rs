@@ -12,7 +12,7 @@ use crate::host::make::variable;
 use crate::kernel::installed::Choice;
 use crate::kernel::installed::inventory;
 use crate::kernel::installed::places::{NamedKernel, Places};
-use crate::kernel::origin::Asked;
+use crate::kernel::origin::OriginRequest;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::tree::config::{self, Config};
 use crate::kernel::tree::{self, facts};
@@ -55,8 +55,11 @@ impl Patient {
         let choice = asked::choice(&arguments.kernel, &start);
         let places = choice.places();
         let named = named(&start, &arguments.words, &places)?;
-        let mut wanted =
-            Asked { start: start.clone(), release: arguments.kernel.release.clone(), ..Asked::default() };
+        let mut wanted = OriginRequest {
+            start: start.clone(),
+            release: arguments.kernel.release.clone(),
+            ..OriginRequest::default()
+        };
         asked::add_kernel(&mut wanted, named.kernel)?;
         let is_named = wanted.objtree.is_some();
         let release = wanted.release.or_else(|| match places.environment() {

@@ -15,7 +15,7 @@ use crate::kernel::origin::Origin;
 use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::list::NameQuery;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::trace::Sites;
 use crate::livepatch::candidates::{Candidates, SourcePlaces};
@@ -74,7 +74,7 @@ impl Target {
             "{name}: the compiler made this function of another one, with other parameters: patch the functions that call \
              it"
         );
-        let found = sources.find(&Wanted::names([name.as_bytes().to_vec()]))?;
+        let found = sources.find(&NameQuery::names([name.as_bytes().to_vec()]))?;
         let known = choose(sources, &found, name, arguments)?;
         let sites = Sites::of_object(&origin.objects, &known.object)?;
         let fault = definition::nameable(&known.object, name.as_bytes(), found.kernel.name_limit)

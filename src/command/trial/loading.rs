@@ -15,7 +15,7 @@ use crate::kernel::symbols::objects::Objects;
 
 /// Where modules to load are looked for.
 #[derive(Debug)]
-pub struct Wanted<'a> {
+pub struct ModuleSearch<'a> {
     /// The directory that paths are relative to.
     pub start: &'a Path,
     /// The kernel's objects.
@@ -24,7 +24,7 @@ pub struct Wanted<'a> {
     pub release: Option<&'a str>,
 }
 
-impl Wanted<'_> {
+impl ModuleSearch<'_> {
     /// Adds modules, each named by its file, or by its name if it is the kernel's: then the modules that it depends
     /// on come before it.
     ///
@@ -114,7 +114,7 @@ fn add_in_order(name: &str, modules: &mut Vec<Module>, find: impl Fn(&str) -> Re
 /// Adds the modules that the livepatches patch, if the kernel has them: without them, there would be nothing to try.
 pub fn add_patched(
     livepatches: &[Module],
-    found: &Wanted<'_>,
+    found: &ModuleSearch<'_>,
     before: &mut Vec<Module>,
     after: &[Module],
 ) -> Result<()> {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::cli::{AccelKind, Options, TryArgs};
 use crate::command::asked;
-use crate::command::trial::loading::{Wanted, add_patched};
+use crate::command::trial::loading::{ModuleSearch, add_patched};
 use crate::command::trial::module::Module;
 use crate::command::trial::qemu::{self, GuestKernel};
 use crate::elf::image::Image;
@@ -17,7 +17,7 @@ use crate::elf::notes;
 use crate::host::program;
 use crate::host::terminal;
 use crate::kernel::installed::remedy::{self, Need};
-use crate::kernel::origin::{Asked, Origin};
+use crate::kernel::origin::{Origin, OriginRequest};
 use crate::kernel::symbols::list;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 use crate::kernel::tree;
@@ -78,7 +78,7 @@ impl Request {
         let named = asked::files(&arguments.words, &start, &arguments.installed);
         let listed = if named.files.is_empty() { asked::listed(&start, &named, "try")? } else { Vec::new() };
         let all: Vec<&PathBuf> = named.files.iter().copied().chain(&listed).collect();
-        let mut asked = Asked {
+        let mut asked = OriginRequest {
             start: named.start,
             objtree: arguments.objtree.as_ref().map(|objtree| start.join(objtree)),
             release: arguments.installed.release.clone(),
@@ -92,7 +92,7 @@ impl Request {
         let livepatches = (all.iter())
             .map(|path| Module::livepatch(&start.join(path), release))
             .collect::<Result<Vec<Module>>>()?;
-        let wanted = Wanted { start: &start, objects: &origin.objects, release };
+        let wanted = ModuleSearch { start: &start, objects: &origin.objects, release };
         let mut before = Vec::new();
         wanted.add(&arguments.load, &mut before)?;
         let mut after = Vec::new();

@@ -17,7 +17,7 @@ use crate::debuginfo::prototype::Declaration;
 
 /// A function or variable to look up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct DwarfQuery {
     /// Its name in C.
     pub name: Vec<u8>,
     /// Its address.
@@ -97,7 +97,7 @@ struct Hits<'a> {
 pub fn survey(
     section: &dyn Fn(&str) -> Option<Vec<u8>>,
     little: bool,
-    wanted: &[Wanted],
+    wanted: &[DwarfQuery],
 ) -> Result<Vec<Surveyed>> {
     let nothing = || wanted.iter().map(|_| Surveyed::default()).collect();
     let Some(sections) = Sections::load(section, little).filter(|_| !wanted.is_empty()) else {
@@ -119,7 +119,7 @@ pub fn survey(
             list.push(definition);
         }
     }
-    let one = |wanted: &Wanted| {
+    let one = |wanted: &DwarfQuery| {
         let list = names.get(wanted.name.as_slice()).map(Vec::as_slice).unwrap_or_default();
         units.surveyed(wanted, list)
     };
@@ -157,7 +157,7 @@ fn is_identity(name: gimli::DwAt) -> bool {
 }
 
 impl<'a> Units<'a> {
-    fn surveyed(&self, wanted: &Wanted, definitions: &[Definition]) -> Surveyed {
+    fn surveyed(&self, wanted: &DwarfQuery, definitions: &[Definition]) -> Surveyed {
         let is_it = |definition: &&Definition| {
             let entry = self.entry(definition.own);
             entry.is_some_and(|(unit, entry)| self.address(unit, &entry) == Some(wanted.address))

@@ -11,7 +11,7 @@ use crate::frompatch::run_pre::Matched;
 use crate::frompatch::target::Target;
 use crate::kernel::sources::KernelDefinition;
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::list::NameQuery;
 use crate::livepatch::definition;
 
 /// The references of an object to the kernel.
@@ -57,7 +57,7 @@ impl References {
         if open.is_empty() {
             return Ok(found);
         }
-        let all = target.sources.find(&Wanted::names(open.iter().map(|name| name.to_vec())))?;
+        let all = target.sources.find(&NameQuery::names(open.iter().map(|name| name.to_vec())))?;
         for name in open {
             let seen: Vec<KernelDefinition> =
                 all.of(name).iter().filter(|known| is_visible(known)).cloned().collect();

@@ -29,9 +29,9 @@ const THIS_MODULE: &[u8] = b"__this_module";
 
 /// The names looked for.
 #[derive(Debug, Clone)]
-pub enum Wanted {
+pub enum NameQuery {
     /// These very names.
-    Names(Names),
+    Names(NameSet),
     /// All names that match one of these expressions.
     Patterns(Vec<Regex>),
     /// All names.
@@ -40,22 +40,22 @@ pub enum Wanted {
 
 /// A set of names, with a table that tells most other names by their length, how they begin and how they end.
 #[derive(Debug, Clone)]
-pub struct Names {
+pub struct NameSet {
     names: HashSet<Vec<u8>>,
     marks: Vec<bool>,
     /// For some names, the only objects in which they are meant; a name that is not here may be in any object.
     objects: HashMap<Vec<u8>, BTreeSet<String>>,
 }
 
-impl Names {
-    fn of(names: HashSet<Vec<u8>>, objects: HashMap<Vec<u8>, BTreeSet<String>>) -> Names {
+impl NameSet {
+    fn of(names: HashSet<Vec<u8>>, objects: HashMap<Vec<u8>, BTreeSet<String>>) -> NameSet {
         let mut marks = vec![false; 1 << 16];
         for name in &names {
-            if let Some(mark) = marks.get_mut(Names::slot(name)) {
+            if let Some(mark) = marks.get_mut(NameSet::slot(name)) {
                 *mark = true;
             }
         }
-        Names { names, marks, objects }
+        NameSet { names, marks, objects }
     }
 
     fn slot(name: &[u8]) -> usize {
@@ -65,19 +65,19 @@ impl Names {
     }
 
     fn may_have(&self, name: &[u8]) -> bool {
-        self.marks.get(Names::slot(name)).copied().unwrap_or(false)
+        self.marks.get(NameSet::slot(name)).copied().unwrap_or(false)
     }
 }
 
-impl Wanted {
+impl NameQuery {
     /// A search for exactly these names.
-    pub fn names(names: impl IntoIterator<Item = Vec<u8>>) -> Wanted {
-        Wanted::Names(Names::of(names.into_iter().collect(), HashMap::new()))
+    pub fn names(names: impl IntoIterator<Item = Vec<u8>>) -> NameQuery {
+        NameQuery::Names(NameSet::of(names.into_iter().collect(), HashMap::new()))
     }
 
     /// A search for names, each with the run-time name of the object in which it is meant, if that is known: other
     /// objects that have the name are not read.
-    pub fn meant(meant: impl IntoIterator<Item = (Vec<u8>, Option<String>)>) -> Wanted {
+    pub fn meant(meant: impl IntoIterator<Item = (Vec<u8>, Option<String>)>) -> NameQuery {
         let mut objects: HashMap<Vec<u8>, BTreeSet<String>> = HashMap::new();
         let mut anywhere = HashSet::new();
         for (name, object) in meant {
@@ -87,7 +87,7 @@ impl Wanted {
             }
         }
         objects.retain(|name, _| !anywhere.contains(name));
-        Wanted::Names(Names::of(objects.keys().cloned().chain(anywhere).collect(), objects))
+        NameQuery::Names(NameSet::of(objects.keys().cloned().chain(anywhere).collect(), objects))
     }
 
     /// Of the objects with the symbol `name`, those that have to be read: only the one in which it is meant, or all
@@ -112,36 +112,36 @@ impl Wanted {
 
     fn meant_in(&self, name: &[u8]) -> Option<&BTreeSet<String>> {
         match self {
-            Wanted::Names(known) => known.objects.get(name),
-            Wanted::Patterns(_) | Wanted::All => None,
+            NameQuery::Names(known) => known.objects.get(name),
+            NameQuery::Patterns(_) | NameQuery::All => None,
         }
     }
 
     /// The search for these names and `more`; a search by pattern stays as it is.
-    pub fn with(&self, more: &[&str]) -> Wanted {
+    pub fn with(&self, more: &[&str]) -> NameQuery {
         match self {
-            Wanted::Names(known) => {
+            NameQuery::Names(known) => {
                 let more = more.iter().map(|name| name.as_bytes().to_vec());
                 let names = known.names.iter().cloned().chain(more).collect();
-                Wanted::Names(Names::of(names, known.objects.clone()))
+                NameQuery::Names(NameSet::of(names, known.objects.clone()))
             }
-            Wanted::Patterns(_) | Wanted::All => self.clone(),
+            NameQuery::Patterns(_) | NameQuery::All => self.clone(),
         }
     }
 
     /// Whether a name is looked for.
     pub fn has(&self, name: &[u8]) -> bool {
         match self {
-            Wanted::Names(known) => known.may_have(name) && known.names.contains(name),
-            Wanted::Patterns(patterns) => patterns.iter().any(|pattern| pattern.is_match(name)),
-            Wanted::All => true,
+            NameQuery::Names(known) => known.may_have(name) && known.names.contains(name),
+            NameQuery::Patterns(patterns) => patterns.iter().any(|pattern| pattern.is_match(name)),
+            NameQuery::All => true,
         }
     }
 }
 
 /// What a list says of the names looked for.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Hits {
+pub struct MapHits {
     /// For each name: the objects with lines for it, and how many lines.
     pub names: BTreeMap<Vec<u8>, Vec<(String, u64)>>,
     /// All objects of the list.
@@ -158,8 +158,8 @@ enum Line {
 ///
 /// # Errors
 /// The list cannot be read, or is no list.
-pub fn search(path: &Path, wanted: &Wanted, spelling: Spelling) -> Result<Hits> {
-    let mut hits = Hits::default();
+pub fn search(path: &Path, wanted: &NameQuery, spelling: Spelling) -> Result<MapHits> {
+    let mut hits = MapHits::default();
     match Reference::read(path).with_context(|| no_list(path))? {
         Some(reference) => {
             reference.expect(path)?;
@@ -211,9 +211,9 @@ impl Counts {
 fn search_from(
     path: &Path,
     begin: Option<u64>,
-    wanted: &Wanted,
+    wanted: &NameQuery,
     spelling: Spelling,
-    hits: &mut Hits,
+    hits: &mut MapHits,
 ) -> Result<()> {
     let file = File::open(path).with_context(|| no_list(path))?;
     let length = file.metadata()?.len();
@@ -314,13 +314,13 @@ mod tests {
     use crate::kernel::symbols::reference;
     use crate::kernel::symbols::seal::Seal;
 
-    fn names(names: &[&str]) -> Wanted {
-        Wanted::names(names.iter().map(|name| name.as_bytes().to_vec()))
+    fn names(names: &[&str]) -> NameQuery {
+        NameQuery::names(names.iter().map(|name| name.as_bytes().to_vec()))
     }
 
     type Objects = Vec<(String, u64)>;
 
-    fn hits(text: &str, wanted: &Wanted) -> Result<Vec<(String, Objects)>> {
+    fn hits(text: &str, wanted: &NameQuery) -> Result<Vec<(String, Objects)>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("Symbols.list");
         std::fs::write(&path, text).unwrap();
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_name_is_read_where_it_is_meant() {
         let named = |name: &str, object: Option<&str>| (name.as_bytes().to_vec(), object.map(str::to_owned));
-        let wanted = Wanted::meant([
+        let wanted = NameQuery::meant([
             named("a", Some("one")),
             named("b", Some("one")),
             named("b", None),
@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn the_structure_of_a_module_is_read_though_the_map_lacks_it() {
-        let wanted = Wanted::meant([(THIS_MODULE.to_vec(), Some("two".to_owned()))]);
+        let wanted = NameQuery::meant([(THIS_MODULE.to_vec(), Some("two".to_owned()))]);
         assert_eq!(wanted.unlisted().collect::<Vec<_>>(), ["two"]);
         let having = ["one", "three"].map(|object| (object.to_owned(), 1));
         assert_eq!(wanted.to_read(THIS_MODULE, &having).count(), 0);
@@ -372,10 +372,10 @@ mod tests {
                 ("c".to_owned(), vec![at("m_one", 1), at("m_two", 1)])
             ]
         );
-        let pattern = Wanted::Patterns(vec![Regex::new("^[ac]$").unwrap()]);
+        let pattern = NameQuery::Patterns(vec![Regex::new("^[ac]$").unwrap()]);
         assert_eq!(hits(&text, &pattern).unwrap().len(), 2);
         // The first line of the list is no name.
-        let all = Wanted::Patterns(vec![Regex::new("^").unwrap()]);
+        let all = NameQuery::Patterns(vec![Regex::new("^").unwrap()]);
         assert_eq!(
             hits(&text, &all).unwrap().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
             ["a", "b", "c"]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::debuginfo::dwarf::DefinedAt;
 use crate::elf::SymbolKind;
-use crate::elf::debugging::{Lines, Target, Told};
+use crate::elf::debugging::{DebugFacts, DebugQuery, Lines};
 use crate::elf::image::{Home, Image, Offset, Symbol};
 use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
 use crate::kernel::symbols::VMLINUX;
@@ -16,7 +16,7 @@ use crate::livepatch::account::text;
 use crate::livepatch::account::text::Roots;
 use crate::livepatch::definition;
 use crate::livepatch::testimony;
-use crate::livepatch::testimony::Asked;
+use crate::livepatch::testimony::DebugQuestion;
 
 /// The kernel at hand, and the livepatch with its debugging information.
 pub(super) struct Whereabouts<'a> {
@@ -27,7 +27,7 @@ pub(super) struct Whereabouts<'a> {
     roots: &'a Roots,
     lines: OnceCell<Option<Lines>>,
     /// All definitions of the names that were looked up, each with what debugging information says of it.
-    told: Vec<(&'a KernelDefinition, Told)>,
+    told: Vec<(&'a KernelDefinition, DebugFacts)>,
 }
 
 impl<'a> Whereabouts<'a> {
@@ -49,8 +49,8 @@ impl<'a> Whereabouts<'a> {
             .collect();
         let told = match sources {
             Some(sources) => {
-                let asked: Vec<Asked<'_>> =
-                    known.iter().map(|known| Asked { known, with_copies: false }).collect();
+                let asked: Vec<DebugQuestion<'_>> =
+                    known.iter().map(|known| DebugQuestion { known, with_copies: false }).collect();
                 testimony::by_dwarf(sources, &asked)
             }
             None => Vec::new(),
@@ -159,7 +159,7 @@ impl<'a> Whereabouts<'a> {
                 functions.chain(&mut object.callbacks)
             })
             .collect();
-        let target = |new: &New| Target {
+        let target = |new: &New| DebugQuery {
             name: new.symbol.clone().into_bytes(),
             section: Some(new.section.clone()),
             value: new
@@ -168,7 +168,7 @@ impl<'a> Whereabouts<'a> {
                 .map_or(u64::MAX, |digits| u64::from_str_radix(digits, 16).unwrap_or(u64::MAX)),
             with_copies: false,
         };
-        let targets: Vec<Target> = all.iter().map(|new| target(new)).collect();
+        let targets: Vec<DebugQuery> = all.iter().map(|new| target(new)).collect();
         for (new, told) in all.iter_mut().zip(self.image.tell(&targets)) {
             let [own, kernel] = [&self.roots.own, &self.roots.kernel].map(Vec::as_slice);
             new.source =
@@ -177,7 +177,7 @@ impl<'a> Whereabouts<'a> {
     }
 
     /// A definition as the account has it, marked as the one that is meant.
-    fn defined(&self, known: &KernelDefinition, told: &Told) -> Defined {
+    fn defined(&self, known: &KernelDefinition, told: &DebugFacts) -> Defined {
         let definition = known.definition.as_ref();
         let name = definition.map(|definition| String::from_utf8_lossy(&definition.name)).unwrap_or_default();
         let named = definition.and_then(|definition| definition.file.clone());

@@ -10,7 +10,7 @@ use crate::elf::image::{Image, Relocation, SectionIndex, SymbolIndex};
 use crate::host::several::Several;
 use crate::host::{terminal, words};
 use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
-use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::list::NameQuery;
 use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::definition;
 use crate::livepatch::patch::{Function, Patch};
@@ -118,7 +118,7 @@ impl Surroundings<'_> {
             .flat_map(|object| object.functions.iter().map(|function| (object.name.as_str(), function)))
             .collect();
         let wanted = all.iter().map(|(object, own)| (own.old_name.clone(), Some((*object).to_owned())));
-        let Ok(found) = self.sources.find(&Wanted::meant(wanted)) else { return Vec::new() };
+        let Ok(found) = self.sources.find(&NameQuery::meant(wanted)) else { return Vec::new() };
         let one = |(object, function): &(&str, &Function)| {
             let known = definition::meant(&found, object, &function.old_name, function.old_sympos).ok()?;
             Some((String::from_utf8_lossy(&function.old_name).into_owned(), known.clone()))

@@ -12,7 +12,7 @@ use crate::elf::image::{Home, Image, SymbolIndex};
 use crate::kernel::sources::{KernelDefinition, Sources};
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::list::NameQuery;
 use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::annotations::{Annotation, Annotations};
 use crate::livepatch::convert::problem;
@@ -120,7 +120,7 @@ pub fn resolve(image: &Image, sources: &Sources, choices: Choices) -> Result<Res
         resolved.annotations = annotations;
         return Ok(resolved);
     }
-    let found = sources.find(&Wanted::meant(wanted))?;
+    let found = sources.find(&NameQuery::meant(wanted))?;
     resolved.kernel = found.kernel.clone();
     if let Some(machine) = found.machine.filter(|machine| *machine != image.machine()) {
         bail!(

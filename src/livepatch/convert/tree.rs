@@ -15,7 +15,7 @@ use crate::host::{output, terminal};
 use crate::kernel::external::context::Conversion;
 use crate::kernel::origin::Origin;
 use crate::kernel::sources::Sources;
-use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::list::NameQuery;
 use crate::livepatch::convert::{Choices, ConvertOutcome, convert, is_converted};
 use crate::livepatch::doubts;
 use crate::livepatch::patch::Patch;
@@ -101,7 +101,7 @@ pub fn doubts_of(images: &[&Image], sources: &Sources) -> Result<Vec<Vec<Doubt>>
     if images.is_empty() {
         return Ok(Vec::new());
     }
-    doubts::of(&livepatches, sources, &sources.find(&Wanted::meant(names))?)
+    doubts::of(&livepatches, sources, &sources.find(&NameQuery::meant(names))?)
 }
 
 /// Prints the doubts about the livepatch `shown` that are warnings.

@@ -13,7 +13,7 @@ use crate::elf::image::{Home, Image};
 use crate::elf::notes;
 use crate::kernel::sources::{KernelDefinitions, Sources};
 use crate::kernel::symbols::VMLINUX;
-use crate::kernel::symbols::list::Wanted;
+use crate::kernel::symbols::list::NameQuery;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::definition;
@@ -37,7 +37,7 @@ pub fn check(
 ) -> Result<LivepatchCore> {
     let names: HashSet<(Vec<u8>, Option<String>)> =
         livepatches.iter().flat_map(|(image, patch)| doubts::names(image, *patch)).collect();
-    let found = sources.find(&Wanted::meant(names))?;
+    let found = sources.find(&NameQuery::meant(names))?;
     for ((image, patch), findings) in livepatches.iter().zip(findings.iter_mut()) {
         is_for_this_kernel(image, sources, &found, findings);
         is_for_this_build(image, *patch, sources, findings)?;
