@@ -12,7 +12,7 @@ use fs_err as fs;
 use crate::build::external_map;
 use crate::build::fragment;
 use crate::build::modpost;
-use crate::build::modpost::{Beyond, Verdict, programs};
+use crate::build::modpost::{Beyond, UndefinedSymbols, programs};
 use crate::build::report::MapReport;
 use crate::elf::image::Image;
 use crate::host::make::makeflags;
@@ -86,7 +86,7 @@ pub fn step_of_patched_tree(
     say_unmarked(&map);
     remove_demoted(&map, &inputs, &context.objtree)?;
     let written = write(&map, &context.objtree, state)?;
-    let verdict = Verdict::of(&map, &inputs, &Beyond::default())?;
+    let verdict = UndefinedSymbols::of(&map, &inputs, &Beyond::default())?;
     Several::unless_empty(verdict.problems)?;
     remove_outdated(&context.objtree, &map, &inputs, context, Kernel::AsBefore)?;
     Ok((MapReport::of(&map), written))
@@ -166,8 +166,8 @@ pub fn external_step(
 ///
 /// # Errors
 /// A livepatch refers to a symbol that nothing defines, or that this kernel's modpost cannot take.
-fn accepted(context: &Context, map: &Map, inputs: &Inputs, beyond: &Beyond) -> Result<Verdict> {
-    let verdict = Verdict::of(map, inputs, beyond)?;
+fn accepted(context: &Context, map: &Map, inputs: &Inputs, beyond: &Beyond) -> Result<UndefinedSymbols> {
+    let verdict = UndefinedSymbols::of(map, inputs, beyond)?;
     Several::unless_empty(verdict.problems.clone())?;
     let config = Config::read(&config::file(&context.objtree))?;
     if config.has("MODVERSIONS") {
@@ -289,7 +289,7 @@ fn prepare_modpost(
     map: &Map,
     inputs: &Inputs,
     kbuild: &Kbuild,
-    verdict: &Verdict,
+    verdict: &UndefinedSymbols,
     state: &StateDir,
 ) -> Result<()> {
     let (wrapper, dump) = (StateDir::relative(&state.wrapper()), StateDir::relative(&state.dump()));
@@ -325,7 +325,7 @@ fn prepare_modpost(
 
 /// Writes the symbols that modpost has to accept, and the program that adds them to modpost's arguments. Returns
 /// whether the symbols have changed.
-fn write_exceptions(verdict: &Verdict, modpost: Modpost, state: &StateDir) -> Result<Written> {
+fn write_exceptions(verdict: &UndefinedSymbols, modpost: Modpost, state: &StateDir) -> Result<Written> {
     say_missing_elsewhere(verdict);
     let (dump, symbols) = (StateDir::relative(&state.dump()), verdict.dump());
     let program = match modpost {
@@ -338,7 +338,7 @@ fn write_exceptions(verdict: &Verdict, modpost: Modpost, state: &StateDir) -> Re
     Ok(written)
 }
 
-fn say_missing_elsewhere(verdict: &Verdict) {
+fn say_missing_elsewhere(verdict: &UndefinedSymbols) {
     for name in &verdict.missing_elsewhere {
         let asked = special::asked(name);
         let lacked = match asked == name.strip_prefix(b".").unwrap_or(name) {

@@ -34,7 +34,7 @@ type Name = Vec<u8>;
 
 /// What the objects show about the livepatches' undefined symbols.
 #[derive(Debug, Default)]
-pub struct Verdict {
+pub struct UndefinedSymbols {
     /// Not exported, but defined in some object of the map: modpost has to accept these.
     pub allowed: BTreeSet<Name>,
     /// Undefined in some ordinary module as well, and not exported: never to be accepted.
@@ -74,15 +74,15 @@ struct Findings {
     wanted: HashSet<Name>,
 }
 
-impl Verdict {
+impl UndefinedSymbols {
     /// Sorts the undefined symbols of the map's livepatches; `beyond` is the kernel that external ones are for.
     ///
     /// # Errors
     /// An object cannot be read.
-    pub fn of(map: &Map, inputs: &Inputs, beyond: &Beyond) -> Result<Verdict> {
+    pub fn of(map: &Map, inputs: &Inputs, beyond: &Beyond) -> Result<UndefinedSymbols> {
         let mut wanted = wanted(map);
         if wanted.is_empty() {
-            return Ok(Verdict::default());
+            return Ok(UndefinedSymbols::default());
         }
         wanted.extend(map.livepatches.iter().flat_map(references).map(|name| asked(name).to_vec()));
         let livepatches: HashSet<&str> = map.livepatches.iter().map(|l| l.module.stem.as_str()).collect();
@@ -94,7 +94,7 @@ impl Verdict {
                 all.wanted.extend(found.wanted);
             }
         }
-        let mut verdict = Verdict::default();
+        let mut verdict = UndefinedSymbols::default();
         let mut unknown: BTreeMap<&[u8], Vec<&Module>> = BTreeMap::new();
         for livepatch in &map.livepatches {
             for name in references(livepatch) {
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_symbol_that_an_ordinary_module_lacks_is_not_dumped() {
         let set = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let verdict = Verdict {
+        let verdict = UndefinedSymbols {
             allowed: set(&["a.0", "a.1", "b"]),
             missing_elsewhere: set(&["b"]),
             problems: Vec::new(),
@@ -343,6 +343,6 @@ mod tests {
         assert_eq!(verdict.dump(), "0x00000000\ta\tvmlinux\tEXPORT_SYMBOL\t\n");
         assert!(verdict.check_names(false).is_ok());
         assert_eq!(verdict.modpost_variables(Modpost::Program, "w", "d"), "MODPOST=w");
-        assert_eq!(Verdict::default().modpost_variables(Modpost::Program, "w", "d"), "");
+        assert_eq!(UndefinedSymbols::default().modpost_variables(Modpost::Program, "w", "d"), "");
     }
 }

@@ -16,7 +16,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::cli::{DoctorArgs, Format, Options};
-use crate::command::doctor::finding::{Finding, Level};
+use crate::command::doctor::finding::{CheckLevel, CheckResult};
 use crate::command::doctor::patient::Patient;
 use crate::host::document;
 use crate::host::exit::Exit;
@@ -37,7 +37,7 @@ struct Examination<'a> {
     objtree: Option<&'a Path>,
     /// Whether nothing that livepatches need is missing.
     ready: bool,
-    findings: &'a [Finding],
+    findings: &'a [CheckResult],
 }
 
 /// Checks a kernel, and prints the results.
@@ -47,7 +47,7 @@ struct Examination<'a> {
 pub fn doctor(options: &Options, arguments: &DoctorArgs) -> Result<Exit> {
     let patient = Patient::find(options, arguments)?;
     let findings = checks::all(&patient)?;
-    let missing = findings.iter().filter(|finding| finding.level == Level::Missing).count();
+    let missing = findings.iter().filter(|finding| finding.level == CheckLevel::Missing).count();
     if arguments.format == Format::Json {
         let is_ready = missing == 0;
         document::print(
@@ -71,7 +71,7 @@ pub fn doctor(options: &Options, arguments: &DoctorArgs) -> Result<Exit> {
         let head = format!("{}{running}{place}", patient.release);
         terminal::out(words::fitting(&head, terminal::width_of_output()) + "\n");
     }
-    for finding in findings.iter().filter(|finding| !options.quiet || finding.level == Level::Missing) {
+    for finding in findings.iter().filter(|finding| !options.quiet || finding.level == CheckLevel::Missing) {
         print(finding);
     }
     if missing > 0 {
@@ -93,11 +93,11 @@ pub fn doctor(options: &Options, arguments: &DoctorArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn print(finding: &Finding) {
+fn print(finding: &CheckResult) {
     let (level, hue) = match finding.level {
-        Level::Fine => ("ok", Hue::Good),
-        Level::Note => ("note", Hue::Note),
-        Level::Missing => ("MISSING", Hue::Error),
+        CheckLevel::Fine => ("ok", Hue::Good),
+        CheckLevel::Note => ("note", Hue::Note),
+        CheckLevel::Missing => ("MISSING", Hue::Error),
     };
     let level = terminal::painted(Stream::Output, hue, &format!("{level:7}"));
     let room = terminal::width_of_output().map(|columns| columns.saturating_sub(INDENT));

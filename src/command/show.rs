@@ -30,7 +30,7 @@ use crate::kernel::origin::{Origin, OriginRequest};
 use crate::kernel::sources::Sources;
 use crate::kernel::tree::built::BuiltTree;
 use crate::livepatch::account;
-use crate::livepatch::account::{AtHand, Roots, Verdict};
+use crate::livepatch::account::{AtHand, Roots, VerifyVerdict};
 use crate::livepatch::verify;
 
 /// Shows a livepatch.
@@ -90,9 +90,9 @@ pub fn show(options: &Options, arguments: &ShowArgs) -> Result<Exit> {
         }
     }
     Ok(match account.verdict {
-        Verdict::Correct => Exit::Done,
-        Verdict::Errors => Exit::Problem,
-        Verdict::Unchecked => Exit::Unchecked,
+        VerifyVerdict::Correct => Exit::Done,
+        VerifyVerdict::Errors => Exit::Problem,
+        VerifyVerdict::Unchecked => Exit::Unchecked,
     })
 }
 

@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use crate::cli::{Options, TryArgs, TryFormat};
-use crate::command::trial::account::{TrialAccount, Verdict};
+use crate::command::trial::account::{TrialAccount, TrialVerdict};
 use crate::command::trial::initramfs::Content;
 use crate::command::trial::patience::Patience;
 use crate::command::trial::protocol::Protocol;
@@ -167,7 +167,7 @@ impl Guest<'_> {
                 let why = format!("stopped by {}", signal::name(signal));
                 terminal::say(&why);
                 self.report.failure.get_or_insert(why);
-                told::print(&self.report.account(Verdict::Untried), self.format)?;
+                told::print(&self.report.account(TrialVerdict::Untried), self.format)?;
                 return Ok(Outcome::Over(Exit::Signal(signal)));
             }
             if let Word::Line(line) = &word {

@@ -22,11 +22,11 @@ use crate::host::words;
 use crate::host::words::{count, hex};
 use crate::kernel::sources;
 use crate::kernel::symbols::objects::Vmlinux;
-use crate::livepatch::account::Verdict;
+use crate::livepatch::account::VerifyVerdict;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::rules::Rule;
 use crate::livepatch::verify;
-use crate::livepatch::verify::findings::{Finding, Level};
+use crate::livepatch::verify::findings::{Finding, Severity};
 use crate::livepatch::verify::form;
 
 /// How many livepatches are read at once, and checked in one pass over the kernel's objects.
@@ -48,7 +48,7 @@ struct Report<'a> {
 /// The answer for programs.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
-    verdict: Verdict,
+    verdict: VerifyVerdict,
     livepatches: &'a [Report<'a>],
     /// What could not be checked, and why.
     unchecked: &'a [String],
@@ -124,7 +124,7 @@ pub fn verify(options: &Options, arguments: &VerifyArgs) -> Result<Exit> {
                 vmlinux_build_id: build_id.as_deref(),
                 findings,
             };
-            let is_bad = report.findings.iter().any(|finding| finding.level == Level::Error);
+            let is_bad = report.findings.iter().any(|finding| finding.level == Severity::Error);
             exit = if is_bad && exit == Exit::Done { Exit::Problem } else { exit };
             if arguments.format == VerifyFormat::Text {
                 print(&report, options.quiet);
@@ -148,9 +148,9 @@ fn tell(
         VerifyFormat::Text => Ok(()),
         VerifyFormat::Json => {
             let verdict = match exit {
-                Exit::Done => Verdict::Correct,
-                Exit::Unchecked => Verdict::Unchecked,
-                _ => Verdict::Errors,
+                Exit::Done => VerifyVerdict::Correct,
+                Exit::Unchecked => VerifyVerdict::Unchecked,
+                _ => VerifyVerdict::Errors,
             };
             document::print("verify", &Answer { verdict, livepatches: reports, unchecked })
         }
@@ -169,8 +169,8 @@ fn print(report: &Report<'_>, quiet: bool) {
         let line = if terminal::has_colours(Stream::Output) { paint::diagnostic(&line) } else { line };
         terminal::out(words::fitting(&line, terminal::width_of_output()) + "\n");
     }
-    let found = |level: Level| report.findings.iter().filter(|finding| finding.level == level).count();
-    let (errors, warnings) = (found(Level::Error), found(Level::Warning));
+    let found = |level: Severity| report.findings.iter().filter(|finding| finding.level == level).count();
+    let (errors, warnings) = (found(Severity::Error), found(Severity::Warning));
     if quiet {
         return;
     }

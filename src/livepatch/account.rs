@@ -16,7 +16,7 @@ mod whereabouts;
 
 pub use parts::{
     BuiltFor, Defined, KernelAtHand, LivepatchAccount, New, Patched, Reference, Replaced, SourcePlace,
-    SourceText, UsePlace, Verdict,
+    SourceText, UsePlace, VerifyVerdict,
 };
 pub use text::Roots;
 
@@ -37,7 +37,7 @@ use crate::livepatch::names::KlpSymbol;
 use crate::livepatch::patch::{Function, Patch};
 use crate::livepatch::record;
 use crate::livepatch::verify;
-use crate::livepatch::verify::findings::Level;
+use crate::livepatch::verify::findings::Severity;
 
 /// The kernel with which the account of a livepatch is made.
 #[derive(Debug)]
@@ -167,7 +167,7 @@ fn head(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>) -> Result<Livep
         unknown,
         objects: Vec::new(),
         other: Vec::new(),
-        verdict: Verdict::Unchecked,
+        verdict: VerifyVerdict::Unchecked,
         findings: Vec::new(),
     })
 }
@@ -202,7 +202,7 @@ fn check(image: &Image, kernel: Option<&AtHand<'_>>, account: &mut LivepatchAcco
         return Ok(());
     }
     account.findings = verify::verify(image, kernel.sources)?;
-    let is_bad = account.findings.iter().any(|finding| finding.level == Level::Error);
-    account.verdict = if is_bad { Verdict::Errors } else { Verdict::Correct };
+    let is_bad = account.findings.iter().any(|finding| finding.level == Severity::Error);
+    account.verdict = if is_bad { VerifyVerdict::Errors } else { VerifyVerdict::Correct };
     Ok(())
 }

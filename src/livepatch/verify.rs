@@ -16,7 +16,7 @@ use crate::kernel::sources::Sources;
 use crate::kernel::symbols::exports;
 use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::patch::Patch;
-use crate::livepatch::verify::findings::{Finding, Findings, Level};
+use crate::livepatch::verify::findings::{Finding, Findings, Severity};
 
 /// Checks that `sources` have enough to tell whether a livepatch is correct.
 ///
@@ -63,6 +63,6 @@ pub fn verify(image: &Image, sources: &Sources) -> Result<Vec<Finding>> {
 pub fn faults_of_form(image: &Image, kernel: &LivepatchCore) -> Vec<String> {
     let mut findings = Findings::default();
     form::check(image, Patch::read(image).as_ref(), kernel, &mut findings);
-    let errors = findings.0.iter().filter(|finding| finding.level == Level::Error);
+    let errors = findings.0.iter().filter(|finding| finding.level == Severity::Error);
     errors.map(|finding| format!("{}: {} ({})", finding.place, finding.message, finding.rule)).collect()
 }

@@ -6,17 +6,17 @@ use std::time::Duration;
 use crate::build::timings::step::Step;
 
 /// A time, and how many steps ran from then on.
-pub(super) type Level = (Duration, usize);
+pub(super) type StepCount = (Duration, usize);
 
 /// How many steps ran at each time: each level holds until the next one.
-pub(super) fn levels(steps: &[Step]) -> Vec<Level> {
+pub(super) fn levels(steps: &[Step]) -> Vec<StepCount> {
     let mut events: Vec<(Duration, isize)> = steps
         .iter()
         .filter(|step| step.end > step.begin)
         .flat_map(|step| [(step.begin, 1), (step.end, -1)])
         .collect();
     events.sort_unstable();
-    let mut levels: Vec<Level> = Vec::new();
+    let mut levels: Vec<StepCount> = Vec::new();
     let mut running: isize = 0;
     for (at, change) in events {
         running += change;

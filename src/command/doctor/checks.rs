@@ -5,7 +5,7 @@ use anyhow::Result;
 use fs_err as fs;
 
 use crate::command::doctor::compiler;
-use crate::command::doctor::finding::{Finding, Level};
+use crate::command::doctor::finding::{CheckLevel, CheckResult};
 use crate::command::doctor::patient::Patient;
 use crate::elf::notes;
 use crate::host::program;
@@ -23,11 +23,11 @@ use crate::kernel::tree::kconfig::Kconfig;
 ///
 /// # Errors
 /// An existing file cannot be read.
-pub fn all(patient: &Patient) -> Result<Vec<Finding>> {
+pub fn all(patient: &Patient) -> Result<Vec<CheckResult>> {
     let mut findings = options(patient);
     if !patient.is_built {
-        findings.push(Finding::not(
-            Level::Note,
+        findings.push(CheckResult::not(
+            CheckLevel::Note,
             "kernel",
             "not built yet",
             vec!["klpbuild modules".to_owned()],
@@ -66,10 +66,10 @@ impl Patient {
     }
 }
 
-fn options(patient: &Patient) -> Vec<Finding> {
+fn options(patient: &Patient) -> Vec<CheckResult> {
     let Some(config) = &patient.config else {
-        return vec![Finding::not(
-            Level::Missing,
+        return vec![CheckResult::not(
+            CheckLevel::Missing,
             "options",
             format!("the configuration of {} is not known", patient.release),
             patient.remedy(Need::Headers),
@@ -82,19 +82,20 @@ fn options(patient: &Patient) -> Vec<Finding> {
     let missing = config.lacks_for_livepatches();
     if missing.is_empty() {
         let has = config.ftrace().unwrap_or_default();
-        findings.push(Finding::fine("options", format!("CONFIG_LIVEPATCH, KALLSYMS_ALL and {has} are set")));
+        findings
+            .push(CheckResult::fine("options", format!("CONFIG_LIVEPATCH, KALLSYMS_ALL and {has} are set")));
     } else {
         let names = missing.join(", ");
-        findings.push(Finding::not(
-            Level::Missing,
+        findings.push(CheckResult::not(
+            CheckLevel::Missing,
             "options",
             format!("not set: CONFIG_{names}"),
             patient.set("-e", &missing),
         ));
     }
     if config.has("TRIM_UNUSED_KSYMS") {
-        findings.push(Finding::not(
-            Level::Missing,
+        findings.push(CheckResult::not(
+            CheckLevel::Missing,
             "options",
             "CONFIG_TRIM_UNUSED_KSYMS is set: exports that no module of the kernel uses are gone",
             patient.set("-d", &["TRIM_UNUSED_KSYMS"]),
@@ -105,7 +106,7 @@ fn options(patient: &Patient) -> Vec<Finding> {
 
 /// What keeps CONFIG_LIVEPATCH off, by the kernel's own Kconfig files. The configuration of a kernel that is not
 /// built yet may set it nevertheless, and kconfig would switch it off again.
-fn kept_off(patient: &Patient, config: &Config) -> Option<Finding> {
+fn kept_off(patient: &Patient, config: &Config) -> Option<CheckResult> {
     let file = patient.config_file.as_ref()?;
     let is_set = config.has("LIVEPATCH");
     let is_told = patient.is_own() && (!is_set || !patient.is_built);
@@ -118,11 +119,11 @@ fn kept_off(patient: &Patient, config: &Config) -> Option<Finding> {
     let state =
         if is_set { "CONFIG_LIVEPATCH is set, but will not stay so" } else { "CONFIG_LIVEPATCH is not set" };
     let what = format!("{state}{}", why.map(|why| format!(": {why}")).unwrap_or_default());
-    Some(Finding::not(Level::Missing, "options", what, vec![obstacles.remedy(file)]))
+    Some(CheckResult::not(CheckLevel::Missing, "options", what, vec![obstacles.remedy(file)]))
 }
 
 /// Whether unsigned modules can be loaded.
-fn signatures(patient: &Patient) -> Vec<Finding> {
+fn signatures(patient: &Patient) -> Vec<CheckResult> {
     let sign = || {
         vec![
             "sign each converted livepatch (scripts/sign-file) with a key it trusts (mokutil --import)"
@@ -131,33 +132,33 @@ fn signatures(patient: &Patient) -> Vec<Finding> {
     };
     let lockdown = patient.places.lockdown().filter(|mode| patient.is_running && mode != "none");
     if let Some(mode) = lockdown {
-        return vec![Finding::not(
-            Level::Missing,
+        return vec![CheckResult::not(
+            CheckLevel::Missing,
             "signatures",
             format!("the kernel is locked down ({mode}): modules without a signature are refused"),
             sign(),
         )];
     }
     match &patient.config {
-        Some(config) if config.has("MODULE_SIG_FORCE") => vec![Finding::not(
-            Level::Missing,
+        Some(config) if config.has("MODULE_SIG_FORCE") => vec![CheckResult::not(
+            CheckLevel::Missing,
             "signatures",
             "CONFIG_MODULE_SIG_FORCE is set: modules without a signature are refused",
             sign(),
         )],
         Some(config) if config.has("LOCK_DOWN_IN_EFI_SECURE_BOOT") && !patient.is_running => {
-            vec![Finding::fine(
+            vec![CheckResult::fine(
                 "signatures",
                 "modules need none, unless Secure Boot is on (kernel_lockdown(7))",
             )]
         }
-        Some(_) => vec![Finding::fine("signatures", "modules need none")],
+        Some(_) => vec![CheckResult::fine("signatures", "modules need none")],
         None => Vec::new(),
     }
 }
 
 /// Whether the files are there that make needs to build modules (Documentation/kbuild/modules.rst).
-fn headers(patient: &Patient) -> Finding {
+fn headers(patient: &Patient) -> CheckResult {
     let Some(objtree) = &patient.objtree else {
         let place = patient.places.build(&patient.release);
         let what = format!("not installed: there is no {}", place.display());
@@ -167,7 +168,7 @@ fn headers(patient: &Patient) -> Finding {
         remedies.extend(with_headers.map(|other| {
             format!("or take another kernel, whose headers are installed: klpbuild doctor --release {other}")
         }));
-        return Finding::not(Level::Missing, "headers", what, remedies);
+        return CheckResult::not(CheckLevel::Missing, "headers", what, remedies);
     };
     let srctree = tree::source_if_known(objtree);
     let mut missing: Vec<&str> =
@@ -179,23 +180,23 @@ fn headers(patient: &Patient) -> Finding {
         missing.push("scripts/mod/modpost");
     }
     match (&srctree, missing.is_empty()) {
-        (None, _) => Finding::not(
-            Level::Missing,
+        (None, _) => CheckResult::not(
+            CheckLevel::Missing,
             "headers",
             format!("{} leads to no kernel sources (no link source, no Makefile)", objtree.display()),
             patient.remedy(Need::Headers),
         ),
-        (Some(_), true) => Finding::fine("headers", objtree.display().to_string()),
+        (Some(_), true) => CheckResult::fine("headers", objtree.display().to_string()),
         (Some(_), false) => {
             let mut remedies = patient.remedy(Need::Headers);
             remedies.push("or, for a kernel of your own: klpbuild modules".to_owned());
             let what = format!("{} lacks {}", objtree.display(), missing.join(", "));
-            Finding::not(Level::Missing, "headers", what, remedies)
+            CheckResult::not(CheckLevel::Missing, "headers", what, remedies)
         }
     }
 }
 
-fn symbols(patient: &Patient) -> Vec<Finding> {
+fn symbols(patient: &Patient) -> Vec<CheckResult> {
     let origin = match &patient.objtree {
         Some(objtree) => Origin::of_kernel(BuiltTree::at(objtree), &patient.choice),
         None => Origin::of_installed(&patient.release, None, &patient.choice),
@@ -203,8 +204,8 @@ fn symbols(patient: &Patient) -> Vec<Finding> {
     let origin = match origin {
         Ok(origin) => origin,
         Err(error) => {
-            return vec![Finding::not(
-                Level::Missing,
+            return vec![CheckResult::not(
+                CheckLevel::Missing,
                 "symbols",
                 format!("{error:#}"),
                 patient.remedy(Need::DebugSymbols),
@@ -216,10 +217,10 @@ fn symbols(patient: &Patient) -> Vec<Finding> {
         Some(Vmlinux::Image { file, .. }) => {
             let id = notes::build_id(file).ok().flatten();
             let id = id.map(|id| format!(", build ID {}", words::hex(&id)));
-            Finding::fine("vmlinux", format!("{}{}", file.display(), id.unwrap_or_default()))
+            CheckResult::fine("vmlinux", format!("{}{}", file.display(), id.unwrap_or_default()))
         }
-        Some(Vmlinux::List(file)) => Finding::not(
-            Level::Note,
+        Some(Vmlinux::List(file)) => CheckResult::not(
+            CheckLevel::Note,
             "vmlinux",
             format!("only {}: no types, sizes and source files of symbols", file.display()),
             patient.remedy(Need::DebugSymbols),
@@ -228,8 +229,8 @@ fn symbols(patient: &Patient) -> Vec<Finding> {
             let stub = patient.places.system_maps(&patient.release).into_iter().find(|map| map.is_file());
             let stub =
                 stub.map(|map| format!("; {} is no full System.map", map.display())).unwrap_or_default();
-            Finding::not(
-                Level::Missing,
+            CheckResult::not(
+                CheckLevel::Missing,
                 "vmlinux",
                 format!("there is none with symbols{stub}"),
                 patient.remedy(Need::DebugSymbols),
@@ -239,14 +240,14 @@ fn symbols(patient: &Patient) -> Vec<Finding> {
     let count = origin.objects.names().count();
     let modules = words::count(count, "module");
     match &origin.installed {
-        None => findings.push(Finding::fine("modules", format!("{modules}, built in the object tree"))),
+        None => findings.push(CheckResult::fine("modules", format!("{modules}, built in the object tree"))),
         Some(kernel) => match &kernel.modules {
             Some(directory) => {
-                findings.push(Finding::fine("modules", format!("{modules} in {}", directory.display())));
+                findings.push(CheckResult::fine("modules", format!("{modules} in {}", directory.display())));
                 findings.push(debug_files(patient, &origin));
             }
-            None => findings.push(Finding::not(
-                Level::Note,
+            None => findings.push(CheckResult::not(
+                CheckLevel::Note,
                 "modules",
                 "not installed: only functions of vmlinux can be patched, with symbols of vmlinux",
                 patient.remedy(Need::Kernel),
@@ -256,45 +257,48 @@ fn symbols(patient: &Patient) -> Vec<Finding> {
     findings
 }
 
-fn debug_files(patient: &Patient, origin: &Origin) -> Finding {
+fn debug_files(patient: &Patient, origin: &Origin) -> CheckResult {
     let with = origin.objects.names().filter(|name| origin.objects.debug_file(name).is_some()).count();
     match with {
-        0 => Finding::not(
-            Level::Note,
+        0 => CheckResult::not(
+            CheckLevel::Note,
             "debug files",
             "none of the modules': source files of their symbols are not known",
             patient.remedy(Need::DebugSymbols),
         ),
-        with => Finding::fine("debug files", format!("of {}", words::count(with, "module"))),
+        with => CheckResult::fine("debug files", format!("of {}", words::count(with, "module"))),
     }
 }
 
-fn programs(patient: &Patient) -> Vec<Finding> {
+fn programs(patient: &Patient) -> Vec<CheckResult> {
     let mut findings = Vec::new();
-    let mut need = |name: &'static str, subject: &'static str, level: Level, need: Need, why: &str| {
+    let mut need = |name: &'static str, subject: &'static str, level: CheckLevel, need: Need, why: &str| {
         findings.push(match program::find(name) {
-            Some(path) => Finding::fine(subject, path.display().to_string()),
-            None => {
-                Finding::not(level, subject, format!("there is no {name} in PATH{why}"), patient.remedy(need))
-            }
+            Some(path) => CheckResult::fine(subject, path.display().to_string()),
+            None => CheckResult::not(
+                level,
+                subject,
+                format!("there is no {name} in PATH{why}"),
+                patient.remedy(need),
+            ),
         });
     };
-    need("make", "make", Level::Missing, Need::Make, "");
-    need("ld", "binutils", Level::Missing, Need::Binutils, ": ld links modules");
+    need("make", "make", CheckLevel::Missing, Need::Make, "");
+    need("ld", "binutils", CheckLevel::Missing, Need::Binutils, ": ld links modules");
     let has_btf = |config: &Config| config.has("DEBUG_INFO_BTF_MODULES");
     let vmlinux = patient.objtree.as_ref().map(|objtree| objtree.join("vmlinux"));
     // Without a vmlinux beside the headers, kbuild leaves BTF out of modules (scripts/Makefile.modfinal).
     if patient.config.as_ref().is_some_and(has_btf) && vmlinux.is_some_and(|vmlinux| vmlinux.is_file()) {
-        need("pahole", "pahole", Level::Missing, Need::Pahole, ": it makes BTF of modules");
+        need("pahole", "pahole", CheckLevel::Missing, Need::Pahole, ": it makes BTF of modules");
     }
     if patient.config.as_ref().is_none_or(|config| config.has("X86_64")) {
-        need(program::QEMU, "QEMU", Level::Note, Need::Qemu, ": for klpbuild try");
+        need(program::QEMU, "QEMU", CheckLevel::Note, Need::Qemu, ": for klpbuild try");
         let is_static =
             program::find("busybox").is_some_and(|path| notes::is_static_x86_64(&path).unwrap_or(false));
         findings.push(match is_static {
-            true => Finding::fine("busybox", "statically linked"),
-            false => Finding::not(
-                Level::Note,
+            true => CheckResult::fine("busybox", "statically linked"),
+            false => CheckResult::not(
+                CheckLevel::Note,
                 "busybox",
                 "there is no statically linked one in PATH: for klpbuild try",
                 patient.remedy(Need::Busybox),
@@ -304,22 +308,22 @@ fn programs(patient: &Patient) -> Vec<Finding> {
         let own = patient.objtree.as_ref().map(|objtree| objtree.join("arch/x86/boot/bzImage"));
         findings.push(match own.filter(|image| image.is_file()).or(image) {
             Some(image) if fs::File::open(&image).is_ok() => {
-                Finding::fine("kernel image", image.display().to_string())
+                CheckResult::fine("kernel image", image.display().to_string())
             }
-            Some(image) => Finding::not(
-                Level::Note,
+            Some(image) => CheckResult::not(
+                CheckLevel::Note,
                 "kernel image",
                 format!("{} cannot be read: for klpbuild try", image.display()),
                 vec![format!("sudo chmod +r {}", image.display())],
             ),
-            None if patient.is_own() => Finding::not(
-                Level::Note,
+            None if patient.is_own() => CheckResult::not(
+                CheckLevel::Note,
                 "kernel image",
                 "not built: for klpbuild try",
                 vec!["klpbuild modules bzImage".to_owned()],
             ),
-            None => Finding::not(
-                Level::Note,
+            None => CheckResult::not(
+                CheckLevel::Note,
                 "kernel image",
                 "not installed: for klpbuild try",
                 patient.remedy(Need::Kernel),

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use fs_err as fs;
 use regex::Regex;
 
-use crate::command::doctor::finding::{Finding, Level};
+use crate::command::doctor::finding::{CheckLevel, CheckResult};
 use crate::command::doctor::patient::Patient;
 use crate::host::program::Program;
 use crate::host::{program, words};
@@ -25,11 +25,11 @@ struct Candidate {
 }
 
 /// Looks for the compiler that built the kernel (CONFIG_CC_VERSION_TEXT), as kbuild would call it.
-pub fn check(patient: &Patient) -> Finding {
+pub fn check(patient: &Patient) -> CheckResult {
     let text = patient.config.as_ref().and_then(|config| config.string("CC_VERSION_TEXT"));
     let Some(text) = text else {
-        return Finding::not(
-            Level::Note,
+        return CheckResult::not(
+            CheckLevel::Note,
             SUBJECT,
             "which one built the kernel is not known (no CONFIG_CC_VERSION_TEXT)",
             Vec::new(),
@@ -55,8 +55,8 @@ pub fn check(patient: &Patient) -> Finding {
         .or_else(|| own.first());
     let Some((found, version)) = best else {
         let name = if is_clang { "clang" } else { "gcc" };
-        return Finding::not(
-            Level::Missing,
+        return CheckResult::not(
+            CheckLevel::Missing,
             SUBJECT,
             format!("there is no {name} in PATH; the kernel's: {text}"),
             remedies(),
@@ -66,13 +66,13 @@ pub fn check(patient: &Patient) -> Finding {
     let argument = found.argument.iter().map(|argument| format!("give klpbuild, or make, {argument}"));
     if *version == wanted {
         let what = format!("{name} {version}, as the kernel's");
-        let level = if found.argument.is_some() { Level::Note } else { Level::Fine };
-        return Finding::not(level, SUBJECT, what, argument.collect());
+        let level = if found.argument.is_some() { CheckLevel::Note } else { CheckLevel::Fine };
+        return CheckResult::not(level, SUBJECT, what, argument.collect());
     }
     let what = format!("{name} is {version}, and the kernel was built with {wanted} ({text})");
     match of_major(version) {
-        true => Finding::not(Level::Note, SUBJECT, what, argument.chain(remedies()).collect()),
-        false => Finding::not(Level::Missing, SUBJECT, what, remedies()),
+        true => CheckResult::not(CheckLevel::Note, SUBJECT, what, argument.chain(remedies()).collect()),
+        false => CheckResult::not(CheckLevel::Missing, SUBJECT, what, remedies()),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 /// How well a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum CheckLevel {
     /// All is there.
     #[serde(rename = "ok")]
     Fine,
@@ -18,30 +18,30 @@ pub enum Level {
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct CheckResult {
     /// What was checked.
     pub subject: &'static str,
     /// How well it went.
-    pub level: Level,
+    pub level: CheckLevel,
     /// The result, in words.
     pub what: String,
     /// What to do, one line each.
     pub remedies: Vec<String>,
 }
 
-impl Finding {
+impl CheckResult {
     /// A check that went well.
-    pub fn fine(subject: &'static str, what: impl Into<String>) -> Finding {
-        Finding { subject, level: Level::Fine, what: what.into(), remedies: Vec::new() }
+    pub fn fine(subject: &'static str, what: impl Into<String>) -> CheckResult {
+        CheckResult { subject, level: CheckLevel::Fine, what: what.into(), remedies: Vec::new() }
     }
 
     /// A check that did not go well.
     pub fn not(
-        level: Level,
+        level: CheckLevel,
         subject: &'static str,
         what: impl Into<String>,
         remedies: Vec<String>,
-    ) -> Finding {
-        Finding { subject, level, what: what.into(), remedies }
+    ) -> CheckResult {
+        CheckResult { subject, level, what: what.into(), remedies }
     }
 }

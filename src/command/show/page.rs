@@ -11,9 +11,9 @@ use crate::command::show::trial::Trial;
 use crate::host::html::{escaped, escaped_line, page};
 use crate::host::words::count;
 use crate::livepatch::account::{
-    Defined, LivepatchAccount, New, Patched, Reference, Replaced, SourcePlace, SourceText, Verdict,
+    Defined, LivepatchAccount, New, Patched, Reference, Replaced, SourcePlace, SourceText, VerifyVerdict,
 };
-use crate::livepatch::verify::findings::Level;
+use crate::livepatch::verify::findings::Severity;
 
 /// The styles of this page, in addition to those of all pages.
 const STYLE: &str = "\
@@ -61,9 +61,9 @@ pub(super) fn of(account: &LivepatchAccount, trial: Option<&Trial>) -> String {
 /// The verdict in one word, and its style.
 fn verdict(account: &LivepatchAccount) -> (&'static str, &'static str) {
     match account.verdict {
-        Verdict::Correct => ("correct", "good"),
-        Verdict::Errors => ("not correct", "bad"),
-        Verdict::Unchecked => ("not checked", "warn"),
+        VerifyVerdict::Correct => ("correct", "good"),
+        VerifyVerdict::Errors => ("not correct", "bad"),
+        VerifyVerdict::Unchecked => ("not checked", "warn"),
     }
 }
 
@@ -296,7 +296,7 @@ fn findings(account: &LivepatchAccount, body: &mut String) {
     );
     if account.findings.is_empty() {
         let text = match account.verdict {
-            Verdict::Unchecked => "It could not be checked: see below.",
+            VerifyVerdict::Unchecked => "It could not be checked: see below.",
             _ => "Nothing: it keeps the rules, and fits the kernel at hand.",
         };
         let _ = writeln!(body, "<p class=\"faint\">{text}</p>");
@@ -305,9 +305,9 @@ fn findings(account: &LivepatchAccount, body: &mut String) {
     body.push_str("<ul class=\"card\">\n");
     for finding in &account.findings {
         let (word, look) = match finding.level {
-            Level::Error => ("error", "bad"),
-            Level::Warning => ("warning", "warn"),
-            Level::Note => ("note", "faint"),
+            Severity::Error => ("error", "bad"),
+            Severity::Warning => ("warning", "warn"),
+            Severity::Note => ("note", "faint"),
         };
         let _ = writeln!(
             body,

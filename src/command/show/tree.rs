@@ -5,9 +5,9 @@ use crate::command::show::branches::Branch;
 use crate::host::words::{count, wrapped};
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::account::{
-    Defined, LivepatchAccount, New, Patched, Reference, Replaced, SourcePlace, UsePlace, Verdict,
+    Defined, LivepatchAccount, New, Patched, Reference, Replaced, SourcePlace, UsePlace, VerifyVerdict,
 };
-use crate::livepatch::verify::findings::Level;
+use crate::livepatch::verify::findings::Severity;
 
 /// How many uses of one symbol are listed.
 const USES: usize = 5;
@@ -216,17 +216,18 @@ pub(super) fn written(uses: &[UsePlace]) -> String {
 }
 
 fn verdict(account: &LivepatchAccount) -> Branch {
-    let number = |level: Level| account.findings.iter().filter(|finding| finding.level == level).count();
+    let number = |level: Severity| account.findings.iter().filter(|finding| finding.level == level).count();
     let counted =
         |level, noun| Some(number(level)).filter(|number| *number > 0).map(|number| count(number, noun));
-    let found: Vec<String> = [(Level::Error, "error"), (Level::Warning, "warning"), (Level::Note, "note")]
-        .into_iter()
-        .filter_map(|(level, noun)| counted(level, noun))
-        .collect();
+    let found: Vec<String> =
+        [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "note")]
+            .into_iter()
+            .filter_map(|(level, noun)| counted(level, noun))
+            .collect();
     let verdict = match account.verdict {
-        Verdict::Correct => "correct",
-        Verdict::Errors => "NOT CORRECT",
-        Verdict::Unchecked => "not checked",
+        VerifyVerdict::Correct => "correct",
+        VerifyVerdict::Errors => "NOT CORRECT",
+        VerifyVerdict::Unchecked => "not checked",
     };
     let found = if found.is_empty() { String::new() } else { format!(", {}", found.join(", ")) };
     let mut branch = Branch::new(format!("verify: {verdict}{found}"));

@@ -6,7 +6,7 @@ use serde::Serialize;
 /// The verdict on a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum TrialVerdict {
     /// All stages went well.
     Works,
     /// A livepatch, or what it did to the kernel, is at fault.
@@ -29,7 +29,7 @@ pub enum How {
 
 /// A stage that has ended. Times are in seconds.
 #[derive(Debug, Clone, Serialize)]
-pub struct Stage {
+pub struct StageResult {
     /// What was done, as in `load lp.ko`.
     pub stage: String,
     /// How it ended.
@@ -50,7 +50,7 @@ pub struct Stage {
 #[derive(Debug, Clone, Serialize)]
 pub struct TrialAccount {
     /// The verdict.
-    pub verdict: Verdict,
+    pub verdict: TrialVerdict,
     /// Why it is not `works`.
     pub reason: Option<String>,
     /// The release of the kernel that booted.
@@ -64,14 +64,14 @@ pub struct TrialAccount {
     /// How the command's output differs from stage to stage.
     pub comparison: Option<String>,
     /// The stages, in their order.
-    pub stages: Vec<Stage>,
+    pub stages: Vec<StageResult>,
 }
 
 impl TrialAccount {
     /// A trial that has not begun.
     pub fn untried(reason: String) -> TrialAccount {
         TrialAccount {
-            verdict: Verdict::Untried,
+            verdict: TrialVerdict::Untried,
             reason: Some(reason),
             release: None,
             accelerator: None,
@@ -92,7 +92,7 @@ impl TrialAccount {
     /// Why the verdict is not `works` although no stage has failed.
     pub(super) fn trouble(&self) -> Option<&str> {
         let has_failed = self.stages.iter().any(|stage| stage.verdict == How::Failed);
-        let reason = self.reason.as_deref().filter(|_| self.verdict != Verdict::Works);
+        let reason = self.reason.as_deref().filter(|_| self.verdict != TrialVerdict::Works);
         reason.filter(|_| !has_failed)
     }
 }
@@ -108,7 +108,7 @@ pub(super) fn parted(lines: &[String]) -> (Vec<String>, Vec<String>) {
 impl TrialAccount {
     /// An account with a stage of each kind, for tests.
     pub(crate) fn sample() -> TrialAccount {
-        let stage = |stage: &str, verdict, why: &str, output: &[&str], log: &[&str]| Stage {
+        let stage = |stage: &str, verdict, why: &str, output: &[&str], log: &[&str]| StageResult {
             stage: stage.to_owned(),
             verdict,
             why: why.to_owned(),
@@ -118,7 +118,7 @@ impl TrialAccount {
             log: log.iter().map(|&line| line.to_owned()).collect(),
         };
         TrialAccount {
-            verdict: Verdict::Fails,
+            verdict: TrialVerdict::Fails,
             reason: Some("load lp#1.ko: refused".to_owned()),
             release: Some("1.2.3".to_owned()),
             accelerator: Some("TCG".to_owned()),

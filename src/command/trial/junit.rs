@@ -3,14 +3,14 @@
 
 use std::fmt::Write as _;
 
-use crate::command::trial::account::{How, TrialAccount, Verdict};
+use crate::command::trial::account::{How, TrialAccount, TrialVerdict};
 use crate::host::html::escaped;
 
 /// The account as JUnit's XML.
 pub(super) fn of(account: &TrialAccount) -> String {
     let ended = |how: How| account.stages.iter().filter(|stage| stage.verdict == how).count();
     let trouble = account.trouble();
-    let is_untried = account.verdict == Verdict::Untried;
+    let is_untried = account.verdict == TrialVerdict::Untried;
     let more = usize::from(trouble.is_some());
     let numbers = format!(
         "tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{:.3}\"",

@@ -2,7 +2,7 @@
 //! A trial as a KTAP report, version 1, like those of the kernel's own tests (Documentation/dev-tools/ktap.rst). Each
 //! stage is a test; its output and log stand before its result, as tools/testing/kunit/kunit_parser.py expects them.
 
-use crate::command::trial::account::{How, TrialAccount, Verdict};
+use crate::command::trial::account::{How, TrialAccount, TrialVerdict};
 use crate::host::words::printable;
 
 /// The account as KTAP.
@@ -30,10 +30,10 @@ pub(super) fn of(account: &TrialAccount) -> String {
         }
     }
     if let Some(trouble) = trouble {
-        let what = if account.verdict == Verdict::Untried { "could not be tried" } else { "failed" };
+        let what = if account.verdict == TrialVerdict::Untried { "could not be tried" } else { "failed" };
         text += &format!("  # {what}: {}\n  not ok {count} the whole\n", printable(trouble));
     }
-    let result = if account.verdict == Verdict::Works { "ok" } else { "not ok" };
+    let result = if account.verdict == TrialVerdict::Works { "ok" } else { "not ok" };
     text + &format!("{result} 1 {title}\n")
 }
 
@@ -68,7 +68,7 @@ not ok 1 klpbuild try lp_1.ko
 ";
         assert_eq!(of(&account), expected);
         account.stages.truncate(1);
-        account.verdict = Verdict::Works;
+        account.verdict = TrialVerdict::Works;
         account.reason = None;
         let head = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: klpbuild try lp_1.ko\n";
         assert_eq!(of(&account), format!("{head}  1..1\n  ok 1 boot\nok 1 klpbuild try lp_1.ko\n"));

@@ -29,14 +29,14 @@ pub enum Event {
     /// Whether an object that a livepatch names is loaded and patched: the livepatch, the object.
     Object(String, String, bool),
     /// The stage has ended.
-    End(Verdict, String),
+    End(StageVerdict, String),
     /// The guest has nothing more to print.
     Done,
 }
 
 /// How a stage ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum StageVerdict {
     /// It went well.
     Ok,
     /// It failed: no other stage follows.
@@ -140,9 +140,9 @@ fn message(part: &str) -> Option<Event> {
         "end" => {
             let (verdict, why) = rest.split_once(' ').unwrap_or((rest, ""));
             let verdict = match verdict {
-                "ok" => Verdict::Ok,
-                "failed" => Verdict::Failed,
-                "skipped" => Verdict::Skipped,
+                "ok" => StageVerdict::Ok,
+                "failed" => StageVerdict::Failed,
+                "skipped" => StageVerdict::Skipped,
                 _ => return None,
             };
             Event::End(verdict, why.to_owned())
@@ -240,11 +240,11 @@ mod tests {
             Event::Object("lp".to_owned(), "a_b".to_owned(), false),
             Event::Output("  two  blanks".to_owned()),
             Event::Output(String::new()),
-            Event::End(Verdict::Ok, String::new()),
+            Event::End(StageVerdict::Ok, String::new()),
             Event::Begin(Stage::Command(When::Enabled)),
-            Event::End(Verdict::Failed, "status 1".to_owned()),
+            Event::End(StageVerdict::Failed, "status 1".to_owned()),
             Event::Begin(Stage::End),
-            Event::End(Verdict::Skipped, "why not".to_owned()),
+            Event::End(StageVerdict::Skipped, "why not".to_owned()),
             Event::Done,
         ];
         assert_eq!(events(text), expected);
@@ -258,7 +258,7 @@ mod tests {
         let expected = [
             console("[    2.0] Kernel panic"),
             Event::Output("x".to_owned()),
-            Event::End(Verdict::Ok, String::new()),
+            Event::End(StageVerdict::Ok, String::new()),
             console("end ok"),
             console("what is this"),
             console("begin nothing"),

@@ -11,7 +11,7 @@ use crate::command::trial::closing::{Printed, comparison};
 use crate::command::trial::console::Console;
 use crate::command::trial::module::Module;
 use crate::command::trial::patience::Patience;
-use crate::command::trial::protocol::{Event, Stage, Verdict};
+use crate::command::trial::protocol::{Event, Stage, StageVerdict};
 use crate::command::trial::qemu::Accel;
 use crate::command::trial::refusal;
 use crate::command::trial::request::Request;
@@ -41,7 +41,7 @@ pub struct TrialReport<'a> {
     alarm: bool,
     pub(super) printed: Vec<Printed>,
     /// The account of each stage so far.
-    told: Vec<account::Stage>,
+    told: Vec<account::StageResult>,
     release: Option<String>,
     /// The stages that have ended.
     pub(super) ended: Vec<Stage>,
@@ -175,13 +175,13 @@ impl<'a> TrialReport<'a> {
         }
     }
 
-    fn ends(&mut self, verdict: Verdict, why: &str) {
+    fn ends(&mut self, verdict: StageVerdict, why: &str) {
         if let (Stage::Command(_), Some((_, _, status))) = (&self.stage, self.printed.last_mut()) {
             why.clone_into(status);
         }
         match verdict {
-            Verdict::Ok if self.alarm => self.fail("the kernel gave a warning"),
-            Verdict::Failed => {
+            StageVerdict::Ok if self.alarm => self.fail("the kernel gave a warning"),
+            StageVerdict::Failed => {
                 let reason = self.module().and_then(|module| refusal::reason(&self.lines, module));
                 let mut reason = reason.map(|reason| format!("{why}: {reason}"));
                 if self.is_before_livepatches() {
@@ -193,9 +193,9 @@ impl<'a> TrialReport<'a> {
                 }
                 self.fail(reason.as_deref().unwrap_or(why));
             }
-            Verdict::Ok => self.show(How::Ok, why),
-            Verdict::Skipped if self.alarm => self.fail("the kernel gave a warning"),
-            Verdict::Skipped => self.show(How::Skipped, why),
+            StageVerdict::Ok => self.show(How::Ok, why),
+            StageVerdict::Skipped if self.alarm => self.fail("the kernel gave a warning"),
+            StageVerdict::Skipped => self.show(How::Skipped, why),
         }
         self.ended.push(self.stage.clone());
     }
@@ -251,7 +251,7 @@ impl<'a> TrialReport<'a> {
     /// Adds the current stage to the account.
     fn tell(&mut self, verdict: How, why: &str) {
         let (output, log) = account::parted(&self.lines);
-        self.told.push(account::Stage {
+        self.told.push(account::StageResult {
             stage: self.stage.to_string(),
             verdict,
             why: why.to_owned(),
@@ -263,7 +263,7 @@ impl<'a> TrialReport<'a> {
     }
 
     /// The account of the whole trial, with `verdict`.
-    pub(super) fn account(&self, verdict: account::Verdict) -> TrialAccount {
+    pub(super) fn account(&self, verdict: account::TrialVerdict) -> TrialAccount {
         TrialAccount {
             verdict,
             reason: self.failure.clone(),

@@ -6,7 +6,7 @@ use std::fmt;
 use anyhow::Result;
 
 use crate::cli::TryFormat;
-use crate::command::trial::account::Verdict;
+use crate::command::trial::account::TrialVerdict;
 use crate::command::trial::closing::{comparison, summary};
 use crate::command::trial::expected;
 use crate::command::trial::report::TrialReport;
@@ -54,17 +54,17 @@ pub fn close(mut report: TrialReport<'_>, end: End, format: TryFormat) -> Result
     if let Some(failure) = &report.failure {
         let how = if is_untried { "could not be tried" } else { "failed" };
         terminal::say(format_args!("{how}: {failure}"));
-        let verdict = if is_untried { Verdict::Untried } else { Verdict::Fails };
+        let verdict = if is_untried { TrialVerdict::Untried } else { TrialVerdict::Fails };
         told::print(&report.account(verdict), format)?;
         return Ok(if is_untried { Exit::Unchecked } else { Exit::Problem });
     }
     if let Some(why) = report.applied.why_nothing(&report.request.livepatches) {
         terminal::say(format_args!("could not be tried: {why}"));
         report.failure = Some(why);
-        told::print(&report.account(Verdict::Untried), format)?;
+        told::print(&report.account(TrialVerdict::Untried), format)?;
         return Ok(Exit::Unchecked);
     }
-    told::print(&report.account(Verdict::Works), format)?;
+    told::print(&report.account(TrialVerdict::Works), format)?;
     if !report.quiet {
         if let Some(line) = comparison(&report.printed) {
             terminal::tell(format_args!("{line}"));

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::host::exit::Exit;
 use crate::livepatch::rules::Rule;
-use crate::livepatch::verify::findings::{Finding, Level};
+use crate::livepatch::verify::findings::{Finding, Severity};
 
 const SCHEMA: &str =
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
@@ -156,9 +156,9 @@ fn outcome(start: &Path, livepatch: &Path, finding: &Finding) -> Outcome {
         rule_id: finding.rule.to_string(),
         rule_index: Rule::ALL.iter().position(|rule| *rule == finding.rule).unwrap_or_default(),
         level: match finding.level {
-            Level::Note => "note",
-            Level::Warning => "warning",
-            Level::Error => "error",
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
         },
         message: message(&format!("{}: {}; {}", finding.place, finding.message, finding.advice)),
         locations: [Location { physical_location, logical_locations: [place] }],

@@ -36,7 +36,7 @@ pub struct LivepatchAccount {
     /// variables.
     pub other: Vec<Reference>,
     /// The verdict of `klpbuild verify`.
-    pub verdict: Verdict,
+    pub verdict: VerifyVerdict,
     /// The findings of `klpbuild verify`, the worst first.
     pub findings: Vec<Finding>,
 }
@@ -44,7 +44,7 @@ pub struct LivepatchAccount {
 /// The outcome of verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum VerifyVerdict {
     /// No error was found.
     Correct,
     /// There are errors among the findings.

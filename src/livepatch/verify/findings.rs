@@ -10,7 +10,7 @@ use crate::livepatch::rules::Rule;
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum Severity {
     /// Something could not be checked.
     Note,
     /// It works, but not in every situation.
@@ -25,7 +25,7 @@ pub struct Finding {
     /// The rule, as in `R4`.
     pub rule: Rule,
     /// How bad it is.
-    pub level: Level,
+    pub level: Severity,
     /// Where it is: a section, symbol, relocation or klp_func.
     pub place: String,
     /// What is wrong.
@@ -37,9 +37,9 @@ pub struct Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let level = match self.level {
-            Level::Note => "note",
-            Level::Warning => "warning",
-            Level::Error => "error",
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
         };
         write!(f, "{level} {}: {}: {}; {}", self.rule, self.place, self.message, self.advice)
     }
@@ -58,7 +58,7 @@ impl Findings {
         message: impl Into<String>,
         advice: impl Into<String>,
     ) {
-        self.add(Level::Error, rule, place.into(), message.into(), advice.into());
+        self.add(Severity::Error, rule, place.into(), message.into(), advice.into());
     }
 
     /// Adds a warning.
@@ -69,7 +69,7 @@ impl Findings {
         message: impl Into<String>,
         advice: impl Into<String>,
     ) {
-        self.add(Level::Warning, rule, place.into(), message.into(), advice.into());
+        self.add(Severity::Warning, rule, place.into(), message.into(), advice.into());
     }
 
     /// Adds a note.
@@ -80,10 +80,10 @@ impl Findings {
         message: impl Into<String>,
         advice: impl Into<String>,
     ) {
-        self.add(Level::Note, rule, place.into(), message.into(), advice.into());
+        self.add(Severity::Note, rule, place.into(), message.into(), advice.into());
     }
 
-    fn add(&mut self, level: Level, rule: Rule, place: String, message: String, advice: String) {
+    fn add(&mut self, level: Severity, rule: Rule, place: String, message: String, advice: String) {
         let finding = Finding { rule, level, place, message, advice };
         if !self.0.contains(&finding) {
             self.0.push(finding);
