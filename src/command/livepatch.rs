@@ -57,7 +57,7 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     let is_text = arguments.format == Format::Text && !options.quiet;
     let mut steps = Steps::begin(is_text)?;
     let target = Target::of(origin, source.as_deref(), options.quiet)?;
-    let place = Place::find(arguments, &here, &name)?;
+    let place = BuildDirectory::find(arguments, &here, &name)?;
     let flags = program::words(&choice.to_flags()).unwrap_or_default();
     // A livepatch that replaces all others is meant to undo them: no note is needed.
     let is_told = !arguments.replace && places.running().is_some_and(|running| running == target.release);
@@ -142,15 +142,15 @@ fn name(arguments: &LivepatchArgs, words: &[String]) -> Result<String> {
 }
 
 /// The directory in which the module is built: the one that --keep names, or a temporary one.
-struct Place {
+struct BuildDirectory {
     directory: PathBuf,
     /// Whether this run made the directory that --keep names: it is removed again if it stays empty.
     is_made: bool,
     _temporary: Option<tempfile::TempDir>,
 }
 
-impl Place {
-    fn find(arguments: &LivepatchArgs, here: &Path, name: &str) -> Result<Place> {
+impl BuildDirectory {
+    fn find(arguments: &LivepatchArgs, here: &Path, name: &str) -> Result<BuildDirectory> {
         if let Some(keep) = &arguments.keep {
             let keep = here.join(keep);
             let is_made = !keep.exists();
@@ -161,17 +161,17 @@ impl Place {
                 keep.display()
             );
             fs::create_dir_all(&keep)?;
-            return Ok(Place { directory: fs::canonicalize(keep)?, is_made, _temporary: None });
+            return Ok(BuildDirectory { directory: fs::canonicalize(keep)?, is_made, _temporary: None });
         }
         let temporary = tempfile::Builder::new().prefix("klpbuild-").tempdir();
         let temporary = temporary.context("cannot make a temporary directory (TMPDIR names the place)")?;
         let directory = fs::canonicalize(temporary.path())?.join(name);
         fs::create_dir(&directory)?;
-        Ok(Place { directory, is_made: false, _temporary: Some(temporary) })
+        Ok(BuildDirectory { directory, is_made: false, _temporary: Some(temporary) })
     }
 }
 
-impl Drop for Place {
+impl Drop for BuildDirectory {
     fn drop(&mut self) {
         if self.is_made {
             // This removes only an empty directory.

@@ -14,7 +14,7 @@ use crate::frompatch::assembler::callers::instead_of;
 use crate::frompatch::assembler::compare::{Changes, compare};
 use crate::frompatch::assembler::extract::{Entry, Extract};
 use crate::frompatch::compile::Compiled;
-use crate::frompatch::module::{self, Annotated, Part, Replaced};
+use crate::frompatch::module::{self, Annotated, Replaced, UnitText};
 use crate::frompatch::read::Read;
 use crate::frompatch::reasons::Reasons;
 use crate::frompatch::report::{self, Changed, New, Reference};
@@ -34,7 +34,7 @@ use crate::livepatch::names::KlpSymbol;
 #[derive(Debug, Default)]
 pub struct Cut {
     /// The assembler text.
-    pub part: Part,
+    pub part: UnitText,
     /// The functions that it replaces.
     pub replaced: Vec<Replaced>,
     /// The callbacks of the unit's object.
@@ -158,7 +158,7 @@ pub fn cut(
         })
         .collect();
     let text = extract.text(prefix, |name| names.get(name).cloned().unwrap_or_else(|| name.to_owned()));
-    cut.part = Part { path: path.clone(), text };
+    cut.part = UnitText { path: path.clone(), text };
     Ok(cut)
 }
 

@@ -64,7 +64,7 @@ pub fn of(srctree: &Path, objtree: &Path, headers: &[&str], arch: &str) -> BTree
 
 /// How a file in C is used in a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum FileRole {
     /// It is compiled on its own.
     Compiled,
     /// Other files include it, as in kernel/sched/: no makefile names its object.
@@ -74,11 +74,11 @@ pub enum Part {
 }
 
 /// How the file `path` in C is used in a build, by the makefiles around it and the files beside it. A file that is
-/// compiled on its own, and that only files of another directory include, counts as [`Part::Compiled`].
-pub fn part(srctree: &Path, path: &str) -> Part {
+/// compiled on its own, and that only files of another directory include, counts as [`FileRole::Compiled`].
+pub fn part(srctree: &Path, path: &str) -> FileRole {
     if scope::is_borrowed(path) {
         // A program beside the kernel has a makefile that names it.
-        return Part::Included;
+        return FileRole::Included;
     }
     let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
     let object = format!("{}.o", name.strip_suffix(".c").unwrap_or(name));
@@ -97,9 +97,9 @@ pub fn part(srctree: &Path, path: &str) -> Part {
         is_source && includes(&entry.path(), &beside, &own).iter().any(|name| matches!(name, Name::File(_)))
     });
     match (is_made, is_included) {
-        (true, false) => Part::Compiled,
-        (true, true) => Part::Both,
-        (false, _) => Part::Included,
+        (true, false) => FileRole::Compiled,
+        (true, true) => FileRole::Both,
+        (false, _) => FileRole::Included,
     }
 }
 
@@ -216,12 +216,12 @@ mod tests {
             write(path, "");
         }
         let part = |path| part(directory.path(), path);
-        assert_eq!(part("kernel/sched/core.c"), Part::Compiled);
-        assert_eq!(part("kernel/sched/rt.c"), Part::Included);
-        assert_eq!(part("kernel/sched/both.c"), Part::Both);
-        assert_eq!(part("kernel/sub/far.c"), Part::Compiled);
+        assert_eq!(part("kernel/sched/core.c"), FileRole::Compiled);
+        assert_eq!(part("kernel/sched/rt.c"), FileRole::Included);
+        assert_eq!(part("kernel/sched/both.c"), FileRole::Both);
+        assert_eq!(part("kernel/sub/far.c"), FileRole::Compiled);
         write("scripts/dtc/Makefile", "libfdt-objs := fdt.o\n");
-        assert_eq!(part("scripts/dtc/libfdt/fdt.c"), Part::Included);
+        assert_eq!(part("scripts/dtc/libfdt/fdt.c"), FileRole::Included);
     }
 
     #[test]

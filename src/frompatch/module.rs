@@ -50,7 +50,7 @@ pub struct Callback {
 
 /// The part of the module from one unit.
 #[derive(Debug, Clone, Default)]
-pub struct Part {
+pub struct UnitText {
     /// The unit's path in the source tree.
     pub path: String,
     /// The assembler text.
@@ -65,7 +65,7 @@ pub struct Module {
     /// Its MODULE_DESCRIPTION.
     pub description: String,
     /// The assembler texts, one for each unit.
-    pub parts: Vec<Part>,
+    pub parts: Vec<UnitText>,
     /// The functions that it replaces.
     pub replaced: BTreeSet<Replaced>,
     /// The callbacks.
@@ -296,7 +296,7 @@ mod tests {
         Module {
             name: "fix-1".to_owned(),
             description: "a \"fix\"".to_owned(),
-            parts: vec![Part { path: "fs/proc/cmdline.c".to_owned(), text: "\t.text\n".to_owned() }],
+            parts: vec![UnitText { path: "fs/proc/cmdline.c".to_owned(), text: "\t.text\n".to_owned() }],
             replaced: [replaced("vmlinux", "f", 2, "f"), replaced("vfat", "g.isra.0", 0, "g.isra.0")].into(),
             annotated: [annotated("vmlinux", "s.12", 3), annotated("vfat", "h", 0)].into(),
             ..Module::default()

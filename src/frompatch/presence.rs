@@ -16,7 +16,7 @@ use crate::frompatch::{includers, units};
 use crate::host::paths;
 use crate::host::terminal;
 use crate::host::words::count;
-use crate::kernel::symbols::compiled::{Given, Part, SourceFiles, compiled};
+use crate::kernel::symbols::compiled::{CompiledFrom, Given, SourceFiles, compiled};
 
 /// A note is printed if more files than this are compiled for a header.
 const MANY: usize = 100;
@@ -47,7 +47,7 @@ pub fn goals(target: &Target, objtree: &Path, files: &[Touched]) -> Result<Vec<S
 fn vdso(source: &Path, candidates: &BTreeSet<String>, is_missing: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let is_compiled = |path: &str| match path.strip_suffix(".S") {
         Some(stem) => !stem.ends_with(".lds"),
-        None => includers::part(source, path) != includers::Part::Included,
+        None => includers::part(source, path) != includers::FileRole::Included,
     };
     let own = candidates.iter().filter(|path| path.starts_with("arch/") && scope::is_vdso(path));
     let compiled = own.filter(|path| is_missing(path) && is_compiled(path));
@@ -74,9 +74,9 @@ fn patched<'a>(target: &Target, files: impl Iterator<Item = &'a Touched>) -> Res
     let mut open: BTreeSet<String> = BTreeSet::new();
     for (path, names) in own {
         match part(&mut known, path, objects.as_ref(), &names) {
-            Part::Given(path_given) => drop(given.insert(path.to_owned(), path_given)),
-            Part::None => {}
-            Part::Unknown => drop(open.insert(path.to_owned())),
+            CompiledFrom::Given(path_given) => drop(given.insert(path.to_owned(), path_given)),
+            CompiledFrom::None => {}
+            CompiledFrom::Unknown => drop(open.insert(path.to_owned())),
         }
     }
     if !open.is_empty() {
@@ -93,8 +93,8 @@ fn part(
     path: &str,
     objects: Option<&BTreeMap<Vec<u8>, Vec<String>>>,
     names: &BTreeSet<String>,
-) -> Part {
-    let Some(objects) = objects.filter(|_| !names.is_empty()) else { return Part::Unknown };
+) -> CompiledFrom {
+    let Some(objects) = objects.filter(|_| !names.is_empty()) else { return CompiledFrom::Unknown };
     let mut by_object: BTreeMap<&String, usize> = BTreeMap::new();
     for object in names.iter().filter_map(|name| objects.get(name.as_bytes())).flatten() {
         *by_object.entry(object).or_default() += 1;
@@ -104,12 +104,12 @@ fn part(
     let mut is_known = likely.len() <= OBJECTS;
     for (object, _) in likely.into_iter().take(OBJECTS) {
         match known.part(object, path) {
-            given @ Part::Given(_) => return given,
-            Part::None => {}
-            Part::Unknown => is_known = false,
+            given @ CompiledFrom::Given(_) => return given,
+            CompiledFrom::None => {}
+            CompiledFrom::Unknown => is_known = false,
         }
     }
-    if is_known { Part::None } else { Part::Unknown }
+    if is_known { CompiledFrom::None } else { CompiledFrom::Unknown }
 }
 
 /// The symbols that the functions and variables of a file may have.

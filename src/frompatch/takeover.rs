@@ -33,7 +33,7 @@ use crate::frompatch::prepare::Made;
 use crate::frompatch::recipe::Recipe;
 use crate::frompatch::run_pre::{self, Fate, KernelImage, Matched};
 use crate::frompatch::system_call;
-use crate::frompatch::takeover::place::Place;
+use crate::frompatch::takeover::place::TreeFile;
 use crate::frompatch::takeover::references::References;
 use crate::frompatch::takeover::written::{Purpose, Written};
 use crate::frompatch::target::{Target, Workshop};
@@ -71,7 +71,7 @@ pub fn take(
     workshop: &Workshop,
     functions: &[(String, KernelDefinition)],
 ) -> Result<Made<Vec<File>>> {
-    let mut by_place: BTreeMap<Place, Vec<&str>> = BTreeMap::new();
+    let mut by_place: BTreeMap<TreeFile, Vec<&str>> = BTreeMap::new();
     for (name, known) in functions {
         by_place.entry(place::of(target, name, known)?).or_default().push(name);
     }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::frompatch::apply::Touched;
 use crate::frompatch::apply::scope::{self, Scope};
-use crate::frompatch::includers::{self, Part};
+use crate::frompatch::includers::{self, FileRole};
 use crate::frompatch::recipe::{self, Recipe};
 use crate::host::paths;
 use crate::kernel::recorded;
@@ -86,11 +86,11 @@ pub fn apart<'a>(srctree: &Path, files: &'a [Touched]) -> (Vec<&'a str>, Vec<&'a
     let old = files.iter().filter(|file| file.original.is_some()).map(|file| file.path.as_str());
     let (mut compiled, mut included) = (Vec::new(), Vec::new());
     for path in old {
-        let part = if path.ends_with(".c") { includers::part(srctree, path) } else { Part::Included };
-        if part != Part::Included {
+        let part = if path.ends_with(".c") { includers::part(srctree, path) } else { FileRole::Included };
+        if part != FileRole::Included {
             compiled.push(path);
         }
-        if part != Part::Compiled {
+        if part != FileRole::Compiled {
             included.push(path);
         }
     }

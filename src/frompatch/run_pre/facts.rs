@@ -4,7 +4,7 @@
 
 use crate::elf::Binding;
 use crate::elf::image::{Home, Section, SectionIndex, SymbolIndex};
-use crate::frompatch::run_pre::kernel::{KernelImage, Lead, Spot};
+use crate::frompatch::run_pre::kernel::{KernelImage, RelocationTarget, Spot};
 use crate::frompatch::run_pre::outcome::{base, name_of};
 use crate::frompatch::run_pre::shown;
 use crate::frompatch::run_pre::unit::{Referent, Unit};
@@ -74,7 +74,7 @@ impl Sides<'_, '_> {
         match reference.to {
             Referent::Symbol(index) => self.fact_of_symbol(index, &reference.lead),
             Referent::Inside { section, offset } => {
-                let Lead::Here(spot) = reference.lead else {
+                let RelocationTarget::Here(spot) = reference.lead else {
                     return Err(self.elsewhere(reference));
                 };
                 if self.unit.section(section).is_some_and(Section::is_merged) {
@@ -98,16 +98,22 @@ impl Sides<'_, '_> {
         }
     }
 
-    fn fact_of_symbol(&self, index: SymbolIndex, lead: &Lead) -> Result<Option<(Key, Spot)>, String> {
+    fn fact_of_symbol(
+        &self,
+        index: SymbolIndex,
+        lead: &RelocationTarget,
+    ) -> Result<Option<(Key, Spot)>, String> {
         let symbol = self.unit.symbol(index);
         let name = symbol.map(|symbol| symbol.name.as_slice()).unwrap_or_default();
         let is_missing = || symbol.is_some_and(|s| s.home == Home::Undefined && s.binding() == Binding::Weak);
         match lead {
-            Lead::Out(other, 0) if other == name => Ok(None),
-            Lead::Here(spot) if self.kernel.at(*spot).any(|other| other.name == name) => {
+            RelocationTarget::Out(other, 0) if other == name => Ok(None),
+            RelocationTarget::Here(spot) if self.kernel.at(*spot).any(|other| other.name == name) => {
                 Ok(Some((key_of(self.unit, index), *spot)))
             }
-            Lead::Here(spot) if spot.address == 0 && self.kernel.is_linked() && is_missing() => Ok(None),
+            RelocationTarget::Here(spot) if spot.address == 0 && self.kernel.is_linked() && is_missing() => {
+                Ok(None)
+            }
             _ => Err(format!("it refers to {}, and the kernel's to {}", name_of(symbol), self.lead(lead))),
         }
     }
@@ -117,10 +123,12 @@ impl Sides<'_, '_> {
         format!("it refers to {ours}, and the kernel's to {}", self.lead(&reference.lead))
     }
 
-    fn lead(&self, lead: &Lead) -> String {
+    fn lead(&self, lead: &RelocationTarget) -> String {
         match lead {
-            Lead::Here(spot) => self.kernel.shown(*spot).unwrap_or_else(|| format!("{:#x}", spot.address)),
-            Lead::Out(name, _) => String::from_utf8_lossy(name).into_owned(),
+            RelocationTarget::Here(spot) => {
+                self.kernel.shown(*spot).unwrap_or_else(|| format!("{:#x}", spot.address))
+            }
+            RelocationTarget::Out(name, _) => String::from_utf8_lossy(name).into_owned(),
         }
     }
 
@@ -150,7 +158,7 @@ impl Sides<'_, '_> {
         };
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         let ours = own.and_then(|own| own.data.get(from..)).unwrap_or_default();
-        let theirs = self.kernel.bytes(spot).map_or_else(|| self.lead(&Lead::Here(spot)), shown);
+        let theirs = self.kernel.bytes(spot).map_or_else(|| self.lead(&RelocationTarget::Here(spot)), shown);
         format!("it refers to the constant {}, and the kernel's to {theirs}", shown(ours))
     }
 

@@ -32,7 +32,7 @@ impl Spot {
 
 /// Where a reference in the kernel's code leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lead {
+pub enum RelocationTarget {
     /// To a spot in the same object.
     Here(Spot),
     /// Out of a module: to a symbol with this name, plus this many bytes.
@@ -150,13 +150,15 @@ impl KernelImage {
     }
 
     /// Where a relocation of a module leads to, plus `further` bytes.
-    pub fn lead(&self, relocation: &Relocation, further: i64) -> Option<Lead> {
+    pub fn lead(&self, relocation: &Relocation, further: i64) -> Option<RelocationTarget> {
         let Content::Module { image, .. } = &self.content else { return None };
         let symbol = image.symbols.get(relocation.symbol)?;
         let behind = relocation.addend.wrapping_add(further);
         Some(match symbol.home {
-            Home::Section(section) => Lead::Here(Spot { section, address: symbol.value() }.plus(behind)),
-            _ => Lead::Out(symbol.name.clone(), behind),
+            Home::Section(section) => {
+                RelocationTarget::Here(Spot { section, address: symbol.value() }.plus(behind))
+            }
+            _ => RelocationTarget::Out(symbol.name.clone(), behind),
         })
     }
 

@@ -2,7 +2,7 @@
 //! Shows a difference as assembler: the unit's on the left, the kernel's on the right.
 
 use crate::elf::image::{SectionIndex, Symbol};
-use crate::frompatch::run_pre::kernel::{KernelImage, Lead, Spot};
+use crate::frompatch::run_pre::kernel::{KernelImage, RelocationTarget, Spot};
 use crate::frompatch::run_pre::outcome::{Mismatch, name_of};
 use crate::frompatch::run_pre::unit::{Referent, Unit};
 use crate::frompatch::run_pre::walk::Difference;
@@ -92,8 +92,10 @@ fn theirs(kernel: &KernelImage, spot: Spot, at: Spot) -> (Vec<String>, Vec<Strin
             kernel.lead(relocation, if is_relative { decoded.length as i64 - offset } else { 0 })
         });
         instruction::text(code, address, &|target| match &outside {
-            Some(Lead::Out(name, behind)) => Some(with_offset(&String::from_utf8_lossy(name), *behind)),
-            Some(Lead::Here(spot)) => kernel.shown(*spot),
+            Some(RelocationTarget::Out(name, behind)) => {
+                Some(with_offset(&String::from_utf8_lossy(name), *behind))
+            }
+            Some(RelocationTarget::Here(spot)) => kernel.shown(*spot),
             None => {
                 let is_relative = decoded.relative.is_some_and(|relative| relative.target == target);
                 let is_high = kernel.is_linked() && target >> 31 == 0x1_ffff_ffff;

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::elf::image::{Relocation, SectionIndex, Symbol};
-use crate::frompatch::run_pre::kernel::{KernelImage, Lead, Spot};
+use crate::frompatch::run_pre::kernel::{KernelImage, RelocationTarget, Spot};
 use crate::frompatch::run_pre::unit::{Referent, Unit};
 use crate::livepatch::code::instruction::Instruction;
 
@@ -21,7 +21,7 @@ pub(super) struct Reference {
     /// Where the kernel has the reference: the start of the instruction, or the pointer.
     pub(super) kernel_at: Spot,
     pub(super) to: Referent,
-    pub(super) lead: Lead,
+    pub(super) lead: RelocationTarget,
 }
 
 /// The first difference between a function and the kernel's.
@@ -54,7 +54,7 @@ struct Walk<'a, 'b> {
     steps: BTreeMap<u64, u64>,
     references: Vec<Reference>,
     /// Branches within the function: offset, target, and spot and target in the kernel.
-    jumps: Vec<(u64, u64, Spot, Lead)>,
+    jumps: Vec<(u64, u64, Spot, RelocationTarget)>,
 }
 
 /// Compares the function `symbol` in `section` with the kernel's code at `spot`.
@@ -229,9 +229,11 @@ impl Walk<'_, '_> {
         let calls =
             relocations.first().and_then(symbol).is_some_and(|s| TRACERS.contains(&s.name.as_slice()));
         let lead = || their.relative.map(|r| relative(self.kernel, here, their.length, r.offset, r.target));
-        let is_tracer = |lead: Lead| match lead {
-            Lead::Here(spot) => self.kernel.at(spot).any(|symbol| TRACERS.contains(&symbol.name.as_slice())),
-            Lead::Out(name, _) => TRACERS.contains(&name.as_slice()),
+        let is_tracer = |lead: RelocationTarget| match lead {
+            RelocationTarget::Here(spot) => {
+                self.kernel.at(spot).any(|symbol| TRACERS.contains(&symbol.name.as_slice()))
+            }
+            RelocationTarget::Out(name, _) => TRACERS.contains(&name.as_slice()),
         };
         let their_calls = || their.is_call && lead().is_some_and(is_tracer);
         let is_call = our.is_call && calls;
@@ -252,12 +254,13 @@ impl Walk<'_, '_> {
     /// Each branch within the function has to lead to the same instruction.
     fn expect_jumps(&self) -> Result<(), Difference> {
         for (at, to, here, lead) in &self.jumps {
-            let expected = self.steps.get(to).map(|theirs| Lead::Here(self.spot.plus(*theirs as i64)));
+            let expected =
+                self.steps.get(to).map(|theirs| RelocationTarget::Here(self.spot.plus(*theirs as i64)));
             // A target in the middle of an instruction, as past a lock prefix: it has to be as far behind the start
             // in both.
             let inner = || {
                 let (start, theirs) = self.steps.range(..=to).next_back()?;
-                Some(Lead::Here(self.spot.plus((theirs + (to - start)) as i64)))
+                Some(RelocationTarget::Here(self.spot.plus((theirs + (to - start)) as i64)))
             };
             if expected.or_else(inner).as_ref() != Some(lead) {
                 let (ours, theirs) = (at - self.start, here.address - self.spot.address);
@@ -283,16 +286,16 @@ impl Walk<'_, '_> {
 
 /// The target of the kernel's instruction at `here`, whose relative distance lies at `offset` in it and leads to
 /// `target`.
-fn relative(kernel: &KernelImage, here: Spot, length: usize, offset: usize, target: u64) -> Lead {
+fn relative(kernel: &KernelImage, here: Spot, length: usize, offset: usize, target: u64) -> RelocationTarget {
     let field = here.plus(offset as i64);
     let further = length as i64 - offset as i64;
     let of_module = kernel.relocation(field).and_then(|relocation| kernel.lead(relocation, further));
-    of_module.unwrap_or(Lead::Here(Spot { address: target, ..here }))
+    of_module.unwrap_or(RelocationTarget::Here(Spot { address: target, ..here }))
 }
 
 /// The target of the address in the kernel's field, which a relocation of type `kind` would fill in (R_X86_64_64,
 /// R_X86_64_32, R_X86_64_32S and the relative types in data); none for another type.
-pub(super) fn absolute(kernel: &KernelImage, field: Spot, kind: u32) -> Option<Lead> {
+pub(super) fn absolute(kernel: &KernelImage, field: Spot, kind: u32) -> Option<RelocationTarget> {
     if let Some(relocation) = kernel.relocation(field) {
         return if relocation.kind == kind { kernel.lead(relocation, 0) } else { None };
     }
@@ -310,14 +313,14 @@ pub(super) fn absolute(kernel: &KernelImage, field: Spot, kind: u32) -> Option<L
         24 => field.address.wrapping_add(long()?),
         _ => return None,
     };
-    Some(Lead::Here(Spot { address, ..field }))
+    Some(RelocationTarget::Here(Spot { address, ..field }))
 }
 
 /// The target `behind` bytes before `lead`.
-pub(super) fn before(lead: Lead, behind: i64) -> Lead {
+pub(super) fn before(lead: RelocationTarget, behind: i64) -> RelocationTarget {
     match lead {
-        Lead::Here(spot) => Lead::Here(spot.plus(behind.wrapping_neg())),
-        Lead::Out(name, further) => Lead::Out(name, further.wrapping_sub(behind)),
+        RelocationTarget::Here(spot) => RelocationTarget::Here(spot.plus(behind.wrapping_neg())),
+        RelocationTarget::Out(name, further) => RelocationTarget::Out(name, further.wrapping_sub(behind)),
     }
 }
 

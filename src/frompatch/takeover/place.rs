@@ -11,14 +11,14 @@ use crate::livepatch::candidates::SourcePlaces;
 
 /// A file of the source.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct TreeFile {
     /// Its path in the source tree.
     pub(super) path: String,
     /// The path by which kbuild reaches it.
     given: String,
 }
 
-impl Place {
+impl TreeFile {
     /// The goal with which make compiles it.
     pub(super) fn goal(&self) -> String {
         format!("{}.o", paths::stem(&self.given))
@@ -29,7 +29,7 @@ impl Place {
 ///
 /// # Errors
 /// It is not known, or is not compiled on its own.
-pub(super) fn of(target: &Target, name: &str, known: &KernelDefinition) -> Result<Place> {
+pub(super) fn of(target: &Target, name: &str, known: &KernelDefinition) -> Result<TreeFile> {
     let text = with_name_of_text(name, known);
     let places = SourcePlaces::of(&target.sources, [known].into_iter().chain(&text));
     let defined = places.at(known).or_else(|| places.at(text.as_ref()?));
@@ -48,7 +48,7 @@ pub(super) fn of(target: &Target, name: &str, known: &KernelDefinition) -> Resul
     let file = file.map(|file| paths::normal(&file)).unwrap_or_default();
     ensure!(file == path, "{name} is in {file}, which {path} includes");
     ensure!(path.ends_with(".c"), "{name} is in {path}, which is not C");
-    Ok(Place { path, given })
+    Ok(TreeFile { path, given })
 }
 
 /// The definition of a system call, with the name that the function with its text has in debugging information.

@@ -50,7 +50,7 @@ pub fn compiled(objects: &Objects, paths: &BTreeSet<String>) -> Result<Given> {
 
 /// Whether an object was compiled from a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum CompiledFrom {
     /// It was, and kbuild gave this path to the compiler.
     Given(String),
     /// It was not.
@@ -74,13 +74,13 @@ impl<'a> SourceFiles<'a> {
     }
 
     /// Whether the object with the run-time name `name` was compiled from the file `path`.
-    pub fn part(&mut self, name: &str, path: &str) -> Part {
+    pub fn part(&mut self, name: &str, path: &str) -> CompiledFrom {
         let objects = self.objects;
         let read = || objects.told_by(name).as_deref().and_then(debugging::compiled);
         match self.read.entry(name.to_owned()).or_insert_with(read) {
             Some(all) => (all.iter().find_map(|given| paths::end_of(given, path)))
-                .map_or(Part::None, |given| Part::Given(given.to_owned())),
-            None => Part::Unknown,
+                .map_or(CompiledFrom::None, |given| CompiledFrom::Given(given.to_owned())),
+            None => CompiledFrom::Unknown,
         }
     }
 }
