@@ -18,7 +18,7 @@ use klpbuild::kernel::symbols::list::NameQuery;
 use klpbuild::kernel::symbols::modules;
 use klpbuild::kernel::symbols::modules::ListKind;
 use klpbuild::kernel::tree::config::Config;
-use klpbuild::livepatch::names::{Annotated, KlpSymbol, parse_section_name};
+use klpbuild::livepatch::names::{AnnotatedName, KlpSymbol, parse_section_name};
 use klpbuild_fuzz::{Files, told, with_file};
 use libfuzzer_sys::fuzz_target;
 
@@ -71,7 +71,7 @@ fuzz_target!(|data: &[u8]| {
                 if let Some(symbol) = KlpSymbol::parse(name) {
                     assert_eq!(KlpSymbol::parse(&symbol.to_name()), Some(symbol));
                 }
-                let _ = (Annotated::parse(name), parse_section_name(name));
+                let _ = (AnnotatedName::parse(name), parse_section_name(name));
                 let _ = suggestions::parts(name);
             }
         }

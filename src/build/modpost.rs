@@ -26,7 +26,7 @@ use crate::kernel::symbols::modules::Module;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::tree::era::Modpost;
 use crate::livepatch::convert::problem;
-use crate::livepatch::names::Annotated;
+use crate::livepatch::names::AnnotatedName;
 use crate::livepatch::special::{asked, cut, is_resolved_by_modpost};
 
 /// A symbol's name, raw.
@@ -192,7 +192,7 @@ pub fn needs_kernel(map: &Map, exports: &Exports) -> bool {
 
 /// The name of the symbol that an undefined one means: an annotation may be wrapped around it.
 fn meant(name: &[u8]) -> Name {
-    Annotated::parse(name).map_or_else(|| name.to_vec(), |annotated| annotated.symbol.name)
+    AnnotatedName::parse(name).map_or_else(|| name.to_vec(), |annotated| annotated.symbol.name)
 }
 
 fn vmlinux_image(inputs: &Inputs) -> Option<&Path> {

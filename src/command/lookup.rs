@@ -25,7 +25,7 @@ use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::copies;
 use crate::livepatch::copies::Elsewhere;
 use crate::livepatch::definition;
-use crate::livepatch::definition::Fault;
+use crate::livepatch::definition::SymbolFault;
 use crate::livepatch::testimony;
 use crate::livepatch::testimony::DebugQuestion;
 
@@ -194,7 +194,7 @@ fn wanted(names: &[String], are_expressions: bool) -> Result<NameQuery> {
 /// A definition, with what is known of it beyond the symbol tables.
 struct Entry<'a> {
     known: &'a KernelDefinition,
-    replaceable: Result<(), Fault>,
+    replaceable: Result<(), SymbolFault>,
     /// The compiler's other versions of it, if they were asked for.
     elsewhere: Option<Elsewhere>,
 }
@@ -263,7 +263,7 @@ fn rows<'a>(found: &'a KernelDefinitions, sources: &Sources, told: &'a FoundDefi
         let klp_func = (is_named && entry.replaceable.is_ok()).then(|| klp_func(name, known));
         let refused = match (usable, &entry.replaceable) {
             (Err(fault), _) => Some(format!("no livepatch can use it: {}", fault.with_rule())),
-            (Ok(()), Ok(()) | Err(Fault::NoFunction(_))) => None,
+            (Ok(()), Ok(()) | Err(SymbolFault::NoFunction(_))) => None,
             (Ok(()), Err(fault)) => Some(unreplaceable(fault)),
         };
         let place = told.places.at(known);
@@ -298,7 +298,7 @@ fn klp_func(name: &str, known: &KernelDefinition) -> String {
 }
 
 /// Why a function cannot be replaced.
-fn unreplaceable(fault: &Fault) -> String {
+fn unreplaceable(fault: &SymbolFault) -> String {
     format!("no livepatch can replace it: {}; {}", fault.with_rule(), fault.advice())
 }
 
@@ -351,7 +351,7 @@ fn advice(name: &str, entry: &Entry<'_>, sources: &Sources, limit: usize) -> Str
     let function = match replaceable {
         Ok(()) => format!("in a klp_func: {}\n", klp_func(name, known)),
         // Users do not try to replace data.
-        Err(Fault::NoFunction(_)) => String::new(),
+        Err(SymbolFault::NoFunction(_)) => String::new(),
         Err(fault) => prose(&format!("{object}: {}", unreplaceable(fault))),
     };
     format!("{exported}{line}\n{function}")

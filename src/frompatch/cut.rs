@@ -26,7 +26,7 @@ use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::NameQuery;
 use crate::kernel::trace::Sites;
 use crate::livepatch::candidates::{Candidates, SourcePlaces};
-use crate::livepatch::definition::{self, Fault};
+use crate::livepatch::definition::{self, SymbolFault};
 use crate::livepatch::names as klp_names;
 use crate::livepatch::names::KlpSymbol;
 
@@ -192,7 +192,7 @@ fn check_new_names(extract: &Extract<'_>, target: &Target, kernel: &KernelImage,
 fn through_callers(read: &Read, matched: &Matched, against: &Against<'_>) -> Option<Changes> {
     let is_untraced = |name: &str| match matched.function(name.as_bytes()).map(|function| &function.fate) {
         Some(Fate::Equal(located)) => {
-            definition::replaceable(&located.known, against.sites) == Err(Fault::NotTraced)
+            definition::replaceable(&located.known, against.sites) == Err(SymbolFault::NotTraced)
         }
         _ => false,
     };
@@ -295,7 +295,7 @@ fn references(
         // refer to it.
         if name == THIS_MODULE {
             let symbol = KlpSymbol { object: object.to_owned(), name: name.clone().into_bytes(), sympos: 0 };
-            let meant = klp_names::Annotated { section_object: object.to_owned(), symbol };
+            let meant = klp_names::AnnotatedName { section_object: object.to_owned(), symbol };
             names.insert(name.clone(), meant.to_text());
             let (object, name, file) = (object.to_owned(), name.clone(), path.to_owned());
             cut.references.push(Reference { object, name, sympos: 0, file });

@@ -15,8 +15,8 @@ mod text;
 mod whereabouts;
 
 pub use parts::{
-    BuiltFor, Defined, KernelAtHand, LivepatchAccount, New, Patched, Reference, Replaced, SourcePlace,
-    SourceText, UsePlace, VerifyVerdict,
+    BuiltFor, Defined, KernelAtHand, LivepatchAccount, LivepatchFunction, OutsideReference, Patched,
+    ReplacementAccount, SourcePlace, SourceText, UsePlace, VerifyVerdict,
 };
 pub use text::Roots;
 
@@ -31,10 +31,10 @@ use crate::kernel::sources::Sources;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::NameQuery;
 use crate::kernel::symbols::objects::Vmlinux;
-use crate::livepatch::account::references::References;
+use crate::livepatch::account::references::OutsideReferences;
 use crate::livepatch::account::whereabouts::Whereabouts;
 use crate::livepatch::names::KlpSymbol;
-use crate::livepatch::patch::{Function, Patch};
+use crate::livepatch::patch::{Patch, PatchedFunction};
 use crate::livepatch::record;
 use crate::livepatch::verify;
 use crate::livepatch::verify::findings::Severity;
@@ -69,7 +69,7 @@ pub fn of(
     let found = sources.map(|sources| sources.find(&names())).transpose()?;
     let whereabouts = Whereabouts::new(image, sources, found.as_ref(), &wanted, roots);
     let mut account = head(image, file, kernel)?;
-    let mut references = References::collect(image, &whereabouts);
+    let mut references = OutsideReferences::collect(image, &whereabouts);
     match &patch {
         Some(patch) => {
             for object in &patch.objects {
@@ -174,13 +174,13 @@ fn head(image: &Image, file: &Path, kernel: Option<&AtHand<'_>>) -> Result<Livep
 
 fn replaced(
     object: &str,
-    function: &Function,
+    function: &PatchedFunction,
     whereabouts: &Whereabouts<'_>,
-    references: &mut References,
-) -> Replaced {
+    references: &mut OutsideReferences,
+) -> ReplacementAccount {
     let new = whereabouts.new_function(function.new);
     let references = references.take(&new.symbol);
-    Replaced {
+    ReplacementAccount {
         name: String::from_utf8_lossy(&function.old_name).into_owned(),
         sympos: function.old_sympos,
         position: whereabouts.reason(object, &function.old_name, function.old_sympos),

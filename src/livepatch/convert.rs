@@ -27,7 +27,7 @@ use crate::host::several::Several;
 use crate::kernel::sources::Sources;
 use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::names;
-use crate::livepatch::names::{Annotated, KlpSymbol};
+use crate::livepatch::names::{AnnotatedName, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::record;
 use crate::livepatch::rules::Rule::{R6, R12};
@@ -152,7 +152,7 @@ fn needs_conversion(image: &Image, sources: &Sources) -> bool {
         let is_known = special::is_left_alone(image.machine(), &symbol.name)
             || sources.exports.is_none()
             || sources.exporter(&symbol.name).is_some();
-        is_wanted && (Annotated::parse(&symbol.name).is_some() || !is_known)
+        is_wanted && (AnnotatedName::parse(&symbol.name).is_some() || !is_known)
     };
     has_sections || image.symbols.iter().skip(1).any(is_open)
 }

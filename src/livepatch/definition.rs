@@ -16,7 +16,7 @@ use crate::livepatch::rules::Rule::{R2, R3, R9, S1, S3, S5, S7, S8};
 
 /// Why a livepatch cannot use or replace what it names. The text refers to the symbol as `it`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub enum SymbolFault {
     /// The kernel has no such object; `near` is a sentence about similar ones.
     NoObject {
         /// The object.
@@ -59,41 +59,41 @@ pub enum Fault {
     NotTraced,
 }
 
-impl Fault {
+impl SymbolFault {
     /// The rule that is broken.
     pub fn rule(&self) -> Rule {
         match self {
-            Fault::NoObject { .. } => R2,
-            Fault::NotDefined(_)
-            | Fault::NotOnly { .. }
-            | Fault::NoPosition { .. }
-            | Fault::Ambiguous { .. } => S1,
-            Fault::Name(rule, _) => *rule,
-            Fault::Unusable(_, Unusable::Init) => R9,
-            Fault::Unusable(_, Unusable::Split) => S5,
-            Fault::Unusable(_, Unusable::Dropped) => S3,
-            Fault::Unusable(_, Unusable::AtZero) => S8,
-            Fault::NoFunction(_) | Fault::NotTraced => S7,
+            SymbolFault::NoObject { .. } => R2,
+            SymbolFault::NotDefined(_)
+            | SymbolFault::NotOnly { .. }
+            | SymbolFault::NoPosition { .. }
+            | SymbolFault::Ambiguous { .. } => S1,
+            SymbolFault::Name(rule, _) => *rule,
+            SymbolFault::Unusable(_, Unusable::Init) => R9,
+            SymbolFault::Unusable(_, Unusable::Split) => S5,
+            SymbolFault::Unusable(_, Unusable::Dropped) => S3,
+            SymbolFault::Unusable(_, Unusable::AtZero) => S8,
+            SymbolFault::NoFunction(_) | SymbolFault::NotTraced => S7,
         }
     }
 
     /// What to do if the livepatch should have replaced the function.
     pub fn advice(&self) -> &'static str {
         match self {
-            Fault::NoObject { .. }
-            | Fault::NotDefined(_)
-            | Fault::NotOnly { .. }
-            | Fault::NoPosition { .. }
-            | Fault::Ambiguous { .. } => "ask klpbuild lookup for the name and position",
-            Fault::Name(..) | Fault::Unusable(..) => "patch another function",
-            Fault::NoFunction(_) => "ask klpbuild lookup for the position",
-            Fault::NotTraced => "patch the functions that call it",
+            SymbolFault::NoObject { .. }
+            | SymbolFault::NotDefined(_)
+            | SymbolFault::NotOnly { .. }
+            | SymbolFault::NoPosition { .. }
+            | SymbolFault::Ambiguous { .. } => "ask klpbuild lookup for the name and position",
+            SymbolFault::Name(..) | SymbolFault::Unusable(..) => "patch another function",
+            SymbolFault::NoFunction(_) => "ask klpbuild lookup for the position",
+            SymbolFault::NotTraced => "patch the functions that call it",
         }
     }
 
     /// Whether the object, or the symbol in it, is missing in the files at hand.
     pub fn is_absence(&self) -> bool {
-        matches!(self, Fault::NoObject { .. } | Fault::NotDefined(_))
+        matches!(self, SymbolFault::NoObject { .. } | SymbolFault::NotDefined(_))
     }
 
     /// The text, followed by the rule.
@@ -102,39 +102,39 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for SymbolFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::NoObject { object, near } => write!(f, "there is no object {object}{near}"),
-            Fault::NotDefined(object) => write!(f, "{object} does not define it"),
-            Fault::NotOnly { object, total } => {
+            SymbolFault::NoObject { object, near } => write!(f, "there is no object {object}{near}"),
+            SymbolFault::NotDefined(object) => write!(f, "{object} does not define it"),
+            SymbolFault::NotOnly { object, total } => {
                 write!(f, "position 0 means the only one, but {object} has {total} of this name")
             }
-            Fault::NoPosition { object, sympos, total } => {
+            SymbolFault::NoPosition { object, sympos, total } => {
                 write!(f, "there is no position {sympos}: {object} has {total} of this name, counted from 1")
             }
-            Fault::Ambiguous { count, objects } => {
+            SymbolFault::Ambiguous { count, objects } => {
                 write!(f, "it is ambiguous, defined {count} times in {}", words::count(*objects, "object"))
             }
-            Fault::Name(_, what) => f.write_str(what),
-            Fault::Unusable(object, Unusable::Init) => write!(
+            SymbolFault::Name(_, what) => f.write_str(what),
+            SymbolFault::Unusable(object, Unusable::Init) => write!(
                 f,
                 "it is __init: its memory is freed when {object} has come up, long before a livepatch could use it"
             ),
-            Fault::Unusable(object, Unusable::Split) => write!(
+            SymbolFault::Unusable(object, Unusable::Split) => write!(
                 f,
                 "it is there both in an init section of {object} and elsewhere: which one the kernel finds changes while \
                  {object} is loaded"
             ),
-            Fault::Unusable(_, Unusable::Dropped) => {
+            SymbolFault::Unusable(_, Unusable::Dropped) => {
                 f.write_str("kallsyms leaves it out, so that the kernel cannot find it")
             }
-            Fault::Unusable(_, Unusable::AtZero) => {
+            SymbolFault::Unusable(_, Unusable::AtZero) => {
                 f.write_str("it is at address 0, which the kernel takes for not found")
             }
-            Fault::NoFunction(Some(kind)) => write!(f, "it is no function ({})", kind.shown()),
-            Fault::NoFunction(None) => f.write_str("it is no function: it lies among data"),
-            Fault::NotTraced => f.write_str(
+            SymbolFault::NoFunction(Some(kind)) => write!(f, "it is no function ({})", kind.shown()),
+            SymbolFault::NoFunction(None) => f.write_str("it is no function: it lies among data"),
+            SymbolFault::NotTraced => f.write_str(
                 "ftrace cannot step in there: it does not begin with a call of __fentry__ (notrace, or made without -pg)",
             ),
         }
@@ -150,18 +150,18 @@ pub fn meant<'a>(
     object: &str,
     name: &[u8],
     sympos: u64,
-) -> Result<&'a KernelDefinition, Fault> {
+) -> Result<&'a KernelDefinition, SymbolFault> {
     if !found.objects.contains(object) {
         let near = suggestions::like_object(object, &found.objects);
-        return Err(Fault::NoObject { object: object.to_owned(), near });
+        return Err(SymbolFault::NoObject { object: object.to_owned(), near });
     }
     let own: Vec<&KernelDefinition> = found.of(name).iter().filter(|known| known.object == object).collect();
-    let Some(first) = own.first() else { return Err(Fault::NotDefined(object.to_owned())) };
+    let Some(first) = own.first() else { return Err(SymbolFault::NotDefined(object.to_owned())) };
     let (object, total) = (object.to_owned(), first.total);
     let position = match sympos {
-        0 if total > 1 => return Err(Fault::NotOnly { object, total }),
+        0 if total > 1 => return Err(SymbolFault::NotOnly { object, total }),
         // If the kernel counts none of them, the first one's fault is reported.
-        _ if total > 0 && sympos > total => return Err(Fault::NoPosition { object, sympos, total }),
+        _ if total > 0 && sympos > total => return Err(SymbolFault::NoPosition { object, sympos, total }),
         _ => sympos.max(1),
     };
     Ok(own.iter().find(|known| known.position == Some(position)).unwrap_or(first))
@@ -171,7 +171,7 @@ pub fn meant<'a>(
 ///
 /// # Errors
 /// There are several that can be told apart.
-pub fn only(known: &[KernelDefinition]) -> Result<Option<&KernelDefinition>, Fault> {
+pub fn only(known: &[KernelDefinition]) -> Result<Option<&KernelDefinition>, SymbolFault> {
     let objects: BTreeSet<&str> = known.iter().map(|known| known.object.as_str()).collect();
     let Some(first) = known.first() else { return Ok(None) };
     match (objects.len(), first) {
@@ -184,7 +184,7 @@ pub fn only(known: &[KernelDefinition]) -> Result<Option<&KernelDefinition>, Fau
         (objects, _) => {
             let total = known.iter().map(|known| known.total).max().unwrap_or(0);
             let count = known.len().max(usize::try_from(total).unwrap_or(usize::MAX));
-            Err(Fault::Ambiguous { count, objects })
+            Err(SymbolFault::Ambiguous { count, objects })
         }
     }
 }
@@ -194,15 +194,18 @@ pub fn only(known: &[KernelDefinition]) -> Result<Option<&KernelDefinition>, Fau
 ///
 /// # Errors
 /// It cannot.
-pub fn nameable(object: &str, name: &[u8], limit: usize) -> Result<(), Fault> {
+pub fn nameable(object: &str, name: &[u8], limit: usize) -> Result<(), SymbolFault> {
     if let Some((rule, what)) = names::rule_of_object(object) {
-        return Err(Fault::Name(rule, what));
+        return Err(SymbolFault::Name(rule, what));
     }
     if let Some(what) = names::too_long(name, limit) {
-        return Err(Fault::Name(R3, what));
+        return Err(SymbolFault::Name(R3, what));
     }
     if name.contains(&b',') {
-        return Err(Fault::Name(R3, "the kernel cannot find a symbol with a comma in its name".to_owned()));
+        return Err(SymbolFault::Name(
+            R3,
+            "the kernel cannot find a symbol with a comma in its name".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -211,19 +214,19 @@ pub fn nameable(object: &str, name: &[u8], limit: usize) -> Result<(), Fault> {
 ///
 /// # Errors
 /// It does not.
-pub fn usable(known: &KernelDefinition) -> Result<(), Fault> {
-    known.unusable().map_or(Ok(()), |why| Err(Fault::Unusable(known.object.clone(), why)))
+pub fn usable(known: &KernelDefinition) -> Result<(), SymbolFault> {
+    known.unusable().map_or(Ok(()), |why| Err(SymbolFault::Unusable(known.object.clone(), why)))
 }
 
 /// Checks that a definition is a function, as far as its type is known.
 ///
 /// # Errors
 /// It is something else.
-pub fn is_function(known: &KernelDefinition) -> Result<(), Fault> {
+pub fn is_function(known: &KernelDefinition) -> Result<(), SymbolFault> {
     let Some(definition) = &known.definition else { return Ok(()) };
     match definition.kind {
-        Some(kind) if kind != SymbolKind::Function => Err(Fault::NoFunction(Some(kind))),
-        None if definition.is_data => Err(Fault::NoFunction(None)),
+        Some(kind) if kind != SymbolKind::Function => Err(SymbolFault::NoFunction(Some(kind))),
+        None if definition.is_data => Err(SymbolFault::NoFunction(None)),
         _ => Ok(()),
     }
 }
@@ -233,9 +236,9 @@ pub fn is_function(known: &KernelDefinition) -> Result<(), Fault> {
 ///
 /// # Errors
 /// It cannot.
-pub fn replaceable(known: &KernelDefinition, sites: Option<&Sites>) -> Result<(), Fault> {
+pub fn replaceable(known: &KernelDefinition, sites: Option<&Sites>) -> Result<(), SymbolFault> {
     usable(known)?;
     is_function(known)?;
     let is_untraced = known.definition.is_some() && sites.is_some_and(|sites| sites.of(known).is_none());
-    if is_untraced { Err(Fault::NotTraced) } else { Ok(()) }
+    if is_untraced { Err(SymbolFault::NotTraced) } else { Ok(()) }
 }

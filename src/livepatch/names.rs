@@ -68,21 +68,21 @@ impl fmt::Display for KlpSymbol {
 /// object>.<name>,<sympos>`. With clang, the quotes that GNU's assembler needs for the comma may become part of the
 /// symbol's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Annotated {
+pub struct AnnotatedName {
     /// The object at whose loading the relocation is written (R2).
     pub section_object: String,
     /// The symbol.
     pub symbol: KlpSymbol,
 }
 
-impl Annotated {
+impl AnnotatedName {
     /// Reads a name; none if it is not an annotated one's.
-    pub fn parse(name: &[u8]) -> Option<Annotated> {
+    pub fn parse(name: &[u8]) -> Option<AnnotatedName> {
         let unquoted = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\""));
         let name = unquoted.unwrap_or(name);
         let (object, rest) = split_once(name.strip_prefix(ANNOTATED_PREFIX)?, b'.')?;
         let section_object = std::str::from_utf8(object).ok().filter(|object| !object.is_empty())?.to_owned();
-        Some(Annotated { section_object, symbol: KlpSymbol::parse_rest(rest)? })
+        Some(AnnotatedName { section_object, symbol: KlpSymbol::parse_rest(rest)? })
     }
 
     /// The name for assembler text, where the comma needs quotes.
@@ -161,9 +161,9 @@ mod tests {
     #[test]
     fn an_annotated_name_in_a_text_is_read_back() {
         let symbol = KlpSymbol { object: "tun".to_owned(), name: b"a.0".to_vec(), sympos: 2 };
-        let annotated = Annotated { section_object: "vfat".to_owned(), symbol };
+        let annotated = AnnotatedName { section_object: "vfat".to_owned(), symbol };
         assert_eq!(annotated.to_text(), "\".klp.sym.rela.vfat.tun.a.0,2\"");
-        assert_eq!(Annotated::parse(annotated.to_text().as_bytes()), Some(annotated));
+        assert_eq!(AnnotatedName::parse(annotated.to_text().as_bytes()), Some(annotated));
     }
 
     #[test]
@@ -190,13 +190,13 @@ mod tests {
 
     #[test]
     fn annotated_names_have_two_objects() {
-        let annotated = Annotated::parse(b".klp.sym.rela.kvm_intel.vmlinux.f.x,1").unwrap();
+        let annotated = AnnotatedName::parse(b".klp.sym.rela.kvm_intel.vmlinux.f.x,1").unwrap();
         assert_eq!(annotated.section_object, "kvm_intel");
         assert_eq!(annotated.symbol.to_name(), b".klp.sym.vmlinux.f.x,1");
-        assert_eq!(Annotated::parse(b".klp.sym.rela.vmlinux.f,1"), None);
-        assert_eq!(Annotated::parse(b"\".klp.sym.rela.kvm_intel.vmlinux.f.x,1\""), Some(annotated));
-        assert_eq!(Annotated::parse(b"\".klp.sym.rela.kvm_intel.vmlinux.f.x,1"), None);
-        assert_eq!(Annotated::parse(b"\""), None);
+        assert_eq!(AnnotatedName::parse(b".klp.sym.rela.vmlinux.f,1"), None);
+        assert_eq!(AnnotatedName::parse(b"\".klp.sym.rela.kvm_intel.vmlinux.f.x,1\""), Some(annotated));
+        assert_eq!(AnnotatedName::parse(b"\".klp.sym.rela.kvm_intel.vmlinux.f.x,1"), None);
+        assert_eq!(AnnotatedName::parse(b"\""), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::livepatch::names::{KlpSymbol, parse_section_name};
 
 /// A module that has to be loaded before something else, and must stay.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Need {
+pub enum LoadBefore {
     /// The module before the livepatch.
     First(String),
     /// The first module before the second one.
@@ -23,37 +23,37 @@ pub enum Need {
     Together(Vec<String>),
 }
 
-impl Need {
+impl LoadBefore {
     /// The modules that have to be loaded first.
     pub fn owners(&self) -> &[String] {
         match self {
-            Need::First(owner) | Need::Before(owner, _) => std::slice::from_ref(owner),
-            Need::Together(owners) => owners,
+            LoadBefore::First(owner) | LoadBefore::Before(owner, _) => std::slice::from_ref(owner),
+            LoadBefore::Together(owners) => owners,
         }
     }
 
     /// Whether they have to be loaded before the livepatch.
     pub fn is_first(&self) -> bool {
-        !matches!(self, Need::Before(..))
+        !matches!(self, LoadBefore::Before(..))
     }
 }
 
 /// The sentence for it.
-impl fmt::Display for Need {
+impl fmt::Display for LoadBefore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const STAY: &str = "nothing keeps it from being unloaded";
         match self {
-            Need::First(owner) => {
+            LoadBefore::First(owner) => {
                 write!(
                     f,
                     "{owner} has to be loaded before this livepatch, which uses its symbols, and has to stay: {STAY}"
                 )
             }
-            Need::Before(owner, object) => write!(
+            LoadBefore::Before(owner, object) => write!(
                 f,
                 "{owner} has to be loaded before {object}, whose new code uses its symbols, and has to stay: {STAY}"
             ),
-            Need::Together(owners) => write!(
+            LoadBefore::Together(owners) => write!(
                 f,
                 "{} have to be loaded before this livepatch, whose new code for each uses symbols of another one, and \
                  have to stay: nothing keeps them from being unloaded",
@@ -64,7 +64,7 @@ impl fmt::Display for Need {
 }
 
 /// The needs of a converted livepatch.
-pub fn of(image: &Image) -> BTreeSet<Need> {
+pub fn of(image: &Image) -> BTreeSet<LoadBefore> {
     let sections = image.relocated().filter(|(_, section, _)| section.is_livepatch_rela());
     let uses = sections.filter_map(|(_, section, _)| Some((parse_section_name(&section.name)?.0, section)));
     let owner = |entry: &Relocation| Some(KlpSymbol::parse(&image.symbols.get(entry.symbol)?.name)?.object);
@@ -78,7 +78,7 @@ pub fn of(image: &Image) -> BTreeSet<Need> {
 
 /// The needs that follow from `uses`: pairs of a symbol's owner and the object for which it is used (vmlinux's
 /// sections are written when the livepatch is loaded). vmlinux, and the object itself, need not be loaded first.
-pub fn needs(uses: &BTreeSet<(String, String)>) -> BTreeSet<Need> {
+pub fn needs(uses: &BTreeSet<(String, String)>) -> BTreeSet<LoadBefore> {
     let uses: BTreeSet<(&str, &str)> = (uses.iter())
         .map(|(owner, object)| (owner.as_str(), object.as_str()))
         .filter(|(owner, object)| *owner != VMLINUX && owner != object)
@@ -96,14 +96,14 @@ pub fn needs(uses: &BTreeSet<(String, String)>) -> BTreeSet<Need> {
         first.extend(more);
     }
     let in_circle = |owner: &str| circles.iter().any(|circle| circle.contains(owner));
-    let mut found: BTreeSet<Need> = first
+    let mut found: BTreeSet<LoadBefore> = first
         .iter()
         .filter(|owner| !in_circle(owner))
-        .map(|owner| Need::First((*owner).to_owned()))
+        .map(|owner| LoadBefore::First((*owner).to_owned()))
         .collect();
-    found.extend(circles.iter().map(|c| Need::Together(c.iter().map(|o| (*o).to_owned()).collect())));
+    found.extend(circles.iter().map(|c| LoadBefore::Together(c.iter().map(|o| (*o).to_owned()).collect())));
     let later = uses.iter().filter(|(owner, _)| !first.contains(owner));
-    found.extend(later.map(|(owner, object)| Need::Before((*owner).to_owned(), (*object).to_owned())));
+    found.extend(later.map(|(owner, object)| LoadBefore::Before((*owner).to_owned(), (*object).to_owned())));
     found
 }
 
@@ -138,17 +138,17 @@ mod tests {
     use super::*;
 
     /// What follows from uses that are written `owner>object`.
-    fn of(uses: &[&str]) -> Vec<Need> {
+    fn of(uses: &[&str]) -> Vec<LoadBefore> {
         let pair = |text: &&str| text.split_once('>').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
         needs(&uses.iter().map(pair).collect()).into_iter().collect()
     }
 
-    fn before(owner: &str, object: &str) -> Need {
-        Need::Before(owner.to_owned(), object.to_owned())
+    fn before(owner: &str, object: &str) -> LoadBefore {
+        LoadBefore::Before(owner.to_owned(), object.to_owned())
     }
 
-    fn first(owner: &str) -> Need {
-        Need::First(owner.to_owned())
+    fn first(owner: &str) -> LoadBefore {
+        LoadBefore::First(owner.to_owned())
     }
 
     #[test]
@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn what_uses_each_other_has_to_be_there_first() {
-        let together = |owners: &[&str]| Need::Together(owners.iter().map(|o| (*o).to_owned()).collect());
+        let together =
+            |owners: &[&str]| LoadBefore::Together(owners.iter().map(|o| (*o).to_owned()).collect());
         assert_eq!(of(&["a>b", "b>a"]), [together(&["a", "b"])]);
         assert_eq!(
             of(&["a>b", "b>c", "c>a", "d>e", "e>d"]),

@@ -25,7 +25,7 @@ pub const TOO_LATE: &str = "it is the new_func of a klp_func, which is not writt
 /// The advice for that.
 pub const TOO_LATE_ADVICE: &str = "replace the function by one of the livepatch, which calls it";
 
-pub use parts::{Fault, Function, Patch, REGISTERING, variable_at};
+pub use parts::{Patch, PatchFault, PatchedFunction, REGISTERING, variable_at};
 
 impl Patch {
     /// Finds the static patches in `image`; none if there are none. The sizes of their structures come from the image
@@ -41,7 +41,7 @@ impl Patch {
 
     /// What is wrong with the patch itself (R15, and R2 and R9 for names and functions). `name_limit` is the longest
     /// name of a symbol that the kernel knows, in bytes.
-    pub fn faults(&self, image: &Image, name_limit: usize) -> Vec<Fault> {
+    pub fn faults(&self, image: &Image, name_limit: usize) -> Vec<PatchFault> {
         let mut found = self.faults.clone();
         faults::of_objects(image, &self.objects, name_limit, &mut found);
         found

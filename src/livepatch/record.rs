@@ -29,7 +29,7 @@ const THIS_MODULE: &[u8] = b".gnu.linkonce.this_module";
 
 /// What distinguishes one build of an object from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct BuildIdentity {
     /// The kind of the value: `build-id` (the linker's note), or else `symbols`, a hash of the symbol table (names,
     /// values and sections), or `names`, a hash of the names, for a list that has nothing else.
     pub kind: String,
@@ -37,7 +37,7 @@ pub struct Identity {
     pub value: String,
 }
 
-impl fmt::Display for Identity {
+impl fmt::Display for BuildIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind, self.value)
     }
@@ -45,18 +45,18 @@ impl fmt::Display for Identity {
 
 /// The difference between an object at hand and the build that a livepatch was converted for.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct BuildDifference {
     /// The run-time name of the object.
     pub object: String,
     /// The build that the livepatch is for.
-    pub wanted: Identity,
+    pub wanted: BuildIdentity,
     /// The build at hand; none if it has no identity of the same kind.
-    pub found: Option<Identity>,
+    pub found: Option<BuildIdentity>,
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for BuildDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Difference { object, wanted, found } = self;
+        let BuildDifference { object, wanted, found } = self;
         match found {
             Some(found) => {
                 write!(f, "it was converted for another build of {object}: for {wanted}, and this is {found}")
@@ -70,12 +70,12 @@ impl fmt::Display for Difference {
 }
 
 /// The builds of objects that `image` was converted for, by its lines.
-pub fn read(image: &Image) -> BTreeMap<String, Identity> {
+pub fn read(image: &Image) -> BTreeMap<String, BuildIdentity> {
     let line = |entry: &[u8]| {
         let text = std::str::from_utf8(entry.strip_prefix(TAG.as_bytes())?.strip_prefix(b"=")?).ok()?;
         let (object, identity) = text.split_once(' ')?;
         let (kind, value) = identity.split_once(':')?;
-        Some((object.to_owned(), Identity { kind: kind.to_owned(), value: value.to_owned() }))
+        Some((object.to_owned(), BuildIdentity { kind: kind.to_owned(), value: value.to_owned() }))
     };
     image.modinfo().entries().filter_map(line).collect()
 }
@@ -105,7 +105,7 @@ pub fn named<'a>(patch: Option<&'a Patch>, owners: impl Iterator<Item = &'a str>
 ///
 /// # Errors
 /// An object of the kernel cannot be read.
-pub fn differences(image: &Image, objects: &Objects) -> Result<Vec<Difference>> {
+pub fn differences(image: &Image, objects: &Objects) -> Result<Vec<BuildDifference>> {
     let mut differences = Vec::new();
     for (object, wanted) in read(image) {
         let found = match identity(&object, objects)? {
@@ -113,13 +113,13 @@ pub fn differences(image: &Image, objects: &Objects) -> Result<Vec<Difference>> 
             Some(found) if found == wanted => continue,
             Some(found) => Some(found).filter(|found| found.kind == wanted.kind),
         };
-        differences.push(Difference { object, wanted, found });
+        differences.push(BuildDifference { object, wanted, found });
     }
     Ok(differences)
 }
 
 /// The identity of an object's build; none if no finished file of it is at hand.
-fn identity(object: &str, objects: &Objects) -> Result<Option<Identity>> {
+fn identity(object: &str, objects: &Objects) -> Result<Option<BuildIdentity>> {
     if object == VMLINUX {
         return Ok(match &objects.vmlinux {
             Some(Vmlinux::Image { file, .. }) => Some(of_file(file)?),
@@ -135,9 +135,9 @@ fn identity(object: &str, objects: &Objects) -> Result<Option<Identity>> {
 ///
 /// # Errors
 /// It cannot be read.
-pub fn of_file(file: &Path) -> Result<Identity> {
+pub fn of_file(file: &Path) -> Result<BuildIdentity> {
     if let Some(id) = notes::build_id(file)? {
-        return Ok(Identity { kind: "build-id".to_owned(), value: hex(&id) });
+        return Ok(BuildIdentity { kind: "build-id".to_owned(), value: hex(&id) });
     }
     let found = definitions::find(file, |_| true)?.definitions;
     let values: Vec<[u8; 8]> = found.iter().map(|definition| definition.value.to_le_bytes()).collect();
@@ -145,14 +145,14 @@ pub fn of_file(file: &Path) -> Result<Identity> {
         let section = definition.section.as_deref().unwrap_or_default();
         [definition.name.as_slice(), value, section.as_bytes()]
     });
-    Ok(Identity { kind: "symbols".to_owned(), value: digest::sha256(parts) })
+    Ok(BuildIdentity { kind: "symbols".to_owned(), value: digest::sha256(parts) })
 }
 
 /// The identity of a list of symbols, without their addresses, which may differ from boot to boot.
-fn of_list(file: &Path) -> Result<Identity> {
+fn of_list(file: &Path) -> Result<BuildIdentity> {
     let found = kallsyms::definitions_in(file, |_| true)?;
     let value = digest::sha256(found.iter().map(|definition| definition.name.as_slice()));
-    Ok(Identity { kind: "names".to_owned(), value })
+    Ok(BuildIdentity { kind: "names".to_owned(), value })
 }
 
 /// The size of `struct module` that `image` was compiled with, in bytes: modpost has it in every module.

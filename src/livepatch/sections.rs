@@ -10,7 +10,7 @@ use crate::livepatch::special::Special;
 
 /// Livepatch relocations of one object, as a kernel meets them.
 #[derive(Debug, Clone, Copy)]
-pub struct Written<'a> {
+pub struct ObjectRelocations<'a> {
     /// The object at whose loading they are written.
     pub object: &'a str,
     /// What the livepatch replaces; none if that cannot be seen.
@@ -19,7 +19,7 @@ pub struct Written<'a> {
     pub kernel: &'a LivepatchCore,
 }
 
-impl Written<'_> {
+impl ObjectRelocations<'_> {
     /// Whether they are written before the kernel looks at the rest of the livepatch, as vmlinux's are from 5.8 on
     /// (`klp_apply_section_relocs` in kernel/livepatch/core.c).
     fn is_early(self) -> bool {
@@ -60,7 +60,7 @@ mod tests {
         let kernel =
             |has: &[&str]| LivepatchCore::tell(Some("6.12.0".to_owned()), None, |name| has.contains(&name));
         let late = |kernel: &LivepatchCore, object| {
-            Written { object, patch: None, kernel }.too_late_for(b".exit.text")
+            ObjectRelocations { object, patch: None, kernel }.too_late_for(b".exit.text")
         };
         let staying = kernel(&["klp_enable_patch", "klp_apply_section_relocs"]);
         assert_eq!((late(&staying, "vfat"), late(&staying, VMLINUX)), (Some(Special::Init), None));

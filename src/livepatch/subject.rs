@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::elf::debugging::Lines;
 use crate::elf::image::{Home, Image, SymbolIndex};
 use crate::kernel::sources::{KernelDefinition, KernelDefinitions};
-use crate::livepatch::names::{Annotated, KlpSymbol};
-use crate::livepatch::patch::{Function, Patch};
+use crate::livepatch::names::{AnnotatedName, KlpSymbol};
+use crate::livepatch::patch::{Patch, PatchedFunction};
 use crate::livepatch::rules::Rule;
 use crate::livepatch::targets;
 use crate::livepatch::usage;
@@ -47,11 +47,11 @@ pub struct Referred<'a> {
 
 /// A function of the kernel that a livepatch replaces.
 #[derive(Debug)]
-pub struct Replaced<'a> {
+pub struct PatchTarget<'a> {
     /// The run-time name of its object.
     pub object: &'a str,
     /// Its klp_func.
-    pub function: &'a Function,
+    pub function: &'a PatchedFunction,
     /// The definition that it means.
     pub known: &'a KernelDefinition,
 }
@@ -64,7 +64,7 @@ pub struct Subject<'a> {
     /// The symbols that it refers to, as far as they are known.
     pub referred: Vec<Referred<'a>>,
     /// The functions that it replaces, as far as they are known.
-    pub replaced: Vec<Replaced<'a>>,
+    pub replaced: Vec<PatchTarget<'a>>,
     usages: OnceCell<BTreeMap<SymbolIndex, Vec<Usage>>>,
     lines: OnceCell<Option<Lines>>,
 }
@@ -72,7 +72,7 @@ pub struct Subject<'a> {
 /// The livepatch symbols of a converted livepatch, with their indices.
 pub fn symbols(image: &Image) -> impl Iterator<Item = (SymbolIndex, KlpSymbol)> {
     let all = image.symbols.enumerate().filter(|(_, symbol)| symbol.home == Home::Livepatch);
-    all.filter(|(_, symbol)| Annotated::parse(&symbol.name).is_none())
+    all.filter(|(_, symbol)| AnnotatedName::parse(&symbol.name).is_none())
         .filter_map(|(index, symbol)| Some((index, KlpSymbol::parse(&symbol.name)?)))
 }
 
@@ -104,7 +104,7 @@ impl<'a> Subject<'a> {
         let replaced = patch.iter().flat_map(|patch| &patch.objects).flat_map(|object| {
             object.functions.iter().filter_map(|function| {
                 let known = found.at(&object.name, &function.old_name, function.old_sympos)?;
-                Some(Replaced { object: &object.name, function, known })
+                Some(PatchTarget { object: &object.name, function, known })
             })
         });
         let replaced = replaced.collect();
@@ -134,7 +134,7 @@ pub fn place(image: &Image, usage: &Usage, lines: Option<&Lines>) -> String {
     format!("{section}+{offset:#x}{}", line.map(|line| format!(" ({line})")).unwrap_or_default())
 }
 
-impl Replaced<'_> {
+impl PatchTarget<'_> {
     /// The klp_func, for messages.
     pub fn place(&self) -> String {
         targets::shown(self.object, self.function)

@@ -7,8 +7,8 @@ use crate::kernel::sources::{KernelDefinitions, Sources};
 use crate::kernel::suggestions;
 use crate::kernel::trace::KnownSites;
 use crate::livepatch::definition;
-use crate::livepatch::definition::Fault;
-use crate::livepatch::patch::{Function, Patch};
+use crate::livepatch::definition::SymbolFault;
+use crate::livepatch::patch::{Patch, PatchedFunction};
 
 /// A klp_func that the kernel refuses.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Refused {
 }
 
 /// A klp_func as messages name it, as in `klp_func vmlinux:cmdline_proc_show,0`.
-pub fn shown(object: &str, function: &Function) -> String {
+pub fn shown(object: &str, function: &PatchedFunction) -> String {
     format!("klp_func {object}:{},{}", String::from_utf8_lossy(&function.old_name), function.old_sympos)
 }
 
@@ -51,8 +51,8 @@ pub fn refused(patch: &Patch, sources: &Sources, found: &KernelDefinitions) -> R
 /// The message about a function that cannot be replaced; if it does not exist, also about similar names.
 fn explained(
     object: &str,
-    function: &Function,
-    fault: &Fault,
+    function: &PatchedFunction,
+    fault: &SymbolFault,
     sources: &Sources,
     found: &KernelDefinitions,
 ) -> Refused {

@@ -12,8 +12,8 @@ use crate::elf::image::{Home, Image};
 use crate::kernel::sources::{KernelDefinition, Sources};
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::code::Use;
-use crate::livepatch::names::Annotated;
-use crate::livepatch::patch::Function;
+use crate::livepatch::names::AnnotatedName;
+use crate::livepatch::patch::PatchedFunction;
 use crate::livepatch::record;
 use crate::livepatch::rules::Rule::S9;
 use crate::livepatch::subject::{Doubt, Referred, Subject};
@@ -94,7 +94,7 @@ pub fn declarations(subject: &Subject<'_>, sources: &Sources, told: &[DebugFacts
         return;
     }
     for own in declared(subject, sources) {
-        let annotated = Annotated::parse(&own.symbol).map(|annotated| annotated.symbol.to_string());
+        let annotated = AnnotatedName::parse(&own.symbol).map(|annotated| annotated.symbol.to_string());
         let name = meant(&own.symbol);
         let said = by_symbol.iter().filter(|(shown, (one, _))| match &annotated {
             Some(annotated) => annotated == *shown,
@@ -192,11 +192,11 @@ fn types_of(image: &Image, sources: &Sources) -> Option<Types> {
 
 /// The name of the symbol that a declaration's symbol means: an annotation may be wrapped around it.
 fn meant(symbol: &[u8]) -> Vec<u8> {
-    Annotated::parse(symbol).map_or_else(|| symbol.to_vec(), |annotated| annotated.symbol.name)
+    AnnotatedName::parse(symbol).map_or_else(|| symbol.to_vec(), |annotated| annotated.symbol.name)
 }
 
 /// The name of a new function, and its section offset.
-fn new_function(image: &Image, function: &Function) -> (String, DebugQuery) {
+fn new_function(image: &Image, function: &PatchedFunction) -> (String, DebugQuery) {
     let is_it = |symbol: &&crate::elf::image::Symbol| {
         symbol.home == Home::Section(function.new.section)
             && symbol.value() == function.new.offset

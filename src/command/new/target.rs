@@ -21,7 +21,7 @@ use crate::kernel::trace::Sites;
 use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::copies;
 use crate::livepatch::definition;
-use crate::livepatch::definition::Fault;
+use crate::livepatch::definition::SymbolFault;
 
 /// The bytes of the call or the no-operation that ftrace has at the beginning of a function of x86-64
 /// (`MCOUNT_INSN_SIZE` in arch/x86/include/asm/ftrace.h).
@@ -134,17 +134,17 @@ fn choose(
     let likely = owners.get(VMLINUX).or(owners.first().filter(|_| owners.len() == 1));
     let meant = match named.as_deref().or(likely.copied()) {
         Some(object) => definition::meant(found, object, name.as_bytes(), arguments.sympos.unwrap_or(0)),
-        None => Err(Fault::Ambiguous { count: all.len(), objects: owners.len() }),
+        None => Err(SymbolFault::Ambiguous { count: all.len(), objects: owners.len() }),
     };
     meant.cloned().map_err(|fault| {
         let say = match fault {
-            Fault::NotOnly { .. } | Fault::Ambiguous { .. } => {
+            SymbolFault::NotOnly { .. } | SymbolFault::Ambiguous { .. } => {
                 "; say which is meant (--object MODULE, --sympos N)"
             }
             _ => "",
         };
         let table = match fault {
-            Fault::NoObject { .. } => String::new(),
+            SymbolFault::NoObject { .. } => String::new(),
             _ => {
                 let places = SourcePlaces::of(sources, all);
                 let candidates = Candidates::new(name, all, sources, &places);

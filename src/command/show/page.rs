@@ -11,7 +11,8 @@ use crate::command::show::trial::Trial;
 use crate::host::html::{escaped, escaped_line, page};
 use crate::host::words::count;
 use crate::livepatch::account::{
-    Defined, LivepatchAccount, New, Patched, Reference, Replaced, SourcePlace, SourceText, VerifyVerdict,
+    Defined, LivepatchAccount, LivepatchFunction, OutsideReference, Patched, ReplacementAccount, SourcePlace,
+    SourceText, VerifyVerdict,
 };
 use crate::livepatch::verify::findings::Severity;
 
@@ -156,7 +157,7 @@ fn patched(number: usize, object: &Patched, body: &mut String) {
     }
 }
 
-fn replaced(function: &Replaced, body: &mut String) {
+fn replaced(function: &ReplacementAccount, body: &mut String) {
     let size = |size: Option<u64>| size.map_or("a size that is not known".to_owned(), tree::bytes);
     let old = function.old.as_ref();
     let _ = writeln!(
@@ -223,8 +224,8 @@ fn sources(old: Option<&SourcePlace>, new: Option<&SourcePlace>, body: &mut Stri
     body.push_str("</div>\n");
 }
 
-fn references(all: &[Reference], body: &mut String) {
-    let (own, compilers): (Vec<&Reference>, Vec<&Reference>) =
+fn references(all: &[OutsideReference], body: &mut String) {
+    let (own, compilers): (Vec<&OutsideReference>, Vec<&OutsideReference>) =
         all.iter().partition(|one| one.kind != "exported" || !tree::is_compilers(&one.name));
     body.push_str("<ul>\n");
     for one in own {
@@ -237,7 +238,7 @@ fn references(all: &[Reference], body: &mut String) {
     body.push_str("</ul>\n");
 }
 
-fn reference(one: &Reference, body: &mut String) {
+fn reference(one: &OutsideReference, body: &mut String) {
     let object = one.object.as_deref().map(escaped);
     let (word, look, rest) = match (one.kind, object) {
         ("livepatch", Some(object)) => {
@@ -331,6 +332,6 @@ fn definition(defined: &Defined) -> String {
     format!("{}{kind}", code(&tree::definition(defined)))
 }
 
-fn new(new: &New) -> String {
+fn new(new: &LivepatchFunction) -> String {
     code(&tree::new(new))
 }

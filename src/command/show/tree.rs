@@ -5,7 +5,8 @@ use crate::command::show::branches::Branch;
 use crate::host::words::{count, wrapped};
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::account::{
-    Defined, LivepatchAccount, New, Patched, Reference, Replaced, SourcePlace, UsePlace, VerifyVerdict,
+    Defined, LivepatchAccount, LivepatchFunction, OutsideReference, Patched, ReplacementAccount, SourcePlace,
+    UsePlace, VerifyVerdict,
 };
 use crate::livepatch::verify::findings::Severity;
 
@@ -87,8 +88,8 @@ fn patched(object: &Patched) -> Branch {
 }
 
 /// The references, one branch each; symbols that the compiler calls by itself share a branch.
-fn references(branch: &mut Branch, all: &[Reference]) {
-    let (own, compilers): (Vec<&Reference>, Vec<&Reference>) =
+fn references(branch: &mut Branch, all: &[OutsideReference]) {
+    let (own, compilers): (Vec<&OutsideReference>, Vec<&OutsideReference>) =
         all.iter().partition(|one| one.kind != "exported" || !is_compilers(&one.name));
     own.into_iter().for_each(|one| branch.grow(reference(one)));
     if !compilers.is_empty() {
@@ -103,7 +104,7 @@ pub(super) fn is_compilers(name: &str) -> bool {
     is_thunk || ["__fentry__", "_mcount", "__stack_chk_fail"].contains(&name)
 }
 
-fn replaced(function: &Replaced) -> Branch {
+fn replaced(function: &ReplacementAccount) -> Branch {
     let mut branch = Branch::new(&function.name);
     let mut old = match &function.old {
         Some(old) => Branch::new(format!("old: {}; {}", definition(old), function.position)),
@@ -141,7 +142,7 @@ pub(super) fn definition(defined: &Defined) -> String {
 }
 
 /// A function of the livepatch as a line.
-pub(super) fn new(new: &New) -> String {
+pub(super) fn new(new: &LivepatchFunction) -> String {
     let name = if new.symbol.is_empty() { "a function without a symbol" } else { &new.symbol };
     let size = new.size.map(|size| format!(", {}", bytes(size))).unwrap_or_default();
     format!("{name}, {}, {}+{}{size}", place(new.source.as_ref()), new.section, new.offset)
@@ -171,7 +172,7 @@ fn namesakes(branch: &mut Branch, all: &[Defined]) {
     }
 }
 
-fn reference(one: &Reference) -> Branch {
+fn reference(one: &OutsideReference) -> Branch {
     let object = one.object.as_deref().unwrap_or("an object that is not known");
     let source = one.defined.as_ref().and_then(|defined| defined.source.as_ref());
     let source = source.map(|source| format!(", {}", place(Some(source)))).unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::elf::modinfo::SIGNATURE;
 use crate::host::compressed;
 use crate::host::compressed::unpacked_name;
 use crate::livepatch::order;
-use crate::livepatch::order::Need;
+use crate::livepatch::order::LoadBefore;
 use crate::livepatch::patch::Patch;
 
 /// A module file.
@@ -35,7 +35,7 @@ pub struct Module {
     /// The objects that a livepatch patches, as far as they can be seen.
     pub patches: Vec<String>,
     /// The modules that a livepatch needs to be loaded, and to stay.
-    pub needs: Vec<Need>,
+    pub needs: Vec<LoadBefore>,
     /// Whether it ends with a signature.
     pub is_signed: bool,
     /// Whether the kernel can unload it: a module with an init function but no exit function stays (`delete_module`

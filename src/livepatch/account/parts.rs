@@ -34,7 +34,7 @@ pub struct LivepatchAccount {
     pub objects: Vec<Patched>,
     /// References from code and data other than new functions: from other functions, init and exit code, and
     /// variables.
-    pub other: Vec<Reference>,
+    pub other: Vec<OutsideReference>,
     /// The verdict of `klpbuild verify`.
     pub verdict: VerifyVerdict,
     /// The findings of `klpbuild verify`, the worst first.
@@ -86,14 +86,14 @@ pub struct Patched {
     /// Its run-time name.
     pub name: String,
     /// The functions that are replaced.
-    pub functions: Vec<Replaced>,
+    pub functions: Vec<ReplacementAccount>,
     /// The functions that the kernel calls when it patches the object, and when it unpatches it.
-    pub callbacks: Vec<New>,
+    pub callbacks: Vec<LivepatchFunction>,
 }
 
 /// A function that is replaced.
 #[derive(Debug, Serialize)]
-pub struct Replaced {
+pub struct ReplacementAccount {
     /// Its name.
     pub name: String,
     /// The position that the livepatch gives; 0 for the only symbol of its name.
@@ -105,9 +105,9 @@ pub struct Replaced {
     /// All definitions of the name in the object, if there are several.
     pub namesakes: Vec<Defined>,
     /// The new function that replaces it.
-    pub new: New,
+    pub new: LivepatchFunction,
     /// The symbols outside of the livepatch that the new function refers to.
-    pub references: Vec<Reference>,
+    pub references: Vec<OutsideReference>,
 }
 
 /// A function or variable of the kernel.
@@ -135,7 +135,7 @@ pub struct Defined {
 
 /// A function of the livepatch.
 #[derive(Debug, Serialize)]
-pub struct New {
+pub struct LivepatchFunction {
     /// Its symbol; empty if there is none.
     pub symbol: String,
     /// The section it is in.
@@ -170,7 +170,7 @@ pub struct SourceText {
 
 /// A reference to a symbol outside of the livepatch.
 #[derive(Debug, Serialize)]
-pub struct Reference {
+pub struct OutsideReference {
     /// How it is resolved: `livepatch` by a livepatch relocation, `exported` like an ordinary module's symbol,
     /// `unresolved` if nothing is known to export it.
     pub kind: &'static str,

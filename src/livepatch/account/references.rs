@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::elf::SymbolKind;
 use crate::elf::image::{Home, Image, Offset, Symbol, SymbolIndex};
 use crate::kernel::sources::Sources;
-use crate::livepatch::account::parts::{Reference, UsePlace};
+use crate::livepatch::account::parts::{OutsideReference, UsePlace};
 use crate::livepatch::account::whereabouts::Whereabouts;
 use crate::livepatch::code::Use;
 use crate::livepatch::names::{self, KlpSymbol};
@@ -16,7 +16,7 @@ use crate::livepatch::usage;
 
 /// All references, by the function or variable that they are in; by an empty name if no symbol covers them.
 #[derive(Debug, Default)]
-pub(super) struct References(BTreeMap<String, Vec<Reference>>);
+pub(super) struct OutsideReferences(BTreeMap<String, Vec<OutsideReference>>);
 
 /// The symbols that are resolved like those of any module, with the object that exports each.
 pub(super) fn exported<'a>(
@@ -27,9 +27,9 @@ pub(super) fn exported<'a>(
     undefined.filter_map(|symbol| Some((symbol.name.as_slice(), sources.exporter(&symbol.name)?)))
 }
 
-impl References {
+impl OutsideReferences {
     /// Collects the references from the relocations of sections that are loaded.
-    pub(super) fn collect(image: &Image, whereabouts: &Whereabouts<'_>) -> References {
+    pub(super) fn collect(image: &Image, whereabouts: &Whereabouts<'_>) -> OutsideReferences {
         let is_wanted = |index: SymbolIndex| {
             image.symbols.get(index).is_some_and(|symbol| match symbol.home {
                 Home::Livepatch => true,
@@ -41,7 +41,7 @@ impl References {
         };
         let cover = Cover::of(image);
         let written_with = written_with(image);
-        let mut all = References::default();
+        let mut all = OutsideReferences::default();
         for (index, usages) in usage::usages(image, is_wanted) {
             let Some(symbol) = image.symbols.get(index) else { continue };
             let mut by_user: BTreeMap<String, Vec<UsePlace>> = BTreeMap::new();
@@ -74,7 +74,7 @@ impl References {
     }
 
     /// Removes and returns the references of a function and of its seldom run part (`.cold`).
-    pub(super) fn take(&mut self, function: &str) -> Vec<Reference> {
+    pub(super) fn take(&mut self, function: &str) -> Vec<OutsideReference> {
         if function.is_empty() {
             return Vec::new();
         }
@@ -90,16 +90,16 @@ impl References {
     }
 
     /// The references that are left.
-    pub(super) fn rest(self) -> Vec<Reference> {
+    pub(super) fn rest(self) -> Vec<OutsideReference> {
         sorted(self.0.into_values().flatten())
     }
 }
 
 /// Merges references to the same symbol, and sorts them: livepatch relocations first.
-fn sorted(references: impl Iterator<Item = Reference>) -> Vec<Reference> {
-    let mut all: Vec<Reference> = Vec::new();
+fn sorted(references: impl Iterator<Item = OutsideReference>) -> Vec<OutsideReference> {
+    let mut all: Vec<OutsideReference> = Vec::new();
     for reference in references {
-        let is_same = |other: &&mut Reference| {
+        let is_same = |other: &&mut OutsideReference| {
             (other.kind, &other.name, &other.object, other.sympos)
                 == (reference.kind, &reference.name, &reference.object, reference.sympos)
         };
@@ -113,9 +113,9 @@ fn sorted(references: impl Iterator<Item = Reference>) -> Vec<Reference> {
     all
 }
 
-fn reference(symbol: &Symbol, uses: Vec<UsePlace>, whereabouts: &Whereabouts<'_>) -> Reference {
+fn reference(symbol: &Symbol, uses: Vec<UsePlace>, whereabouts: &Whereabouts<'_>) -> OutsideReference {
     let shown = symbol.shown();
-    let plain = |kind, object| Reference {
+    let plain = |kind, object| OutsideReference {
         kind,
         name: shown.clone(),
         object,
@@ -127,7 +127,7 @@ fn reference(symbol: &Symbol, uses: Vec<UsePlace>, whereabouts: &Whereabouts<'_>
     };
     if symbol.home == Home::Livepatch {
         let Some(klp) = KlpSymbol::parse(&symbol.name) else { return plain("unresolved", None) };
-        return Reference {
+        return OutsideReference {
             kind: "livepatch",
             name: String::from_utf8_lossy(&klp.name).into_owned(),
             sympos: Some(klp.sympos),
@@ -139,7 +139,7 @@ fn reference(symbol: &Symbol, uses: Vec<UsePlace>, whereabouts: &Whereabouts<'_>
         };
     }
     match whereabouts.exporter(&symbol.name) {
-        Some(owner) => Reference {
+        Some(owner) => OutsideReference {
             defined: whereabouts.exported(owner, &symbol.name),
             ..plain("exported", Some(owner.to_owned()))
         },

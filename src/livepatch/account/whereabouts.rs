@@ -11,7 +11,7 @@ use crate::elf::debugging::{DebugFacts, DebugQuery, Lines};
 use crate::elf::image::{Home, Image, Offset, Symbol};
 use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
 use crate::kernel::symbols::VMLINUX;
-use crate::livepatch::account::parts::{Defined, LivepatchAccount, New, SourcePlace};
+use crate::livepatch::account::parts::{Defined, LivepatchAccount, LivepatchFunction, SourcePlace};
 use crate::livepatch::account::text;
 use crate::livepatch::account::text::Roots;
 use crate::livepatch::definition;
@@ -134,14 +134,14 @@ impl<'a> Whereabouts<'a> {
     }
 
     /// The function of the livepatch that begins at a section offset.
-    pub(super) fn new_function(&self, at: Offset) -> New {
+    pub(super) fn new_function(&self, at: Offset) -> LivepatchFunction {
         let is_it = |symbol: &&Symbol| {
             symbol.home == Home::Section(at.section)
                 && symbol.value() == at.offset
                 && symbol.kind() == SymbolKind::Function
         };
         let symbol = self.image.symbols.iter().find(is_it);
-        New {
+        LivepatchFunction {
             symbol: symbol.map(Symbol::shown).unwrap_or_default(),
             section: self.image.sections.get(at.section).map(|section| section.shown()).unwrap_or_default(),
             offset: format!("{:#x}", at.offset),
@@ -153,13 +153,13 @@ impl<'a> Whereabouts<'a> {
     /// Adds the new functions' files and lines: all are looked up at once.
     pub(super) fn locate(&self, account: &mut LivepatchAccount) {
         let objects = account.objects.iter_mut();
-        let mut all: Vec<&mut New> = objects
+        let mut all: Vec<&mut LivepatchFunction> = objects
             .flat_map(|object| {
                 let functions = object.functions.iter_mut().map(|function| &mut function.new);
                 functions.chain(&mut object.callbacks)
             })
             .collect();
-        let target = |new: &New| DebugQuery {
+        let target = |new: &LivepatchFunction| DebugQuery {
             name: new.symbol.clone().into_bytes(),
             section: Some(new.section.clone()),
             value: new

@@ -21,7 +21,7 @@ use crate::livepatch::patch;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::reach::Reach;
 use crate::livepatch::rules::Rule::{R2, R9, R10, R11, R15};
-use crate::livepatch::sections::Written;
+use crate::livepatch::sections::ObjectRelocations;
 use crate::livepatch::special;
 use crate::livepatch::special::Special;
 
@@ -163,7 +163,7 @@ impl Chooser<'_> {
             (None, Some(Special::AtLoad)) => decision.symbol.object.clone(),
             (None, None) => self.reached(place, decision)?,
         };
-        let written = Written { object: &object, patch: self.patch, kernel: self.kernel };
+        let written = ObjectRelocations { object: &object, patch: self.patch, kernel: self.kernel };
         check(written, section, decision)?;
         if written.is_late_function(place) {
             return Err(format!("{} ({R15}): {}", patch::TOO_LATE, patch::TOO_LATE_ADVICE));
@@ -242,7 +242,7 @@ impl Chooser<'_> {
 }
 
 /// Rules for the section that a reference would go to.
-fn check(written: Written<'_>, section: &[u8], decision: &Resolution) -> Result<(), String> {
+fn check(written: ObjectRelocations<'_>, section: &[u8], decision: &Resolution) -> Result<(), String> {
     if let Some(fault) = names::fault_of_object(written.object) {
         return Err(fault);
     }

@@ -13,7 +13,7 @@ use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
 use crate::kernel::symbols::list::NameQuery;
 use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::definition;
-use crate::livepatch::patch::{Function, Patch};
+use crate::livepatch::patch::{Patch, PatchedFunction};
 
 /// How many uses are printed for one symbol.
 const USES: usize = 3;
@@ -89,7 +89,7 @@ pub fn uses(image: &Image, symbol: SymbolIndex, lines: Option<&Lines>) -> String
 
 /// The source files and lines for the messages about ambiguous names: those of the definitions, and of the functions
 /// that the livepatch replaces. The first such message has them looked up, for all of them at once.
-pub struct Surroundings<'a> {
+pub struct AmbiguityPlaces<'a> {
     /// The files in which the kernel's symbols are looked up.
     pub sources: &'a Sources,
     /// The definitions of the symbols that the livepatch refers to.
@@ -100,7 +100,7 @@ pub struct Surroundings<'a> {
     pub told: OnceCell<(SourcePlaces, Vec<(String, KernelDefinition)>)>,
 }
 
-impl Surroundings<'_> {
+impl AmbiguityPlaces<'_> {
     fn told(&self) -> &(SourcePlaces, Vec<(String, KernelDefinition)>) {
         self.told.get_or_init(|| {
             let patched = self.patched();
@@ -114,12 +114,12 @@ impl Surroundings<'_> {
     /// The functions that are replaced, as far as the kernel has them.
     fn patched(&self) -> Vec<(String, KernelDefinition)> {
         let objects = self.patch.iter().flat_map(|patch| &patch.objects);
-        let all: Vec<(&str, &Function)> = objects
+        let all: Vec<(&str, &PatchedFunction)> = objects
             .flat_map(|object| object.functions.iter().map(|function| (object.name.as_str(), function)))
             .collect();
         let wanted = all.iter().map(|(object, own)| (own.old_name.clone(), Some((*object).to_owned())));
         let Ok(found) = self.sources.find(&NameQuery::meant(wanted)) else { return Vec::new() };
-        let one = |(object, function): &(&str, &Function)| {
+        let one = |(object, function): &(&str, &PatchedFunction)| {
             let known = definition::meant(&found, object, &function.old_name, function.old_sympos).ok()?;
             Some((String::from_utf8_lossy(&function.old_name).into_owned(), known.clone()))
         };

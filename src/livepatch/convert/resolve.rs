@@ -16,10 +16,10 @@ use crate::kernel::symbols::list::NameQuery;
 use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::annotations::{Annotation, Annotations};
 use crate::livepatch::convert::problem;
-use crate::livepatch::convert::problem::{Problems, Surroundings};
+use crate::livepatch::convert::problem::{AmbiguityPlaces, Problems};
 use crate::livepatch::definition;
-use crate::livepatch::definition::Fault;
-use crate::livepatch::names::{Annotated, KlpSymbol};
+use crate::livepatch::definition::SymbolFault;
+use crate::livepatch::names::{AnnotatedName, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::rules::Rule::S5;
 use crate::livepatch::special;
@@ -82,7 +82,7 @@ struct Reference<'a> {
     index: SymbolIndex,
     /// The name of the symbol that is meant.
     name: Vec<u8>,
-    annotated: Option<Annotated>,
+    annotated: Option<AnnotatedName>,
     annotation: Option<&'a Annotation>,
     is_weak: bool,
 }
@@ -133,7 +133,8 @@ pub fn resolve(image: &Image, sources: &Sources, choices: Choices) -> Result<Res
     let patch = Patch::read_for(image, sources.sizes());
     let patched: Vec<String> =
         patch.iter().flat_map(|patch| &patch.objects).map(|object| object.name.clone()).collect();
-    let surroundings = Surroundings { sources, found: &found, patch: patch.as_ref(), told: OnceCell::new() };
+    let surroundings =
+        AmbiguityPlaces { sources, found: &found, patch: patch.as_ref(), told: OnceCell::new() };
     let lines = LazyCell::new(|| image.lines());
     for reference in &references {
         let exporter = match &sources.exports {
@@ -162,7 +163,7 @@ fn references<'a>(image: &Image, annotations: &'a Annotations) -> Vec<Reference<
             !symbol.name.is_empty() && !special::is_left_alone(image.machine(), &symbol.name)
         })
         .map(|(index, symbol)| {
-            let annotated = Annotated::parse(&symbol.name);
+            let annotated = AnnotatedName::parse(&symbol.name);
             Reference {
                 index,
                 name: annotated.as_ref().map_or_else(|| symbol.name.clone(), |a| a.symbol.name.clone()),
@@ -176,14 +177,14 @@ fn references<'a>(image: &Image, annotations: &'a Annotations) -> Vec<Reference<
 
 /// Decides on one symbol: what it becomes, none if it stays, or what is wrong with it.
 fn one(
-    surroundings: &Surroundings<'_>,
+    surroundings: &AmbiguityPlaces<'_>,
     reference: &Reference<'_>,
     exporter: Option<&str>,
     choices: Choices,
     patched: &[String],
     with_hints: bool,
 ) -> Result<Option<Resolution>, String> {
-    let Surroundings { sources, found, .. } = surroundings;
+    let AmbiguityPlaces { sources, found, .. } = surroundings;
     let name = String::from_utf8_lossy(&reference.name).into_owned();
     let known = found.of(&reference.name);
     let said = match (&reference.annotated, reference.annotation) {
@@ -254,19 +255,19 @@ fn mistaken_for(sources: &Sources, name: &[u8]) -> Option<String> {
 
 /// A symbol without a definition, or without a clear one.
 struct Wrong<'a> {
-    surroundings: &'a Surroundings<'a>,
+    surroundings: &'a AmbiguityPlaces<'a>,
     name: &'a str,
 }
 
 impl Wrong<'_> {
     /// The message about it, with the definitions that there are, or with similar names in `object`.
-    fn said(&self, fault: &Fault, known: &[KernelDefinition], object: &str) -> String {
+    fn said(&self, fault: &SymbolFault, known: &[KernelDefinition], object: &str) -> String {
         let what = match fault {
-            Fault::NotOnly { .. } | Fault::Ambiguous { .. } => "Define KLP_SYMPOS for the symbol",
+            SymbolFault::NotOnly { .. } | SymbolFault::Ambiguous { .. } => "Define KLP_SYMPOS for the symbol",
             _ => "Provided KLP_SYMPOS does not match a symbol",
         };
         let more = match fault {
-            Fault::NoObject { .. } => "; write vmlinux or the run-time name of a module".to_owned(),
+            SymbolFault::NoObject { .. } => "; write vmlinux or the run-time name of a module".to_owned(),
             _ if known.is_empty() => {
                 suggestions::hint(self.name, self.surroundings.sources, &[object.to_owned()])
             }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::elf::image::{Image, Relocation};
 use crate::livepatch::convert::resolve::Resolved;
-use crate::livepatch::sections::Written;
+use crate::livepatch::sections::ObjectRelocations;
 
 const SECTION: &[u8] = b".static_call_sites";
 /// `struct static_call_site`: two distances of four bytes each, to the call and to the key.
@@ -19,7 +19,7 @@ pub fn take_out(image: &mut Image, resolved: &Resolved) {
         !entry.offset.is_multiple_of(SIZE)
             && resolved.symbols.get(&entry.symbol).is_some_and(|decision| {
                 let object = decision.symbol.object.as_str();
-                let written = Written { object, patch: None, kernel: &resolved.kernel };
+                let written = ObjectRelocations { object, patch: None, kernel: &resolved.kernel };
                 !decision.is_exported && written.too_late_for(SECTION).is_some()
             })
     };

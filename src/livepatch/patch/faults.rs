@@ -8,7 +8,7 @@ use crate::elf::image::Section;
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::names;
 use crate::livepatch::patch::layout::Layout;
-use crate::livepatch::patch::parts::{Fault, Object, variable_at};
+use crate::livepatch::patch::parts::{PatchFault, PatchedObject, variable_at};
 use crate::livepatch::rules::Rule;
 use crate::livepatch::rules::Rule::{R2, R3, R9, R15};
 
@@ -44,16 +44,16 @@ impl Here {
 
 /// Collects faults.
 #[derive(Default)]
-pub(super) struct Faults(Vec<Fault>);
+pub(super) struct Faults(Vec<PatchFault>);
 
 impl Faults {
     fn add(&mut self, rule: Rule, here: &Here, message: &str) {
-        self.0.push(Fault { rule, place: here.0.clone(), message: message.to_owned(), warns_to: None });
+        self.0.push(PatchFault { rule, place: here.0.clone(), message: message.to_owned(), warns_to: None });
     }
 
     /// All of them, each once.
-    pub(super) fn end(self) -> Vec<Fault> {
-        let mut once: Vec<Fault> = Vec::new();
+    pub(super) fn end(self) -> Vec<PatchFault> {
+        let mut once: Vec<PatchFault> = Vec::new();
         self.0.into_iter().for_each(|fault| {
             if !once.contains(&fault) {
                 once.push(fault);
@@ -190,7 +190,7 @@ impl Faults {
 
     /// Reports several patches: the directory of a patch in sysfs has the module's name.
     pub(super) fn several(&mut self, count: usize) {
-        self.0.push(Fault {
+        self.0.push(PatchFault {
             rule: R15,
             place: format!("{count} klp_patch"),
             message: "one module can enable only one of them at a time: the kernel refuses a second one"
@@ -202,7 +202,7 @@ impl Faults {
     /// Reports a list whose entries have an unknown distance.
     pub(super) fn no_distance(&mut self, here: &Here) {
         let (entry, last) = here.listed();
-        self.0.push(Fault {
+        self.0.push(PatchFault {
             rule: R15,
             place: here.0.clone(),
             message: format!(
@@ -221,12 +221,12 @@ fn is_freed(section: &Section) -> bool {
 /// What is wrong with the names and functions of objects.
 pub(super) fn of_objects(
     image: &crate::elf::image::Image,
-    objects: &[Object],
+    objects: &[PatchedObject],
     name_limit: usize,
-    found: &mut Vec<Fault>,
+    found: &mut Vec<PatchFault>,
 ) {
     let mut add = |rule: Rule, here: Here, message: String| {
-        found.push(Fault { rule, place: here.0, message, warns_to: None });
+        found.push(PatchFault { rule, place: here.0, message, warns_to: None });
     };
     for object in objects {
         let here = || Here::object(&object.name);

@@ -9,7 +9,7 @@ pub const REGISTERING: [&[u8]; 2] = [b"klp_enable_patch", b"klp_register_patch"]
 
 /// A fault of a patch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct PatchFault {
     /// The rule.
     pub rule: Rule,
     /// The structure, as in `klp_func vmlinux:cmdline_proc_show`.
@@ -22,7 +22,7 @@ pub struct Fault {
 
 /// A function that is replaced (`struct klp_func`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Function {
+pub struct PatchedFunction {
     /// The name of the old function, raw.
     pub old_name: Vec<u8>,
     /// Its position (S7).
@@ -33,11 +33,11 @@ pub struct Function {
 
 /// An object that is patched (`struct klp_object`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Object {
+pub struct PatchedObject {
     /// Its run-time name; `vmlinux` for a name that is NULL.
     pub name: String,
     /// The functions.
-    pub functions: Vec<Function>,
+    pub functions: Vec<PatchedFunction>,
     /// The callbacks' functions.
     pub callbacks: Vec<Offset>,
     /// Whether its name is written out. vmlinux's must not be: the kernel would wait for a module of that name.
@@ -48,7 +48,7 @@ pub struct Object {
 #[derive(Debug, Default)]
 pub struct Patch {
     /// The objects, in the order of the patch.
-    pub objects: Vec<Object>,
+    pub objects: Vec<PatchedObject>,
     /// The offsets of each `struct klp_patch`.
     pub patches: Vec<Offset>,
     /// The offsets of its structures: references from there are no calls.
@@ -59,7 +59,7 @@ pub struct Patch {
     /// kernel, and their distance here, if that is certain.
     pub other_sizes: Vec<(&'static str, u64, Option<u64>)>,
     /// The faults of the structures.
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Vec<PatchFault>,
 }
 
 impl Patch {

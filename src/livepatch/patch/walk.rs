@@ -13,7 +13,7 @@ use crate::kernel::structures::Sizes;
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::patch::faults::{Faults, Here};
 use crate::livepatch::patch::layout::{Array, Layout, stride};
-use crate::livepatch::patch::parts::{Function, Object, Patch, REGISTERING};
+use crate::livepatch::patch::parts::{Patch, PatchedFunction, PatchedObject, REGISTERING};
 
 /// The number of words at the beginning of `struct klp_func` that tell whether it is the last: old_name, new_func,
 /// old_sympos.
@@ -346,7 +346,7 @@ fn walk(
             }
         };
         let callbacks = (2..6).filter_map(|word| layout.code(layout.after(place, word)));
-        patch.objects.push(Object { name, functions, callbacks: callbacks.collect(), is_named });
+        patch.objects.push(PatchedObject { name, functions, callbacks: callbacks.collect(), is_named });
     }
 }
 
@@ -366,7 +366,7 @@ fn functions(
     stride: Option<u64>,
     faults: &mut Faults,
     foreign: &mut Vec<Offset>,
-) -> Vec<Function> {
+) -> Vec<PatchedFunction> {
     let found = entries(layout, seen, stride, FUNCTION_WORDS, FUNCTION_SIZES);
     let name = |place: Offset| layout.string(place);
     faults.end_of(&found.behind, found.is_open, &Here::object(object), |place| {
@@ -375,7 +375,7 @@ fn functions(
     if found.is_guessed {
         faults.no_distance(&Here::object(object));
     }
-    let mut functions: Vec<Function> = Vec::new();
+    let mut functions: Vec<PatchedFunction> = Vec::new();
     let mut seen_functions: HashSet<(&[u8], u64)> = HashSet::new();
     for (place, number) in found.entries.into_iter().zip(1..) {
         let here = Here::function(object, name(place), number);
@@ -389,7 +389,7 @@ fn functions(
         if !seen_functions.insert((old_name, old_sympos.max(1))) {
             faults.function_twice(&here);
         }
-        functions.push(Function { old_name: old_name.to_vec(), old_sympos, new });
+        functions.push(PatchedFunction { old_name: old_name.to_vec(), old_sympos, new });
     }
     functions
 }

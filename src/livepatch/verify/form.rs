@@ -10,13 +10,13 @@ use crate::kernel::symbols::VMLINUX;
 use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::convert::assign::by_itself;
 use crate::livepatch::names;
-use crate::livepatch::names::{ANNOTATIONS_PREFIX, Annotated, KlpSymbol, SECTION_PREFIX, SYMBOL_PREFIX};
+use crate::livepatch::names::{ANNOTATIONS_PREFIX, AnnotatedName, KlpSymbol, SECTION_PREFIX, SYMBOL_PREFIX};
 use crate::livepatch::order;
 use crate::livepatch::patch;
 use crate::livepatch::patch::Patch;
 use crate::livepatch::reach::Reach;
 use crate::livepatch::rules::Rule::{R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, R11, R14, R15};
-use crate::livepatch::sections::Written;
+use crate::livepatch::sections::ObjectRelocations;
 use crate::livepatch::special;
 use crate::livepatch::special::Special;
 use crate::livepatch::verify::findings::Findings;
@@ -86,7 +86,7 @@ fn objects(image: &Image, patch: &Patch, kernel: &LivepatchCore, findings: &mut 
                 image.symbols.get(relocation.symbol).map(|symbol| symbol.name.as_slice()).unwrap_or_default();
             let Some(symbol) = KlpSymbol::parse(name) else { continue };
             let used = Offset { section: target, offset: relocation.offset };
-            if (Written { object, patch: Some(patch), kernel }).is_late_function(used) {
+            if (ObjectRelocations { object, patch: Some(patch), kernel }).is_late_function(used) {
                 findings.error(R15, at(image, section, relocation), patch::TOO_LATE, patch::TOO_LATE_ADVICE);
             }
             let reached = reach.at(used);
@@ -136,7 +136,7 @@ fn leftovers(image: &Image, findings: &mut Findings) {
     {
         findings.error(R14, section.shown(), "an annotation is left: it is not converted", CONVERT);
     }
-    for symbol in image.symbols.iter().filter(|symbol| Annotated::parse(&symbol.name).is_some()) {
+    for symbol in image.symbols.iter().filter(|symbol| AnnotatedName::parse(&symbol.name).is_some()) {
         findings.error(R14, symbol.shown(), "an annotated name is left: it is not converted", CONVERT);
     }
 }
@@ -155,7 +155,7 @@ fn left_versions(image: &Image, findings: &mut Findings) {
         .map(|symbol| special::cut(&symbol.name).to_vec())
         .collect();
     for name in left.iter().filter(|name| !undefined.contains(*name)) {
-        if livepatch.contains(name) || Annotated::parse(name).is_some() {
+        if livepatch.contains(name) || AnnotatedName::parse(name).is_some() {
             let shown = String::from_utf8_lossy(name);
             let message = format!(
                 "{shown} has a version and is resolved as a livepatch symbol: depmod sees a dependency"
@@ -168,7 +168,7 @@ fn left_versions(image: &Image, findings: &mut Findings) {
 fn symbols(image: &Image, kernel: &LivepatchCore, findings: &mut Findings) {
     for symbol in image.symbols.iter() {
         let is_named = symbol.name.starts_with(SYMBOL_PREFIX);
-        if Annotated::parse(&symbol.name).is_some() || !(is_named || symbol.home == Home::Livepatch) {
+        if AnnotatedName::parse(&symbol.name).is_some() || !(is_named || symbol.home == Home::Livepatch) {
             continue;
         }
         let shown = symbol.shown();
@@ -228,8 +228,8 @@ struct Checked<'a> {
 }
 
 impl Checked<'_> {
-    fn written<'b>(&'b self, object: &'b str) -> Written<'b> {
-        Written { object, patch: self.patch, kernel: self.kernel }
+    fn written<'b>(&'b self, object: &'b str) -> ObjectRelocations<'b> {
+        ObjectRelocations { object, patch: self.patch, kernel: self.kernel }
     }
 
     fn section(&self, is_named: bool, findings: &mut Findings) {

@@ -18,7 +18,7 @@ use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::definition;
 use crate::livepatch::doubts;
-use crate::livepatch::names::{Annotated, KlpSymbol};
+use crate::livepatch::names::{AnnotatedName, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::record;
 use crate::livepatch::rules::Rule::{R7, R10, S4, S7};
@@ -60,7 +60,7 @@ pub fn check(
 /// The livepatch symbols of a converted livepatch.
 fn symbols(image: &Image) -> impl Iterator<Item = KlpSymbol> {
     let all = image.symbols.iter().filter(|symbol| symbol.home == Home::Livepatch);
-    all.filter(|symbol| Annotated::parse(&symbol.name).is_none())
+    all.filter(|symbol| AnnotatedName::parse(&symbol.name).is_none())
         .filter_map(|symbol| KlpSymbol::parse(&symbol.name))
 }
 
@@ -187,7 +187,7 @@ fn undefined(image: &Image, sources: &Sources, findings: &mut Findings) {
         let is_fine = symbol.name.is_empty()
             || symbol.binding() == Binding::Weak
             || special::is_left_alone(image.machine(), &symbol.name)
-            || Annotated::parse(&symbol.name).is_some();
+            || AnnotatedName::parse(&symbol.name).is_some();
         if !is_fine && sources.exporter(&symbol.name).is_none() {
             findings.error(
                 R7,
