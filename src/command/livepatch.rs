@@ -11,12 +11,12 @@ use crate::build::plan::{Named as NamedWords, Order};
 use crate::build::progress::Shown;
 use crate::cli::{Format, LivepatchArgs, Options, ProgressKind};
 use crate::command::asked;
-use crate::frompatch::apply::Named;
-use crate::frompatch::make::{self, Request};
+use crate::frompatch::apply::NamedPatch;
+use crate::frompatch::make::{self, LivepatchRequest};
 use crate::frompatch::prepare::Made;
 use crate::frompatch::report::LivepatchReport;
 use crate::frompatch::steps::Steps;
-use crate::frompatch::target::Target;
+use crate::frompatch::target::TargetKernel;
 use crate::host::document;
 use crate::host::exit::Exit;
 use crate::host::make::variable;
@@ -56,13 +56,13 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     let source = arguments.source.as_ref().map(|source| here.join(source));
     let is_text = arguments.format == Format::Text && !options.quiet;
     let mut steps = Steps::begin(is_text)?;
-    let target = Target::of(origin, source.as_deref(), options.quiet)?;
+    let target = TargetKernel::of(origin, source.as_deref(), options.quiet)?;
     let place = BuildDirectory::find(arguments, &here, &name)?;
     let flags = program::words(&choice.to_flags()).unwrap_or_default();
     // A livepatch that replaces all others is meant to undo them: no note is needed.
     let is_told = !arguments.replace && places.running().is_some_and(|running| running == target.release);
     let loaded = if is_told { loaded::replaced(&places) } else { Vec::new() };
-    let request = Request {
+    let request = LivepatchRequest {
         patches,
         strip: arguments.strip,
         allow_layout: arguments.allow_layout,
@@ -111,7 +111,7 @@ fn order(options: &Options, is_text: bool) -> Result<Order> {
     Ok(order)
 }
 
-fn read(words: &[String], here: &Path) -> Result<Vec<Named>> {
+fn read(words: &[String], here: &Path) -> Result<Vec<NamedPatch>> {
     words
         .iter()
         .map(|word| {

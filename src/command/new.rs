@@ -20,7 +20,7 @@ use crate::command::asked;
 use crate::command::new::taken::Takeover;
 use crate::command::new::target::Target;
 use crate::command::new::text::Parts;
-use crate::frompatch::takeover::File;
+use crate::frompatch::takeover::NewFile;
 use crate::host::exit::Exit;
 use crate::host::{terminal, words};
 use crate::kernel::origin::Origin;
@@ -133,7 +133,7 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
 }
 
 /// The tables for functions that were taken over.
-fn tables(name: &str, targets: &[Target], parts: &[File]) -> String {
+fn tables(name: &str, targets: &[Target], parts: &[NewFile]) -> String {
     let new = |target: &Target| parts.iter().find_map(|part| part.functions.get(&target.name).cloned());
     let entries: Vec<(&Target, String)> =
         targets.iter().filter_map(|target| Some((target, new(target)?))).collect();
@@ -142,7 +142,7 @@ fn tables(name: &str, targets: &[Target], parts: &[File]) -> String {
 }
 
 /// Prints what was taken over, and what was not.
-fn say_taken(given: &Path, parts: &[File]) {
+fn say_taken(given: &Path, parts: &[NewFile]) {
     let shown = given.display();
     for part in parts {
         let functions: Vec<&str> = part.functions.keys().map(String::as_str).collect();

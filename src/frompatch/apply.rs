@@ -17,7 +17,7 @@ use crate::frompatch::apply::scope::Scope;
 use crate::host::patch::{self, FileChange, Hunk, Line, read};
 
 /// A patch: the name that messages have for it, and its text.
-pub type Named = (String, Vec<u8>);
+pub type NamedPatch = (String, Vec<u8>);
 
 /// A file that the patches touch.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub struct Touched {
 
 /// The outcome of applying the patches.
 #[derive(Debug, Default)]
-pub struct Applied {
+pub struct AppliedPatches {
     /// The files that can have an effect, sorted by path.
     pub files: Vec<Touched>,
     /// Files whose changes have no effect on this kernel, with the reason.
@@ -43,7 +43,7 @@ pub struct Applied {
 ///
 /// # Errors
 /// A patch cannot be read, does not fit, is applied already, or touches a file that no livepatch can change.
-pub fn apply(source: &Path, patches: &[Named], strip: usize, arch: &str) -> Result<Applied> {
+pub fn apply(source: &Path, patches: &[NamedPatch], strip: usize, arch: &str) -> Result<AppliedPatches> {
     let mut files: BTreeMap<String, Touched> = BTreeMap::new();
     let mut ignored: BTreeMap<String, String> = BTreeMap::new();
     for (name, text) in patches {
@@ -68,7 +68,7 @@ pub fn apply(source: &Path, patches: &[Named], strip: usize, arch: &str) -> Resu
         }
     }
     let files = files.into_values().filter(|file| file.original != file.patched).collect();
-    Ok(Applied { files, ignored: ignored.into_iter().collect() })
+    Ok(AppliedPatches { files, ignored: ignored.into_iter().collect() })
 }
 
 /// The hint about a patch whose lines all end with a carriage return, as mail programs and other systems write them;
@@ -256,7 +256,7 @@ mod tests {
         dir
     }
 
-    fn patched(text: &str) -> Result<Applied> {
+    fn patched(text: &str) -> Result<AppliedPatches> {
         apply(tree().path(), &[("fix.patch".to_owned(), text.as_bytes().to_vec())], 1, "x86")
     }
 

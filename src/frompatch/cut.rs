@@ -14,12 +14,12 @@ use crate::frompatch::assembler::callers::instead_of;
 use crate::frompatch::assembler::compare::{Changes, compare};
 use crate::frompatch::assembler::extract::{Entry, Extract};
 use crate::frompatch::compile::Compiled;
-use crate::frompatch::module::{self, Annotated, Replaced, UnitText};
+use crate::frompatch::module::{self, ReplacedFunction, UnexportedSymbol, UnitText};
 use crate::frompatch::read::Read;
 use crate::frompatch::reasons::Reasons;
-use crate::frompatch::report::{self, Changed, New, Reference};
-use crate::frompatch::run_pre::{self, Fate, KernelImage, KernelSymbol, Matched};
-use crate::frompatch::target::Target;
+use crate::frompatch::report::{self, Changed, NewSymbol, UnexportedReference};
+use crate::frompatch::run_pre::{self, FunctionFate, KernelImage, KernelSymbol, Matched};
+use crate::frompatch::target::TargetKernel;
 use crate::host::terminal;
 use crate::kernel::sources::KernelDefinition;
 use crate::kernel::symbols::VMLINUX;
@@ -36,17 +36,17 @@ pub struct Cut {
     /// The assembler text.
     pub part: UnitText,
     /// The functions that it replaces.
-    pub replaced: Vec<Replaced>,
+    pub replaced: Vec<ReplacedFunction>,
     /// The callbacks of the unit's object.
-    pub callbacks: Vec<module::Callback>,
+    pub callbacks: Vec<module::ModuleCallback>,
     /// The kernel's symbols that it refers to and that are not exported.
-    pub annotated: Vec<Annotated>,
+    pub annotated: Vec<UnexportedSymbol>,
     /// The functions that are replaced, for the report.
     pub changed: Vec<Changed>,
     /// New functions and data, for the report.
-    pub new: Vec<New>,
+    pub new: Vec<NewSymbol>,
     /// The references to symbols that are not exported, for the report.
-    pub references: Vec<Reference>,
+    pub references: Vec<UnexportedReference>,
     /// The exported symbols that it refers to.
     pub plain: BTreeSet<String>,
     /// The number of the unit's functions whose code is equal to the kernel's.
@@ -86,7 +86,7 @@ pub struct Against<'a> {
 pub fn cut(
     compiled: &Compiled,
     read: &Read,
-    target: &Target,
+    target: &TargetKernel,
     against: &Against<'_>,
     reasons: &Reasons<'_>,
     prefix: &str,
@@ -124,7 +124,8 @@ pub fn cut(
     }
     let late = written_late(&extract, target, kernel);
     extract.ask_keys(&|name| late.contains(name)).map_err(|fault| anyhow::anyhow!("{path}: {fault}"))?;
-    cut.equal = matched.functions.iter().filter(|function| matches!(function.fate, Fate::Equal(_))).count();
+    cut.equal =
+        matched.functions.iter().filter(|function| matches!(function.fate, FunctionFate::Equal(_))).count();
     let why = |name: &str| {
         let changes = through.as_ref().unwrap_or(&read.changes);
         let told = changes.changed.get(name).map(String::as_str).unwrap_or_default();
@@ -146,15 +147,19 @@ pub fn cut(
         .iter()
         .map(|name| ("function", name))
         .chain(extract.new_data.iter().map(|name| ("data", name)))
-        .map(|(kind, name)| New { name: name.clone(), kind, file: path.clone() })
+        .map(|(kind, name)| NewSymbol { name: name.clone(), kind, file: path.clone() })
         .collect();
     cut.callbacks = extract
         .callbacks(prefix)
         .map(|(callback, label)| {
             let (object, file) = (kernel.object.clone(), path.clone());
-            let told =
-                report::Callback { object, moment: callback.moment, name: callback.function.clone(), file };
-            module::Callback { told, label }
+            let told = report::ReportedCallback {
+                object,
+                moment: callback.moment,
+                name: callback.function.clone(),
+                file,
+            };
+            module::ModuleCallback { told, label }
         })
         .collect();
     let text = extract.text(prefix, |name| names.get(name).cloned().unwrap_or_else(|| name.to_owned()));
@@ -167,7 +172,12 @@ pub fn cut(
 ///
 /// # Errors
 /// One has.
-fn check_new_names(extract: &Extract<'_>, target: &Target, kernel: &KernelImage, path: &str) -> Result<()> {
+fn check_new_names(
+    extract: &Extract<'_>,
+    target: &TargetKernel,
+    kernel: &KernelImage,
+    path: &str,
+) -> Result<()> {
     let new: Vec<Vec<u8>> = extract.new_global_functions().map(|name| name.as_bytes().to_vec()).collect();
     if new.is_empty() {
         return Ok(());
@@ -191,7 +201,7 @@ fn check_new_names(extract: &Extract<'_>, target: &Target, kernel: &KernelImage,
 /// can be replaced instead; none if there are no such functions.
 fn through_callers(read: &Read, matched: &Matched, against: &Against<'_>) -> Option<Changes> {
     let is_untraced = |name: &str| match matched.function(name.as_bytes()).map(|function| &function.fate) {
-        Some(Fate::Equal(located)) => {
+        Some(FunctionFate::Equal(located)) => {
             definition::replaceable(&located.known, against.sites) == Err(SymbolFault::NotTraced)
         }
         _ => false,
@@ -211,7 +221,7 @@ fn through_callers(read: &Read, matched: &Matched, against: &Against<'_>) -> Opt
 
 /// The references that the kernel writes when the module `kernel` is loaded, which is after it has looked at the
 /// static keys of the livepatch.
-fn written_late(extract: &Extract<'_>, target: &Target, kernel: &KernelImage) -> BTreeSet<String> {
+fn written_late(extract: &Extract<'_>, target: &TargetKernel, kernel: &KernelImage) -> BTreeSet<String> {
     let is_exported =
         |symbol: &KernelSymbol| target.sources.is_exported(&symbol.name, &symbol.known) == Some(true);
     let is_late = |name: &&String| kernel.named(name.as_bytes()).any(|symbol| !is_exported(symbol));
@@ -232,11 +242,11 @@ fn replaced(
         let function = matched.function(name.as_bytes());
         let function = function.with_context(|| format!("{path}: {name} is not in the kernel's code"))?;
         let located = match &function.fate {
-            Fate::Equal(located) => located,
-            Fate::Overridden(_) => bail!(
+            FunctionFate::Equal(located) => located,
+            FunctionFate::Overridden(_) => bail!(
                 "{path}: {name} is weak, and the kernel uses another function of that name: patch that one"
             ),
-            Fate::Ambiguous(all) => bail!(
+            FunctionFate::Ambiguous(all) => bail!(
                 "{path}: {name}: {} functions of the kernel are equal to it, and nothing tells which it is",
                 all.len()
             ),
@@ -254,7 +264,7 @@ fn replaced(
             file: path.to_owned(),
             why: why(name),
         });
-        cut.replaced.push(Replaced {
+        cut.replaced.push(ReplacedFunction {
             object: located.object.clone(),
             name: kernel_name,
             sympos,
@@ -281,7 +291,7 @@ fn position(known: &KernelDefinition, name: &str, path: &str) -> Result<u64> {
 fn references(
     cut: &mut Cut,
     extract: &Extract<'_>,
-    target: &Target,
+    target: &TargetKernel,
     kernel: &KernelImage,
     matched: &Matched,
     path: &str,
@@ -298,7 +308,7 @@ fn references(
             let meant = klp_names::AnnotatedName { section_object: object.to_owned(), symbol };
             names.insert(name.clone(), meant.to_text());
             let (object, name, file) = (object.to_owned(), name.clone(), path.to_owned());
-            cut.references.push(Reference { object, name, sympos: 0, file });
+            cut.references.push(UnexportedReference { object, name, sympos: 0, file });
             continue;
         }
         if let Some(located) = matched.position(old.as_bytes()) {
@@ -353,7 +363,7 @@ fn references(
 }
 
 /// A table of the definitions that `name` may mean, to choose one by.
-fn choices(name: &str, known: &[KernelDefinition], target: &Target, path: &str) -> String {
+fn choices(name: &str, known: &[KernelDefinition], target: &TargetKernel, path: &str) -> String {
     let places = SourcePlaces::of(&target.sources, known);
     let candidates = Candidates::new(name, known, &target.sources, &places).beside_file(path);
     format!("\n{}", candidates.table(terminal::width_of_errors()).trim_end())
@@ -374,6 +384,6 @@ fn is_visible(known: &KernelDefinition) -> bool {
 
 fn note(cut: &mut Cut, object: &str, name: &str, sympos: u64, path: &str) {
     let (object, name) = (object.to_owned(), name.to_owned());
-    cut.annotated.push(Annotated { object: object.clone(), name: name.clone(), sympos });
-    cut.references.push(Reference { object, name, sympos, file: path.to_owned() });
+    cut.annotated.push(UnexportedSymbol { object: object.clone(), name: name.clone(), sympos });
+    cut.references.push(UnexportedReference { object, name, sympos, file: path.to_owned() });
 }

@@ -10,11 +10,11 @@ use rayon::prelude::*;
 
 use crate::build::plan::Order;
 use crate::frompatch::account::{self, ChangedUnit};
-use crate::frompatch::apply::{self, Applied, Named};
+use crate::frompatch::apply::{self, AppliedPatches, NamedPatch};
 use crate::frompatch::build::Build;
 use crate::frompatch::compile::{self, Compiled, Trees};
 use crate::frompatch::cut::{self, Against, Cut};
-use crate::frompatch::module::Module;
+use crate::frompatch::module::LivepatchModule;
 use crate::frompatch::outline::{self, DefinitionKind};
 use crate::frompatch::prepare::Made;
 use crate::frompatch::read::{self, Read};
@@ -23,7 +23,7 @@ use crate::frompatch::recipe::Recipe;
 use crate::frompatch::report::{Changed, CompiledFile, LivepatchReport};
 use crate::frompatch::run_pre::KernelImage;
 use crate::frompatch::steps::Steps;
-use crate::frompatch::target::{Target, Workshop};
+use crate::frompatch::target::{TargetKernel, Workshop};
 use crate::frompatch::units::{self, AffectedUnits, Unit};
 use crate::frompatch::{beyond, helpers, layout, module, overlay, presence};
 use crate::host::exit::Exit;
@@ -33,9 +33,9 @@ use crate::kernel::trace::KnownSites;
 
 /// What the user asks for.
 #[derive(Debug)]
-pub struct Request {
+pub struct LivepatchRequest {
     /// The patches.
-    pub patches: Vec<Named>,
+    pub patches: Vec<NamedPatch>,
     /// How many directories are stripped from the paths in the patches.
     pub strip: usize,
     /// The livepatch's name.
@@ -54,9 +54,9 @@ pub struct Request {
     pub jobs: Option<u32>,
 }
 
-impl Request {
+impl LivepatchRequest {
     /// The build of the livepatch's module, whose files are written already.
-    pub fn build<'a>(&'a self, target: &'a Target) -> Build<'a> {
+    pub fn build<'a>(&'a self, target: &'a TargetKernel) -> Build<'a> {
         Build {
             directory: &self.directory,
             name: &self.name,
@@ -72,8 +72,8 @@ impl Request {
 /// # Errors
 /// A step fails; the message says what to do about it.
 pub fn make(
-    request: &Request,
-    target: &Target,
+    request: &LivepatchRequest,
+    target: &TargetKernel,
     steps: &mut Steps,
     order: impl Fn() -> Result<Order>,
 ) -> Result<Made<LivepatchReport>> {
@@ -151,13 +151,17 @@ fn stopped(steps: &mut Steps) -> Made<LivepatchReport> {
     Made::Over(steps.signal().map_or(Exit::Problem, Exit::Signal))
 }
 
-fn ignored(applied: &Applied) -> String {
+fn ignored(applied: &AppliedPatches) -> String {
     let all: Vec<String> = applied.ignored.iter().map(|(file, why)| format!("{file} ({why})")).collect();
     if all.is_empty() { "nothing is changed".to_owned() } else { all.join(", ") }
 }
 
 /// The units. In a prepared tree, kbuild first has to compile them to record their commands.
-fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result<Made<AffectedUnits>> {
+fn find_units(
+    target: &TargetKernel,
+    workshop: &Workshop,
+    applied: &AppliedPatches,
+) -> Result<Made<AffectedUnits>> {
     let objtree = workshop.objtree();
     if let Workshop::Prepared(_) = workshop {
         let goals = presence::goals(target, objtree, &applied.files)?;
@@ -181,7 +185,7 @@ fn find_units(target: &Target, workshop: &Workshop, applied: &Applied) -> Result
 
 /// Checks that no removed file has code in the kernel: that code would stay, and the rest of the kernel would go on
 /// calling it.
-fn check_removed(applied: &Applied, units: &[Unit]) -> Result<()> {
+fn check_removed(applied: &AppliedPatches, units: &[Unit]) -> Result<()> {
     for file in applied.files.iter().filter(|file| file.patched.is_none()) {
         ensure!(
             units.iter().all(|unit| unit.path != file.path),
@@ -194,7 +198,7 @@ fn check_removed(applied: &Applied, units: &[Unit]) -> Result<()> {
 
 /// The compiler's error about the patched files with their own line numbers, so that the numbers in the message are
 /// those of the files it shows. None if it finds no error then.
-fn with_plain_lines(units: &[Unit], applied: &Applied, trees: Trees<'_>) -> Option<anyhow::Error> {
+fn with_plain_lines(units: &[Unit], applied: &AppliedPatches, trees: Trees<'_>) -> Option<anyhow::Error> {
     let work = trees.work.join("plain");
     let overlay = work.join("overlay");
     overlay::copy(trees.overlay, &overlay).ok()?;
@@ -205,15 +209,18 @@ fn with_plain_lines(units: &[Unit], applied: &Applied, trees: Trees<'_>) -> Opti
 
 /// Compares all units, and cuts their changes out.
 fn compare(
-    request: &Request,
-    target: &Target,
-    applied: &Applied,
+    request: &LivepatchRequest,
+    target: &TargetKernel,
+    applied: &AppliedPatches,
     compiled: &[Compiled],
     reads: &[Read],
     trees: Trees<'_>,
-) -> Result<(LivepatchReport, Module)> {
-    let mut module =
-        Module { name: request.name.clone(), replaces_all: request.replaces_all, ..Module::default() };
+) -> Result<(LivepatchReport, LivepatchModule)> {
+    let mut module = LivepatchModule {
+        name: request.name.clone(),
+        replaces_all: request.replaces_all,
+        ..LivepatchModule::default()
+    };
     module.description = format!("Livepatch of {}", names(&request.patches).join(", "));
     let header = fs::read_to_string(target.source.join("include/linux/livepatch.h")).unwrap_or_default();
     module.is_registered = header.contains("klp_register_patch");
@@ -281,11 +288,16 @@ fn compiled_count(reads: &[Read]) -> usize {
     reads.iter().filter(|read| !read.changes.is_empty()).count()
 }
 
-fn names(patches: &[Named]) -> Vec<String> {
+fn names(patches: &[NamedPatch]) -> Vec<String> {
     patches.iter().map(|(name, _)| name.rsplit('/').next().unwrap_or(name).to_owned()).collect()
 }
 
-fn take(cut: Cut, report: &mut LivepatchReport, module: &mut Module, target: &Target) -> Result<()> {
+fn take(
+    cut: Cut,
+    report: &mut LivepatchReport,
+    module: &mut LivepatchModule,
+    target: &TargetKernel,
+) -> Result<()> {
     report.notes.extend(cut.notes);
     report.notes.extend(cut.without_effect);
     report.changed.extend(cut.changed);
@@ -310,7 +322,7 @@ fn take(cut: Cut, report: &mut LivepatchReport, module: &mut Module, target: &Ta
 }
 
 /// The definitions whose text the patches change, in the files that a unit is compiled with.
-fn touched(applied: &Applied, compiled: &Compiled) -> BTreeMap<String, DefinitionKind> {
+fn touched(applied: &AppliedPatches, compiled: &Compiled) -> BTreeMap<String, DefinitionKind> {
     let mut touched = BTreeMap::new();
     for file in applied.files.iter().filter(|file| compiled.sees(&file.path)) {
         let [old, new] =
@@ -340,7 +352,12 @@ fn lost(loaded: &[Replaced], changed: &[Changed]) -> Vec<String> {
 }
 
 /// Writes the module's files, builds it, and writes the report beside it.
-fn build(request: &Request, target: &Target, module: &Module, report: &mut LivepatchReport) -> Result<()> {
+fn build(
+    request: &LivepatchRequest,
+    target: &TargetKernel,
+    module: &LivepatchModule,
+    report: &mut LivepatchReport,
+) -> Result<()> {
     let directory: &Path = &request.directory;
     module::write(directory, &module.files(&target.kdir, &request.flags.join(" ")))?;
     for (name, text) in &request.patches {

@@ -17,7 +17,7 @@ use crate::livepatch::header;
 
 /// A function that the livepatch replaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Replaced {
+pub struct ReplacedFunction {
     /// Its object's run-time name.
     pub object: String,
     /// Its name in the kernel.
@@ -30,7 +30,7 @@ pub struct Replaced {
 
 /// A symbol of the kernel that is not exported and that the livepatch refers to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Annotated {
+pub struct UnexportedSymbol {
     /// The object that has it.
     pub object: String,
     /// Its name in the kernel, and in the assembler text.
@@ -41,9 +41,9 @@ pub struct Annotated {
 
 /// A function that the kernel calls before or after it patches or unpatches an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Callback {
+pub struct ModuleCallback {
     /// The callback as the report has it.
-    pub told: report::Callback,
+    pub told: report::ReportedCallback,
     /// The symbol of the function in the assembler text.
     pub label: String,
 }
@@ -59,7 +59,7 @@ pub struct UnitText {
 
 /// The module's contents.
 #[derive(Debug, Default)]
-pub struct Module {
+pub struct LivepatchModule {
     /// Its name, with dashes as it was typed.
     pub name: String,
     /// Its MODULE_DESCRIPTION.
@@ -67,11 +67,11 @@ pub struct Module {
     /// The assembler texts, one for each unit.
     pub parts: Vec<UnitText>,
     /// The functions that it replaces.
-    pub replaced: BTreeSet<Replaced>,
+    pub replaced: BTreeSet<ReplacedFunction>,
     /// The callbacks.
-    pub callbacks: Vec<Callback>,
+    pub callbacks: Vec<ModuleCallback>,
     /// The kernel's symbols that it refers to and that are not exported.
-    pub annotated: BTreeSet<Annotated>,
+    pub annotated: BTreeSet<UnexportedSymbol>,
     /// The namespaces that it imports.
     pub namespaces: BTreeSet<String>,
     /// Whether it replaces all loaded livepatches (klp_patch.replace).
@@ -87,13 +87,13 @@ pub fn file_of(path: &str) -> String {
     path.strip_suffix(".c").unwrap_or(path).replace(['/', ','], "-")
 }
 
-impl Module {
+impl LivepatchModule {
     /// Adds a callback.
     ///
     /// # Errors
     /// The object has one for the same moment already, or this kernel calls no callbacks.
-    pub fn add_callback(&mut self, callback: Callback) -> Result<()> {
-        let report::Callback { object, moment, name, file } = &callback.told;
+    pub fn add_callback(&mut self, callback: ModuleCallback) -> Result<()> {
+        let report::ReportedCallback { object, moment, name, file } = &callback.told;
         ensure!(
             self.has_callbacks,
             "{file}: {name}: this kernel calls no callbacks of livepatches (from 4.15 on they do)"
@@ -162,7 +162,7 @@ impl Module {
     }
 
     fn write_annotations(&self, text: &mut String) {
-        let mut by_object: BTreeMap<&str, Vec<&Annotated>> = BTreeMap::new();
+        let mut by_object: BTreeMap<&str, Vec<&UnexportedSymbol>> = BTreeMap::new();
         for annotated in &self.annotated {
             by_object.entry(&annotated.object).or_default().push(annotated);
         }
@@ -183,7 +183,7 @@ impl Module {
 
     fn write_functions(&self, text: &mut String) {
         // An object may have only callbacks.
-        let mut by_object: BTreeMap<&str, Vec<&Replaced>> =
+        let mut by_object: BTreeMap<&str, Vec<&ReplacedFunction>> =
             self.callbacks.iter().map(|callback| (callback.told.object.as_str(), Vec::new())).collect();
         for replaced in &self.replaced {
             by_object.entry(&replaced.object).or_default().push(replaced);
@@ -223,7 +223,7 @@ impl Module {
     /// Adds declarations of an object's callbacks to `text`; returns the initialiser of its klp_object for them.
     fn write_callbacks(&self, object: &str, text: &mut String) -> String {
         let own = self.callbacks.iter().enumerate().filter(|(_, callback)| callback.told.object == object);
-        own.map(|(number, Callback { told: report::Callback { moment, .. }, label })| {
+        own.map(|(number, ModuleCallback { told: report::ReportedCallback { moment, .. }, label })| {
             let returned = if *moment == "pre_patch" { "int" } else { "void" };
             let _ = writeln!(
                 text,
@@ -281,25 +281,25 @@ pub fn write(directory: &Path, files: &BTreeMap<String, String>) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn module() -> Module {
-        let replaced = |object: &str, name: &str, sympos, label: &str| Replaced {
+    fn module() -> LivepatchModule {
+        let replaced = |object: &str, name: &str, sympos, label: &str| ReplacedFunction {
             object: object.to_owned(),
             name: name.to_owned(),
             sympos,
             label: label.to_owned(),
         };
-        let annotated = |object: &str, name: &str, sympos| Annotated {
+        let annotated = |object: &str, name: &str, sympos| UnexportedSymbol {
             object: object.to_owned(),
             name: name.to_owned(),
             sympos,
         };
-        Module {
+        LivepatchModule {
             name: "fix-1".to_owned(),
             description: "a \"fix\"".to_owned(),
             parts: vec![UnitText { path: "fs/proc/cmdline.c".to_owned(), text: "\t.text\n".to_owned() }],
             replaced: [replaced("vmlinux", "f", 2, "f"), replaced("vfat", "g.isra.0", 0, "g.isra.0")].into(),
             annotated: [annotated("vmlinux", "s.12", 3), annotated("vfat", "h", 0)].into(),
-            ..Module::default()
+            ..LivepatchModule::default()
         }
     }
 
@@ -317,14 +317,14 @@ mod tests {
             assert!(text.contains(line), "{line}\n{text}");
         }
         assert!(!text.contains(".replace"), "{text}");
-        let text = Module { replaces_all: true, ..module() }.tables();
+        let text = LivepatchModule { replaces_all: true, ..module() }.tables();
         assert!(text.contains("\t.objs = klp_objects,\n\t.replace = true,\n};\n"), "{text}");
     }
 
     #[test]
     fn an_object_has_one_callback_of_each_kind() -> Result<()> {
-        let callback = |object: &str, moment, name: &str| Callback {
-            told: report::Callback {
+        let callback = |object: &str, moment, name: &str| ModuleCallback {
+            told: report::ReportedCallback {
                 object: object.to_owned(),
                 moment,
                 name: name.to_owned(),
@@ -332,7 +332,7 @@ mod tests {
             },
             label: format!("klpbuild_{name}"),
         };
-        let mut module = Module { has_callbacks: true, ..module() };
+        let mut module = LivepatchModule { has_callbacks: true, ..module() };
         module.add_callback(callback("vmlinux", "pre_patch", "begin"))?;
         module.add_callback(callback("ext4", "post_unpatch", "end"))?;
         let text = module.tables();
@@ -353,7 +353,7 @@ mod tests {
                  each, call both functions from it"
                 .to_owned())
         );
-        let mut old = Module::default();
+        let mut old = LivepatchModule::default();
         assert!(old.add_callback(callback("vmlinux", "pre_patch", "f")).is_err());
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::frompatch::apply::{Touched, scope};
 use crate::frompatch::outline::{self, DefinitionKind};
 use crate::frompatch::recipe;
 use crate::frompatch::system_call;
-use crate::frompatch::target::Target;
+use crate::frompatch::target::TargetKernel;
 use crate::frompatch::{includers, units};
 use crate::host::paths;
 use crate::host::terminal;
@@ -27,7 +27,7 @@ const OBJECTS: usize = 48;
 ///
 /// # Errors
 /// Other files include a patched one, and nothing tells which of them the kernel was compiled from.
-pub fn goals(target: &Target, objtree: &Path, files: &[Touched]) -> Result<Vec<String>> {
+pub fn goals(target: &TargetKernel, objtree: &Path, files: &[Touched]) -> Result<Vec<String>> {
     let (own, included) = units::apart(&target.source, files);
     let is_missing = |path: &str| !recipe::file_of(objtree, path).is_file();
     let candidates = match included.as_slice() {
@@ -60,7 +60,7 @@ fn vdso(source: &Path, candidates: &BTreeSet<String>, is_missing: impl Fn(&str) 
 }
 
 /// Those of the patched `files` that the kernel was compiled from, as far as is known.
-fn patched<'a>(target: &Target, files: impl Iterator<Item = &'a Touched>) -> Result<Given> {
+fn patched<'a>(target: &TargetKernel, files: impl Iterator<Item = &'a Touched>) -> Result<Given> {
     let mut given = Given::new();
     let own: Vec<(&str, BTreeSet<String>)> = files
         .map(|file| (file.path.as_str(), definitions(file.original.as_deref().unwrap_or_default())))
@@ -123,7 +123,7 @@ fn definitions(text: &[u8]) -> BTreeSet<String> {
 
 /// Those of `candidates`, the files that may include one of `headers` (which may be files in C), from which an installed
 /// kernel was compiled.
-fn users(target: &Target, headers: &[&str], candidates: &BTreeSet<String>) -> Result<Given> {
+fn users(target: &TargetKernel, headers: &[&str], candidates: &BTreeSet<String>) -> Result<Given> {
     if headers.is_empty() {
         return Ok(Given::new());
     }

@@ -30,11 +30,11 @@ pub struct LivepatchReport {
     /// The functions that are replaced.
     pub changed: Vec<Changed>,
     /// The functions that the kernel calls when it enables or disables the livepatch.
-    pub callbacks: Vec<Callback>,
+    pub callbacks: Vec<ReportedCallback>,
     /// Functions and data that the kernel does not have.
-    pub new: Vec<New>,
+    pub new: Vec<NewSymbol>,
     /// The symbols that it refers to and that are not exported.
-    pub references: Vec<Reference>,
+    pub references: Vec<UnexportedReference>,
     /// What became of each change in the patches.
     pub hunks: Vec<Accounted>,
     /// Files in the patches that are not part of this kernel, with the reason.
@@ -73,7 +73,7 @@ pub struct Changed {
 
 /// A function that the kernel calls before or after it patches or unpatches an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Callback {
+pub struct ReportedCallback {
     /// The object for which it is called.
     pub object: String,
     /// When it is called: the name in struct klp_callbacks.
@@ -86,7 +86,7 @@ pub struct Callback {
 
 /// A function or variable that the kernel does not have.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct New {
+pub struct NewSymbol {
     /// Its name.
     pub name: String,
     /// `function` or `data`.
@@ -97,7 +97,7 @@ pub struct New {
 
 /// A reference to a symbol that is not exported.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Reference {
+pub struct UnexportedReference {
     /// The object that has it.
     pub object: String,
     /// Its name there.
@@ -146,7 +146,7 @@ impl LivepatchReport {
             line("replaced", "all other livepatches that are loaded when it is (--replace)".to_owned());
         }
         for callback in &self.callbacks {
-            let Callback { object, moment, name, file } = callback;
+            let ReportedCallback { object, moment, name, file } = callback;
             line("callback", format!("{moment} of {object}: {name} ({file})"));
         }
         for new in &self.new {
@@ -170,8 +170,8 @@ impl LivepatchReport {
         text
     }
 
-    fn references_once(&self) -> Vec<&Reference> {
-        let by_symbol: BTreeMap<_, &Reference> =
+    fn references_once(&self) -> Vec<&UnexportedReference> {
+        let by_symbol: BTreeMap<_, &UnexportedReference> =
             self.references.iter().map(|one| ((&one.object, &one.name, one.sympos), one)).collect();
         by_symbol.into_values().collect()
     }
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn nothing_is_left_out_of_the_text() {
         let text = |text: &str| text.to_owned();
-        let reference = |file: &str| Reference {
+        let reference = |file: &str| UnexportedReference {
             object: text("vmlinux"),
             name: text("kmem"),
             sympos: 2,
@@ -215,8 +215,8 @@ mod tests {
                 file: text("fs/a.c"),
                 why: text("its own text"),
             }],
-            new: vec![New { name: text("g"), kind: "function", file: text("fs/a.c") }],
-            callbacks: vec![Callback {
+            new: vec![NewSymbol { name: text("g"), kind: "function", file: text("fs/a.c") }],
+            callbacks: vec![ReportedCallback {
                 object: text("vmlinux"),
                 moment: "pre_patch",
                 name: text("h"),

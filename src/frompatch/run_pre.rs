@@ -28,7 +28,7 @@ use crate::elf::image::Image;
 use crate::host::words::count;
 
 pub use kernel::{KernelImage, KernelSymbol, Spot};
-pub use outcome::{Fate, Function, Located, Matched, Mismatch};
+pub use outcome::{ComparedFunction, FunctionFate, Located, Matched, Mismatch};
 
 /// Compares a unit with an object of the kernel: all its functions, and the variables that they refer to.
 ///
@@ -39,7 +39,7 @@ pub fn compare(unit: &Image, kernel: &KernelImage) -> std::result::Result<Matche
         let what = format!("code of ELF machine {} is not compared yet: only x86-64 is", unit.machine().0);
         return Err(vec![Mismatch { name: "the unit".to_owned(), offset: 0, what, lines: Vec::new() }]);
     }
-    agree::compare(&unit::Unit::of(unit), kernel)
+    agree::compare(&unit::UnitObject::of(unit), kernel)
 }
 
 /// Checks that the source file at `path`, from which `unit` was compiled unpatched, is the kernel's.

@@ -31,12 +31,12 @@ use crate::frompatch::compile::{self, Trees};
 use crate::frompatch::module;
 use crate::frompatch::prepare::Made;
 use crate::frompatch::recipe::Recipe;
-use crate::frompatch::run_pre::{self, Fate, KernelImage, Matched};
+use crate::frompatch::run_pre::{self, FunctionFate, KernelImage, Matched};
 use crate::frompatch::system_call;
 use crate::frompatch::takeover::place::TreeFile;
-use crate::frompatch::takeover::references::References;
-use crate::frompatch::takeover::written::{Purpose, Written};
-use crate::frompatch::target::{Target, Workshop};
+use crate::frompatch::takeover::references::KernelReferences;
+use crate::frompatch::takeover::written::{FileParts, Purpose};
+use crate::frompatch::target::{TargetKernel, Workshop};
 use crate::frompatch::tokens;
 use crate::frompatch::units::Unit;
 use crate::kernel::sources::KernelDefinition;
@@ -45,7 +45,7 @@ use crate::livepatch::header;
 
 /// A new file for a livepatch, made from a file of the kernel's source.
 #[derive(Debug)]
-pub struct File {
+pub struct NewFile {
     /// Its path in the source tree.
     pub path: String,
     /// The name of the new file, without the suffix.
@@ -67,10 +67,10 @@ pub struct File {
 /// # Errors
 /// The file of a function is not known, a macro makes the function, or the source is not the kernel's.
 pub fn take(
-    target: &Target,
+    target: &TargetKernel,
     workshop: &Workshop,
     functions: &[(String, KernelDefinition)],
-) -> Result<Made<Vec<File>>> {
+) -> Result<Made<Vec<NewFile>>> {
     let mut by_place: BTreeMap<TreeFile, Vec<&str>> = BTreeMap::new();
     for (name, known) in functions {
         by_place.entry(place::of(target, name, known)?).or_default().push(name);
@@ -107,13 +107,13 @@ pub fn take(
 
 /// The work on one file.
 struct Job<'a> {
-    target: &'a Target,
+    target: &'a TargetKernel,
     trees: Trees<'a>,
     unit: &'a Unit,
 }
 
 impl Job<'_> {
-    fn file(&self, names: &[&str]) -> Result<File> {
+    fn file(&self, names: &[&str]) -> Result<NewFile> {
         let path = &self.unit.path;
         let [assembler, object] = compile::original(self.unit, self.trees)?;
         let kernel = KernelImage::open(&self.target.sources, &self.unit.recipe.object)?;
@@ -121,7 +121,7 @@ impl Job<'_> {
         for name in names {
             let fate = matched.function(name.as_bytes()).map(|function| &function.fate);
             ensure!(
-                !matches!(fate, Some(Fate::Overridden(_))),
+                !matches!(fate, Some(FunctionFate::Overridden(_))),
                 "{name} of {path} is weak, and the kernel uses another function of that name"
             );
         }
@@ -158,7 +158,8 @@ impl Job<'_> {
                 format!("{other}, by which other programs enter the same system call, goes on with the old text: name it as well")
             })
             .collect();
-        let mut file = self.written(Written::of(&raw, self.unit, &functions, taken), functions, &matched)?;
+        let mut file =
+            self.written(FileParts::of(&raw, self.unit, &functions, taken), functions, &matched)?;
         file.notes.extend(left);
         Ok(file)
     }
@@ -166,14 +167,14 @@ impl Job<'_> {
     /// The new file, which is compiled to see what it refers to and what it would define a second time.
     fn written(
         &self,
-        mut file: Written,
+        mut file: FileParts,
         functions: BTreeMap<String, String>,
         matched: &Matched,
-    ) -> Result<File> {
+    ) -> Result<NewFile> {
         let directory = self.trees.work.join("probe");
         fs::create_dir_all(&directory)?;
         fs::write(directory.join("klp_relocs.h"), header::HEADER)?;
-        let probe = |file: &Written| -> Result<Result<[PathBuf; 2], String>> {
+        let probe = |file: &FileParts| -> Result<Result<[PathBuf; 2], String>> {
             let source = directory.join(format!("{}.c", module::file_of(&self.unit.path)));
             fs::write(&source, file.text(self.target, Purpose::Probe))?;
             let own = self.trees.source.join(&self.unit.path);
@@ -182,11 +183,11 @@ impl Job<'_> {
         let mut namespaces = BTreeSet::new();
         match probe(&file)? {
             Ok([assembler, object]) => {
-                let mut found = References::of(&Image::read(&object)?, self.target, matched)?;
+                let mut found = KernelReferences::of(&Image::read(&object)?, self.target, matched)?;
                 if found.this_module && self.unit.recipe.object != VMLINUX {
                     file.has_module = true;
                     if let Ok([_, object]) = probe(&file)? {
-                        found = References::of(&Image::read(&object)?, self.target, matched)?;
+                        found = KernelReferences::of(&Image::read(&object)?, self.target, matched)?;
                     }
                 }
                 let listing = Listing::parse(&fs::read_to_string(assembler)?);
@@ -206,7 +207,7 @@ impl Job<'_> {
             }
             Err(words) => file.refused = Some(first_error(&words, &directory)),
         }
-        Ok(File {
+        Ok(NewFile {
             path: self.unit.path.clone(),
             name: module::file_of(&self.unit.path),
             text: file.text(self.target, Purpose::File),

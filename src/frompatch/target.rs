@@ -18,7 +18,7 @@ use crate::kernel::tree::facts;
 
 /// A kernel for which a livepatch can be made, with all that is needed.
 #[derive(Debug)]
-pub struct Target {
+pub struct TargetKernel {
     /// The files of the kernel.
     pub origin: Origin,
     /// Where its symbols are looked up.
@@ -65,13 +65,13 @@ impl Workshop {
     }
 }
 
-impl Target {
+impl TargetKernel {
     /// Finds the configuration, release and source of a kernel.
     ///
     /// # Errors
     /// The kernel takes no livepatches, its source is not here, or it is for a machine whose code cannot be compared
     /// yet.
-    pub fn of(origin: Origin, named: Option<&Path>, quiet: bool) -> Result<Target> {
+    pub fn of(origin: Origin, named: Option<&Path>, quiet: bool) -> Result<TargetKernel> {
         if let Some(places) = &origin.searched {
             bail!(
                 "no kernel is named, and the one that is running has no headers here: {}",
@@ -120,7 +120,7 @@ impl Target {
             },
         };
         let sources = Sources::open(&origin, None)?;
-        Ok(Target {
+        Ok(TargetKernel {
             kdir: fs_err::canonicalize(kdir)?,
             sources,
             config,

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use klpbuild::elf::image::Image;
-use klpbuild::frompatch::run_pre::{Fate, KernelImage, Mismatch, compare};
+use klpbuild::frompatch::run_pre::{FunctionFate, KernelImage, Mismatch, compare};
 use klpbuild::kernel::origin::Origin;
 use klpbuild::kernel::recorded;
 use klpbuild::kernel::sources::Sources;
@@ -56,7 +56,7 @@ pub(crate) fn check_tree(objtree: &Path) {
                 .unwrap_or_else(|mismatches| panic!("{shown}: {}", told(&mismatches)));
             for function in &matched.functions {
                 let name = String::from_utf8_lossy(&function.name);
-                assert!(!matches!(function.fate, Fate::Ambiguous(_)), "{shown}: {name} is ambiguous");
+                assert!(!matches!(function.fate, FunctionFate::Ambiguous(_)), "{shown}: {name} is ambiguous");
             }
             for (_, place) in matched.all() {
                 assert!(names::fault_of_object(&place.object).is_none());

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use klpbuild::frompatch::report::{
-    Accounted, Callback, Changed, CompiledFile, LivepatchReport, New, Reference,
+    Accounted, Changed, CompiledFile, LivepatchReport, NewSymbol, ReportedCallback, UnexportedReference,
 };
 use klpbuild::host::document;
 use serde_json::Value;
@@ -128,14 +128,14 @@ fn report() -> LivepatchReport {
             file: file.clone(),
             why: text("its code differs"),
         }],
-        callbacks: vec![Callback {
+        callbacks: vec![ReportedCallback {
             object: object.clone(),
             moment: "pre_patch",
             name: name.clone(),
             file: file.clone(),
         }],
-        new: vec![New { name: name.clone(), kind: "function", file: file.clone() }],
-        references: vec![Reference { object, name: name.clone(), sympos: 1, file: file.clone() }],
+        new: vec![NewSymbol { name: name.clone(), kind: "function", file: file.clone() }],
+        references: vec![UnexportedReference { object, name: name.clone(), sympos: 1, file: file.clone() }],
         hunks: vec![Accounted { file: file.clone(), line: 3, changes: vec![name], no_effect: None }],
         ignored: vec![(file, text("not built"))],
         notes: vec![text("a note")],

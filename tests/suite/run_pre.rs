@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use klpbuild::elf::image::Image;
-use klpbuild::frompatch::run_pre::{Fate, KernelImage, Matched, Mismatch, compare};
+use klpbuild::frompatch::run_pre::{FunctionFate, KernelImage, Matched, Mismatch, compare};
 use klpbuild::kernel::origin::Origin;
 use klpbuild::kernel::sources::Sources;
 use klpbuild::kernel::symbols::objects::{Objects, Vmlinux};
@@ -94,7 +94,7 @@ fn place(matched: &Matched, name: &str) -> (u64, Option<u64>) {
     (located.address(), located.sympos())
 }
 
-fn fate<'a>(matched: &'a Matched, name: &str) -> &'a Fate {
+fn fate<'a>(matched: &'a Matched, name: &str) -> &'a FunctionFate {
     &matched.function(name.as_bytes()).unwrap_or_else(|| panic!("no function {name}")).fate
 }
 
@@ -130,7 +130,7 @@ fn static_names_in_several_files_are_told_apart() {
             // The linker takes the units in this order.
             assert_eq!(found.0, addresses[index], "{object}: {name}");
         }
-        assert!(matched.functions.iter().all(|function| matches!(function.fate, Fate::Equal(_))));
+        assert!(matched.functions.iter().all(|function| matches!(function.fate, FunctionFate::Equal(_))));
     }
     assert_eq!(place(&tiny.compared("b/twin.o").unwrap(), "two").1, Some(0));
 }
@@ -142,12 +142,12 @@ fn what_nothing_tells_apart_is_said_to_be_ambiguous() {
     let tiny = Tiny::of(&[("a/lone.c", &own("first")), ("b/lone.c", &own("second"))]);
     let matched = tiny.compared("a/lone.o").unwrap();
     assert!(matched.position(b"lone").is_none());
-    let Fate::Ambiguous(places) = fate(&matched, "lone") else { panic!("{matched:?}") };
+    let FunctionFate::Ambiguous(places) = fate(&matched, "lone") else { panic!("{matched:?}") };
     let mut addresses: Vec<u64> = places.iter().map(|place| place.address()).collect();
     addresses.sort_unstable();
     assert_eq!(addresses, tiny.addresses("lone"));
     assert_eq!(matched.candidates(b"lone").len(), 2);
-    assert!(matches!(fate(&matched, "first"), Fate::Equal(_)));
+    assert!(matches!(fate(&matched, "first"), FunctionFate::Equal(_)));
     // The names of their source files tell, if these differ.
     let tiny = Tiny::of(&[("a.c", &own("first")), ("b.c", &own("second"))]);
     assert_eq!(place(&tiny.compared("b.o").unwrap(), "lone"), (tiny.addresses("lone")[1], Some(2)));
@@ -228,9 +228,9 @@ fn a_weak_function_is_told_from_the_one_that_is_used() {
         for options in [&[][..], &["-ffunction-sections"]] {
             tiny.compile("generic.c", generic, options);
             let matched = tiny.compared("generic.o").unwrap();
-            let Fate::Overridden(other) = fate(&matched, "hook") else { panic!("{matched:?}") };
+            let FunctionFate::Overridden(other) = fate(&matched, "hook") else { panic!("{matched:?}") };
             assert_eq!(other.address(), tiny.addresses("hook")[0]);
-            assert!(matches!(fate(&matched, "kept"), Fate::Equal(_)));
+            assert!(matches!(fate(&matched, "kept"), FunctionFate::Equal(_)));
             // What calls it reaches the other one.
             assert_eq!(place(&matched, "hook").0, tiny.addresses("hook")[0]);
         }
@@ -311,7 +311,7 @@ fn variables_are_compared_and_found_through_each_other() {
     let own = place(&tiny.compared("other.o").unwrap(), "more");
     assert!(all.len() == 2 && all.contains(&found.0) && all.contains(&own.0) && found.0 != own.0);
     assert_ne!(found.1, own.1);
-    assert!(matches!(fate(&matched, "handler"), Fate::Equal(_)));
+    assert!(matches!(fate(&matched, "handler"), FunctionFate::Equal(_)));
     tiny.compile("unit.c", &text("2"), &[]);
     let message = told(tiny.compared("unit.o"));
     assert_eq!(message, "inner+0x8: its byte 0x8 is 0x02, the kernel has 0x01");

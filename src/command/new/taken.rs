@@ -10,8 +10,8 @@ use crate::cli::{Options, ProgressKind};
 use crate::command::asked;
 use crate::command::new::target::Target;
 use crate::frompatch::prepare::Made;
-use crate::frompatch::takeover::{self, File};
-use crate::frompatch::target::Target as Kernel;
+use crate::frompatch::takeover::{self, NewFile};
+use crate::frompatch::target::TargetKernel as Kernel;
 use crate::host::exit::Exit;
 use crate::host::signal::Watch;
 use crate::host::terminal;
@@ -23,7 +23,7 @@ use crate::kernel::tree::config::Config;
 #[derive(Debug)]
 pub enum Takeover {
     /// The new files, and the source tree that their text comes from.
-    Taken(PathBuf, Vec<File>),
+    Taken(PathBuf, Vec<NewFile>),
     /// Nothing was taken over, for this reason.
     Not(String),
     /// The run was stopped.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::command::new::target::Target;
 use crate::debuginfo::prototype::Prototype;
-use crate::frompatch::takeover::File;
+use crate::frompatch::takeover::NewFile;
 use crate::kernel::symbols::VMLINUX;
 
 /// The files that git has to ignore: all that make and klpbuild write beside the sources.
@@ -67,7 +67,7 @@ pub struct Parts<'a> {
     /// The source tree.
     pub source: &'a Path,
     /// The files.
-    pub files: &'a [File],
+    pub files: &'a [NewFile],
 }
 
 /// dkms.conf, for only the kernel of this `release`: in another one the function may differ. DKMS signs and

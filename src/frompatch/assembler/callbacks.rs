@@ -20,7 +20,7 @@ const MOMENTS: [(Moment, &str); 4] = [
 
 /// A callback.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Callback {
+pub struct UnitCallback {
     /// When it is called.
     pub moment: Moment,
     /// The function.
@@ -28,7 +28,7 @@ pub struct Callback {
 }
 
 /// All callbacks of a unit.
-pub fn callbacks(listing: &Listing) -> Vec<Callback> {
+pub fn callbacks(listing: &Listing) -> Vec<UnitCallback> {
     let mut found = Vec::new();
     for piece in listing.pieces.iter().filter(|piece| piece.section.starts_with(SECTION)) {
         let mut moment = None;
@@ -38,7 +38,7 @@ pub fn callbacks(listing: &Listing) -> Vec<Callback> {
             } else if line.trim_start().starts_with(".quad")
                 && let (Some(moment), Some(function)) = (moment, names(line).into_iter().next())
             {
-                found.push(Callback { moment, function });
+                found.push(UnitCallback { moment, function });
             }
         }
     }

@@ -8,7 +8,7 @@ mod data;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::frompatch::assembler::callbacks::{Callback, callbacks};
+use crate::frompatch::assembler::callbacks::{UnitCallback, callbacks};
 use crate::frompatch::assembler::canon::Canon;
 use crate::frompatch::assembler::identity;
 use crate::frompatch::assembler::lasting;
@@ -34,7 +34,7 @@ pub struct Changes {
     /// Why no livepatch can bring some of it.
     pub refused: Vec<String>,
     /// Callbacks that the patches add.
-    pub callbacks: Vec<Callback>,
+    pub callbacks: Vec<UnitCallback>,
     /// Notes for the user.
     pub notes: Vec<String>,
 }

@@ -13,7 +13,7 @@ mod outside;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use crate::frompatch::assembler::callbacks::Callback;
+use crate::frompatch::assembler::callbacks::UnitCallback;
 use crate::frompatch::assembler::compare::Changes;
 use crate::frompatch::assembler::early;
 use crate::frompatch::assembler::lasting;
@@ -270,7 +270,7 @@ impl<'a> Extract<'a> {
     }
 
     /// The callbacks, with the labels of their functions in the text.
-    pub fn callbacks(&self, prefix: &str) -> impl Iterator<Item = (&'a Callback, String)> {
+    pub fn callbacks(&self, prefix: &str) -> impl Iterator<Item = (&'a UnitCallback, String)> {
         self.changes.callbacks.iter().map(move |callback| {
             let name = &callback.function;
             (callback, if self.stays(name) { name.clone() } else { Extract::label(prefix, name) })

@@ -6,24 +6,24 @@ use std::collections::{HashMap, HashSet};
 
 use crate::elf::image::{Section, SectionIndex, Symbol, SymbolIndex};
 use crate::elf::{Binding, SymbolKind};
-use crate::frompatch::run_pre::candidates::{Candidate, Entry, Search, binding};
+use crate::frompatch::run_pre::candidates::{Candidate, Search, UnitFunction, binding};
 use crate::frompatch::run_pre::facts::{Fact, Key, Sides, key_of};
 use crate::frompatch::run_pre::kernel::{KernelImage, Spot};
-use crate::frompatch::run_pre::outcome::{Fate, Function, Located, Matched, Mismatch, base};
-use crate::frompatch::run_pre::unit::Unit;
-use crate::frompatch::run_pre::walk::Difference;
+use crate::frompatch::run_pre::outcome::{ComparedFunction, FunctionFate, Located, Matched, Mismatch, base};
+use crate::frompatch::run_pre::unit::UnitObject;
+use crate::frompatch::run_pre::walk::CodeDifference;
 use crate::frompatch::run_pre::{data, shown};
 
 /// What is known so far of the unit's symbols.
 struct Agreement<'a, 'b> {
     sides: Sides<'a, 'b>,
-    entries: Vec<Entry>,
+    entries: Vec<UnitFunction>,
     facts: HashMap<Key, Spot>,
     mismatches: Vec<Mismatch>,
 }
 
 /// Does the work of [`crate::frompatch::run_pre::compare`].
-pub(super) fn compare(unit: &Unit<'_>, kernel: &KernelImage) -> Result<Matched, Vec<Mismatch>> {
+pub(super) fn compare(unit: &UnitObject<'_>, kernel: &KernelImage) -> Result<Matched, Vec<Mismatch>> {
     let sides = Sides { unit, kernel };
     let (entries, mismatches) = Search::new(sides).all();
     let mut agreement = Agreement { sides, entries, facts: HashMap::new(), mismatches };
@@ -136,7 +136,7 @@ impl Agreement<'_, '_> {
                     shown(candidate.spot),
                     shown(other)
                 );
-                let difference = Difference {
+                let difference = CodeDifference {
                     at: symbol.value(),
                     kernel_at: candidate.spot,
                     what: String::new(),
@@ -145,7 +145,7 @@ impl Agreement<'_, '_> {
                 (difference, what)
             }
         };
-        let difference = Difference { what, ..difference };
+        let difference = CodeDifference { what, ..difference };
         let spot = candidate.spot;
         let mismatch =
             shown::function(self.sides.unit, self.sides.kernel, entry.section, symbol, spot, &difference);
@@ -276,15 +276,19 @@ impl Agreement<'_, '_> {
                 entry.candidates.iter().filter_map(|c| self.located(&symbol.name, c.spot)).collect();
             let fate =
                 match (entry.overridden.and_then(|spot| self.located(&symbol.name, spot)), places.pop()) {
-                    (Some(other), _) => Fate::Overridden(other),
-                    (None, Some(only)) if places.is_empty() => Fate::Equal(only),
+                    (Some(other), _) => FunctionFate::Overridden(other),
+                    (None, Some(only)) if places.is_empty() => FunctionFate::Equal(only),
                     (None, last) => {
                         places.extend(last);
                         matched.vague.insert(symbol.name.clone(), places.clone());
-                        Fate::Ambiguous(places)
+                        FunctionFate::Ambiguous(places)
                     }
                 };
-            matched.functions.push(Function { name: symbol.name.clone(), symbol: entry.symbol, fate });
+            matched.functions.push(ComparedFunction {
+                name: symbol.name.clone(),
+                symbol: entry.symbol,
+                fate,
+            });
         }
         matched
     }

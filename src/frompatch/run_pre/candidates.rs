@@ -8,7 +8,7 @@ use crate::elf::{Binding, SymbolKind};
 use crate::frompatch::run_pre::facts::{Fact, Key, Sides, key_of};
 use crate::frompatch::run_pre::kernel::{KernelImage, KernelSymbol, Spot};
 use crate::frompatch::run_pre::outcome::Mismatch;
-use crate::frompatch::run_pre::walk::Difference;
+use crate::frompatch::run_pre::walk::CodeDifference;
 use crate::frompatch::run_pre::{shown, walk};
 
 /// A function of the kernel that a function of the unit may be, with what it refers to.
@@ -20,7 +20,7 @@ pub(super) struct Candidate {
 }
 
 /// A function of the unit.
-pub(super) struct Entry {
+pub(super) struct UnitFunction {
     pub(super) symbol: SymbolIndex,
     pub(super) section: SectionIndex,
     pub(super) key: Key,
@@ -34,7 +34,7 @@ pub(super) struct Entry {
 /// The search for the candidates of all functions of a unit.
 pub(super) struct Search<'a, 'b> {
     pub(super) sides: Sides<'a, 'b>,
-    entries: Vec<Entry>,
+    entries: Vec<UnitFunction>,
     mismatches: Vec<Mismatch>,
 }
 
@@ -44,15 +44,21 @@ impl<'a, 'b> Search<'a, 'b> {
     }
 
     /// Compares each function with all of the kernel's functions that have its name.
-    pub(super) fn all(mut self) -> (Vec<Entry>, Vec<Mismatch>) {
+    pub(super) fn all(mut self) -> (Vec<UnitFunction>, Vec<Mismatch>) {
         let functions = self.sides.unit.functions();
         let bases = self.bases_by_name(&functions);
         for (symbol, section) in functions {
             let Some(known) = self.sides.unit.symbol(symbol) else { continue };
             let guess = bases.get(&section).map(|base| base.plus(known.value() as i64));
             let key = key_of(self.sides.unit, symbol);
-            let mut entry =
-                Entry { symbol, section, key, candidates: Vec::new(), overridden: None, is_settled: false };
+            let mut entry = UnitFunction {
+                symbol,
+                section,
+                key,
+                candidates: Vec::new(),
+                overridden: None,
+                is_settled: false,
+            };
             let is_weak = known.binding() == Binding::Weak;
             let named = self.named(symbol);
             entry.overridden =
@@ -110,12 +116,12 @@ impl<'a, 'b> Search<'a, 'b> {
 
     fn try_all(
         &mut self,
-        entry: &mut Entry,
+        entry: &mut UnitFunction,
         places: &[(Spot, Option<u64>, Option<String>)],
         guess: Option<Spot>,
     ) {
         let Some(symbol) = self.sides.unit.symbol(entry.symbol) else { return };
-        let mut worst: Option<(Spot, Difference)> = None;
+        let mut worst: Option<(Spot, CodeDifference)> = None;
         for (spot, size, file) in places {
             let compared =
                 walk::function(self.sides.unit, self.sides.kernel, entry.section, symbol, *spot, *size);
@@ -125,7 +131,8 @@ impl<'a, 'b> Search<'a, 'b> {
                     entry.candidates.push(Candidate { spot: *spot, file: file.clone(), facts });
                 }
                 Err(difference) => {
-                    let rank = |spot: Spot, difference: &Difference| (Some(spot) == guess, difference.equal);
+                    let rank =
+                        |spot: Spot, difference: &CodeDifference| (Some(spot) == guess, difference.equal);
                     let is_nearer =
                         worst.as_ref().is_none_or(|(at, other)| rank(*spot, &difference) > rank(*at, other));
                     if is_nearer {

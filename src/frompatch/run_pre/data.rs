@@ -3,20 +3,20 @@
 
 use crate::elf::image::{Section, SectionIndex, Symbol};
 use crate::frompatch::run_pre::kernel::{KernelImage, Spot};
-use crate::frompatch::run_pre::unit::Unit;
+use crate::frompatch::run_pre::unit::UnitObject;
 use crate::frompatch::run_pre::walk;
-use crate::frompatch::run_pre::walk::{Difference, Reference};
+use crate::frompatch::run_pre::walk::{CodeDifference, ComparedReference};
 use crate::livepatch::special;
 
 /// Compares the variable `symbol` in `section` with the kernel's bytes at `spot`, except for the fields that
 /// relocations fill in; returns these references. A variable without bytes, as in `.bss`, counts as equal.
 pub(super) fn variable(
-    unit: &Unit<'_>,
+    unit: &UnitObject<'_>,
     kernel: &KernelImage,
     section: SectionIndex,
     symbol: &Symbol,
     spot: Spot,
-) -> Result<Vec<Reference>, Difference> {
+) -> Result<Vec<ComparedReference>, CodeDifference> {
     let (start, end) = (symbol.value(), symbol.value().saturating_add(symbol.size()));
     let is_witness = |section: &&Section| !is_written_later(&section.name, &symbol.name);
     let ours = unit.section(section).filter(is_witness);
@@ -27,7 +27,7 @@ pub(super) fn variable(
     let Some(theirs) = kernel.bytes(spot) else {
         let is_zero = ours.iter().all(|byte| *byte == 0) && relocations.is_empty();
         let what = "the kernel has no bytes for it".to_owned();
-        let difference = Difference { at: start, kernel_at: spot, what, equal: 0 };
+        let difference = CodeDifference { at: start, kernel_at: spot, what, equal: 0 };
         return if is_zero { Ok(Vec::new()) } else { Err(difference) };
     };
     let mut is_filled = vec![false; ours.len()];
@@ -45,7 +45,7 @@ pub(super) fn variable(
             continue;
         };
         let lead = walk::before(lead, behind);
-        references.push(Reference { at: relocation.offset, kernel_at: field, to: referent, lead });
+        references.push(ComparedReference { at: relocation.offset, kernel_at: field, to: referent, lead });
     }
     let pairs = ours.iter().zip(theirs).enumerate();
     let first = pairs
@@ -55,7 +55,7 @@ pub(super) fn variable(
         Some((index, (our, their))) => {
             let what = format!("its byte {index:#x} is {our:#04x}, the kernel has {their:#04x}");
             let (at, kernel_at) = (start + index as u64, spot.plus(index as i64));
-            Err(Difference { at, kernel_at, what, equal: 0 })
+            Err(CodeDifference { at, kernel_at, what, equal: 0 })
         }
         None => Ok(references),
     }

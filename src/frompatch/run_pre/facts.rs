@@ -7,8 +7,8 @@ use crate::elf::image::{Home, Section, SectionIndex, SymbolIndex};
 use crate::frompatch::run_pre::kernel::{KernelImage, RelocationTarget, Spot};
 use crate::frompatch::run_pre::outcome::{base, name_of};
 use crate::frompatch::run_pre::shown;
-use crate::frompatch::run_pre::unit::{Referent, Unit};
-use crate::frompatch::run_pre::walk::{Difference, Reference};
+use crate::frompatch::run_pre::unit::{Referent, UnitObject};
+use crate::frompatch::run_pre::walk::{CodeDifference, ComparedReference};
 
 /// What is located in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,11 +25,11 @@ pub(super) struct Fact {
     pub(super) key: Key,
     pub(super) spot: Spot,
     /// The offsets of the reference in the unit and in the kernel, for a message if the fact is wrong.
-    pub(super) difference: Difference,
+    pub(super) difference: CodeDifference,
 }
 
 /// The key of a symbol: a weak symbol may be defined elsewhere although the unit defines it.
-pub(super) fn key_of(unit: &Unit<'_>, index: SymbolIndex) -> Key {
+pub(super) fn key_of(unit: &UnitObject<'_>, index: SymbolIndex) -> Key {
     match unit.symbol(index).map(|symbol| (symbol.home, symbol.binding(), symbol.value())) {
         Some((Home::Section(section), Binding::Local | Binding::Global, value)) => Key::Own(section, value),
         _ => Key::Other(index),
@@ -39,26 +39,26 @@ pub(super) fn key_of(unit: &Unit<'_>, index: SymbolIndex) -> Key {
 /// The unit and the kernel, side by side.
 #[derive(Clone, Copy)]
 pub(super) struct Sides<'a, 'b> {
-    pub(super) unit: &'a Unit<'b>,
+    pub(super) unit: &'a UnitObject<'b>,
     pub(super) kernel: &'a KernelImage,
 }
 
 impl Sides<'_, '_> {
     /// What references say, if they can be right: at each spot that the kernel's lead to, there is a symbol of that
     /// name.
-    pub(super) fn facts_of(&self, references: &[Reference]) -> Result<Vec<Fact>, Difference> {
+    pub(super) fn facts_of(&self, references: &[ComparedReference]) -> Result<Vec<Fact>, CodeDifference> {
         let mut facts = Vec::new();
         for reference in references {
             match self.fact_of(reference) {
                 Ok(Some((key, spot))) => {
                     let (at, kernel_at) = (reference.at, reference.kernel_at);
                     let difference =
-                        Difference { at, kernel_at, what: String::new(), equal: references.len() };
+                        CodeDifference { at, kernel_at, what: String::new(), equal: references.len() };
                     facts.push(Fact { key, spot, difference });
                 }
                 Ok(None) => {}
                 Err(what) => {
-                    return Err(Difference {
+                    return Err(CodeDifference {
                         at: reference.at,
                         kernel_at: reference.kernel_at,
                         what,
@@ -70,7 +70,7 @@ impl Sides<'_, '_> {
         Ok(facts)
     }
 
-    fn fact_of(&self, reference: &Reference) -> Result<Option<(Key, Spot)>, String> {
+    fn fact_of(&self, reference: &ComparedReference) -> Result<Option<(Key, Spot)>, String> {
         match reference.to {
             Referent::Symbol(index) => self.fact_of_symbol(index, &reference.lead),
             Referent::Inside { section, offset } => {
@@ -118,7 +118,7 @@ impl Sides<'_, '_> {
         }
     }
 
-    fn elsewhere(&self, reference: &Reference) -> String {
+    fn elsewhere(&self, reference: &ComparedReference) -> String {
         let ours = shown::shown(self.unit, reference.to, 0);
         format!("it refers to {ours}, and the kernel's to {}", self.lead(&reference.lead))
     }

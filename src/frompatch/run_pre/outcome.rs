@@ -39,7 +39,7 @@ impl Located {
 
 /// What became of a function of the unit in the kernel.
 #[derive(Debug, Clone)]
-pub enum Fate {
+pub enum FunctionFate {
     /// It is there, with equal code.
     Equal(Located),
     /// It is weak, and the kernel uses another function of that name: patching this one has no effect.
@@ -50,20 +50,20 @@ pub enum Fate {
 
 /// A function of the unit.
 #[derive(Debug, Clone)]
-pub struct Function {
+pub struct ComparedFunction {
     /// Its raw name.
     pub name: Vec<u8>,
     /// Its symbol in the unit, by index.
     pub symbol: SymbolIndex,
     /// What became of it.
-    pub fate: Fate,
+    pub fate: FunctionFate,
 }
 
 /// A unit that was found in the kernel, function by function.
 #[derive(Debug, Clone, Default)]
 pub struct Matched {
     /// All functions of the unit, in the order of its sections.
-    pub functions: Vec<Function>,
+    pub functions: Vec<ComparedFunction>,
     pub(super) located: BTreeMap<SymbolIndex, Located>,
     pub(super) by_name: BTreeMap<Vec<u8>, Option<SymbolIndex>>,
     pub(super) vague: BTreeMap<Vec<u8>, Vec<Located>>,
@@ -87,7 +87,7 @@ impl Matched {
     }
 
     /// The function `name` of the unit.
-    pub fn function(&self, name: &[u8]) -> Option<&Function> {
+    pub fn function(&self, name: &[u8]) -> Option<&ComparedFunction> {
         self.functions.iter().find(|function| function.name == name)
     }
 

@@ -4,8 +4,8 @@
 use crate::elf::image::{SectionIndex, Symbol};
 use crate::frompatch::run_pre::kernel::{KernelImage, RelocationTarget, Spot};
 use crate::frompatch::run_pre::outcome::{Mismatch, name_of};
-use crate::frompatch::run_pre::unit::{Referent, Unit};
-use crate::frompatch::run_pre::walk::Difference;
+use crate::frompatch::run_pre::unit::{Referent, UnitObject};
+use crate::frompatch::run_pre::walk::CodeDifference;
 use crate::livepatch::code::instruction;
 use crate::livepatch::code::instruction::Instruction;
 
@@ -15,12 +15,12 @@ const BEHIND: usize = 3;
 
 /// The message about a difference in the function `symbol` in `section`, which the kernel has at `spot`.
 pub(super) fn function(
-    unit: &Unit<'_>,
+    unit: &UnitObject<'_>,
     kernel: &KernelImage,
     section: SectionIndex,
     symbol: &Symbol,
     spot: Spot,
-    difference: &Difference,
+    difference: &CodeDifference,
 ) -> Mismatch {
     let start = symbol.value();
     let ours = ours(unit, section, symbol, difference.at);
@@ -48,7 +48,12 @@ pub(super) fn function(
 }
 
 /// The unit's instructions before `at`, and from there on.
-fn ours(unit: &Unit<'_>, section: SectionIndex, symbol: &Symbol, at: u64) -> (Vec<String>, Vec<String>) {
+fn ours(
+    unit: &UnitObject<'_>,
+    section: SectionIndex,
+    symbol: &Symbol,
+    at: u64,
+) -> (Vec<String>, Vec<String>) {
     let (start, end) = (symbol.value(), symbol.value().saturating_add(symbol.size()));
     let code = unit.section(section).and_then(|s| s.data.get(..end as usize)?.get(start as usize..));
     lines(code.unwrap_or_default(), start, at, |code, address| {
@@ -130,7 +135,7 @@ fn lines(
 }
 
 /// A name for the target of a reference.
-pub(super) fn shown(unit: &Unit<'_>, to: Referent, behind: i64) -> String {
+pub(super) fn shown(unit: &UnitObject<'_>, to: Referent, behind: i64) -> String {
     match to {
         Referent::Symbol(index) => with_offset(&name_of(unit.symbol(index)), behind),
         Referent::Inside { section, offset } => match unit.symbol_around(section, offset) {

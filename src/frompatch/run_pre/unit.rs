@@ -10,7 +10,7 @@ use crate::frompatch::run_pre::kernel;
 
 /// A unit as an object file.
 #[derive(Debug)]
-pub(super) struct Unit<'a> {
+pub(super) struct UnitObject<'a> {
     pub(super) image: &'a Image,
     relocations: HashMap<SectionIndex, BTreeMap<u64, Relocation>>,
     /// By section: the named symbols with their values, by ascending value.
@@ -30,8 +30,8 @@ pub(super) enum Referent {
     Inside { section: SectionIndex, offset: i64 },
 }
 
-impl<'a> Unit<'a> {
-    pub(super) fn of(image: &'a Image) -> Unit<'a> {
+impl<'a> UnitObject<'a> {
+    pub(super) fn of(image: &'a Image) -> UnitObject<'a> {
         let mut symbols: HashMap<SectionIndex, Vec<(u64, SymbolIndex)>> = HashMap::new();
         for (index, symbol) in image.symbols.enumerate() {
             if let (Home::Section(section), false) = (symbol.home, symbol.name.is_empty())
@@ -44,7 +44,7 @@ impl<'a> Unit<'a> {
             symbols.sort_unstable();
         }
         let file = image.symbols.iter().find(|symbol| symbol.kind() == SymbolKind::File).map(Symbol::shown);
-        Unit { image, relocations: kernel::relocations(image), symbols, labels: labels(image), file }
+        UnitObject { image, relocations: kernel::relocations(image), symbols, labels: labels(image), file }
     }
 
     /// The functions with their sections: symbols of code that have a size.

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 
 use crate::elf::image::{Relocation, SectionIndex, Symbol};
 use crate::frompatch::run_pre::kernel::{KernelImage, RelocationTarget, Spot};
-use crate::frompatch::run_pre::unit::{Referent, Unit};
+use crate::frompatch::run_pre::unit::{Referent, UnitObject};
 use crate::livepatch::code::instruction::Instruction;
 
 /// A reference of the unit, and the target of the same reference in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reference {
+pub(super) struct ComparedReference {
     /// The offset of the reference in its section of the unit.
     pub(super) at: u64,
     /// Where the kernel has the reference: the start of the instruction, or the pointer.
@@ -26,7 +26,7 @@ pub(super) struct Reference {
 
 /// The first difference between a function and the kernel's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Difference {
+pub(super) struct CodeDifference {
     /// The offset in the unit's section.
     pub(super) at: u64,
     /// Where it lies in the kernel.
@@ -42,7 +42,7 @@ const TRACERS: [&[u8]; 2] = [b"__fentry__", b"mcount"];
 
 /// The state of a walk through one function.
 struct Walk<'a, 'b> {
-    unit: &'a Unit<'b>,
+    unit: &'a UnitObject<'b>,
     kernel: &'a KernelImage,
     section: SectionIndex,
     start: u64,
@@ -52,24 +52,24 @@ struct Walk<'a, 'b> {
     theirs: &'a [u8],
     /// By the offset of each instruction of the unit: the kernel's offset in the function.
     steps: BTreeMap<u64, u64>,
-    references: Vec<Reference>,
+    references: Vec<ComparedReference>,
     /// Branches within the function: offset, target, and spot and target in the kernel.
     jumps: Vec<(u64, u64, Spot, RelocationTarget)>,
 }
 
 /// Compares the function `symbol` in `section` with the kernel's code at `spot`.
 pub(super) fn function(
-    unit: &Unit<'_>,
+    unit: &UnitObject<'_>,
     kernel: &KernelImage,
     section: SectionIndex,
     symbol: &Symbol,
     spot: Spot,
     size: Option<u64>,
-) -> Result<Vec<Reference>, Difference> {
+) -> Result<Vec<ComparedReference>, CodeDifference> {
     let start = symbol.value();
     let end = start.saturating_add(symbol.size());
     let code = unit.section(section).and_then(|s| s.data.get(..end as usize)?.get(start as usize..));
-    let nothing = |what: &str| Difference { at: start, kernel_at: spot, what: what.to_owned(), equal: 0 };
+    let nothing = |what: &str| CodeDifference { at: start, kernel_at: spot, what: what.to_owned(), equal: 0 };
     let (Some(code), Some(theirs)) = (code, kernel.bytes(spot)) else {
         return Err(nothing("the kernel has no code there"));
     };
@@ -82,7 +82,7 @@ pub(super) fn function(
 }
 
 impl Walk<'_, '_> {
-    fn all(&mut self, is_sized: bool) -> Result<(), Difference> {
+    fn all(&mut self, is_sized: bool) -> Result<(), CodeDifference> {
         let (mut ours, mut theirs) = (0, 0);
         while ours < self.code.len() {
             self.steps.insert(ours as u64, theirs as u64);
@@ -99,7 +99,7 @@ impl Walk<'_, '_> {
     }
 
     /// Compares one instruction of each side, and returns the number of bytes of both.
-    fn step(&mut self, ours: usize, theirs: usize) -> Result<(usize, usize), Difference> {
+    fn step(&mut self, ours: usize, theirs: usize) -> Result<(usize, usize), CodeDifference> {
         let at = self.start + ours as u64;
         let our_code = self.code.get(ours..).unwrap_or_default();
         let their_code = self.theirs.get(theirs..).unwrap_or_default();
@@ -155,7 +155,7 @@ impl Walk<'_, '_> {
         here: Spot,
         ours: usize,
         theirs: usize,
-    ) -> Result<(), Difference> {
+    ) -> Result<(), CodeDifference> {
         let mut is_relative_done = false;
         for relocation in relocations {
             let offset = (relocation.offset - at) as usize;
@@ -176,7 +176,7 @@ impl Walk<'_, '_> {
                 return Err(self.difference(ours, theirs, what));
             };
             let lead = before(lead, behind);
-            self.references.push(Reference { at, kernel_at: here, to, lead });
+            self.references.push(ComparedReference { at, kernel_at: here, to, lead });
         }
         if our.relative.is_some() && !is_relative_done {
             self.branch(at, our, None, their, here);
@@ -212,7 +212,12 @@ impl Walk<'_, '_> {
                 self.jumps.push((at, offset as u64 - self.start, here, lead));
             }
             _ => {
-                self.references.push(Reference { at, kernel_at: here, to, lead: before(lead, behind) });
+                self.references.push(ComparedReference {
+                    at,
+                    kernel_at: here,
+                    to,
+                    lead: before(lead, behind),
+                });
             }
         }
     }
@@ -252,7 +257,7 @@ impl Walk<'_, '_> {
     }
 
     /// Each branch within the function has to lead to the same instruction.
-    fn expect_jumps(&self) -> Result<(), Difference> {
+    fn expect_jumps(&self) -> Result<(), CodeDifference> {
         for (at, to, here, lead) in &self.jumps {
             let expected =
                 self.steps.get(to).map(|theirs| RelocationTarget::Here(self.spot.plus(*theirs as i64)));
@@ -274,8 +279,8 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    fn difference(&self, ours: usize, theirs: usize, what: String) -> Difference {
-        Difference {
+    fn difference(&self, ours: usize, theirs: usize, what: String) -> CodeDifference {
+        CodeDifference {
             at: self.start + ours as u64,
             kernel_at: self.spot.plus(theirs as i64),
             what,

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::assembler::extract::source_name;
 use crate::frompatch::assembler::{Listing, base};
-use crate::frompatch::run_pre::{Fate, Located, Matched};
+use crate::frompatch::run_pre::{FunctionFate, Located, Matched};
 use crate::frompatch::takeover::needed::UnitInKernel;
-use crate::frompatch::takeover::rewritten::Variable;
+use crate::frompatch::takeover::rewritten::KernelVariable;
 use crate::livepatch::definition;
 
 /// What is known of a unit of `object`.
@@ -16,9 +16,9 @@ pub(super) fn of(listing: &Listing, matched: &Matched, object: &str) -> UnitInKe
     let mut known = UnitInKernel::default();
     for function in &matched.functions {
         let is_named = match &function.fate {
-            Fate::Equal(located) => can_be_named(located),
-            Fate::Overridden(_) => true,
-            Fate::Ambiguous(_) => false,
+            FunctionFate::Equal(located) => can_be_named(located),
+            FunctionFate::Overridden(_) => true,
+            FunctionFate::Ambiguous(_) => false,
         };
         if is_named {
             known.functions.insert(String::from_utf8_lossy(&function.name).into_owned());
@@ -27,7 +27,7 @@ pub(super) fn of(listing: &Listing, matched: &Matched, object: &str) -> UnitInKe
     for (name, _) in listing.data().filter(|(name, _)| base(name) == *name) {
         let located = matched.position(name.as_bytes()).filter(|located| can_be_named(located));
         if let Some(located) = located.filter(|located| located.name == name.as_bytes()) {
-            known.data.insert(name.to_owned(), Variable { size: size(located), annotation: None });
+            known.data.insert(name.to_owned(), KernelVariable { size: size(located), annotation: None });
         }
     }
     // The compiler's variants of a function count with it.
@@ -42,7 +42,7 @@ pub(super) fn of(listing: &Listing, matched: &Matched, object: &str) -> UnitInKe
             let located = matched.position(name.as_bytes()).filter(|located| can_be_named(located));
             own.extend(located.map(|located| {
                 let annotation = Some(annotation(object, located));
-                (short.to_owned(), Variable { size: size(located), annotation })
+                (short.to_owned(), KernelVariable { size: size(located), annotation })
             }));
         }
         known.locals.insert(function.to_owned(), own);

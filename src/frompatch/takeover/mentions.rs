@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::takeover::active::directive;
-use crate::frompatch::takeover::pieces::{Piece, PieceKind, pieces};
+use crate::frompatch::takeover::pieces::{PieceKind, SourcePiece, pieces};
 use crate::frompatch::tokens::{self, words};
 
 /// The words of all functions and macros of a text, by their names.
@@ -53,7 +53,7 @@ impl Mentions {
 }
 
 /// The names that a definition of a function or macro may have: those before arguments.
-fn names<'a>(piece: &Piece<'a>) -> Vec<&'a str> {
+fn names<'a>(piece: &SourcePiece<'a>) -> Vec<&'a str> {
     match piece.kind {
         PieceKind::Macro => {
             let text = piece.tokens.first().map_or("", |token| token.text);

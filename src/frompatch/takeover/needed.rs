@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::system_call;
 use crate::frompatch::takeover::active::directive;
-use crate::frompatch::takeover::pieces::{Declared, Piece, PieceKind, What, declared, pieces};
-use crate::frompatch::takeover::rewritten::{self, Variable};
+use crate::frompatch::takeover::pieces::{DeclaredNames, PieceKind, SourcePiece, What, declared, pieces};
+use crate::frompatch::takeover::rewritten::{self, KernelVariable};
 use crate::frompatch::tokens::{self, words};
 
 /// What the kernel's code tells of the unit.
@@ -16,9 +16,9 @@ pub(super) struct UnitInKernel {
     /// The kernel's functions of the unit that have a usable name.
     pub(super) functions: BTreeSet<String>,
     /// The kernel's variables and constants of the unit that have a usable name, by their names in C.
-    pub(super) data: BTreeMap<String, Variable>,
+    pub(super) data: BTreeMap<String, KernelVariable>,
     /// By function: the statics that its code uses, including those of inlined functions.
-    pub(super) locals: BTreeMap<String, BTreeMap<String, Variable>>,
+    pub(super) locals: BTreeMap<String, BTreeMap<String, KernelVariable>>,
 }
 
 /// The parts of the new file.
@@ -119,10 +119,10 @@ pub(super) fn take(
 
 /// A piece of the file.
 struct Entry<'a> {
-    piece: Piece<'a>,
+    piece: SourcePiece<'a>,
     /// Its text with macros expanded.
     expanded: String,
-    declared: Vec<Declared>,
+    declared: Vec<DeclaredNames>,
     /// The name of the function, if it is to be replaced.
     target: Option<String>,
 }
@@ -165,13 +165,13 @@ impl<'a> File<'a> {
             // EXPORT_SYMBOL() and the like declare a symbol that is defined already.
             let is_call = piece.kind == PieceKind::Statement
                 && matches!(piece.tokens.as_slice(), [name, open, ..] if name.kind == tokens::TokenKind::Word && open.is("("));
-            let declared: Vec<Declared> = match piece.kind {
+            let declared: Vec<DeclaredNames> = match piece.kind {
                 PieceKind::Function | PieceKind::Statement => {
                     pieces(&expanded).iter().filter_map(declared).collect()
                 }
                 _ => Vec::new(),
             };
-            let declared: Vec<Declared> =
+            let declared: Vec<DeclaredNames> =
                 declared.into_iter().filter(|one| !is_call || one.what != What::Declaration).collect();
             let index = entries.len();
             for name in declared.iter().flat_map(|one| one.names.iter().chain(&one.types)) {
@@ -236,16 +236,16 @@ impl<'a> File<'a> {
         format!("{head};\n\n{head}\n{}", self.body(entry, body, taken))
     }
 
-    fn declaration(&self, entry: &Entry<'_>, declared: &Declared) -> String {
+    fn declaration(&self, entry: &Entry<'_>, declared: &DeclaredNames) -> String {
         let is_referred =
             |name: &String| self.known.functions.contains(name) || self.wanted.contains_key(name);
         if declared.names.iter().all(|name| self.copies.contains(name) || !is_referred(name)) {
             return entry.text(self.active).to_owned();
         }
-        rewritten::declaration(self.active, &entry.piece.tokens, &|_| Variable::default())
+        rewritten::declaration(self.active, &entry.piece.tokens, &|_| KernelVariable::default())
     }
 
-    fn function(&self, entry: &Entry<'_>, declared: &Declared, taken: &mut Taken) -> String {
+    fn function(&self, entry: &Entry<'_>, declared: &DeclaredNames, taken: &mut Taken) -> String {
         let name = declared.names.first().map(String::as_str).unwrap_or_default();
         if self.copies.contains(name) {
             taken.copied.insert(name.to_owned());
@@ -258,7 +258,7 @@ impl<'a> File<'a> {
         written.map(|written| format!("extern {written};")).unwrap_or_default()
     }
 
-    fn data(&self, entry: &Entry<'_>, defined: &Declared, taken: &mut Taken) -> String {
+    fn data(&self, entry: &Entry<'_>, defined: &DeclaredNames, taken: &mut Taken) -> String {
         let text = entry.text(self.active);
         let lacking: Vec<&String> =
             defined.names.iter().filter(|name| !self.known.data.contains_key(*name)).collect();
@@ -290,7 +290,7 @@ impl<'a> File<'a> {
 
     /// The kernel's variable for the static `name` of a function, as that function's own code tells, or the code of a
     /// function into which it is inlined. None if there are several of that name.
-    fn local(&self, entry: &Entry<'_>, name: &str) -> Option<&Variable> {
+    fn local(&self, entry: &Entry<'_>, name: &str) -> Option<&KernelVariable> {
         let own = entry.declared.iter().filter(|one| one.what == What::Function).flat_map(|one| &one.names);
         let mut users = own.chain(self.wanted.keys()).filter_map(|function| self.known.locals.get(function));
         let is_only = self.statics.get(name).is_none_or(|count| *count < 2);
@@ -353,7 +353,7 @@ fn is_copied(entry: &Entry<'_>, known: &UnitInKernel) -> bool {
 }
 
 /// The name that a macro's directive defines or undefines.
-fn macro_name(piece: &Piece<'_>) -> Option<String> {
+fn macro_name(piece: &SourcePiece<'_>) -> Option<String> {
     let text = piece.tokens.first()?.text;
     let rest = text.split_once(directive(text))?.1.trim_start();
     let name = rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').next()?;
@@ -396,14 +396,17 @@ mod tests {
     }
 
     fn known() -> UnitInKernel {
-        let variable = || Variable::default();
+        let variable = || KernelVariable::default();
         UnitInKernel {
             functions: ["named", "show"].map(str::to_owned).into(),
             data: ["lock", "count"].map(|name| (name.to_owned(), variable())).into(),
             locals: [(
                 "show".to_owned(),
-                [("calls".to_owned(), Variable { annotation: Some("AT(calls.2)".to_owned()), size: None })]
-                    .into(),
+                [(
+                    "calls".to_owned(),
+                    KernelVariable { annotation: Some("AT(calls.2)".to_owned()), size: None },
+                )]
+                .into(),
             )]
             .into(),
         }

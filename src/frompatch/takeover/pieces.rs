@@ -21,14 +21,14 @@ pub(super) enum PieceKind {
 
 /// A piece of a file.
 #[derive(Debug, Clone)]
-pub(super) struct Piece<'a> {
+pub(super) struct SourcePiece<'a> {
     /// Its kind.
     pub(super) kind: PieceKind,
     /// Its tokens.
     pub(super) tokens: Vec<Token<'a>>,
 }
 
-impl Piece<'_> {
+impl SourcePiece<'_> {
     /// The offset of its beginning in the text.
     pub(super) fn start(&self) -> usize {
         self.tokens.first().map_or(0, |token| token.start)
@@ -61,7 +61,7 @@ pub(super) enum What {
 
 /// The names that a piece declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Declared {
+pub(super) struct DeclaredNames {
     /// What kind of thing they name.
     pub(super) what: What,
     /// The names.
@@ -71,7 +71,7 @@ pub(super) struct Declared {
 }
 
 /// The pieces of a text, in its order.
-pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
+pub(super) fn pieces(text: &str) -> Vec<SourcePiece<'_>> {
     let all = tokens::tokens(text);
     let mut found = Vec::new();
     let mut rest = all.as_slice();
@@ -88,7 +88,7 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
             _ => statement(rest),
         };
         let (piece, others) = rest.split_at(length.clamp(1, rest.len()));
-        found.push(Piece { kind, tokens: piece.to_vec() });
+        found.push(SourcePiece { kind, tokens: piece.to_vec() });
         rest = others;
     }
     found
@@ -231,13 +231,13 @@ pub(super) fn declarator(segment: &[Token<'_>]) -> Option<(usize, bool)> {
 }
 
 /// What a piece declares, with macros expanded; none if it declares nothing.
-pub(super) fn declared(piece: &Piece<'_>) -> Option<Declared> {
+pub(super) fn declared(piece: &SourcePiece<'_>) -> Option<DeclaredNames> {
     let tokens = piece.tokens.as_slice();
     if piece.kind == PieceKind::Function {
         let head = piece.head();
         let (name, _) = declarator(head)?;
         let names = vec![head.get(name)?.text.to_owned()];
-        return Some(Declared { what: What::Function, names, types: Vec::new() });
+        return Some(DeclaredNames { what: What::Function, names, types: Vec::new() });
     }
     if piece.kind != PieceKind::Statement || tokens.first().is_some_and(|token| token.is("_Static_assert")) {
         return None;
@@ -263,7 +263,7 @@ pub(super) fn declared(piece: &Piece<'_>) -> Option<Declared> {
         () if begins("extern") || is_function => What::Declaration,
         () => What::Data,
     };
-    (!names.is_empty() || !types.is_empty()).then_some(Declared { what, names, types })
+    (!names.is_empty() || !types.is_empty()).then_some(DeclaredNames { what, names, types })
 }
 
 fn has_value(tokens: &[Token<'_>]) -> bool {
@@ -300,7 +300,7 @@ fn types(tokens: &[Token<'_>]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn all(text: &str) -> Vec<(PieceKind, Option<Declared>)> {
+    fn all(text: &str) -> Vec<(PieceKind, Option<DeclaredNames>)> {
         pieces(text).iter().map(|piece| (piece.kind, declared(piece))).collect()
     }
 

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 
 use crate::frompatch::system_call;
-use crate::frompatch::target::Target;
+use crate::frompatch::target::TargetKernel;
 use crate::host::paths;
 use crate::kernel::sources::KernelDefinition;
 use crate::livepatch::candidates::SourcePlaces;
@@ -29,7 +29,7 @@ impl TreeFile {
 ///
 /// # Errors
 /// It is not known, or is not compiled on its own.
-pub(super) fn of(target: &Target, name: &str, known: &KernelDefinition) -> Result<TreeFile> {
+pub(super) fn of(target: &TargetKernel, name: &str, known: &KernelDefinition) -> Result<TreeFile> {
     let text = with_name_of_text(name, known);
     let places = SourcePlaces::of(&target.sources, [known].into_iter().chain(&text));
     let defined = places.at(known).or_else(|| places.at(text.as_ref()?));
@@ -59,7 +59,7 @@ fn with_name_of_text(name: &str, known: &KernelDefinition) -> Option<KernelDefin
 }
 
 /// The longest end of a path that exists in the source tree.
-fn in_source(target: &Target, path: &str) -> Option<String> {
+fn in_source(target: &TargetKernel, path: &str) -> Option<String> {
     let path = path.trim_start_matches("./");
     let starts = std::iter::once(0).chain(path.match_indices('/').map(|(at, _)| at + 1));
     let ends = starts.filter_map(|at| path.get(at..));

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::elf::Binding;
 use crate::elf::image::{Home, Image};
 use crate::frompatch::run_pre::Matched;
-use crate::frompatch::target::Target;
+use crate::frompatch::target::TargetKernel;
 use crate::kernel::sources::KernelDefinition;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::NameQuery;
@@ -16,7 +16,7 @@ use crate::livepatch::definition;
 
 /// The references of an object to the kernel.
 #[derive(Debug, Default)]
-pub(super) struct References {
+pub(super) struct KernelReferences {
     /// By object: the symbols that are not exported, each with its position there.
     pub(super) annotated: BTreeMap<String, BTreeMap<String, u64>>,
     /// The namespaces of the exported symbols.
@@ -29,13 +29,13 @@ pub(super) struct References {
     keys: BTreeSet<String>,
 }
 
-impl References {
+impl KernelReferences {
     /// The references of an object to the kernel; `matched` is the kernel's unit from which it was taken.
     ///
     /// # Errors
     /// The kernel's symbols cannot be read.
-    pub(super) fn of(image: &Image, target: &Target, matched: &Matched) -> Result<References> {
-        let mut found = References { keys: keys(image), ..References::default() };
+    pub(super) fn of(image: &Image, target: &TargetKernel, matched: &Matched) -> Result<KernelReferences> {
+        let mut found = KernelReferences { keys: keys(image), ..KernelReferences::default() };
         let undefined = image.symbols.iter().filter(|symbol| symbol.home == Home::Undefined);
         let names: BTreeSet<&[u8]> = undefined.map(|symbol| symbol.name.as_slice()).collect();
         let mut open: Vec<&[u8]> = Vec::new();

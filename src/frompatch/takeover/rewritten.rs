@@ -6,7 +6,7 @@ use crate::frompatch::tokens::{self, Token};
 
 /// What is known of a variable of the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Variable {
+pub(super) struct KernelVariable {
     /// Its size in bytes, if that is known.
     pub(super) size: Option<u64>,
     /// The annotation that locates it, if its name alone does not.
@@ -44,7 +44,11 @@ impl Words<'_> {
 }
 
 /// The declaration of what a statement defines, without initial values. `known` tells about each name.
-pub(super) fn declaration(text: &str, statement: &[Token<'_>], known: &dyn Fn(&str) -> Variable) -> String {
+pub(super) fn declaration(
+    text: &str,
+    statement: &[Token<'_>],
+    known: &dyn Fn(&str) -> KernelVariable,
+) -> String {
     let mut words = Words { text, out: "extern ".to_owned(), end: None };
     for (number, segment) in segments(statement).into_iter().enumerate() {
         if number > 0 {
@@ -157,7 +161,7 @@ pub(super) struct Local<'a> {
 }
 
 /// The statements in the body of a function that declare statics.
-pub(super) fn locals<'a>(function: &'a pieces::Piece<'a>) -> Vec<Local<'a>> {
+pub(super) fn locals<'a>(function: &'a pieces::SourcePiece<'a>) -> Vec<Local<'a>> {
     let tokens = function.tokens.as_slice();
     let mut found = Vec::new();
     let body = function.head().len();
@@ -198,7 +202,7 @@ mod tests {
     fn declared(text: &str, size: Option<u64>, annotation: Option<&str>) -> String {
         let pieces = pieces(text);
         let annotation = annotation.map(str::to_owned);
-        declaration(text, &pieces[0].tokens, &|_| Variable { size, annotation: annotation.clone() })
+        declaration(text, &pieces[0].tokens, &|_| KernelVariable { size, annotation: annotation.clone() })
     }
 
     #[test]

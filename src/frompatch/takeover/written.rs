@@ -8,7 +8,7 @@ use fs_err as fs;
 
 use crate::frompatch::compile::Trees;
 use crate::frompatch::takeover::needed::Taken;
-use crate::frompatch::target::Target;
+use crate::frompatch::target::TargetKernel;
 use crate::frompatch::tokens;
 use crate::frompatch::units::Unit;
 use crate::kernel::symbols::VMLINUX;
@@ -24,7 +24,7 @@ pub(super) enum Purpose {
 
 /// What the file is made of.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(super) struct FileParts {
     licence: String,
     path: String,
     object: String,
@@ -44,13 +44,18 @@ pub(super) struct Written {
     pub(super) annotated: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
-impl Written {
+impl FileParts {
     /// The new file from the parts `taken` of the file `raw`.
-    pub(super) fn of(raw: &str, unit: &Unit, functions: &BTreeMap<String, String>, taken: Taken) -> Written {
+    pub(super) fn of(
+        raw: &str,
+        unit: &Unit,
+        functions: &BTreeMap<String, String>,
+        taken: Taken,
+    ) -> FileParts {
         let first = raw.lines().next().filter(|line| line.contains("SPDX-License-Identifier"));
         let options = unit.recipe.options.iter();
         let modname = options.filter_map(|word| word.strip_prefix("-DKBUILD_MODNAME=")).next_back();
-        Written {
+        FileParts {
             licence: first.unwrap_or("// SPDX-License-Identifier: GPL-2.0").to_owned(),
             path: unit.path.clone(),
             object: unit.recipe.object.clone(),
@@ -60,7 +65,7 @@ impl Written {
             body: taken.body,
             copied: taken.copied,
             left: taken.left,
-            ..Written::default()
+            ..FileParts::default()
         }
     }
 
@@ -75,7 +80,7 @@ impl Written {
     }
 
     /// The text.
-    pub(super) fn text(&self, target: &Target, purpose: Purpose) -> String {
+    pub(super) fn text(&self, target: &TargetKernel, purpose: Purpose) -> String {
         let mut text = format!("{}\n{}", self.licence, self.heading(target));
         if purpose == Purpose::File {
             for note in self.left.iter().map(|(name, why)| format!("{name} is not taken over: {why}")) {
@@ -109,7 +114,7 @@ impl Written {
         text
     }
 
-    fn heading(&self, target: &Target) -> String {
+    fn heading(&self, target: &TargetKernel) -> String {
         let functions: Vec<String> = self.functions.iter().map(|name| format!("{name}()")).collect();
         let of = if self.object == VMLINUX {
             "the kernel".to_owned()
