@@ -161,20 +161,20 @@ struct Entry {
 
 /// The part of one object file that klpbuild needs for the map.
 #[derive(Debug, Default)]
-pub struct Object {
+pub struct ObjectSymbols {
     strings: Vec<u8>,
     entries: Vec<Entry>,
     modinfo: Vec<u8>,
     machine: u16,
 }
 
-impl Object {
+impl ObjectSymbols {
     /// Reads the symbol table and `.modinfo` of the ELF file at `path`, of either class and byte order.
     ///
     /// # Errors
     /// The file cannot be read, is no ELF file, or is truncated or inconsistent; the message names the file
     /// and what is wrong with it.
-    pub fn read(path: &Path) -> Result<Object> {
+    pub fn read(path: &Path) -> Result<ObjectSymbols> {
         let data = open(path)?;
         let inner = || by_class!(&data, parse(&data), Err(not_elf(&data)));
         inner().with_context(|| format!("cannot read the symbols of {}", path.display()))
@@ -233,7 +233,7 @@ fn open(path: &Path) -> Result<Data> {
     }
 }
 
-fn parse<E>(data: &Data) -> Result<Object>
+fn parse<E>(data: &Data) -> Result<ObjectSymbols>
 where
     E: FileHeader<Endian = Endianness>,
 {
@@ -247,7 +247,7 @@ where
     };
     let table = sections.symbols(endian, data, elf::SHT_SYMTAB).map_err(|e| truncated(e, data))?;
     if table.is_empty() {
-        return Ok(Object { modinfo, machine, ..Object::default() });
+        return Ok(ObjectSymbols { modinfo, machine, ..ObjectSymbols::default() });
     }
     let strings = sections
         .section(table.string_section())
@@ -272,7 +272,7 @@ where
         };
         entries.push(Entry { name: (start, u32::try_from(length)?), place });
     }
-    Ok(Object { strings, entries, modinfo, machine })
+    Ok(ObjectSymbols { strings, entries, modinfo, machine })
 }
 
 /// An error for a file that does not fit. The object crate's message names the part; the cause is nearly always a

@@ -48,7 +48,7 @@ use crate::command::{
     trial, verify,
 };
 use crate::host::exit::Exit;
-use crate::host::paint::{self, When};
+use crate::host::paint::{self, ColorWhen};
 use crate::host::processes;
 
 /// Runs the verb of the command line.
@@ -58,9 +58,9 @@ use crate::host::processes;
 pub fn run(cli: &Cli) -> Result<Exit> {
     let options = &cli.options;
     paint::choose(match options.color {
-        ColorKind::Auto => When::Auto,
-        ColorKind::Always => When::Always,
-        ColorKind::Never => When::Never,
+        ColorKind::Auto => ColorWhen::Auto,
+        ColorKind::Always => ColorWhen::Always,
+        ColorKind::Never => ColorWhen::Never,
     });
     match &cli.command {
         Command::Modules(args) => modules::modules(options, args),

@@ -7,7 +7,7 @@ use klpbuild::elf::{definitions, memory};
 use klpbuild::kernel::symbols::map::{Inputs, Map};
 use klpbuild::kernel::symbols::modules::Module;
 use klpbuild::kernel::symbols::objects::Vmlinux;
-use klpbuild::kernel::trace::Sites;
+use klpbuild::kernel::trace::FtraceSites;
 use klpbuild_fuzz::{told, with_file};
 use libfuzzer_sys::fuzz_target;
 
@@ -22,10 +22,10 @@ fuzz_target!(|data: &[u8]| with_file("object", data, |path| {
         assert_eq!(map.parts.len(), 2 + map.modules);
     }
     let found = told(definitions::find(path, |_| true));
-    let _ = told(Sites::of_vmlinux(path));
+    let _ = told(FtraceSites::of_vmlinux(path));
     for definition in found.iter().flat_map(|found| &found.definitions).take(4) {
         let _ = told(memory::read(path, definition.value, definition.size.unwrap_or(16)));
     }
     let _ = told(memory::section(path, ".modinfo"));
-    let _ = Image::parse(data).ok().as_ref().and_then(Sites::of_module);
+    let _ = Image::parse(data).ok().as_ref().and_then(FtraceSites::of_module);
 }));

@@ -18,7 +18,7 @@ use crate::elf::image::Image;
 use crate::host::make::makeflags;
 use crate::host::make::variable::Variable;
 use crate::host::output;
-use crate::host::output::Written;
+use crate::host::output::FileWritten;
 use crate::host::several::Several;
 use crate::host::terminal;
 use crate::host::text;
@@ -61,7 +61,7 @@ pub fn run() -> Result<()> {
     });
     match &result {
         Ok((report, written)) => {
-            if *written == Written::Changed {
+            if *written == FileWritten::Changed {
                 terminal::progress("  KLP     Symbols.list\n");
             }
             report.write(&state)?;
@@ -80,7 +80,7 @@ pub fn step_of_patched_tree(
     kbuild: &Kbuild,
     variables: &[Variable],
     state: &StateDir,
-) -> Result<(MapReport, Written)> {
+) -> Result<(MapReport, FileWritten)> {
     let inputs = Inputs::of_tree(&context.objtree, Some(&context.srctree), Some(kbuild), variables)?;
     let map = Map::make(&inputs)?;
     say_unmarked(&map);
@@ -102,7 +102,7 @@ pub fn step(
     kbuild: &Kbuild,
     variables: &[Variable],
     state: &StateDir,
-) -> Result<(MapReport, Written)> {
+) -> Result<(MapReport, FileWritten)> {
     let objtree = &context.objtree;
     let inputs = Inputs::of_tree(objtree, Some(&context.srctree), Some(kbuild), variables)?;
     let map = Map::make(&inputs)?;
@@ -126,13 +126,13 @@ pub fn external_step(
     kbuild: &Kbuild,
     variables: &[Variable],
     state: &StateDir,
-) -> Result<(MapReport, Written)> {
+) -> Result<(MapReport, FileWritten)> {
     let mut prepared = external_map::prepare(context, external, kbuild, variables)?;
     say_unmarked(&prepared.map);
     if prepared.map.livepatches.is_empty() {
         remove_demoted(&prepared.map, &prepared.inputs, &external.output)?;
         state.remove_lists()?;
-        return Ok((MapReport::of(&prepared.map), Written::Unchanged));
+        return Ok((MapReport::of(&prepared.map), FileWritten::Unchanged));
     }
     let is_needed = modpost::needs_kernel(&prepared.map, &prepared.beyond.exports);
     if is_needed || context.problem.is_none() {
@@ -180,7 +180,7 @@ fn accepted(context: &Context, map: &Map, inputs: &Inputs, beyond: &Beyond) -> R
 ///
 /// # Errors
 /// A list cannot be written; the old one stays.
-pub fn write(map: &Map, objtree: &Path, state: &StateDir) -> Result<Written> {
+pub fn write(map: &Map, objtree: &Path, state: &StateDir) -> Result<FileWritten> {
     write_lists(&map.livepatch_list(), &map.parts, objtree, state)
 }
 
@@ -189,7 +189,7 @@ fn write_lists(
     parts: &[impl AsRef<[u8]>],
     directory: &Path,
     state: &StateDir,
-) -> Result<Written> {
+) -> Result<FileWritten> {
     output::replace(&directory.join("modules.livepatch"), &state.directory(), &[livepatches])?;
     let written = output::replace(&directory.join("Symbols.list"), &state.directory(), parts)?;
     // Written each time, even if the map is the same: its time tells when the map was last checked.
@@ -301,7 +301,7 @@ fn prepare_modpost(
         }
         (Modpost::InputDumps | Modpost::Command, ..) => {
             let written = write_exceptions(verdict, kbuild.modpost, state)?;
-            if let Some(root) = inputs.root.as_ref().filter(|_| written == Written::Changed) {
+            if let Some(root) = inputs.root.as_ref().filter(|_| written == FileWritten::Changed) {
                 // make reruns modpost when the list of modules is newer, and not when modpost may accept other
                 // symbols.
                 let list = fs::File::options().append(true).open(root.join("modules.order"))?;
@@ -325,7 +325,7 @@ fn prepare_modpost(
 
 /// Writes the symbols that modpost has to accept, and the program that adds them to modpost's arguments. Returns
 /// whether the symbols have changed.
-fn write_exceptions(verdict: &UndefinedSymbols, modpost: Modpost, state: &StateDir) -> Result<Written> {
+fn write_exceptions(verdict: &UndefinedSymbols, modpost: Modpost, state: &StateDir) -> Result<FileWritten> {
     say_missing_elsewhere(verdict);
     let (dump, symbols) = (StateDir::relative(&state.dump()), verdict.dump());
     let program = match modpost {

@@ -16,7 +16,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use crate::elf::image::Image;
-use crate::elf::{Definedness, Object};
+use crate::elf::{Definedness, ObjectSymbols};
 use crate::host::several::Several;
 use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
@@ -212,11 +212,11 @@ fn scan(
     let objects: Vec<_> = vmlinux.chain(modules).collect();
     objects
         .into_par_iter()
-        .map(|(is_livepatch, path)| Ok((is_livepatch, findings(&Object::read(path)?, wanted))))
+        .map(|(is_livepatch, path)| Ok((is_livepatch, findings(&ObjectSymbols::read(path)?, wanted))))
         .collect()
 }
 
-fn findings(object: &Object, wanted: &HashSet<Name>) -> Findings {
+fn findings(object: &ObjectSymbols, wanted: &HashSet<Name>) -> Findings {
     let mut found = Findings::default();
     for (name, place) in object.symbols() {
         match place {
@@ -297,7 +297,7 @@ pub fn undefined_in_ordinary_modules(map: &Map, inputs: &Inputs) -> Result<Vec<S
     let exported: HashSet<Name> = objects
         .into_par_iter()
         .map(|path| {
-            let object = Object::read(path)?;
+            let object = ObjectSymbols::read(path)?;
             let names = object.symbols().filter(|&(_, place)| place == Definedness::Defined);
             Ok(names.filter_map(|(name, _)| exported_name(name).map(<[u8]>::to_vec)).collect::<Vec<Name>>())
         })
@@ -307,7 +307,7 @@ pub fn undefined_in_ordinary_modules(map: &Map, inputs: &Inputs) -> Result<Vec<S
         .collect();
     let mut errors = Vec::new();
     for (module, path) in inputs.modules.iter().filter(|(m, _)| !livepatches.contains(m.stem.as_str())) {
-        let object = Object::read(path)?;
+        let object = ObjectSymbols::read(path)?;
         for (name, place) in object.symbols() {
             let is_known =
                 || exported.contains(asked(name)) || is_resolved_by_modpost(object.machine(), name);

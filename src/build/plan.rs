@@ -21,7 +21,7 @@ use crate::build::plan::variables::{Variables, is_place};
 use crate::build::progress::{Shown, View};
 use crate::host::make::makeflags::{Inherited, Jobserver};
 use crate::host::make::variable::Variable;
-use crate::host::terminal::Surroundings;
+use crate::host::terminal::TerminalStreams;
 use crate::kernel::external::External;
 use crate::kernel::external::context::Conversion;
 use crate::kernel::installed::Choice;
@@ -138,7 +138,7 @@ impl Plan {
                 .map(|variable| (*variable).clone())
                 .collect(),
             keep_going: order.keep_going,
-            view: View::choose(order.shown, order.quiet, Surroundings::look()),
+            view: View::choose(order.shown, order.quiet, TerminalStreams::look()),
             quiet: order.quiet,
             verbose: order.verbose,
             dry_run: order.dry_run || inherited.dry_run,

@@ -11,7 +11,7 @@ pub(crate) mod screen;
 
 use crate::build::progress::screen::Progress;
 use crate::host::terminal;
-use crate::host::terminal::Surroundings;
+use crate::host::terminal::TerminalStreams;
 
 /// How to show progress, as the user asks for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub enum View {
 
 impl View {
     /// Decides from what the user asks for and from what the output is.
-    pub fn choose(kind: Shown, quiet: bool, around: Surroundings) -> View {
+    pub fn choose(kind: Shown, quiet: bool, around: TerminalStreams) -> View {
         match kind {
             _ if quiet => View::Problems,
             Shown::None => View::Problems,
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn bars_are_for_terminals() {
-        let around = |stdout, stderr, capable| Surroundings { stdout, stderr, capable };
+        let around = |stdout, stderr, capable| TerminalStreams { stdout, stderr, capable };
         let auto = |around| View::choose(Shown::Auto, false, around);
         assert_eq!(auto(around(true, true, true)), View::Bar);
         assert_eq!(auto(around(true, true, false)), View::Steps);

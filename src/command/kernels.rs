@@ -8,7 +8,7 @@ use crate::cli::{Format, KernelsArgs, Options};
 use crate::command::asked;
 use crate::host::exit::Exit;
 use crate::host::{document, table, terminal};
-use crate::kernel::installed::inventory::{self, Entry};
+use crate::kernel::installed::inventory::{self, ListedKernel};
 use crate::kernel::installed::places::Places;
 
 const HEADINGS: [&str; 6] = ["release", "headers", "symbols", "modules", "source", "livepatches"];
@@ -16,7 +16,7 @@ const HEADINGS: [&str; 6] = ["release", "headers", "symbols", "modules", "source
 /// The list for programs.
 #[derive(Debug, Serialize)]
 struct Inventory<'a> {
-    kernels: &'a [Entry],
+    kernels: &'a [ListedKernel],
 }
 
 /// Lists the installed kernels.
@@ -39,7 +39,7 @@ pub fn kernels(options: &Options, arguments: &KernelsArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn row(entry: &Entry) -> [String; 6] {
+fn row(entry: &ListedKernel) -> [String; 6] {
     let there = |is_there: bool| if is_there { "yes" } else { "no" }.to_owned();
     let livepatches = match &entry.options_missing {
         Some(missing) if missing.is_empty() => "yes".to_owned(),
@@ -62,8 +62,8 @@ fn row(entry: &Entry) -> [String; 6] {
 }
 
 /// The lines below the list: how to use one of the kernels, and what to do about missing files.
-fn closing(entries: &[Entry]) -> String {
-    let is_whole = |entry: &&Entry| {
+fn closing(entries: &[ListedKernel]) -> String {
+    let is_whole = |entry: &&ListedKernel| {
         entry.headers.is_some()
             && entry.symbols.is_some()
             && entry.options_missing.as_ref().is_some_and(Vec::is_empty)

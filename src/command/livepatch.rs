@@ -104,7 +104,7 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
 /// The order for makes in a prepared tree: without a plain line for each step, unless the user asks for them.
 fn order(options: &Options, is_text: bool) -> Result<Order> {
     let mut order = asked::order(options, &[], None, &Choice::default().places())?;
-    let is_bar = terminal::Surroundings::look().capable && is_text;
+    let is_bar = terminal::TerminalStreams::look().capable && is_text;
     if options.progress == ProgressKind::Auto && !is_bar {
         order.shown = Shown::None;
     }

@@ -106,7 +106,7 @@ fn build(plan: &Plan, timings: Option<&Timings>) -> Result<Exit> {
     timings.iter().for_each(|timings| timings.phase("preparation", Duration::ZERO));
     for goals in before(plan) {
         let interactive =
-            goals.iter().any(|goal| is_interactive(goal)) && terminal::Surroundings::is_interactive();
+            goals.iter().any(|goal| is_interactive(goal)) && terminal::TerminalStreams::is_interactive();
         let exit = if interactive {
             session.interact(&plan.interactive_make(&goals))?
         } else {

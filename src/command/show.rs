@@ -25,7 +25,7 @@ use crate::host::document;
 use crate::host::exit::Exit;
 use crate::host::output;
 use crate::host::terminal;
-use crate::host::terminal::Surroundings;
+use crate::host::terminal::TerminalStreams;
 use crate::kernel::origin::{Origin, OriginRequest};
 use crate::kernel::sources::Sources;
 use crate::kernel::tree::built::BuiltTree;
@@ -85,7 +85,7 @@ pub fn show(options: &Options, arguments: &ShowArgs) -> Result<Exit> {
         _ if arguments.html.is_some() => {}
         Format::Json => document::print("show", &account)?,
         Format::Text => {
-            let width = Surroundings::look().stdout.then(terminal::columns);
+            let width = TerminalStreams::look().stdout.then(terminal::columns);
             terminal::out(tree::of(&account).drawn(width));
         }
     }

@@ -12,7 +12,7 @@ use crate::host::exit::Exit;
 use crate::host::make::makeflags::Inherited;
 use crate::host::make::variable;
 use crate::host::output;
-use crate::host::output::Written;
+use crate::host::output::FileWritten;
 use crate::host::signal::Watch;
 use crate::host::terminal;
 use crate::host::words;
@@ -66,7 +66,7 @@ pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
     if let (true, Some(srctree), Some(kbuild)) = (arguments.in_build, &srctree, &kbuild) {
         let context = above.unwrap_or_else(|| Context::of_tree(srctree, &objtree));
         let (report, written) = hook::step_of_patched_tree(&context, kbuild, &variables, &state)?;
-        if written == Written::Changed && !options.quiet {
+        if written == FileWritten::Changed && !options.quiet {
             terminal::progress("  KLP     Symbols.list\n");
         }
         report.write(&state)?;

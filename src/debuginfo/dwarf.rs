@@ -2,7 +2,7 @@
 //! Reading debug information (DWARF 2 to 5); this and the files below it are the only ones that name the
 //! gimli crate.
 //!
-//! - [`Lines`] (`lines`): from an address to its source line
+//! - [`DwarfLines`] (`lines`): from an address to its source line
 //! - [`prototype()`]: the type of a function
 //! - [`fates()`] (`fate`): what became of functions or variables that have no symbol
 //! - [`survey()`]: how functions and variables with a symbol are declared, and into which functions they were inlined
@@ -26,11 +26,11 @@ mod survey;
 mod tests;
 
 pub use compiled::compiled;
-pub use fate::{Fate, fates};
-pub use lines::{Lines, SourceLine};
+pub use fate::{NoSymbolReason, fates};
+pub use lines::{DwarfLines, SourceLine};
 pub use prototype::prototype;
 pub use sizes::sizes;
-pub use survey::{Copy, Declared, DefinedAt, DwarfQuery, Surveyed, declared, survey};
+pub use survey::{Copy, DefinedAt, DwarfQuery, ExternDeclaration, Surveyed, declared, survey};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -6,7 +6,9 @@ use anyhow::{Result, bail, ensure};
 use object::elf;
 
 use crate::elf::Machine;
-use crate::elf::image::{Home, Image, Index as _, Relocation, SHN_LIVEPATCH, Section, SectionIndex, Symbol};
+use crate::elf::image::{
+    Home, Image, Relocation, SHN_LIVEPATCH, Section, SectionIndex, Symbol, TableIndex as _,
+};
 
 /// Types of sections whose contents cannot be relocated.
 const NO_CONTENT: [elf::SectionType; 5] =

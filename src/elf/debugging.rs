@@ -12,18 +12,18 @@ use anyhow::{Context as _, Result};
 
 use crate::debuginfo::dwarf;
 use crate::debuginfo::prototype::{Declaration, Prototype};
-use crate::elf::debugging::sections::{Linked, Sections, debugging_section, heard};
+use crate::elf::debugging::sections::{Linked, SectionReader, debugging_section, heard};
 use crate::elf::image::{Image, Section, SectionIndex, Table};
 
 /// The source lines of a relocatable object.
 #[derive(Debug)]
-pub struct Lines {
-    lines: dwarf::Lines,
+pub struct ObjectLines {
+    lines: dwarf::DwarfLines,
     /// The address that each section was given, so that sections do not overlap.
     bases: Table<SectionIndex, u64>,
 }
 
-impl Lines {
+impl ObjectLines {
     /// File and line of the code `offset` bytes into the section with this index, as in `fs/foo.c:12`.
     pub fn at(&self, section: SectionIndex, offset: u64) -> Option<String> {
         let place = self.lines.at(self.bases.get(section)?.checked_add(offset)?)?;
@@ -33,16 +33,16 @@ impl Lines {
 
 impl Image {
     /// The source lines; none without readable debugging information.
-    pub fn lines(&self) -> Option<Lines> {
+    pub fn lines(&self) -> Option<ObjectLines> {
         let bases = self.bases();
-        let lines = self.ask(&bases, dwarf::Lines::read).ok()??;
-        Some(Lines { lines, bases })
+        let lines = self.ask(&bases, dwarf::DwarfLines::read).ok()??;
+        Some(ObjectLines { lines, bases })
     }
 }
 
 /// What became of each of `names`, in that order: functions or variables for which the object at `path` (linked, or a
 /// module) has no symbol. Each is none if its debugging information does not tell.
-pub fn fates(path: &Path, names: &[&str]) -> Vec<Option<dwarf::Fate>> {
+pub fn fates(path: &Path, names: &[&str]) -> Vec<Option<dwarf::NoSymbolReason>> {
     let raw: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
     let found = ask(path, |section, little| dwarf::fates(section, little, &raw));
     found.unwrap_or_else(|| names.iter().map(|_| None).collect())
@@ -50,7 +50,7 @@ pub fn fates(path: &Path, names: &[&str]) -> Vec<Option<dwarf::Fate>> {
 
 /// Calls `read` with the debugging information and the byte order of the object at `path` (linked, or a module). None
 /// if the object cannot be read; if only its debugging information cannot, a warning is printed.
-fn ask<T>(path: &Path, read: impl FnOnce(Sections<'_>, bool) -> Result<T>) -> Option<T> {
+fn ask<T>(path: &Path, read: impl FnOnce(SectionReader<'_>, bool) -> Result<T>) -> Option<T> {
     let found = match Linked::open(path) {
         Some(linked) => linked.ask(read),
         None => {
@@ -121,14 +121,14 @@ pub struct DebugFacts {
 
 impl Image {
     /// The object's declarations of symbols that it does not define, for symbols for which `is_wanted` is true.
-    pub fn declared(&self, is_wanted: &(dyn Fn(&[u8]) -> bool + Sync)) -> Vec<dwarf::Declared> {
-        let declared = |section: Sections<'_>, little| dwarf::declared(section, little, is_wanted);
+    pub fn declared(&self, is_wanted: &(dyn Fn(&[u8]) -> bool + Sync)) -> Vec<dwarf::ExternDeclaration> {
+        let declared = |section: SectionReader<'_>, little| dwarf::declared(section, little, is_wanted);
         self.ask(&self.bases(), declared).unwrap_or_default()
     }
 
     /// The sizes of structures in the debugging information ([`sizes()`]).
     pub fn sizes<const N: usize>(&self, names: [&str; N]) -> [Option<u64>; N] {
-        let sizes = |section: Sections<'_>, little| dwarf::sizes(section, little, names);
+        let sizes = |section: SectionReader<'_>, little| dwarf::sizes(section, little, names);
         self.ask(&self.bases(), sizes).unwrap_or([None; N])
     }
 
@@ -172,7 +172,7 @@ pub fn tell(path: &Path, targets: &[DebugQuery], init: &Range<u64>) -> Vec<Debug
 }
 
 fn told(
-    section: Sections<'_>,
+    section: SectionReader<'_>,
     little: bool,
     targets: &[DebugQuery],
     address: impl Fn(&DebugQuery) -> Option<u64>,

@@ -15,6 +15,6 @@ mod index;
 mod parts;
 mod read;
 
-pub use index::{Index, SectionIndex, SymbolIndex, Table};
+pub use index::{SectionIndex, SymbolIndex, Table, TableIndex};
 pub(in crate::elf) use parts::SHN_LIVEPATCH;
 pub use parts::{Home, Image, Offset, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section, Symbol};

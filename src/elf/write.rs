@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use object::elf;
 use object::write::elf as raw;
 
-use crate::elf::image::{Home, Image, Index as _, Section, SectionIndex, Table};
+use crate::elf::image::{Home, Image, Section, SectionIndex, Table, TableIndex as _};
 
 impl Image {
     /// The object as the bytes of an ELF file. A signature is not part of it.

@@ -14,7 +14,7 @@ use crate::frompatch::outline::{self, Item};
 use crate::frompatch::overlay;
 use crate::frompatch::report::Accounted;
 use crate::frompatch::system_call;
-use crate::host::patch::{Hunk, Line};
+use crate::host::patch::{Hunk, HunkLine};
 
 /// For one change in a header, how many of its users are compiled once more at most.
 const USERS: usize = 8;
@@ -145,7 +145,7 @@ fn effect(without: &Touched, compiled: &Compiled, trees: Trees<'_>) -> Result<Ef
 
 /// The number of the first changed line, in the file before the patch.
 fn first_changed(hunk: &Hunk) -> usize {
-    let kept = hunk.lines.iter().take_while(|line| matches!(line, Line::Kept(_))).count();
+    let kept = hunk.lines.iter().take_while(|line| matches!(line, HunkLine::Kept(_))).count();
     hunk.old_start + kept
 }
 

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
 use crate::frompatch::apply::scope::Scope;
-use crate::host::patch::{self, FileChange, Hunk, Line, read};
+use crate::host::patch::{self, FileChange, Hunk, HunkLine, read};
 
 /// A patch: the name that messages have for it, and its text.
 pub type NamedPatch = (String, Vec<u8>);
@@ -161,8 +161,8 @@ fn numbered(new: &[u8], groups: &[Hunk]) -> Vec<u8> {
     let lines: Vec<&[u8]> = new.split_inclusive(|&byte| byte == b'\n').collect();
     let is_comment = begun_in_comments(&lines);
     for (number, group) in groups.iter().enumerate() {
-        let added = group.lines.iter().filter(|line| matches!(line, Line::Added(_))).count();
-        let removed = group.lines.iter().filter(|line| matches!(line, Line::Removed(_))).count();
+        let added = group.lines.iter().filter(|line| matches!(line, HunkLine::Added(_))).count();
+        let removed = group.lines.iter().filter(|line| matches!(line, HunkLine::Removed(_))).count();
         // If a group has no lines on one side, its start is the number of the line before it.
         let new_end = if added == 0 { group.new_start } else { group.new_start - 1 + added };
         let old_end = if removed == 0 { group.old_start } else { group.old_start - 1 + removed };

@@ -24,7 +24,7 @@ use crate::host::terminal;
 use crate::kernel::sources::KernelDefinition;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::NameQuery;
-use crate::kernel::trace::Sites;
+use crate::kernel::trace::FtraceSites;
 use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::definition::{self, SymbolFault};
 use crate::livepatch::names as klp_names;
@@ -75,7 +75,7 @@ pub struct Against<'a> {
     /// Its code and symbols.
     pub kernel: &'a KernelImage,
     /// Where ftrace can step in, if that is known.
-    pub sites: Option<&'a Sites>,
+    pub sites: Option<&'a FtraceSites>,
 }
 
 /// Cuts the changes out of a unit. `reasons` tell why functions changed, `prefix` is put in front of local symbols,

@@ -11,7 +11,7 @@ use crate::frompatch::compile::{self, Compiled, Trees};
 use crate::frompatch::outline::{self, DefinitionKind, Item};
 use crate::frompatch::tokens::{self, tokens};
 use crate::frompatch::variables::Variables;
-use crate::host::patch::{Hunk, Line};
+use crate::host::patch::{Hunk, HunkLine};
 
 const WHY_AND_WHAT_TO_DO: &str = "what is in memory, and what is not compiled anew, keeps its layout; put what is new into \
                                   a shadow variable (klp_shadow_alloc), or, if the layout stays, say so (--allow-layout)";
@@ -96,8 +96,8 @@ fn is_outside(hunk: &Hunk, [old, new]: &[Vec<Item>; 2]) -> bool {
     let is_directive = |text: &[u8]| text.trim_ascii_start().starts_with(b"#");
     hunk.changes().any(|(line, [old_line, new_line])| {
         let (text, is_inside) = match line {
-            Line::Removed(text) => (text, is_in_function(old, old_line)),
-            Line::Added(text) | Line::Kept(text) => (text, is_in_function(new, new_line)),
+            HunkLine::Removed(text) => (text, is_in_function(old, old_line)),
+            HunkLine::Added(text) | HunkLine::Kept(text) => (text, is_in_function(new, new_line)),
         };
         is_directive(text) || !(is_inside || text.trim_ascii().is_empty())
     })

@@ -28,7 +28,7 @@ use crate::frompatch::units::{self, AffectedUnits, Unit};
 use crate::frompatch::{beyond, helpers, layout, module, overlay, presence};
 use crate::host::exit::Exit;
 use crate::host::words::{count, hex};
-use crate::kernel::installed::loaded::Replaced;
+use crate::kernel::installed::loaded::LoadedReplacement;
 use crate::kernel::trace::KnownSites;
 
 /// What the user asks for.
@@ -47,7 +47,7 @@ pub struct LivepatchRequest {
     /// Whether it replaces all loaded livepatches.
     pub replaces_all: bool,
     /// The functions that the livepatches loaded on this machine replace, if it runs the kernel and they stay loaded.
-    pub loaded: Vec<Replaced>,
+    pub loaded: Vec<LoadedReplacement>,
     /// Options that say where the kernel's symbols are.
     pub flags: Vec<String>,
     /// The number of jobs, if one was asked for.
@@ -336,8 +336,8 @@ fn touched(applied: &AppliedPatches, compiled: &Compiled) -> BTreeMap<String, De
 }
 
 /// The notes about functions that a loaded livepatch replaces as well: the livepatch that is loaded last wins.
-fn lost(loaded: &[Replaced], changed: &[Changed]) -> Vec<String> {
-    let is_same = |one: &Replaced, other: &Changed| {
+fn lost(loaded: &[LoadedReplacement], changed: &[Changed]) -> Vec<String> {
+    let is_same = |one: &LoadedReplacement, other: &Changed| {
         (&one.object, &one.name, one.position) == (&other.object, &other.name, other.sympos.max(1))
     };
     let both = loaded.iter().filter(|one| changed.iter().any(|other| is_same(one, other)));
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_function_that_is_replaced_already_is_told() {
-        let loaded = |name: &str, position| Replaced {
+        let loaded = |name: &str, position| LoadedReplacement {
             livepatch: "lp_one".to_owned(),
             object: "vmlinux".to_owned(),
             name: name.to_owned(),

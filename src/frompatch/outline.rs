@@ -3,7 +3,7 @@
 //! compilation if it is right, and costs one if it is not.
 
 use crate::frompatch::system_call;
-use crate::host::patch::{Hunk, Line};
+use crate::host::patch::{Hunk, HunkLine};
 
 /// A definition on the outermost level of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub fn items(text: &[u8]) -> Vec<Item> {
 /// The definitions that have a changed line of `hunk`, of a file whose definitions are `old` before the change and `new`
 /// after it.
 pub fn changed<'a>(hunk: &Hunk, [old, new]: [&'a [Item]; 2]) -> Vec<&'a Item> {
-    let of = |(line, [old_line, new_line]): (&Line, [usize; 2])| match line {
-        Line::Removed(_) => with_line(old, old_line),
+    let of = |(line, [old_line, new_line]): (&HunkLine, [usize; 2])| match line {
+        HunkLine::Removed(_) => with_line(old, old_line),
         _ => with_line(new, new_line),
     };
     hunk.changes().flat_map(of).collect()

@@ -13,7 +13,7 @@ use crate::host::program::Program;
 use crate::host::terminal;
 use crate::kernel::installed::cache;
 use crate::kernel::installed::places::Places;
-use crate::kernel::installed::remedy::{self, Need};
+use crate::kernel::installed::remedy::{self, MissingPart};
 use crate::kernel::tree;
 
 /// Finds the source of the kernel `release` where distributions put it; `made` is the release that the source's
@@ -40,7 +40,7 @@ pub fn find(release: &str, made: &str, places: &Places, quiet: bool) -> Result<P
         Some(error) => Err(error),
         None => bail!(
             "the source of {release} is not here: {}, or name it (--source DIR)",
-            remedy::for_need(Need::Source, places, release, "").join("; ")
+            remedy::for_need(MissingPart::Source, places, release, "").join("; ")
         ),
     }
 }

@@ -22,7 +22,7 @@ const STALE: Duration = Duration::from_secs(3600);
 
 /// Whether a file had to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
+pub enum FileWritten {
     /// The file has new contents now.
     Changed,
     /// The file had these contents already, and keeps its time stamp.
@@ -36,7 +36,7 @@ pub enum Written {
 ///
 /// # Errors
 /// An error of the file system, with the path; then `path` is unchanged.
-pub fn replace(path: &Path, directory: &Path, parts: &[impl AsRef<[u8]>]) -> Result<Written> {
+pub fn replace(path: &Path, directory: &Path, parts: &[impl AsRef<[u8]>]) -> Result<FileWritten> {
     replace_with_mode(path, directory, parts, None)
 }
 
@@ -49,9 +49,9 @@ pub fn replace_with_mode(
     directory: &Path,
     parts: &[impl AsRef<[u8]>],
     mode: Option<u32>,
-) -> Result<Written> {
+) -> Result<FileWritten> {
     if same(path, parts)? {
-        return Ok(Written::Unchanged);
+        return Ok(FileWritten::Unchanged);
     }
     let write = || -> Result<()> {
         let temporary = temporary(directory, mode)?;
@@ -64,7 +64,7 @@ pub fn replace_with_mode(
         Ok(())
     };
     write().with_context(|| format!("cannot write {}: it is left as it was", path.display()))?;
-    Ok(Written::Changed)
+    Ok(FileWritten::Changed)
 }
 
 /// Writes to a path that the user named: a link is followed, and a device or a pipe is written to and not replaced.
@@ -188,11 +188,11 @@ mod tests {
     fn unchanged_content_leaves_the_file_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("list");
-        assert_eq!(replace(&path, dir.path(), &["a\n", "b\n"]).unwrap(), Written::Changed);
+        assert_eq!(replace(&path, dir.path(), &["a\n", "b\n"]).unwrap(), FileWritten::Changed);
         let before = fs::metadata(&path).unwrap().modified().unwrap();
-        assert_eq!(replace(&path, dir.path(), &["a\nb", "\n"]).unwrap(), Written::Unchanged);
+        assert_eq!(replace(&path, dir.path(), &["a\nb", "\n"]).unwrap(), FileWritten::Unchanged);
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
-        assert_eq!(replace(&path, dir.path(), &["a\nc\n"]).unwrap(), Written::Changed);
+        assert_eq!(replace(&path, dir.path(), &["a\nc\n"]).unwrap(), FileWritten::Changed);
         assert_eq!(fs::read(&path).unwrap(), b"a\nc\n");
         assert_eq!(names(dir.path()), ["list"]);
     }

@@ -47,7 +47,7 @@ impl Hue {
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum When {
+pub enum ColorWhen {
     /// By the environment and the stream.
     #[default]
     Auto,
@@ -60,15 +60,15 @@ pub enum When {
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
 /// Sets when to use colours.
-pub fn choose(when: When) {
+pub fn choose(when: ColorWhen) {
     CHOSEN.store(when as u8, Ordering::Relaxed);
 }
 
 /// Whether a stream gets colours; `is_terminal` says whether it is a terminal.
 pub fn is_wanted(is_terminal: bool) -> bool {
     match CHOSEN.load(Ordering::Relaxed) {
-        chosen if chosen == When::Always as u8 => true,
-        chosen if chosen == When::Never as u8 => false,
+        chosen if chosen == ColorWhen::Always as u8 => true,
+        chosen if chosen == ColorWhen::Never as u8 => false,
         _ => by_environment(|name| std::env::var(name).ok(), is_terminal),
     }
 }

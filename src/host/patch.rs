@@ -35,12 +35,12 @@ pub struct Hunk {
     /// The text after the second `@@`: mostly the function it is in.
     pub heading: String,
     /// Its lines, each with its line break.
-    pub lines: Vec<Line>,
+    pub lines: Vec<HunkLine>,
 }
 
 /// A line of a hunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Line {
+pub enum HunkLine {
     /// In both files.
     Kept(Vec<u8>),
     /// In the old file only.
@@ -112,9 +112,9 @@ impl fmt::Display for Misfit {
 
 fn hunk(hunk: &diffy::Hunk<'_, [u8]>) -> Hunk {
     let lines = hunk.lines().iter().map(|line| match line {
-        diffy::Line::Context(text) => Line::Kept(text.to_vec()),
-        diffy::Line::Delete(text) => Line::Removed(text.to_vec()),
-        diffy::Line::Insert(text) => Line::Added(text.to_vec()),
+        diffy::Line::Context(text) => HunkLine::Kept(text.to_vec()),
+        diffy::Line::Delete(text) => HunkLine::Removed(text.to_vec()),
+        diffy::Line::Insert(text) => HunkLine::Added(text.to_vec()),
     });
     let heading = hunk.function_context().map(|text| String::from_utf8_lossy(text).trim().to_owned());
     Hunk {
@@ -134,28 +134,28 @@ pub fn difference(old: &[u8], new: &[u8], context: usize) -> Vec<Hunk> {
 
 impl Hunk {
     /// The removed and added lines, each with its line numbers in the old and in the new file.
-    pub fn changes(&self) -> impl Iterator<Item = (&Line, [usize; 2])> {
+    pub fn changes(&self) -> impl Iterator<Item = (&HunkLine, [usize; 2])> {
         let mut at = [self.old_start, self.new_start];
         self.lines.iter().filter_map(move |line| {
             let here = at;
             let [old, new] = &mut at;
-            *old += usize::from(!matches!(line, Line::Added(_)));
-            *new += usize::from(!matches!(line, Line::Removed(_)));
-            (!matches!(line, Line::Kept(_))).then_some((line, here))
+            *old += usize::from(!matches!(line, HunkLine::Added(_)));
+            *new += usize::from(!matches!(line, HunkLine::Removed(_)));
+            (!matches!(line, HunkLine::Kept(_))).then_some((line, here))
         })
     }
 
     /// Whether none of its lines is in both files, and it is not about a whole file of so many lines, as for a new or
     /// removed one.
     fn is_bare(&self, count: usize) -> bool {
-        !self.lines.iter().any(|line| matches!(line, Line::Kept(_))) && self.before().len() != count
+        !self.lines.iter().any(|line| matches!(line, HunkLine::Kept(_))) && self.before().len() != count
     }
 
     /// Its lines in the old file.
     pub fn before(&self) -> Vec<&[u8]> {
         let lines = self.lines.iter().filter_map(|line| match line {
-            Line::Kept(text) | Line::Removed(text) => Some(text.as_slice()),
-            Line::Added(_) => None,
+            HunkLine::Kept(text) | HunkLine::Removed(text) => Some(text.as_slice()),
+            HunkLine::Added(_) => None,
         });
         lines.collect()
     }
@@ -163,8 +163,8 @@ impl Hunk {
     /// Its lines in the new file.
     pub fn after(&self) -> Vec<&[u8]> {
         let lines = self.lines.iter().filter_map(|line| match line {
-            Line::Kept(text) | Line::Added(text) => Some(text.as_slice()),
-            Line::Removed(_) => None,
+            HunkLine::Kept(text) | HunkLine::Added(text) => Some(text.as_slice()),
+            HunkLine::Removed(_) => None,
         });
         lines.collect()
     }
@@ -172,9 +172,9 @@ impl Hunk {
     /// The hunk that reverts this one.
     pub fn reversed(&self) -> Hunk {
         let lines = self.lines.iter().map(|line| match line {
-            Line::Kept(text) => Line::Kept(text.clone()),
-            Line::Removed(text) => Line::Added(text.clone()),
-            Line::Added(text) => Line::Removed(text.clone()),
+            HunkLine::Kept(text) => HunkLine::Kept(text.clone()),
+            HunkLine::Removed(text) => HunkLine::Added(text.clone()),
+            HunkLine::Added(text) => HunkLine::Removed(text.clone()),
         });
         Hunk {
             old_start: self.new_start,

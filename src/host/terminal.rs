@@ -21,7 +21,7 @@ use crate::host::words;
 
 /// What the standard streams are, as far as that decides how to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct TerminalStreams {
     /// Whether standard output is a terminal.
     pub stdout: bool,
     /// Whether standard error is a terminal.
@@ -31,12 +31,12 @@ pub struct Surroundings {
     pub capable: bool,
 }
 
-impl Surroundings {
+impl TerminalStreams {
     /// Reads the state of this process's standard streams, TERM and CI.
-    pub fn look() -> Surroundings {
+    pub fn look() -> TerminalStreams {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
-        Surroundings {
+        TerminalStreams {
             stdout: stdout().is_terminal(),
             stderr: stderr().is_terminal(),
             capable: set("TERM") && !dumb && !set("CI") && is_foreground(),
@@ -124,7 +124,7 @@ fn without_status() -> MutexGuard<'static, Option<String>> {
 
 /// Whether a status line can be shown: only on a terminal that can redraw a line.
 pub fn has_status() -> bool {
-    let around = Surroundings::look();
+    let around = TerminalStreams::look();
     around.stderr && around.capable
 }
 

@@ -25,7 +25,7 @@ use crate::elf::notes;
 use crate::host::compressed::unpacked_name;
 use crate::host::program;
 use crate::host::terminal;
-use crate::kernel::installed::identity::Identity;
+use crate::kernel::installed::identity::KernelIdentity;
 use crate::kernel::installed::places::Places;
 use crate::kernel::symbols::modules::Module;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
@@ -99,7 +99,7 @@ impl InstalledKernel {
     /// A file that the user named is not there, or a file is another kernel's.
     pub fn find(release: &str, objtree: Option<&Path>, choice: &Choice) -> Result<InstalledKernel> {
         let places = choice.places();
-        let wanted = Identity::of(release, objtree, &places);
+        let wanted = KernelIdentity::of(release, objtree, &places);
         let vmlinux = vmlinux(release, objtree, choice, &places, &wanted)?;
         let build_id = match &vmlinux {
             Some(Vmlinux::Image { file, .. }) => notes::build_id(file)?,
@@ -205,7 +205,7 @@ fn vmlinux(
     objtree: Option<&Path>,
     choice: &Choice,
     places: &Places,
-    wanted: &Identity,
+    wanted: &KernelIdentity,
 ) -> Result<Option<Vmlinux>> {
     let image = |file: PathBuf| {
         let system_map = places.system_maps(release).into_iter().find(|map| places::is_full_map(map));

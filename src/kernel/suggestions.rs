@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use fs_err as fs;
 use rayon::prelude::*;
 
-use crate::debuginfo::dwarf::Fate;
+use crate::debuginfo::dwarf::NoSymbolReason;
 use crate::elf::debugging;
 use crate::kernel::kallsyms;
 use crate::kernel::sources::{KernelDefinitions, Sources};
@@ -172,7 +172,7 @@ pub fn fate(name: &str, files: &[(String, PathBuf)]) -> String {
 
 /// What the debugging information in `files` says of each of `names`, in that order: each file is read once.
 fn fates(names: &[&str], files: &[(String, PathBuf)]) -> Vec<String> {
-    let by_file: Vec<(&str, Vec<Option<Fate>>)> =
+    let by_file: Vec<(&str, Vec<Option<NoSymbolReason>>)> =
         (files.par_iter()).map(|(object, file)| (object.as_str(), debugging::fates(file, names))).collect();
     let of_one = |index: usize| {
         let fates = by_file.iter().filter_map(|(object, fates)| Some((*object, fates.get(index)?.as_ref()?)));
@@ -182,10 +182,10 @@ fn fates(names: &[&str], files: &[(String, PathBuf)]) -> Vec<String> {
 }
 
 /// What became of one name in some objects, as a sentence. Inlined counts before removed.
-fn told(fates: &[(&str, &Fate)]) -> String {
-    let inlined = fates.iter().find(|(_, fate)| matches!(fate, Fate::Inlined { .. }));
+fn told(fates: &[(&str, &NoSymbolReason)]) -> String {
+    let inlined = fates.iter().find(|(_, fate)| matches!(fate, NoSymbolReason::Inlined { .. }));
     match inlined.or(fates.first()) {
-        Some((object, Fate::Inlined { file, line, callers })) => {
+        Some((object, NoSymbolReason::Inlined { file, line, callers })) => {
             let others = if callers.len() < 3 { "" } else { " among others" };
             let callers = match callers.is_empty() {
                 true => String::new(),
@@ -196,7 +196,7 @@ fn told(fates: &[(&str, &Fate)]) -> String {
                  that call it, and copy it"
             )
         }
-        Some((object, Fate::OptimizedAway { file, line })) => {
+        Some((object, NoSymbolReason::OptimizedAway { file, line })) => {
             format!("; in {object}, what {file}:{line} defines by this name was optimized away")
         }
         None => String::new(),

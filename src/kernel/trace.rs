@@ -19,21 +19,21 @@ const TABLES: [&[u8]; 2] = [b"__mcount_loc", b"__patchable_function_entries"];
 
 /// The ftrace sites in one object.
 #[derive(Debug, Default)]
-pub struct Sites {
+pub struct FtraceSites {
     /// By the section's name (empty in vmlinux): addresses, or offsets into that section.
     sites: HashMap<String, BTreeSet<u64>>,
     /// How many bytes before a function its site may lie.
     slack: u64,
 }
 
-impl Sites {
+impl FtraceSites {
     /// The ftrace sites in the vmlinux at `path`, between `__start_mcount_loc` and `__stop_mcount_loc`
     /// (include/asm-generic/vmlinux.lds.h); none if the file does not have the table's contents, for example because
     /// the kernel fills it in at boot.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn of_vmlinux(path: &Path) -> Result<Option<Sites>> {
+    pub fn of_vmlinux(path: &Path) -> Result<Option<FtraceSites>> {
         let ends: [&[u8]; 2] = [b"__start_mcount_loc", b"__stop_mcount_loc"];
         let found = definitions::find(path, |name| ends.contains(&name))?;
         let value = |name: &[u8]| found.definitions.iter().find(|d| d.name == name).map(|d| d.value);
@@ -41,11 +41,11 @@ impl Sites {
         let bytes = memory::read(path, start, stop.saturating_sub(start))?.unwrap_or_default();
         let sites: BTreeSet<u64> = found.addresses(&bytes).filter(|&address| address != 0).collect();
         let slack = slack(found.machine);
-        Ok((!sites.is_empty()).then(|| Sites { sites: HashMap::from([(String::new(), sites)]), slack }))
+        Ok((!sites.is_empty()).then(|| FtraceSites { sites: HashMap::from([(String::new(), sites)]), slack }))
     }
 
     /// The ftrace sites in a module; none if it has no table of them.
-    pub fn of_module(image: &Image) -> Option<Sites> {
+    pub fn of_module(image: &Image) -> Option<FtraceSites> {
         let mut sites: HashMap<String, BTreeSet<u64>> = HashMap::new();
         for (_, entries, target) in image.relocated() {
             if !image.sections.get(target).is_some_and(|section| TABLES.contains(&section.name.as_slice())) {
@@ -57,7 +57,7 @@ impl Sites {
                 sites.entry(section).or_default().insert(place.offset);
             }
         }
-        (!sites.is_empty()).then(|| Sites { sites, slack: slack(image.machine()) })
+        (!sites.is_empty()).then(|| FtraceSites { sites, slack: slack(image.machine()) })
     }
 
     /// The ftrace site of a function of this object, in bytes from the function's beginning; 0 if the machine has it
@@ -76,11 +76,11 @@ impl Sites {
     ///
     /// # Errors
     /// The object cannot be read.
-    pub fn of_object(objects: &Objects, name: &str) -> Result<Option<Sites>> {
+    pub fn of_object(objects: &Objects, name: &str) -> Result<Option<FtraceSites>> {
         match (name, objects.vmlinux.as_ref().and_then(Vmlinux::image), objects.file(name)) {
-            (VMLINUX, Some(vmlinux), _) => Sites::of_vmlinux(vmlinux),
+            (VMLINUX, Some(vmlinux), _) => FtraceSites::of_vmlinux(vmlinux),
             (VMLINUX, None, _) | (_, _, None) => Ok(None),
-            (_, _, Some(file)) => Ok(Image::read(&file).ok().as_ref().and_then(Sites::of_module)),
+            (_, _, Some(file)) => Ok(Image::read(&file).ok().as_ref().and_then(FtraceSites::of_module)),
         }
     }
 }
@@ -89,7 +89,7 @@ impl Sites {
 #[derive(Debug)]
 pub struct KnownSites<'a> {
     objects: &'a Objects,
-    read: BTreeMap<String, Option<Sites>>,
+    read: BTreeMap<String, Option<FtraceSites>>,
 }
 
 impl<'a> KnownSites<'a> {
@@ -98,13 +98,13 @@ impl<'a> KnownSites<'a> {
         KnownSites { objects, read: BTreeMap::new() }
     }
 
-    /// The ftrace sites in the object `name` ([`Sites::of_object`]).
+    /// The ftrace sites in the object `name` ([`FtraceSites::of_object`]).
     ///
     /// # Errors
     /// The object cannot be read.
-    pub fn in_object(&mut self, name: &str) -> Result<Option<&Sites>> {
+    pub fn in_object(&mut self, name: &str) -> Result<Option<&FtraceSites>> {
         if !self.read.contains_key(name) {
-            self.read.insert(name.to_owned(), Sites::of_object(self.objects, name)?);
+            self.read.insert(name.to_owned(), FtraceSites::of_object(self.objects, name)?);
         }
         Ok(self.read.get(name).and_then(Option::as_ref))
     }

@@ -9,7 +9,7 @@ use crate::elf::SymbolKind;
 use crate::host::words;
 use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Unusable};
 use crate::kernel::suggestions;
-use crate::kernel::trace::Sites;
+use crate::kernel::trace::FtraceSites;
 use crate::livepatch::names;
 use crate::livepatch::rules::Rule;
 use crate::livepatch::rules::Rule::{R2, R3, R9, S1, S3, S5, S7, S8};
@@ -236,7 +236,7 @@ pub fn is_function(known: &KernelDefinition) -> Result<(), SymbolFault> {
 ///
 /// # Errors
 /// It cannot.
-pub fn replaceable(known: &KernelDefinition, sites: Option<&Sites>) -> Result<(), SymbolFault> {
+pub fn replaceable(known: &KernelDefinition, sites: Option<&FtraceSites>) -> Result<(), SymbolFault> {
     usable(known)?;
     is_function(known)?;
     let is_untraced = known.definition.is_some() && sites.is_some_and(|sites| sites.of(known).is_none());

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use crate::elf::debugging::Lines;
+use crate::elf::debugging::ObjectLines;
 use crate::elf::image::{Home, Image, SymbolIndex};
 use crate::kernel::sources::{KernelDefinition, KernelDefinitions};
 use crate::livepatch::names::{AnnotatedName, KlpSymbol};
@@ -66,7 +66,7 @@ pub struct Subject<'a> {
     /// The functions that it replaces, as far as they are known.
     pub replaced: Vec<PatchTarget<'a>>,
     usages: OnceCell<BTreeMap<SymbolIndex, Vec<Usage>>>,
-    lines: OnceCell<Option<Lines>>,
+    lines: OnceCell<Option<ObjectLines>>,
 }
 
 /// The livepatch symbols of a converted livepatch, with their indices.
@@ -127,7 +127,7 @@ impl<'a> Subject<'a> {
 }
 
 /// Where a reference lies, as in `.text+0x1c (foo.c:12)`.
-pub fn place(image: &Image, usage: &Usage, lines: Option<&Lines>) -> String {
+pub fn place(image: &Image, usage: &Usage, lines: Option<&ObjectLines>) -> String {
     let section = image.sections.get(usage.section).map(|section| section.shown()).unwrap_or_default();
     let offset = usage.relocation.offset;
     let line = lines.and_then(|lines| lines.at(usage.section, offset));

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use klpbuild::elf::Object;
+use klpbuild::elf::ObjectSymbols;
 
 use crate::objtree::targets;
 use crate::space::Space;
@@ -184,7 +184,7 @@ fn no_damage_makes_reading_panic() {
         assert!(whole.len() > 600, "{prefix}");
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            let error = Object::read(&path).map(drop).unwrap_err();
+            let error = ObjectSymbols::read(&path).map(drop).unwrap_err();
             assert!(format!("{error:#}").contains("damaged.o"), "{error:#}");
         }
         // A linear congruential generator: the same damage in every run.
@@ -200,7 +200,7 @@ fn no_damage_makes_reading_panic() {
                 damaged[at] = u8::try_from(next(256)).unwrap();
             }
             fs::write(&path, &damaged).unwrap();
-            if let Ok(object) = Object::read(&path) {
+            if let Ok(object) = ObjectSymbols::read(&path) {
                 assert!(object.symbols().all(|(name, _)| !name.contains(&0)));
                 object.modinfo().entries().for_each(drop);
             }

@@ -2,7 +2,7 @@
 //! What `klpbuild verify` finds in livepatches that are broken on purpose, and what it cannot check.
 
 use klpbuild::elf::image::{
-    Home, Image, Index as _, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section, SectionIndex, SymbolIndex,
+    Home, Image, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section, SectionIndex, SymbolIndex, TableIndex as _,
 };
 use klpbuild::livepatch::rules::Rule;
 

@@ -11,7 +11,7 @@ use crate::elf::notes;
 use crate::host::program;
 use crate::host::words;
 use crate::kernel::installed::remedy;
-use crate::kernel::installed::remedy::Need;
+use crate::kernel::installed::remedy::MissingPart;
 use crate::kernel::origin::Origin;
 use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::tree;
@@ -45,7 +45,7 @@ pub fn all(patient: &Patient) -> Result<Vec<CheckResult>> {
 }
 
 impl Patient {
-    fn remedy(&self, need: Need) -> Vec<String> {
+    fn remedy(&self, need: MissingPart) -> Vec<String> {
         remedy::for_need(need, &self.places, &self.release, "")
     }
 
@@ -72,7 +72,7 @@ fn options(patient: &Patient) -> Vec<CheckResult> {
             CheckLevel::Missing,
             "options",
             format!("the configuration of {} is not known", patient.release),
-            patient.remedy(Need::Headers),
+            patient.remedy(MissingPart::Headers),
         )];
     };
     if let Some(finding) = kept_off(patient, config) {
@@ -162,7 +162,7 @@ fn headers(patient: &Patient) -> CheckResult {
     let Some(objtree) = &patient.objtree else {
         let place = patient.places.build(&patient.release);
         let what = format!("not installed: there is no {}", place.display());
-        let mut remedies = patient.remedy(Need::Headers);
+        let mut remedies = patient.remedy(MissingPart::Headers);
         let others = patient.places.releases();
         let with_headers = others.iter().filter(|other| patient.places.build(other).is_dir());
         remedies.extend(with_headers.map(|other| {
@@ -184,11 +184,11 @@ fn headers(patient: &Patient) -> CheckResult {
             CheckLevel::Missing,
             "headers",
             format!("{} leads to no kernel sources (no link source, no Makefile)", objtree.display()),
-            patient.remedy(Need::Headers),
+            patient.remedy(MissingPart::Headers),
         ),
         (Some(_), true) => CheckResult::fine("headers", objtree.display().to_string()),
         (Some(_), false) => {
-            let mut remedies = patient.remedy(Need::Headers);
+            let mut remedies = patient.remedy(MissingPart::Headers);
             remedies.push("or, for a kernel of your own: klpbuild modules".to_owned());
             let what = format!("{} lacks {}", objtree.display(), missing.join(", "));
             CheckResult::not(CheckLevel::Missing, "headers", what, remedies)
@@ -208,7 +208,7 @@ fn symbols(patient: &Patient) -> Vec<CheckResult> {
                 CheckLevel::Missing,
                 "symbols",
                 format!("{error:#}"),
-                patient.remedy(Need::DebugSymbols),
+                patient.remedy(MissingPart::DebugSymbols),
             )];
         }
     };
@@ -223,7 +223,7 @@ fn symbols(patient: &Patient) -> Vec<CheckResult> {
             CheckLevel::Note,
             "vmlinux",
             format!("only {}: no types, sizes and source files of symbols", file.display()),
-            patient.remedy(Need::DebugSymbols),
+            patient.remedy(MissingPart::DebugSymbols),
         ),
         None => {
             let stub = patient.places.system_maps(&patient.release).into_iter().find(|map| map.is_file());
@@ -233,7 +233,7 @@ fn symbols(patient: &Patient) -> Vec<CheckResult> {
                 CheckLevel::Missing,
                 "vmlinux",
                 format!("there is none with symbols{stub}"),
-                patient.remedy(Need::DebugSymbols),
+                patient.remedy(MissingPart::DebugSymbols),
             )
         }
     });
@@ -250,7 +250,7 @@ fn symbols(patient: &Patient) -> Vec<CheckResult> {
                 CheckLevel::Note,
                 "modules",
                 "not installed: only functions of vmlinux can be patched, with symbols of vmlinux",
-                patient.remedy(Need::Kernel),
+                patient.remedy(MissingPart::Kernel),
             )),
         },
     }
@@ -264,7 +264,7 @@ fn debug_files(patient: &Patient, origin: &Origin) -> CheckResult {
             CheckLevel::Note,
             "debug files",
             "none of the modules': source files of their symbols are not known",
-            patient.remedy(Need::DebugSymbols),
+            patient.remedy(MissingPart::DebugSymbols),
         ),
         with => CheckResult::fine("debug files", format!("of {}", words::count(with, "module"))),
     }
@@ -272,27 +272,28 @@ fn debug_files(patient: &Patient, origin: &Origin) -> CheckResult {
 
 fn programs(patient: &Patient) -> Vec<CheckResult> {
     let mut findings = Vec::new();
-    let mut need = |name: &'static str, subject: &'static str, level: CheckLevel, need: Need, why: &str| {
-        findings.push(match program::find(name) {
-            Some(path) => CheckResult::fine(subject, path.display().to_string()),
-            None => CheckResult::not(
-                level,
-                subject,
-                format!("there is no {name} in PATH{why}"),
-                patient.remedy(need),
-            ),
-        });
-    };
-    need("make", "make", CheckLevel::Missing, Need::Make, "");
-    need("ld", "binutils", CheckLevel::Missing, Need::Binutils, ": ld links modules");
+    let mut need =
+        |name: &'static str, subject: &'static str, level: CheckLevel, need: MissingPart, why: &str| {
+            findings.push(match program::find(name) {
+                Some(path) => CheckResult::fine(subject, path.display().to_string()),
+                None => CheckResult::not(
+                    level,
+                    subject,
+                    format!("there is no {name} in PATH{why}"),
+                    patient.remedy(need),
+                ),
+            });
+        };
+    need("make", "make", CheckLevel::Missing, MissingPart::Make, "");
+    need("ld", "binutils", CheckLevel::Missing, MissingPart::Binutils, ": ld links modules");
     let has_btf = |config: &Config| config.has("DEBUG_INFO_BTF_MODULES");
     let vmlinux = patient.objtree.as_ref().map(|objtree| objtree.join("vmlinux"));
     // Without a vmlinux beside the headers, kbuild leaves BTF out of modules (scripts/Makefile.modfinal).
     if patient.config.as_ref().is_some_and(has_btf) && vmlinux.is_some_and(|vmlinux| vmlinux.is_file()) {
-        need("pahole", "pahole", CheckLevel::Missing, Need::Pahole, ": it makes BTF of modules");
+        need("pahole", "pahole", CheckLevel::Missing, MissingPart::Pahole, ": it makes BTF of modules");
     }
     if patient.config.as_ref().is_none_or(|config| config.has("X86_64")) {
-        need(program::QEMU, "QEMU", CheckLevel::Note, Need::Qemu, ": for klpbuild try");
+        need(program::QEMU, "QEMU", CheckLevel::Note, MissingPart::Qemu, ": for klpbuild try");
         let is_static =
             program::find("busybox").is_some_and(|path| notes::is_static_x86_64(&path).unwrap_or(false));
         findings.push(match is_static {
@@ -301,7 +302,7 @@ fn programs(patient: &Patient) -> Vec<CheckResult> {
                 CheckLevel::Note,
                 "busybox",
                 "there is no statically linked one in PATH: for klpbuild try",
-                patient.remedy(Need::Busybox),
+                patient.remedy(MissingPart::Busybox),
             ),
         });
         let image = patient.places.images(&patient.release).into_iter().find(|image| image.is_file());
@@ -326,7 +327,7 @@ fn programs(patient: &Patient) -> Vec<CheckResult> {
                 CheckLevel::Note,
                 "kernel image",
                 "not installed: for klpbuild try",
-                patient.remedy(Need::Kernel),
+                patient.remedy(MissingPart::Kernel),
             ),
         });
     }

@@ -12,7 +12,7 @@ use crate::command::doctor::patient::Patient;
 use crate::host::program::Program;
 use crate::host::{program, words};
 use crate::kernel::installed::remedy;
-use crate::kernel::installed::remedy::Need;
+use crate::kernel::installed::remedy::MissingPart;
 
 const SUBJECT: &str = "compiler";
 
@@ -38,7 +38,7 @@ pub fn check(patient: &Patient) -> CheckResult {
     let wanted = version(&text);
     let major = wanted.split('.').next().unwrap_or_default();
     let is_clang = text.contains("clang");
-    let need = if is_clang { Need::Clang } else { Need::Compiler };
+    let need = if is_clang { MissingPart::Clang } else { MissingPart::Compiler };
     let remedies = || remedy::for_need(need, &patient.places, &patient.release, major);
 
     let candidates = if is_clang { clang(major) } else { gcc(patient, &text, major) };

@@ -73,7 +73,7 @@ fn own_text(
     let mut watch = Watch::begin()?;
     let order = || {
         let mut order = asked::order(options, &[], None, &Choice::default().places())?;
-        if options.progress == ProgressKind::Auto && !terminal::Surroundings::look().capable {
+        if options.progress == ProgressKind::Auto && !terminal::TerminalStreams::look().capable {
             order.shown = Shown::None;
         }
         Ok(order)

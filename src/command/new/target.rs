@@ -17,7 +17,7 @@ use crate::kernel::suggestions;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::list::NameQuery;
 use crate::kernel::symbols::objects::Vmlinux;
-use crate::kernel::trace::Sites;
+use crate::kernel::trace::FtraceSites;
 use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::copies;
 use crate::livepatch::definition;
@@ -76,7 +76,7 @@ impl Target {
         );
         let found = sources.find(&NameQuery::names([name.as_bytes().to_vec()]))?;
         let known = choose(sources, &found, name, arguments)?;
-        let sites = Sites::of_object(&origin.objects, &known.object)?;
+        let sites = FtraceSites::of_object(&origin.objects, &known.object)?;
         let fault = definition::nameable(&known.object, name.as_bytes(), found.kernel.name_limit)
             .and_then(|()| definition::replaceable(&known, sites.as_ref()));
         if let Err(fault) = fault {

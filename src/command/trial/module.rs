@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::command::trial::soft;
-use crate::elf::Object;
+use crate::elf::ObjectSymbols;
 use crate::elf::image::Image;
 use crate::elf::modinfo::SIGNATURE;
 use crate::host::compressed;
@@ -51,7 +51,7 @@ impl Module {
     pub fn read(path: &Path) -> Result<Module> {
         let shown = path.display();
         ensure!(path.is_file(), "{shown}: no such module: build it first (klpbuild modules)");
-        let object = Object::read(path)?;
+        let object = ObjectSymbols::read(path)?;
         let modinfo = object.modinfo();
         let has = |name: &[u8]| object.symbols().any(|(symbol, _)| symbol == name);
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -16,7 +16,7 @@ use crate::elf::image::Image;
 use crate::elf::notes;
 use crate::host::program;
 use crate::host::terminal;
-use crate::kernel::installed::remedy::{self, Need};
+use crate::kernel::installed::remedy::{self, MissingPart};
 use crate::kernel::origin::{Origin, OriginRequest};
 use crate::kernel::symbols::list;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
@@ -119,7 +119,7 @@ impl Request {
             program::find(program::QEMU).is_some(),
             "there is no {} in PATH: {}",
             program::QEMU,
-            remedy::for_program(Need::Qemu)
+            remedy::for_program(MissingPart::Qemu)
         );
         let unloads = config.is_none_or(|config| config.has("MODULE_UNLOAD"));
         let no_unload = (!unloads).then(|| "CONFIG_MODULE_UNLOAD is not set".to_owned());
@@ -301,7 +301,7 @@ fn why_no_reload(lists: &[PathBuf]) -> Option<String> {
 
 /// A busybox that runs without libraries.
 fn busybox() -> Result<PathBuf> {
-    let install = || remedy::for_program(Need::Busybox);
+    let install = || remedy::for_program(MissingPart::Busybox);
     let found = program::find("busybox");
     let busybox = found.with_context(|| format!("there is no busybox in PATH: {}", install()))?;
     ensure!(

@@ -40,7 +40,7 @@ fn of_alias(aliases: &str, wanted: &str) -> Vec<String> {
 }
 
 fn is_for_all(file: &Path) -> bool {
-    crate::elf::Object::read(file)
+    crate::elf::ObjectSymbols::read(file)
         .is_ok_and(|object| !object.modinfo().texts("alias").any(|alias| alias.contains(':')))
 }
 

@@ -8,7 +8,7 @@ use gimli::{AttributeSpecification, AttributeValue, DebuggingInformationEntry, E
 use super::{Slice, Unit, Units};
 
 /// An entry with its attributes.
-pub(super) type Entry<'a> = DebuggingInformationEntry<Slice<'a>>;
+pub(super) type DwarfEntry<'a> = DebuggingInformationEntry<Slice<'a>>;
 
 impl<'a> Unit<'a> {
     /// The source file that the compiler was given: relative to the directory that it ran in, unless it lies elsewhere.
@@ -27,7 +27,7 @@ impl<'a> Unit<'a> {
     }
 
     /// The number of the entry of which this one is an instance or the definition.
-    pub(super) fn origin(&self, entry: &Entry<'a>) -> Option<usize> {
+    pub(super) fn origin(&self, entry: &DwarfEntry<'a>) -> Option<usize> {
         let origin = entry.attr_value(gimli::DW_AT_abstract_origin);
         match origin.or_else(|| entry.attr_value(gimli::DW_AT_specification))? {
             AttributeValue::UnitRef(offset) => self.number(offset),
@@ -45,7 +45,7 @@ impl<'a> Units<'a> {
     }
 
     /// The entry with this number.
-    pub(super) fn entry(&self, number: usize) -> Option<(&Unit<'a>, Entry<'a>)> {
+    pub(super) fn entry(&self, number: usize) -> Option<(&Unit<'a>, DwarfEntry<'a>)> {
         let unit = self.of(number)?;
         let entry = unit.header.entry(&unit.abbreviations, UnitOffset(number - unit.offset)).ok()?;
         Some((unit, entry))

@@ -10,7 +10,7 @@ use anyhow::Result;
 use gimli::{Abbreviations, AttributeValue, DwTag, Expression, Operation, UnitOffset};
 use rayon::prelude::*;
 
-use super::entries::{Entry, skip};
+use super::entries::{DwarfEntry, skip};
 use super::{Sections, Unit, Units, Value};
 
 /// How many callers a message names.
@@ -21,7 +21,7 @@ const DEFINITIONS: usize = 256;
 /// Why a function or variable has no symbol. `file` is a path, relative to the directory that the compiler
 /// ran in unless it lies elsewhere; `line` is from 1, or 0 if the debug information does not have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum NoSymbolReason {
     /// A function that was inlined wherever it is called.
     Inlined {
         /// The source file of its definition.
@@ -81,7 +81,7 @@ pub fn fates(
     section: &dyn Fn(&str) -> Option<Vec<u8>>,
     little: bool,
     names: &[&[u8]],
-) -> Result<Vec<Option<Fate>>> {
+) -> Result<Vec<Option<NoSymbolReason>>> {
     let nothing = || names.iter().map(|_| None).collect();
     let Some(sections) = Sections::load(section, little).filter(|_| !names.is_empty()) else {
         return Ok(nothing());
@@ -112,7 +112,7 @@ pub fn fates(
 }
 
 /// The fate of one function or variable, by all entries `found` for it.
-fn of_one(units: &Units, found: &[FoundEntry]) -> Option<Fate> {
+fn of_one(units: &Units, found: &[FoundEntry]) -> Option<NoSymbolReason> {
     if found.iter().any(|found| matches!(found, FoundEntry::Exists(_))) {
         return None;
     }
@@ -122,13 +122,13 @@ fn of_one(units: &Units, found: &[FoundEntry]) -> Option<Fate> {
             _ => None,
         })?;
         let (file, line) = units.place(gone)?;
-        Some(Fate::OptimizedAway { file, line })
+        Some(NoSymbolReason::OptimizedAway { file, line })
     })
 }
 
 /// The first definition that was inlined, with the callers of all definitions at the same file and line: a function
 /// of a header has a definition in each unit.
-fn inlined(units: &Units, found: &[FoundEntry]) -> Option<Fate> {
+fn inlined(units: &Units, found: &[FoundEntry]) -> Option<NoSymbolReason> {
     let mut place = None;
     let mut callers: Vec<String> = Vec::new();
     let mut targets: Vec<usize> =
@@ -157,7 +157,7 @@ fn inlined(units: &Units, found: &[FoundEntry]) -> Option<Fate> {
             }
         }
     }
-    place.map(|(file, line)| Fate::Inlined { file, line, callers })
+    place.map(|(file, line)| NoSymbolReason::Inlined { file, line, callers })
 }
 
 /// The entries of functions and variables of file scope in `unit` that have one of `names`, each with its name.
@@ -213,7 +213,7 @@ pub(super) fn uses(unit: &Unit, targets: &[usize]) -> Vec<FoundEntry> {
     let mut found: Vec<FoundEntry> = Vec::new();
     let mut search = || -> gimli::Result<()> {
         let mut entries = unit.entries()?;
-        let mut entry = Entry::null();
+        let mut entry = DwarfEntry::null();
         // The functions around the current entry: their depth and number.
         let mut around: Vec<(isize, usize)> = Vec::new();
         while !entries.is_empty() {
@@ -266,7 +266,7 @@ impl<'a> Unit<'a> {
     }
 
     /// What an entry says of the function or variable `target`; none if it is only a declaration.
-    fn definition(&self, entry: &Entry<'a>, target: usize) -> Option<FoundEntry> {
+    fn definition(&self, entry: &DwarfEntry<'a>, target: usize) -> Option<FoundEntry> {
         if self.exists(entry) {
             return Some(FoundEntry::Exists(target));
         }
@@ -285,7 +285,7 @@ impl<'a> Unit<'a> {
 
     /// Whether the function or variable of an entry has code or storage. Code at address 0, or at one of the highest
     /// addresses, was removed by the linker.
-    fn exists(&self, entry: &Entry<'a>) -> bool {
+    fn exists(&self, entry: &DwarfEntry<'a>) -> bool {
         let code = match entry.attr_value(gimli::DW_AT_low_pc) {
             Some(AttributeValue::Addr(address)) => address != 0 && !self.header.is_tombstone_address(address),
             other => other.is_some() || entry.has_attr(gimli::DW_AT_ranges),

@@ -22,7 +22,7 @@ pub struct SourceLine {
 
 /// From addresses to source lines, for one object.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub struct DwarfLines {
     files: Vec<String>,
     /// Sorted by where they start.
     sequences: Vec<Sequence>,
@@ -53,7 +53,7 @@ struct Files {
     bytes: usize,
 }
 
-impl Lines {
+impl DwarfLines {
     /// Reads the line programs of an object; none if it has no debug information of its own.
     ///
     /// `section` gives the bytes of a section, decompressed and with relocations applied. The sections of a
@@ -62,7 +62,7 @@ impl Lines {
     ///
     /// # Errors
     /// No unit of `.debug_info` can be read.
-    pub fn read(section: &dyn Fn(&str) -> Option<Vec<u8>>, little: bool) -> Result<Option<Lines>> {
+    pub fn read(section: &dyn Fn(&str) -> Option<Vec<u8>>, little: bool) -> Result<Option<DwarfLines>> {
         let Some(sections) = Sections::load(section, little) else { return Ok(None) };
         let units = sections.units()?;
         let mut files = Files::default();
@@ -77,7 +77,7 @@ impl Lines {
             }
         }
         sequences.sort_by_key(|sequence| sequence.start);
-        Ok(Some(Lines { files: files.list(), sequences }))
+        Ok(Some(DwarfLines { files: files.list(), sequences }))
     }
 
     /// The source line of the code at `address`; none if there is no code, or it belongs to no line.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use gimli::{AttributeValue, UnitOffset};
 use rayon::prelude::*;
 
-use super::entries::Entry;
+use super::entries::DwarfEntry;
 use super::fate::named;
 use super::{Sections, Unit, Units};
 use crate::debuginfo::prototype::{DEEPEST, Prototype, Scalar, Type, depth_within};
@@ -45,14 +45,14 @@ pub fn prototype(
     Ok(chosen.and_then(|number| units.prototype(*number, 0)))
 }
 
-fn low_pc(entry: &Entry<'_>) -> Option<u64> {
+fn low_pc(entry: &DwarfEntry<'_>) -> Option<u64> {
     match entry.attr_value(gimli::DW_AT_low_pc)? {
         AttributeValue::Addr(address) => Some(address),
         _ => None,
     }
 }
 
-fn has_code(entry: &Entry<'_>) -> bool {
+fn has_code(entry: &DwarfEntry<'_>) -> bool {
     !entry.has_attr(gimli::DW_AT_declaration)
         && (entry.has_attr(gimli::DW_AT_low_pc) || entry.has_attr(gimli::DW_AT_ranges))
 }
@@ -61,10 +61,10 @@ fn has_code(entry: &Entry<'_>) -> bool {
 const MOST_ENTRIES: usize = 4096;
 
 /// The entries of the parameters of the function at `start`, and whether more may follow.
-fn parameters<'a>(unit: &Unit<'a>, start: UnitOffset) -> Option<(Vec<Entry<'a>>, bool)> {
+fn parameters<'a>(unit: &Unit<'a>, start: UnitOffset) -> Option<(Vec<DwarfEntry<'a>>, bool)> {
     let (mut found, mut is_variadic) = (Vec::new(), false);
     let mut entries = unit.header.entries_raw(&unit.abbreviations, Some(start)).ok()?;
-    let mut child = Entry::null();
+    let mut child = DwarfEntry::null();
     for _ in 0..MOST_ENTRIES {
         if entries.is_empty() {
             break;
@@ -95,7 +95,7 @@ impl<'a> Units<'a> {
         let (unit, entry) = self.entry(number)?;
         let (children, is_variadic) = parameters(unit, UnitOffset(number - unit.offset))?;
         let depth = depth_within(depth, children.len())?;
-        let one = |child: &Entry<'a>| {
+        let one = |child: &DwarfEntry<'a>| {
             let name =
                 child.attr_value(gimli::DW_AT_name).and_then(|value| self.sections.string(unit, value));
             let name = name.map(|name| String::from_utf8_lossy(name).into_owned());
@@ -113,7 +113,7 @@ impl<'a> Units<'a> {
         let mut counts = Vec::new();
         let mut read = || -> gimli::Result<()> {
             let mut entries = unit.header.entries_raw(&unit.abbreviations, Some(array))?;
-            let mut child = Entry::null();
+            let mut child = DwarfEntry::null();
             while !entries.is_empty() && counts.len() < DEEPEST {
                 let level = entries.next_depth();
                 if !entries.read_entry(&mut child)? || level == 0 && !child.has_children() {
@@ -136,7 +136,7 @@ impl<'a> Units<'a> {
     }
 
     /// The type that an entry names; none stands for void.
-    pub(super) fn type_of(&self, unit: &Unit<'a>, entry: &Entry<'a>, depth: usize) -> Option<Type> {
+    pub(super) fn type_of(&self, unit: &Unit<'a>, entry: &DwarfEntry<'a>, depth: usize) -> Option<Type> {
         let number = match entry.attr_value(gimli::DW_AT_type) {
             None => return Some(Type::Void),
             Some(AttributeValue::UnitRef(offset)) => unit.number(offset)?,

@@ -5,7 +5,7 @@ use anyhow::Result;
 use gimli::AttributeValue;
 use rayon::prelude::*;
 
-use super::entries::{Entry, skip};
+use super::entries::{DwarfEntry, skip};
 use super::{Sections, Unit};
 
 /// The sizes in bytes of the structures with these names, in the first unit that has all of them; each is none if
@@ -29,7 +29,7 @@ fn in_unit<const N: usize>(sections: &Sections, unit: &Unit, names: [&str; N]) -
     let mut found = [None; N];
     let mut search = || -> gimli::Result<()> {
         let mut entries = unit.entries()?;
-        let mut entry = Entry::null();
+        let mut entry = DwarfEntry::null();
         while !entries.is_empty() && found.iter().any(Option::is_none) {
             let depth = entries.next_depth();
             let mut ahead = entries.clone();

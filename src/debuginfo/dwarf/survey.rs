@@ -10,7 +10,7 @@ use anyhow::Result;
 use gimli::{AttributeValue, Expression, Operation};
 use rayon::prelude::*;
 
-use super::entries::Entry;
+use super::entries::DwarfEntry;
 use super::fate::{is_symbol, of_file_scope, refers_to_others, uses};
 use super::{Sections, Unit, Units};
 use crate::debuginfo::prototype::Declaration;
@@ -62,7 +62,7 @@ pub struct Surveyed {
 
 /// An object's declaration of something that another object defines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Declared {
+pub struct ExternDeclaration {
     /// The name of its symbol, raw.
     pub symbol: Vec<u8>,
     /// Its name in C.
@@ -186,7 +186,7 @@ impl<'a> Units<'a> {
     }
 
     /// The address of a function's code, or of a variable.
-    fn address(&self, unit: &Unit<'a>, entry: &Entry<'a>) -> Option<u64> {
+    fn address(&self, unit: &Unit<'a>, entry: &DwarfEntry<'a>) -> Option<u64> {
         let begin = match entry.attr_value(gimli::DW_AT_low_pc) {
             Some(AttributeValue::Addr(address)) => Some(address),
             Some(AttributeValue::DebugAddrIndex(index)) => self.sections.address(unit, index),
@@ -260,10 +260,10 @@ pub fn declared(
     section: &dyn Fn(&str) -> Option<Vec<u8>>,
     little: bool,
     is_wanted: &(dyn Fn(&[u8]) -> bool + Sync),
-) -> Result<Vec<Declared>> {
+) -> Result<Vec<ExternDeclaration>> {
     let Some(sections) = Sections::load(section, little) else { return Ok(Vec::new()) };
     let units = sections.units()?;
-    let mut found: Vec<Declared> =
+    let mut found: Vec<ExternDeclaration> =
         units.list.par_iter().flat_map_iter(|unit| units.declared_in(unit, is_wanted)).collect();
     // Several source files include the same header.
     let mut seen = HashSet::new();
@@ -272,11 +272,15 @@ pub fn declared(
 }
 
 impl<'a> Units<'a> {
-    fn declared_in(&self, unit: &Unit<'a>, is_wanted: &(dyn Fn(&[u8]) -> bool + Sync)) -> Vec<Declared> {
+    fn declared_in(
+        &self,
+        unit: &Unit<'a>,
+        is_wanted: &(dyn Fn(&[u8]) -> bool + Sync),
+    ) -> Vec<ExternDeclaration> {
         let mut found = Vec::new();
         let mut search = || -> gimli::Result<()> {
             let mut entries = unit.entries()?;
-            let mut entry = Entry::null();
+            let mut entry = DwarfEntry::null();
             while !entries.is_empty() {
                 if entries.read_entry(&mut entry)?
                     && is_symbol(entry.tag())
@@ -295,9 +299,9 @@ impl<'a> Units<'a> {
     fn declared_by(
         &self,
         unit: &Unit<'a>,
-        entry: &Entry<'a>,
+        entry: &DwarfEntry<'a>,
         is_wanted: &(dyn Fn(&[u8]) -> bool + Sync),
-    ) -> Option<Declared> {
+    ) -> Option<ExternDeclaration> {
         let string = |at| entry.attr_value(at).and_then(|value| self.sections.string(unit, value));
         let name = string(gimli::DW_AT_name)?;
         // The compiler's own declaration of a function that it may call by itself (`__builtin_memcpy`) has no types.
@@ -309,6 +313,6 @@ impl<'a> Units<'a> {
         let declaration = self.declaration(number, number)?;
         let (file, line) = self.place(number).unwrap_or_default();
         let name = String::from_utf8_lossy(name).into_owned();
-        Some(Declared { symbol: symbol.to_vec(), name, declaration, file, line })
+        Some(ExternDeclaration { symbol: symbol.to_vec(), name, declaration, file, line })
     }
 }

@@ -170,12 +170,12 @@ fn lines_are_those_of_addr2line() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path().canonicalize().unwrap();
         let dump = program(&directory, options);
-        let lines = Lines::read(&source(&dump), true).unwrap().unwrap();
+        let lines = DwarfLines::read(&source(&dump), true).unwrap().unwrap();
         let addresses = code(&directory);
         if options.contains("-gdwarf64") {
             // binutils 2.40 cannot read that.
             let dump = program(&directory, "-gdwarf-5");
-            let narrow = Lines::read(&source(&dump), true).unwrap().unwrap();
+            let narrow = DwarfLines::read(&source(&dump), true).unwrap().unwrap();
             assert!(addresses.iter().all(|&address| lines.at(address) == narrow.at(address)));
             continue;
         }
@@ -216,12 +216,12 @@ fn lines_of_other_machines() {
             command(directory, &format!("{prefix}as -gdwarf-{version} start.s -o start.o"));
             command(directory, &format!("{prefix}ld -e start -Ttext=0x10000 start.o -o linked"));
             let dump = dump(directory, "linked", prefix);
-            let lines = Lines::read(&source(&dump), little).unwrap().unwrap();
+            let lines = DwarfLines::read(&source(&dump), little).unwrap().unwrap();
             for instruction in 0..100 {
                 let place = SourceLine { file: "start.s".to_owned(), line: 4 + instruction };
                 assert_eq!(lines.at(0x10000 + 4 * instruction), Some(place), "{prefix}");
             }
-            assert!(Lines::read(&source(&dump), !little).is_err());
+            assert!(DwarfLines::read(&source(&dump), !little).is_err());
         }
     }
 }
@@ -237,9 +237,9 @@ fn fates_of_what_has_no_symbol() {
         let line = |text: &str| MAIN.lines().position(|line| line == text).unwrap() as u64 + 1;
         let inlined = |file: &str, line, callers: &[&str]| {
             let callers = callers.iter().map(|&name| name.to_owned()).collect();
-            Some(Fate::Inlined { file: file.to_owned(), line, callers })
+            Some(NoSymbolReason::Inlined { file: file.to_owned(), line, callers })
         };
-        let gone = |line| Some(Fate::OptimizedAway { file: "main.c".to_owned(), line });
+        let gone = |line| Some(NoSymbolReason::OptimizedAway { file: "main.c".to_owned(), line });
         let symbols = command(directory, "nm linked");
         assert!(symbols.contains(" clone."), "{symbols}");
         assert!(!symbols.contains("helper") && !symbols.contains("level"));
@@ -271,13 +271,13 @@ fn fates_across_units() {
     let symbols = command(directory, "nm linked");
     assert!(!symbols.contains(" other\n"), "{symbols}");
     match fate("other") {
-        Some(Fate::Inlined { file, line, callers }) => {
+        Some(NoSymbolReason::Inlined { file, line, callers }) => {
             assert_eq!((file.as_str(), line), ("lib/other.c", 5));
             assert!(callers.contains(&"first".to_owned()), "{callers:?}");
         }
         fate => panic!("{fate:?}"),
     }
-    assert!(matches!(fate("level"), Some(Fate::OptimizedAway { .. })));
+    assert!(matches!(fate("level"), Some(NoSymbolReason::OptimizedAway { .. })));
     for name in ["main", "kept", "far", "none"] {
         assert_eq!(fate(name), None, "{name}");
     }
@@ -289,7 +289,7 @@ fn objects_without_debug_information() {
     let directory = directory.path();
     for options in ["-g0", "-gdwarf-5 -gsplit-dwarf", "-gdwarf-4 -gsplit-dwarf"] {
         let dump = program(directory, options);
-        let lines = Lines::read(&source(&dump), true).unwrap();
+        let lines = DwarfLines::read(&source(&dump), true).unwrap();
         assert_eq!(lines.is_some(), options != "-g0");
         if let Some(lines) = lines {
             assert!(code(directory).into_iter().all(|address| lines.at(address).is_some()));
@@ -300,19 +300,19 @@ fn objects_without_debug_information() {
     for name in [".debug_info", ".debug_abbrev", ".debug_line"] {
         let mut dump = full.clone();
         dump.remove(name);
-        assert!(Lines::read(&source(&dump), true).unwrap().is_none());
+        assert!(DwarfLines::read(&source(&dump), true).unwrap().is_none());
         assert_eq!(fates(&source(&dump), true, &[b"helper"]).unwrap(), [None]);
     }
-    assert!(Lines::read(&source(&full), false).is_err());
+    assert!(DwarfLines::read(&source(&full), false).is_err());
     let mut junk = full;
     junk.insert(".debug_info".to_owned(), vec![0xff; 1000]);
-    let error = Lines::read(&source(&junk), true).unwrap_err();
+    let error = DwarfLines::read(&source(&junk), true).unwrap_err();
     assert!(format!("{error:#}").starts_with("the debug information cannot be read: "), "{error:#}");
 }
 
 /// Reads all there is, and looks it up.
 fn exercise(dump: &Dump) {
-    if let Ok(Some(lines)) = Lines::read(&source(dump), true) {
+    if let Ok(Some(lines)) = DwarfLines::read(&source(dump), true) {
         for address in (0x3_0001_0000..0x3_0001_0200).step_by(16).chain([0, u64::MAX]) {
             let _ = lines.at(address);
         }

@@ -16,13 +16,13 @@ use crate::elf::{Data, Machine, memory, open, unpacked};
 use crate::host::terminal;
 
 /// A function that returns the bytes of the section with a name.
-pub(super) type Sections<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
+pub(super) type SectionReader<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
 
 /// Calls `read` with a function for sections. If a section that it asks for cannot be unpacked, the section does not
 /// count as missing: that is an error, whatever `read` returns.
 fn ask<T>(
     section: impl Fn(&str) -> Result<Option<Vec<u8>>>,
-    read: impl FnOnce(Sections<'_>) -> Result<T>,
+    read: impl FnOnce(SectionReader<'_>) -> Result<T>,
 ) -> Result<T> {
     let fault = RefCell::new(None);
     let found = read(&|name: &str| match section(name) {
@@ -59,7 +59,7 @@ impl Image {
     pub(super) fn ask<T>(
         &self,
         bases: &Table<SectionIndex, u64>,
-        read: impl FnOnce(Sections<'_>, bool) -> Result<T>,
+        read: impl FnOnce(SectionReader<'_>, bool) -> Result<T>,
     ) -> Result<T> {
         ask(|name| self.relocated_bytes(name, bases), |section| read(section, self.is_little_endian()))
     }
@@ -175,7 +175,7 @@ impl Linked {
     ///
     /// # Errors
     /// `read` fails, or a section that it asks for cannot be read or unpacked.
-    pub(super) fn ask<T>(&self, read: impl FnOnce(Sections<'_>, bool) -> Result<T>) -> Result<T> {
+    pub(super) fn ask<T>(&self, read: impl FnOnce(SectionReader<'_>, bool) -> Result<T>) -> Result<T> {
         let section = |name: &str| debugging_section(&self.path, name);
         let fault = || format!("cannot read {}", self.path.display());
         ask(section, |section| read(section, self.is_little_endian).with_context(fault))

@@ -8,7 +8,7 @@ use object::Endianness;
 use object::elf;
 use object::write::elf as raw;
 
-use crate::elf::image::index::{Index, SectionIndex, SymbolIndex, Table};
+use crate::elf::image::index::{SectionIndex, SymbolIndex, Table, TableIndex};
 use crate::elf::image::parts::{Home, Image, Relocation, Section};
 use crate::elf::modinfo;
 
@@ -180,7 +180,7 @@ fn name_of(names: &[String], index: SectionIndex) -> &str {
 /// The new index of each old one; none for removed parts.
 struct Renumbered<I>(Vec<Option<I>>);
 
-impl<I: Index + Ord> Renumbered<I> {
+impl<I: TableIndex + Ord> Renumbered<I> {
     fn of<T>(table: &Table<I, T>, removed: &BTreeSet<I>) -> Renumbered<I> {
         let mut next = 0;
         let number = |index: usize| {

@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 
 /// A number of an entry in one kind of table.
-pub trait Index: Copy {
+pub trait TableIndex: Copy {
     /// The index of the `number`th entry, from 0 on.
     fn new(number: usize) -> Self;
 
@@ -20,7 +20,7 @@ pub struct SectionIndex(usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SymbolIndex(usize);
 
-impl Index for SectionIndex {
+impl TableIndex for SectionIndex {
     fn new(number: usize) -> SectionIndex {
         SectionIndex(number)
     }
@@ -30,7 +30,7 @@ impl Index for SectionIndex {
     }
 }
 
-impl Index for SymbolIndex {
+impl TableIndex for SymbolIndex {
     fn new(number: usize) -> SymbolIndex {
         SymbolIndex(number)
     }
@@ -47,7 +47,7 @@ pub struct Table<I, T> {
     index: PhantomData<I>,
 }
 
-impl<I: Index, T> Table<I, T> {
+impl<I: TableIndex, T> Table<I, T> {
     /// A table of these entries.
     pub(in crate::elf) fn new(entries: Vec<T>) -> Table<I, T> {
         Table { entries, index: PhantomData }

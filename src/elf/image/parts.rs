@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The parts of an object, and their properties.
 
-use crate::elf::image::index::{Index as _, SectionIndex, SymbolIndex, Table};
+use crate::elf::image::index::{SectionIndex, SymbolIndex, Table, TableIndex as _};
 use crate::elf::modinfo::Modinfo;
 use crate::elf::{Binding, Machine, SymbolKind, number};
 

@@ -10,7 +10,7 @@ use object::read::elf::{FileHeader, Rela as _, SectionHeader as _};
 use object::write::elf as raw;
 
 use crate::elf::by_class;
-use crate::elf::image::index::{Index as _, SectionIndex, SymbolIndex, Table};
+use crate::elf::image::index::{SectionIndex, SymbolIndex, Table, TableIndex as _};
 use crate::elf::image::parts::{Home, Image, Relocation, SHN_LIVEPATCH, Section, Symbol};
 use crate::elf::modinfo::SIGNATURE;
 use crate::host::compressed;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::elf::image::{Home, Image, Index as _, Relocation, SectionIndex};
+use crate::elf::image::{Home, Image, Relocation, SectionIndex, TableIndex as _};
 use crate::elf::memory::Memory;
 use crate::elf::{Machine, SymbolKind};
 use crate::kernel::sources::{KernelDefinition, Sources};

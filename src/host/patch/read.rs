@@ -8,7 +8,7 @@
 
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 
-use crate::host::patch::{FileChange, Hunk, Line};
+use crate::host::patch::{FileChange, Hunk, HunkLine};
 
 /// How to get around a damaged patch.
 const ANEW: &str = "make the patch anew (git diff, git format-patch) rather than editing it";
@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
             );
         };
         self.at += 1;
-        let mut lines: Vec<Line> = Vec::new();
+        let mut lines: Vec<HunkLine> = Vec::new();
         let mut left = counts;
         // A line without a line break is the last one of its file.
         let mut is_open = [true, true];
@@ -230,10 +230,10 @@ impl<'a> Reader<'a> {
             ensure!(line.ends_with(b"\n"), self.wrong(self.at, "the patch ends within this line"));
             let (line, sides) = match line {
                 // Editors take the blank of an empty line away.
-                [b'\n'] | [b'\r', b'\n'] => (Line::Kept(line.to_vec()), [true, true]),
-                [b' ', text @ ..] => (Line::Kept(text.to_vec()), [true, true]),
-                [b'-', text @ ..] => (Line::Removed(text.to_vec()), [true, false]),
-                [b'+', text @ ..] => (Line::Added(text.to_vec()), [false, true]),
+                [b'\n'] | [b'\r', b'\n'] => (HunkLine::Kept(line.to_vec()), [true, true]),
+                [b' ', text @ ..] => (HunkLine::Kept(text.to_vec()), [true, true]),
+                [b'-', text @ ..] => (HunkLine::Removed(text.to_vec()), [true, false]),
+                [b'+', text @ ..] => (HunkLine::Added(text.to_vec()), [false, true]),
                 _ => {
                     let what = format!(
                         "a line within a hunk begins with a blank, + or -, and the hunk at line {} goes on here by its \
@@ -260,11 +260,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the line break of the last line away: `\ No newline at end of file`, in any language, is next.
-    fn unbreak(&mut self, lines: &mut [Line], is_open: &mut [bool; 2]) -> Result<()> {
+    fn unbreak(&mut self, lines: &mut [HunkLine], is_open: &mut [bool; 2]) -> Result<()> {
         let (text, sides) = match lines.last_mut() {
-            Some(Line::Kept(text)) => (text, [true, true]),
-            Some(Line::Removed(text)) => (text, [true, false]),
-            Some(Line::Added(text)) => (text, [false, true]),
+            Some(HunkLine::Kept(text)) => (text, [true, true]),
+            Some(HunkLine::Removed(text)) => (text, [true, false]),
+            Some(HunkLine::Added(text)) => (text, [false, true]),
             None => return Err(self.wrong(self.at, "no line of a file is before this one")),
         };
         ensure!(text.pop() == Some(b'\n'), self.wrong(self.at, "the line before this one is none of a file"));

@@ -17,7 +17,7 @@ use crate::kernel::symbols::exports::Exports;
 
 /// What is known of a kernel beforehand.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub struct KernelIdentity {
     release: String,
     /// `#1 SMP PREEMPT_DYNAMIC Debian 6.12.38-1 (2025-07-16)`, for example.
     version: Option<String>,
@@ -27,12 +27,12 @@ pub struct Identity {
     symvers: Option<PathBuf>,
 }
 
-impl Identity {
+impl KernelIdentity {
     /// What is known of the kernel `release`, with its headers in `objtree`.
-    pub fn of(release: &str, objtree: Option<&Path>, places: &Places) -> Identity {
+    pub fn of(release: &str, objtree: Option<&Path>, places: &Places) -> KernelIdentity {
         let is_running = places.running().as_deref() == Some(release);
         let notes = if is_running { places.running_notes() } else { None };
-        Identity {
+        KernelIdentity {
             release: release.to_owned(),
             version: objtree.and_then(version),
             symvers: objtree.map(|objtree| objtree.join("Module.symvers")).filter(|path| path.is_file()),
@@ -79,7 +79,7 @@ impl Identity {
     }
 }
 
-impl Identity {
+impl KernelIdentity {
     /// How the list of symbols at `file` differs from this kernel, as far as its names tell: a list carries no build ID.
     ///
     /// # Errors

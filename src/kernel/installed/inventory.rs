@@ -14,7 +14,7 @@ use crate::kernel::tree::config::{self, Config};
 
 /// An installed kernel.
 #[derive(Debug, Serialize)]
-pub struct Entry {
+pub struct ListedKernel {
     /// Its release, as `uname -r` has it.
     pub release: String,
     /// Whether it is the running kernel.
@@ -62,7 +62,7 @@ impl SymbolFileKind {
 ///
 /// # Errors
 /// A directory cannot be read.
-pub fn entries(places: &Places) -> Result<Vec<Entry>> {
+pub fn entries(places: &Places) -> Result<Vec<ListedKernel>> {
     let running = places.running();
     let mut releases = places.releases();
     if let Some(running) = running.iter().find(|running| !releases.contains(running)) {
@@ -72,14 +72,14 @@ pub fn entries(places: &Places) -> Result<Vec<Entry>> {
     releases.into_iter().map(|release| entry(places, release, running.as_deref())).collect()
 }
 
-fn entry(places: &Places, release: String, running: Option<&str>) -> Result<Entry> {
+fn entry(places: &Places, release: String, running: Option<&str>) -> Result<ListedKernel> {
     let is_running = running == Some(release.as_str());
     let headers = Some(places.build(&release)).filter(|build| build.is_dir());
     let symbols = symbols(places, &release, is_running);
     let modules = places.modules(&release).map(|directory| places::modules_below(&directory)).transpose()?;
     let of_headers = headers.iter().flat_map(|headers| [headers.join(".config"), config::file(headers)]);
     let config = of_headers.chain(places.configs(&release)).find_map(|file| Config::read(&file).ok());
-    Ok(Entry {
+    Ok(ListedKernel {
         running: is_running,
         symbol_kind: symbols.as_ref().map(|(kind, _)| *kind),
         symbols: symbols.map(|(_, file)| file),

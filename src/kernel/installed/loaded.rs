@@ -8,7 +8,7 @@ use crate::kernel::installed::places::Places;
 
 /// A function that a loaded livepatch replaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Replaced {
+pub struct LoadedReplacement {
     /// The livepatch.
     pub livepatch: String,
     /// The object that has the function.
@@ -20,7 +20,7 @@ pub struct Replaced {
 }
 
 /// The functions that loaded and enabled livepatches replace.
-pub fn replaced(places: &Places) -> Vec<Replaced> {
+pub fn replaced(places: &Places) -> Vec<LoadedReplacement> {
     const ROOT: &str = "sys/kernel/livepatch";
     let mut all = Vec::new();
     for livepatch in places.names(ROOT) {
@@ -33,7 +33,7 @@ pub fn replaced(places: &Places) -> Vec<Replaced> {
             all.extend(functions.into_iter().filter_map(|function| {
                 let (name, position) = function.rsplit_once(',')?;
                 let (livepatch, object, name) = (livepatch.clone(), object.clone(), name.to_owned());
-                Some(Replaced { livepatch, object, name, position: position.parse().ok()? })
+                Some(LoadedReplacement { livepatch, object, name, position: position.parse().ok()? })
             }));
         }
     }

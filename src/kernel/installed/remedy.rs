@@ -7,11 +7,11 @@
 mod index;
 
 use crate::kernel::installed::places::Places;
-use crate::kernel::installed::remedy::index::Index;
+use crate::kernel::installed::remedy::index::PackageIndex;
 
 /// What may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
+pub enum MissingPart {
     /// The files that modules are built with.
     Headers,
     /// vmlinux with symbols, and the modules' debug files.
@@ -69,44 +69,44 @@ impl Family {
     }
 
     /// The command that supplies `need` for the kernel `release`; `major` is the compiler's version.
-    fn command(self, need: Need, release: &str, major: &str) -> String {
+    fn command(self, need: MissingPart, release: &str, major: &str) -> String {
         // openSUSE names its packages by the flavour: 6.4.0-150600.21-default.
         let flavour = release.rsplit_once('-').map_or("default", |(_, flavour)| flavour);
         match self {
             Family::Debian => format!("apt install {}", debian(need, release, major, Archive::Debian)),
             Family::Fedora => match need {
-                Need::Headers => format!("dnf install kernel-devel-{release}"),
-                Need::DebugSymbols => format!("dnf debuginfo-install kernel-{release}"),
-                Need::Source => {
+                MissingPart::Headers => format!("dnf install kernel-devel-{release}"),
+                MissingPart::DebugSymbols => format!("dnf debuginfo-install kernel-{release}"),
+                MissingPart::Source => {
                     let (version, machine) = release.rsplit_once('.').unwrap_or((release, "x86_64"));
                     format!("dnf install kernel-debuginfo-common-{machine}-{version}")
                 }
-                Need::Kernel => {
+                MissingPart::Kernel => {
                     format!("dnf install kernel-modules-{release} kernel-modules-extra-{release}")
                 }
-                Need::Compiler => "dnf install gcc".to_owned(),
-                Need::Clang => "dnf install clang lld llvm".to_owned(),
-                Need::Make => "dnf install make".to_owned(),
-                Need::Binutils => "dnf install binutils".to_owned(),
-                Need::Pahole => "dnf install dwarves".to_owned(),
-                Need::Qemu => "dnf install qemu-system-x86-core".to_owned(),
-                Need::Busybox => "dnf install busybox".to_owned(),
+                MissingPart::Compiler => "dnf install gcc".to_owned(),
+                MissingPart::Clang => "dnf install clang lld llvm".to_owned(),
+                MissingPart::Make => "dnf install make".to_owned(),
+                MissingPart::Binutils => "dnf install binutils".to_owned(),
+                MissingPart::Pahole => "dnf install dwarves".to_owned(),
+                MissingPart::Qemu => "dnf install qemu-system-x86-core".to_owned(),
+                MissingPart::Busybox => "dnf install busybox".to_owned(),
             },
             Family::Suse => match need {
-                Need::Headers => format!("zypper install kernel-{flavour}-devel"),
-                Need::DebugSymbols => {
+                MissingPart::Headers => format!("zypper install kernel-{flavour}-devel"),
+                MissingPart::DebugSymbols => {
                     format!("zypper install kernel-{flavour}-debuginfo (from the debug repository)")
                 }
-                Need::Source => "zypper install kernel-source".to_owned(),
-                Need::Kernel => format!("zypper install kernel-{flavour}"),
-                Need::Compiler if major.is_empty() => "zypper install gcc".to_owned(),
-                Need::Compiler => format!("zypper install gcc{major}"),
-                Need::Clang => format!("zypper install clang{major} lld{major} llvm{major}"),
-                Need::Make => "zypper install make".to_owned(),
-                Need::Binutils => "zypper install binutils".to_owned(),
-                Need::Pahole => "zypper install dwarves".to_owned(),
-                Need::Qemu => "zypper install qemu-x86".to_owned(),
-                Need::Busybox => "zypper install busybox-static".to_owned(),
+                MissingPart::Source => "zypper install kernel-source".to_owned(),
+                MissingPart::Kernel => format!("zypper install kernel-{flavour}"),
+                MissingPart::Compiler if major.is_empty() => "zypper install gcc".to_owned(),
+                MissingPart::Compiler => format!("zypper install gcc{major}"),
+                MissingPart::Clang => format!("zypper install clang{major} lld{major} llvm{major}"),
+                MissingPart::Make => "zypper install make".to_owned(),
+                MissingPart::Binutils => "zypper install binutils".to_owned(),
+                MissingPart::Pahole => "zypper install dwarves".to_owned(),
+                MissingPart::Qemu => "zypper install qemu-x86".to_owned(),
+                MissingPart::Busybox => "zypper install busybox-static".to_owned(),
             },
         }
     }
@@ -122,36 +122,38 @@ enum Archive {
 }
 
 /// The package of Debian or Ubuntu.
-fn debian(need: Need, release: &str, major: &str, archive: Archive) -> String {
+fn debian(need: MissingPart, release: &str, major: &str, archive: Archive) -> String {
     let is_ubuntu = archive == Archive::Ubuntu;
     match need {
-        Need::Headers => format!("linux-headers-{release}"),
-        Need::DebugSymbols => format!("linux-image-{release}-{}", if is_ubuntu { "dbgsym" } else { "dbg" }),
-        Need::Source => {
+        MissingPart::Headers => format!("linux-headers-{release}"),
+        MissingPart::DebugSymbols => {
+            format!("linux-image-{release}-{}", if is_ubuntu { "dbgsym" } else { "dbg" })
+        }
+        MissingPart::Source => {
             let numbers = release.split(|c: char| !c.is_ascii_digit());
             let numbers: Vec<&str> = numbers.take(if is_ubuntu { 3 } else { 2 }).collect();
             format!("linux-source-{}", numbers.join("."))
         }
-        Need::Kernel => format!("linux-image-{release}"),
-        Need::Compiler if major.is_empty() => "gcc".to_owned(),
-        Need::Compiler => format!("gcc-{major}"),
-        Need::Clang => format!("clang-{major} lld-{major} llvm-{major}"),
-        Need::Make => "make".to_owned(),
-        Need::Binutils => "binutils".to_owned(),
-        Need::Pahole => "pahole".to_owned(),
-        Need::Qemu => "qemu-system-x86".to_owned(),
-        Need::Busybox => "busybox-static".to_owned(),
+        MissingPart::Kernel => format!("linux-image-{release}"),
+        MissingPart::Compiler if major.is_empty() => "gcc".to_owned(),
+        MissingPart::Compiler => format!("gcc-{major}"),
+        MissingPart::Clang => format!("clang-{major} lld-{major} llvm-{major}"),
+        MissingPart::Make => "make".to_owned(),
+        MissingPart::Binutils => "binutils".to_owned(),
+        MissingPart::Pahole => "pahole".to_owned(),
+        MissingPart::Qemu => "qemu-system-x86".to_owned(),
+        MissingPart::Busybox => "busybox-static".to_owned(),
     }
 }
 
 /// What to run for `need`, a line for each distribution that may be meant. If the distribution's package index can be
 /// searched, only packages that it has are named.
-pub fn for_need(need: Need, places: &Places, release: &str, major: &str) -> Vec<String> {
+pub fn for_need(need: MissingPart, places: &Places, release: &str, major: &str) -> Vec<String> {
     match Family::of(places) {
         Some(Family::Debian) => {
             let is_ubuntu = places.distribution().iter().any(|id| id == "ubuntu");
             let archive = if is_ubuntu { Archive::Ubuntu } else { Archive::Debian };
-            indexed(need, &Index::of(places), release, &debian(need, release, major, archive))
+            indexed(need, &PackageIndex::of(places), release, &debian(need, release, major, archive))
         }
         Some(family) => vec![family.command(need, release, major)],
         None => {
@@ -163,13 +165,13 @@ pub fn for_need(need: Need, places: &Places, release: &str, major: &str) -> Vec<
 }
 
 /// What to run on this machine for a missing program, in one line.
-pub fn for_program(need: Need) -> String {
+pub fn for_program(need: MissingPart) -> String {
     for_need(need, &Places::below(None), "", "").join("; ")
 }
 
 /// What to do for packages of Debian, depending on what its index has.
-fn indexed(need: Need, index: &Index, release: &str, packages: &str) -> Vec<String> {
-    if *index == Index::Empty {
+fn indexed(need: MissingPart, index: &PackageIndex, release: &str, packages: &str) -> Vec<String> {
+    if *index == PackageIndex::Empty {
         return vec![format!("apt update && apt install {packages}")];
     }
     let lacking: Vec<&str> = packages.split(' ').filter(|package| !index.has(package)).collect();
@@ -178,7 +180,7 @@ fn indexed(need: Need, index: &Index, release: &str, packages: &str) -> Vec<Stri
     }
     let lacking = lacking.join(" ");
     match need {
-        Need::Headers | Need::Kernel | Need::DebugSymbols => {
+        MissingPart::Headers | MissingPart::Kernel | MissingPart::DebugSymbols => {
             let own = ["linux-headers-amd64 linux-image-amd64", "linux-headers-generic linux-image-generic"];
             let own = own.iter().find(|names| names.split(' ').all(|name| index.has(name)));
             let own = own.map(|names| format!(", or install its newest: apt install {names}"));
@@ -212,13 +214,17 @@ mod tests {
     fn a_distribution_gets_its_own_command() {
         let release = "6.4.0-150600.21-default";
         for (text, need, command) in [
-            ("ID=debian\n", Need::Headers, "apt install linux-headers-6.4.0-150600.21-default"),
-            ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", Need::Compiler, "apt install gcc-12"),
-            ("ID=fedora\n", Need::DebugSymbols, "dnf debuginfo-install kernel-6.4.0-150600.21-default"),
-            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", Need::Make, "dnf install make"),
+            ("ID=debian\n", MissingPart::Headers, "apt install linux-headers-6.4.0-150600.21-default"),
+            ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", MissingPart::Compiler, "apt install gcc-12"),
+            (
+                "ID=fedora\n",
+                MissingPart::DebugSymbols,
+                "dnf debuginfo-install kernel-6.4.0-150600.21-default",
+            ),
+            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", MissingPart::Make, "dnf install make"),
             (
                 "ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n",
-                Need::Headers,
+                MissingPart::Headers,
                 "zypper install kernel-default-devel",
             ),
         ] {
@@ -241,7 +247,7 @@ mod tests {
             ("ID=\"opensuse-leap\"\n", "6.4.0-150600.21-default", "zypper install kernel-source"),
         ] {
             let (_dir, places) = places(text);
-            assert_eq!(for_need(Need::Source, &places, release, ""), [command], "{text}");
+            assert_eq!(for_need(MissingPart::Source, &places, release, ""), [command], "{text}");
         }
     }
 
@@ -249,7 +255,7 @@ mod tests {
     fn of_an_unknown_one_nothing_is_supposed() {
         let (_dir, places) = places("ID=arch\n");
         assert_eq!(
-            for_need(Need::Pahole, &places, "6.1", ""),
+            for_need(MissingPart::Pahole, &places, "6.1", ""),
             ["Debian: apt install pahole", "Fedora: dnf install dwarves", "openSUSE: zypper install dwarves"]
         );
     }

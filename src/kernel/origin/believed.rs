@@ -7,14 +7,14 @@ use std::path::Path;
 use crate::host::terminal;
 use crate::kernel::origin::Origin;
 use crate::kernel::state::StateDir;
-use crate::kernel::symbols::reference::Reference;
+use crate::kernel::symbols::reference::ListReference;
 use crate::kernel::symbols::seal::Seal;
 
 impl Origin {
     /// Makes the cached map of an installed kernel again, if the list in the directory of external modules refers to
     /// it and it is gone or altered. Whether the new map is the one that was meant is checked later, as for any list.
     pub(super) fn make_what_is_named(&mut self, directory: &Path, quiet: bool) {
-        let reference = Reference::read(&directory.join("Symbols.list")).ok().flatten();
+        let reference = ListReference::read(&directory.join("Symbols.list")).ok().flatten();
         if let (None, Some(kernel)) = (&self.list, &self.installed)
             && reference.is_some_and(|reference| reference.doubt().is_some())
             && let Ok(list) = kernel
@@ -49,7 +49,7 @@ impl Origin {
         {
             return Some("is not what klpbuild wrote there".to_owned());
         }
-        if let Some(doubt) = Reference::read(list).ok()?.and_then(|reference| reference.doubt()) {
+        if let Some(doubt) = ListReference::read(list).ok()?.and_then(|reference| reference.doubt()) {
             return Some(doubt);
         }
         let made = fs_err::metadata(made).and_then(|meta| meta.modified()).ok()?;

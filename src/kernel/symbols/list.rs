@@ -16,7 +16,7 @@ use regex::bytes::Regex;
 use crate::host::text;
 use crate::kernel::kallsyms::Spelling;
 use crate::kernel::symbols::map::FORMAT;
-use crate::kernel::symbols::reference::Reference;
+use crate::kernel::symbols::reference::ListReference;
 
 /// The bytes of a list that are searched at once.
 const PIECE: u64 = 1 << 19;
@@ -160,7 +160,7 @@ enum Line {
 /// The list cannot be read, or is no list.
 pub fn search(path: &Path, wanted: &NameQuery, spelling: Spelling) -> Result<MapHits> {
     let mut hits = MapHits::default();
-    match Reference::read(path).with_context(|| no_list(path))? {
+    match ListReference::read(path).with_context(|| no_list(path))? {
         Some(reference) => {
             reference.expect(path)?;
             search_from(&reference.list, None, wanted, spelling, &mut hits)?;
@@ -177,7 +177,7 @@ pub fn search(path: &Path, wanted: &NameQuery, spelling: Spelling) -> Result<Map
 /// # Errors
 /// It cannot be read, or what it refers to is gone or altered.
 pub fn whole(path: &Path) -> Result<Vec<u8>> {
-    let Some(reference) = Reference::read(path)? else { return Ok(text::list(path)?) };
+    let Some(reference) = ListReference::read(path)? else { return Ok(text::list(path)?) };
     reference.expect(path)?;
     let (mut whole, own) = (text::list(&reference.list)?, text::list(path)?);
     whole.extend_from_slice(own.get(reference.end as usize..).unwrap_or_default());

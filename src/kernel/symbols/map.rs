@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 
-use crate::elf::{Definedness, Machine, Object};
+use crate::elf::{Definedness, Machine, ObjectSymbols};
 use crate::host::make::variable::Variable;
 use crate::host::status;
 use crate::kernel::kallsyms;
@@ -118,13 +118,15 @@ enum Wanted<'a> {
 impl Wanted<'_> {
     fn part(self, inputs: &Inputs) -> Result<Part> {
         match self {
-            Wanted::Vmlinux(Vmlinux::Image { file, .. }) => names("vmlinux", &Object::read(file)?, file),
+            Wanted::Vmlinux(Vmlinux::Image { file, .. }) => {
+                names("vmlinux", &ObjectSymbols::read(file)?, file)
+            }
             Wanted::Vmlinux(Vmlinux::List(file)) => {
                 let definitions = kallsyms::definitions_in(file, |_| true)?;
                 part("vmlinux", definitions.iter().map(|definition| definition.name.as_slice()), file)
             }
             Wanted::Module(module, path) => {
-                let object = Object::read(path)?;
+                let object = ObjectSymbols::read(path)?;
                 if let Some(release) = &inputs.release {
                     check_release(&object, path, release)?;
                 }
@@ -215,7 +217,7 @@ impl Map {
 
 /// Whether a module is a livepatch: its object says so (MODULE_INFO(livepatch, "Y"), rule R6), its makefile says so,
 /// or a marker file lies beside it or in MODVERDIR.
-fn is_livepatch(inputs: &Inputs, module: &Module, object: &Object) -> bool {
+fn is_livepatch(inputs: &Inputs, module: &Module, object: &ObjectSymbols) -> bool {
     let is_marked = |root: &PathBuf| {
         root.join(format!("{}.livepatch", module.stem)).exists()
             || root.join(MODVERDIR).join(format!("{}.livepatch", module.base())).exists()
@@ -227,7 +229,7 @@ fn is_livepatch(inputs: &Inputs, module: &Module, object: &Object) -> bool {
 
 /// Checks that a module which names its kernel is for `release` (include/linux/vermagic.h: the release is the first
 /// word).
-fn check_release(object: &Object, path: &Path, release: &str) -> Result<()> {
+fn check_release(object: &ObjectSymbols, path: &Path, release: &str) -> Result<()> {
     match object.modinfo().release() {
         Some(built_for) if built_for != release => bail!(
             "{} is for {built_for}, and not for {release}: name the directory of that kernel's modules (--modules-dir DIR), or \
@@ -238,12 +240,12 @@ fn check_release(object: &Object, path: &Path, release: &str) -> Result<()> {
     }
 }
 
-fn undefined(object: &Object) -> Vec<Vec<u8>> {
+fn undefined(object: &ObjectSymbols) -> Vec<Vec<u8>> {
     let wanted = object.symbols().filter(|&(_, place)| place == Definedness::Undefined);
     wanted.map(|(name, _)| name.to_vec()).collect()
 }
 
-fn names(name: &str, object: &Object, path: &Path) -> Result<Part> {
+fn names(name: &str, object: &ObjectSymbols, path: &Path) -> Result<Part> {
     let symbols = object.symbols().map(|(symbol, _)| symbol);
     part(name, symbols.filter(|symbol| !object.is_mapping_symbol(symbol)), path)
 }

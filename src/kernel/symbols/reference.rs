@@ -22,7 +22,7 @@ const LONGEST: u64 = 8192;
 
 /// What a list beside external modules says of the kernel's list.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Reference {
+pub struct ListReference {
     /// The kernel's list.
     pub list: PathBuf,
     /// Its length and hash, as [`Seal`] shows them.
@@ -38,12 +38,12 @@ pub fn beginning(list: &Path, seal: &Seal) -> Option<Vec<u8>> {
     is_plain.then(|| [FORMAT, format!("{seal} ").as_bytes(), path, b"\n"].concat())
 }
 
-impl Reference {
+impl ListReference {
     /// The reference in the list at `path`; none if the list is a whole one, or there is no list.
     ///
     /// # Errors
     /// The file cannot be read, or its second line is damaged.
-    pub fn read(path: &Path) -> Result<Option<Reference>> {
+    pub fn read(path: &Path) -> Result<Option<ListReference>> {
         let mut text = Vec::new();
         File::open(path)?.take(LONGEST).read_to_end(&mut text)?;
         let Some(rest) = text.strip_prefix(FORMAT) else { return Ok(None) };
@@ -54,7 +54,7 @@ impl Reference {
             let seal = format!("{} {}", std::str::from_utf8(length).ok()?, std::str::from_utf8(hash).ok()?);
             let list = Path::new(std::ffi::OsStr::from_bytes(list)).to_path_buf();
             let end = (FORMAT.len() + line.len() + 1) as u64;
-            list.is_absolute().then_some(Reference { list, seal, end })
+            list.is_absolute().then_some(ListReference { list, seal, end })
         });
         let reference = reference.with_context(|| format!("{}: it is cut short: {BUILD}", path.display()))?;
         Ok(Some(reference))
@@ -93,10 +93,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (whole, own) = (dir.path().join("whole list"), dir.path().join("own"));
         std::fs::write(&whole, "one\n").unwrap();
-        assert_eq!(Reference::read(&whole).unwrap(), None);
+        assert_eq!(ListReference::read(&whole).unwrap(), None);
         let text = beginning(&whole, &Seal::of_file(&whole).unwrap()).unwrap();
         std::fs::write(&own, [&text[..], b"*m\nname\n"].concat()).unwrap();
-        let reference = Reference::read(&own).unwrap().unwrap();
+        let reference = ListReference::read(&own).unwrap().unwrap();
         assert_eq!((reference.list.as_path(), reference.end), (whole.as_path(), text.len() as u64));
         assert_eq!(reference.doubt(), None);
         std::fs::write(&whole, "two\n").unwrap();
@@ -106,7 +106,7 @@ mod tests {
         std::fs::remove_file(&whole).unwrap();
         assert!(reference.doubt().unwrap().ends_with("whole list, which is gone"));
         std::fs::write(&own, &text[..text.len() - 1]).unwrap();
-        assert!(Reference::read(&own).unwrap_err().to_string().contains("own: it is cut short"));
+        assert!(ListReference::read(&own).unwrap_err().to_string().contains("own: it is cut short"));
         assert_eq!(beginning(Path::new("/a\nb"), &Seal::of_parts(&[""])), None);
     }
 }

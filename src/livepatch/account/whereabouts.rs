@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::debuginfo::dwarf::DefinedAt;
 use crate::elf::SymbolKind;
-use crate::elf::debugging::{DebugFacts, DebugQuery, Lines};
+use crate::elf::debugging::{DebugFacts, DebugQuery, ObjectLines};
 use crate::elf::image::{Home, Image, Offset, Symbol};
 use crate::kernel::sources::{KernelDefinition, KernelDefinitions, Sources};
 use crate::kernel::symbols::VMLINUX;
@@ -25,7 +25,7 @@ pub(super) struct Whereabouts<'a> {
     found: Option<&'a KernelDefinitions>,
     /// The directories in which source files are looked for.
     roots: &'a Roots,
-    lines: OnceCell<Option<Lines>>,
+    lines: OnceCell<Option<ObjectLines>>,
     /// All definitions of the names that were looked up, each with what debugging information says of it.
     told: Vec<(&'a KernelDefinition, DebugFacts)>,
 }

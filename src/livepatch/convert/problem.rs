@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use crate::elf::debugging::Lines;
+use crate::elf::debugging::ObjectLines;
 use crate::elf::image::{Image, Relocation, SectionIndex, SymbolIndex};
 use crate::host::several::Several;
 use crate::host::{terminal, words};
@@ -61,7 +61,7 @@ pub fn location(
 }
 
 /// The first few uses of a symbol, a line each.
-pub fn uses(image: &Image, symbol: SymbolIndex, lines: Option<&Lines>) -> String {
+pub fn uses(image: &Image, symbol: SymbolIndex, lines: Option<&ObjectLines>) -> String {
     let mut text = String::new();
     let mut more = 0;
     for (_, entries, target) in image.relocated() {

@@ -156,7 +156,7 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elf::image::{Index as _, SectionIndex};
+    use crate::elf::image::{SectionIndex, TableIndex as _};
 
     fn array(start: u64, end: u64) -> Array {
         Array { at: Offset { section: SectionIndex::new(1), offset: start }, end, is_sized: true }

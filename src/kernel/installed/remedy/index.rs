@@ -13,7 +13,7 @@ use crate::kernel::installed::places::Places;
 
 /// The index of packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Index {
+pub enum PackageIndex {
     /// There is no index that can be searched: any package may exist.
     Unknown,
     /// The index was never fetched, or was thrown away, as in containers.
@@ -22,29 +22,29 @@ pub enum Index {
     Apt(Arc<HashSet<String>>),
 }
 
-impl Index {
+impl PackageIndex {
     /// The index of the system at `places`.
-    pub fn of(places: &Places) -> Index {
+    pub fn of(places: &Places) -> PackageIndex {
         let lists = places.apt_lists();
         if program::find("apt-cache").is_none() || !lists.is_dir() {
-            return Index::Unknown;
+            return PackageIndex::Unknown;
         }
         let names = fs::read_dir(&lists).into_iter().flatten().flatten();
         let is_list = |name: String| name.contains("_Packages") || name.ends_with("_Release");
         if !names.map(|entry| entry.file_name().to_string_lossy().into_owned()).any(is_list) {
-            return Index::Empty;
+            return PackageIndex::Empty;
         }
         match known_names(places.root()) {
-            Some(names) => Index::Apt(names),
-            None => Index::Unknown,
+            Some(names) => PackageIndex::Apt(names),
+            None => PackageIndex::Unknown,
         }
     }
 
     /// Whether the index may have a package of this name: false only if it certainly lacks it.
     pub fn has(&self, package: &str) -> bool {
         match self {
-            Index::Apt(names) => names.contains(package),
-            Index::Unknown | Index::Empty => true,
+            PackageIndex::Apt(names) => names.contains(package),
+            PackageIndex::Unknown | PackageIndex::Empty => true,
         }
     }
 }
