@@ -18,7 +18,7 @@ mod tips;
 pub use arguments::*;
 pub use clap::Command as Definition;
 pub use format::*;
-pub use help::{GROUPS, SECTIONS, Section, examples};
+pub use help::{GROUPS, HelpSection, SECTIONS, examples};
 pub use livepatch::LivepatchArgs;
 pub use show::ShowArgs;
 

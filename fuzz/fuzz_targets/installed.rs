@@ -2,7 +2,7 @@
 //! What is read of a kernel that someone else built: packed files, notes, banner, lists of symbols.
 #![no_main]
 
-use klpbuild::command::trial::module::Module;
+use klpbuild::command::trial::module::ModuleFile;
 use klpbuild::elf::notes;
 use klpbuild::host::compressed;
 use klpbuild::kernel::installed::places;
@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
         let _ = told(notes::banner(path));
         let _ = told(notes::has_code_and_symbols(path));
         let _ = told(notes::is_static_x86_64(path));
-        let _ = told(Module::read(path));
+        let _ = told(ModuleFile::read(path));
         let _ = places::is_full_map(path);
         let filter = Filter::common();
         let system_map = told(SystemMap::read(path, |_| true, &filter)).flatten();

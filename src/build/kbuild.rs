@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The output of make and kbuild, line by line: make's bytes become a typed [`Line`].
+//! The output of make and kbuild, line by line: make's bytes become a typed [`KbuildLine`].
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::host::processes::Descendant;
 
 /// One line of a kernel build's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Line<'a> {
+pub enum KbuildLine<'a> {
     /// A step: `  CC [M]  fs/fat/dir.o` (`quiet_cmd_*` in scripts/Kbuild.include). Any tag counts, known or not.
     Step {
         /// The kind of step, as in `CC [M]`.
@@ -59,27 +59,27 @@ fn pattern(text: &str) -> Regex {
 }
 
 /// Classifies a line of output; `line` has no line break at its end.
-pub fn classify(line: &[u8]) -> Line<'_> {
+pub fn classify(line: &[u8]) -> KbuildLine<'_> {
     fn group<'a>(captures: &regex::bytes::Captures<'a>, index: usize) -> &'a str {
         captures.get(index).and_then(|found| std::str::from_utf8(found.as_bytes()).ok()).unwrap_or_default()
     }
     if line.starts_with(b"  ")
         && let Some(found) = PATTERNS.step.captures(line)
     {
-        return Line::Step { tag: group(&found, 1), path: group(&found, 2) };
+        return KbuildLine::Step { tag: group(&found, 1), path: group(&found, 2) };
     }
     if PATTERNS.noise.is_match(line) {
-        return Line::Noise;
+        return KbuildLine::Noise;
     }
     if !line.windows(5).any(|window| window == b" *** ") {
-        return Line::Text;
+        return KbuildLine::Text;
     }
     if let Some(found) = PATTERNS.failed.captures(line) {
-        return Line::Failed { target: group(&found, 1).to_owned(), why: group(&found, 2).to_owned() };
+        return KbuildLine::Failed { target: group(&found, 1).to_owned(), why: group(&found, 2).to_owned() };
     }
     match PATTERNS.stopped.captures(line) {
-        Some(found) => Line::Stopped(group(&found, 1).to_owned()),
-        None => Line::Text,
+        Some(found) => KbuildLine::Stopped(group(&found, 1).to_owned()),
+        None => KbuildLine::Text,
     }
 }
 
@@ -120,7 +120,7 @@ fn step_of(command: &[u8]) -> Option<(String, String)> {
     let mut arguments = command.split(|&byte| byte == 0).skip(1);
     let script = if arguments.next()? == b"-c" { arguments.next()? } else { return None };
     match classify(PATTERNS.echo.captures(script)?.get(1)?.as_bytes()) {
-        Line::Step { tag, path } => Some((tag.to_owned(), path.to_owned())),
+        KbuildLine::Step { tag, path } => Some((tag.to_owned(), path.to_owned())),
         _ => None,
     }
 }
@@ -129,12 +129,12 @@ fn step_of(command: &[u8]) -> Option<(String, String)> {
 mod tests {
     use super::*;
 
-    fn step<'a>(tag: &'a str, path: &'a str) -> Line<'a> {
-        Line::Step { tag, path }
+    fn step<'a>(tag: &'a str, path: &'a str) -> KbuildLine<'a> {
+        KbuildLine::Step { tag, path }
     }
 
-    fn failed<'a>(target: &str, why: &str) -> Line<'a> {
-        Line::Failed { target: target.to_owned(), why: why.to_owned() }
+    fn failed<'a>(target: &str, why: &str) -> KbuildLine<'a> {
+        KbuildLine::Failed { target: target.to_owned(), why: why.to_owned() }
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(classify(b"  KLP     Symbols.list"), step("KLP", "Symbols.list"));
         let path = "/home/ren\u{e9}/\u{6a21}\u{584a}/lp.o";
         assert_eq!(classify(format!("  CC [M]  {path}").as_bytes()), step("CC [M]", path));
-        assert_eq!(classify(b"  CC      a\x1b[m.o"), Line::Text);
+        assert_eq!(classify(b"  CC      a\x1b[m.o"), KbuildLine::Text);
     }
 
     #[test]
@@ -165,9 +165,9 @@ mod tests {
             "  the rest of a message",
             "",
         ] {
-            assert_eq!(classify(text.as_bytes()), Line::Text, "{text}");
+            assert_eq!(classify(text.as_bytes()), KbuildLine::Text, "{text}");
         }
-        assert_eq!(classify(b"\xff\xfe *** \xff"), Line::Text);
+        assert_eq!(classify(b"\xff\xfe *** \xff"), KbuildLine::Text);
     }
 
     #[test]
@@ -180,14 +180,14 @@ mod tests {
         assert_eq!(classify(b"gmake[1]: *** [x.o] Interrupt"), failed("x.o", "Interrupt"));
         assert_eq!(
             classify(b"make: *** No rule to make target 'x', needed by 'y'.  Stop."),
-            Line::Stopped("No rule to make target 'x', needed by 'y'.".to_owned())
+            KbuildLine::Stopped("No rule to make target 'x', needed by 'y'.".to_owned())
         );
         assert_eq!(
             classify(b"Makefile:12: *** source directory cannot contain spaces or colons.  Stop."),
-            Line::Stopped("source directory cannot contain spaces or colons.".to_owned())
+            KbuildLine::Stopped("source directory cannot contain spaces or colons.".to_owned())
         );
-        assert_eq!(classify(b"make[1]: *** Waiting for unfinished jobs...."), Line::Noise);
-        assert_eq!(classify(b"make[2]: *** Deleting file 'modules-only.symvers'"), Line::Noise);
-        assert_eq!(classify(b"  Building modules, stage 2."), Line::Noise);
+        assert_eq!(classify(b"make[1]: *** Waiting for unfinished jobs...."), KbuildLine::Noise);
+        assert_eq!(classify(b"make[2]: *** Deleting file 'modules-only.symvers'"), KbuildLine::Noise);
+        assert_eq!(classify(b"  Building modules, stage 2."), KbuildLine::Noise);
     }
 }

@@ -10,7 +10,7 @@ mod makes;
 mod places;
 mod variables;
 
-pub use variables::Named;
+pub use variables::TypedVariables;
 
 use std::path::PathBuf;
 

@@ -12,9 +12,9 @@ use fs_err as fs;
 
 use crate::build::fragment;
 use crate::build::kbuild;
-use crate::build::kbuild::{Line, classify};
+use crate::build::kbuild::{KbuildLine, classify};
 use crate::build::plan::Plan;
-use crate::build::progress::history::{History, Run};
+use crate::build::progress::history::{History, RunSize};
 use crate::build::progress::screen::Progress;
 use crate::build::timings::Timings;
 use crate::host::exit::Exit;
@@ -46,7 +46,7 @@ pub struct MakeOutcome {
     /// How it ended. A signal that klpbuild received takes precedence over make's exit status.
     pub exit: Exit,
     /// The number of steps that kbuild printed, and the time.
-    pub run: Run,
+    pub run: RunSize,
     failure: Failure,
 }
 
@@ -140,7 +140,7 @@ impl<'a> Session<'a> {
             drop(sampler);
             timings.phase("make", begin);
         }
-        let run = Run { steps: reading.steps, time: begin.elapsed() };
+        let run = RunSize { steps: reading.steps, time: begin.elapsed() };
         let outcome = MakeOutcome { exit, run, failure: reading.failure };
         if let (Some(timings), Some(trouble)) = (&self.timings, outcome.trouble()) {
             timings.trouble(&trouble);
@@ -236,35 +236,35 @@ struct Failure {
 impl Reading {
     fn take(&mut self, line: &[u8], view: &mut dyn Progress, show: bool) {
         match classify(line) {
-            Line::Step { tag, path } => {
+            KbuildLine::Step { tag, path } => {
                 self.steps += 1;
                 self.failure.block.clear();
                 if show {
                     view.step(tag, path, line);
                 }
             }
-            Line::Text => {
+            KbuildLine::Text => {
                 self.failure.text(line);
                 if show {
                     view.text(line);
                 }
             }
             // The map step has printed its own error.
-            Line::Failed { target, .. } if target == fragment::TARGET => {
+            KbuildLine::Failed { target, .. } if target == fragment::TARGET => {
                 self.failure.output = std::mem::take(&mut self.failure.block);
                 self.failure.what.get_or_insert_default();
             }
-            Line::Failed { target, why } => {
+            KbuildLine::Failed { target, why } => {
                 if self.failure.failed(format!("{target} ({why})"), line) && show {
                     view.text(line);
                 }
             }
-            Line::Stopped(what) => {
+            KbuildLine::Stopped(what) => {
                 if self.failure.failed(what, line) && show {
                     view.text(line);
                 }
             }
-            Line::Noise => {}
+            KbuildLine::Noise => {}
         }
     }
 }

@@ -23,7 +23,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::build::kbuild;
-use crate::build::kbuild::{Line, classify};
+use crate::build::kbuild::{KbuildLine, classify};
 use crate::build::timings::step::INTERVAL;
 
 /// The name of a step: its kind and its target.
@@ -81,7 +81,7 @@ impl Timings {
 
     /// Records a line of make's output.
     pub fn line(&self, line: &[u8]) {
-        if let Line::Step { tag, path } = classify(line) {
+        if let KbuildLine::Step { tag, path } = classify(line) {
             let said = ((tag.to_owned(), path.to_owned()), self.elapsed());
             self.with(|records| records.said.push(said));
         }

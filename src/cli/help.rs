@@ -14,10 +14,10 @@ pub const GROUPS: [(&str, &[&str]); 4] = [
 ];
 
 /// A section of the overview: its title, and pairs of a term and its meaning.
-pub type Section = (&'static str, &'static [(&'static str, &'static str)]);
+pub type HelpSection = (&'static str, &'static [(&'static str, &'static str)]);
 
 /// The sections below the options of `klpbuild --help`.
-pub const SECTIONS: [Section; 4] = [
+pub const SECTIONS: [HelpSection; 4] = [
     (
         "Examples",
         &[
@@ -214,7 +214,7 @@ fn heading(title: &str) -> String {
     format!("{}{title}:{:#}", style.get_header(), style.get_header())
 }
 
-fn section((title, lines): &Section) -> String {
+fn section((title, lines): &HelpSection) -> String {
     let style = clap::builder::Styles::styled();
     let literal = style.get_literal();
     let text: String = (lines.iter())

@@ -61,7 +61,7 @@ pub fn sources(arguments: &SourceArgs, start: &Path) -> origin::OriginRequest {
 ///
 /// # Errors
 /// There is no list, or it is empty.
-pub fn listed(start: &Path, named: &Files<'_>, verb: &str) -> Result<Vec<PathBuf>> {
+pub fn listed(start: &Path, named: &TypedFiles<'_>, verb: &str) -> Result<Vec<PathBuf>> {
     let directory = match &named.kernel {
         Some(NamedKernel::Directory(directory)) if directory.join("modules.livepatch").is_file() => directory,
         _ => &named.start,
@@ -78,7 +78,7 @@ pub fn listed(start: &Path, named: &Files<'_>, verb: &str) -> Result<Vec<PathBuf
 
 /// Files that the user typed, and the kernel that words beside them name.
 #[derive(Debug)]
-pub struct Files<'a> {
+pub struct TypedFiles<'a> {
     /// The files, as they were typed.
     pub files: Vec<&'a PathBuf>,
     /// The directory in which the kernel is looked for: M= names an external module.
@@ -107,7 +107,7 @@ pub const TWO_KERNELS: &str = "--release and O= or KDIR= both name the kernel: l
 /// The files among `words`, and the kernel that other words name: O=, KDIR= and M= as for make. Only typed words
 /// count: a make that runs this command has such words, too, which are relative to other directories. A file whose
 /// name begins like this is named as `./O=...`.
-pub fn files<'a>(words: &'a [PathBuf], start: &Path, arguments: &KernelArgs) -> Files<'a> {
+pub fn files<'a>(words: &'a [PathBuf], start: &Path, arguments: &KernelArgs) -> TypedFiles<'a> {
     const NAMES: [&str; 3] = ["O", "KDIR", "M"];
     let variable =
         |word: &Path| word.to_str().and_then(Variable::parse).filter(|v| NAMES.contains(&v.name()));
@@ -116,7 +116,7 @@ pub fn files<'a>(words: &'a [PathBuf], start: &Path, arguments: &KernelArgs) -> 
     let path = |name: &str| last(name).map(|value| start.join(value));
     let places = choice(arguments, start).places();
     let kdir = || last("KDIR").map(|value| NamedKernel::by_kdir(&places, start, value));
-    Files {
+    TypedFiles {
         files: words.iter().filter(|word| variable(word).is_none()).collect(),
         start: path("M").unwrap_or_else(|| start.to_path_buf()),
         kernel: path("O").map(NamedKernel::Directory).or_else(kdir),

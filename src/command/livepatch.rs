@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
-use crate::build::plan::{Named as NamedWords, Order};
+use crate::build::plan::{Order, TypedVariables as NamedWords};
 use crate::build::progress::Shown;
 use crate::cli::{Format, LivepatchArgs, Options, ProgressKind};
 use crate::command::asked;

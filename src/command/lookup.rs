@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use regex::bytes::Regex;
 use serde::Serialize;
 
-use crate::build::plan::Named;
+use crate::build::plan::TypedVariables;
 use crate::cli::{Format, LookupArgs, Options};
 use crate::command::asked;
 use crate::elf::{SymbolKind, debugging};
@@ -89,7 +89,7 @@ pub fn lookup(options: &Options, arguments: &LookupArgs) -> Result<Exit> {
     let (names, variables) = names(arguments)?;
     let start = asked::start(options)?;
     let places = asked::choice(&arguments.sources.kernel, &start).places();
-    let named = Named::in_words(&start, &variables, &places);
+    let named = TypedVariables::in_words(&start, &variables, &places);
     let mut asked = asked::sources(&arguments.sources, &named.start);
     asked::add_kernel(&mut asked, named.kernel)?;
     let sources = sources::named(&asked, None)?;

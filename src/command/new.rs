@@ -18,7 +18,7 @@ use crate::build::commands;
 use crate::cli::{NewArgs, Options};
 use crate::command::asked;
 use crate::command::new::taken::Takeover;
-use crate::command::new::target::Target;
+use crate::command::new::target::ReplaceableFunction;
 use crate::command::new::text::Parts;
 use crate::frompatch::takeover::NewFile;
 use crate::host::exit::Exit;
@@ -61,10 +61,10 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         "--sympos is the position of one function, and {} are named",
         arguments.function.len()
     );
-    let mut targets: Vec<Target> = Vec::new();
+    let mut targets: Vec<ReplaceableFunction> = Vec::new();
     for function in &arguments.function {
         ensure!(!targets.iter().any(|target| target.name == *function), "{function} is named twice");
-        targets.push(Target::find(&origin, &sources, function, arguments)?);
+        targets.push(ReplaceableFunction::find(&origin, &sources, function, arguments)?);
     }
     drop(sources);
     ensure!(
@@ -133,9 +133,11 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
 }
 
 /// The tables for functions that were taken over.
-fn tables(name: &str, targets: &[Target], parts: &[NewFile]) -> String {
-    let new = |target: &Target| parts.iter().find_map(|part| part.functions.get(&target.name).cloned());
-    let entries: Vec<(&Target, String)> =
+fn tables(name: &str, targets: &[ReplaceableFunction], parts: &[NewFile]) -> String {
+    let new = |target: &ReplaceableFunction| {
+        parts.iter().find_map(|part| part.functions.get(&target.name).cloned())
+    };
+    let entries: Vec<(&ReplaceableFunction, String)> =
         targets.iter().filter_map(|target| Some((target, new(target)?))).collect();
     let namespaces = parts.iter().flat_map(|part| part.namespaces.clone()).collect();
     text::tables(name, &entries, &namespaces)
@@ -159,7 +161,7 @@ fn say_taken(given: &Path, parts: &[NewFile]) {
 }
 
 /// Prints what the user has to fill in, and why the kernel's own text is missing.
-fn say_skeleton(given: &Path, name: &str, targets: &[Target], why: Option<&str>) {
+fn say_skeleton(given: &Path, name: &str, targets: &[ReplaceableFunction], why: Option<&str>) {
     if let Some(why) = why {
         terminal::say(format_args!("the kernel's own text is not taken over: {why}"));
     }

@@ -22,7 +22,7 @@ use tempfile::NamedTempFile;
 
 use crate::cli::{Format, Options, PatchesCommand};
 use crate::command::asked;
-use crate::command::patches::change::{Change, Content, SeriesState, Way};
+use crate::command::patches::change::{Change, FileText, SeriesState, Way};
 use crate::command::patches::series::{ALL, Series};
 use crate::host::exit::Exit;
 use crate::host::output;
@@ -211,7 +211,7 @@ fn text_of(change: &FileChange, now: Option<&str>) -> std::result::Result<String
 /// 6.17, and a tree that was unpacked or copied may lack .gitignore.
 const OPTIONAL: [&str; 2] = ["Documentation/dontdiff", ".gitignore"];
 
-fn content(path: &Path) -> Result<Content> {
+fn content(path: &Path) -> Result<FileText> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

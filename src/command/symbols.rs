@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::build::hook;
-use crate::build::plan::Named;
+use crate::build::plan::TypedVariables;
 use crate::cli::{Options, SymbolsArgs};
 use crate::command::asked;
 use crate::host::exit::Exit;
@@ -31,7 +31,7 @@ use crate::kernel::tree::era::Kbuild;
 pub fn symbols(options: &Options, arguments: &SymbolsArgs) -> Result<Exit> {
     let start = asked::start(options)?;
     let choice = Choice::default();
-    let named = Named::in_words(&start, &variable::sort_out(&arguments.words).0, &choice.places());
+    let named = TypedVariables::in_words(&start, &variable::sort_out(&arguments.words).0, &choice.places());
     let mut wanted = OriginRequest {
         start: start.clone(),
         objtree: arguments.objtree.as_ref().map(|objtree| start.join(objtree)),

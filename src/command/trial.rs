@@ -43,13 +43,13 @@ use anyhow::{Context as _, Result};
 
 use crate::cli::{Options, TryArgs, TryFormat};
 use crate::command::trial::account::{TrialAccount, TrialVerdict};
-use crate::command::trial::initramfs::Content;
+use crate::command::trial::initramfs::GuestFiles;
 use crate::command::trial::patience::Patience;
 use crate::command::trial::protocol::Protocol;
 use crate::command::trial::qemu::{Accel, RunningGuest, Word};
 use crate::command::trial::report::TrialReport;
-use crate::command::trial::request::Request;
-use crate::command::trial::verdict::End;
+use crate::command::trial::request::TrialRequest;
+use crate::command::trial::verdict::GuestEnd;
 use crate::host::exit::Exit;
 use crate::host::signal;
 use crate::host::signal::Watch;
@@ -75,7 +75,7 @@ enum Outcome {
 /// # Errors
 /// This machine fails: it has no temporary directory, or cannot start QEMU.
 pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
-    let request = match Request::resolve(options, arguments) {
+    let request = match TrialRequest::resolve(options, arguments) {
         Ok(request) => request,
         Err(error) => {
             terminal::error(&error);
@@ -100,7 +100,7 @@ pub fn run(options: &Options, arguments: &TryArgs) -> Result<Exit> {
 
 /// Boots on the first of the `choices` that runs the guest.
 fn boot(
-    request: &Request,
+    request: &TrialRequest,
     options: &Options,
     format: TryFormat,
     choices: &[Accel],
@@ -131,8 +131,8 @@ fn boot(
     Ok(Exit::Unchecked)
 }
 
-fn content<'a>(request: &'a Request, protocol: &'a Protocol) -> Content<'a> {
-    Content {
+fn content<'a>(request: &'a TrialRequest, protocol: &'a Protocol) -> GuestFiles<'a> {
+    GuestFiles {
         busybox: &request.busybox,
         token: protocol.token(),
         mark: protocol.mark(),
@@ -202,13 +202,13 @@ impl Guest<'_> {
         is_silent.then(|| format!("no word within {} s", SILENCE.as_secs()))
     }
 
-    fn end(&self, word: &Word) -> Option<End> {
+    fn end(&self, word: &Word) -> Option<GuestEnd> {
         if let Word::Ended(exit) = word {
-            return Some(End::Ended(*exit));
+            return Some(GuestEnd::Ended(*exit));
         }
         if self.report.is_decided() || self.report.done().is_some_and(|since| since.elapsed() > LINGER) {
-            return Some(End::Over);
+            return Some(GuestEnd::Over);
         }
-        (self.machine.begin.elapsed() > self.report.limit()).then_some(End::Hung)
+        (self.machine.begin.elapsed() > self.report.limit()).then_some(GuestEnd::Hung)
     }
 }

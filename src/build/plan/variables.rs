@@ -28,7 +28,7 @@ impl Variables<'_> {
 
 /// What NAME=VALUE words mean for a command that runs no make; they mean the same as for one that does.
 #[derive(Debug)]
-pub struct Named {
+pub struct TypedVariables {
     /// The directory to start in: M= names an external module.
     pub start: PathBuf,
     /// The kernel: O= or KDIR= names it, or for a source tree the environment variable KBUILD_OUTPUT.
@@ -37,9 +37,9 @@ pub struct Named {
     pub config: String,
 }
 
-impl Named {
+impl TypedVariables {
     /// What `words` mean for a command that starts in `start`; kernels are installed at `places`.
-    pub fn in_words(start: &Path, words: &[Variable], places: &Places) -> Named {
+    pub fn in_words(start: &Path, words: &[Variable], places: &Places) -> TypedVariables {
         let inherited = Inherited::from_env();
         let variables = Variables(inherited.variables.iter().chain(words).collect());
         let output = || tree::is_source(start).then(|| variables.anywhere("KBUILD_OUTPUT")).flatten();
@@ -47,7 +47,7 @@ impl Named {
         let kdir = || variables.typed("KDIR").map(|value| NamedKernel::by_kdir(places, start, &value));
         let kernel = variables.typed("O").map(directory).or_else(kdir);
         let module = variables.typed("M").map(|module| start.join(module));
-        Named {
+        TypedVariables {
             start: module.unwrap_or_else(|| start.to_path_buf()),
             kernel: kernel.or_else(|| output().map(directory)),
             config: variables.anywhere("KCONFIG_CONFIG").unwrap_or_else(|| ".config".to_owned()),

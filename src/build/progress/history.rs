@@ -17,18 +17,18 @@ const BEGUN: u64 = 50;
 
 /// A run's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
+pub struct RunSize {
     /// Steps that kbuild printed.
     pub steps: u64,
     /// Time it took.
     pub time: Duration,
 }
 
-impl Run {
-    fn parse(line: &str) -> Option<Run> {
+impl RunSize {
+    fn parse(line: &str) -> Option<RunSize> {
         let mut numbers = line.split_whitespace().map(|word| word.parse::<u64>().ok());
         let (steps, milliseconds) = (numbers.next()??, numbers.next()??);
-        (steps > 0).then_some(Run { steps, time: Duration::from_millis(milliseconds) })
+        (steps > 0).then_some(RunSize { steps, time: Duration::from_millis(milliseconds) })
     }
 
     /// By what factor a run that has done `done` steps in `elapsed` time is slower than this run.
@@ -55,21 +55,21 @@ impl Run {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct History {
     /// The last run that built everything.
-    pub full: Option<Run>,
+    pub full: Option<RunSize>,
     /// The last run that had less than half as many steps as that.
-    pub part: Option<Run>,
+    pub part: Option<RunSize>,
 }
 
 impl History {
     /// The runs noted at `path`; none if there is no usable note.
     pub fn read(path: &Path) -> History {
         let text = fs::read_to_string(path).unwrap_or_default();
-        let mut runs = text.lines().map(Run::parse);
+        let mut runs = text.lines().map(RunSize::parse);
         History { full: runs.next().flatten(), part: runs.next().flatten() }
     }
 
     /// The history with one more run.
-    pub fn with(self, run: Run) -> History {
+    pub fn with(self, run: RunSize) -> History {
         match self.full {
             _ if run.steps == 0 => self,
             Some(full) if run.steps.saturating_mul(2) < full.steps => History { part: Some(run), ..self },
@@ -82,16 +82,16 @@ impl History {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let line = |run: &Run| format!("{} {}\n", run.steps, run.time.as_millis());
+        let line = |run: &RunSize| format!("{} {}\n", run.steps, run.time.as_millis());
         let lines = [self.full, self.part].iter().flatten().map(line).collect::<String>();
         Ok(fs::write(path, lines)?)
     }
 
     /// The earlier run that is like one which has done `done` steps in `elapsed` time: the one with the nearest pace,
     /// if any is near. A run that builds two files for minutes is not like one that builds thousands.
-    pub fn like(&self, done: u64, elapsed: Duration) -> Option<Run> {
-        let apart = |run: &Run| run.slower(done, elapsed).ln().abs();
-        let enough = |run: &Run| (run.steps / BEGUN).max(ENOUGH.min(run.steps / 2));
+    pub fn like(&self, done: u64, elapsed: Duration) -> Option<RunSize> {
+        let apart = |run: &RunSize| run.slower(done, elapsed).ln().abs();
+        let enough = |run: &RunSize| (run.steps / BEGUN).max(ENOUGH.min(run.steps / 2));
         (self.full.into_iter().chain(self.part))
             .filter(|run| done >= enough(run) && done <= run.steps && apart(run) <= LIKE.ln())
             .min_by(|one, other| apart(one).total_cmp(&apart(other)))
@@ -102,8 +102,8 @@ impl History {
 mod tests {
     use super::*;
 
-    fn run(steps: u64, seconds: u64) -> Run {
-        Run { steps, time: Duration::from_secs(seconds) }
+    fn run(steps: u64, seconds: u64) -> RunSize {
+        RunSize { steps, time: Duration::from_secs(seconds) }
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
         }
         // As it was written before parts were noted.
         fs::write(&path, "3 1500\n").unwrap();
-        let one = History { full: Some(Run { steps: 3, time: Duration::from_millis(1500) }), part: None };
+        let one = History { full: Some(RunSize { steps: 3, time: Duration::from_millis(1500) }), part: None };
         assert_eq!(History::read(&path), one);
         let both = one.with(run(1, 1));
         assert!(both.part.is_some());

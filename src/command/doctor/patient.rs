@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::build::plan::Named;
+use crate::build::plan::TypedVariables;
 use crate::cli::{DoctorArgs, Options};
 use crate::command::asked;
 use crate::host::make::variable;
@@ -110,15 +110,15 @@ impl Patient {
 }
 
 /// The kernel that the words of the command line name; a word without `=` is a KDIR.
-fn named(start: &Path, words: &[String], places: &Places) -> Result<Named> {
+fn named(start: &Path, words: &[String], places: &Places) -> Result<TypedVariables> {
     let (variables, plain) = variable::sort_out(words);
     ensure!(plain.len() <= 1, "{}: one kernel at a time", plain.join(" "));
-    let named = Named::in_words(start, &variables, places);
+    let named = TypedVariables::in_words(start, &variables, places);
     if let Some(NamedKernel::Directory(objtree)) =
         named.kernel.as_ref().filter(|_| variables.iter().any(|variable| variable.name() == "O"))
     {
         ensure!(objtree.is_dir(), "{}: no such directory: O= names an object tree", objtree.display());
     }
     let plain = plain.first().map(|kdir| NamedKernel::by_kdir(places, start, kdir));
-    Ok(Named { kernel: plain.or(named.kernel), ..named })
+    Ok(TypedVariables { kernel: plain.or(named.kernel), ..named })
 }

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use crate::build::progress::Shown;
 use crate::cli::{Options, ProgressKind};
 use crate::command::asked;
-use crate::command::new::target::Target;
+use crate::command::new::target::ReplaceableFunction;
 use crate::frompatch::prepare::Made;
 use crate::frompatch::takeover::{self, NewFile};
 use crate::frompatch::target::TargetKernel as Kernel;
@@ -38,7 +38,7 @@ pub fn take(
     options: &Options,
     origin: Origin,
     source: Option<&Path>,
-    targets: &[Target],
+    targets: &[ReplaceableFunction],
 ) -> Result<Takeover> {
     if let Some(why) = origin.config().and_then(what_is_not_done) {
         ensure!(source.is_none(), "--source: {why}");
@@ -67,7 +67,7 @@ fn own_text(
     options: &Options,
     origin: Origin,
     source: Option<&Path>,
-    targets: &[Target],
+    targets: &[ReplaceableFunction],
 ) -> Result<Takeover> {
     let kernel = Kernel::of(origin, source, options.quiet)?;
     let mut watch = Watch::begin()?;

@@ -29,7 +29,7 @@ const FTRACE_SITE: u64 = 5;
 
 /// A function that can be replaced.
 #[derive(Debug)]
-pub struct Target {
+pub struct ReplaceableFunction {
     /// Its name.
     pub name: String,
     /// The run-time name of its object.
@@ -58,12 +58,17 @@ pub struct Target {
     pub objects: BTreeSet<String>,
 }
 
-impl Target {
+impl ReplaceableFunction {
     /// Finds the function `name`.
     ///
     /// # Errors
     /// There is none, or more than one, or no livepatch can replace it.
-    pub fn find(origin: &Origin, sources: &Sources, name: &str, arguments: &NewArgs) -> Result<Target> {
+    pub fn find(
+        origin: &Origin,
+        sources: &Sources,
+        name: &str,
+        arguments: &NewArgs,
+    ) -> Result<ReplaceableFunction> {
         ensure!(
             name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte))
                 && !name.is_empty(),
@@ -97,7 +102,7 @@ impl Target {
         let can_enter = can_enter && (prototype.is_some() || !has("FRAME_POINTER"));
         let header = sources.srctree.as_ref().map(|srctree| srctree.join("include/linux/livepatch.h"));
         let header = header.and_then(|header| fs_err::read_to_string(header).ok()).unwrap_or_default();
-        Ok(Target {
+        Ok(ReplaceableFunction {
             name: name.to_owned(),
             sympos: known.sympos().unwrap_or(0),
             release: sources.release.clone(),

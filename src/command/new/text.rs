@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::command::new::target::Target;
+use crate::command::new::target::ReplaceableFunction;
 use crate::debuginfo::prototype::Prototype;
 use crate::frompatch::takeover::NewFile;
 use crate::kernel::symbols::VMLINUX;
@@ -87,7 +87,7 @@ pub fn dkms(name: &str, release: Option<&str>) -> String {
 }
 
 /// The C file of a skeleton.
-pub fn source(name: &str, targets: &[Target]) -> String {
+pub fn source(name: &str, targets: &[ReplaceableFunction]) -> String {
     let mut text =
         format!("// SPDX-License-Identifier: GPL-2.0\n/*\n * Replaces {}.\n */\n", replaced(targets));
     for header in HEADERS {
@@ -106,8 +106,12 @@ pub fn source(name: &str, targets: &[Target]) -> String {
 }
 
 /// The C file with the tables for functions in other files, each with the name of its new function.
-pub fn tables(name: &str, entries: &[(&Target, String)], namespaces: &BTreeSet<String>) -> String {
-    let targets: Vec<&Target> = entries.iter().map(|(target, _)| *target).collect();
+pub fn tables(
+    name: &str,
+    entries: &[(&ReplaceableFunction, String)],
+    namespaces: &BTreeSet<String>,
+) -> String {
+    let targets: Vec<&ReplaceableFunction> = entries.iter().map(|(target, _)| *target).collect();
     let mut text = format!(
         "// SPDX-License-Identifier: GPL-2.0\n/*\n * Replaces {}.\n */\n#include <linux/module.h>\n\
          #include <linux/livepatch.h>\n\n#include \"klp_relocs.h\"\n\n",
@@ -116,7 +120,7 @@ pub fn tables(name: &str, entries: &[(&Target, String)], namespaces: &BTreeSet<S
     for (_, new) in entries {
         text.push_str(&format!("extern struct klp_any klp_{new} __asm__(\"{new}\");\n"));
     }
-    let entries: Vec<(&Target, String)> =
+    let entries: Vec<(&ReplaceableFunction, String)> =
         entries.iter().map(|(target, new)| (*target, format!("&klp_{new}"))).collect();
     text.push_str(&structures(&entries));
     text.push_str(&ends(name, &targets, namespaces));
@@ -124,7 +128,7 @@ pub fn tables(name: &str, entries: &[(&Target, String)], namespaces: &BTreeSet<S
 }
 
 /// The replaced functions, in words.
-fn replaced<T: Borrow<Target>>(targets: &[T]) -> String {
+fn replaced<T: Borrow<ReplaceableFunction>>(targets: &[T]) -> String {
     let mut by_object: Vec<(&str, Vec<String>)> = Vec::new();
     for target in targets.iter().map(Borrow::borrow) {
         let name = format!("{}()", target.name);
@@ -144,7 +148,7 @@ fn replaced<T: Borrow<Target>>(targets: &[T]) -> String {
 }
 
 /// The declaration of the old function, for the call, and the new function.
-fn functions(target: &Target) -> String {
+fn functions(target: &ReplaceableFunction) -> String {
     let old = &target.name;
     // Without a type, the parameters stay in their registers for the old function.
     let unknown = Prototype {
@@ -222,7 +226,7 @@ fn wrapped(storage: &str, declaration: &str) -> String {
 }
 
 /// The tables of the patch, with each function's new_func.
-fn structures(entries: &[(&Target, String)]) -> String {
+fn structures(entries: &[(&ReplaceableFunction, String)]) -> String {
     let mut by_object: Vec<(&str, String)> = Vec::new();
     for (target, new) in entries {
         let old = &target.name;
@@ -254,9 +258,9 @@ fn structures(entries: &[(&Target, String)]) -> String {
 }
 
 /// The init and exit functions, and the module's information.
-fn ends<T: Borrow<Target>>(name: &str, targets: &[T], namespaces: &BTreeSet<String>) -> String {
+fn ends<T: Borrow<ReplaceableFunction>>(name: &str, targets: &[T], namespaces: &BTreeSet<String>) -> String {
     let own = name.replace('-', "_");
-    let targets: Vec<&Target> = targets.iter().map(Borrow::borrow).collect();
+    let targets: Vec<&ReplaceableFunction> = targets.iter().map(Borrow::borrow).collect();
     let (enable, leave) = match targets.iter().any(|target| target.is_registered) {
         false => ("\treturn klp_enable_patch(&patch);\n", ""),
         true => (

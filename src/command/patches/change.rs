@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The text of a file at a path of a tree; none if there is no file.
-pub type Content = Option<String>;
+pub type FileText = Option<String>;
 
 /// The changes that a series makes in a tree.
 #[derive(Debug)]
 pub struct Change {
     /// By path: the file before, and the file after.
-    pub files: BTreeMap<PathBuf, (Content, Content)>,
+    pub files: BTreeMap<PathBuf, (FileText, FileText)>,
 }
 
 /// Whether a series fits a tree, or is applied to it.

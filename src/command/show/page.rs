@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::command::show::compared;
-use crate::command::show::compared::Fate;
+use crate::command::show::compared::LineFate;
 use crate::command::show::tree;
 use crate::command::show::trial;
 use crate::command::show::trial::Trial;
@@ -192,7 +192,7 @@ fn sources(old: Option<&SourcePlace>, new: Option<&SourcePlace>, body: &mut Stri
     let is_both = before.is_some() && after.is_some();
     let (gone, added) = match is_both {
         true => compared::fates(&old_lines, &new_lines),
-        false => (vec![Fate::Stays; old_lines.len()], vec![Fate::Stays; new_lines.len()]),
+        false => (vec![LineFate::Stays; old_lines.len()], vec![LineFate::Stays; new_lines.len()]),
     };
     body.push_str("<div class=\"sides\">\n");
     let sides = [
@@ -213,7 +213,7 @@ fn sources(old: Option<&SourcePlace>, new: Option<&SourcePlace>, body: &mut Stri
                 body.push_str("<pre class=\"source\"><code>");
                 for ((line, fate), number) in lines.iter().zip(fates).zip(text.first..) {
                     let class =
-                        if fate == Fate::Stays { String::new() } else { format!(" class=\"{look}\"") };
+                        if fate == LineFate::Stays { String::new() } else { format!(" class=\"{look}\"") };
                     let _ = write!(body, "<span{class}><b>{number}</b>{}</span>", escaped_line(line));
                 }
                 body.push_str("</code></pre>\n");

@@ -4,16 +4,16 @@
 
 use std::collections::BTreeSet;
 
-use crate::command::trial::module::Module;
+use crate::command::trial::module::ModuleFile;
 
 /// Objects that livepatches name, and whether they were patched at any time.
 #[derive(Debug, Default)]
-pub struct Applied {
+pub struct AppliedObjects {
     patched: BTreeSet<(String, String)>,
     absent: BTreeSet<(String, String)>,
 }
 
-impl Applied {
+impl AppliedObjects {
     /// Notes the guest's line about an object.
     pub fn take(&mut self, livepatch: String, object: String, is_patched: bool) {
         let pair = (livepatch, object);
@@ -26,17 +26,17 @@ impl Applied {
     }
 
     /// The objects of a livepatch that were never loaded.
-    pub fn absent(&self, livepatch: &Module) -> Vec<&str> {
+    pub fn absent(&self, livepatch: &ModuleFile) -> Vec<&str> {
         of(&self.absent, livepatch)
     }
 
     /// The objects of a livepatch that were patched.
-    pub fn patched(&self, livepatch: &Module) -> Vec<&str> {
+    pub fn patched(&self, livepatch: &ModuleFile) -> Vec<&str> {
         of(&self.patched, livepatch)
     }
 
     /// Why a trial of these livepatches proves nothing, if one of them never patched anything.
-    pub fn why_nothing(&self, livepatches: &[Module]) -> Option<String> {
+    pub fn why_nothing(&self, livepatches: &[ModuleFile]) -> Option<String> {
         let livepatch = livepatches.iter().find(|livepatch| self.patched(livepatch).is_empty())?;
         let file = &livepatch.file;
         Some(match self.absent(livepatch)[..] {
@@ -54,6 +54,6 @@ impl Applied {
     }
 }
 
-fn of<'a>(pairs: &'a BTreeSet<(String, String)>, livepatch: &Module) -> Vec<&'a str> {
+fn of<'a>(pairs: &'a BTreeSet<(String, String)>, livepatch: &ModuleFile) -> Vec<&'a str> {
     pairs.iter().filter(|(name, _)| *name == livepatch.name).map(|(_, object)| object.as_str()).collect()
 }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The closing lines of a trial that went well.
 
-use crate::command::trial::applied::Applied;
-use crate::command::trial::module::Module;
-use crate::command::trial::protocol::When;
+use crate::command::trial::applied::AppliedObjects;
+use crate::command::trial::module::ModuleFile;
+use crate::command::trial::protocol::CommandMoment;
 
 /// The command's output at a time, and how the command ended.
-pub type Printed = (When, Vec<String>, String);
+pub type CommandOutput = (CommandMoment, Vec<String>, String);
 
 /// What was done with the livepatches. Not everything may have been done with all of them: the summary names objects
 /// that were never loaded, and livepatches that stay loaded.
-pub fn summary(livepatches: &[Module], applied: &Applied, unloads: bool) -> String {
+pub fn summary(livepatches: &[ModuleFile], applied: &AppliedObjects, unloads: bool) -> String {
     let names: Vec<&str> = livepatches.iter().map(|module| module.file.as_str()).collect();
     let unloads = unloads && livepatches.iter().any(|module| module.can_unload);
     let mut text = names.join(", ");
@@ -35,15 +35,17 @@ pub fn summary(livepatches: &[Module], applied: &Applied, unloads: bool) -> Stri
 }
 
 /// How the command's output changed from stage to stage.
-pub fn comparison(printed: &[Printed]) -> Option<String> {
-    let at =
-        |when: When| printed.iter().find(|(at, ..)| *at == when).map(|(_, lines, status)| (lines, status));
-    let (before, enabled, after) = (at(When::Before)?, at(When::Enabled)?, at(When::After)?);
+pub fn comparison(printed: &[CommandOutput]) -> Option<String> {
+    let at = |when: CommandMoment| {
+        printed.iter().find(|(at, ..)| *at == when).map(|(_, lines, status)| (lines, status))
+    };
+    let (before, enabled, after) =
+        (at(CommandMoment::Before)?, at(CommandMoment::Enabled)?, at(CommandMoment::After)?);
     let mut text = match enabled == before {
         true => "the command prints the same while enabled as before".to_owned(),
         false => "the command prints something else while enabled".to_owned(),
     };
-    if at(When::Reloaded).is_some_and(|reloaded| reloaded != enabled) {
+    if at(CommandMoment::Reloaded).is_some_and(|reloaded| reloaded != enabled) {
         text += ", again something else after the reload";
     }
     text += match after == before {
@@ -58,7 +60,7 @@ pub fn comparison(printed: &[Printed]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn printed(texts: &[(When, &str, &str)]) -> Option<String> {
+    fn printed(texts: &[(CommandMoment, &str, &str)]) -> Option<String> {
         let printed =
             texts.iter().map(|(when, text, status)| (*when, vec![(*text).to_owned()], (*status).to_owned()));
         comparison(&printed.collect::<Vec<_>>())
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_the_command_prints_is_compared() {
-        use When::{After, Before, Enabled, Reloaded};
+        use CommandMoment::{After, Before, Enabled, Reloaded};
         let same = printed(&[(Before, "a", ""), (Enabled, "a", ""), (After, "a", "")]);
         assert_eq!(same.unwrap(), "the command prints the same while enabled as before, and after");
         let good = printed(&[(Before, "a", ""), (Enabled, "b", ""), (Reloaded, "b", ""), (After, "a", "")]);
@@ -83,8 +85,8 @@ mod tests {
 
     #[test]
     fn the_summary_names_what_was_done() {
-        let module = Module::sample;
-        let mut applied = Applied::default();
+        let module = ModuleFile::sample;
+        let mut applied = AppliedObjects::default();
         assert_eq!(summary(&[module("a.ko")], &applied, true), "a.ko loads, applies, reverts and unloads");
         assert_eq!(summary(&[module("a.ko")], &applied, false), "a.ko loads, applies and reverts");
         assert_eq!(
@@ -95,7 +97,7 @@ mod tests {
         {
             applied.take("a".to_owned(), object.to_owned(), is_patched);
         }
-        let staying = Module { can_unload: false, ..module("a.ko") };
+        let staying = ModuleFile { can_unload: false, ..module("a.ko") };
         assert_eq!(
             summary(&[staying], &applied, true),
             "a.ko loads, applies and reverts (a.ko was not tried for x: not there; a.ko stays loaded: it has no \
@@ -105,9 +107,9 @@ mod tests {
 
     #[test]
     fn what_was_never_there_is_not_applied() {
-        let mut applied = Applied::default();
-        let livepatch = Module::sample("a.ko");
-        let why = |applied: &Applied| applied.why_nothing(std::slice::from_ref(&livepatch));
+        let mut applied = AppliedObjects::default();
+        let livepatch = ModuleFile::sample("a.ko");
+        let why = |applied: &AppliedObjects| applied.why_nothing(std::slice::from_ref(&livepatch));
         assert!(why(&applied).unwrap().starts_with("a.ko names no object that it patches"));
         applied.take("a".to_owned(), "x".to_owned(), false);
         assert!(why(&applied).unwrap().starts_with("a.ko patches x, which was never there"));

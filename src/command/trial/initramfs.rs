@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
-use crate::command::trial::module::Module;
+use crate::command::trial::module::ModuleFile;
 
 /// The directory in which the guest finds its inputs.
 const HERE: &str = "klpbuild";
@@ -32,7 +32,7 @@ const DEVICES: [(&str, u32, u32); 7] = [
 
 /// The contents of the guest's file system.
 #[derive(Debug)]
-pub struct Content<'a> {
+pub struct GuestFiles<'a> {
     /// The busybox program.
     pub busybox: &'a Path,
     /// The text with which each line for the host begins.
@@ -46,14 +46,14 @@ pub struct Content<'a> {
     /// Why modules cannot be unloaded; none if they can.
     pub no_unload: Option<&'a str>,
     /// The modules that are loaded before the livepatches.
-    pub before: &'a [Module],
+    pub before: &'a [ModuleFile],
     /// The livepatches.
-    pub livepatches: &'a [Module],
+    pub livepatches: &'a [ModuleFile],
     /// The modules that are loaded after them.
-    pub after: &'a [Module],
+    pub after: &'a [ModuleFile],
 }
 
-impl Content<'_> {
+impl GuestFiles<'_> {
     /// Writes the initramfs to `file`, uncompressed: any kernel reads that.
     ///
     /// # Errors
@@ -147,10 +147,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, file) = (dir.path().join("a 'b.ko"), "a 'b.ko".to_owned());
         fs::write(&path, "abc").unwrap();
-        let module =
-            Module { path: path.clone(), name: "a_b".to_owned(), can_unload: false, ..Module::sample(&file) };
+        let module = ModuleFile {
+            path: path.clone(),
+            name: "a_b".to_owned(),
+            can_unload: false,
+            ..ModuleFile::sample(&file)
+        };
         let archive = dir.path().join("i.cpio");
-        let content = Content {
+        let content = GuestFiles {
             busybox: &path,
             token: "@T",
             mark: "@M",
@@ -197,7 +201,7 @@ mod tests {
         }
         assert!(!found.iter().any(|(name, ..)| name == "klpbuild/no-reload"));
         let again = File::create(&archive).unwrap();
-        let error = Content { busybox: &dir.path().join("none"), ..content }.write(&again).unwrap_err();
+        let error = GuestFiles { busybox: &dir.path().join("none"), ..content }.write(&again).unwrap_err();
         assert!(format!("{error:#}").contains("none"), "{error:#}");
     }
 }

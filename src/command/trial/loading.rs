@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::trial::module::Module;
+use crate::command::trial::module::ModuleFile;
 use crate::command::trial::soft;
 use crate::host::terminal;
 use crate::kernel::suggestions;
@@ -30,7 +30,7 @@ impl ModuleSearch<'_> {
     ///
     /// # Errors
     /// One is not there, or is for another kernel.
-    pub fn add(&self, named: &[PathBuf], modules: &mut Vec<Module>) -> Result<()> {
+    pub fn add(&self, named: &[PathBuf], modules: &mut Vec<ModuleFile>) -> Result<()> {
         for path in named {
             let file = self.start.join(path);
             let name = path.to_string_lossy().replace('-', "_");
@@ -44,18 +44,18 @@ impl ModuleSearch<'_> {
                         "{name}: this is neither a file nor a module of the kernel (it may be built in){near}"
                     )
                 }
-                None => modules.push(Module::ordinary(&file, self.release)?),
+                None => modules.push(ModuleFile::ordinary(&file, self.release)?),
             }
         }
         Ok(())
     }
 
     /// Adds a module of the kernel after those that it depends on, soft dependencies included.
-    fn add_by_name(&self, name: &str, modules: &mut Vec<Module>) -> Result<()> {
+    fn add_by_name(&self, name: &str, modules: &mut Vec<ModuleFile>) -> Result<()> {
         let find = |name: &str| {
             let file = self.objects.file(name);
             let file = file.with_context(|| format!("there is no module {name} of this kernel"))?;
-            let mut module = Module::ordinary(&file, self.release)?;
+            let mut module = ModuleFile::ordinary(&file, self.release)?;
             module.soft = soft::modules(&module.path, &module.soft, self.objects);
             Ok(module)
         };
@@ -67,21 +67,25 @@ impl ModuleSearch<'_> {
 struct Waiting {
     /// Its name in others' dependencies.
     name: String,
-    module: Module,
+    module: ModuleFile,
     /// How many of its dependencies have been handled.
     looked_at: usize,
 }
 
 /// Adds the module `name` after those that it depends on, unless it is there already. A chain of dependencies may be
 /// as long as the kernel has modules: therefore the waiting modules are in a list, and not on the stack.
-fn add_in_order(name: &str, modules: &mut Vec<Module>, find: impl Fn(&str) -> Result<Module>) -> Result<()> {
+fn add_in_order(
+    name: &str,
+    modules: &mut Vec<ModuleFile>,
+    find: impl Fn(&str) -> Result<ModuleFile>,
+) -> Result<()> {
     let wait = |name: &str| {
         Ok::<_, anyhow::Error>(Waiting { name: name.to_owned(), module: find(name)?, looked_at: 0 })
     };
     let mut done: BTreeSet<String> = modules.iter().map(|module| module.name.clone()).collect();
     let mut waiting = if done.contains(name) { Vec::new() } else { vec![wait(name)?] };
     while let Some(last) = waiting.last_mut() {
-        let Module { depends, soft, .. } = &last.module;
+        let ModuleFile { depends, soft, .. } = &last.module;
         let next = depends.iter().chain(soft).nth(last.looked_at).cloned();
         let is_soft = last.looked_at >= depends.len();
         last.looked_at += 1;
@@ -113,10 +117,10 @@ fn add_in_order(name: &str, modules: &mut Vec<Module>, find: impl Fn(&str) -> Re
 
 /// Adds the modules that the livepatches patch, if the kernel has them: without them, there would be nothing to try.
 pub fn add_patched(
-    livepatches: &[Module],
+    livepatches: &[ModuleFile],
     found: &ModuleSearch<'_>,
-    before: &mut Vec<Module>,
-    after: &[Module],
+    before: &mut Vec<ModuleFile>,
+    after: &[ModuleFile],
 ) -> Result<()> {
     for livepatch in livepatches {
         for object in livepatch.patches.iter().filter(|name| *name != VMLINUX) {
@@ -144,7 +148,7 @@ mod tests {
     fn order(all: &[(String, Vec<String>)]) -> Result<Vec<String>> {
         let find = |name: &str| {
             let (name, depends) = all.iter().find(|(other, _)| other == name).context("not there")?;
-            Ok(Module {
+            Ok(ModuleFile {
                 path: PathBuf::new(),
                 file: format!("{name}.ko"),
                 name: name.clone(),

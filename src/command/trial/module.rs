@@ -17,7 +17,7 @@ use crate::livepatch::patch::Patch;
 
 /// A module file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Module {
+pub struct ModuleFile {
     /// Where it is.
     pub path: PathBuf,
     /// The file's name.
@@ -43,12 +43,12 @@ pub struct Module {
     pub can_unload: bool,
 }
 
-impl Module {
+impl ModuleFile {
     /// Reads the information in the module at `path`.
     ///
     /// # Errors
     /// There is no module at `path`.
-    pub fn read(path: &Path) -> Result<Module> {
+    pub fn read(path: &Path) -> Result<ModuleFile> {
         let shown = path.display();
         ensure!(path.is_file(), "{shown}: no such module: build it first (klpbuild modules)");
         let object = ObjectSymbols::read(path)?;
@@ -63,7 +63,7 @@ impl Module {
             modinfo.entries().next().is_some(),
             "{shown} has no .modinfo: it is no module, or modpost has not finished it"
         );
-        Ok(Module {
+        Ok(ModuleFile {
             path: path.to_path_buf(),
             name: modinfo.text("name").unwrap_or_else(|| stem.replace(['-', ','], "_")),
             release: modinfo.release(),
@@ -92,8 +92,8 @@ impl Module {
     ///
     /// # Errors
     /// It is no livepatch, or was built for another kernel than `release`.
-    pub fn livepatch(path: &Path, release: Option<&str>) -> Result<Module> {
-        let module = Module::read(path)?;
+    pub fn livepatch(path: &Path, release: Option<&str>) -> Result<ModuleFile> {
+        let module = ModuleFile::read(path)?;
         ensure!(
             module.livepatch,
             "{} is not a livepatch (no livepatch=Y in its .modinfo): name an ordinary module with --load",
@@ -106,14 +106,14 @@ impl Module {
     ///
     /// # Errors
     /// It is a livepatch, or was built for another kernel than `release`.
-    pub fn ordinary(path: &Path, release: Option<&str>) -> Result<Module> {
-        let module = Module::read(path)?;
+    pub fn ordinary(path: &Path, release: Option<&str>) -> Result<ModuleFile> {
+        let module = ModuleFile::read(path)?;
         ensure!(!module.livepatch, "{} is a livepatch: name it without --load", path.display());
         module.complete(path, release)
     }
 
     /// Adds the objects that it patches, and the modules that it needs.
-    fn complete(self, path: &Path, release: Option<&str>) -> Result<Module> {
+    fn complete(self, path: &Path, release: Option<&str>) -> Result<ModuleFile> {
         let mut module = self;
         let shown = path.display();
         if let (Some(wanted), Some(release)) = (&module.release, release) {
@@ -139,8 +139,8 @@ impl Module {
 
     /// A livepatch of this file's name, for tests.
     #[cfg(test)]
-    pub(crate) fn sample(file: &str) -> Module {
-        Module {
+    pub(crate) fn sample(file: &str) -> ModuleFile {
+        ModuleFile {
             path: file.into(),
             file: file.to_owned(),
             name: file.replace(".ko", ""),

@@ -55,7 +55,7 @@ pub enum Stage {
     /// All tasks switch to the new code; the livepatch's name.
     Transition(String),
     /// The command is run.
-    Command(When),
+    Command(CommandMoment),
     /// A patched module is unloaded and loaded again; the file's name.
     Reload(String),
     /// A livepatch is disabled; its name.
@@ -68,7 +68,7 @@ pub enum Stage {
 
 /// When the command is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+pub enum CommandMoment {
     /// Before the livepatches are loaded.
     Before,
     /// While they are enabled.
@@ -159,10 +159,10 @@ fn stage(text: &str) -> Option<Stage> {
         "load" => Stage::Load(name),
         "transition" => Stage::Transition(name),
         "command" => Stage::Command(match rest {
-            "before" => When::Before,
-            "enabled" => When::Enabled,
-            "reloaded" => When::Reloaded,
-            "after" => When::After,
+            "before" => CommandMoment::Before,
+            "enabled" => CommandMoment::Enabled,
+            "reloaded" => CommandMoment::Reloaded,
+            "after" => CommandMoment::After,
             _ => return None,
         }),
         "reload" => Stage::Reload(name),
@@ -204,10 +204,10 @@ impl fmt::Display for Stage {
             Stage::Boot => f.write_str("boot"),
             Stage::Load(name) => write!(f, "load {name}"),
             Stage::Transition(name) => write!(f, "transition to {name}"),
-            Stage::Command(When::Before) => f.write_str("command before"),
-            Stage::Command(When::Enabled) => f.write_str("command while enabled"),
-            Stage::Command(When::Reloaded) => f.write_str("command after the reload"),
-            Stage::Command(When::After) => f.write_str("command after"),
+            Stage::Command(CommandMoment::Before) => f.write_str("command before"),
+            Stage::Command(CommandMoment::Enabled) => f.write_str("command while enabled"),
+            Stage::Command(CommandMoment::Reloaded) => f.write_str("command after the reload"),
+            Stage::Command(CommandMoment::After) => f.write_str("command after"),
             Stage::Reload(name) => write!(f, "reload {name}"),
             Stage::Disable(name) => write!(f, "disable {name}"),
             Stage::Unload(name) => write!(f, "unload {name}"),
@@ -241,7 +241,7 @@ mod tests {
             Event::Output("  two  blanks".to_owned()),
             Event::Output(String::new()),
             Event::End(StageVerdict::Ok, String::new()),
-            Event::Begin(Stage::Command(When::Enabled)),
+            Event::Begin(Stage::Command(CommandMoment::Enabled)),
             Event::End(StageVerdict::Failed, "status 1".to_owned()),
             Event::Begin(Stage::End),
             Event::End(StageVerdict::Skipped, "why not".to_owned()),

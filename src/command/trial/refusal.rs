@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Why the kernel refused a module, if its log says more than the error number.
 
-use crate::command::trial::module::Module;
+use crate::command::trial::module::ModuleFile;
 
 /// The errors that `insmod` prints for ENOKEY and EKEYREJECTED. Which one an unsigned module gets differs between
 /// kernels.
@@ -13,7 +13,7 @@ const NO_KEY: [&str; 2] =
     ["Required key not available", "Loading of module with unavailable key is rejected"];
 
 /// Why `module` was refused, by the lines of its stage; none if they do not say.
-pub fn reason(lines: &[String], module: &Module) -> Option<&'static str> {
+pub fn reason(lines: &[String], module: &ModuleFile) -> Option<&'static str> {
     let says = |words: [&str; 2]| lines.iter().any(|line| words.iter().any(|words| line.contains(words)));
     if !says(ERRORS) && !says(UNSIGNED) {
         return None;

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use crate::command::trial::account::{self, How, TrialAccount};
 use crate::command::trial::alarm::is_alarm;
-use crate::command::trial::applied::Applied;
-use crate::command::trial::closing::{Printed, comparison};
+use crate::command::trial::applied::AppliedObjects;
+use crate::command::trial::closing::{CommandOutput, comparison};
 use crate::command::trial::console::Console;
-use crate::command::trial::module::Module;
+use crate::command::trial::module::ModuleFile;
 use crate::command::trial::patience::Patience;
 use crate::command::trial::protocol::{Event, Stage, StageVerdict};
 use crate::command::trial::qemu::Accel;
 use crate::command::trial::refusal;
-use crate::command::trial::request::Request;
+use crate::command::trial::request::TrialRequest;
 use crate::elf::notes;
 use crate::host::paint::Hue;
 use crate::host::status;
@@ -26,7 +26,7 @@ const LONG: Duration = Duration::from_millis(500);
 /// The report of one guest.
 #[derive(Debug)]
 pub struct TrialReport<'a> {
-    pub(super) request: &'a Request,
+    pub(super) request: &'a TrialRequest,
     accel: Accel,
     pub(super) quiet: bool,
     pub(super) begin: Instant,
@@ -39,13 +39,13 @@ pub struct TrialReport<'a> {
     /// The last line that the guest has printed.
     last: String,
     alarm: bool,
-    pub(super) printed: Vec<Printed>,
+    pub(super) printed: Vec<CommandOutput>,
     /// The account of each stage so far.
     told: Vec<account::StageResult>,
     release: Option<String>,
     /// The stages that have ended.
     pub(super) ended: Vec<Stage>,
-    pub(super) applied: Applied,
+    pub(super) applied: AppliedObjects,
     pub(super) console: Console,
     notes: Vec<u8>,
     up: bool,
@@ -58,7 +58,7 @@ pub struct TrialReport<'a> {
 
 impl<'a> TrialReport<'a> {
     /// The report of a guest that is about to start.
-    pub fn new(request: &'a Request, accel: Accel, quiet: bool) -> TrialReport<'a> {
+    pub fn new(request: &'a TrialRequest, accel: Accel, quiet: bool) -> TrialReport<'a> {
         TrialReport {
             request,
             accel,
@@ -74,7 +74,7 @@ impl<'a> TrialReport<'a> {
             told: Vec::new(),
             release: None,
             ended: Vec::new(),
-            applied: Applied::default(),
+            applied: AppliedObjects::default(),
             console: Console::default(),
             notes: Vec::new(),
             up: false,
@@ -202,7 +202,7 @@ impl<'a> TrialReport<'a> {
 
     /// Whether the module being loaded is one that livepatches are tried on.
     fn is_before_livepatches(&self) -> bool {
-        let is_among = |modules: &[Module], stage: &Stage| {
+        let is_among = |modules: &[ModuleFile], stage: &Stage| {
             modules.iter().any(|module| matches!(stage, Stage::Load(file) if *file == module.file))
         };
         is_among(&self.request.before, &self.stage)
@@ -210,7 +210,7 @@ impl<'a> TrialReport<'a> {
     }
 
     /// The module that the stage is about.
-    fn module(&self) -> Option<&'a Module> {
+    fn module(&self) -> Option<&'a ModuleFile> {
         let (Stage::Load(file) | Stage::Reload(file)) = &self.stage else { return None };
         let request = self.request;
         let mut all = request.before.iter().chain(&request.livepatches).chain(&request.after);

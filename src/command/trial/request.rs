@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::cli::{AccelKind, Options, TryArgs};
 use crate::command::asked;
 use crate::command::trial::loading::{ModuleSearch, add_patched};
-use crate::command::trial::module::Module;
+use crate::command::trial::module::ModuleFile;
 use crate::command::trial::qemu::{self, GuestKernel};
 use crate::elf::image::Image;
 use crate::elf::notes;
@@ -41,17 +41,17 @@ const MEMORY: u64 = 512;
 
 /// A trial that is possible.
 #[derive(Debug)]
-pub struct Request {
+pub struct TrialRequest {
     /// The kernel to boot.
     pub guest: GuestKernel,
     /// The build ID of the object tree's vmlinux, if there is one.
     pub build_id: Option<Vec<u8>>,
     /// The livepatches, in the order in which they are loaded.
-    pub livepatches: Vec<Module>,
+    pub livepatches: Vec<ModuleFile>,
     /// Modules that are loaded before them.
-    pub before: Vec<Module>,
+    pub before: Vec<ModuleFile>,
     /// Modules that are loaded after them.
-    pub after: Vec<Module>,
+    pub after: Vec<ModuleFile>,
     /// The command that is run at each stage.
     pub command: Option<String>,
     /// Why patched modules cannot be reloaded; none if they can.
@@ -68,12 +68,12 @@ pub struct Request {
     pub log: Option<PathBuf>,
 }
 
-impl Request {
+impl TrialRequest {
     /// Turns the command line into a trial.
     ///
     /// # Errors
     /// A file is missing, or does not fit the kernel at hand.
-    pub fn resolve(options: &Options, arguments: &TryArgs) -> Result<Request> {
+    pub fn resolve(options: &Options, arguments: &TryArgs) -> Result<TrialRequest> {
         let start = asked::start(options)?;
         let named = asked::files(&arguments.words, &start, &arguments.installed);
         let listed = if named.files.is_empty() { asked::listed(&start, &named, "try")? } else { Vec::new() };
@@ -90,8 +90,8 @@ impl Request {
         let origin = Origin::to_boot(&asked, first.as_deref())?;
         let release = origin.release.as_deref();
         let livepatches = (all.iter())
-            .map(|path| Module::livepatch(&start.join(path), release))
-            .collect::<Result<Vec<Module>>>()?;
+            .map(|path| ModuleFile::livepatch(&start.join(path), release))
+            .collect::<Result<Vec<ModuleFile>>>()?;
         let wanted = ModuleSearch { start: &start, objects: &origin.objects, release };
         let mut before = Vec::new();
         wanted.add(&arguments.load, &mut before)?;
@@ -100,7 +100,7 @@ impl Request {
         add_patched(&livepatches, &wanted, &mut before, &after)?;
         // A module that another one needed may be on the list already.
         after.retain(|module| !before.contains(module));
-        let loaded: Vec<&Module> = before.iter().chain(&after).collect();
+        let loaded: Vec<&ModuleFile> = before.iter().chain(&after).collect();
         for livepatch in &livepatches {
             is_for_what_is_booted(livepatch, &loaded, &origin.objects, arguments.kernel.is_some())?;
         }
@@ -127,7 +127,7 @@ impl Request {
         if no_reload.is_none() {
             say_what_goes_stale(&livepatches, before.iter().chain(&after));
         }
-        Ok(Request {
+        Ok(TrialRequest {
             guest: GuestKernel {
                 kernel,
                 command_line: qemu::command_line(arguments.append.as_deref())?,
@@ -154,8 +154,8 @@ impl Request {
 /// Checks that a livepatch was converted for the builds of vmlinux and modules that the guest has, if its record
 /// says. For a kernel that `is_foreign`, which the user named by its image, that cannot be checked.
 fn is_for_what_is_booted(
-    livepatch: &Module,
-    loaded: &[&Module],
+    livepatch: &ModuleFile,
+    loaded: &[&ModuleFile],
     objects: &Objects,
     is_foreign: bool,
 ) -> Result<()> {
@@ -189,7 +189,7 @@ fn is_for_what_is_booted(
 
 /// Warns of modules for which a livepatch keeps wrong addresses after a reload: those that must stay loaded, but are
 /// reloaded because they are patched.
-fn say_what_goes_stale<'a>(livepatches: &[Module], loaded: impl Iterator<Item = &'a Module> + Clone) {
+fn say_what_goes_stale<'a>(livepatches: &[ModuleFile], loaded: impl Iterator<Item = &'a ModuleFile> + Clone) {
     let is_patched = |name: &String| livepatches.iter().any(|livepatch| livepatch.patches.contains(name));
     for livepatch in livepatches {
         for need in &livepatch.needs {

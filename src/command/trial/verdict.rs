@@ -17,7 +17,7 @@ use crate::host::words::clock;
 
 /// How the guest ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum GuestEnd {
     /// QEMU ended, with this outcome.
     Ended(Exit),
     /// Nothing more that matters can come.
@@ -45,7 +45,7 @@ impl fmt::Display for Trouble {
 ///
 /// # Errors
 /// The account cannot be written in that format.
-pub fn close(mut report: TrialReport<'_>, end: End, format: TryFormat) -> Result<Exit> {
+pub fn close(mut report: TrialReport<'_>, end: GuestEnd, format: TryFormat) -> Result<Exit> {
     let trouble = trouble_at_end(&report, end);
     let is_untried = report.is_unfit || matches!(trouble, Some(Trouble::Untried(_)));
     if let Some(trouble) = trouble {
@@ -77,7 +77,7 @@ pub fn close(mut report: TrialReport<'_>, end: End, format: TryFormat) -> Result
 }
 
 /// What is wrong with the guest's end, or with the stages that it went through.
-fn trouble_at_end(report: &TrialReport<'_>, end: End) -> Option<Trouble> {
+fn trouble_at_end(report: &TrialReport<'_>, end: GuestEnd) -> Option<Trouble> {
     let limit = report.request.timeout;
     let has_begun = report.number > 0;
     let judge = |why: String| if has_begun { Trouble::Failed(why) } else { Trouble::Untried(why) };
@@ -85,13 +85,13 @@ fn trouble_at_end(report: &TrialReport<'_>, end: End) -> Option<Trouble> {
         return Some(judge("the kernel panicked".to_owned()));
     }
     match end {
-        End::Hung => Some(judge(format!("it hangs: not over after {limit} s (--timeout SECONDS)"))),
+        GuestEnd::Hung => Some(judge(format!("it hangs: not over after {limit} s (--timeout SECONDS)"))),
         _ if report.is_unfit => None,
         // A reset also ends QEMU with status 0 (-no-reboot).
-        End::Ended(Exit::Done) if report.done().is_none() && has_begun => {
+        GuestEnd::Ended(Exit::Done) if report.done().is_none() && has_begun => {
             Some(Trouble::Failed("the machine was reset, and the kernel said nothing of it".to_owned()))
         }
-        End::Ended(exit) if report.done().is_none() => {
+        GuestEnd::Ended(exit) if report.done().is_none() => {
             Some(Trouble::Untried(format!("QEMU ended by itself, {}", shown(exit))))
         }
         _ if report.failure.is_some() => None,

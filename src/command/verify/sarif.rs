@@ -15,7 +15,7 @@ const SCHEMA: &str =
 
 /// A log.
 #[derive(Debug, Serialize)]
-pub(super) struct Log {
+pub(super) struct SarifLog {
     #[serde(rename = "$schema")]
     schema: &'static str,
     version: &'static str,
@@ -117,7 +117,7 @@ struct LogicalLocation {
 /// The log of a run: the findings in each file, and what could not be checked.
 ///
 /// File names are relative to `start`.
-pub(super) fn log(start: &Path, files: &[(&Path, &[Finding])], unchecked: &[String], exit: Exit) -> Log {
+pub(super) fn log(start: &Path, files: &[(&Path, &[Finding])], unchecked: &[String], exit: Exit) -> SarifLog {
     let results = files.iter().flat_map(|(file, all)| all.iter().map(|one| outcome(start, file, one)));
     let notification = |text: &String| Notification { level: "error", message: message(text) };
     let invocation = Invocation {
@@ -133,7 +133,7 @@ pub(super) fn log(start: &Path, files: &[(&Path, &[Finding])], unchecked: &[Stri
     });
     let driver = Driver { name: "klpbuild", version: env!("KLPBUILD_VERSION"), rules: rules.collect() };
     let run = Run { tool: Tool { driver }, invocations: [invocation], results: results.collect() };
-    Log { schema: SCHEMA, version: "2.1.0", runs: [run] }
+    SarifLog { schema: SCHEMA, version: "2.1.0", runs: [run] }
 }
 
 fn message(text: &str) -> Message {
