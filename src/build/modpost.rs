@@ -250,7 +250,7 @@ fn exported_name(marker: &[u8]) -> Option<&[u8]> {
 /// vmlinux's debugging information says of it.
 fn describe(unknown: &BTreeMap<&[u8], Vec<&Module>>, map: &Map, inputs: &Inputs) -> Vec<String> {
     let parts: Vec<&[u8]> = map.parts.iter().skip(1).flat_map(|part| suggestions::parts(part)).collect();
-    let told = told_by(inputs);
+    let told = with_debug_info(inputs);
     let message = |(name, users): (&&[u8], &Vec<&Module>)| {
         let shown = String::from_utf8_lossy(name);
         let users_shown: Vec<String> = users.iter().map(|module| module.ko()).collect();
@@ -269,7 +269,7 @@ fn describe(unknown: &BTreeMap<&[u8], Vec<&Module>>, map: &Map, inputs: &Inputs)
 }
 
 /// The files with the debugging information of vmlinux and, if they are not too large, of the modules.
-fn told_by(inputs: &Inputs) -> Vec<(String, PathBuf)> {
+fn with_debug_info(inputs: &Inputs) -> Vec<(String, PathBuf)> {
     let vmlinux = vmlinux_image(inputs).map(|file| (VMLINUX.to_owned(), file.to_path_buf()));
     let modules = inputs.modules.iter().map(|(module, file)| (module.name(), file.clone()));
     vmlinux.into_iter().chain(suggestions::bounded(modules.collect())).collect()

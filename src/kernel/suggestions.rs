@@ -150,10 +150,11 @@ fn fates_in(names: &[&str], sources: &Sources, patched: &[String]) -> Vec<String
         return Vec::new();
     }
     let objects = patched.iter().map(String::as_str).filter(|object| *object != VMLINUX).chain([VMLINUX]);
-    let mut files: Vec<(String, PathBuf)> =
-        objects.filter_map(|object| Some((object.to_owned(), sources.objects.told_by(object)?))).collect();
+    let mut files: Vec<(String, PathBuf)> = objects
+        .filter_map(|object| Some((object.to_owned(), sources.objects.with_debug_info(object)?)))
+        .collect();
     if patched.is_empty() {
-        files.extend(bounded(sources.objects.all_told()));
+        files.extend(bounded(sources.objects.modules_with_debug_info()));
     }
     fates(names, &files)
 }

@@ -23,7 +23,7 @@ const SHORT: u64 = 128;
 /// through a pointer.
 pub fn of(sources: &Sources, object: &str, functions: &[&Definition]) -> BTreeMap<String, BTreeSet<String>> {
     let found = if object == VMLINUX {
-        sources.objects.told_by(VMLINUX).and_then(|vmlinux| in_linked(&vmlinux, functions))
+        sources.objects.with_debug_info(VMLINUX).and_then(|vmlinux| in_linked(&vmlinux, functions))
     } else {
         sources.objects.file(object).and_then(|file| in_module(&file, functions))
     };

@@ -63,7 +63,7 @@ fn explained(
     let mut message = fault.to_string();
     if fault.is_absence() {
         message.push_str(&suggestions::owners(object, &name, found));
-        let told = sources.objects.told_by(object).map(|file| (object.to_owned(), file));
+        let told = sources.objects.with_debug_info(object).map(|file| (object.to_owned(), file));
         message.push_str(&suggestions::fate(&name, &told.into_iter().collect::<Vec<_>>()));
     }
     Refused {

@@ -63,7 +63,7 @@ fn of_each(
 
 fn in_dwarf(sources: &Sources, object: &str, asked: &[&DebugQuestion<'_>]) -> Vec<DebugFacts> {
     let targets: Vec<DebugQuery> = asked.iter().map(|asked| target(asked)).collect();
-    let mut told = match sources.objects.told_by(object) {
+    let mut told = match sources.objects.with_debug_info(object) {
         Some(file) => {
             let with_copies = object == VMLINUX && targets.iter().any(|target| target.with_copies);
             debugging::tell(&file, &targets, &if with_copies { init_memory(&file) } else { 0..0 })

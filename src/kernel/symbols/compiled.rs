@@ -26,13 +26,13 @@ pub type Given = BTreeMap<String, String>;
 /// # Errors
 /// The debugging information of vmlinux or of a module is not here.
 pub fn compiled(objects: &Objects, paths: &BTreeSet<String>) -> Result<Given> {
-    let vmlinux = objects.told_by(VMLINUX).as_deref().and_then(debugging::compiled);
+    let vmlinux = objects.with_debug_info(VMLINUX).as_deref().and_then(debugging::compiled);
     let vmlinux = vmlinux.context("vmlinux has no debugging information here")?;
     ensure!(
         vmlinux.iter().any(|name| paths::end_of(name, KNOWN).is_some()),
         "the debugging information of vmlinux does not name the kernel's source files"
     );
-    let modules = objects.all_told();
+    let modules = objects.modules_with_debug_info();
     let missing = objects.names().count() - modules.len();
     ensure!(missing == 0, "the debugging information of {} is not here", count(missing, "module"));
     let names: HashSet<&[u8]> = paths.iter().map(|path| paths::last(path).as_bytes()).collect();
@@ -76,7 +76,7 @@ impl<'a> SourceFiles<'a> {
     /// Whether the object with the run-time name `name` was compiled from the file `path`.
     pub fn part(&mut self, name: &str, path: &str) -> CompiledFrom {
         let objects = self.objects;
-        let read = || objects.told_by(name).as_deref().and_then(debugging::compiled);
+        let read = || objects.with_debug_info(name).as_deref().and_then(debugging::compiled);
         match self.read.entry(name.to_owned()).or_insert_with(read) {
             Some(all) => (all.iter().find_map(|given| paths::end_of(given, path)))
                 .map_or(CompiledFrom::None, |given| CompiledFrom::Given(given.to_owned())),

@@ -172,7 +172,7 @@ impl Objects {
     }
 
     /// The file with the debugging information of vmlinux or of a module, if there is one.
-    pub fn told_by(&self, object: &str) -> Option<PathBuf> {
+    pub fn with_debug_info(&self, object: &str) -> Option<PathBuf> {
         if object == VMLINUX {
             return self.vmlinux.as_ref().and_then(Vmlinux::image).map(Path::to_path_buf);
         }
@@ -180,13 +180,13 @@ impl Objects {
     }
 
     /// The files with the debugging information of all modules; modules that were installed without it are left out.
-    pub fn all_told(&self) -> Vec<(String, PathBuf)> {
-        let is_told = |name: &String| match self.modules.get(name) {
+    pub fn modules_with_debug_info(&self) -> Vec<(String, PathBuf)> {
+        let has_debug_info = |name: &String| match self.modules.get(name) {
             Some(Files::Installed { .. }) => self.debug_file(name).is_some(),
             _ => true,
         };
-        let names = self.modules.keys().filter(|name| is_told(name));
-        names.filter_map(|name| Some((name.clone(), self.told_by(name)?))).collect()
+        let names = self.modules.keys().filter(|name| has_debug_info(name));
+        names.filter_map(|name| Some((name.clone(), self.with_debug_info(name)?))).collect()
     }
 
     /// The separate file with a module's debugging information, if there is one.
