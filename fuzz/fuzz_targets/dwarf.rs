@@ -29,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
             with_copies: true,
         });
         let targets: Vec<DebugQuery> = targets.collect();
-        let told = image.tell(&targets).len();
+        let told = image.debug_facts(&targets).len();
         assert!(told == 0 || told == targets.len());
         let section = |name: &str| Some(image.section_named(name.as_bytes())?.1.data.clone());
         let little = image.is_little_endian();

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use crate::debuginfo::dwarf;
 use crate::debuginfo::prototype::{Declaration, Prototype};
-use crate::elf::debugging::sections::{Linked, SectionReader, debugging_section, heard};
+use crate::elf::debugging::sections::{Linked, SectionReader, debugging_section, or_warn};
 use crate::elf::image::{Image, Section, SectionIndex, Table};
 
 /// The source lines of a relocatable object.
@@ -58,7 +58,7 @@ fn ask<T>(path: &Path, read: impl FnOnce(SectionReader<'_>, bool) -> Result<T>) 
             image.ask(&image.bases(), read).with_context(|| format!("cannot read {}", path.display()))
         }
     };
-    heard(found)
+    or_warn(found)
 }
 
 /// The prototype of the function `name` at `address` in the object at `path` (linked, or a module with debugging
@@ -73,7 +73,7 @@ pub fn prototype(path: &Path, name: &str, address: u64) -> Option<Prototype> {
 /// ones.
 pub fn sizes<const N: usize>(path: &Path, names: [&str; N]) -> [Option<u64>; N] {
     let Some(linked) = Linked::open(path) else { return [None; N] };
-    heard(linked.ask(|section, little| dwarf::sizes(section, little, names))).unwrap_or([None; N])
+    or_warn(linked.ask(|section, little| dwarf::sizes(section, little, names))).unwrap_or([None; N])
 }
 
 /// The source files that the object at `path` (linked, or a module) was compiled from ([`dwarf::compiled`]); none if
@@ -88,7 +88,7 @@ pub fn mentions(path: &Path, names: &HashSet<&[u8]>) -> Option<bool> {
     // Up to DWARF 4, all strings are in one section.
     let strings = [".debug_line_str", ".debug_str"];
     let bytes = strings.iter().map(|name| debugging_section(path, name).transpose()).find_map(|found| found);
-    let bytes = heard(bytes.transpose())??;
+    let bytes = or_warn(bytes.transpose())??;
     let has_one =
         |string: &[u8]| string.rsplit(|&byte| byte == b'/').next().is_some_and(|name| names.contains(name));
     Some(bytes.split(|&byte| byte == 0).any(has_one))
@@ -133,11 +133,12 @@ impl Image {
     }
 
     /// What the debugging information says of each of `targets`.
-    pub fn tell(&self, targets: &[DebugQuery]) -> Vec<DebugFacts> {
-        self.told(targets).unwrap_or_else(|_| targets.iter().map(|_| DebugFacts::default()).collect())
+    pub fn debug_facts(&self, targets: &[DebugQuery]) -> Vec<DebugFacts> {
+        self.try_debug_facts(targets)
+            .unwrap_or_else(|_| targets.iter().map(|_| DebugFacts::default()).collect())
     }
 
-    fn told(&self, targets: &[DebugQuery]) -> Result<Vec<DebugFacts>> {
+    fn try_debug_facts(&self, targets: &[DebugQuery]) -> Result<Vec<DebugFacts>> {
         let bases = self.bases();
         let address = |target: &DebugQuery| {
             let (index, _) = self.section_named(target.section.as_ref()?.as_bytes())?;
@@ -150,28 +151,30 @@ impl Image {
                 sections.filter(|(section, base)| (**base..end(section, **base)).contains(&address));
             around.any(|(section, _)| section.name.starts_with(b".init"))
         };
-        self.ask(&bases, |section, little| told(section, little, targets, address, is_init))
+        self.ask(&bases, |section, little| facts_in(section, little, targets, address, is_init))
     }
 }
 
 /// What the debugging information of the object at `path` (linked, or a module) says of each of `targets`. `init` is
 /// the memory of a linked object that is freed after initialisation.
-pub fn tell(path: &Path, targets: &[DebugQuery], init: &Range<u64>) -> Vec<DebugFacts> {
+pub fn debug_facts(path: &Path, targets: &[DebugQuery], init: &Range<u64>) -> Vec<DebugFacts> {
     let found = match Linked::open(path) {
         Some(linked) => {
             let address = |target: &DebugQuery| Some(target.value);
             let is_init = |address: u64| init.contains(&address);
-            linked.ask(|section, little| told(section, little, targets, address, is_init))
+            linked.ask(|section, little| facts_in(section, little, targets, address, is_init))
         }
         None => match Image::read(path) {
-            Ok(image) => image.told(targets).with_context(|| format!("cannot read {}", path.display())),
+            Ok(image) => {
+                image.try_debug_facts(targets).with_context(|| format!("cannot read {}", path.display()))
+            }
             Err(_) => return Vec::new(),
         },
     };
-    heard(found).unwrap_or_default()
+    or_warn(found).unwrap_or_default()
 }
 
-fn told(
+fn facts_in(
     section: SectionReader<'_>,
     little: bool,
     targets: &[DebugQuery],

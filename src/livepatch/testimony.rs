@@ -66,7 +66,7 @@ fn in_dwarf(sources: &Sources, object: &str, asked: &[&DebugQuestion<'_>]) -> Ve
     let mut told = match sources.objects.with_debug_info(object) {
         Some(file) => {
             let with_copies = object == VMLINUX && targets.iter().any(|target| target.with_copies);
-            debugging::tell(&file, &targets, &if with_copies { init_memory(&file) } else { 0..0 })
+            debugging::debug_facts(&file, &targets, &if with_copies { init_memory(&file) } else { 0..0 })
         }
         None => Vec::new(),
     };

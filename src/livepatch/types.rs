@@ -40,7 +40,7 @@ pub fn signatures(subject: &Subject<'_>, sources: &Sources, told: &[DebugFacts],
     let news: Vec<(String, DebugQuery)> =
         subject.replaced.iter().map(|replaced| new_function(subject.image, replaced.function)).collect();
     let targets: Vec<DebugQuery> = news.iter().map(|(_, target)| target.clone()).collect();
-    let own = subject.image.tell(&targets).into_iter().map(|told| told.declaration);
+    let own = subject.image.debug_facts(&targets).into_iter().map(|told| told.declaration);
     let mut own: Vec<Option<Declaration>> = own.collect();
     // If there is more than BTF, and it says nothing of them, they are written in assembler.
     let names = [&b".debug_info"[..], b".zdebug_info"];

@@ -37,7 +37,7 @@ fn ask<T>(
 
 /// The result of reading an object; if its debugging information cannot be read, prints the error, which names the
 /// file, and returns none.
-pub(super) fn heard<T>(found: Result<T>) -> Option<T> {
+pub(super) fn or_warn<T>(found: Result<T>) -> Option<T> {
     let say = |error: &anyhow::Error| {
         terminal::say_once(format_args!(
             "warning: {error:#}; what its debugging information tells of types, lines and inlined functions is not known"

@@ -169,7 +169,7 @@ impl<'a> Whereabouts<'a> {
             with_copies: false,
         };
         let targets: Vec<DebugQuery> = all.iter().map(|new| target(new)).collect();
-        for (new, told) in all.iter_mut().zip(self.image.tell(&targets)) {
+        for (new, told) in all.iter_mut().zip(self.image.debug_facts(&targets)) {
             let [own, kernel] = [&self.roots.own, &self.roots.kernel].map(Vec::as_slice);
             new.source =
                 told.defined.map(|defined| self.place(&defined, &new.symbol, &[own, kernel].concat(), own));
