@@ -192,7 +192,7 @@ impl Sources {
         let has = |name: &str| {
             names.get(name.as_bytes()).is_some_and(|known| known.iter().any(|k| k.object == VMLINUX))
         };
-        let kernel = LivepatchCore::tell(self.release.clone(), self.srctree.as_deref(), has);
+        let kernel = LivepatchCore::detect(self.release.clone(), self.srctree.as_deref(), has);
         names.retain(|name, _| wanted.has(name));
         let listed = hits.map(|hits| hits.objects).unwrap_or_default();
         let objects =

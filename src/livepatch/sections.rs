@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn exit_code_is_freed_where_modules_stay() {
         let kernel =
-            |has: &[&str]| LivepatchCore::tell(Some("6.12.0".to_owned()), None, |name| has.contains(&name));
+            |has: &[&str]| LivepatchCore::detect(Some("6.12.0".to_owned()), None, |name| has.contains(&name));
         let late = |kernel: &LivepatchCore, object| {
             ObjectRelocations { object, patch: None, kernel }.too_late_for(b".exit.text")
         };

@@ -32,7 +32,7 @@ pub struct LivepatchCore {
 
 impl LivepatchCore {
     /// The facts, by which of the [`TELLTALES`] vmlinux has, and by the kernel's source if that is known.
-    pub fn tell(
+    pub fn detect(
         release: Option<String>,
         srctree: Option<&Path>,
         has: impl Fn(&str) -> bool,
@@ -93,12 +93,12 @@ mod tests {
         fs::create_dir_all(objtree.join("include/config")).unwrap();
         fs::create_dir_all(objtree.join("include/linux")).unwrap();
         fs::write(objtree.join("include/config/kernel.release"), "5.4.0-vendor\n").unwrap();
-        let by_release = LivepatchCore::tell(release(objtree), None, |_| false);
+        let by_release = LivepatchCore::detect(release(objtree), None, |_| false);
         assert_eq!((by_release.applies_early, by_release.clears, by_release.name_limit), (false, false, 127));
-        let backported = LivepatchCore::tell(release(objtree), None, |name| name != "clear_relocate_add");
+        let backported = LivepatchCore::detect(release(objtree), None, |name| name != "clear_relocate_add");
         assert!(backported.applies_early && !backported.clears);
         fs::write(objtree.join("include/linux/kallsyms.h"), "#define KSYM_NAME_LEN\t512\n").unwrap();
-        assert_eq!(LivepatchCore::tell(release(objtree), Some(objtree), |_| false).name_limit, 511);
+        assert_eq!(LivepatchCore::detect(release(objtree), Some(objtree), |_| false).name_limit, 511);
         assert_eq!(version("6.12.38+deb13-amd64"), Some((6, 12)));
     }
 

@@ -112,7 +112,7 @@ pub fn resolve(image: &Image, sources: &Sources, choices: Choices) -> Result<Res
     }
     let mut resolved = Resolved {
         symbols: BTreeMap::new(),
-        kernel: LivepatchCore::tell(sources.release.clone(), sources.srctree.as_deref(), |_| false),
+        kernel: LivepatchCore::detect(sources.release.clone(), sources.srctree.as_deref(), |_| false),
         annotations: Annotations::default(),
         kept: HashSet::new(),
     };
