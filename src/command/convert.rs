@@ -91,7 +91,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
         doubts_of(finished.as_ref().as_slice(), &sources)?.into_iter().flatten().collect();
     warn(&given.display().to_string(), &doubts).with_context(|| cannot(given))?;
     if arguments.format == Format::Json && options.dry_run {
-        return told(&Answer::of(given, None, &outcome, &doubts));
+        return print_answer(&Answer::of(given, None, &outcome, &doubts));
     }
     if options.dry_run {
         let relocations =
@@ -123,7 +123,7 @@ pub fn convert(options: &Options, arguments: &ConvertArgs) -> Result<Exit> {
         }
     }
     if arguments.format == Format::Json {
-        told(&account)?;
+        print_answer(&account)?;
     }
     Ok(watch.received().map_or(Exit::Done, Exit::Signal))
 }
@@ -163,7 +163,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-fn told(account: &Answer<'_>) -> Result<Exit> {
+fn print_answer(account: &Answer<'_>) -> Result<Exit> {
     document::print("convert", account)?;
     Ok(Exit::Done)
 }

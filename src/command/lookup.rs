@@ -235,7 +235,7 @@ fn tell<'a>(
     let told = status::shown(READING, options.quiet, || testimony::by_dwarf(sources, &asking));
     let entry_of = |index: &usize| entries.get(*index).map(|entry| entry.known);
     let places = asked.iter().zip(&told).filter_map(|((index, ..), told)| Some((entry_of(index)?, told)));
-    let places = SourcePlaces::told(places);
+    let places = SourcePlaces::from_facts(places);
     let functions = asked.iter().zip(told).filter(|((.., with_copies), _)| *with_copies);
     let (functions, told): (Vec<(usize, &KernelDefinition)>, Vec<debugging::DebugFacts>) =
         functions.map(|((index, known, _), told)| ((*index, known), told)).unzip();
@@ -326,7 +326,7 @@ fn prose(line: &str) -> String {
 
 /// The compiler's other versions of a function, as a line, or nothing.
 fn elsewhere(entry: &Entry<'_>) -> String {
-    let told = entry.elsewhere.as_ref().and_then(Elsewhere::told);
+    let told = entry.elsewhere.as_ref().and_then(Elsewhere::left_unpatched);
     let object = &entry.known.object;
     told.map(|(what, advice)| prose(&format!("{object}: to replace it is not enough: {what}; {advice}")))
         .unwrap_or_default()

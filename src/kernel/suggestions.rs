@@ -177,13 +177,13 @@ fn fates(names: &[&str], files: &[(String, PathBuf)]) -> Vec<String> {
         (files.par_iter()).map(|(object, file)| (object.as_str(), debugging::fates(file, names))).collect();
     let of_one = |index: usize| {
         let fates = by_file.iter().filter_map(|(object, fates)| Some((*object, fates.get(index)?.as_ref()?)));
-        told(&fates.collect::<Vec<_>>())
+        sentence(&fates.collect::<Vec<_>>())
     };
     (0..names.len()).map(of_one).collect()
 }
 
 /// What became of one name in some objects, as a sentence. Inlined counts before removed.
-fn told(fates: &[(&str, &NoSymbolReason)]) -> String {
+fn sentence(fates: &[(&str, &NoSymbolReason)]) -> String {
     let inlined = fates.iter().find(|(_, fate)| matches!(fate, NoSymbolReason::Inlined { .. }));
     match inlined.or(fates.first()) {
         Some((object, NoSymbolReason::Inlined { file, line, callers })) => {

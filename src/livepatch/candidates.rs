@@ -32,11 +32,13 @@ impl SourcePlaces {
         let asked: Vec<DebugQuestion<'_>> =
             plain.iter().map(|known| DebugQuestion { known, with_copies: false }).collect();
         let told = if asked.is_empty() { Vec::new() } else { testimony::by_dwarf(sources, &asked) };
-        SourcePlaces::told(known.into_iter().zip(&told))
+        SourcePlaces::from_facts(known.into_iter().zip(&told))
     }
 
     /// Files and lines of definitions, from what debugging information said of each.
-    pub fn told<'a>(told: impl IntoIterator<Item = (&'a KernelDefinition, &'a DebugFacts)>) -> SourcePlaces {
+    pub fn from_facts<'a>(
+        told: impl IntoIterator<Item = (&'a KernelDefinition, &'a DebugFacts)>,
+    ) -> SourcePlaces {
         let told = told.into_iter();
         SourcePlaces {
             list: told.filter_map(|(known, told)| Some((known.clone(), told.defined.clone()?))).collect(),

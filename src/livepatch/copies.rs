@@ -51,7 +51,7 @@ impl Elsewhere {
     }
 
     /// What a livepatch of the function alone would leave unpatched, and what to do; none if it would leave nothing.
-    pub fn told(&self) -> Option<(String, String)> {
+    pub fn left_unpatched(&self) -> Option<(String, String)> {
         let mut left = Vec::new();
         let mut advice = Vec::new();
         let inlined = self.inlined.iter().flatten();

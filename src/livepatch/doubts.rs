@@ -149,7 +149,7 @@ fn copies_left(subject: &Subject<'_>, elsewhere: &[Elsewhere], doubts: &mut Vec<
             let mut own = subject.replaced.iter().filter(|other| other.object == replaced.object);
             own.any(|other| other.function.old_name == name.as_bytes())
         };
-        if let Some((message, advice)) = elsewhere.without(is_replaced).told() {
+        if let Some((message, advice)) = elsewhere.without(is_replaced).left_unpatched() {
             doubts.push(Doubt {
                 rule: S10,
                 is_error: false,

@@ -110,7 +110,7 @@ impl ReplaceableFunction {
             why_no_prototype,
             entry: site.filter(|_| can_enter).map(|site| site + FTRACE_SITE),
             needs_annotation: all.len() > 1,
-            elsewhere: copies::of_function(sources, &known)?.told(),
+            elsewhere: copies::of_function(sources, &known)?.left_unpatched(),
             is_registered: header.contains("klp_register_patch"),
             namespace: (sources.exports.as_ref())
                 .and_then(|exports| exports.namespace(name.as_bytes()))

@@ -101,7 +101,7 @@ pub struct AmbiguityPlaces<'a> {
 }
 
 impl AmbiguityPlaces<'_> {
-    fn told(&self) -> &(SourcePlaces, Vec<(String, KernelDefinition)>) {
+    fn looked_up(&self) -> &(SourcePlaces, Vec<(String, KernelDefinition)>) {
         self.told.get_or_init(|| {
             let patched = self.patched();
             let several = self.found.names.values().filter(|known| known.len() > 1).flatten();
@@ -129,7 +129,7 @@ impl AmbiguityPlaces<'_> {
     /// The table of the definitions `known` of `name`, and the line to paste for each that can be meant; the
     /// definition in the source file of a patched function comes first.
     pub fn choices(&self, name: &str, known: &[KernelDefinition]) -> String {
-        let (places, patched) = self.told();
+        let (places, patched) = self.looked_up();
         let candidates = Candidates::new(name, known, self.sources, places).beside_functions(patched);
         let mut text = format!("\nValid KLP_SYMPOS for symbol {name}:\n");
         text.push_str(&candidates.table(terminal::width_of_errors()));

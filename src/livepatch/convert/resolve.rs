@@ -206,24 +206,26 @@ fn one(
         (None, Some(owner)) if !found.objects.contains(owner) => return Ok(None),
         (Some((object, sympos)), _) => {
             let meant = definition::meant(found, object, &reference.name, sympos);
-            meant.cloned().map_err(|fault| wrong.said(&fault, known, object))?
+            meant.cloned().map_err(|fault| wrong.message(&fault, known, object))?
         }
         (None, Some(owner)) => {
             let own: Vec<KernelDefinition> =
                 known.iter().filter(|known| known.object == owner).cloned().collect();
-            let only = definition::only(&own).map_err(|fault| wrong.said(&fault, &own, owner))?.cloned();
+            let only = definition::only(&own).map_err(|fault| wrong.message(&fault, &own, owner))?.cloned();
             only.ok_or_else(|| {
                 format!(
                     "Unable to find missing symbol: {name} is exported by {owner}, which is not in the map"
                 )
             })?
         }
-        (None, None) => match definition::only(known).map_err(|fault| wrong.said(&fault, known, VMLINUX))? {
-            Some(known) => known.clone(),
-            None if reference.is_weak => return Ok(None),
-            None if with_hints => return Err(suggestions::missing(&name, sources, patched)),
-            None => return Err(format!("Unable to find missing symbol: {name}: nothing defines it")),
-        },
+        (None, None) => {
+            match definition::only(known).map_err(|fault| wrong.message(&fault, known, VMLINUX))? {
+                Some(known) => known.clone(),
+                None if reference.is_weak => return Ok(None),
+                None if with_hints => return Err(suggestions::missing(&name, sources, patched)),
+                None => return Err(format!("Unable to find missing symbol: {name}: nothing defines it")),
+            }
+        }
     };
     let is_local = meant.definition.as_ref().is_some_and(|definition| definition.binding == Binding::Local);
     let is_exported = !is_local && exporter == Some(meant.object.as_str());
@@ -261,7 +263,7 @@ struct Wrong<'a> {
 
 impl Wrong<'_> {
     /// The message about it, with the definitions that there are, or with similar names in `object`.
-    fn said(&self, fault: &SymbolFault, known: &[KernelDefinition], object: &str) -> String {
+    fn message(&self, fault: &SymbolFault, known: &[KernelDefinition], object: &str) -> String {
         let what = match fault {
             SymbolFault::NotOnly { .. } | SymbolFault::Ambiguous { .. } => "Define KLP_SYMPOS for the symbol",
             _ => "Provided KLP_SYMPOS does not match a symbol",
