@@ -120,7 +120,7 @@ impl Timings {
     }
 
     /// The contents of the page.
-    pub fn told(&self) -> BuildTimes {
+    pub fn times(&self) -> BuildTimes {
         let told = |records: &Records| BuildTimes {
             total: self.elapsed(),
             trouble: records.trouble.clone(),

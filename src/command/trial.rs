@@ -186,7 +186,7 @@ impl Guest<'_> {
                 return Ok(Outcome::Over(verdict::close(self.report, end, self.format)?));
             }
             if let Some(words) = self.report.overdue(&mut patience, self.machine.begin.elapsed()) {
-                self.machine.tell(&words);
+                self.machine.send_line(&words);
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::host::terminal;
 /// # Errors
 /// It cannot be written.
 pub(super) fn write(plan: &Plan, page: Option<&Path>, timings: &Timings) -> Result<()> {
-    let told = timings.told();
+    let told = timings.times();
     if told.phases.is_empty() {
         // No make was run: the page of an earlier build stays.
         return Ok(());

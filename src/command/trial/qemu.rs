@@ -196,7 +196,7 @@ impl RunningGuest {
     }
 
     /// Sends a line to the guest's console. If the guest is gone, nothing happens.
-    pub fn tell(&mut self, words: &str) {
+    pub fn send_line(&mut self, words: &str) {
         let _ = writeln!(self.input, "{words}");
     }
 }
