@@ -212,7 +212,7 @@ fn decide(plan: &Plan, kbuild: &Kbuild) -> Result<Main> {
 /// The kbuild for this build: a series of `kbuild-patches` leaves external modules to klpbuild.
 fn own(plan: &Plan, kbuild: &Kbuild, config: Option<&Config>) -> Result<Kbuild> {
     let kbuild = kbuild.clone();
-    if plan.external.is_some() { Ok(kbuild) } else { kbuild.by_itself(&plan.tree.srctree, config) }
+    if plan.external.is_some() { Ok(kbuild) } else { kbuild.for_own_modules(&plan.tree.srctree, config) }
 }
 
 fn main_run(plan: &Plan, session: &mut Session<'_>, main: &Main, external: Option<Context>) -> Result<Exit> {

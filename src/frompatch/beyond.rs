@@ -39,7 +39,7 @@ pub fn check(found: &AffectedUnits, trees: Trees<'_>) -> Result<Vec<String>> {
     // What runs at another time does no harm by staying as it is: if this cannot tell, there is just no note.
     let changed = rest.into_par_iter().filter(|unit| is_other_code(unit, trees).unwrap_or(false));
     let told = changed.map(|unit| {
-        let why = scope::apart(&unit.path).unwrap_or_default();
+        let why = scope::why_not_in_kernel(&unit.path).unwrap_or_default();
         format!("{} is compiled with what is changed, and stays as it is: {why}", unit.path)
     });
     Ok(told.collect())

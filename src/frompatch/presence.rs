@@ -28,7 +28,7 @@ const OBJECTS: usize = 48;
 /// # Errors
 /// Other files include a patched one, and nothing tells which of them the kernel was compiled from.
 pub fn goals(target: &TargetKernel, objtree: &Path, files: &[Touched]) -> Result<Vec<String>> {
-    let (own, included) = units::apart(&target.source, files);
+    let (own, included) = units::compiled_and_included(&target.source, files);
     let is_missing = |path: &str| !recipe::file_of(objtree, path).is_file();
     let candidates = match included.as_slice() {
         [] => BTreeSet::new(),

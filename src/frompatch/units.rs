@@ -71,7 +71,7 @@ pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -
         unused = included.iter().filter(|path| !is_used(path)).map(|path| (*path).to_owned()).collect();
         for (path, _) in users {
             match Recipe::read(objtree, &path)? {
-                Some(recipe) if scope::apart(&path).is_some() => apart.push(Unit { path, recipe }),
+                Some(recipe) if scope::why_not_in_kernel(&path).is_some() => apart.push(Unit { path, recipe }),
                 Some(recipe) if recorded::is_assembler(&path) => assembler.push(Unit { path, recipe }),
                 Some(recipe) => drop(units.insert(path.clone(), Unit { path, recipe })),
                 None => {}
@@ -82,7 +82,7 @@ pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -
 }
 
 /// The patched files that existed before: those that are compiled on their own, and those that others include.
-pub fn apart<'a>(srctree: &Path, files: &'a [Touched]) -> (Vec<&'a str>, Vec<&'a str>) {
+pub fn compiled_and_included<'a>(srctree: &Path, files: &'a [Touched]) -> (Vec<&'a str>, Vec<&'a str>) {
     let old = files.iter().filter(|file| file.original.is_some()).map(|file| file.path.as_str());
     let (mut compiled, mut included) = (Vec::new(), Vec::new());
     for path in old {
@@ -125,7 +125,7 @@ fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<(Str
         let path = [objtree, srctree].into_iter().find_map(|tree| own_path(&source, tree, objtree, file))?;
         let is_kernels = Scope::of(&path, arch) == Scope::Code
             || recorded::is_assembler(&path)
-            || scope::apart(&path).is_some();
+            || scope::why_not_in_kernel(&path).is_some();
         is_kernels.then_some((path, used))
     });
     let mut found: Vec<_> = found.collect();

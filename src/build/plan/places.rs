@@ -57,7 +57,7 @@ pub(super) fn kernel_and_module(
     let typed = typed.or_else(|| {
         let module = module.as_ref().map_or(start.to_path_buf(), |module| start.join(module));
         let is_named = std::env::var_os("KDIR").is_some_and(|value| !value.is_empty());
-        if is_named { None } else { by_itself(&module, &places, asks) }
+        if is_named { None } else { implied_kernel(&module, &places, asks) }
     });
     let directory = places.kernel_directory(typed).with_context(|| {
         let release = places.running().unwrap_or_default();
@@ -88,7 +88,7 @@ pub(super) enum Asks {
 /// The kernel that external modules in `directory` are for, if the user does not name one now: the kernel of the last
 /// build there, or the one that their Makefile names, if the Makefile has changed since. With a Makefile without
 /// KDIR, make builds for the running kernel.
-fn by_itself(directory: &Path, places: &Places, asks: Asks) -> Option<PathBuf> {
+fn implied_kernel(directory: &Path, places: &Places, asks: Asks) -> Option<PathBuf> {
     let state = StateDir::at(directory);
     let last = state.context().ok().flatten().map(|context| context.objtree);
     if asks == Asks::NoBuild {

@@ -90,11 +90,11 @@ impl History {
     /// The earlier run that is like one which has done `done` steps in `elapsed` time: the one with the nearest pace,
     /// if any is near. A run that builds two files for minutes is not like one that builds thousands.
     pub fn like(&self, done: u64, elapsed: Duration) -> Option<RunSize> {
-        let apart = |run: &RunSize| run.slower(done, elapsed).ln().abs();
+        let distance = |run: &RunSize| run.slower(done, elapsed).ln().abs();
         let enough = |run: &RunSize| (run.steps / BEGUN).max(ENOUGH.min(run.steps / 2));
         (self.full.into_iter().chain(self.part))
-            .filter(|run| done >= enough(run) && done <= run.steps && apart(run) <= LIKE.ln())
-            .min_by(|one, other| apart(one).total_cmp(&apart(other)))
+            .filter(|run| done >= enough(run) && done <= run.steps && distance(run) <= LIKE.ln())
+            .min_by(|one, other| distance(one).total_cmp(&distance(other)))
     }
 }
 

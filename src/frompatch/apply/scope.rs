@@ -37,7 +37,7 @@ impl Scope {
         if is_beside || is_text(name) && !TABLES.contains(&path) {
             return Scope::Elsewhere("no part of the kernel".to_owned());
         }
-        if let Some(why) = apart(path) {
+        if let Some(why) = why_not_in_kernel(path) {
             return Scope::Refused(format!("{why}; leave this file out of the patch"));
         }
         if name.starts_with("Kconfig") || name.starts_with("Makefile") || name == "Kbuild" {
@@ -62,7 +62,7 @@ impl Scope {
 }
 
 /// Why the code of the file at `path` is no part of the running kernel, though its build compiles it; none if it is.
-pub fn apart(path: &str) -> Option<&'static str> {
+pub fn why_not_in_kernel(path: &str) -> Option<&'static str> {
     if is_vdso(path) {
         return Some("it is mapped into processes, where a livepatch does not reach");
     }

@@ -132,7 +132,7 @@ impl Modpost {
 
 impl Kbuild {
     /// Reads the makefiles of the source tree at `srctree`. A series of `kbuild-patches` in it is disregarded: see
-    /// [`Kbuild::by_itself`].
+    /// [`Kbuild::for_own_modules`].
     ///
     /// # Errors
     /// The top Makefile or scripts/Makefile.modpost cannot be read.
@@ -196,7 +196,7 @@ impl Kbuild {
     ///
     /// # Errors
     /// The configuration is older than the series: kconfig would ask in the middle of the build.
-    pub fn by_itself(self, srctree: &Path, config: Option<&Config>) -> Result<Kbuild> {
+    pub fn for_own_modules(self, srctree: &Path, config: Option<&Config>) -> Result<Kbuild> {
         if !srctree.join(PATCHED).is_file() {
             return Ok(self);
         }
@@ -321,7 +321,7 @@ mod tests {
         };
         let configs = ["CONFIG_KLP_CONVERT=y\n", "# CONFIG_KLP_CONVERT is not set\n", "CONFIG_LIVEPATCH=y\n"];
         let [on, off, older] = configs.map(config);
-        let method = |config: Option<&Config>| Ok(kbuild.clone().by_itself(dir.path(), config)?.method);
+        let method = |config: Option<&Config>| Ok(kbuild.clone().for_own_modules(dir.path(), config)?.method);
         let methods = || [None, Some(&on), Some(&off), Some(&older)].map(|config| method(config).ok());
         assert_eq!(methods(), [const { Some(Method::Fragment) }; 4]);
         fs::write(dir.path().join(PATCHED), "").unwrap();

@@ -68,7 +68,7 @@ pub fn assign(image: &Image, resolved: &Resolved, patch: Option<&Patch>) -> Resu
                 }
                 Ok(object) => {
                     if object != VMLINUX && chooser.runs_by_itself(target, relocation) {
-                        placed.notes.insert(by_itself(&object));
+                        placed.notes.insert(note_on_own_code(&object));
                     }
                     placed.sections.entry((target, object)).or_default().push(*relocation);
                 }
@@ -90,7 +90,7 @@ pub fn assign(image: &Image, resolved: &Resolved, patch: Option<&Patch>) -> Resu
 }
 
 /// The note about code that is not called on behalf of an object, and uses its symbols.
-pub fn by_itself(object: &str) -> String {
+pub fn note_on_own_code(object: &str) -> String {
     format!(
         "code that the livepatch runs by itself (a parameter's handler, its exit function, what it exports) uses symbols \
          of {object}: it must not run before {object} is loaded"

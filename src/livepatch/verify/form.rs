@@ -8,7 +8,7 @@ use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section, SectionIndex};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::tree::facts::LivepatchCore;
-use crate::livepatch::convert::assign::by_itself;
+use crate::livepatch::convert::assign::note_on_own_code;
 use crate::livepatch::names;
 use crate::livepatch::names::{ANNOTATIONS_PREFIX, AnnotatedName, KlpSymbol, SECTION_PREFIX, SYMBOL_PREFIX};
 use crate::livepatch::order;
@@ -114,7 +114,7 @@ fn objects(image: &Image, patch: &Patch, kernel: &LivepatchCore, findings: &mut 
                 );
             } else if object != VMLINUX && reached.by_itself {
                 let advice = "see to that, or check in it that the object is there";
-                findings.warning(R2, format!("klp_object {object}"), by_itself(object), advice);
+                findings.warning(R2, format!("klp_object {object}"), note_on_own_code(object), advice);
             }
             sections.entry((symbol.object, object.to_owned())).or_insert_with(|| section.shown());
         }
