@@ -10,7 +10,7 @@ use fs_err as fs;
 
 use crate::elf::image::Image;
 use crate::frompatch::assembler::Listing;
-use crate::frompatch::assembler::callers::instead_of;
+use crate::frompatch::assembler::callers::replaced_by_callers;
 use crate::frompatch::assembler::compare::{Changes, compare};
 use crate::frompatch::assembler::extract::{Entry, Extract};
 use crate::frompatch::compile::Compiled;
@@ -212,7 +212,7 @@ fn through_callers(read: &Read, matched: &Matched, against: &Against<'_>) -> Opt
         let changes = through.as_ref().unwrap_or(&read.changes);
         let next = changes.changed.keys().find(|name| is_untraced(name) && !left.contains(*name)).cloned();
         let Some(name) = next else { return through };
-        match instead_of(&name, &read.old, &read.new, changes) {
+        match replaced_by_callers(&name, &read.old, &read.new, changes) {
             Some(changes) => through = Some(changes),
             None => drop(left.insert(name)),
         }

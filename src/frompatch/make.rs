@@ -272,7 +272,7 @@ fn compare(
 fn check_moves(compiled: &[Compiled], reads: &[Read]) -> Result<()> {
     for (unit, read) in compiled.iter().zip(reads) {
         for name in read.new_names() {
-            let from = compiled.iter().zip(reads).find(|(_, other)| other.gives_up(name));
+            let from = compiled.iter().zip(reads).find(|(_, other)| other.no_longer_defines(name));
             ensure!(
                 from.is_none(),
                 "{}: {name} comes here from {}: the kernel's code goes on with the one that is there; leave it there",

@@ -45,7 +45,7 @@ impl Read {
     }
 
     /// Whether the unpatched unit defines a name, and the patched one does not.
-    pub fn gives_up(&self, name: &str) -> bool {
+    pub fn no_longer_defines(&self, name: &str) -> bool {
         self.old.piece_of(name).is_some() && self.new.piece_of(name).is_none()
     }
 

@@ -184,7 +184,7 @@ impl Job<'_> {
         match probe(&file)? {
             Ok([assembler, object]) => {
                 let mut found = KernelReferences::of(&Image::read(&object)?, self.target, matched)?;
-                if found.this_module && self.unit.recipe.object != VMLINUX {
+                if found.uses_this_module && self.unit.recipe.object != VMLINUX {
                     file.has_module = true;
                     if let Ok([_, object]) = probe(&file)? {
                         found = KernelReferences::of(&Image::read(&object)?, self.target, matched)?;
@@ -197,7 +197,7 @@ impl Job<'_> {
                         "there would be a second one, with a value of its own".to_owned(),
                     );
                 }
-                if found.this_module {
+                if found.uses_this_module {
                     let why = "in this file it is the livepatch's own module, not the one that is patched";
                     file.left.insert("__this_module".to_owned(), why.to_owned());
                 }

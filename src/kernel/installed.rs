@@ -188,7 +188,7 @@ impl InstalledKernel {
     }
 
     /// Whether modules of another kernel are accepted.
-    pub(super) fn takes_anything(&self) -> bool {
+    pub(super) fn accepts_other_kernels(&self) -> bool {
         self.force
     }
 }

@@ -54,7 +54,7 @@ pub struct Sources {
     /// (CONFIG_X86_KERNEL_IBT).
     pub has_ibt: bool,
     /// Where the kernel's symbols were looked for, for messages.
-    pub place: String,
+    pub looked_in: String,
     sizes: OnceLock<Sizes>,
     spelling: Spelling,
     filter: Filter,
@@ -114,7 +114,7 @@ impl Sources {
             objects: kernel.objects.clone(),
             release: kernel.release.clone(),
             sizes: OnceLock::new(),
-            place,
+            looked_in: place,
             srctree,
             list,
         })
@@ -216,7 +216,7 @@ impl Sources {
     /// # Errors
     /// The object is not there or cannot be read, or System.map is of another build than vmlinux.
     pub fn every(&self, object: &str) -> Result<Vec<(Vec<u8>, KernelDefinition)>> {
-        let missing = || format!("{object} is not there to be read {}", self.place);
+        let missing = || format!("{object} is not there to be read {}", self.looked_in);
         let (known, _) = if object == VMLINUX {
             self.read_vmlinux(self.objects.vmlinux.as_ref().with_context(missing)?, &NameQuery::All)?
         } else {

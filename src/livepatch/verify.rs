@@ -23,7 +23,7 @@ use crate::livepatch::verify::findings::{Finding, Findings, Severity};
 /// # Errors
 /// They do not.
 pub fn complete(sources: &Sources) -> Result<()> {
-    let place = &sources.place;
+    let place = &sources.looked_in;
     ensure!(
         sources.objects.vmlinux.is_some(),
         "there is no vmlinux {place}: positions cannot be checked against a list alone (--objtree DIR)"

@@ -40,7 +40,7 @@ pub fn take(
     source: Option<&Path>,
     targets: &[ReplaceableFunction],
 ) -> Result<Takeover> {
-    if let Some(why) = origin.config().and_then(what_is_not_done) {
+    if let Some(why) = origin.config().and_then(why_not_supported) {
         ensure!(source.is_none(), "--source: {why}");
         return Ok(Takeover::Not(why.to_owned()));
     }
@@ -52,7 +52,7 @@ pub fn take(
 }
 
 /// Why nothing is taken over from kernels with such a configuration; none if something is.
-fn what_is_not_done(config: &Config) -> Option<&'static str> {
+fn why_not_supported(config: &Config) -> Option<&'static str> {
     match () {
         () if !config.has("X86_64") => Some("that is done for x86-64 only, not yet for other machines"),
         () if config.has("LTO_CLANG") => {

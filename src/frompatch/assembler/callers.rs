@@ -11,7 +11,12 @@ use crate::frompatch::assembler::line::takes_address;
 
 /// The changes with the callers of `function` in its place. None if the new function would not reach every call:
 /// other units may call it, data has its address, or no function that exists both before and after calls it.
-pub fn instead_of(function: &str, old: &Listing, new: &Listing, changes: &Changes) -> Option<Changes> {
+pub fn replaced_by_callers(
+    function: &str,
+    old: &Listing,
+    new: &Listing,
+    changes: &Changes,
+) -> Option<Changes> {
     let is_named = |name: &str| {
         let mut aliases = [old, new].into_iter().flat_map(|listing| &listing.aliases);
         aliases.any(|(alias, target)| alias == name || target == name)
@@ -72,7 +77,7 @@ mod tests {
         let (old, new) = (with("\tnop\n\tret\n", rest), with("\tret\n", rest));
         let changes = compare(&old, &new);
         assert_eq!(changes.changed.keys().collect::<Vec<_>>(), ["inner"]);
-        instead_of("inner", &old, &new, &changes)
+        replaced_by_callers("inner", &old, &new, &changes)
     }
 
     #[test]
@@ -93,6 +98,6 @@ mod tests {
         }
         let lonely = |body: &str| Listing::parse(&function("inner", body));
         let (old, new) = (lonely("\tnop\n"), lonely("\tret\n"));
-        assert!(instead_of("inner", &old, &new, &compare(&old, &new)).is_none());
+        assert!(replaced_by_callers("inner", &old, &new, &compare(&old, &new)).is_none());
     }
 }

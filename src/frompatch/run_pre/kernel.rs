@@ -82,7 +82,7 @@ impl KernelImage {
                 bail!(
                     "there is only a list of vmlinux's symbols {}: to compare code, vmlinux itself is needed (the \
                      kernel's debug package)",
-                    sources.place
+                    sources.looked_in
                 );
             };
             (file.to_path_buf(), Content::Linked(Memory::of(file)?))

@@ -24,7 +24,7 @@ pub(super) struct KernelReferences {
     /// The symbols that were not found, and why.
     pub(super) unknown: BTreeMap<String, String>,
     /// Whether it refers to the `struct module` of the module that it becomes a part of.
-    pub(super) this_module: bool,
+    pub(super) uses_this_module: bool,
     /// Static keys that the kernel looks at while it loads the livepatch, which is too early for keys of modules.
     keys: BTreeSet<String>,
 }
@@ -44,7 +44,7 @@ impl KernelReferences {
             let is_exported =
                 located.is_none_or(|located| target.sources.is_exported(name, &located.known) == Some(true));
             if name == b"__this_module" {
-                found.this_module = true;
+                found.uses_this_module = true;
             } else if target.sources.exporter(name).is_some() && is_exported {
                 let exports = target.sources.exports.as_ref();
                 found.namespaces.extend(exports.and_then(|all| all.namespace(name)).map(str::to_owned));

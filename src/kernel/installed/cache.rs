@@ -128,7 +128,7 @@ impl InstalledKernel {
             self.release,
             self.build_id.as_deref().map_or_else(String::new, hex)
         );
-        writeln!(text, "of any kernel: {}", self.takes_anything())?;
+        writeln!(text, "of any kernel: {}", self.accepts_other_kernels())?;
         let modules = objects.files().filter(|(name, _)| !livepatches.contains(name.as_str()));
         for file in std::iter::once(vmlinux.to_path_buf()).chain(modules.map(|(_, file)| file)) {
             let meta = fs::metadata(&file)?;
@@ -149,7 +149,7 @@ impl InstalledKernel {
         let inputs = Inputs {
             vmlinux: self.vmlinux.clone(),
             modules,
-            release: (!self.takes_anything()).then(|| self.release.clone()),
+            release: (!self.accepts_other_kernels()).then(|| self.release.clone()),
             ..Inputs::default()
         };
         Map::make_visibly(&inputs, quiet)
