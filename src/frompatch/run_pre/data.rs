@@ -39,13 +39,18 @@ pub(super) fn variable(
             filled.fill(true);
         }
         let field = spot.plus(from as i64);
-        let (Some((referent, behind)), Some(lead)) =
+        let (Some((referent, behind)), Some(kernel_to)) =
             (unit.referent(&relocation, 0), walk::absolute(kernel, field, relocation.kind))
         else {
             continue;
         };
-        let lead = walk::before(lead, behind);
-        references.push(ComparedReference { at: relocation.offset, kernel_at: field, to: referent, lead });
+        let kernel_to = walk::before(kernel_to, behind);
+        references.push(ComparedReference {
+            at: relocation.offset,
+            kernel_at: field,
+            to: referent,
+            kernel_to,
+        });
     }
     let pairs = ours.iter().zip(theirs).enumerate();
     let first = pairs

@@ -72,9 +72,9 @@ impl Sides<'_, '_> {
 
     fn fact_of(&self, reference: &ComparedReference) -> Result<Option<(Key, Spot)>, String> {
         match reference.to {
-            Referent::Symbol(index) => self.fact_of_symbol(index, &reference.lead),
+            Referent::Symbol(index) => self.fact_of_symbol(index, &reference.kernel_to),
             Referent::Inside { section, offset } => {
-                let RelocationTarget::Here(spot) = reference.lead else {
+                let RelocationTarget::Here(spot) = reference.kernel_to else {
                     return Err(self.elsewhere(reference));
                 };
                 if self.unit.section(section).is_some_and(Section::is_merged) {
@@ -101,12 +101,12 @@ impl Sides<'_, '_> {
     fn fact_of_symbol(
         &self,
         index: SymbolIndex,
-        lead: &RelocationTarget,
+        kernel_to: &RelocationTarget,
     ) -> Result<Option<(Key, Spot)>, String> {
         let symbol = self.unit.symbol(index);
         let name = symbol.map(|symbol| symbol.name.as_slice()).unwrap_or_default();
         let is_missing = || symbol.is_some_and(|s| s.home == Home::Undefined && s.binding() == Binding::Weak);
-        match lead {
+        match kernel_to {
             RelocationTarget::Out(other, 0) if other == name => Ok(None),
             RelocationTarget::Here(spot) if self.kernel.at(*spot).any(|other| other.name == name) => {
                 Ok(Some((key_of(self.unit, index), *spot)))
@@ -114,17 +114,21 @@ impl Sides<'_, '_> {
             RelocationTarget::Here(spot) if spot.address == 0 && self.kernel.is_linked() && is_missing() => {
                 Ok(None)
             }
-            _ => Err(format!("it refers to {}, and the kernel's to {}", name_of(symbol), self.lead(lead))),
+            _ => Err(format!(
+                "it refers to {}, and the kernel's to {}",
+                name_of(symbol),
+                self.shown_target(kernel_to)
+            )),
         }
     }
 
     fn elsewhere(&self, reference: &ComparedReference) -> String {
         let ours = shown::shown(self.unit, reference.to, 0);
-        format!("it refers to {ours}, and the kernel's to {}", self.lead(&reference.lead))
+        format!("it refers to {ours}, and the kernel's to {}", self.shown_target(&reference.kernel_to))
     }
 
-    fn lead(&self, lead: &RelocationTarget) -> String {
-        match lead {
+    fn shown_target(&self, kernel_to: &RelocationTarget) -> String {
+        match kernel_to {
             RelocationTarget::Here(spot) => {
                 self.kernel.shown(*spot).unwrap_or_else(|| format!("{:#x}", spot.address))
             }
@@ -158,7 +162,8 @@ impl Sides<'_, '_> {
         };
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         let ours = own.and_then(|own| own.data.get(from..)).unwrap_or_default();
-        let theirs = self.kernel.bytes(spot).map_or_else(|| self.lead(&RelocationTarget::Here(spot)), shown);
+        let theirs =
+            self.kernel.bytes(spot).map_or_else(|| self.shown_target(&RelocationTarget::Here(spot)), shown);
         format!("it refers to the constant {}, and the kernel's to {theirs}", shown(ours))
     }
 

@@ -150,7 +150,7 @@ impl KernelImage {
     }
 
     /// Where a relocation of a module leads to, plus `further` bytes.
-    pub fn lead(&self, relocation: &Relocation, further: i64) -> Option<RelocationTarget> {
+    pub fn relocation_target(&self, relocation: &Relocation, further: i64) -> Option<RelocationTarget> {
         let Content::Module { image, .. } = &self.content else { return None };
         let symbol = image.symbols.get(relocation.symbol)?;
         let behind = relocation.addend.wrapping_add(further);

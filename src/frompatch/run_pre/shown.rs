@@ -94,7 +94,7 @@ fn theirs(kernel: &KernelImage, spot: Spot, at: Spot) -> (Vec<String>, Vec<Strin
         let outside = (0..decoded.length as i64).find_map(|offset| {
             let relocation = kernel.relocation(here.plus(offset))?;
             let is_relative = decoded.relative.is_some_and(|r| r.offset as i64 == offset);
-            kernel.lead(relocation, if is_relative { decoded.length as i64 - offset } else { 0 })
+            kernel.relocation_target(relocation, if is_relative { decoded.length as i64 - offset } else { 0 })
         });
         instruction::text(code, address, &|target| match &outside {
             Some(RelocationTarget::Out(name, behind)) => {

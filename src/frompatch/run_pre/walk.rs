@@ -21,7 +21,7 @@ pub(super) struct ComparedReference {
     /// Where the kernel has the reference: the start of the instruction, or the pointer.
     pub(super) kernel_at: Spot,
     pub(super) to: Referent,
-    pub(super) lead: RelocationTarget,
+    pub(super) kernel_to: RelocationTarget,
 }
 
 /// The first difference between a function and the kernel's.
@@ -166,7 +166,7 @@ impl Walk<'_, '_> {
                 continue;
             }
             let field = here.plus(offset as i64);
-            let (Some((to, behind)), Some(lead)) =
+            let (Some((to, behind)), Some(kernel_to)) =
                 (self.unit.referent(relocation, 0), absolute(self.kernel, field, relocation.kind))
             else {
                 let what = format!(
@@ -175,8 +175,8 @@ impl Walk<'_, '_> {
                 );
                 return Err(self.difference(ours, theirs, what));
             };
-            let lead = before(lead, behind);
-            self.references.push(ComparedReference { at, kernel_at: here, to, lead });
+            let kernel_to = before(kernel_to, behind);
+            self.references.push(ComparedReference { at, kernel_at: here, to, kernel_to });
         }
         if our.relative.is_some() && !is_relative_done {
             self.branch(at, our, None, their, here);
@@ -194,7 +194,7 @@ impl Walk<'_, '_> {
         here: Spot,
     ) {
         let (Some(ours), Some(theirs)) = (our.relative, their.relative) else { return };
-        let lead = relative(self.kernel, here, their.length, theirs.offset, theirs.target);
+        let kernel_to = relative(self.kernel, here, their.length, theirs.offset, theirs.target);
         let (to, behind) = match relocation {
             Some(relocation) => {
                 let further = our.length as i64 - ours.offset as i64;
@@ -209,14 +209,14 @@ impl Walk<'_, '_> {
             Referent::Inside { section, offset }
                 if section == self.section && (self.start as i64..self.end as i64).contains(&offset) =>
             {
-                self.jumps.push((at, offset as u64 - self.start, here, lead));
+                self.jumps.push((at, offset as u64 - self.start, here, kernel_to));
             }
             _ => {
                 self.references.push(ComparedReference {
                     at,
                     kernel_at: here,
                     to,
-                    lead: before(lead, behind),
+                    kernel_to: before(kernel_to, behind),
                 });
             }
         }
@@ -233,14 +233,15 @@ impl Walk<'_, '_> {
         let symbol = |relocation: &Relocation| self.unit.symbol(relocation.symbol);
         let calls =
             relocations.first().and_then(symbol).is_some_and(|s| TRACERS.contains(&s.name.as_slice()));
-        let lead = || their.relative.map(|r| relative(self.kernel, here, their.length, r.offset, r.target));
-        let is_tracer = |lead: RelocationTarget| match lead {
+        let kernel_to =
+            || their.relative.map(|r| relative(self.kernel, here, their.length, r.offset, r.target));
+        let is_tracer = |kernel_to: RelocationTarget| match kernel_to {
             RelocationTarget::Here(spot) => {
                 self.kernel.at(spot).any(|symbol| TRACERS.contains(&symbol.name.as_slice()))
             }
             RelocationTarget::Out(name, _) => TRACERS.contains(&name.as_slice()),
         };
-        let their_calls = || their.is_call && lead().is_some_and(is_tracer);
+        let their_calls = || their.is_call && kernel_to().is_some_and(is_tracer);
         let is_call = our.is_call && calls;
         (is_call && (their.is_nop || their_calls()) || our.is_nop && their_calls())
             && our.length == their.length
@@ -258,7 +259,7 @@ impl Walk<'_, '_> {
 
     /// Each branch within the function has to lead to the same instruction.
     fn expect_jumps(&self) -> Result<(), CodeDifference> {
-        for (at, to, here, lead) in &self.jumps {
+        for (at, to, here, kernel_to) in &self.jumps {
             let expected =
                 self.steps.get(to).map(|theirs| RelocationTarget::Here(self.spot.plus(*theirs as i64)));
             // A target in the middle of an instruction, as past a lock prefix: it has to be as far behind the start
@@ -267,7 +268,7 @@ impl Walk<'_, '_> {
                 let (start, theirs) = self.steps.range(..=to).next_back()?;
                 Some(RelocationTarget::Here(self.spot.plus((theirs + (to - start)) as i64)))
             };
-            if expected.or_else(inner).as_ref() != Some(lead) {
+            if expected.or_else(inner).as_ref() != Some(kernel_to) {
                 let (ours, theirs) = (at - self.start, here.address - self.spot.address);
                 return Err(self.difference(
                     ours as usize,
@@ -294,7 +295,8 @@ impl Walk<'_, '_> {
 fn relative(kernel: &KernelImage, here: Spot, length: usize, offset: usize, target: u64) -> RelocationTarget {
     let field = here.plus(offset as i64);
     let further = length as i64 - offset as i64;
-    let of_module = kernel.relocation(field).and_then(|relocation| kernel.lead(relocation, further));
+    let of_module =
+        kernel.relocation(field).and_then(|relocation| kernel.relocation_target(relocation, further));
     of_module.unwrap_or(RelocationTarget::Here(Spot { address: target, ..here }))
 }
 
@@ -302,7 +304,7 @@ fn relative(kernel: &KernelImage, here: Spot, length: usize, offset: usize, targ
 /// R_X86_64_32, R_X86_64_32S and the relative types in data); none for another type.
 pub(super) fn absolute(kernel: &KernelImage, field: Spot, kind: u32) -> Option<RelocationTarget> {
     if let Some(relocation) = kernel.relocation(field) {
-        return if relocation.kind == kind { kernel.lead(relocation, 0) } else { None };
+        return if relocation.kind == kind { kernel.relocation_target(relocation, 0) } else { None };
     }
     if !kernel.is_linked() {
         return None;
@@ -321,9 +323,9 @@ pub(super) fn absolute(kernel: &KernelImage, field: Spot, kind: u32) -> Option<R
     Some(RelocationTarget::Here(Spot { address, ..field }))
 }
 
-/// The target `behind` bytes before `lead`.
-pub(super) fn before(lead: RelocationTarget, behind: i64) -> RelocationTarget {
-    match lead {
+/// The target `behind` bytes before `kernel_to`.
+pub(super) fn before(kernel_to: RelocationTarget, behind: i64) -> RelocationTarget {
+    match kernel_to {
         RelocationTarget::Here(spot) => RelocationTarget::Here(spot.plus(behind.wrapping_neg())),
         RelocationTarget::Out(name, further) => RelocationTarget::Out(name, further.wrapping_sub(behind)),
     }
