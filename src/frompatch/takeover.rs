@@ -5,7 +5,7 @@
 //!
 //! - `active`: what of a file is compiled; `pieces`: its definitions
 //! - `rewritten`: definitions made into declarations; `needed`: what functions need
-//! - `place`: which file a function is in; `known`: what the kernel's code tells of the unit
+//! - `tree_file`: which file a function is in; `known`: what the kernel's code tells of the unit
 //! - `references`: symbols that are not exported; `written`: the new file
 //! - [`mentions`]: what the text of functions mentions
 
@@ -14,9 +14,9 @@ mod known;
 pub(super) mod mentions;
 mod needed;
 mod pieces;
-mod place;
 mod references;
 mod rewritten;
+mod tree_file;
 mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,8 +33,8 @@ use crate::frompatch::prepare::Made;
 use crate::frompatch::recipe::Recipe;
 use crate::frompatch::run_pre::{self, FunctionFate, KernelImage, Matched};
 use crate::frompatch::system_call;
-use crate::frompatch::takeover::place::TreeFile;
 use crate::frompatch::takeover::references::KernelReferences;
+use crate::frompatch::takeover::tree_file::TreeFile;
 use crate::frompatch::takeover::written::{FileParts, Purpose};
 use crate::frompatch::target::{TargetKernel, Workshop};
 use crate::frompatch::tokens;
@@ -71,9 +71,9 @@ pub fn take(
     workshop: &Workshop,
     functions: &[(String, KernelDefinition)],
 ) -> Result<Made<Vec<NewFile>>> {
-    let mut by_place: BTreeMap<TreeFile, Vec<&str>> = BTreeMap::new();
+    let mut by_file: BTreeMap<TreeFile, Vec<&str>> = BTreeMap::new();
     for (name, known) in functions {
-        by_place.entry(place::of(target, name, known)?).or_default().push(name);
+        by_file.entry(tree_file::of(target, name, known)?).or_default().push(name);
     }
     let work = tempfile::Builder::new().prefix("klpbuild-").tempdir();
     let work = work.context("cannot make a temporary directory (TMPDIR names the place)")?;
@@ -89,7 +89,7 @@ pub fn take(
         work: &work,
     };
     let mut files = Vec::new();
-    for (place, names) in by_place {
+    for (place, names) in by_file {
         let mut recipe = Recipe::read(workshop.objtree(), &place.path)?;
         if recipe.is_none() {
             if let Some(exit) = workshop.compile(&[&place.goal()])? {
