@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
-use crate::build::plan::{Order, TypedVariables as NamedWords};
+use crate::build::plan::{Order, TypedVariables};
 use crate::build::progress::Shown;
 use crate::cli::{Format, LivepatchArgs, Options, ProgressKind};
 use crate::command::asked;
@@ -43,7 +43,7 @@ pub fn livepatch(options: &Options, arguments: &LivepatchArgs) -> Result<Exit> {
     let name = name(arguments, &words)?;
     let choice = asked::choice(&arguments.kernel, &start);
     let places = choice.places();
-    let named = NamedWords::in_words(&start, &variables, &places).kernel;
+    let named = TypedVariables::in_words(&start, &variables, &places).kernel;
     let mut wanted = OriginRequest {
         start: start.clone(),
         objtree: arguments.objtree.as_ref().map(|objtree| here.join(objtree)),

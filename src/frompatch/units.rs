@@ -71,7 +71,9 @@ pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -
         unused = included.iter().filter(|path| !is_used(path)).map(|path| (*path).to_owned()).collect();
         for (path, _) in users {
             match Recipe::read(objtree, &path)? {
-                Some(recipe) if scope::why_not_in_kernel(&path).is_some() => apart.push(Unit { path, recipe }),
+                Some(recipe) if scope::why_not_in_kernel(&path).is_some() => {
+                    apart.push(Unit { path, recipe });
+                }
                 Some(recipe) if recorded::is_assembler(&path) => assembler.push(Unit { path, recipe }),
                 Some(recipe) => drop(units.insert(path.clone(), Unit { path, recipe })),
                 None => {}

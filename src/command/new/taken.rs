@@ -11,7 +11,7 @@ use crate::command::asked;
 use crate::command::new::target::ReplaceableFunction;
 use crate::frompatch::prepare::Made;
 use crate::frompatch::takeover::{self, NewFile};
-use crate::frompatch::target::TargetKernel as Kernel;
+use crate::frompatch::target::TargetKernel;
 use crate::host::exit::Exit;
 use crate::host::signal::Watch;
 use crate::host::terminal;
@@ -69,7 +69,7 @@ fn own_text(
     source: Option<&Path>,
     targets: &[ReplaceableFunction],
 ) -> Result<Takeover> {
-    let kernel = Kernel::of(origin, source, options.quiet)?;
+    let kernel = TargetKernel::of(origin, source, options.quiet)?;
     let mut watch = Watch::begin()?;
     let order = || {
         let mut order = asked::order(options, &[], None, &Choice::default().places())?;
