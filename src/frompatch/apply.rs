@@ -104,6 +104,11 @@ fn one(file: Touched, change: &FileChange, source: &Path) -> Result<Touched> {
         (_, now) => now.clone().unwrap_or_default(),
     };
     match change.apply(&base) {
+        Ok((new, _)) if change.new.is_none() && !change.hunks.is_empty() && !new.is_empty() => {
+            bail!(
+                "{path} is to be removed, and the patch does not have all of its lines: it is for another version of it"
+            )
+        }
         Ok((new, _)) => Ok(Touched { patched: change.new.is_some().then_some(new), ..file }),
         Err(misfit) if misfit.several.is_empty() && change.reversed().apply(&base).is_ok() => {
             bail!("{path} has these changes already: the patch is in this kernel's source")
@@ -268,6 +273,20 @@ mod tests {
         assert!(message.starts_with("fix.patch does not apply, and its lines end with CR LF"), "{message}");
         let other = format!("{:#}", patched(&ADD.replace("int a", "int x")).unwrap_err());
         assert!(!other.contains("CR LF"), "{other}");
+    }
+
+    #[test]
+    fn a_file_is_removed_whole() {
+        let removal = |counts: &str, lines: &str| {
+            patched(&format!("--- a/fs/a.c\n+++ /dev/null\n@@ {counts} @@\n{lines}"))
+        };
+        let message = format!("{:#}", removal("-1,3 +1,1", "-int a;\n-int b;\n \n").unwrap_err());
+        assert!(
+            message.contains("fs/a.c is to be removed, and the patch does not have all of its lines"),
+            "{message}"
+        );
+        let applied = removal("-1,6 +0,0", "-int a;\n-int b;\n-\n-int c;\n-int d;\n-int e;\n").unwrap();
+        assert_eq!(applied.files[0].patched, None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::frompatch::read::Read;
 use crate::frompatch::reasons::Reasons;
 use crate::frompatch::report::{self, Changed, NewSymbol, UnexportedReference};
 use crate::frompatch::run_pre::{self, FunctionFate, KernelImage, KernelSymbol, Matched};
+use crate::frompatch::shared::{SharedNames, is_visible};
 use crate::frompatch::target::TargetKernel;
 use crate::host::terminal;
 use crate::kernel::sources::KernelDefinition;
@@ -79,7 +80,7 @@ pub struct Against<'a> {
 }
 
 /// Cuts the changes out of a unit. `reasons` tell why functions changed, `prefix` is put in front of local symbols,
-/// and `own` are the names that units of the livepatch define anew.
+/// and `shared` are the names that the livepatch's units have for each other.
 ///
 /// # Errors
 /// The unit is not what the kernel has, or a change cannot be carried over.
@@ -90,7 +91,7 @@ pub fn cut(
     against: &Against<'_>,
     reasons: &Reasons<'_>,
     prefix: &str,
-    own: &BTreeSet<String>,
+    shared: &SharedNames,
 ) -> Result<Cut> {
     let path = &compiled.unit.path;
     let kernel = against.kernel;
@@ -132,9 +133,8 @@ pub fn cut(
         reasons.of(name, told, &read.new)
     };
     cut.notes.extend(extract.notes.iter().map(|note| format!("{path}: {note}")));
-    check_new_names(&extract, target, kernel, path)?;
     replaced(&mut cut, &extract, against, &matched, path, why, prefix)?;
-    let names = references(&mut cut, &extract, target, kernel, &matched, path, own)?;
+    let names = references(&mut cut, &extract, target, kernel, &matched, path, shared)?;
     // A renamed symbol must not get the name of one of the kernel's (such as klp_copy_process).
     let used = names.values().chain(extract.references.keys());
     if let Some(name) = used.into_iter().find(|name| name.starts_with(prefix)) {
@@ -165,36 +165,6 @@ pub fn cut(
     let text = extract.text(prefix, |name| names.get(name).cloned().unwrap_or_else(|| name.to_owned()));
     cut.part = UnitText { path: path.clone(), text };
     Ok(cut)
-}
-
-/// Checks that no new function that other files see has the name of one of the kernel's, which would go on to be called:
-/// one that is moved from another file, or that takes the place of a weak one.
-///
-/// # Errors
-/// One has.
-fn check_new_names(
-    extract: &Extract<'_>,
-    target: &TargetKernel,
-    kernel: &KernelImage,
-    path: &str,
-) -> Result<()> {
-    let new: Vec<Vec<u8>> = extract.new_global_functions().map(|name| name.as_bytes().to_vec()).collect();
-    if new.is_empty() {
-        return Ok(());
-    }
-    let found = target.sources.find(&NameQuery::names(new.iter().cloned()))?;
-    for name in new {
-        let mut there = found.of(&name).iter().filter(|known| known.object == kernel.object);
-        if let Some(known) = there.find(|known| is_visible(known)) {
-            let name = String::from_utf8_lossy(&name);
-            bail!(
-                "{path}: the new function {name} has the name of one that {} has already, and whatever calls that goes on to: \
-                 change the one that is there, where it is",
-                known.object
-            );
-        }
-    }
-    Ok(())
 }
 
 /// The changes with the callers of those changed functions in which ftrace cannot step in, as far as these callers
@@ -295,7 +265,7 @@ fn references(
     kernel: &KernelImage,
     matched: &Matched,
     path: &str,
-    own: &BTreeSet<String>,
+    shared: &SharedNames,
 ) -> Result<BTreeMap<String, String>> {
     let object = kernel.object.as_str();
     let mut names = BTreeMap::new();
@@ -332,7 +302,9 @@ fn references(
         unknown.push(name);
     }
     let is_open = |name: &&&String| {
-        target.sources.exporter(name.as_bytes()).is_none() && !own.contains(name.as_str()) && !is_common(name)
+        target.sources.exporter(name.as_bytes()).is_none()
+            && !shared.new.contains(name.as_str())
+            && !is_common(name)
     };
     cut.plain.extend(unknown.iter().filter(|name| !is_open(name)).map(|name| (*name).clone()));
     let wanted: Vec<&String> = unknown.iter().filter(is_open).copied().collect();
@@ -344,12 +316,19 @@ fn references(
         let all = found.of(name.as_bytes());
         let seen: Vec<KernelDefinition> = all.iter().filter(|known| is_visible(known)).cloned().collect();
         let meant = match seen.as_slice() {
+            [] => Ok(shared.opened(name, all)),
             [known] => Ok(Some(known)),
             seen => definition::only(seen),
         };
         let known = match meant {
             Ok(Some(known)) => known,
-            Ok(None) => bail!("{path}: the patched code refers to {name}, which the kernel does not have"),
+            Ok(None) if all.is_empty() => {
+                bail!("{path}: the patched code refers to {name}, which the kernel does not have")
+            }
+            Ok(None) => bail!(
+                "{path}: the patched code refers to {name}, which the kernel has for one file only (static): the file that has it \
+                 is to be patched as well, so that others may use it"
+            ),
             Err(fault) => bail!(
                 "{path}: the patched code refers to {name}: {}{}",
                 fault.with_rule(),
@@ -376,10 +355,6 @@ const THIS_MODULE: &str = "__this_module";
 /// Symbols of the assembler and the loader, which no object defines.
 fn is_common(name: &str) -> bool {
     matches!(name, "__fentry__" | "_GLOBAL_OFFSET_TABLE_" | "PLT" | "GOTPCREL" | "function" | "object")
-}
-
-fn is_visible(known: &KernelDefinition) -> bool {
-    known.definition.as_ref().is_none_or(|definition| definition.binding != crate::elf::Binding::Local)
 }
 
 fn note(cut: &mut Cut, object: &str, name: &str, sympos: u64, path: &str) {

@@ -22,6 +22,7 @@ use crate::frompatch::reasons::Reasons;
 use crate::frompatch::recipe::Recipe;
 use crate::frompatch::report::{Changed, CompiledFile, LivepatchReport};
 use crate::frompatch::run_pre::KernelImage;
+use crate::frompatch::shared::{self, SharedNames};
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{TargetKernel, Workshop};
 use crate::frompatch::units::{self, AffectedUnits, Unit};
@@ -238,12 +239,8 @@ fn compare(
         build_id: target.origin.installed.as_ref().and_then(|kernel| kernel.build_id.as_deref()).map(hex),
         ..LivepatchReport::default()
     };
-    let own: BTreeSet<String> = reads
-        .iter()
-        .flat_map(|read| read.changes.new_functions.iter().chain(&read.changes.new_data))
-        .cloned()
-        .collect();
-    check_moves(compiled, reads)?;
+    let shared = SharedNames::of(compiled, reads);
+    shared::check_new_names(compiled, reads, target)?;
     let mut kernels: BTreeMap<&str, KernelImage> = BTreeMap::new();
     let mut sites = KnownSites::of(&target.origin.objects);
     for (index, (compiled, read)) in compiled.iter().zip(reads).enumerate() {
@@ -261,27 +258,10 @@ fn compare(
             if compiled_count(reads) == 1 { "klpbuild_".to_owned() } else { format!("klpbuild{index}_") };
         let against = Against { kernel, sites: sites.in_object(object)? };
         let reasons = Reasons::new(touched(applied, compiled), &compiled.unit, trees);
-        let cut = cut::cut(compiled, read, target, &against, &reasons, &prefix, &own)?;
+        let cut = cut::cut(compiled, read, target, &against, &reasons, &prefix, &shared)?;
         take(cut, &mut report, &mut module, target)?;
     }
     Ok((report, module))
-}
-
-/// Checks that no definition which other units may use moves from one unit to another: the kernel's code goes on with
-/// the old one.
-fn check_moves(compiled: &[Compiled], reads: &[Read]) -> Result<()> {
-    for (unit, read) in compiled.iter().zip(reads) {
-        for name in read.new_names() {
-            let from = compiled.iter().zip(reads).find(|(_, other)| other.no_longer_defines(name));
-            ensure!(
-                from.is_none(),
-                "{}: {name} comes here from {}: the kernel's code goes on with the one that is there; leave it there",
-                unit.unit.path,
-                from.map(|(from, _)| from.unit.path.as_str()).unwrap_or_default()
-            );
-        }
-    }
-    Ok(())
 }
 
 fn compiled_count(reads: &[Read]) -> usize {

@@ -38,6 +38,12 @@ impl Read {
         Ok(Read { old, new, changes })
     }
 
+    /// The functions that only this unit could use before.
+    pub fn opened(&self) -> impl Iterator<Item = &str> {
+        let functions = self.new.functions().filter(|name| self.new.is_global(name));
+        functions.filter(|name| self.old.is_function(name) && !self.old.is_global(name))
+    }
+
     /// The new functions and data that other units may use.
     pub fn new_names(&self) -> impl Iterator<Item = &String> {
         let all = self.changes.new_functions.iter().chain(&self.changes.new_data);

@@ -250,11 +250,6 @@ impl<'a> Extract<'a> {
         Ok(())
     }
 
-    /// The new functions that other units see.
-    pub fn new_global_functions(&self) -> impl Iterator<Item = &String> {
-        self.new_functions.iter().filter(|name| self.listing.is_global(name))
-    }
-
     fn own_labels(&self) -> impl Iterator<Item = &str> {
         let pieces = self.pieces.iter().filter_map(|&piece| self.listing.pieces.get(piece));
         pieces.flat_map(|piece| piece.labels.iter().map(String::as_str))

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Names by which the units of a livepatch, and the kernel, know each other's functions and data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::elf::Binding;
+use crate::frompatch::compile::Compiled;
+use crate::frompatch::read::Read;
+use crate::frompatch::target::TargetKernel;
+use crate::host::paths;
+use crate::kernel::sources::KernelDefinition;
+use crate::kernel::symbols::list::NameQuery;
+
+/// Names that the units of a livepatch have for each other.
+#[derive(Debug, Default)]
+pub struct SharedNames {
+    /// Names of what the patches add.
+    pub new: BTreeSet<String>,
+    /// By name: the object and the path of the file that has it as static in the kernel, and is patched to let other files
+    /// use it.
+    opened: BTreeMap<String, (String, String)>,
+}
+
+impl SharedNames {
+    /// The names that `compiled` units share.
+    pub fn of(compiled: &[Compiled], reads: &[Read]) -> SharedNames {
+        let mut shared = SharedNames::default();
+        for (compiled, read) in compiled.iter().zip(reads) {
+            shared.new.extend(read.changes.new_functions.iter().chain(&read.changes.new_data).cloned());
+            let unit = &compiled.unit;
+            let opened =
+                read.opened().map(|name| (name.to_owned(), (unit.recipe.object.clone(), unit.path.clone())));
+            shared.opened.extend(opened);
+        }
+        shared
+    }
+
+    /// The static symbol of the kernel that `name` means, as the patches let other files use it: the only one of `known` that is
+    /// in its object, and in a source file of its file's name.
+    pub fn opened<'k>(&self, name: &str, known: &'k [KernelDefinition]) -> Option<&'k KernelDefinition> {
+        let (object, path) = self.opened.get(name)?;
+        let mut all = known.iter().filter(|known| {
+            let file = known.definition.as_ref().and_then(|definition| definition.file.as_deref());
+            known.object == *object && file.is_some_and(|file| paths::last(file) == paths::last(path))
+        });
+        all.next().filter(|_| all.next().is_none())
+    }
+}
+
+/// Checks that no definition which other units may use moves from one unit to another, or has the name of one that the kernel
+/// has elsewhere (as one in place of a weak one has): the kernel's code goes on with the old one.
+///
+/// # Errors
+/// One does.
+pub fn check_new_names(compiled: &[Compiled], reads: &[Read], target: &TargetKernel) -> Result<()> {
+    for (unit, read) in compiled.iter().zip(reads) {
+        let path = &unit.unit.path;
+        for name in read.new_names() {
+            let from = compiled.iter().zip(reads).find(|(_, other)| other.no_longer_defines(name));
+            ensure!(
+                from.is_none(),
+                "{path}: {name} comes here from {}: the kernel's code goes on with the one that is there; leave it there",
+                from.map(|(from, _)| from.unit.path.as_str()).unwrap_or_default()
+            );
+        }
+        let new: Vec<&String> = read.new_names().collect();
+        if new.is_empty() {
+            continue;
+        }
+        let found =
+            target.sources.find(&NameQuery::names(new.iter().map(|name| name.as_bytes().to_vec())))?;
+        for name in new {
+            let mut all = found.of(name.as_bytes()).iter();
+            if all.any(|known| known.object == unit.unit.recipe.object && is_visible(known)) {
+                bail!(
+                    "{path}: {name} is new here, and has the name of what {} has already: its code goes on with that one; \
+                     change the one that is there, where it is",
+                    unit.unit.recipe.object
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether other files may use a symbol of the kernel by its name.
+pub fn is_visible(known: &KernelDefinition) -> bool {
+    known.definition.as_ref().is_none_or(|definition| definition.binding != Binding::Local)
+}
