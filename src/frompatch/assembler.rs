@@ -12,16 +12,16 @@
 //! - `early`: static keys of modules, which are asked each time
 //! - `parse`: how a text is taken apart
 //! - `canon`: the text that is compared; `pairs`: which variable is which; `own`: what goes with its function
-//! - `compared`: what becomes of the addresses of constants
+//! - `addresses`: what becomes of the addresses of constants
 //! - `lasting`: what the kernel has done before, and keeps afterwards
 //! - `identity`: names that mean another thing than in the kernel
 //! - `sections`: what the names of sections say; `statics`: variables that hold a state
 
+mod addresses;
 pub(crate) mod callbacks;
 pub(crate) mod callers;
 mod canon;
 pub mod compare;
-mod compared;
 mod early;
 pub mod extract;
 mod identity;

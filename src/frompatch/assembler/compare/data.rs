@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::frompatch::assembler::addresses::{self, Address};
 use crate::frompatch::assembler::compare::{Changes, Sides};
-use crate::frompatch::assembler::compared::{self, Address};
 use crate::frompatch::assembler::line::names;
 use crate::frompatch::assembler::pairs::used;
 use crate::frompatch::assembler::sections::{is_book_keeping, is_table};
@@ -191,7 +191,7 @@ fn has_functions(listing: &Listing, name: &str) -> bool {
 /// What the unit does with a constant's address.
 fn address<'a>(listing: &'a Listing, name: &str) -> Address<'a> {
     let size = size(listing, name).and_then(|size| size.parse().ok()).unwrap_or(1);
-    compared::address(listing, name, size)
+    addresses::address(listing, name, size)
 }
 
 fn size(listing: &Listing, name: &str) -> Option<String> {
