@@ -92,7 +92,7 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
         faults.map(|fault| format!("{}: {} ({})", fault.place, fault.message, fault.rule)).collect();
     Several::unless_empty(faults)?;
     sites::take_out(&mut image, &resolved);
-    let placed = assign::assign(&image, &resolved, patch.as_ref())?;
+    let placed = assign::assign(&image, &resolved, patch.as_ref(), &sources.objects)?;
     let relocations = placed.sections.values().map(Vec::len).sum();
     let notes = placed.notes.clone();
     resolved.keep(&placed.kept);

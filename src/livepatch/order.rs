@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::elf::image::{Image, Relocation};
+use crate::elf::memory;
+use crate::elf::modinfo::Modinfo;
 use crate::kernel::symbols::VMLINUX;
+use crate::kernel::symbols::objects::Objects;
 use crate::livepatch::names::{KlpSymbol, parse_section_name};
 
 /// A module that has to be loaded before something else, and must stay.
@@ -73,15 +76,18 @@ pub fn of(image: &Image) -> BTreeSet<LoadBefore> {
             .flat_map(|(object, section)| section.relocations.iter().map(move |entry| (object, entry)))
             .filter_map(|(object, entry)| Some((owner(entry)?, object.to_owned())))
             .collect(),
+        None,
     )
 }
 
 /// The needs that follow from `uses`: pairs of a symbol's owner and the object for which it is used (vmlinux's
-/// sections are written when the livepatch is loaded). vmlinux, and the object itself, need not be loaded first.
-pub fn needs(uses: &BTreeSet<(String, String)>) -> BTreeSet<LoadBefore> {
+/// sections are written when the livepatch is loaded). vmlinux, and the object itself, need not be loaded first, nor what
+/// an object depends on by itself, as its file in `objects` says: the kernel keeps that as long as the object is there.
+pub fn needs(uses: &BTreeSet<(String, String)>, objects: Option<&Objects>) -> BTreeSet<LoadBefore> {
     let uses: BTreeSet<(&str, &str)> = (uses.iter())
         .map(|(owner, object)| (owner.as_str(), object.as_str()))
         .filter(|(owner, object)| *owner != VMLINUX && owner != object)
+        .filter(|(owner, object)| !objects.is_some_and(|objects| depends(objects, object, owner)))
         .collect();
     let circles = circles(&uses);
     let mut first: BTreeSet<&str> = circles.iter().flatten().copied().collect();
@@ -105,6 +111,27 @@ pub fn needs(uses: &BTreeSet<(String, String)>) -> BTreeSet<LoadBefore> {
     let later = uses.iter().filter(|(owner, _)| !first.contains(owner));
     found.extend(later.map(|(owner, object)| LoadBefore::Before((*owner).to_owned(), (*object).to_owned())));
     found
+}
+
+/// Whether the module `object` depends on `owner`, directly or through others (`depends=`, which modpost writes).
+fn depends(objects: &Objects, object: &str, owner: &str) -> bool {
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut waiting = vec![object.to_owned()];
+    while let Some(module) = waiting.pop() {
+        let section =
+            objects.file(&module).and_then(|file| memory::section(&file, ".modinfo").ok().flatten());
+        let names = section.and_then(|section| Modinfo::of(&section).text("depends")).unwrap_or_default();
+        for name in names.split(',').filter(|name| !name.is_empty()) {
+            let name = name.replace('-', "_");
+            if name == owner {
+                return true;
+            }
+            if seen.insert(name.clone()) {
+                waiting.push(name);
+            }
+        }
+    }
+    false
 }
 
 /// The sets of modules that use each other's symbols.
@@ -140,7 +167,7 @@ mod tests {
     /// What follows from uses that are written `owner>object`.
     fn of(uses: &[&str]) -> Vec<LoadBefore> {
         let pair = |text: &&str| text.split_once('>').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-        needs(&uses.iter().map(pair).collect()).into_iter().collect()
+        needs(&uses.iter().map(pair).collect(), None).into_iter().collect()
     }
 
     fn before(owner: &str, object: &str) -> LoadBefore {

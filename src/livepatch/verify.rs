@@ -45,7 +45,7 @@ pub fn verify_all(images: &[Image], sources: &Sources) -> Result<Vec<Vec<Finding
     let mut all: Vec<Findings> = images.iter().map(|_| Findings::default()).collect();
     let kernel = meaning::check(&livepatches, sources, &mut all)?;
     for ((image, patch), findings) in livepatches.iter().zip(&mut all) {
-        form::check(image, *patch, &kernel, findings);
+        form::check(image, *patch, &kernel, Some(&sources.objects), findings);
         findings.0.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     }
     Ok(all.into_iter().map(|findings| findings.0).collect())
@@ -62,7 +62,7 @@ pub fn verify(image: &Image, sources: &Sources) -> Result<Vec<Finding>> {
 /// What the file itself shows to be wrong with a finished livepatch (the errors of [`form`]), as messages.
 pub fn faults_of_form(image: &Image, kernel: &LivepatchCore) -> Vec<String> {
     let mut findings = Findings::default();
-    form::check(image, Patch::read(image).as_ref(), kernel, &mut findings);
+    form::check(image, Patch::read(image).as_ref(), kernel, None, &mut findings);
     let errors = findings.0.iter().filter(|finding| finding.level == Severity::Error);
     errors.map(|finding| format!("{}: {} ({})", finding.place, finding.message, finding.rule)).collect()
 }

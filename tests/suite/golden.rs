@@ -252,6 +252,20 @@ fn module_exports_can_be_kept() {
     }
 }
 
+/// R10: nothing has to be kept loaded that the kernel keeps with the patched module.
+#[test]
+fn a_module_comes_with_what_it_depends_on() {
+    let tree = ObjTree::with_livepatch(X86_64);
+    let needed = "provider has to be loaded before";
+    let said = convert(&tree, &[]);
+    assert!(said.contains(needed), "{said}");
+    tree.assemble_text(".section .modinfo, \"a\"\n.string \"depends=other,provider\"", "depends");
+    std::fs::rename(tree.path("drivers/target/target-mod.ko"), tree.path("before.o")).unwrap();
+    tree.link(&["before.o", "depends.o"], "drivers/target/target-mod.ko");
+    let said = convert(&tree, &[]);
+    assert!(!said.contains(needed), "{said}");
+}
+
 /// As modules are: two objects linked to one, with two statics of one name and two sections of annotations.
 #[test]
 fn linked_objects() {

@@ -11,6 +11,7 @@ use crate::elf::Machine;
 use crate::elf::image::Offset;
 use crate::elf::image::{Image, Relocation, SectionIndex, SymbolIndex};
 use crate::kernel::symbols::VMLINUX;
+use crate::kernel::symbols::objects::Objects;
 use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::convert::problem;
 use crate::livepatch::convert::problem::Problems;
@@ -40,10 +41,16 @@ pub struct Assigned {
 }
 
 /// Assigns the references to resolved symbols. References in sections that are not loaded stay where they are (R9).
+/// `module_files` are the kernel's modules, which say what they depend on.
 ///
 /// # Errors
 /// Some references cannot work: the message has a part for each.
-pub fn assign(image: &Image, resolved: &Resolved, patch: Option<&Patch>) -> Result<Assigned> {
+pub fn assign(
+    image: &Image,
+    resolved: &Resolved,
+    patch: Option<&Patch>,
+    module_files: &Objects,
+) -> Result<Assigned> {
     let mut placed = Assigned::default();
     if resolved.symbols.is_empty() {
         return Ok(placed);
@@ -85,7 +92,7 @@ pub fn assign(image: &Image, resolved: &Resolved, patch: Option<&Patch>) -> Resu
         }
     }
     problems.end()?;
-    placed.finish(resolved);
+    placed.finish(resolved, module_files);
     Ok(placed)
 }
 
@@ -99,7 +106,7 @@ pub fn note_on_own_code(object: &str) -> String {
 
 impl Assigned {
     /// Removes the references to symbols that stay normal ones, and adds the notes about the others.
-    fn finish(&mut self, resolved: &Resolved) {
+    fn finish(&mut self, resolved: &Resolved, module_files: &Objects) {
         let kept = &self.kept;
         self.sections.values_mut().for_each(|entries| entries.retain(|entry| !kept.contains(&entry.symbol)));
         self.sections.retain(|_, entries| !entries.is_empty());
@@ -109,7 +116,7 @@ impl Assigned {
                 entries.iter().filter_map(|e| Some((owner(e)?, object.clone())))
             })
             .collect();
-        for need in order::needs(&uses) {
+        for need in order::needs(&uses, Some(module_files)) {
             if need.is_first() {
                 self.needed.extend(need.owners().iter().cloned());
             }

@@ -7,6 +7,7 @@ use crate::elf::Machine;
 use crate::elf::image::Offset;
 use crate::elf::image::{Home, Image, Relocation, SHF_ALLOC, SHF_RELA_LIVEPATCH, Section, SectionIndex};
 use crate::kernel::symbols::VMLINUX;
+use crate::kernel::symbols::objects::Objects;
 use crate::kernel::tree::facts::LivepatchCore;
 use crate::livepatch::convert::assign::note_on_own_code;
 use crate::livepatch::names;
@@ -33,8 +34,15 @@ pub fn relocations(image: &Image) -> usize {
         .sum()
 }
 
-/// Checks the sections, symbols and relocations.
-pub fn check(image: &Image, patch: Option<&Patch>, kernel: &LivepatchCore, findings: &mut Findings) {
+/// Checks the sections, symbols and relocations. `module_files` are the kernel's modules, if they are known: they say what
+/// they depend on.
+pub fn check(
+    image: &Image,
+    patch: Option<&Patch>,
+    kernel: &LivepatchCore,
+    module_files: Option<&Objects>,
+    findings: &mut Findings,
+) {
     if !image.modinfo().is_livepatch() {
         findings.error(
             R6,
@@ -56,7 +64,7 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &LivepatchCore, findi
     }
     leftovers(image, findings);
     if let Some(patch) = patch {
-        objects(image, patch, kernel, findings);
+        objects(image, patch, kernel, module_files, findings);
     }
     symbols(image, kernel, findings);
     left_versions(image, findings);
@@ -76,7 +84,13 @@ pub fn check(image: &Image, patch: Option<&Patch>, kernel: &LivepatchCore, findi
 }
 
 /// Checks that each relocation is written when the object is loaded whose new functions use it (R2).
-fn objects(image: &Image, patch: &Patch, kernel: &LivepatchCore, findings: &mut Findings) {
+fn objects(
+    image: &Image,
+    patch: &Patch,
+    kernel: &LivepatchCore,
+    module_files: Option<&Objects>,
+    findings: &mut Findings,
+) {
     let reach = Reach::follow(image, patch);
     let mut sections: BTreeMap<(String, String), String> = BTreeMap::new();
     for (_, section, target) in image.relocated().filter(|(_, section, _)| section.is_livepatch_rela()) {
@@ -120,7 +134,7 @@ fn objects(image: &Image, patch: &Patch, kernel: &LivepatchCore, findings: &mut 
         }
     }
     let uses = sections.keys().cloned().collect();
-    for need in order::needs(&uses) {
+    for need in order::needs(&uses, module_files) {
         let owners = need.owners();
         // A section that shows the need; one of them if the need follows from several.
         let shows = |(owner, _): &&(String, String)| owners.contains(owner);
