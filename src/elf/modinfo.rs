@@ -44,6 +44,12 @@ impl<'a> Modinfo<'a> {
         self.text("vermagic").and_then(|magic| magic.split(' ').next().map(str::to_owned))
     }
 
+    /// The modules that it depends on, by their run-time names: modpost writes them.
+    pub fn depends(self) -> Vec<String> {
+        let names = self.text("depends").unwrap_or_default();
+        names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
+    }
+
     /// Whether it says that it is a livepatch (R6).
     pub fn is_livepatch(self) -> bool {
         self.value("livepatch") == Some(b"Y")

@@ -120,9 +120,7 @@ fn depends(objects: &Objects, object: &str, owner: &str) -> bool {
     while let Some(module) = waiting.pop() {
         let section =
             objects.file(&module).and_then(|file| memory::section(&file, ".modinfo").ok().flatten());
-        let names = section.and_then(|section| Modinfo::of(&section).text("depends")).unwrap_or_default();
-        for name in names.split(',').filter(|name| !name.is_empty()) {
-            let name = name.replace('-', "_");
+        for name in section.map(|section| Modinfo::of(&section).depends()).unwrap_or_default() {
             if name == owner {
                 return true;
             }

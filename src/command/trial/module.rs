@@ -68,9 +68,7 @@ impl ModuleFile {
             name: modinfo.text("name").unwrap_or_else(|| stem.replace(['-', ','], "_")),
             release: modinfo.release(),
             livepatch: modinfo.is_livepatch(),
-            depends: modinfo.text("depends").map_or_else(Vec::new, |names| {
-                names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
-            }),
+            depends: modinfo.depends(),
             soft: modinfo
                 .texts("softdep")
                 .flat_map(|words| soft::before(&words).map(str::to_owned).collect::<Vec<_>>())
