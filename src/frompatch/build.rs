@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Builds the module with this very program, as its Makefile does, and checks it afterwards.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -10,6 +9,7 @@ use serde::Deserialize;
 use crate::host::program::Program;
 use crate::host::terminal;
 use crate::livepatch::rules::Rule::S11;
+use crate::livepatch::verify::findings::{Finding, Severity};
 
 /// The inputs of the module's build.
 #[derive(Debug)]
@@ -64,16 +64,16 @@ impl Build<'_> {
         };
         let findings = answer.livepatches.into_iter().flat_map(|livepatch| livepatch.findings);
         let (errors, others): (Vec<_>, Vec<_>) =
-            findings.partition(|finding| finding.level == "error" || finding.rule == S11.to_string());
-        let others: Vec<Finding> = others.into_iter().filter(|finding| finding.level == "warning").collect();
-        let shown = |findings: &[Finding]| findings.iter().map(ToString::to_string).collect::<Vec<_>>();
-        ensure!(errors.is_empty(), "the livepatch is not right ({verify}):\n{}", shown(&errors).join("\n"));
+            findings.partition(|finding| finding.level == Severity::Error || finding.rule == S11);
+        let errors: Vec<String> = errors.iter().map(shown).collect();
+        ensure!(errors.is_empty(), "the livepatch is not right ({verify}):\n{}", errors.join("\n"));
         ensure!(
             output.success,
             "the livepatch cannot be checked in full ({verify}): {}",
             answer.unchecked.join("; ")
         );
-        Ok(Built { file, warnings: shown(&others) })
+        let warnings = others.iter().filter(|finding| finding.level == Severity::Warning);
+        Ok(Built { file, warnings: warnings.map(shown).collect() })
     }
 
     /// The command with which `klpbuild try` boots the livepatch.
@@ -109,19 +109,9 @@ struct Checked {
     findings: Vec<Finding>,
 }
 
-#[derive(Deserialize)]
-struct Finding {
-    rule: String,
-    level: String,
-    place: String,
-    message: String,
-    advice: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}; {}", self.rule, self.place, self.message, self.advice)
-    }
+/// A finding as it stands in the report, without its severity.
+fn shown(finding: &Finding) -> String {
+    format!("{}: {}: {}; {}", finding.rule, finding.place, finding.message, finding.advice)
 }
 
 fn expect(program: &Program, what: &str) -> Result<()> {
