@@ -91,7 +91,9 @@ impl Piece {
 
     /// Whether a name is an operand or a label in the piece.
     pub fn has_name(&self, name: &str) -> bool {
-        self.lines.iter().any(|line| line::names(line).iter().any(|other| other == name))
+        // The names in a line are read for few lines only.
+        let mut lines = self.lines.iter().filter(|line| line.contains(name));
+        lines.any(|line| line::names(line).iter().any(|other| other == name))
     }
 
     /// Whether the piece is code.
@@ -138,6 +140,16 @@ impl Listing {
     /// Whether a symbol is weak: a global one of another unit is used instead of it.
     pub fn is_weak(&self, name: &str) -> bool {
         self.weak.contains(name)
+    }
+
+    /// Whether a name is defined here, as a label or as another name of one.
+    pub fn defines(&self, name: &str) -> bool {
+        self.by_label.contains_key(name) || self.aliases.contains_key(name)
+    }
+
+    /// What a function is made of: the [`Listing::pieces_of`] it.
+    pub fn parts_of(&self, function: &str) -> impl Iterator<Item = &Piece> {
+        self.pieces_of(function).into_iter().filter_map(|piece| self.pieces.get(piece))
     }
 
     /// The pieces of a function: its own, and those of its seldom run part.

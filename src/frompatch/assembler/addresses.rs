@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::frompatch::assembler::Listing;
+use crate::frompatch::assembler::callers::callers;
 use crate::frompatch::assembler::line::{PREFIXES, label};
 
 /// What a unit does with the address of a constant.
@@ -26,13 +27,8 @@ pub(super) struct Address<'a> {
 pub(super) fn address<'a>(listing: &'a Listing, name: &str, size: u64) -> Address<'a> {
     let mut search =
         Search { listing, name: name.to_owned(), size, seen: BTreeSet::new(), found: Address::default() };
-    for function in listing.functions() {
-        let pieces = listing.pieces_of(function);
-        let mut pieces = pieces.iter().filter_map(|&piece| listing.pieces.get(piece));
-        // The names in a line are read for few functions only.
-        if pieces.any(|piece| piece.lines.iter().any(|line| line.contains(name)) && piece.has_name(name)) {
-            search.function(function, BTreeSet::new());
-        }
+    for function in callers(listing, name) {
+        search.function(function, BTreeSet::new());
     }
     search.found
 }
@@ -69,9 +65,8 @@ impl<'a> Search<'a> {
         if !self.seen.insert((function, begin.clone())) {
             return;
         }
-        let pieces = self.listing.pieces_of(function);
-        let pieces = pieces.iter().filter_map(|&piece| self.listing.pieces.get(piece));
-        let lines = pieces.filter(|piece| piece.is_code()).flat_map(|piece| &piece.lines);
+        let pieces = self.listing.parts_of(function).filter(|piece| piece.is_code());
+        let lines = pieces.flat_map(|piece| &piece.lines);
         let lines: Vec<&'a str> = lines.map(|line| line.trim()).collect();
         let marks = lines.iter().enumerate().filter_map(|(index, line)| Some((label(line)?, index)));
         let labels: BTreeMap<&str, usize> = marks.collect();
@@ -129,13 +124,10 @@ impl<'a> Search<'a> {
             Some(text) if word.starts_with("lea") => Some(text),
             _ => operand.strip_prefix('$'),
         };
-        match text
-            .and_then(|text| text.strip_prefix(self.name.as_str()))
-            .map(|offset| offset.strip_prefix('+').ok_or(offset))
-        {
-            Some(Ok(offset)) => offset.parse::<u64>().is_ok_and(|offset| offset < self.size),
-            Some(Err(rest)) => rest.is_empty(),
-            None => false,
+        let Some(rest) = text.and_then(|text| text.strip_prefix(self.name.as_str())) else { return false };
+        match rest.strip_prefix('+') {
+            Some(offset) => offset.parse::<u64>().is_ok_and(|offset| offset < self.size),
+            None => rest.is_empty(),
         }
     }
 

@@ -49,12 +49,9 @@ fn gives_away(listing: &Listing, function: &str) -> bool {
     code.flat_map(|piece| &piece.lines).any(|line| takes_address(line, function))
 }
 
-/// The functions whose code mentions `function`.
-fn callers<'a>(listing: &'a Listing, function: &'a str) -> impl Iterator<Item = &'a str> {
-    listing.functions().filter(move |caller| {
-        let pieces = listing.pieces_of(caller).into_iter().filter_map(|piece| listing.pieces.get(piece));
-        pieces.into_iter().any(|piece| piece.has_name(function))
-    })
+/// The functions whose code mentions `name`.
+pub(super) fn callers<'a>(listing: &'a Listing, name: &str) -> impl Iterator<Item = &'a str> {
+    listing.functions().filter(move |caller| listing.parts_of(caller).any(|piece| piece.has_name(name)))
 }
 
 #[cfg(test)]

@@ -35,8 +35,7 @@ fn left(old: &Listing, new: &Listing) -> Vec<String> {
         base(name) == *name && is_lasting(piece) && !old.is_own(name) && !name.starts_with('.')
     });
     let all = old.functions().chain(data.map(|(name, _)| name));
-    let is_gone = |name: &&str| new.piece_of(name).is_none() && !new.aliases.contains_key(*name);
-    let gone: Vec<&str> = all.filter(is_gone).collect();
+    let gone: Vec<&str> = all.filter(|name| !new.defines(name)).collect();
     if gone.is_empty() {
         return Vec::new();
     }

@@ -42,23 +42,20 @@ pub(super) fn given_away(function: &str) -> String {
 pub(super) fn exchanged(old: &Listing, new: &Listing) -> Vec<String> {
     let takers = |listing: &Listing, name: &str| -> BTreeSet<String> {
         let users = listing.functions().filter(|function| {
-            let pieces = listing.pieces_of(function);
-            let mut code =
-                pieces.iter().filter_map(|&piece| listing.pieces.get(piece)).filter(|piece| !piece.is_init());
+            let mut code = listing.parts_of(function).filter(|piece| !piece.is_init());
             *function != name && code.any(|piece| piece.lines.iter().any(|line| takes_address(line, name)))
         });
         users.map(str::to_owned).collect()
     };
-    let gone =
-        old.functions().filter(|name| new.piece_of(name).is_none() && !new.aliases.contains_key(*name));
-    let fresh: Vec<(&str, BTreeSet<String>)> = new
-        .functions()
-        .filter(|name| old.piece_of(name).is_none() && !old.aliases.contains_key(*name))
-        .map(|name| (name, takers(new, name)))
-        .collect();
+    let gone = old.functions().filter(|name| !new.defines(name)).map(|name| (name, takers(old, name)));
+    let gone: Vec<(&str, BTreeSet<String>)> = gone.filter(|(_, before)| !before.is_empty()).collect();
+    if gone.is_empty() {
+        return Vec::new();
+    }
+    let fresh = new.functions().filter(|name| !old.defines(name)).map(|name| (name, takers(new, name)));
+    let fresh: Vec<(&str, BTreeSet<String>)> = fresh.collect();
     let mut refused = Vec::new();
-    for name in gone {
-        let before = takers(old, name);
+    for (name, before) in gone {
         let other = fresh.iter().find_map(|(other, after)| Some((other, before.intersection(after).next()?)));
         refused.extend(other.map(|(other, user)| {
             format!(

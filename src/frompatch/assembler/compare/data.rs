@@ -174,9 +174,8 @@ fn is_pointed_to(listing: &Listing, name: &str) -> bool {
 /// A function in initialisation code that uses a name; none if there is none.
 fn init_user<'a>(listing: &'a Listing, name: &str) -> Option<&'a str> {
     listing.functions().find(|function| {
-        let pieces = listing.pieces_of(function);
-        let is_init = pieces.iter().filter_map(|&piece| listing.pieces.get(piece)).any(Piece::is_init);
-        is_init && used(listing, &pieces).iter().any(|word| word == name)
+        listing.parts_of(function).any(Piece::is_init)
+            && used(listing, &listing.pieces_of(function)).iter().any(|word| word == name)
     })
 }
 
