@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The directory with the patched files, which the compiler looks into before the source tree. A file found there
-//! looks beside itself for the files that it includes with quotes. Therefore symbolic links in the overlay lead to
-//! everything that lies beside a patched file in the source tree, or in the directories above it.
+//! looks for the files that it includes with quotes from its own directory on. Therefore symbolic links in the overlay
+//! lead to everything that lies beside a patched file in the source tree, in the directories above it, and in those
+//! that a header there names. The directories are real ones: what is written into the overlay must not reach the
+//! source tree.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -11,17 +13,59 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use fs_err as fs;
 
-/// Adds symbolic links to everything beside the overlay's files in the source tree.
+use crate::host::paths;
+
+/// Adds symbolic links to everything beside the overlay's files in the source tree, and to what headers there may
+/// include.
 ///
 /// # Errors
 /// A link cannot be made.
 pub fn surround(overlay: &Path, source: &Path) -> Result<()> {
     let mut directories = BTreeSet::new();
     collect(overlay, Path::new(""), &mut directories)?;
-    for directory in directories {
+    surround_all(overlay, source, directories)
+}
+
+fn surround_all(overlay: &Path, source: &Path, directories: BTreeSet<PathBuf>) -> Result<()> {
+    let mut rest: Vec<PathBuf> = directories.iter().cloned().collect();
+    let mut seen = directories;
+    while let Some(directory) = rest.pop() {
         surround_one(overlay, source, &directory)?;
+        for named in named_in(overlay, source, &directory)? {
+            if seen.insert(named.clone()) {
+                fs::create_dir_all(overlay.join(&named))?;
+                rest.push(named);
+            }
+        }
     }
     Ok(())
+}
+
+/// The directories of the source tree that the headers in one of the overlay's name in quotes, seen from there.
+fn named_in(overlay: &Path, source: &Path, directory: &Path) -> Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(overlay.join(directory))? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|suffix| suffix != "h") {
+            continue;
+        }
+        // A link may lead nowhere, as some of the tree's own do.
+        let Ok(text) = fs::read(&path) else { continue };
+        let names = text.split(|&byte| byte == b'\n').filter_map(quoted);
+        let inside =
+            names.map(|name| PathBuf::from(paths::normal(&format!("{}/{name}", directory.display()))));
+        let is_there = |file: &PathBuf| !file.starts_with("..") && source.join(file).is_file();
+        found.extend(inside.filter(is_there).filter_map(|file| Some(file.parent()?.to_owned())));
+    }
+    Ok(found)
+}
+
+/// The file of another directory that a line includes with quotes.
+fn quoted(line: &[u8]) -> Option<&str> {
+    let line = line.trim_ascii_start().strip_prefix(b"#")?.trim_ascii_start();
+    let rest = line.strip_prefix(b"include")?.trim_ascii_start().strip_prefix(b"\"")?;
+    let name = std::str::from_utf8(rest.get(..memchr::memchr(b'"', rest)?)?).ok()?;
+    name.contains('/').then_some(name)
 }
 
 /// The directories below the overlay's own, relative to it.
@@ -58,10 +102,8 @@ fn surround_one(overlay: &Path, source: &Path, directory: &Path) -> Result<()> {
 fn carry(overlay: &Path, source: &Path, path: &Path) -> Result<()> {
     let own = overlay.join(path);
     fs::create_dir_all(own.parent().unwrap_or(overlay))?;
-    for directory in path.ancestors().skip(1).filter(|directory| !directory.as_os_str().is_empty()) {
-        surround_one(overlay, source, directory)?;
-    }
-    Ok(())
+    let above = path.ancestors().skip(1).filter(|directory| !directory.as_os_str().is_empty());
+    surround_all(overlay, source, above.map(Path::to_owned).collect())
 }
 
 /// Whether the overlay has a file at `path` that is no link.
@@ -147,6 +189,10 @@ mod tests {
             ("fs/server/mgmt/user.h", "#include \"../common.h\"\n"),
             ("fs/server/sub/session.h", "#include \"../mgmt/user.h\"\n"),
             ("fs/server/own/deep.h", "#include \"../common.h\"\n"),
+            ("fs/server/wide.h", "# include \"proto/v1.h\"\n#include <other/x.h>\n#include \"none/y.h\"\n"),
+            ("fs/server/proto/v1.h", "#include \"../../share/s.h\"\n"),
+            ("fs/server/proto/v2.h", ""),
+            ("fs/share/s.h", ""),
             ("fs/top.h", ""),
             ("other/x.h", ""),
         ] {
@@ -167,6 +213,12 @@ mod tests {
         assert_eq!(read("fs/top.h").as_deref(), Some(""));
         assert!(read("fs/server/auth.c").is_some() && read("other/x.h").is_none());
         assert!(!overlay.join("fs/server/mgmt").exists());
+        // What headers there name, and what these name in turn, by directories that are no links.
+        let is_directory = |path: &str| fs::symlink_metadata(overlay.join(path)).unwrap().is_dir();
+        assert!(is_directory("fs/server/proto") && is_directory("fs/share"));
+        assert_eq!(read("fs/server/proto/v2.h").as_deref(), Some(""));
+        assert_eq!(read("fs/server/proto/../../share/s.h").as_deref(), Some(""));
+        assert!(!overlay.join("fs/server/none").exists());
         // A second time, nothing is to be done.
         surround(&overlay, &source).unwrap();
         let other = overlay.with_file_name("copy");
