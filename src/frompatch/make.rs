@@ -78,6 +78,10 @@ pub fn make(
     steps: &mut Steps,
     order: impl Fn() -> Result<Order>,
 ) -> Result<Made<LivepatchReport>> {
+    ensure!(
+        !request.replaces_all || livepatch_header(target).contains("bool replace;"),
+        "--replace: livepatches of this kernel cannot take each other's place (from 5.1 on they can): unload the others first"
+    );
     let applied = apply::apply(&target.source, &request.patches, request.strip, target.arch)?;
     ensure!(!applied.files.is_empty(), "the patches have no effect on this kernel: {}", ignored(&applied));
     if !request.allow_layout {
@@ -146,6 +150,11 @@ pub fn make(
     steps.done("built, converted and verified");
     report.seconds = steps.seconds();
     Ok(Made::Done(report))
+}
+
+/// The kernel's own header, which tells what its livepatches can do.
+fn livepatch_header(target: &TargetKernel) -> String {
+    fs::read_to_string(target.source.join("include/linux/livepatch.h")).unwrap_or_default()
 }
 
 fn stopped(steps: &mut Steps) -> Made<LivepatchReport> {
@@ -223,12 +232,8 @@ fn compare(
         ..LivepatchModule::default()
     };
     module.description = format!("Livepatch of {}", names(&request.patches).join(", "));
-    let header = fs::read_to_string(target.source.join("include/linux/livepatch.h")).unwrap_or_default();
+    let header = livepatch_header(target);
     module.is_registered = header.contains("klp_register_patch");
-    ensure!(
-        !request.replaces_all || header.contains("bool replace;"),
-        "--replace: livepatches of this kernel cannot take each other's place (from 5.1 on they can): unload the others first"
-    );
     module.has_callbacks = header.contains("post_unpatch") || header.contains("livepatch_external.h");
     let mut report = LivepatchReport {
         name: request.name.clone(),
