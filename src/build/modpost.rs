@@ -27,7 +27,7 @@ use crate::kernel::symbols::objects::Vmlinux;
 use crate::kernel::tree::era::Modpost;
 use crate::livepatch::convert::problem;
 use crate::livepatch::names::AnnotatedName;
-use crate::livepatch::special::{asked, cut, is_resolved_by_modpost};
+use crate::livepatch::special::{VERSIONED_NAME_LIMIT, asked, cut, is_resolved_by_modpost};
 
 /// A symbol's name, raw.
 type Name = Vec<u8>;
@@ -119,14 +119,12 @@ impl UndefinedSymbols {
     }
 
     /// Checks that names fit into modpost's table of versions. With CONFIG_MODVERSIONS, modpost writes a version for
-    /// each symbol, with the name as a string in C, and has limited room for it (`MODULE_NAME_LEN` in
-    /// include/linux/moduleparam.h, `add_versions` in scripts/mod/modpost.c), unless the kernel `is_extended`
-    /// (CONFIG_EXTENDED_MODVERSIONS).
+    /// each symbol, with the name as a string in C, and has limited room for it ([`VERSIONED_NAME_LIMIT`]), unless the
+    /// kernel `is_extended` (CONFIG_EXTENDED_MODVERSIONS).
     ///
     /// # Errors
     /// A name is longer, or has quotes in it.
     pub fn check_names(&self, is_extended: bool) -> Result<()> {
-        const ROOM: usize = 55;
         let fault = |name: &Name| {
             let shown = String::from_utf8_lossy(name);
             if name.contains(&b'"') {
@@ -135,11 +133,10 @@ impl UndefinedSymbols {
                      an older klp_relocs.h gives them to clang; make it anew (klpbuild header -o klp_relocs.h)"
                 ));
             }
-            let meant = String::from_utf8_lossy(&meant(name)).into_owned();
-            (!is_extended && cut(name).len() > ROOM).then(|| {
+            (!is_extended && cut(name).len() > VERSIONED_NAME_LIMIT).then(|| {
                 format!(
-                    "{shown} is too long for modpost of a kernel with CONFIG_MODVERSIONS, which takes {ROOM} characters: \
-                     say where {meant} is with KLP_MODULE_RELOC instead (klpbuild lookup {meant})"
+                    "{shown} is too long for modpost of a kernel with CONFIG_MODVERSIONS, which takes {VERSIONED_NAME_LIMIT} \
+                     characters: add __attribute__((weak)) to its declaration, and modpost asks for no version of it"
                 )
             })
         };

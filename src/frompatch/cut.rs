@@ -162,7 +162,11 @@ pub fn cut(
             module::ModuleCallback { told, label }
         })
         .collect();
-    let text = extract.text(prefix, |name| names.get(name).cloned().unwrap_or_else(|| name.to_owned()));
+    let mut text = extract.text(prefix, |name| names.get(name).cloned().unwrap_or_else(|| name.to_owned()));
+    let long = cut.annotated.iter().filter(|symbol| symbol.is_long()).map(|symbol| &symbol.name);
+    for name in names.get(THIS_MODULE).into_iter().chain(long) {
+        text.push_str(&format!("\t.weak\t{name}\n"));
+    }
     cut.part = UnitText { path: path.clone(), text };
     Ok(cut)
 }

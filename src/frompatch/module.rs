@@ -14,6 +14,7 @@ use fs_err as fs;
 use crate::frompatch::report;
 use crate::kernel::symbols::VMLINUX;
 use crate::livepatch::header;
+use crate::livepatch::special::VERSIONED_NAME_LIMIT;
 
 /// A function that the livepatch replaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +38,13 @@ pub struct UnexportedSymbol {
     pub name: String,
     /// Its position there (S1).
     pub sympos: u64,
+}
+
+impl UnexportedSymbol {
+    /// Whether modpost may have no room for the name: where it is declared and used, it has to be weak.
+    pub fn is_long(&self) -> bool {
+        self.name.len() > VERSIONED_NAME_LIMIT
+    }
 }
 
 /// A function that the kernel calls before or after it patches or unpatches an object.
@@ -171,8 +179,9 @@ impl LivepatchModule {
             let _ = writeln!(text, "\n/* not exported, of {object} */");
             let mut records = String::new();
             for annotated in all {
-                let _ =
-                    writeln!(text, "extern struct klp_any klp_ref_{number} __asm__(\"{}\");", annotated.name);
+                let name = &annotated.name;
+                let weak = if annotated.is_long() { " __weak" } else { "" };
+                let _ = writeln!(text, "extern struct klp_any klp_ref_{number} __asm__(\"{name}\"){weak};");
                 let _ = writeln!(records, "\tKLP_SYMPOS(klp_ref_{number}, {}),", annotated.sympos);
                 number += 1;
             }
@@ -281,6 +290,8 @@ pub fn write(directory: &Path, files: &BTreeMap<String, String>) -> Result<()> {
 mod tests {
     use super::*;
 
+    const LONG: &str = "i_am_a_function_of_the_kernel_with_56_letters_in_my_name";
+
     fn module() -> LivepatchModule {
         let replaced = |object: &str, name: &str, sympos, label: &str| ReplacedFunction {
             object: object.to_owned(),
@@ -298,7 +309,12 @@ mod tests {
             description: "a \"fix\"".to_owned(),
             parts: vec![UnitText { path: "fs/proc/cmdline.c".to_owned(), text: "\t.text\n".to_owned() }],
             replaced: [replaced("vmlinux", "f", 2, "f"), replaced("vfat", "g.isra.0", 0, "g.isra.0")].into(),
-            annotated: [annotated("vmlinux", "s.12", 3), annotated("vfat", "h", 0)].into(),
+            annotated: [
+                annotated("vmlinux", "s.12", 3),
+                annotated("vfat", "h", 0),
+                annotated("vfat", LONG, 0),
+            ]
+            .into(),
             ..LivepatchModule::default()
         }
     }
@@ -310,8 +326,10 @@ mod tests {
             "static struct klp_func klp_funcs_vfat[] = {\n\t{ .old_name = \"g.isra.0\", .new_func = &klp_new_0 },\n\t{ }\n};",
             "\t{ .old_name = \"f\", .new_func = &klp_new_1, .old_sympos = 2 },\n",
             "\t{ .name = \"vfat\", .funcs = klp_funcs_vfat },\n\t{ .funcs = klp_funcs_vmlinux },\n\t{ }\n};",
-            "extern struct klp_any klp_ref_1 __asm__(\"s.12\");",
-            "static KLP_MODULE_RELOC(vmlinux) klp_refs_vmlinux[] = {\n\tKLP_SYMPOS(klp_ref_1, 3),\n};",
+            "extern struct klp_any klp_ref_0 __asm__(\"h\");",
+            &format!("extern struct klp_any klp_ref_1 __asm__(\"{LONG}\") __weak;"),
+            "extern struct klp_any klp_ref_2 __asm__(\"s.12\");",
+            "static KLP_MODULE_RELOC(vmlinux) klp_refs_vmlinux[] = {\n\tKLP_SYMPOS(klp_ref_2, 3),\n};",
             "MODULE_DESCRIPTION(\"a  fix \");",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

@@ -145,6 +145,11 @@ pub fn asked(name: &[u8]) -> &[u8] {
     name.strip_prefix(b".").unwrap_or(name)
 }
 
+/// The longest name, in characters, for which modpost of a kernel with CONFIG_MODVERSIONS can write down a version
+/// (`MODULE_NAME_LEN` in include/linux/moduleparam.h, `add_versions` in scripts/mod/modpost.c), unless the kernel has
+/// CONFIG_EXTENDED_MODVERSIONS. A weak symbol that no object exports gets no version.
+pub const VERSIONED_NAME_LIMIT: usize = 55;
+
 /// A symbol's name as modpost reads it (`remove_dot` in scripts/mod/modpost.c).
 pub fn cut(name: &[u8]) -> &[u8] {
     let dot = memchr::memchr(b'.', name).filter(|dot| *dot > 0);

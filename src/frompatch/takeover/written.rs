@@ -103,8 +103,8 @@ impl FileParts {
             let object = &self.object;
             let _ = write!(
                 text,
-                "\n/* The module that is patched, not this one. */\n\
-                 extern struct module klp_patched_module KLP_RELOC_SYMBOL({object}, {object}, __this_module);\n\
+                "\n/* The module that is patched, not this one. Weak: modpost asks for no version of it. */\n\
+                 extern struct module klp_patched_module KLP_RELOC_SYMBOL({object}, {object}, __this_module) __weak;\n\
                  #undef THIS_MODULE\n#define THIS_MODULE (&klp_patched_module)\n"
             );
         }

@@ -26,8 +26,8 @@ cat "$work/exports" $dumps | cut -f2 | sort -u > "$work/known"
 for object in $modules; do
 	# With a series of kbuild-patches, livepatches are left to klpbuild.
 	[ "${KBUILD_LIVEPATCHES:-}" ] && grep -qx "${object%.o}.ko" "$KBUILD_LIVEPATCHES" && continue
-	# Names with a number are cut at their first dot.
-	nm -u "$object" | sed 's/^ *[Uw] //; s/^\([^.][^.]*\)\.[0-9][0-9]*$/\1/; s/^\([^.][^.]*\)\.[0-9][0-9]*\..*/\1/' | sort -u | comm -23 - "$work/known" | sed "s|.*|\"&\" [${object%.o}.ko] undefined!|"
+	# Nothing has to define a weak one. Names with a number are cut at their first dot.
+	nm -u "$object" | sed '/^ *[vw] /d; s/^ *U //; s/^\([^.][^.]*\)\.[0-9][0-9]*$/\1/; s/^\([^.][^.]*\)\.[0-9][0-9]*\..*/\1/' | sort -u | comm -23 - "$work/known" | sed "s|.*|\"&\" [${object%.o}.ko] undefined!|"
 done > "$work/undefined"
 if [ -s "$work/undefined" ]; then
 	[ "$warn" ] && level=WARNING || level=ERROR
