@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Builds the module with this very program, as its Makefile does, and checks it afterwards.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -36,16 +37,17 @@ pub struct Built {
 }
 
 impl Build<'_> {
-    /// Builds, converts and verifies the livepatch.
+    /// Builds, converts and verifies the livepatch. make gets the `assignments`.
     ///
     /// # Errors
     /// One of these steps fails; the error has its output. Or a pointer leads to a function that the kernel only calls
     /// directly (S11): on processors with IBT that is a crash.
-    pub fn run(&self) -> Result<Built> {
+    pub fn run(&self, assignments: &BTreeSet<String>) -> Result<Built> {
         let mut build = self.program("modules")?;
         build
             .arg(format!("KDIR={}", self.kdir.display()))
             .args(["--progress", "none"])
+            .args(assignments.iter().cloned())
             .args(self.flags.iter().cloned());
         if let Some(jobs) = self.jobs {
             build.arg(format!("-j{jobs}"));

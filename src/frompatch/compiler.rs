@@ -50,6 +50,20 @@ pub fn find(config: &Config) -> Result<Vec<String>> {
     )
 }
 
+/// The assignment with which make builds a module with the compiler that a kernel's file was compiled with, by the
+/// program's name there (Documentation/kbuild/llvm.rst).
+pub fn assignment(compiler: &str, config: &Config) -> Option<String> {
+    let (directory, name) = compiler.split_at(compiler.rfind('/').map_or(0, |at| at + 1));
+    match name.strip_prefix("clang") {
+        Some("") if config.has("LD_IS_LLD") && !directory.is_empty() => Some(format!("LLVM={directory}")),
+        Some("") if config.has("LD_IS_LLD") => Some("LLVM=1".to_owned()),
+        Some(suffix) if config.has("LD_IS_LLD") && directory.is_empty() => Some(format!("LLVM={suffix}")),
+        // What kbuild takes by itself.
+        None if compiler == "gcc" => None,
+        _ => Some(format!("CC={compiler}")),
+    }
+}
+
 /// Programs that may be the kernel's compiler, each with the assignments that make needs to use it.
 fn candidates(wanted: &str) -> Vec<(String, Vec<String>)> {
     let version = wanted.split_whitespace().rev().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
@@ -102,6 +116,25 @@ mod tests {
         ));
         assert!(!is_same("gcc (Debian 12.2.0-13) 12.2.0", "gcc (Debian 12.2.0-14) 12.2.0"));
         assert!(!is_same("Debian clang version 19.1.7", "gcc (Debian 12.2.0-14) 12.2.0"));
+    }
+
+    #[test]
+    fn a_module_is_built_with_the_compiler_of_the_kernels_files() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let bfd = Config::read(file.path()).unwrap();
+        fs_err::write(file.path(), "CONFIG_LD_IS_LLD=y\n").unwrap();
+        let lld = Config::read(file.path()).unwrap();
+        for (compiler, config, expected) in [
+            ("clang-19", &lld, Some("LLVM=-19")),
+            ("clang", &lld, Some("LLVM=1")),
+            ("/opt/llvm/bin/clang", &lld, Some("LLVM=/opt/llvm/bin/")),
+            ("/opt/llvm/bin/clang-19", &lld, Some("CC=/opt/llvm/bin/clang-19")),
+            ("clang-19", &bfd, Some("CC=clang-19")),
+            ("gcc-12", &bfd, Some("CC=gcc-12")),
+            ("gcc", &bfd, None),
+        ] {
+            assert_eq!(assignment(compiler, config).as_deref(), expected, "{compiler}");
+        }
     }
 
     #[test]

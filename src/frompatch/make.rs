@@ -26,7 +26,7 @@ use crate::frompatch::shared::{self, SharedNames};
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{TargetKernel, Workshop};
 use crate::frompatch::units::{self, AffectedUnits, Unit};
-use crate::frompatch::{beyond, helpers, layout, module, overlay, presence};
+use crate::frompatch::{beyond, compiler, helpers, layout, module, overlay, presence};
 use crate::host::exit::Exit;
 use crate::host::words::{count, hex};
 use crate::kernel::installed::loaded::LoadedReplacement;
@@ -231,6 +231,8 @@ fn compare(
         replaces_all: request.replaces_all,
         ..LivepatchModule::default()
     };
+    let compilers = compiled.iter().map(|compiled| &compiled.unit.recipe.compiler);
+    module.assignments = compilers.filter_map(|name| compiler::assignment(name, &target.config)).collect();
     module.description = format!("Livepatch of {}", names(&request.patches).join(", "));
     let header = livepatch_header(target);
     module.is_registered = header.contains("klp_register_patch");
@@ -344,12 +346,12 @@ fn build(
     report: &mut LivepatchReport,
 ) -> Result<()> {
     let directory: &Path = &request.directory;
-    module::write(directory, &module.files(&target.kdir, &request.flags.join(" ")))?;
+    module::write(directory, &module.files(&target.kdir, &request.flags))?;
     for (name, text) in &request.patches {
         let name = name.rsplit('/').next().filter(|name| *name != "-").unwrap_or("standard-input.patch");
         fs::write(directory.join(name), text)?;
     }
-    let built = request.build(target).run()?;
+    let built = request.build(target).run(&module.assignments)?;
     report.livepatch = Some(built.file);
     report.notes.extend(built.warnings);
     fs::write(directory.join("report.txt"), report.text())?;

@@ -84,6 +84,8 @@ pub struct LivepatchModule {
     pub namespaces: BTreeSet<String>,
     /// Whether it replaces all loaded livepatches (klp_patch.replace).
     pub replaces_all: bool,
+    /// The assignments with which make uses the kernel's compiler.
+    pub assignments: BTreeSet<String>,
     /// Whether the kernel wants a livepatch registered before it is enabled (up to 5.0).
     pub is_registered: bool,
     /// Whether the kernel calls callbacks (from 4.15 on).
@@ -121,7 +123,7 @@ impl LivepatchModule {
     }
 
     /// Its files, by name.
-    pub fn files(&self, kdir: &Path, flags: &str) -> BTreeMap<String, String> {
+    pub fn files(&self, kdir: &Path, flags: &[String]) -> BTreeMap<String, String> {
         let mut files = BTreeMap::new();
         for part in &self.parts {
             let name = file_of(&part.path);
@@ -136,8 +138,10 @@ impl LivepatchModule {
         files
     }
 
-    fn makefile(&self, kdir: &Path, flags: &str) -> String {
+    fn makefile(&self, kdir: &Path, flags: &[String]) -> String {
         let name = &self.name;
+        let flags: Vec<&str> = flags.iter().chain(&self.assignments).map(String::as_str).collect();
+        let flags = flags.join(" ");
         let flags = if flags.is_empty() { String::new() } else { format!("KLPBUILD_FLAGS ?= {flags}\n") };
         let mut text =
             format!("# SPDX-License-Identifier: GPL-2.0-only\nobj-m += {name}.o\n{name}-y := tables.o\n");
@@ -315,6 +319,7 @@ mod tests {
                 annotated("vfat", LONG, 0),
             ]
             .into(),
+            assignments: ["LLVM=-19".to_owned()].into(),
             ..LivepatchModule::default()
         }
     }
@@ -378,12 +383,12 @@ mod tests {
 
     #[test]
     fn the_makefile_has_every_text_and_the_kernel() {
-        let files = module().files(Path::new("/k/obj"), "--force");
+        let files = module().files(Path::new("/k/obj"), &["--force".to_owned()]);
         let makefile = &files["Makefile"];
         for line in [
             "obj-m += fix-1.o\nfix-1-y := tables.o\nfix-1-y += fs-proc-cmdline.o\n",
             "$(obj)/fs-proc-cmdline.o: $(src)/fs-proc-cmdline.asm\n",
-            "KDIR ?= /k/obj\nKLPBUILD_FLAGS ?= --force\n",
+            "KDIR ?= /k/obj\nKLPBUILD_FLAGS ?= --force LLVM=-19\n",
         ] {
             assert!(makefile.contains(line), "{line}\n{makefile}");
         }
