@@ -30,7 +30,7 @@ use crate::livepatch::names;
 use crate::livepatch::names::{AnnotatedName, KlpSymbol};
 use crate::livepatch::patch::Patch;
 use crate::livepatch::record;
-use crate::livepatch::rules::Rule::{R6, R12};
+use crate::livepatch::rules::Rule::{R6, R9, R12};
 use crate::livepatch::special;
 use crate::livepatch::verify;
 
@@ -83,6 +83,9 @@ pub fn convert(mut image: Image, sources: &Sources, choices: Choices) -> Result<
             "section {} has relocations without addends, which no livepatch architecture has",
             section.shown()
         );
+    }
+    if let Some((_, section)) = image.enumerate().find(|(_, section)| special::is_not_copied(section)) {
+        bail!("section {}: {} ({R9}): {}", section.shown(), special::NOT_COPIED, special::NOT_COPIED_ADVICE);
     }
     let mut resolved = resolve::resolve(&image, sources, choices)?;
     let patch = Patch::read_for(&image, sources.sizes());

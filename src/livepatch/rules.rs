@@ -86,8 +86,9 @@ rules! {
         "No livepatch relocation is for a section that is freed, has run, or was copied before it could be written: not for \
          .init.*, not for per-CPU data, not for what takes up no memory; and with a module as object not for sections that \
          the loader looks at once (alternatives, static calls, jump labels). None refers to an __init symbol. The sites of \
-         static calls of a module are taken out when a livepatch is converted: such a call goes through its trampoline."
-        ["kernel/module/main.c, do_init_module, post_relocation; include/asm-generic/vmlinux.lds.h"];
+         static calls of a module are taken out when a livepatch is converted: such a call goes through its trampoline. The \
+         per-CPU variables of a livepatch are all in .data..percpu: the loader copies no other section."
+        ["kernel/module/main.c, do_init_module, post_relocation, find_pcpusec; include/asm-generic/vmlinux.lds.h"];
     R10 "exports":
         "What vmlinux exports stays an ordinary reference. What a module exports becomes a livepatch relocation unless the \
          livepatch is to depend on that module: depends= and the symbols' versions then name that module, and it is loaded \

@@ -2,6 +2,7 @@
 //! Sections and relocation types that the kernel treats specially.
 
 use crate::elf::Machine;
+use crate::elf::image::Section;
 
 /// x86-64's relocation types that livepatch relocations may have (`__write_relocate_add` in
 /// arch/x86/kernel/module.c).
@@ -53,6 +54,19 @@ pub fn special(name: &[u8]) -> Option<Special> {
         return Some(Special::PerCpu);
     }
     name.starts_with(b".init").then_some(Special::Init)
+}
+
+/// What is wrong with a section whose per-CPU variables the loader does not copy (R9): the code adds a processor's
+/// offset to their address, and reaches memory of others.
+pub const NOT_COPIED: &str =
+    "the kernel makes per-CPU variables only of those in .data..percpu, and takes this for ordinary data";
+/// What to do about [`NOT_COPIED`].
+pub const NOT_COPIED_ADVICE: &str =
+    "declare them with DEFINE_PER_CPU, and not with DEFINE_PER_CPU_READ_MOSTLY and the like";
+
+/// Whether a section has per-CPU variables that the loader does not copy (`find_pcpusec` in kernel/module/main.c).
+pub fn is_not_copied(section: &Section) -> bool {
+    section.is_alloc() && section.name.starts_with(b".data..percpu.")
 }
 
 /// Whether a section only describes code in other sections: it calls nothing.

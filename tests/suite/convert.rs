@@ -414,9 +414,14 @@ fn new_function_that_is_init() {
 /// R9
 #[test]
 fn per_cpu_data() {
-    let rest = ".section .data..percpu, \"aw\"\npointer unique";
-    let tree = ObjTree::with_code(X86_64, &Code { rest, ..Code::default() });
-    insta::assert_snapshot!(refused(&tree), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .data..percpu+0x0 (R_X86_64_64): per-CPU data is copied before references in it could be written (R9): set it in the init function instead");
+    let with = |section: &str| {
+        let rest = format!(".section {section}, \"aw\"\npointer unique");
+        ObjTree::with_code(X86_64, &Code { rest: &rest, ..Code::default() })
+    };
+    // Another section of such is one of vmlinux's linker script only.
+    let other = with(".data..percpu..read_mostly");
+    insta::assert_snapshot!(refused(&other), @"klpbuild: error: cannot convert in.ko: section .data..percpu..read_mostly: the kernel makes per-CPU variables only of those in .data..percpu, and takes this for ordinary data (R9): declare them with DEFINE_PER_CPU, and not with DEFINE_PER_CPU_READ_MOSTLY and the like");
+    insta::assert_snapshot!(refused(&with(".data..percpu")), @"klpbuild: error: cannot convert in.ko: vmlinux:unique,0, used in .data..percpu+0x0 (R_X86_64_64): per-CPU data is copied before references in it could be written (R9): set it in the init function instead");
 }
 
 /// R2: the owner's section is right where no new function comes, if the patch has the owner.

@@ -55,6 +55,19 @@ fn rename(image: &mut Image, part: &str, name: &str) {
     symbol.become_livepatch(name.as_bytes().to_vec());
 }
 
+/// R9
+#[test]
+fn per_cpu_variables_that_the_loader_does_not_copy() {
+    let named = |name: &'static [u8]| {
+        findings(move |image| {
+            let data = section(image, b".data");
+            image.sections.get_mut(data).unwrap().rename(name.to_vec());
+        })
+    };
+    assert_eq!(named(b".data..percpu..read_mostly"), ["error R9"]);
+    assert_eq!(named(b".data..percpu"), Vec::<String>::new());
+}
+
 #[test]
 fn what_is_correct_has_no_findings() {
     assert_eq!(findings(|_| {}), Vec::<String>::new());

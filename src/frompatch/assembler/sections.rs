@@ -27,6 +27,10 @@ pub(super) fn is_table(section: &str) -> bool {
     NAMES.iter().any(|name| section.starts_with(name))
 }
 
+/// Where a module has its per-CPU variables: the loader knows no other section of such (`find_pcpusec` in
+/// kernel/module/main.c), while vmlinux has some more, which its linker script merges.
+const PER_CPU: &str = ".data..percpu";
+
 /// The directive of the section for a piece: all code goes into one section, and so do variables of one kind.
 pub(super) fn directive(piece: &Piece) -> String {
     let name = piece.section.as_str();
@@ -41,6 +45,7 @@ pub(super) fn directive(piece: &Piece) -> String {
     let own = piece.symbol.as_deref().unwrap_or_default();
     let plain = name.strip_suffix(own).and_then(|name| name.strip_suffix('.')).filter(|_| !own.is_empty());
     let name = match plain {
+        _ if name.starts_with(PER_CPU) => PER_CPU,
         Some(plain @ (".data" | ".bss" | ".rodata" | ".data.rel.ro" | ".data.rel.ro.local")) => plain,
         _ => name,
     };

@@ -63,6 +63,7 @@ pub fn check(
         findings.error(fault.rule, fault.place, fault.message, "change the source");
     }
     leftovers(image, findings);
+    per_cpu(image, findings);
     if let Some(patch) = patch {
         objects(image, patch, kernel, module_files, findings);
     }
@@ -141,6 +142,13 @@ fn objects(
         let section = sections.iter().find(|(uses, _)| shows(uses)).map(|(_, section)| section.clone());
         let advice = format!("keep {} loaded as long as the livepatch is", owners.join(" and "));
         findings.warning(R10, section.unwrap_or_default(), need.to_string(), advice);
+    }
+}
+
+/// Reports per-CPU variables that the loader does not copy (R9).
+fn per_cpu(image: &Image, findings: &mut Findings) {
+    for (_, section) in image.enumerate().filter(|(_, section)| special::is_not_copied(section)) {
+        findings.error(R9, section.shown(), special::NOT_COPIED, special::NOT_COPIED_ADVICE);
     }
 }
 
