@@ -3,6 +3,8 @@
 //! text is compared, and also their preprocessed text: a macro may give the length of an array, and a condition may
 //! stand around members.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
 
@@ -103,12 +105,33 @@ fn is_outside(hunk: &Hunk, [old, new]: &[Vec<Item>; 2]) -> bool {
     })
 }
 
-/// The name of a type in the preprocessed text `old` that `new` has only with another body.
+/// The name of a type in the preprocessed text `old` that `new` has only with another body, or that takes its size from
+/// a variable with another content.
 fn changed_type(old: &[u8], new: &[u8]) -> Option<String> {
+    let variables = changed_variables(old, new);
     let new = types(new);
     let is_there = |one: &Type| one.is_enum() || new.iter().any(|other| other.name == one.name);
-    let mut changed = types(old).into_iter().filter(|one| is_there(one) && !is_kept(one, &new));
+    let mut changed = types(old).into_iter().filter(|one| {
+        is_there(one) && (!is_kept(one, &new) || one.words.iter().any(|word| variables.contains(word)))
+    });
     changed.next().map(|one| one.name)
+}
+
+/// The variables and constants whose declaration or value differs: `sizeof` in a type may ask for one of them
+/// (ARRAY_SIZE).
+fn changed_variables(old: &[u8], new: &[u8]) -> BTreeSet<String> {
+    let [old, new] = [old, new].map(|text| {
+        let text = String::from_utf8_lossy(text).into_owned();
+        let lines: Vec<&str> = text.split('\n').collect();
+        let data =
+            outline::items(text.as_bytes()).into_iter().filter(|item| item.kind == DefinitionKind::Data);
+        let with_words = data.map(|item| {
+            let own = lines.get(item.first - 1..item.last).unwrap_or_default().join("\n");
+            (item.name, words(&own))
+        });
+        with_words.collect::<BTreeSet<(String, Vec<String>)>>()
+    });
+    old.difference(&new).map(|(name, _)| name.clone()).collect()
 }
 
 /// Whether code with the types `new` understands data of the type `old`.
@@ -217,16 +240,42 @@ fn number(word: &str) -> Option<i32> {
     hex.map_or_else(|| digits.parse(), |hex| i32::from_str_radix(hex, 16)).ok()
 }
 
-/// All types that have a body or are another's name. Variables declared with a type are no types.
+/// All types that have a body or are another's name, and those with a body in the declaration of a variable with a
+/// value. Other variables are no types.
 fn types(text: &[u8]) -> Vec<Type> {
     let text = String::from_utf8_lossy(text);
     let lines: Vec<&str> = text.split('\n').collect();
-    let types = outline::items(text.as_bytes()).into_iter().filter(|item| item.kind == DefinitionKind::Type);
-    let types = types.map(|item| {
-        let own = lines.get(item.first - 1..item.last).unwrap_or_default().join("\n");
-        Type { name: item.name, words: words(&own) }
+    let types = outline::items(text.as_bytes()).into_iter().filter_map(|item| {
+        let own = || lines.get(item.first - 1..item.last).unwrap_or_default().join("\n");
+        let words = match item.kind {
+            DefinitionKind::Type => words(&own()),
+            DefinitionKind::Data => words_of_declared(words(&own()))?,
+            DefinitionKind::Function | DefinitionKind::Macro => return None,
+        };
+        Some(Type { name: item.name, words })
     });
     types.filter(|one| one.words.iter().any(|word| word == "{" || word == "typedef")).collect()
+}
+
+/// The words of a variable's declaration before its value, as if it had none; nothing if no type has its body there,
+/// or if it is a constant with a type of its own, which a livepatch brings anew.
+fn words_of_declared(mut words: Vec<String>) -> Option<Vec<String>> {
+    let mut depth = 0usize;
+    let value = words.iter().position(|word| {
+        match word.as_str() {
+            "{" => depth += 1,
+            "}" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && word == "="
+    })?;
+    words.truncate(value);
+    let before = words.get(..words.iter().position(|word| word == "{")?)?;
+    let is_keyword = |word: &String| ["struct", "union", "enum"].contains(&word.as_str());
+    let has_type = before.iter().any(is_keyword);
+    let is_own_constant = before.last().is_some_and(is_keyword) && before.iter().any(|word| word == "const");
+    words.push(";".to_owned());
+    (has_type && !is_own_constant).then_some(words)
 }
 
 /// The words and signs of a type, and neither comments nor macros that are defined in it: what these change is seen where
@@ -284,6 +333,34 @@ mod tests {
         assert_eq!(changed_type(old, &new("struct gone {\n int a;\n};\n", "")), None);
         assert_eq!(changed_type(old, &new("struct s {", "struct t {\n int b;\n};\nstruct s {")), None);
         assert_eq!(changed_type(old, &new("struct s *s", "struct s *s, int b")), None);
+    }
+
+    #[test]
+    fn a_type_that_takes_its_size_from_a_variable_is_compared_with_it() {
+        let old = "static const int t[] = { 1, 2 };\nstatic int u = 1;\nstruct s {\n int a[(sizeof(t) / sizeof((t)[0]))];\n};\n";
+        let changed = |from: &str, to: &str| changed_type(old.as_bytes(), old.replace(from, to).as_bytes());
+        assert_eq!(changed("1, 2", "1, 2, 3"), Some("s".to_owned()));
+        assert_eq!(changed("u = 1", "u = 2"), None);
+    }
+
+    #[test]
+    fn a_type_with_a_body_in_a_variables_declaration_is_compared() {
+        let check = |old: &str, new: &str| check_texts(&[file(old, new)]).map_err(|error| error.to_string());
+        let one = "static struct {\n\tint a;\n\tlong b;\n} x = {\n\t.a = 1,\n};\n\
+                   static enum { A = 0, B = 1 } y = A;\nstatic const struct {\n\tint c;\n} z[] = { { 1 } };\n\
+                   static struct w {\n\tint d;\n} const v = { 1 };\n";
+        let changed = |from: &str, to: &str| check(one, &one.replace(from, to));
+        for (from, to, name) in [
+            ("\tint a;\n\tlong b;\n", "\tlong b;\n\tint a;\n", "x"),
+            ("B = 1", "B = 2", "y"),
+            ("\tint d;", "\tint d, e;", "v"),
+        ] {
+            let error = changed(from, to).unwrap_err();
+            assert!(error.starts_with(&format!("a.c: the type {name} is changed: ")), "{error}");
+        }
+        assert!(changed(".a = 1", ".a = 2").is_ok());
+        assert!(changed(" = A;", ";").is_ok());
+        assert!(changed("\tint c;", "\tint c, d;").is_ok());
     }
 
     #[test]
