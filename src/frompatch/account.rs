@@ -136,11 +136,13 @@ fn effect(without: &Touched, compiled: &Compiled, trees: Trees<'_>) -> Result<Ef
     if compile::patched_to(unit, own, &output).is_err() {
         return Ok(Effect::On(vec!["what the other changes need".to_owned()]));
     }
-    let names = cut::different(&output, &compiled.patched)?;
+    let changes = cut::difference(&output, &compiled.patched)?;
+    let names: BTreeSet<String> = changes.names().into_iter().collect();
     if names.is_empty() {
-        return Ok(Effect::None("it compiles to the same code".to_owned()));
+        let why = changes.notes.into_iter().next();
+        return Ok(Effect::None(why.unwrap_or_else(|| "it compiles to the same code".to_owned())));
     }
-    Ok(Effect::On(names))
+    Ok(Effect::On(names.into_iter().collect()))
 }
 
 /// The number of the first changed line, in the file before the patch.

@@ -58,16 +58,13 @@ pub struct Cut {
     pub without_effect: Vec<String>,
 }
 
-/// The names of the functions and data that differ between two assembler texts.
+/// The difference between two files of assembler text.
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn different(one: &Path, other: &Path) -> Result<Vec<String>> {
+pub fn difference(one: &Path, other: &Path) -> Result<Changes> {
     let (one, other) = (fs::read_to_string(one)?, fs::read_to_string(other)?);
-    let mut names = compare(&Listing::parse(&one), &Listing::parse(&other)).names();
-    names.sort();
-    names.dedup();
-    Ok(names)
+    Ok(compare(&Listing::parse(&one), &Listing::parse(&other)))
 }
 
 /// The kernel's object that a unit is a part of.

@@ -279,10 +279,12 @@ fn types_are_told_of_what_follows_them() {
 
 #[test]
 fn assembler_outside_of_functions_is_not_lost() {
-    let text = "asm(\".pushsection .table,\\\"a\\\"\\n.long 1\\n.popsection\");/*1*/\nint f(int a){return out(a);}\n";
+    let text = "asm(\".pushsection .table,\\\"a\\\"\\n.long 1\\n.long 3\\n.popsection\");/*1*/\nint f(int a){return out(a);}\n";
     let again = "asm(\".pushsection .table,\\\"a\\\"\\n.long 1\\n.popsection\");";
     for compiler in compilers() {
-        for (from, to) in [(".long 1", ".long 2"), ("/*1*/", again)] {
+        for (from, to) in
+            [(".long 1", ".long 2"), ("/*1*/", again), (".long 1\\n.long 3", ".long 3\\n.long 1")]
+        {
             let (old, new) = (listing(compiler, text), listing(compiler, &text.replace(from, to)));
             let changes = compare(&old, &new);
             let extract = Extract::plan(&old, &new, &changes, Entry::Any);

@@ -61,7 +61,7 @@ impl Changes {
 
 /// Compares a unit with the patched one.
 pub fn compare(old: &Listing, new: &Listing) -> Changes {
-    let Pairs { by_new: pairs, unclear, by_order } = Pairs::of(old, new);
+    let Pairs { by_new: pairs, unclear, by_order, moved } = Pairs::of(old, new);
     let mut changes = Changes::default();
     for name in unclear {
         changes.refused.push(format!(
@@ -70,6 +70,12 @@ pub fn compare(old: &Listing, new: &Listing) -> Changes {
             in_common(&name)
         ));
     }
+    changes.notes.extend(moved.into_iter().map(|(name, (before, after))| {
+        format!(
+            "{name} of {before} is taken for the {name} of the new {after}, with the value that it has: if it is another variable, \
+             give it another name"
+        )
+    }));
     let (before, after) = (Canon::of(old, None), Canon::of(new, Some((old, &pairs))));
     let sides = Sides { old, new, pairs: &pairs, before, after };
     for name in new.functions() {
@@ -117,15 +123,24 @@ impl Sides<'_> {
             all.sort();
             all
         };
-        let before = entries(self.old, &self.before);
-        for (section, entry) in entries(self.new, &self.after) {
-            if !before.contains(&(section.clone(), entry)) {
+        let (before, after) = (entries(self.old, &self.before), entries(self.new, &self.after));
+        for (section, entry) in &after {
+            if !before.contains(&(section.clone(), entry.clone())) {
                 changes.refused.push(format!(
                     "an entry of the kernel's table {section} is new or changed: it has been read already; leave it out \
                      of the patch"
                 ));
             }
         }
+        let is_gone = |name: &str| self.new.piece_of(name).is_none();
+        let named = self.old.data().filter(|(name, piece)| is_table(&piece.section) && base(name) == *name);
+        let named = named.filter(|(name, _)| !self.old.is_own(name) && is_gone(name));
+        let named = named.map(|(name, piece)| (name.to_owned(), piece.section.clone()));
+        let unnamed = before.iter().filter(|entry| !after.contains(entry));
+        let unnamed = unnamed.map(|(section, _)| ("an entry".to_owned(), section.clone()));
+        changes.notes.extend(named.chain(unnamed).map(|(name, section)| {
+            format!("{name} of the kernel's table {section} is taken away: the kernel has read it already, and goes on with it")
+        }));
     }
 
     fn removed(&self, changes: &mut Changes) {
@@ -257,6 +272,38 @@ mod tests {
     }
 
     #[test]
+    fn what_only_a_table_of_the_kernel_points_to_is_refused() {
+        let entry = "\t.section\t__param,\"a\"\n\t.type\t__param_n, @object\n\t.size\t__param_n, 8\n__param_n:\n\t.quad\ttable\n";
+        let with = format!("{UNIT}{entry}").replace("\tmovl\ttable(%rip), %eax\n", "");
+        let changes = compare(&listing(&with), &listing(&with.replace(".long\t5", ".long\t6")));
+        assert!(changes.refused[0].contains("other data or files point to it"), "{changes:?}");
+        let changes = compare(&listing(&with), &listing(&with.replace(entry, "")));
+        assert_eq!(
+            changes.notes,
+            [
+                "__param_n of the kernel's table __param is taken away: the kernel has read it already, and goes on with it"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_variable_of_a_new_function_may_be_another() {
+        let new = UNIT.replace("\tincl\tcount.3(%rip)\n", "")
+            + "\t.section\t.text.n,\"ax\",@progbits\n\t.type\tn, @function\nn:\n\tincl\tcount.3(%rip)\n\tret\n\t.size\tn, .-n\n";
+        let changes = compare(&listing(UNIT), &listing(&new));
+        assert_eq!(
+            changes.notes,
+            [
+                "count of f is taken for the count of the new n, with the value that it has: if it is another variable, give it \
+              another name"
+            ]
+        );
+        let renamed = new.replace("\t.type\tf, @function\nf:", "\t.type\te, @function\ne:");
+        let changes = compare(&listing(UNIT), &listing(&renamed.replace("\tf, .-f", "\te, .-e")));
+        assert_eq!(changes.notes, Vec::<String>::new());
+    }
+
+    #[test]
     fn a_constant_whose_address_is_compared_is_refused() {
         let with = |operand: &str| UNIT.replace("\tret\n", &format!("\tcmpq\t${operand}, 40(%rdi)\n\tret\n"));
         let refused = |operand: &str| {
@@ -334,6 +381,20 @@ mod tests {
             "{changes:?}"
         );
         assert!(compare(&listing(UNIT), &listing(&UNIT.replace(".long\t5", ".long\t6"))).notes.is_empty());
+    }
+
+    #[test]
+    fn a_constant_that_is_pointed_to_is_told_as_the_livepatchs_own() {
+        let kept = |number: &str| {
+            UNIT.replace("movl\ttable(%rip), %eax", "movq\t$table, 8(%rdi)")
+                .replace(".long\t5", &format!(".long\t{number}"))
+        };
+        let changes = compare(&listing(&kept("5")), &listing(&kept("6")));
+        assert!(
+            changes.notes[0].starts_with("table is pointed to, and is the livepatch's own")
+                && changes.notes[1].ends_with("what the kernel has made with the old one keeps that"),
+            "{changes:?}"
+        );
     }
 
     #[test]

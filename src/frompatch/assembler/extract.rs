@@ -142,9 +142,18 @@ impl<'a> Extract<'a> {
         extract
     }
 
-    /// Reports new functions and data that no replaced function uses.
+    /// Reports new functions and data that no replaced function uses, and refuses constants of such a kind: something else
+    /// has to use them.
     fn tell_unreached(&mut self) {
         let changes = self.changes;
+        let lost = changes.constants.iter().filter(|name| !self.new_data.contains(name));
+        self.refused.extend(lost.map(|name| {
+            format!(
+                "the constant {} gets another content, and nothing that is replaced uses it: what does use it keeps the old \
+                 one; change the functions that read it",
+                source_name(name)
+            )
+        }));
         for (kind, names, taken) in [
             ("function", &changes.new_functions, &self.new_functions),
             ("variable or constant", &changes.new_data, &self.new_data),
@@ -400,6 +409,14 @@ mod tests {
              \t.section\t.text.unlikely,\"ax\",@progbits\n\t.type\tklp_f.cold, @function\nklp_f.cold:\n\tud2\n\
              \t.size\tklp_f.cold, .-klp_f.cold\n\t.section\t.note.GNU-stack,\"\",@progbits\n"
         );
+    }
+
+    #[test]
+    fn a_new_per_cpu_variable_is_where_the_loader_looks_for_it() {
+        let new = OLD.replace("\tnop\n", "\tincl\t%gs:reads(%rip)\n")
+            + "\t.section\t.data..percpu..read_mostly,\"aw\"\n\t.type\treads, @object\n\t.size\treads, 4\nreads:\n\t.zero\t4\n";
+        let (text, _) = cut(&new);
+        assert!(text.contains("\t.section\t.data..percpu,\"aw\"\n\t.size\tklp_reads, 4\n"), "{text}");
     }
 
     #[test]

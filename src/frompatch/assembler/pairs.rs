@@ -16,6 +16,9 @@ pub(super) struct Pairs {
     pub(super) by_new: BTreeMap<String, String>,
     /// Names that several variables share, if nothing tells which is which.
     pub(super) unclear: BTreeSet<String>,
+    /// By a variable's name: the function that has it no more, and the new one that has one of this name instead. It counts
+    /// as moved along.
+    pub(super) moved: BTreeMap<String, (String, String)>,
     /// Names of which one function has several variables: the order of use tells which is which, if blocks keep theirs.
     pub(super) by_order: BTreeSet<String>,
 }
@@ -55,7 +58,11 @@ impl Pairs {
         for (key, group) in &after {
             let other = before.get(key).unwrap_or(&nothing);
             let is_there = |user: &String, listing: &Listing| listing.is_function(user);
-            match pair(other, group, |user| is_there(user, old) && is_there(user, new)) {
+            let is_kept = |user: &String| is_there(user, old) && is_there(user, new);
+            if let Some(users) = moved(other, group, is_kept) {
+                pairs.moved.insert(in_common(key).to_owned(), users);
+            }
+            match pair(other, group, is_kept) {
                 Some(found) => pairs.by_new.extend(found),
                 None if group.lasts => drop(pairs.unclear.insert(key.clone())),
                 None => {}
@@ -152,6 +159,17 @@ pub(super) fn used(listing: &Listing, pieces: &[usize]) -> Vec<String> {
         waiting.extend(further.into_iter().rev());
     }
     all
+}
+
+/// The function that used the one variable of a group, and is still there, and the new one that uses that of the other
+/// group: whether it is the same variable, nothing tells.
+fn moved(old: &Group, new: &Group, is_kept: impl Fn(&String) -> bool) -> Option<(String, String)> {
+    let ([_], [name]) = (old.names.as_slice(), new.names.as_slice()) else { return None };
+    let is_static_local = base(name) != name && new.is_variable;
+    let has_common = old.uses.keys().any(|user| new.uses.contains_key(user));
+    let before = old.uses.keys().find(|user| is_kept(user))?;
+    let after = new.uses.keys().find(|user| !is_kept(user) && !user.starts_with("data "))?;
+    (is_static_local && !has_common).then(|| (before.clone(), after.clone()))
 }
 
 /// The pairs of a group; none if nothing tells. `is_kept` says whether both units have a user.

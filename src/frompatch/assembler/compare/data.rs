@@ -68,19 +68,21 @@ impl Sides<'_> {
         }
     }
 
-    /// Adds notes about a table of functions that the livepatch brings: the kernel may keep its address, as
-    /// debugfs_create_file() does, or that of the one, `other`, in whose place it comes.
+    /// Adds notes about what the livepatch brings and the kernel may keep the address of: a table of functions, as
+    /// debugfs_create_file() does, or a constant that code stores a pointer to. It may also keep that of the one, `other`,
+    /// in whose place this comes.
     fn warn_of_table(&self, other: Option<&str>, name: &str, changes: &mut Changes) {
-        if !has_functions(self.new, name) {
-            return;
-        }
+        let is_table = has_functions(self.new, name);
         let shown = base(name);
-        changes.notes.push(format!(
-            "{shown} has pointers to functions, and is the livepatch's own: if the kernel keeps its address, the livepatch must \
-             not be unloaded before that is gone"
-        ));
+        let what = if is_table { "has pointers to functions" } else { "is pointed to" };
+        if is_table || address(self.new, name).is_stored {
+            changes.notes.push(format!(
+                "{shown} {what}, and is the livepatch's own: if the kernel keeps its address, the livepatch must not be unloaded \
+                 before that is gone"
+            ));
+        }
         let before = other.map(|other| address(self.old, other)).unwrap_or_default();
-        if before.is_stored || !before.given.is_empty() {
+        if before.is_stored || is_table && !before.given.is_empty() {
             changes.notes.push(format!(
                 "{shown} gets another content in the livepatch's copy only: what the kernel has made with the old one keeps that"
             ));
@@ -163,12 +165,12 @@ fn content(text: &str) -> &str {
     text.split_once('\n').map_or("", |(_, content)| content)
 }
 
-/// Whether other data points to a name.
+/// Whether other data, or an entry of one of the kernel's tables, points to a name.
 fn is_pointed_to(listing: &Listing, name: &str) -> bool {
-    let others = listing.data().filter(|(other, piece)| {
-        *other != name && !listing.is_own(other) && !is_book_keeping(&piece.section)
-    });
-    others.into_iter().any(|(_, piece)| piece.has_name(name))
+    let is_content = |other: &str, piece: &Piece| {
+        is_table(&piece.section) || !listing.is_own(other) && !is_book_keeping(&piece.section)
+    };
+    listing.data().any(|(other, piece)| other != name && is_content(other, piece) && piece.has_name(name))
 }
 
 /// A function in initialisation code that uses a name; none if there is none.

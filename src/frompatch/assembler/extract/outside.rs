@@ -46,11 +46,43 @@ impl Extract<'_> {
                 ));
             }
         }
+        self.refused.extend(exchanged(old, new));
         self.without_effect.dedup();
         if has_initcall {
             self.without_effect.push("a new initcall: the kernel has begun long ago".to_owned());
         }
     }
+}
+
+/// A refusal for each section whose lines from outside of functions are the same ones in another order: where they
+/// stand tells what they do.
+fn exchanged(old: &Listing, new: &Listing) -> Vec<String> {
+    let (before, after) = (by_section(old), by_section(new));
+    let is_exchanged = |(section, lines): &(&&str, &Vec<String>)| {
+        let [mut one, mut other] = [before.get(**section).cloned().unwrap_or_default(), (*lines).clone()];
+        let is_same = one == other;
+        one.sort();
+        other.sort();
+        !is_same && one == other
+    };
+    let exchanged = after.iter().filter(is_exchanged);
+    exchanged
+        .map(|(section, _)| {
+            format!("what stands in {section} outside of functions changes its order: the kernel keeps the old one")
+        })
+        .collect()
+}
+
+/// The lines outside of functions that do something where they stand, by section.
+fn by_section(listing: &Listing) -> BTreeMap<&str, Vec<String>> {
+    let mut all: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (section, line) in listing.all_outside() {
+        let is_elsewhere = ["export_symbol", "ksymtab", "initcall"].iter().any(|word| section.contains(word));
+        if !is_elsewhere && (!is_frame(line) || label(line).is_some()) {
+            all.entry(section).or_default().push(plain(line));
+        }
+    }
+    all
 }
 
 /// The number of initcalls that have a piece of their own, as clang writes them.
