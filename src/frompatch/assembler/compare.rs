@@ -304,6 +304,19 @@ mod tests {
     }
 
     #[test]
+    fn a_constant_within_another_is_followed() {
+        let whole = "\t.section\t.rodata.cst8,\"aM\",@progbits,8\n\t.align 8\n.LC8:\n\t.long\t0\n\t.long\t7\n\t.set\t.LC5,.LC8+4\n";
+        let with = UNIT.replace("movl\ttable(%rip)", "movl\t.LC5(%rip)") + whole;
+        let other = with.replace(".LC5", ".LC3").replace(".LC8", ".LC9");
+        assert!(compare(&listing(&with), &listing(&other)).is_empty());
+        for (from, to) in [(".long\t7", ".long\t6"), (".LC8+4", ".LC8+0")] {
+            let changes = compare(&listing(&with), &listing(&with.replace(from, to)));
+            assert_eq!(changes.changed.keys().collect::<Vec<_>>(), ["g"], "{from}");
+        }
+        assert!(listing(&with).aliases.is_empty());
+    }
+
+    #[test]
     fn a_constant_whose_address_is_compared_is_refused() {
         let with = |operand: &str| UNIT.replace("\tret\n", &format!("\tcmpq\t${operand}, 40(%rdi)\n\tret\n"));
         let refused = |operand: &str| {

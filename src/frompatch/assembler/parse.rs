@@ -42,6 +42,7 @@ impl Parser {
             self.line(line, lines.get(index + 1..).unwrap_or_default());
         }
         let mut listing = self.listing;
+        resolve_parts(&mut listing);
         for (index, piece) in listing.pieces.iter_mut().enumerate() {
             piece.symbol = piece.labels.iter().find(|label| !label.starts_with(".L")).cloned();
             for label in &piece.labels {
@@ -222,6 +223,20 @@ impl Parser {
         if let Some(name) = label.filter(opens) {
             self.open = Some((name.to_owned(), index, self.section.clone()));
         }
+    }
+}
+
+/// Writes constants that lie within others (`.set .LC55,.LC108+4`, as gcc has for parts of vectors) as what they are,
+/// where they are used.
+fn resolve_parts(listing: &mut Listing) {
+    let is_part = |(name, target): &(&String, &String)| name.starts_with(".L") && target.starts_with(".L");
+    let parts: BTreeMap<String, String> = (listing.aliases.iter().filter(is_part))
+        .map(|(name, target)| (name.clone(), target.clone()))
+        .collect();
+    listing.aliases.retain(|name, _| !parts.contains_key(name));
+    let lines = listing.pieces.iter_mut().flat_map(|piece| &mut piece.lines);
+    for line in lines.filter(|line| !parts.is_empty() && line.contains(".L")) {
+        *line = line::rewrite(line, |name| parts.get(name).cloned());
     }
 }
 

@@ -198,6 +198,12 @@ fn one(
         (None, Some(annotation)) => Some((annotation.object.as_str(), annotation.sympos)),
         (None, None) => None,
     };
+    // Assemblers keep such names to themselves; where one is left, it means something of the same file.
+    if name.starts_with(".L") && said.is_none() {
+        return Err(format!(
+            "{name} is a label of the compiler's, which the file that uses it does not define: the file is not whole"
+        ));
+    }
     let wrong = Wrong { surroundings, name: &name };
     let meant = match (said, exporter) {
         (None, Some(VMLINUX)) => return Ok(None),
@@ -243,7 +249,7 @@ fn one(
     })?;
     Ok(Some(Resolution {
         symbol,
-        section_object: reference.annotated.as_ref().map(|annotated| annotated.section_object.clone()),
+        section_object: reference.annotated.as_ref().and_then(|annotated| annotated.section_object.clone()),
         is_exported,
         mistaken_for: None,
     }))
