@@ -30,6 +30,7 @@ use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::definition::{self, SymbolFault};
 use crate::livepatch::names as klp_names;
 use crate::livepatch::names::KlpSymbol;
+use crate::livepatch::special::VERSIONED_NAME_LIMIT;
 
 /// What is cut out of a unit.
 #[derive(Debug, Default)]
@@ -160,10 +161,12 @@ pub fn cut(
         })
         .collect();
     let mut text = extract.text(prefix, |name| names.get(name).cloned().unwrap_or_else(|| name.to_owned()));
-    let long = cut.annotated.iter().filter(|symbol| symbol.is_long()).map(|symbol| &symbol.name);
-    for name in names.get(THIS_MODULE).into_iter().chain(long) {
+    // modpost has no room for the long names, and asks for no version of what is weak.
+    let is_long = |name: &&String| name.len() > VERSIONED_NAME_LIMIT || name.starts_with('"');
+    for name in names.values().filter(is_long).filter(|name| !cut.plain.contains(*name)) {
         text.push_str(&format!("\t.weak\t{name}\n"));
     }
+    cut.annotated.retain(|symbol| !shared.unclear.contains(&symbol.name));
     cut.part = UnitText { path: path.clone(), text };
     Ok(cut)
 }
@@ -276,7 +279,7 @@ fn references(
         // refer to it.
         if name == THIS_MODULE {
             let symbol = KlpSymbol { object: object.to_owned(), name: name.clone().into_bytes(), sympos: 0 };
-            let meant = klp_names::AnnotatedName { section_object: object.to_owned(), symbol };
+            let meant = klp_names::AnnotatedName { section_object: Some(object.to_owned()), symbol };
             names.insert(name.clone(), meant.to_text());
             let (object, name, file) = (object.to_owned(), name.clone(), path.to_owned());
             cut.references.push(UnexportedReference { object, name, sympos: 0, file });
@@ -286,10 +289,12 @@ fn references(
             let kernel_name = String::from_utf8_lossy(&located.name).into_owned();
             if target.sources.is_exported(&located.name, &located.known) == Some(true) {
                 cut.plain.insert(kernel_name.clone());
+                names.insert(name.clone(), kernel_name);
             } else {
-                note(cut, &located.object, &kernel_name, position(&located.known, name, path)?, path);
+                let sympos = position(&located.known, name, path)?;
+                let symbol = UnexportedSymbol { object: located.object.clone(), name: kernel_name, sympos };
+                names.insert(name.clone(), annotate(cut, symbol, shared, path));
             }
-            names.insert(name.clone(), kernel_name);
             continue;
         }
         let vague: Vec<KernelDefinition> =
@@ -337,7 +342,8 @@ fn references(
             ),
         };
         let sympos = position(known, name, path)?;
-        note(cut, &known.object, name, sympos, path);
+        let symbol = UnexportedSymbol { object: known.object.clone(), name: name.clone(), sympos };
+        names.insert(name.clone(), annotate(cut, symbol, shared, path));
     }
     Ok(names)
 }
@@ -358,8 +364,17 @@ fn is_common(name: &str) -> bool {
     matches!(name, "__fentry__" | "_GLOBAL_OFFSET_TABLE_" | "PLT" | "GOTPCREL" | "function" | "object")
 }
 
-fn note(cut: &mut Cut, object: &str, name: &str, sympos: u64, path: &str) {
-    let (object, name) = (object.to_owned(), name.to_owned());
-    cut.annotated.push(UnexportedSymbol { object: object.clone(), name: name.clone(), sympos });
+/// Adds a symbol of the kernel that is not exported, and returns the name for it in the assembler text.
+fn annotate(cut: &mut Cut, symbol: UnexportedSymbol, shared: &SharedNames, path: &str) -> String {
+    let text = if shared.unclear.contains(&symbol.name) {
+        let UnexportedSymbol { object, name, sympos } = symbol.clone();
+        let symbol = KlpSymbol { object, name: name.into_bytes(), sympos };
+        klp_names::AnnotatedName { section_object: None, symbol }.to_text()
+    } else {
+        symbol.name.clone()
+    };
+    let UnexportedSymbol { object, name, sympos } = symbol.clone();
     cut.references.push(UnexportedReference { object, name, sympos, file: path.to_owned() });
+    cut.annotated.push(symbol);
+    text
 }

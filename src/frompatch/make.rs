@@ -246,13 +246,36 @@ fn compare(
         build_id: target.origin.installed.as_ref().and_then(|kernel| kernel.build_id.as_deref()).map(hex),
         ..LivepatchReport::default()
     };
-    let shared = SharedNames::of(compiled, reads);
+    for Compiled { unit: Unit { path, recipe, .. }, .. } in compiled {
+        report.compiled.push(CompiledFile { path: path.clone(), object: recipe.object.clone() });
+    }
+    let mut shared = SharedNames::of(compiled, reads);
     shared::check_new_names(compiled, reads, target)?;
+    let mut cuts = cut_all(target, applied, compiled, reads, trees, &shared)?;
+    shared.unclear = shared.unclear_in(&cuts);
+    if !shared.unclear.is_empty() {
+        cuts = cut_all(target, applied, compiled, reads, trees, &shared)?;
+    }
+    for cut in cuts {
+        take(cut, &mut report, &mut module, target)?;
+    }
+    Ok((report, module))
+}
+
+/// Cuts the changes out of all units that have some.
+fn cut_all(
+    target: &TargetKernel,
+    applied: &AppliedPatches,
+    compiled: &[Compiled],
+    reads: &[Read],
+    trees: Trees<'_>,
+    shared: &SharedNames,
+) -> Result<Vec<Cut>> {
+    let mut cuts = Vec::new();
     let mut kernels: BTreeMap<&str, KernelImage> = BTreeMap::new();
     let mut sites = KnownSites::of(&target.origin.objects);
     for (index, (compiled, read)) in compiled.iter().zip(reads).enumerate() {
         let Unit { path, recipe: Recipe { object, .. } } = &compiled.unit;
-        report.compiled.push(CompiledFile { path: path.clone(), object: object.clone() });
         if read.changes.is_empty() {
             read.check_outside(path)?;
             continue;
@@ -265,10 +288,9 @@ fn compare(
             if compiled_count(reads) == 1 { "klpbuild_".to_owned() } else { format!("klpbuild{index}_") };
         let against = Against { kernel, sites: sites.in_object(object)? };
         let reasons = Reasons::new(touched(applied, compiled), &compiled.unit, trees);
-        let cut = cut::cut(compiled, read, target, &against, &reasons, &prefix, &shared)?;
-        take(cut, &mut report, &mut module, target)?;
+        cuts.push(cut::cut(compiled, read, target, &against, &reasons, &prefix, shared)?);
     }
-    Ok((report, module))
+    Ok(cuts)
 }
 
 fn compiled_count(reads: &[Read]) -> usize {

@@ -7,6 +7,8 @@ use anyhow::{Result, bail, ensure};
 
 use crate::elf::Binding;
 use crate::frompatch::compile::Compiled;
+use crate::frompatch::cut::Cut;
+use crate::frompatch::module::UnexportedSymbol;
 use crate::frompatch::read::Read;
 use crate::frompatch::target::TargetKernel;
 use crate::host::paths;
@@ -21,6 +23,9 @@ pub struct SharedNames {
     /// By name: the object and the path of the file that has it as static in the kernel, and is patched to let other files
     /// use it.
     opened: BTreeMap<String, (String, String)>,
+    /// Names that mean different symbols in different units, of which at least one is not exported: only a full annotated
+    /// name tells the linker of the livepatch which is meant.
+    pub unclear: BTreeSet<String>,
 }
 
 impl SharedNames {
@@ -37,6 +42,23 @@ impl SharedNames {
         shared
     }
 
+    /// The names of the kernel's symbols that mean something else in another unit, or what the patches add.
+    pub fn unclear_in(&self, cuts: &[Cut]) -> BTreeSet<String> {
+        let mut meanings: BTreeMap<&str, BTreeSet<Option<&UnexportedSymbol>>> = BTreeMap::new();
+        for cut in cuts {
+            for symbol in &cut.annotated {
+                meanings.entry(&symbol.name).or_default().insert(Some(symbol));
+            }
+            for name in &cut.plain {
+                meanings.entry(name).or_default().insert(None);
+            }
+        }
+        let is_unclear = |(name, all): &(&&str, &BTreeSet<Option<&UnexportedSymbol>>)| {
+            all.iter().any(Option::is_some) && (all.len() > 1 || self.new.contains(**name))
+        };
+        meanings.iter().filter(is_unclear).map(|(name, _)| (*name).to_owned()).collect()
+    }
+
     /// The static symbol of the kernel that `name` means, as the patches let other files use it: the only one of `known` that is
     /// in its object, and in a source file of its file's name.
     pub fn opened<'k>(&self, name: &str, known: &'k [KernelDefinition]) -> Option<&'k KernelDefinition> {
@@ -50,7 +72,8 @@ impl SharedNames {
 }
 
 /// Checks that no definition which other units may use moves from one unit to another, or has the name of one that the kernel
-/// has elsewhere (as one in place of a weak one has): the kernel's code goes on with the old one.
+/// has elsewhere (as one in place of a weak one has): the kernel's code goes on with the old one. What the kernel exports,
+/// units of other objects may mean by its name.
 ///
 /// # Errors
 /// One does.
@@ -72,6 +95,11 @@ pub fn check_new_names(compiled: &[Compiled], reads: &[Read], target: &TargetKer
         let found =
             target.sources.find(&NameQuery::names(new.iter().map(|name| name.as_bytes().to_vec())))?;
         for name in new {
+            if let Some(owner) = target.sources.exporter(name.as_bytes()).filter(|_| compiled.len() > 1) {
+                bail!(
+                    "{path}: {name} is new here, and has the name of what {owner} exports: give it another name"
+                );
+            }
             let mut all = found.of(name.as_bytes()).iter();
             if all.any(|known| known.object == unit.unit.recipe.object && is_visible(known)) {
                 bail!(
@@ -88,4 +116,36 @@ pub fn check_new_names(compiled: &[Compiled], reads: &[Read], target: &TargetKer
 /// Whether other files may use a symbol of the kernel by its name.
 pub fn is_visible(known: &KernelDefinition) -> bool {
     known.definition.as_ref().is_none_or(|definition| definition.binding != Binding::Local)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_two_meanings_is_unclear() {
+        let symbol = |object: &str, name: &str, sympos| UnexportedSymbol {
+            object: object.to_owned(),
+            name: name.to_owned(),
+            sympos,
+        };
+        let cut = |annotated: &[UnexportedSymbol], plain: &[&str]| Cut {
+            annotated: annotated.to_vec(),
+            plain: plain.iter().map(|name| (*name).to_owned()).collect(),
+            ..Cut::default()
+        };
+        let shared = SharedNames { new: ["added".to_owned()].into(), ..SharedNames::default() };
+        let cuts = [
+            cut(
+                &[symbol("a", "here", 1), symbol("a", "static", 0), symbol("a", "same", 0)],
+                &["printk", "added"],
+            ),
+            cut(
+                &[symbol("a", "here", 2), symbol("a", "same", 0), symbol("b", "added", 0)],
+                &["static", "printk"],
+            ),
+        ];
+        let unclear: Vec<String> = shared.unclear_in(&cuts).into_iter().collect();
+        assert_eq!(unclear, ["added", "here", "static"]);
+    }
 }

@@ -69,8 +69,9 @@ impl fmt::Display for KlpSymbol {
 /// symbol's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnotatedName {
-    /// The object at whose loading the relocation is written (R2).
-    pub section_object: String,
+    /// The object at whose loading the relocation is written (R2). In the name it may be empty: conversion tells it from
+    /// the code that uses the symbol.
+    pub section_object: Option<String>,
     /// The symbol.
     pub symbol: KlpSymbol,
 }
@@ -81,7 +82,8 @@ impl AnnotatedName {
         let unquoted = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\""));
         let name = unquoted.unwrap_or(name);
         let (object, rest) = split_once(name.strip_prefix(ANNOTATED_PREFIX)?, b'.')?;
-        let section_object = std::str::from_utf8(object).ok().filter(|object| !object.is_empty())?.to_owned();
+        let object = std::str::from_utf8(object).ok()?;
+        let section_object = (!object.is_empty()).then(|| object.to_owned());
         Some(AnnotatedName { section_object, symbol: KlpSymbol::parse_rest(rest)? })
     }
 
@@ -89,7 +91,8 @@ impl AnnotatedName {
     pub fn to_text(&self) -> String {
         let KlpSymbol { object, name, sympos } = &self.symbol;
         let name = String::from_utf8_lossy(name);
-        format!("\".klp.sym.rela.{}.{object}.{name},{sympos}\"", self.section_object)
+        let section_object = self.section_object.as_deref().unwrap_or_default();
+        format!("\".klp.sym.rela.{section_object}.{object}.{name},{sympos}\"")
     }
 }
 
@@ -161,9 +164,14 @@ mod tests {
     #[test]
     fn an_annotated_name_in_a_text_is_read_back() {
         let symbol = KlpSymbol { object: "tun".to_owned(), name: b"a.0".to_vec(), sympos: 2 };
-        let annotated = AnnotatedName { section_object: "vfat".to_owned(), symbol };
-        assert_eq!(annotated.to_text(), "\".klp.sym.rela.vfat.tun.a.0,2\"");
-        assert_eq!(AnnotatedName::parse(annotated.to_text().as_bytes()), Some(annotated));
+        for (object, text) in
+            [(Some("vfat"), "\".klp.sym.rela.vfat.tun.a.0,2\""), (None, "\".klp.sym.rela..tun.a.0,2\"")]
+        {
+            let annotated =
+                AnnotatedName { section_object: object.map(str::to_owned), symbol: symbol.clone() };
+            assert_eq!(annotated.to_text(), text);
+            assert_eq!(AnnotatedName::parse(text.as_bytes()), Some(annotated));
+        }
     }
 
     #[test]
@@ -191,7 +199,7 @@ mod tests {
     #[test]
     fn annotated_names_have_two_objects() {
         let annotated = AnnotatedName::parse(b".klp.sym.rela.kvm_intel.vmlinux.f.x,1").unwrap();
-        assert_eq!(annotated.section_object, "kvm_intel");
+        assert_eq!(annotated.section_object.as_deref(), Some("kvm_intel"));
         assert_eq!(annotated.symbol.to_name(), b".klp.sym.vmlinux.f.x,1");
         assert_eq!(AnnotatedName::parse(b".klp.sym.rela.vmlinux.f,1"), None);
         assert_eq!(AnnotatedName::parse(b"\".klp.sym.rela.kvm_intel.vmlinux.f.x,1\""), Some(annotated));
