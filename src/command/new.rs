@@ -9,7 +9,7 @@ mod taken;
 mod target;
 pub mod text;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
@@ -55,22 +55,7 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
     if !options.quiet {
         origin.say_shortcomings();
     }
-    let sources = Sources::open(&origin, asked.symbols.as_deref())?;
-    ensure!(
-        arguments.sympos.is_none() || arguments.function.len() == 1,
-        "--sympos is the position of one function, and {} are named",
-        arguments.function.len()
-    );
-    let mut targets: Vec<ReplaceableFunction> = Vec::new();
-    for function in &arguments.function {
-        ensure!(!targets.iter().any(|target| target.name == *function), "{function} is named twice");
-        targets.push(ReplaceableFunction::find(&origin, &sources, function, arguments)?);
-    }
-    drop(sources);
-    ensure!(
-        !targets.iter().any(|target| target.objects.contains(&name.replace('-', "_"))),
-        "the kernel has a module {name}: give the livepatch another name"
-    );
+    let targets = targets(&origin, &Sources::open(&origin, asked.symbols.as_deref())?, &name, arguments)?;
     let flags = asked.choice.to_flags();
     let kdir = origin.objtree.clone();
     let source = arguments.source.as_ref().map(|source| start.join(source));
@@ -82,19 +67,7 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
             Takeover::Over(exit) => return Ok(exit),
         },
     };
-    let mut files = match &taken {
-        Ok((source, parts)) => {
-            let mut files = vec![("tables.c".to_owned(), tables(&name, &targets, parts))];
-            files.extend(parts.iter().map(|part| (format!("{}.c", part.name), part.text.clone())));
-            let parts = Parts { source, files: parts };
-            files.push(("Makefile".to_owned(), text::makefile(&name, kdir.as_deref(), &flags, Some(&parts))));
-            files
-        }
-        Err(_) => vec![
-            (format!("{name}.c"), text::source(&name, &targets)),
-            ("Makefile".to_owned(), text::makefile(&name, kdir.as_deref(), &flags, None)),
-        ],
-    };
+    let mut files = sources_of(&name, &targets, &taken, kdir.as_deref(), &flags);
     files.push(("Makefile.snippet".to_owned(), header::SNIPPET.to_owned()));
     files.push(("klp_relocs.h".to_owned(), header::HEADER.to_owned()));
     if arguments.dkms {
@@ -115,21 +88,76 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         }
     }
     if !options.quiet {
-        let shown = given.display();
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
-        terminal::tell(format_args!("{shown}: {}", names.join(", ")));
-        match &taken {
-            Ok((_, parts)) => say_taken(given, parts),
-            Err(why) => say_skeleton(given, &name, &targets, why.as_deref()),
-        }
-        for target in &targets {
-            if let Some((what, advice)) = &target.elsewhere {
-                terminal::say(format_args!("to replace {} is not enough: {what}; {advice}", target.name));
-            }
-        }
-        terminal::out(format!("klpbuild: next: make -C {shown}; klpbuild -C {shown} try {name}.ko\n"));
+        terminal::tell(format_args!("{}: {}", given.display(), names.join(", ")));
+        say(given, &name, &targets, &taken);
     }
     Ok(Exit::Done)
+}
+
+/// The kernel's own text with its source tree, or why there is none, if the user has not asked for none.
+type Text = Result<(PathBuf, Vec<NewFile>), Option<String>>;
+
+/// The functions to replace.
+fn targets(
+    origin: &Origin,
+    sources: &Sources,
+    name: &str,
+    arguments: &NewArgs,
+) -> Result<Vec<ReplaceableFunction>> {
+    ensure!(
+        arguments.sympos.is_none() || arguments.function.len() == 1,
+        "--sympos is the position of one function, and {} are named",
+        arguments.function.len()
+    );
+    let mut targets: Vec<ReplaceableFunction> = Vec::new();
+    for function in &arguments.function {
+        ensure!(!targets.iter().any(|target| target.name == *function), "{function} is named twice");
+        targets.push(ReplaceableFunction::find(origin, sources, function, arguments)?);
+    }
+    ensure!(
+        !targets.iter().any(|target| target.objects.contains(&name.replace('-', "_"))),
+        "the kernel has a module {name}: give the livepatch another name"
+    );
+    Ok(targets)
+}
+
+/// The source files and the makefile, by name.
+fn sources_of(
+    name: &str,
+    targets: &[ReplaceableFunction],
+    taken: &Text,
+    kdir: Option<&Path>,
+    flags: &str,
+) -> Vec<(String, String)> {
+    match taken {
+        Ok((source, parts)) => {
+            let mut files = vec![("tables.c".to_owned(), tables(name, targets, parts))];
+            files.extend(parts.iter().map(|part| (format!("{}.c", part.name), part.text.clone())));
+            let parts = Parts { source, files: parts };
+            files.push(("Makefile".to_owned(), text::makefile(name, kdir, flags, Some(&parts))));
+            files
+        }
+        Err(_) => vec![
+            (format!("{name}.c"), text::source(name, targets)),
+            ("Makefile".to_owned(), text::makefile(name, kdir, flags, None)),
+        ],
+    }
+}
+
+/// Prints what there is, and what is left to do.
+fn say(given: &Path, name: &str, targets: &[ReplaceableFunction], taken: &Text) {
+    match taken {
+        Ok((_, parts)) => say_taken(given, parts),
+        Err(why) => say_skeleton(given, name, targets, why.as_deref()),
+    }
+    for target in targets {
+        if let Some((what, advice)) = &target.elsewhere {
+            terminal::say(format_args!("to replace {} is not enough: {what}; {advice}", target.name));
+        }
+    }
+    let shown = given.display();
+    terminal::out(format!("klpbuild: next: make -C {shown}; klpbuild -C {shown} try {name}.ko\n"));
 }
 
 /// The tables for functions that were taken over.

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use object::Endianness;
 use object::elf;
-use object::read::elf::{FileHeader, Rela as _, SectionHeader as _};
+use object::read::elf::{FileHeader, Rela, SectionHeader as _, SymbolTable};
 use object::write::elf as raw;
 
 use crate::elf::by_class;
@@ -87,9 +87,7 @@ where
             room =
                 rest.with_context(|| format!("section {shown} overlaps another one: the file is corrupt"))?;
         }
-        let mut relocations = Vec::new();
-        let mut bytes = Vec::new();
-        match section.rela(endian, data).map_err(fault)? {
+        let (relocations, bytes) = match section.rela(endian, data).map_err(fault)? {
             Some((entries, link)) if index != 0 => {
                 ensure!(link.0 == symtab, "relocations in {shown} refer to another symbol table");
                 ensure!(
@@ -97,39 +95,14 @@ where
                     "{shown} applies to section {}, which is not there",
                     raw.sh_info
                 );
-                for entry in entries {
-                    let symbol = entry.r_sym(endian, false) as usize;
-                    ensure!(
-                        symbol < symbols.len(),
-                        "a relocation in {shown} refers to symbol {symbol}, which is not there"
-                    );
-                    relocations.push(Relocation {
-                        offset: entry.r_offset(endian).into(),
-                        symbol: SymbolIndex::new(symbol),
-                        kind: entry.r_type(endian, false).0,
-                        addend: entry.r_addend(endian).into(),
-                    });
-                }
+                (relocations(entries, endian, symbols.len(), &shown)?, Vec::new())
             }
-            _ if index == 0 || index == symtab => {}
-            _ => bytes = section.data(endian, data).map_err(fault)?.to_vec(),
-        }
+            _ if index == 0 || index == symtab => (Vec::new(), Vec::new()),
+            _ => (Vec::new(), section.data(endian, data).map_err(fault)?.to_vec()),
+        };
         sections.push(Section { name: name.to_vec(), header: raw, data: bytes, relocations, is_new: false });
     }
-    let mut all = Vec::with_capacity(symbols.len());
-    for (index, symbol) in symbols.enumerate() {
-        let name = symbols.symbol_name(endian, symbol).map_err(fault)?.to_vec();
-        let section = symbols.symbol_section(endian, symbol, index).map_err(fault)?;
-        let entry = raw::Sym::from_raw(endian, symbol, section.map(|section| section.0 as u32));
-        let home = match section {
-            Some(section) if section.0 < sections.len() => Home::Section(SectionIndex::new(section.0)),
-            Some(section) => bail!("symbol {index} is in section {}, which is not there", section.0),
-            None if entry.st_shndx.0 == 0 => Home::Undefined,
-            None if entry.st_shndx.0 == SHN_LIVEPATCH => Home::Livepatch,
-            None => Home::Reserved(entry.st_shndx.0),
-        };
-        all.push(Symbol { name, home, entry, is_renamed: false });
-    }
+    let all = all_symbols(&symbols, endian, sections.len(), fault)?;
     let shstrtab = header.shstrndx(endian, data).map_err(fault)? as usize;
     ensure!(shstrtab < sections.len() && strtab < sections.len(), "its string tables are not there");
     let image = Image {
@@ -145,4 +118,49 @@ where
     };
     image.expect_consistency()?;
     Ok(image)
+}
+
+/// The relocations of the section `shown`, in a file with so many `symbols`.
+fn relocations<R: Rela<Endian = Endianness>>(
+    entries: &[R],
+    endian: Endianness,
+    symbols: usize,
+    shown: &str,
+) -> Result<Vec<Relocation>> {
+    let mut relocations = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let symbol = entry.r_sym(endian, false) as usize;
+        ensure!(symbol < symbols, "a relocation in {shown} refers to symbol {symbol}, which is not there");
+        relocations.push(Relocation {
+            offset: entry.r_offset(endian).into(),
+            symbol: SymbolIndex::new(symbol),
+            kind: entry.r_type(endian, false).0,
+            addend: entry.r_addend(endian).into(),
+        });
+    }
+    Ok(relocations)
+}
+
+/// The symbols of a file with so many `sections`.
+fn all_symbols<E: FileHeader<Endian = Endianness>>(
+    symbols: &SymbolTable<'_, E>,
+    endian: Endianness,
+    sections: usize,
+    fault: impl Fn(object::read::Error) -> anyhow::Error,
+) -> Result<Vec<Symbol>> {
+    let mut all = Vec::with_capacity(symbols.len());
+    for (index, symbol) in symbols.enumerate() {
+        let name = symbols.symbol_name(endian, symbol).map_err(&fault)?.to_vec();
+        let section = symbols.symbol_section(endian, symbol, index).map_err(&fault)?;
+        let entry = raw::Sym::from_raw(endian, symbol, section.map(|section| section.0 as u32));
+        let home = match section {
+            Some(section) if section.0 < sections => Home::Section(SectionIndex::new(section.0)),
+            Some(section) => bail!("symbol {index} is in section {}, which is not there", section.0),
+            None if entry.st_shndx.0 == 0 => Home::Undefined,
+            None if entry.st_shndx.0 == SHN_LIVEPATCH => Home::Livepatch,
+            None => Home::Reserved(entry.st_shndx.0),
+        };
+        all.push(Symbol { name, home, entry, is_renamed: false });
+    }
+    Ok(all)
 }
