@@ -37,6 +37,8 @@ pub struct Changes {
     pub callbacks: Vec<UnitCallback>,
     /// Notes for the user.
     pub notes: Vec<String>,
+    /// By the name of data: notes for the user if the livepatch brings it, since the kernel may keep its address.
+    pub kept: BTreeMap<String, Vec<String>>,
 }
 
 impl Changes {
@@ -350,7 +352,7 @@ mod tests {
         let changes = of("");
         assert!(changes.refused.is_empty() && changes.constants.contains("table"), "{changes:?}");
         assert!(
-            changes.notes[1].ends_with("what the kernel has made with the old one keeps that"),
+            changes.kept["table"][1].ends_with("what the kernel has made with the old one keeps that"),
             "{changes:?}"
         );
     }
@@ -390,10 +392,11 @@ mod tests {
         let changes = compare(&listing(&table("f")), &listing(&table("g")));
         assert!(changes.constants.contains("table") && changes.refused.is_empty(), "{changes:?}");
         assert!(
-            changes.notes[0].starts_with("table has pointers to functions, and is the livepatch's own"),
+            changes.kept["table"][0]
+                .starts_with("table has pointers to functions, and is the livepatch's own"),
             "{changes:?}"
         );
-        assert!(compare(&listing(UNIT), &listing(&UNIT.replace(".long\t5", ".long\t6"))).notes.is_empty());
+        assert!(compare(&listing(UNIT), &listing(&UNIT.replace(".long\t5", ".long\t6"))).kept.is_empty());
     }
 
     #[test]
@@ -404,8 +407,8 @@ mod tests {
         };
         let changes = compare(&listing(&kept("5")), &listing(&kept("6")));
         assert!(
-            changes.notes[0].starts_with("table is pointed to, and is the livepatch's own")
-                && changes.notes[1].ends_with("what the kernel has made with the old one keeps that"),
+            changes.kept["table"][0].starts_with("table is pointed to, and is the livepatch's own")
+                && changes.kept["table"][1].ends_with("what the kernel has made with the old one keeps that"),
             "{changes:?}"
         );
     }

@@ -137,6 +137,8 @@ impl<'a> Extract<'a> {
             code.any(|(_, lines)| lines.iter().any(|line| takes_address(line, name)))
         };
         extract.notes = own.filter(is_given).map(|name| lasting::given_away(name)).collect();
+        let kept = extract.new_data.iter().filter_map(|name| changes.kept.get(name)).flatten();
+        extract.notes.extend(kept.cloned());
         extract.outside(old, new);
         extract.tell_unreached();
         extract

@@ -72,20 +72,24 @@ impl Sides<'_> {
     /// debugfs_create_file() does, or a constant that code stores a pointer to. It may also keep that of the one, `other`,
     /// in whose place this comes.
     fn warn_of_table(&self, other: Option<&str>, name: &str, changes: &mut Changes) {
+        let mut notes = Vec::new();
         let is_table = has_functions(self.new, name);
         let shown = base(name);
         let what = if is_table { "has pointers to functions" } else { "is pointed to" };
         if is_table || address(self.new, name).is_stored {
-            changes.notes.push(format!(
+            notes.push(format!(
                 "{shown} {what}, and is the livepatch's own: if the kernel keeps its address, the livepatch must not be unloaded \
                  before that is gone"
             ));
         }
         let before = other.map(|other| address(self.old, other)).unwrap_or_default();
         if before.is_stored || is_table && !before.given.is_empty() {
-            changes.notes.push(format!(
+            notes.push(format!(
                 "{shown} gets another content in the livepatch's copy only: what the kernel has made with the old one keeps that"
             ));
+        }
+        if !notes.is_empty() {
+            changes.kept.insert(name.to_owned(), notes);
         }
     }
 
