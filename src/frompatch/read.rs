@@ -38,10 +38,13 @@ impl Read {
         Ok(Read { old, new, changes })
     }
 
-    /// The functions that only this unit could use before.
+    /// The functions, variables and constants that only this unit could use before.
     pub fn opened(&self) -> impl Iterator<Item = &str> {
-        let functions = self.new.functions().filter(|name| self.new.is_global(name));
-        functions.filter(|name| self.old.is_function(name) && !self.old.is_global(name))
+        let functions = self.new.functions().filter(|name| self.old.is_function(name));
+        // One with another name in the kernel (`count.3`, from within a function) is not found by this one.
+        let is_same = |name: &&str| self.changes.pairs.get(*name).is_some_and(|old| old == name);
+        let data = self.new.data().map(|(name, _)| name).filter(is_same);
+        functions.chain(data).filter(|name| self.new.is_global(name) && !self.old.is_global(name))
     }
 
     /// The new functions and data that other units may use.
@@ -123,6 +126,30 @@ fn statics(lines: &[&str]) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_other_units_may_use_now_is_opened() {
+        let function = |name: &str, of: &str| {
+            format!(
+                "\t.section\t.text.{name},\"ax\",@progbits\n\t.type\t{name}, @function\n{name}:\n\tincl\t{of}(%rip)\n\
+                 \tret\n\t.size\t{name}, .-{name}\n"
+            )
+        };
+        let data = |name: &str| {
+            format!(
+                "\t.section\t.bss.{name},\"aw\",@nobits\n\t.type\t{name}, @object\n\t.size\t{name}, 4\n{name}:\n\t.zero\t4\n"
+            )
+        };
+        let unit = |inner: &str| {
+            function("f", "limit") + &function("g", inner) + &data("limit") + &data(inner) + &data("known")
+        };
+        let old = Listing::parse(&(unit("count.3") + "\t.globl\tknown\n"));
+        let global = "\t.globl\tf\n\t.globl\tlimit\n\t.globl\tcount\n\t.globl\tknown\n\t.globl\tmore\n";
+        let new = Listing::parse(&(unit("count") + &data("more") + global));
+        let changes = compare(&old, &new);
+        let read = Read { old, new, changes };
+        assert_eq!(read.opened().collect::<Vec<_>>(), ["f", "limit"]);
+    }
 
     #[test]
     fn blocks_that_change_places_declare_what_they_keep() {
