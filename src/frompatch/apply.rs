@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
 use crate::frompatch::apply::scope::Scope;
-use crate::host::patch::{self, FileChange, Hunk, HunkLine, read};
+use crate::host::patch::{self, ChangeKind, FileChange, Hunk, HunkLine, read};
 
 /// A patch: the name that messages have for it, and its text.
 pub type NamedPatch = (String, Vec<u8>);
@@ -50,13 +50,13 @@ pub fn apply(source: &Path, patches: &[NamedPatch], strip: usize, arch: &str) ->
         let changes = read::parse(text).with_context(|| format!("{name} cannot be applied"))?;
         for change in changes {
             let change = change.stripped(strip).with_context(|| format!("{name} cannot be applied"))?;
-            match Scope::of(change.path(), arch) {
-                Scope::Code => {}
-                Scope::Elsewhere(why) => {
-                    ignored.insert(change.path().to_owned(), why);
-                    continue;
-                }
-                Scope::Refused(why) => bail!("{name} changes {}: {why}", change.path()),
+            if let Some(why) = why_elsewhere(&change, arch) {
+                ignored.insert(change.path().to_owned(), why);
+                continue;
+            }
+            change.check_text().with_context(|| format!("{name} cannot be applied"))?;
+            if let Scope::Refused(why) = Scope::of(change.path(), arch) {
+                bail!("{name} changes {}: {why}", change.path());
             }
             let file = match files.remove(change.path()) {
                 Some(file) => file,
@@ -69,6 +69,13 @@ pub fn apply(source: &Path, patches: &[NamedPatch], strip: usize, arch: &str) ->
     }
     let files = files.into_values().filter(|file| file.original != file.patched).collect();
     Ok(AppliedPatches { files, ignored: ignored.into_iter().collect() })
+}
+
+/// Why a change has no effect: all files that it touches are no part of this kernel. None if it may have one.
+fn why_elsewhere(change: &FileChange, arch: &str) -> Option<String> {
+    let scopes = change.paths().map(|path| Scope::of(path, arch));
+    let whys = scopes.map(|scope| if let Scope::Elsewhere(why) = scope { Some(why) } else { None });
+    whys.collect::<Option<Vec<String>>>()?.pop()
 }
 
 /// The hint about a patch whose lines all end with a carriage return, as mail programs and other systems write them;
@@ -143,7 +150,8 @@ impl Touched {
         let (old, new) = (self.original.clone(), self.patched.clone());
         let hunks = self.hunks().into_iter().enumerate().filter(|(index, _)| keep(*index));
         let hunks = hunks.map(|(_, hunk)| hunk).collect();
-        let change = FileChange { old: Some(self.path.clone()), new: Some(self.path.clone()), hunks };
+        let path = Some(self.path.clone());
+        let change = FileChange { old: path.clone(), new: path, hunks, kind: ChangeKind::Text };
         match (old, new) {
             (Some(old), Some(_)) => {
                 let (text, _) = change.apply(&old).map_err(|misfit| anyhow::anyhow!("{misfit}"))?;
@@ -273,6 +281,48 @@ mod tests {
         assert!(message.starts_with("fix.patch does not apply, and its lines end with CR LF"), "{message}");
         let other = format!("{:#}", patched(&ADD.replace("int a", "int x")).unwrap_err());
         assert!(!other.contains("CR LF"), "{other}");
+    }
+
+    #[test]
+    fn what_lies_beside_the_kernel_may_be_renamed_and_be_binary() {
+        let git =
+            |old: &str, new: &str, lines: &str| patched(&format!("{ADD}diff --git a/{old} b/{new}\n{lines}"));
+        let renamed = |word: &str, old: &str, new: &str| {
+            git(old, new, &format!("similarity index 100%\n{word} from {old}\n{word} to {new}\n"))
+        };
+        let binary = |path: &str| git(path, path, "index 1..2 100644\nBinary files differ\n");
+        let edited = git(
+            "tools/a.c",
+            "tools/b.c",
+            "similarity index 90%\nrename from tools/a.c\nrename to tools/b.c\n--- a/tools/a.c\n+++ b/tools/b.c\n\
+             @@ -1 +1 @@\n-a\n+b\n",
+        );
+        for (applied, path) in [
+            (renamed("rename", "Documentation/a.rst", "Documentation/b.rst"), "Documentation/b.rst"),
+            (renamed("copy", "fs/a.c", "tools/a.c"), "tools/a.c"),
+            (edited, "tools/b.c"),
+            (binary("Documentation/a.png"), "Documentation/a.png"),
+        ] {
+            let applied = applied.unwrap();
+            assert_eq!(applied.files.len(), 1, "{path}");
+            assert_eq!(applied.ignored, [(path.to_owned(), "no part of the kernel".to_owned())]);
+        }
+        for (applied, told) in [
+            (
+                renamed("rename", "fs/a.c", "Documentation/a.c"),
+                "fs/a.c becomes Documentation/a.c: renaming is",
+            ),
+            (renamed("rename", "tools/a.c", "fs/c.c"), "tools/a.c becomes fs/c.c: renaming is"),
+            (renamed("copy", "tools/a.c", "fs/c.c"), "tools/a.c is copied to fs/c.c: that is"),
+            (binary("fs/a.bin"), "fs/a.bin: a binary file is changed"),
+            (
+                patched("--- a/fs/a.c\n+++ b/fs/b.c\n@@ -1,3 +1,4 @@\n int a;\n+int new;\n int b;\n \n"),
+                "fs/a.c becomes fs/b.c: renaming is",
+            ),
+        ] {
+            let message = format!("{:#}", applied.unwrap_err());
+            assert!(message.starts_with(&format!("fix.patch cannot be applied: {told}")), "{message}");
+        }
     }
 
     #[test]

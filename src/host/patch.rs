@@ -12,7 +12,7 @@ pub(crate) mod read;
 
 use std::fmt;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 /// The changes of a patch in one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,21 @@ pub struct FileChange {
     pub new: Option<String>,
     /// The changes, in the order of the file.
     pub hunks: Vec<Hunk>,
+    /// What is done to it.
+    pub kind: ChangeKind,
+}
+
+/// What a patch does to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// Its text or its mode changes, or it comes or goes.
+    Text,
+    /// It gets another path.
+    Renamed,
+    /// Another file is made from it.
+    Copied,
+    /// It is no text, and changes.
+    Binary,
 }
 
 /// A group of changed lines with the lines around them.
@@ -206,10 +221,32 @@ impl FileChange {
         }
         // In a diff that is not git's, both names are there even if they differ only in the directory before the
         // tree.
-        if let (Some(old), Some(new)) = (&self.old, &self.new) {
-            ensure!(old == new, "{old} becomes {new}: renaming is no change that can be patched in");
+        if self.kind == ChangeKind::Text && self.old.is_some() && self.new.is_some() && self.old != self.new {
+            self.kind = ChangeKind::Renamed;
         }
         Ok(self)
+    }
+
+    /// Checks that [`FileChange::apply`] brings all of it.
+    ///
+    /// # Errors
+    /// It is no change of a text.
+    pub fn check_text(&self) -> Result<()> {
+        let [old, new] = [&self.old, &self.new].map(|path| path.as_deref().unwrap_or_default());
+        match self.kind {
+            ChangeKind::Text => Ok(()),
+            ChangeKind::Renamed => {
+                bail!("{old} becomes {new}: renaming is no change that can be patched in")
+            }
+            ChangeKind::Copied => bail!("{old} is copied to {new}: that is no change that can be patched in"),
+            ChangeKind::Binary => bail!("{}: a binary file is changed", self.path()),
+        }
+    }
+
+    /// The paths of the files that it touches.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        let old = self.old.as_deref().filter(|_| self.kind != ChangeKind::Copied);
+        old.into_iter().chain(self.new.as_deref().filter(|new| Some(*new) != old))
     }
 
     /// The path of the file.
@@ -223,6 +260,7 @@ impl FileChange {
             old: self.new.clone(),
             new: self.old.clone(),
             hunks: self.hunks.iter().map(Hunk::reversed).collect(),
+            kind: self.kind,
         }
     }
 

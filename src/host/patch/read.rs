@@ -6,9 +6,9 @@
 //! whole: here, a line that may have been a part of a hunk is an error. Mails, and what diff(1) and quilt write around
 //! changes, are text and pass.
 
-use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Error, Result, anyhow, ensure};
 
-use crate::host::patch::{FileChange, Hunk, HunkLine};
+use crate::host::patch::{ChangeKind, FileChange, Hunk, HunkLine};
 
 /// How to get around a damaged patch.
 const ANEW: &str = "make the patch anew (git diff, git format-patch) rather than editing it";
@@ -16,8 +16,7 @@ const ANEW: &str = "make the patch anew (git diff, git format-patch) rather than
 /// Reads a patch: unified diffs, with git's headers or without, in mails or alone.
 ///
 /// # Errors
-/// It has no change of a file, it does something else than changing text, or a line in it can belong to a change and
-/// is not counted in one.
+/// It has no change of a file, or a line in it can belong to a change and is not counted in one.
 pub(crate) fn parse(text: &[u8]) -> Result<Vec<FileChange>> {
     let lines = text.split_inclusive(|&byte| byte == b'\n').collect();
     let mut reader = Reader { lines, at: 0, path: String::new(), is_behind_hunk: false };
@@ -145,7 +144,7 @@ impl<'a> Reader<'a> {
             return Err(self.wrong(self.at - 1, &format!("no hunk follows the names of this file: {ANEW}")));
         }
         self.is_behind_hunk = true;
-        Ok(FileChange { old, new, hunks })
+        Ok(FileChange { old, new, hunks, kind: ChangeKind::Text })
     }
 
     /// The names in the lines `---` and `+++`.
@@ -172,8 +171,10 @@ impl<'a> Reader<'a> {
     fn of_git(&mut self) -> Result<FileChange> {
         let start = self.at;
         let header = self.line().and_then(|line| line.strip_prefix(b"diff --git ")).unwrap_or_default();
-        let [old, new] = names_of_git(String::from_utf8_lossy(header).trim_end());
+        let header = String::from_utf8_lossy(header);
+        let [mut old, mut new] = names_of_git(header.trim_end());
         self.path.clone_from(&new);
+        let mut kind = ChangeKind::Text;
         let mut from = String::new();
         let (mut is_new, mut is_removed, mut is_mode) = (false, false, false);
         loop {
@@ -183,9 +184,14 @@ impl<'a> Reader<'a> {
             let Some((word, rest)) = told else { break };
             match word {
                 "rename from " | "copy from " => rest.clone_into(&mut from),
-                "rename to " => bail!("{from} is renamed to {rest}"),
-                "copy to " => bail!("{from} is copied to {rest}"),
-                "Binary files " | "GIT binary patch" => bail!("{new}: a binary file is changed"),
+                "rename to " | "copy to " => {
+                    kind = if word == "copy to " { ChangeKind::Copied } else { ChangeKind::Renamed };
+                    let names = different_names_of_git(header.trim_end(), &from, rest);
+                    [old, new] = names
+                        .ok_or_else(|| self.wrong(start, "the names of this file contradict each other"))?;
+                    self.path.clone_from(&new);
+                }
+                "Binary files " | "GIT binary patch" if kind == ChangeKind::Text => kind = ChangeKind::Binary,
                 "new file mode " => is_new = true,
                 "deleted file mode " => is_removed = true,
                 "old mode " | "new mode " => is_mode = true,
@@ -193,13 +199,14 @@ impl<'a> Reader<'a> {
             }
         }
         if self.is_at_names() {
-            return self.of_names();
+            return Ok(FileChange { kind, ..self.of_names()? });
         }
-        if !(is_new || is_removed || is_mode) {
+        if kind == ChangeKind::Text && !(is_new || is_removed || is_mode) {
             return Err(self.wrong(start, &format!("no change of this file follows: {ANEW}")));
         }
         self.is_behind_hunk = true;
-        Ok(FileChange { old: (!is_new).then_some(old), new: (!is_removed).then_some(new), hunks: Vec::new() })
+        let (old, new) = ((!is_new).then_some(old), (!is_removed).then_some(new));
+        Ok(FileChange { old, new, hunks: Vec::new(), kind })
     }
 
     /// A hunk, and the lines of both files behind it.
@@ -294,6 +301,22 @@ fn names_of_git(header: &str) -> [String; 2] {
     let mut names = names.map(|(old, new)| (old, new.trim_start()));
     let (old, new) = names.find(|(old, new)| below(old) == below(new)).unwrap_or((header, header));
     [old, new].map(str::to_owned)
+}
+
+/// The two names in git's header of a file that goes, or is copied, to another path: the header has them with the
+/// directories in front (`a/`, `b/`) that `from` and `to` lack. None if these are not in it.
+fn different_names_of_git(header: &str, from: &str, to: &str) -> Option<[String; 2]> {
+    let mut names =
+        header.match_indices(' ').filter_map(|(at, _)| Some((header.get(..at)?, header.get(at + 1..)?)));
+    let in_front = |name: &str, path: &str| {
+        let front = name.strip_suffix(path)?;
+        (front.is_empty() || front.ends_with('/')).then(|| front.matches('/').count())
+    };
+    let (old, new) = names.find(|(old, new)| {
+        let front = in_front(old, from);
+        front.is_some() && front == in_front(new, to)
+    })?;
+    Some([old, new].map(str::to_owned))
 }
 
 /// What the `@@` line of a hunk tells: where it begins in the old and in the new file, how many lines of both it has,
@@ -464,13 +487,39 @@ mod tests {
         assert_eq!(of("old mode 100644\nnew mode 100755\n"), (old.clone(), new.clone(), 0));
         assert_eq!(of("new file mode 100644\nindex 0..0\n"), (None, new, 0));
         assert_eq!(of("deleted file mode 100644\nindex 0..0\n"), (old, None, 0));
-        for (lines, told) in [
-            ("similarity index 90%\nrename from x\nrename to y\nindex 1..2\n", "x is renamed to y"),
-            ("copy from x\ncopy to y\n", "x is copied to y"),
-            ("index 1..2\nGIT binary patch\nliteral 0\n", "b/x y.c: a binary file is changed"),
-            ("index 1..2\nBinary files a/x and b/x differ\n", "b/x y.c: a binary file is changed"),
+        let kinds = |text: &str| -> Vec<_> {
+            let changes = parse(text.as_bytes()).unwrap().into_iter();
+            changes.map(|one| (one.kind, one.old, one.new, one.hunks.len())).collect()
+        };
+        let [old, new] = ["a/x y.c", "b/x y.c"].map(|name| Some(name.to_owned()));
+        for (lines, old, new) in [
+            (
+                "index 1..2\nGIT binary patch\nliteral 5\nMcmZQzWMT#Y01f~L\n\nliteral 0\nHcmV?d00001\n\n",
+                old.clone(),
+                new.clone(),
+            ),
+            ("index 1..2\nBinary files a/x and b/x differ\n", old.clone(), new.clone()),
+            ("new file mode 100644\nindex 0..2\nBinary files /dev/null and b/x differ\n", None, new.clone()),
+            ("deleted file mode 100644\nindex 2..0\nBinary files a/x and /dev/null differ\n", old, None),
         ] {
-            assert_eq!(error(&header(lines)), told);
+            let of_text = (ChangeKind::Text, Some("a/z.c".to_owned()), Some("b/z.c".to_owned()), 1);
+            let text = header(lines) + &git("z.c");
+            assert_eq!(kinds(&text), [(ChangeKind::Binary, old, new, 0), of_text], "{lines}");
         }
+        for (fronts, word, kind) in [
+            (["a/", "b/"], "rename", ChangeKind::Renamed),
+            (["", ""], "rename", ChangeKind::Renamed),
+            (["a/", "b/"], "copy", ChangeKind::Copied),
+        ] {
+            let [old, new] = [format!("{}d/x", fronts[0]), format!("{}e/y z", fronts[1])];
+            let alone =
+                format!("diff --git {old} {new}\nsimilarity index 90%\n{word} from d/x\n{word} to e/y z\n");
+            let edited = format!("{alone}index 1..2\n--- {old}\n+++ {new}\n@@ -1 +1 @@\n-a\n+b\n");
+            let names = (Some(old), Some(new));
+            assert_eq!(kinds(&alone), [(kind, names.0.clone(), names.1.clone(), 0)]);
+            assert_eq!(kinds(&edited), [(kind, names.0, names.1, 1)]);
+        }
+        let contrary = "diff --git a/x b/y\nsimilarity index 90%\nrename from x\nrename to z\n";
+        assert_eq!(error(contrary), "line 1 (a/x b/y): the names of this file contradict each other");
     }
 }
