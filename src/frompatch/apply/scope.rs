@@ -54,6 +54,7 @@ impl Scope {
             }
             Some("lds") => "the kernel is linked already",
             Some("rs") => "Rust is not livepatched yet",
+            Some("sh") => "the kernel's build makes files with it; leave this file out of the patch",
             Some("txt") => "the kernel's build makes code of it; patch the functions that use that code",
             _ => "it is no C file",
         };
@@ -100,9 +101,20 @@ pub fn borrowed() -> impl Iterator<Item = &'static str> {
     BORROWED.iter().filter_map(|begin| begin.strip_suffix('/'))
 }
 
+/// Whether nothing in the kernel comes from a file of this name: texts, configurations to begin with, and what only tools
+/// beside the build read.
 fn is_text(name: &str) -> bool {
-    const NAMES: [&str; 5] = ["MAINTAINERS", "CREDITS", "COPYING", "README", ".gitignore"];
-    NAMES.contains(&name) || [".rst", ".txt", ".yaml", ".md"].iter().any(|suffix| name.ends_with(suffix))
+    const NAMES: [&str; 4] = ["MAINTAINERS", "CREDITS", "COPYING", "README"];
+    const ENDS: [&str; 8] = [".rst", ".txt", ".yaml", ".yml", ".md", ".json", ".config", "_defconfig"];
+    let is_kconfig = name.starts_with("Kconfig");
+    // arch/x86/kernel/cpu/mkcapflags.sh and kernel/gen_kheaders.sh make files that are compiled.
+    let is_script =
+        name.ends_with(".sh") && !["mk", "gen", "syscall"].iter().any(|begin| name.starts_with(begin));
+    NAMES.contains(&name)
+        || name.starts_with('.')
+        || name == "defconfig"
+        || is_script
+        || !is_kconfig && ENDS.iter().any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]
@@ -134,6 +146,15 @@ mod tests {
             "arch/arm64/kernel/a.c",
             "arch/arm64/kernel/a.S",
             "arch/arm64/Kconfig",
+            "arch/x86/configs/x86_64_defconfig",
+            "kernel/configs/tiny.config",
+            "lib/kunit/.kunitconfig",
+            "fs/.gitattributes",
+            ".mailmap",
+            ".clang-format",
+            "drivers/gpu/drm/ci/build.yml",
+            "drivers/gpu/drm/ci/build.sh",
+            "arch/x86/boot/install.sh",
         ] {
             assert!(matches!(Scope::of(path, "x86"), Scope::Elsewhere(_)), "{path}");
         }
@@ -155,6 +176,9 @@ mod tests {
             ("arch/x86/kernel/vmlinux.lds", "linked"),
             ("drivers/a.rs", "Rust"),
             ("arch/Kconfig", "configured"),
+            ("drivers/a/Kconfig.config", "configured"),
+            ("arch/x86/kernel/cpu/mkcapflags.sh", "makes files with it"),
+            ("kernel/gen_kheaders.sh", "makes files with it"),
         ] {
             let Scope::Refused(told) = Scope::of(path, "x86") else { panic!("{path}") };
             assert!(told.contains(why), "{path}: {told}");
