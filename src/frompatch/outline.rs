@@ -3,6 +3,7 @@
 //! compilation if it is right, and costs one if it is not.
 
 use crate::frompatch::system_call;
+use crate::frompatch::variables::ATTRIBUTES;
 use crate::host::patch::{Hunk, HunkLine};
 
 /// A definition on the outermost level of a file.
@@ -217,7 +218,7 @@ fn is_function(head: &str) -> bool {
     head.contains('(') && !head.contains('=')
 }
 
-/// The word before the first parenthesis, bracket or `=`.
+/// The word before the first parenthesis, bracket or `=`, and before attributes there.
 fn name(head: &str) -> Option<String> {
     // The name of a type with its body is its tag, or `enum`, and not an attribute; the name of a typedef follows the
     // body.
@@ -228,7 +229,15 @@ fn name(head: &str) -> Option<String> {
     };
     let end = head.find(['(', '[', '=']).unwrap_or(head.len());
     let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_';
-    let word = head.get(..end)?.trim_end().rsplit(|letter| !is_letter(letter)).next()?;
+    let mut words = head.get(..end)?.trim_end().rsplit(|letter| !is_letter(letter));
+    let last = words.next()?;
+    // `int a __read_mostly = 3`: only a whole declaration has words before its attributes.
+    let is_attribute = |word: &&str| word.is_empty() || ATTRIBUTES.contains(word);
+    let word = if ATTRIBUTES.contains(&last) {
+        words.find(|word| !is_attribute(word)).unwrap_or(last)
+    } else {
+        last
+    };
     if let Some(call) = system_call::made_by(word) {
         let argument = head.get(end + 1..)?.trim_start();
         return Some(format!("{call}{}", argument.split(|letter| !is_letter(letter)).next()?));
@@ -304,6 +313,12 @@ mod tests {
                 ("__sk", 26, 28, true),
             ]
         );
+        let attributes = super::items(
+            b"static enum {\n\tA = 1,\n} init __read_mostly = A;\nint max\n\t__read_mostly __used;\nstatic int __init set_up(int a)\n\
+              {\n}\nstatic int __read_mostly limit = 1;\n",
+        );
+        let attributes: Vec<&str> = attributes.iter().map(|item| item.name.as_str()).collect();
+        assert_eq!(attributes, ["init", "max", "set_up", "limit"]);
         let named = |line| with_line(&items, line).map(|item| item.name.as_str()).collect::<Vec<_>>();
         assert_eq!((named(1), named(3), named(8), named(10)), (vec![], vec!["X"], vec!["ops"], vec!["f"]));
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use crate::frompatch::tokens::{TokenKind, tokens};
 
 /// Attributes without arguments that may stand in a declaration, and tell nothing of the type.
-const ATTRIBUTES: [&str; 36] = [
+pub(crate) const ATTRIBUTES: [&str; 36] = [
     "const",
     "volatile",
     "static",
