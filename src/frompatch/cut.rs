@@ -104,7 +104,7 @@ pub fn cut(
     }
     let mut cut = Cut {
         notes: read.changes.notes.iter().map(|note| format!("{path}: {note}")).collect(),
-        without_effect: extract.without_effect.clone(),
+        without_effect: extract.all_without_effect(kernel.object != VMLINUX),
         ..Cut::default()
     };
     if extract.is_empty() {
@@ -119,7 +119,7 @@ pub fn cut(
         if let [first, ..] = extract.refused.as_slice() {
             bail!("{path}: {first}");
         }
-        cut.without_effect.clone_from(&extract.without_effect);
+        cut.without_effect = extract.all_without_effect(kernel.object != VMLINUX);
     }
     let late = written_late(&extract, target, kernel);
     extract.ask_keys(&|name| late.contains(name)).map_err(|fault| anyhow::anyhow!("{path}: {fault}"))?;

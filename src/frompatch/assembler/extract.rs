@@ -44,8 +44,12 @@ pub struct Extract<'a> {
     pub new_data: Vec<String>,
     /// Names that stay in the kernel: by the name here, the name in the unpatched unit.
     pub references: BTreeMap<String, String>,
-    /// Changes that have no effect, with the reason.
+    /// Changes that have no effect, with the reason; without `beginning` and `end`.
     pub without_effect: Vec<String>,
+    /// Changed functions that are __init.
+    beginning: Vec<String>,
+    /// Changed functions that are __exit.
+    end: Vec<String>,
     /// Reasons why the changes cannot be cut out.
     pub refused: Vec<String>,
     /// Notes for the user.
@@ -70,6 +74,8 @@ impl<'a> Extract<'a> {
             new_data: Vec::new(),
             references: BTreeMap::new(),
             without_effect: Vec::new(),
+            beginning: Vec::new(),
+            end: Vec::new(),
             refused: Vec::new(),
             notes: Vec::new(),
             direct: BTreeSet::new(),
@@ -88,15 +94,11 @@ impl<'a> Extract<'a> {
                 continue;
             }
             if is_exit(name) {
-                extract.without_effect.push(format!(
-                    "{name} is __exit: no livepatch can replace it, and what runs when its module goes is the old one"
-                ));
+                extract.end.push(name.clone());
                 continue;
             }
             if is_init(name) {
-                extract.without_effect.push(format!(
-                    "{name} is __init: no livepatch replaces it, and what a module that is loaded later runs is the old one"
-                ));
+                extract.beginning.push(name.clone());
                 continue;
             }
             extract.replaced.push(name.clone());
@@ -142,6 +144,25 @@ impl<'a> Extract<'a> {
         extract.outside(old, new);
         extract.tell_unreached();
         extract
+    }
+
+    /// All changes that have no effect, with the reason; in a unit of a module, or of vmlinux.
+    pub fn all_without_effect(&self, of_module: bool) -> Vec<String> {
+        let [beginning, end] = if of_module {
+            [
+                "__init: no livepatch replaces it, and what a module that is loaded later runs is the old one",
+                "__exit: no livepatch can replace it, and what runs when its module goes is the old one",
+            ]
+        } else {
+            [
+                "__init: it ran when the kernel began, and is gone",
+                "__exit: vmlinux does not keep what only a module that goes runs",
+            ]
+        };
+        let functions = self.beginning.iter().map(|name| (name, beginning));
+        let functions = functions.chain(self.end.iter().map(|name| (name, end)));
+        let functions = functions.map(|(name, what)| format!("{name} is {what}"));
+        functions.chain(self.without_effect.iter().cloned()).collect()
     }
 
     /// Reports new functions and data that no replaced function uses, and refuses constants of such a kind: something else
@@ -519,8 +540,12 @@ mod tests {
         let changes = compare(&old, &new);
         let extract = Extract::plan(&old, &new, &changes, Entry::Endbr);
         assert_eq!(
-            extract.without_effect,
+            extract.all_without_effect(true),
             ["g is __exit: no livepatch can replace it, and what runs when its module goes is the old one"]
+        );
+        assert_eq!(
+            extract.all_without_effect(false),
+            ["g is __exit: vmlinux does not keep what only a module that goes runs"]
         );
     }
 
@@ -533,10 +558,12 @@ mod tests {
         let extract = Extract::plan(&old, &new, &changes, Entry::Endbr);
         assert!(extract.is_empty());
         assert_eq!(
-            extract.without_effect,
+            extract.all_without_effect(true),
             [
                 "g is __init: no livepatch replaces it, and what a module that is loaded later runs is the old one"
             ]
         );
+        let of_vmlinux = extract.all_without_effect(false);
+        assert_eq!(of_vmlinux, ["g is __init: it ran when the kernel began, and is gone"]);
     }
 }
