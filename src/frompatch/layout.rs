@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use crate::frompatch::apply::Touched;
 use crate::frompatch::compile::{self, Compiled, Trees};
 use crate::frompatch::outline::{self, DefinitionKind, Item};
+use crate::frompatch::packing;
 use crate::frompatch::tokens::{self, tokens};
 use crate::frompatch::variables::Variables;
 use crate::host::patch::{Hunk, HunkLine};
@@ -65,6 +66,12 @@ pub fn check(files: &[Touched], units: &[Compiled], trees: Trees<'_>) -> Result<
             changed.is_none(),
             "{path}: the type {} is changed by what it is made of: {WHY_AND_WHAT_TO_DO}",
             changed.unwrap_or_default()
+        );
+        let packed = packing::changed(&old, &new);
+        ensure!(
+            packed.is_none(),
+            "{path}: the type {} gets another layout by what #pragma says before it: {WHY_AND_WHAT_TO_DO}",
+            packed.unwrap_or_default()
         );
         check_variables(path, [&String::from_utf8_lossy(&old), &String::from_utf8_lossy(&new)])
     })

@@ -86,3 +86,15 @@ fn a_generated_file_that_uses_a_patched_header_is_compiled() {
     assert!(said.contains("lib/made.c does not compile with the patch:"), "{said}");
     assert!(said.contains("two"), "{said}");
 }
+
+#[test]
+fn another_packing_of_a_type_is_refused() {
+    let space = takeover::space();
+    let state = "struct state { int a, b; };\n";
+    patch(&space, &[(state, &format!("#pragma pack(1)\n{state}#pragma pack()\n"))]);
+    let said = livepatch(&space).ends(1).stderr;
+    assert!(
+        said.contains("lib/taken.c: the type state gets another layout by what #pragma says before it"),
+        "{said}"
+    );
+}
