@@ -243,6 +243,61 @@ fn a_weak_function_is_told_from_the_one_that_is_used() {
     }
 }
 
+/// The linker takes the first of several weak functions, and leaves the others in place without a name.
+#[test]
+fn a_weak_function_of_the_unit_beside_is_told_from_an_own_one() {
+    let weak = "__attribute__((weak)) ";
+    let arch = format!("{weak}int hook(int a) {{ return a * 11; }}\n");
+    let hook = format!("{weak}int hook(int a) {{ return a; }}\n");
+    let kept = format!("{weak}int kept(int a) {{ return a + 9; }}\n");
+    let user = "int user(int a) { return hook(a) + kept(a); }\n";
+    let declared = "int hook(int a); int kept(int a);\n";
+    // With a prefix as objtool makes it, too, whose symbol stays (CONFIG_PREFIX_SYMBOLS).
+    let prefix = "asm(\".skip 16, 0x90\\n.type __pfx_hook, @function\\n__pfx_hook: .skip 16, 0x90\\n.size __pfx_hook, 16\\n\");\n";
+    for parts in [[&hook, &kept, user], [&kept, user, &hook], [user, &hook, &kept]] {
+        for prefix in ["", prefix] {
+            let generic = [declared, prefix].concat() + &parts.concat();
+            let other = ("other.c", "int other(int a) { return a - 1; }\n");
+            for units in [
+                &[("arch.c", arch.as_str()), ("generic.c", &generic), other][..],
+                &[("arch.c", &arch), other, ("generic.c", &generic)],
+            ] {
+                let tiny = Tiny::of(units);
+                for options in [&[][..], &["-ffunction-sections", "-fno-toplevel-reorder"]] {
+                    tiny.compile("generic.c", &generic, options);
+                    let matched = tiny.compared("generic.o").unwrap();
+                    let FunctionFate::Overridden(first) = fate(&matched, "hook") else {
+                        panic!("{matched:?}")
+                    };
+                    assert_eq!(first.address(), tiny.addresses("hook")[0]);
+                    assert!(matches!(fate(&matched, "kept"), FunctionFate::Equal(_)));
+                    // Another source than the kernel's is still told.
+                    tiny.compile("generic.c", &generic.replace("return a;", "return a - 5;"), options);
+                    assert!(told(tiny.compared("generic.o")).starts_with("hook+0x"));
+                }
+            }
+        }
+    }
+}
+
+/// The code of another weak function that is not used may be equal to what the unit's own is taken for.
+#[test]
+fn a_weak_function_among_the_units_own_is_its_own() {
+    let weak = "__attribute__((weak)) ";
+    let hook = format!("{weak}int hook(int a) {{ return a; }}\n");
+    let text = |by: &str| {
+        format!(
+            "int first(int a) {{ return a + 1; }}\n{weak}int kept(int a) {{ return a{by}; }}\n\
+             int last(int a) {{ return a + 2; }}\n{hook}"
+        )
+    };
+    let tiny = Tiny::of(&[("arch.c", "int hook(int a) { return a * 11; }\n"), ("generic.c", &text(" + 9"))]);
+    for options in [&[][..], &["-ffunction-sections"]] {
+        tiny.compile("generic.c", &text(""), options);
+        assert!(told(tiny.compared("generic.o")).starts_with("kept+0x"));
+    }
+}
+
 #[test]
 fn jumps_may_be_short_or_long_and_no_operations_fill_the_rest() {
     let text = |jump: &str, size: &str| {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Which functions of the kernel each function of the unit may be: those with its name and its bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::elf::image::{SectionIndex, SymbolIndex};
 use crate::elf::{Binding, SymbolKind};
@@ -78,16 +78,55 @@ impl<'a, 'b> Search<'a, 'b> {
             let is_else = entry.candidates.is_empty() && entry.overridden.is_none();
             // If several units have weak functions of that name, the kernel uses the first, which may be another
             // unit's.
-            if let Some(other) = other.filter(|other| is_else && self.is_apart(*other, &bases)) {
-                self.mismatches.truncate(count);
-                entry.overridden = Some(other);
-                if let Some(guess) = guess.filter(|guess| *guess != other) {
-                    self.try_all(&mut entry, &[(guess, None, None)], Some(guess));
+            if let Some(other) = other.filter(|_| is_else) {
+                let copy = self.unnamed_copy(&entry, other);
+                if copy.is_some() || self.is_apart(other, &bases) {
+                    self.mismatches.truncate(count);
+                    entry.overridden = Some(other);
+                    if let Some(at) = copy.or(guess.filter(|guess| *guess != other)) {
+                        self.try_all(&mut entry, &[(at, None, None)], Some(at));
+                    }
                 }
             }
             self.entries.push(entry);
         }
         (self.entries, self.mismatches)
+    }
+
+    /// Where the kernel has the code of a weak function without its name, which is at `other`: the linker leaves it among
+    /// the unit's other functions.
+    fn unnamed_copy(&self, entry: &UnitFunction, other: Spot) -> Option<Spot> {
+        const LONGEST: u64 = 1 << 16;
+        let Sides { unit, kernel } = self.sides;
+        let weak = unit.symbol(entry.symbol)?;
+        let functions = unit.functions();
+        let own: HashSet<&[u8]> =
+            functions.iter().filter_map(|(index, _)| Some(unit.symbol(*index)?.name.as_slice())).collect();
+        let is_own = |symbol: &KernelSymbol| {
+            // objtool makes such a symbol for the bytes before a function (CONFIG_PREFIX_SYMBOLS), and it stays.
+            let name = symbol.name.strip_prefix(b"__pfx_").unwrap_or(&symbol.name);
+            symbol.spot != other && own.contains(name)
+        };
+        let is_among_own = kernel.beside(other).iter().all(|symbol| symbol.is_some_and(is_own));
+        let places = functions.iter().filter(|_| !is_among_own).filter_map(|(index, _)| {
+            let is_weak = unit.symbol(*index)?.binding() == Binding::Weak;
+            if let ([only], false) = (self.named(*index).as_slice(), is_weak) {
+                Some(only.spot)
+            } else {
+                None
+            }
+        });
+        let gaps = places.flat_map(|place| kernel.gaps(place, is_own));
+        let short = gaps.filter(|[from, to]| to.address - from.address <= LONGEST);
+        // A function begins at a multiple of 16, or right behind another one.
+        let mut spots = short.flat_map(|[from, to]| {
+            let starts = (from.address..to.address).filter(move |at| *at == from.address || at % 16 == 0);
+            starts.map(move |address| Spot { address, ..from })
+        });
+        spots.find(|spot| {
+            let compared = walk::function(unit, kernel, entry.section, weak, *spot, None);
+            compared.is_ok_and(|references| self.sides.facts_of(&references).is_ok())
+        })
     }
 
     /// Whether a spot is further from all code of the unit than that code is long: then another unit's code lies

@@ -3,6 +3,7 @@
 //! its position.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -124,6 +125,45 @@ impl KernelImage {
 
     fn pick(&self, indices: Option<&Vec<usize>>) -> impl Iterator<Item = &KernelSymbol> {
         indices.into_iter().flatten().filter_map(|&index| self.symbols.get(index))
+    }
+
+    /// The stretches around the symbol at `spot` that no symbol covers, each from and to a spot: on both sides as far as
+    /// the symbols are `near` ones, and behind the last of them.
+    pub fn gaps(&self, spot: Spot, near: impl Fn(&KernelSymbol) -> bool) -> Vec<[Spot; 2]> {
+        let is_near = |indices: &Vec<usize>| self.pick(Some(indices)).any(&near);
+        let end = |start: Spot, indices: &Vec<usize>| {
+            let sizes = self.pick(Some(indices)).filter_map(|symbol| symbol.known.definition.as_ref()?.size);
+            start.plus(sizes.max().unwrap_or(0) as i64)
+        };
+        let mut gaps = Vec::new();
+        let mut covered = spot;
+        for (next, indices) in self.by_spot.range(spot..).take_while(|(next, _)| next.section == spot.section)
+        {
+            gaps.push([covered, *next]);
+            if *next != spot && !is_near(indices) {
+                break;
+            }
+            covered = covered.max(end(*next, indices));
+        }
+        let mut covered = spot;
+        for (before, indices) in
+            self.by_spot.range(..spot).rev().take_while(|(at, _)| at.section == spot.section)
+        {
+            gaps.push([end(*before, indices), covered]);
+            if !is_near(indices) {
+                break;
+            }
+            covered = *before;
+        }
+        gaps.retain(|[from, to]| from < to);
+        gaps
+    }
+
+    /// The symbols next to the one at `spot`, before it and behind it.
+    pub fn beside(&self, spot: Spot) -> [Option<&KernelSymbol>; 2] {
+        let before = self.by_spot.range(..spot).next_back();
+        let behind = self.by_spot.range((Bound::Excluded(spot), Bound::Unbounded)).next();
+        [before, behind].map(|found| self.pick(found.map(|(_, indices)| indices)).next())
     }
 
     /// The bytes from `spot` to the end of its section; none if the section has no bytes in the file.
