@@ -203,7 +203,11 @@ fn one(unit: &Unit, version: Version, trees: Trees<'_>) -> Result<()> {
         command.arg("-S").arg("-o").arg(text(&assembler)?).arg(source(unit, trees, version)?);
         run(&command, unit, version, trees)?;
         if version == Version::Original {
-            return assemble(unit, &assembler, trees);
+            return if unit.recipe.writes_objects() {
+                compile(unit, trees)
+            } else {
+                assemble(unit, &assembler, trees)
+            };
         }
         let seen = dependencies(&fs::read_to_string(&list)?);
         let from_source = seen.iter().filter(|file| !Path::new(file).starts_with(trees.overlay));
@@ -222,6 +226,14 @@ fn one(unit: &Unit, version: Version, trees: Trees<'_>) -> Result<()> {
 fn source(unit: &Unit, trees: Trees<'_>, version: Version) -> Result<String> {
     let own = trees.overlay.join(&unit.path);
     if version == Version::Patched && own.is_file() { text(&own) } else { Ok(unit.recipe.source.clone()) }
+}
+
+/// Compiles the original to its object without assembler text in between.
+fn compile(unit: &Unit, trees: Trees<'_>) -> Result<()> {
+    let mut command = command(&unit.recipe, trees, Version::Original, &unit.path);
+    let object = place(trees.work, unit, "orig.o");
+    command.arg("-c").arg("-o").arg(text(&object)?).arg(source(unit, trees, Version::Original)?);
+    run(&command, unit, Version::Original, trees)
 }
 
 /// Assembles the original's assembler text to its object.

@@ -19,7 +19,7 @@ use crate::frompatch::read::Read;
 use crate::frompatch::reasons::Reasons;
 use crate::frompatch::report::{self, Changed, NewSymbol, UnexportedReference};
 use crate::frompatch::run_pre::{self, FunctionFate, KernelImage, KernelSymbol, Matched};
-use crate::frompatch::shared::{SharedNames, is_visible};
+use crate::frompatch::shared::{KernelNames, SharedNames, is_visible};
 use crate::frompatch::target::TargetKernel;
 use crate::host::terminal;
 use crate::kernel::sources::KernelDefinition;
@@ -57,6 +57,13 @@ pub struct Cut {
     pub notes: Vec<String>,
     /// Changes in code that no livepatch can replace, or that nothing uses.
     pub without_effect: Vec<String>,
+}
+
+impl Cut {
+    /// The names of the kernel's symbols that it refers to.
+    pub fn kernel_names(&self) -> KernelNames<'_> {
+        KernelNames { unexported: &self.annotated, plain: &self.plain }
+    }
 }
 
 /// The difference between two files of assembler text.

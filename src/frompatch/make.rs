@@ -252,7 +252,7 @@ fn compare(
     let mut shared = SharedNames::of(compiled, reads);
     shared::check_new_names(compiled, reads, target)?;
     let mut cuts = cut_all(target, applied, compiled, reads, trees, &shared)?;
-    shared.unclear = shared.unclear_in(&cuts);
+    shared.unclear = shared.unclear_in(cuts.iter().map(Cut::kernel_names));
     if !shared.unclear.is_empty() {
         cuts = cut_all(target, applied, compiled, reads, trees, &shared)?;
     }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
 use crate::frompatch::compiler;
+use crate::host::paths;
 use crate::kernel::recorded::{Recorded, is_assembler};
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::modules::Module;
@@ -33,6 +34,13 @@ pub fn file_of(objtree: &Path, path: &str) -> PathBuf {
 }
 
 impl Recipe {
+    /// Whether the compiler writes objects by itself, as clang does: it then has shorter forms for some instructions than
+    /// its assembler makes of its own text (`cmp $init_task,%rax`).
+    pub fn writes_objects(&self) -> bool {
+        let is_other = |word: &String| word == "-fno-integrated-as" || word == "-no-integrated-as";
+        paths::last(&self.compiler).starts_with("clang") && !self.options.iter().any(is_other)
+    }
+
     /// Reads the command in the text of a `.cmd` file.
     ///
     /// # Errors

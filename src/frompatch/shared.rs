@@ -7,7 +7,6 @@ use anyhow::{Result, bail, ensure};
 
 use crate::elf::Binding;
 use crate::frompatch::compile::Compiled;
-use crate::frompatch::cut::Cut;
 use crate::frompatch::module::UnexportedSymbol;
 use crate::frompatch::read::Read;
 use crate::frompatch::target::TargetKernel;
@@ -28,6 +27,15 @@ pub struct SharedNames {
     pub unclear: BTreeSet<String>,
 }
 
+/// The names of the kernel's symbols that a unit of the livepatch refers to.
+#[derive(Debug, Clone, Copy)]
+pub struct KernelNames<'a> {
+    /// Those that are not exported.
+    pub unexported: &'a [UnexportedSymbol],
+    /// Those that are exported, and those of what the patches add.
+    pub plain: &'a BTreeSet<String>,
+}
+
 impl SharedNames {
     /// The names that `compiled` units share.
     pub fn of(compiled: &[Compiled], reads: &[Read]) -> SharedNames {
@@ -43,13 +51,13 @@ impl SharedNames {
     }
 
     /// The names of the kernel's symbols that mean something else in another unit, or what the patches add.
-    pub fn unclear_in(&self, cuts: &[Cut]) -> BTreeSet<String> {
+    pub fn unclear_in<'a>(&self, units: impl IntoIterator<Item = KernelNames<'a>>) -> BTreeSet<String> {
         let mut meanings: BTreeMap<&str, BTreeSet<Option<&UnexportedSymbol>>> = BTreeMap::new();
-        for cut in cuts {
-            for symbol in &cut.annotated {
+        for KernelNames { unexported, plain } in units {
+            for symbol in unexported {
                 meanings.entry(&symbol.name).or_default().insert(Some(symbol));
             }
-            for name in &cut.plain {
+            for name in plain {
                 meanings.entry(name).or_default().insert(None);
             }
         }
@@ -129,23 +137,16 @@ mod tests {
             name: name.to_owned(),
             sympos,
         };
-        let cut = |annotated: &[UnexportedSymbol], plain: &[&str]| Cut {
-            annotated: annotated.to_vec(),
-            plain: plain.iter().map(|name| (*name).to_owned()).collect(),
-            ..Cut::default()
-        };
         let shared = SharedNames { new: ["added".to_owned()].into(), ..SharedNames::default() };
-        let cuts = [
-            cut(
-                &[symbol("a", "here", 1), symbol("a", "static", 0), symbol("a", "same", 0)],
-                &["printk", "added"],
-            ),
-            cut(
-                &[symbol("a", "here", 2), symbol("a", "same", 0), symbol("b", "added", 0)],
-                &["static", "printk"],
-            ),
+        let one = [symbol("a", "here", 1), symbol("a", "static", 0), symbol("a", "same", 0)];
+        let other = [symbol("a", "here", 2), symbol("a", "same", 0), symbol("b", "added", 0)];
+        let [plain, more] =
+            [["printk", "added"], ["static", "printk"]].map(|names| names.map(str::to_owned).into());
+        let units = [
+            KernelNames { unexported: &one, plain: &plain },
+            KernelNames { unexported: &other, plain: &more },
         ];
-        let unclear: Vec<String> = shared.unclear_in(&cuts).into_iter().collect();
+        let unclear: Vec<String> = shared.unclear_in(units).into_iter().collect();
         assert_eq!(unclear, ["added", "here", "static"]);
     }
 }

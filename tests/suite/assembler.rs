@@ -314,6 +314,30 @@ fn what_is_noted_of_code_in_other_sections_goes_with_it() {
 }
 
 #[test]
+fn a_new_static_key_comes_with_its_sites() {
+    let text = "struct key {int a; void *p;};\n\
+        #define BRANCH(key) asm goto(\"1: nop\\n.pushsection __jump_table,\\\"aw\\\"\\n.balign 8\\n.long 1b - .\\n.long %l[l] - .\\n\\\n\
+        .quad %c0 + %c1 - .\\n.popsection\\n\" :: \"i\"(key), \"i\"(2) :: l)\n\
+        static struct key old;\nint f(int a){/*1*/BRANCH(&old); return out(a); l: return out(a+1);}\n";
+    for compiler in compilers() {
+        let (old, new) = (
+            listing(compiler, text),
+            listing(
+                compiler,
+                &text.replace("/*1*/BRANCH(&old)", "static struct key new = {1}; BRANCH(&new)"),
+            ),
+        );
+        let changes = compare(&old, &new);
+        let extract = Extract::plan(&old, &new, &changes, Entry::Any);
+        assert_eq!(extract.refused, Vec::<String>::new(), "{compiler}");
+        let text = extract.text("klp_", |name| name.to_owned());
+        let quads: Vec<&str> = text.split(".quad").skip(1).collect();
+        let key = quads.first().unwrap_or_else(|| panic!("{compiler}: {text}")).lines().next().unwrap();
+        assert!(key.contains("klp_") && key.contains("new"), "{compiler}: {text}");
+    }
+}
+
+#[test]
 fn new_exports_are_refused() {
     let text = "int f(int a){return out(a);}\n/*1*/\n";
     let export = "asm(\".section \\\".export_symbol\\\",\\\"a\\\" ; __export_symbol_f: ; .asciz \\\"GPL\\\" ; .balign 8 ; .quad f ; .previous\");";

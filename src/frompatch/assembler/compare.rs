@@ -147,7 +147,7 @@ impl Sides<'_> {
 
     fn removed(&self, changes: &mut Changes) {
         let kept: BTreeSet<&str> = self.pairs.values().map(String::as_str).collect();
-        let gone: Vec<String> = self
+        let gone: BTreeSet<String> = self
             .old
             .data()
             .filter(|(name, piece)| {

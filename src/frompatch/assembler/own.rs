@@ -42,9 +42,10 @@ impl Listing {
         let is_left = |piece: &&Piece| {
             let is_unnamed = piece.labels.iter().all(|label| label.starts_with(".Ltmp"));
             let is_function = piece.is_code() && piece.section != ".text";
-            is_unnamed && !is_function && !leads_into_code(self, piece)
+            is_unnamed && !is_function
         };
-        let left = self.pieces.iter().filter(is_left);
+        let is_about_code = |run: &&[Piece]| run.iter().any(|piece| leads_into_code(self, piece));
+        let left = self.runs().filter(move |run| !is_about_code(run)).flatten().filter(is_left);
         let left = left.flat_map(|piece| piece.lines.iter().map(|line| (piece.section.as_str(), line)));
         let mut section = "";
         let outside = self.outside.iter().map(move |line| {
@@ -60,6 +61,11 @@ impl Listing {
         outside.chain(left)
     }
 
+    /// The pieces in their order; those of one entry about code, each with a label of its own, in one group.
+    fn runs(&self) -> impl Iterator<Item = &[Piece]> {
+        self.pieces.chunk_by(|one, next| one.section == next.section && is_note(one) && is_note(next))
+    }
+
     /// Adds the entries about these pieces of code in other sections (`__ex_table`, `__bug_table`, `.altinstructions`
     /// and the code that these lead to). gcc leaves them within the function's text; clang writes them as sections of
     /// their own, which refer to the function and to which nothing refers.
@@ -68,13 +74,9 @@ impl Listing {
             let names = piece.lines.iter().flat_map(|line| names(line));
             names.filter(|name| name.starts_with(".L")).filter_map(|name| self.piece_of(&name)).collect()
         };
-        let is_note = |piece: &Piece| piece.symbol.is_none() && !piece.is_code() && !piece.is_constant();
         let mut found = Vec::new();
         let mut first = 0;
-        // One entry may lie in several pieces, each with a label of its own.
-        for run in
-            self.pieces.chunk_by(|one, next| one.section == next.section && is_note(one) && is_note(next))
-        {
+        for run in self.runs() {
             let all = first..first + run.len();
             first = all.end;
             if run.first().is_some_and(is_note) {
@@ -91,6 +93,11 @@ impl Listing {
         }
         pieces.extend(found);
     }
+}
+
+/// Whether a piece may be an entry about code elsewhere.
+fn is_note(piece: &Piece) -> bool {
+    piece.symbol.is_none() && !piece.is_code() && !piece.is_constant()
 }
 
 /// The section that a line switches to.
