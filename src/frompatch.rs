@@ -8,8 +8,8 @@
 //! - `read`: a unit's assembler text, unpatched and patched
 //! - [`units`]: which files are to be compiled; [`includers`]: which may be, with a header; [`presence`]: which of them an
 //!   installed kernel was made of; [`descent`]: how kbuild comes to each; [`recipe`]: how it compiles each; [`compile`]:
-//!   both ways; [`beyond`]: those that no livepatch reaches; [`layout`]: whether types stay, and [`packing`]: what
-//!   pragmas say of them; [`variables`]: whether variables keep theirs
+//!   both ways; [`beyond`]: those that no livepatch reaches; [`twins`]: those that are compiled several times; [`layout`]:
+//!   whether types stay, and [`packing`]: what pragmas say of them; [`variables`]: whether variables keep theirs
 //! - [`assembler`]: what is different, and that, cut out
 //! - [`run_pre`]: the unit as it was, compiled again, against the kernel's own bytes
 //! - [`cut`]: one unit, all of these together; [`account`]: what became of each change, with [`outline`]
@@ -51,5 +51,6 @@ mod system_call;
 pub(crate) mod takeover;
 pub(crate) mod target;
 mod tokens;
+mod twins;
 mod units;
 mod variables;

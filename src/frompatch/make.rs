@@ -26,7 +26,7 @@ use crate::frompatch::shared::{self, SharedNames};
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{TargetKernel, Workshop};
 use crate::frompatch::units::{self, AffectedUnits, Unit};
-use crate::frompatch::{beyond, compiler, helpers, layout, module, overlay, presence};
+use crate::frompatch::{beyond, compiler, helpers, layout, module, overlay, presence, twins};
 use crate::host::exit::Exit;
 use crate::host::words::{count, hex};
 use crate::kernel::installed::loaded::LoadedReplacement;
@@ -122,6 +122,7 @@ pub fn make(
     let beyond = beyond::check(&found, trees)?;
     let compiled = compile::all(units.clone(), trees);
     let compiled = compiled.map_err(|error| with_plain_lines(units, &applied, trees).unwrap_or(error))?;
+    twins::check(&compiled, &found.twins, &found.shared, trees)?;
     if !request.allow_layout {
         layout::check(&applied.files, &compiled, trees)?;
     }
@@ -173,16 +174,20 @@ fn find_units(
     applied: &AppliedPatches,
 ) -> Result<Made<AffectedUnits>> {
     let objtree = workshop.objtree();
+    let mut shared = BTreeMap::new();
     if let Workshop::Prepared(_) = workshop {
-        let goals = presence::goals(target, objtree, &applied.files)?;
-        let goals: Vec<&str> = goals.iter().map(String::as_str).collect();
+        let needed = presence::needed(target, objtree, &applied.files)?;
+        shared = needed.shared;
+        let goals: Vec<&str> = needed.goals.iter().map(String::as_str).collect();
         if !goals.is_empty()
             && let Some(exit) = workshop.compile(&goals)?
         {
             return Ok(Made::Over(exit));
         }
     }
-    let found = units::of_built(&target.source, objtree, &applied.files, target.arch)?;
+    let object = |recipe: &Recipe, path: &str, goal: &str| twins::object(target, recipe, path, goal);
+    let mut found = units::of_built(&target.source, objtree, &applied.files, target.arch, &object)?;
+    found.shared = shared;
     if found.units.is_empty() && found.assembler.is_empty() && found.apart.is_empty() {
         bail!(
             "no file of this kernel is compiled with {}: they are off in its configuration, or belong to programs that its \

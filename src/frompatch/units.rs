@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Which files have to be compiled: those that the patches change, and those that include a changed file.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use fs_err as fs;
 use rayon::prelude::*;
 
@@ -41,15 +41,26 @@ pub struct AffectedUnits {
     /// Files in C or assembler that include a patched one, and whose code is no part of the running kernel: the vDSO's,
     /// and what runs before the kernel.
     pub apart: Vec<Unit>,
+    /// Further units of files that [`AffectedUnits::units`] has: kbuild compiles some files for several objects.
+    pub twins: Vec<Unit>,
+    /// Files that are in more objects than there are units, each with its objects.
+    pub shared: BTreeMap<String, BTreeSet<String>>,
     /// The patched files that no unit uses.
     pub unused: Vec<String>,
 }
 
-/// The units for an object tree in which they were built, by kbuild's lists of dependencies.
+/// The units for an object tree in which they were built, by kbuild's lists of dependencies; `object` tells which object of the kernel has
+/// an object file (its third argument) that is compiled from a file (the second) and has another name.
 ///
 /// # Errors
 /// A `.cmd` file cannot be read.
-pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -> Result<AffectedUnits> {
+pub fn of_built(
+    srctree: &Path,
+    objtree: &Path,
+    files: &[Touched],
+    arch: &str,
+    object: &dyn Fn(&Recipe, &str, &str) -> Option<String>,
+) -> Result<AffectedUnits> {
     let (mut assembler, mut apart) = (Vec::new(), Vec::new());
     let mut units: BTreeMap<String, Unit> = BTreeMap::new();
     // Other files may include any of them, even a file in C. Only patched files can use a new one.
@@ -62,14 +73,22 @@ pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -
             units.insert(file.path.clone(), Unit { path: file.path.clone(), recipe });
         }
     }
-    let mut unused = Vec::new();
+    let (mut unused, mut twins) = (Vec::new(), Vec::new());
     if !included.is_empty() {
         let users = users(srctree, objtree, &included, arch);
         let is_used = |path: &&&str| {
-            units.contains_key(**path) || users.iter().any(|(_, used)| used.iter().any(|used| used == **path))
+            units.contains_key(**path) || users.iter().any(|user| user.used.iter().any(|used| used == **path))
         };
         unused = included.iter().filter(|path| !is_used(path)).map(|path| (*path).to_owned()).collect();
-        for (path, _) in users {
+        for User { path, twin, .. } in users {
+            if let Some((file, goal)) = twin {
+                let recipe = Recipe::parse(&fs::read_to_string(&file)?);
+                let recipe = recipe.with_context(|| file.display().to_string())?;
+                if let Some(object) = object(&recipe, &path, &goal) {
+                    twins.push(Unit { path, recipe: Recipe { object, ..recipe } });
+                }
+                continue;
+            }
             match Recipe::read(objtree, &path)? {
                 Some(recipe) if scope::why_not_in_kernel(&path).is_some() => {
                     apart.push(Unit { path, recipe });
@@ -80,7 +99,12 @@ pub fn of_built(srctree: &Path, objtree: &Path, files: &[Touched], arch: &str) -
             }
         }
     }
-    Ok(AffectedUnits { units: units.into_values().collect(), assembler, apart, unused })
+    // The own one of a file may be off, or not use what is patched.
+    twins.retain(|twin| {
+        units.contains_key(&twin.path) || units.insert(twin.path.clone(), twin.clone()).is_some()
+    });
+    let units = units.into_values().collect();
+    Ok(AffectedUnits { units, assembler, apart, twins, shared: BTreeMap::new(), unused })
 }
 
 /// The patched files that existed before: those that are compiled on their own, and those that others include.
@@ -99,15 +123,45 @@ pub fn compiled_and_included<'a>(srctree: &Path, files: &'a [Touched]) -> (Vec<&
     (compiled, included)
 }
 
-/// The path in `tree` of the `source` whose command is in `file`. None if it lies elsewhere, or if its object has another
-/// name than the file: that is one compiled for something else.
-fn own_path(source: &Path, tree: &Path, objtree: &Path, file: &Path) -> Option<String> {
-    let path = source.strip_prefix(fs::canonicalize(tree).ok()?).ok()?.to_str()?.to_owned();
-    (recipe::file_of(objtree, &path) == file).then_some(path)
+/// A unit that uses a patched file.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct User {
+    path: String,
+    /// The file with its command, and its object file, if that has another name than the source.
+    twin: Option<(PathBuf, String)>,
+    /// The patched files that it uses.
+    used: Vec<String>,
 }
 
-/// The units whose lists of dependencies have one of `files`, each with those that it uses.
-fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<(String, Vec<String>)> {
+/// The path of the `source` whose command is in `file`, in one of `trees`, and whether its object has another name: that is
+/// one compiled for something else. None if the file lies elsewhere.
+fn own_path(source: &Path, trees: [&Path; 2], objtree: &Path, file: &Path) -> Option<(String, bool)> {
+    let inside =
+        |tree: &Path| Some(source.strip_prefix(fs::canonicalize(tree).ok()?).ok()?.to_str()?.to_owned());
+    let all: Vec<String> = trees.into_iter().filter_map(inside).collect();
+    let own = all.iter().find(|path| recipe::file_of(objtree, path) == file);
+    // One tree may lie in the other.
+    let path = own.or_else(|| all.iter().min_by_key(|path| path.len()))?;
+    Some((path.clone(), own.is_none()))
+}
+
+/// The object file whose command is in `file`, with this `text`, if this tree's kernel may be linked from it.
+fn linked(objtree: &Path, file: &Path, text: &str, arch: &str) -> Option<String> {
+    let name = file.strip_prefix(objtree).ok()?.to_str()?;
+    let stem = paths::last(name).strip_prefix('.')?.strip_suffix(".o.cmd")?;
+    let stem = name.rsplit_once('/').map_or(stem.to_owned(), |(directory, _)| format!("{directory}/{stem}"));
+    let goal = format!("{stem}.o");
+    // The commands of another build, whose tree lies in this one, have names in that.
+    let is_of_this_tree = |line: &str| {
+        let target = line.strip_prefix("savedcmd_").or_else(|| line.strip_prefix("cmd_"));
+        target.and_then(|line| line.split_once(" := ")).is_some_and(|(name, _)| name == goal)
+    };
+    let is_kernels = Scope::of(&format!("{stem}.c"), arch) == Scope::Code;
+    (is_kernels && text.lines().any(is_of_this_tree)).then_some(goal)
+}
+
+/// The units whose lists of dependencies have one of `files`.
+fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<User> {
     let commands = recorded::files(objtree);
     let found = commands.par_iter().filter_map(|file| {
         let text = fs::read_to_string(file).ok()?;
@@ -124,11 +178,16 @@ fn users(srctree: &Path, objtree: &Path, files: &[&str], arch: &str) -> Vec<(Str
         // The build generates some files (lib/raid6/int1.c, capflags.c): with O= they lie in the object tree, which may
         // lie in the source tree. They are compiled as in a build without O=: to say only that they use a patched
         // file would leave their code as it is, and to refuse would do so for each patch of a common header.
-        let path = [objtree, srctree].into_iter().find_map(|tree| own_path(&source, tree, objtree, file))?;
+        let (path, is_other) = own_path(&source, [objtree, srctree], objtree, file)?;
+        if is_other {
+            let goal =
+                linked(objtree, file, &text, arch).filter(|_| Scope::of(&path, arch) == Scope::Code)?;
+            return Some(User { path, twin: Some((file.clone(), goal)), used });
+        }
         let is_kernels = Scope::of(&path, arch) == Scope::Code
             || recorded::is_assembler(&path)
             || scope::why_not_in_kernel(&path).is_some();
-        is_kernels.then_some((path, used))
+        is_kernels.then_some(User { path, twin: None, used })
     });
     let mut found: Vec<_> = found.collect();
     found.sort();
@@ -180,7 +239,9 @@ mod tests {
             original: Some(Vec::new()),
             patched: Some(Vec::new()),
         };
-        let found = of_built(&srctree, &objtree, &[header], "x86").unwrap();
+        let found =
+            of_built(&srctree, &objtree, &[header], "x86", &|recipe, _, _| Some(recipe.object.clone()))
+                .unwrap();
         assert!(found.assembler.is_empty() && found.unused.is_empty());
         found.units.into_iter().map(|unit| unit.path).collect()
     }
@@ -197,6 +258,48 @@ mod tests {
         for (srctree, objtree) in [("src", "obj"), ("src", "src"), ("src", "src/build"), ("obj/src", "obj")] {
             assert_eq!(found(srctree, objtree), ["lib/a.c", "lib/made.c"], "{srctree} {objtree}");
         }
+    }
+
+    #[test]
+    fn a_file_may_be_compiled_for_several_objects() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = fs::canonicalize(directory.path()).unwrap();
+        let write = |file: &str, text: &str| {
+            fs::create_dir_all(tree.join(file).parent().unwrap()).unwrap();
+            fs::write(tree.join(file), text).unwrap();
+        };
+        let command = |file: &str, object: &str, module: &str| {
+            let text = format!(
+                "savedcmd_{object}.o := gcc -DMODULE -DKBUILD_MODNAME='\"{module}\"' -c -o {object}.o gpu/one/a.c\n\n\
+                 source_{object}.o := gpu/one/a.c\n"
+            );
+            write(file, &text);
+        };
+        write("gpu/one/a.c", "");
+        command("gpu/one/.a.o.cmd", "gpu/one/a", "one");
+        command("gpu/two/again/.a.o.cmd", "gpu/two/again/a", "a");
+        // Of a module that is off now, of code that is no part of the kernel, and of another build.
+        command("gpu/off/again/.a.o.cmd", "gpu/off/again/a", "off");
+        command("drivers/firmware/efi/libstub/.lib-a.o.cmd", "drivers/firmware/efi/libstub/lib-a", "a");
+        command("build/gpu/two/again/.a.o.cmd", "gpu/two/again/a", "a");
+        let object = |_: &Recipe, path: &str, goal: &str| {
+            assert_eq!(path, "gpu/one/a.c");
+            goal.strip_prefix("gpu/two/").map(|_| "two".to_owned())
+        };
+        let text = || Some(b"int a;\n".to_vec());
+        let file = [Touched { path: "gpu/one/a.c".to_owned(), original: text(), patched: text() }];
+        let of = || {
+            let found = of_built(&tree, &tree, &file, "x86", &object).unwrap();
+            assert!(found.apart.is_empty() && found.unused.is_empty());
+            let told = |units: Vec<Unit>| -> Vec<String> {
+                units.into_iter().map(|unit| format!("{} {}", unit.path, unit.recipe.object)).collect()
+            };
+            [told(found.units), told(found.twins)]
+        };
+        assert_eq!(of(), [vec!["gpu/one/a.c one"], vec!["gpu/one/a.c two"]]);
+        // Only the other one is on.
+        fs::remove_file(tree.join("gpu/one/.a.o.cmd")).unwrap();
+        assert_eq!(of(), [vec!["gpu/one/a.c two"], vec![]]);
     }
 
     #[test]
@@ -221,7 +324,8 @@ mod tests {
         }
         let text = || Some(b"int a;\n".to_vec());
         let header = Touched { path: "include/linux/h.h".to_owned(), original: text(), patched: text() };
-        let found = of_built(&tree, &tree, &[header], "x86").unwrap();
+        let found =
+            of_built(&tree, &tree, &[header], "x86", &|recipe, _, _| Some(recipe.object.clone())).unwrap();
         let names = |units: &[Unit]| units.iter().map(|unit| unit.path.clone()).collect::<Vec<_>>();
         assert_eq!(names(&found.units), ["fs/a.c"]);
         assert_eq!(names(&found.assembler), ["arch/x86/kernel/k.S"]);

@@ -98,3 +98,34 @@ fn another_packing_of_a_type_is_refused() {
         "{said}"
     );
 }
+
+/// Each object has its own copy of the functions, and a livepatch of one would leave the others as they are.
+#[test]
+fn a_file_that_is_compiled_into_several_objects_is_refused_if_that_changes_one() {
+    let space = takeover::space();
+    let module = space.read("obj/modules.order");
+    let module = module.lines().next().unwrap();
+    let module = module.rsplit_once('/').unwrap().1.rsplit_once('.').unwrap().0.replace('-', "_");
+    let own = space.read("obj/lib/.taken.o.cmd");
+    // It differs from the first one: what is off there is on here.
+    let again = own
+        .replace("lib/taken.o", "lib/again/taken.o")
+        .replace("'\"taken\"'", &format!("'\"{module}\"' -DMODULE -DCONFIG_ELSEWHERE -Dnowhere=3"));
+    assert!(again.contains("ELSEWHERE"), "{again}");
+    let source = space.path("src/lib/taken.c").display().to_string();
+    fs::create_dir(space.path("obj/lib/again")).unwrap();
+    fs::write(
+        space.path("obj/lib/again/.taken.o.cmd"),
+        format!("{again}\nsource_lib/again/taken.o := {source}\n"),
+    )
+    .unwrap();
+    let refusal = "lib/taken.c is compiled into ";
+    for (from, to) in [("LIMIT 7", "LIMIT 8"), ("STEP 100", "STEP 101")] {
+        patch(&space, &[(from, to)]);
+        let said = livepatch(&space).ends(1).stderr;
+        assert!(said.contains(&format!("{refusal}{module} and vmlinux, and the patches change")), "{said}");
+    }
+    patch(&space, &[("/* Counts. */", "/* It counts. */")]);
+    let said = livepatch(&space).stderr;
+    assert!(!said.contains(refusal) && said.contains("the patches change no code"), "{said}");
+}

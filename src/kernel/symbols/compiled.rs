@@ -17,9 +17,14 @@ use crate::kernel::symbols::objects::Objects;
 /// used.
 const KNOWN: &str = "init/main.c";
 
-/// Source files by their paths in the source tree, each with the path that kbuild gave to the compiler: kbuild
-/// reaches some files through other directories (`drivers/gpu/drm/amd/amdgpu/../amdkfd/kfd_queue.c`).
-pub type Given = BTreeMap<String, String>;
+/// The objects (vmlinux, or modules by their run-time names) that were compiled from a source file, each with the path
+/// that kbuild gave to the compiler: kbuild reaches some files through other directories
+/// (`drivers/gpu/drm/amd/amdgpu/../amdkfd/kfd_queue.c`), and compiles some into several objects (those of
+/// drivers/gpu/drm/i915/display into i915 and xe).
+pub type GivenTo = BTreeMap<String, String>;
+
+/// Source files by their paths in the source tree, each with its objects.
+pub type Given = BTreeMap<String, GivenTo>;
 
 /// Of the source files `paths` (relative to the source tree), those that vmlinux and the modules were compiled from.
 ///
@@ -36,16 +41,21 @@ pub fn compiled(objects: &Objects, paths: &BTreeSet<String>) -> Result<Given> {
     let missing = objects.names().count() - modules.len();
     ensure!(missing == 0, "the debugging information of {} is not here", count(missing, "module"));
     let names: HashSet<&[u8]> = paths.iter().map(|path| paths::last(path).as_bytes()).collect();
-    let of_modules: Vec<Vec<String>> = (modules.par_iter())
+    let of_modules: Vec<(&str, Vec<String>)> = (modules.par_iter())
         .filter_map(|(name, file)| match debugging::mentions(file, &names) {
             Some(false) => None,
-            Some(true) => Some(debugging::compiled(file).with_context(|| {
-                format!("the debugging information of {name} ({}) cannot be read", file.display())
-            })),
+            Some(true) => {
+                let units = debugging::compiled(file).with_context(|| {
+                    format!("the debugging information of {name} ({}) cannot be read", file.display())
+                });
+                Some(units.map(|units| (name.as_str(), units)))
+            }
             None => Some(Err(anyhow::anyhow!("{name} has no debugging information here"))),
         })
         .collect::<Result<_>>()?;
-    Ok(given(vmlinux.iter().chain(of_modules.iter().flatten()), paths))
+    let vmlinux = (VMLINUX, vmlinux);
+    let all = std::iter::once(&vmlinux).chain(&of_modules);
+    Ok(given(all.flat_map(|(object, units)| units.iter().map(|unit| (*object, unit.as_str()))), paths))
 }
 
 /// Whether an object was compiled from a file.
@@ -76,6 +86,13 @@ impl<'a> SourceFiles<'a> {
     /// Whether the object with the run-time name `name` was compiled from the file `path`.
     pub fn part(&mut self, name: &str, path: &str) -> CompiledFrom {
         let objects = self.objects;
+        if !self.read.contains_key(name)
+            && let Some(file) = objects.with_debug_info(name)
+            && debugging::mentions(&file, &HashSet::from([paths::last(path).as_bytes()])) == Some(false)
+        {
+            // Only strings were read for that, which is a small part of it.
+            return CompiledFrom::None;
+        }
         let read = || objects.with_debug_info(name).as_deref().and_then(debugging::compiled);
         match self.read.entry(name.to_owned()).or_insert_with(read) {
             Some(all) => (all.iter().find_map(|given| paths::end_of(given, path)))
@@ -85,16 +102,17 @@ impl<'a> SourceFiles<'a> {
     }
 }
 
-fn given<'a>(named: impl Iterator<Item = &'a String>, paths: &BTreeSet<String>) -> Given {
+/// Which of the source files `paths` are `named`, each with an object.
+fn given<'a>(named: impl Iterator<Item = (&'a str, &'a str)>, paths: &BTreeSet<String>) -> Given {
     let mut by_last: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
     for path in paths {
         by_last.entry(paths::last(path)).or_default().push(path);
     }
     let mut found = Given::new();
-    for name in named {
+    for (object, name) in named {
         for &path in by_last.get(paths::last(name)).into_iter().flatten() {
             if let Some(end) = paths::end_of(name, path) {
-                found.insert(path.clone(), end.to_owned());
+                found.entry(path.clone()).or_default().insert(object.to_owned(), end.to_owned());
             }
         }
     }
@@ -108,9 +126,21 @@ mod tests {
     #[test]
     fn files_are_known_through_other_directories() {
         let paths = ["gpu/amdkfd/queue.c", "gpu/queue.c", "fs/dir.c"].map(str::to_owned).into();
-        let named = ["/b/gpu/amdgpu/../amdkfd/queue.c", "/b/fs/ext4/dir.c", "/b/fs/dir.c"].map(str::to_owned);
-        let expected = [("fs/dir.c", "fs/dir.c"), ("gpu/amdkfd/queue.c", "gpu/amdgpu/../amdkfd/queue.c")];
-        let expected: Given = expected.map(|(path, given)| (path.to_owned(), given.to_owned())).into();
-        assert_eq!(given(named.iter(), &paths), expected);
+        let named = [
+            ("amdgpu", "/b/gpu/amdgpu/../amdkfd/queue.c"),
+            ("ext4", "/b/fs/ext4/dir.c"),
+            ("vmlinux", "/b/fs/dir.c"),
+            ("fat", "/b/fs/dir.c"),
+        ];
+        let found = given(named.into_iter(), &paths);
+        let told = found.iter().flat_map(|(path, objects)| {
+            objects.iter().map(|(object, given)| (path.as_str(), object.as_str(), given.as_str()))
+        });
+        let expected = [
+            ("fs/dir.c", "fat", "fs/dir.c"),
+            ("fs/dir.c", "vmlinux", "fs/dir.c"),
+            ("gpu/amdkfd/queue.c", "amdgpu", "gpu/amdgpu/../amdkfd/queue.c"),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
     }
 }

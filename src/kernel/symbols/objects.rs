@@ -171,6 +171,18 @@ impl Objects {
         }
     }
 
+    /// The directory of the source tree that has a module's makefile; none if the module came from elsewhere.
+    pub fn directory(&self, name: &str) -> Option<&str> {
+        let below = match self.modules.get(name)? {
+            Files::Built { module, .. } => module.stem.as_str(),
+            Files::Installed { file, .. } => {
+                let (_, release) = file.to_str()?.split_once("/lib/modules/")?;
+                release.split_once('/')?.1.strip_prefix("kernel/")?
+            }
+        };
+        Some(below.rsplit_once('/').map_or("", |(directory, _)| directory))
+    }
+
     /// The file with the debugging information of vmlinux or of a module, if there is one.
     pub fn with_debug_info(&self, object: &str) -> Option<PathBuf> {
         if object == VMLINUX {
