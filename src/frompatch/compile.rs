@@ -293,7 +293,9 @@ fn with_overlay(recipe: &Recipe, trees: Trees<'_>, path: &str) -> Vec<String> {
             && trees.overlay.join(&inside).is_dir()
         {
             let inside = trees.overlay.join(&inside).display().to_string();
-            maps.push(format!("-fmacro-prefix-map={inside}/={}/", shown(recipe, directory)));
+            // The compiler puts no second slash behind `-Idirectory/`.
+            let named = format!("{}/", directory.trim_end_matches('/'));
+            maps.push(format!("-fmacro-prefix-map={inside}/={}", shown(recipe, &named)));
             options.push(format!("-I{inside}"));
         }
         options.push(word.clone());
@@ -355,4 +357,38 @@ fn dependencies(text: &str) -> Vec<String> {
 
 fn text(path: &Path) -> Result<String> {
     Ok(path.to_str().with_context(|| format!("{}: not valid UTF-8", path.display()))?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_a_directory_of_headers_are_the_kernels() {
+        let root = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(root.path()).unwrap();
+        let [source, overlay] = ["source", "overlay"].map(|tree| root.join(tree));
+        for tree in [&source, &overlay] {
+            fs::create_dir_all(tree.join("gpu/one")).unwrap();
+        }
+        let trees =
+            Trees { source: &source, objects: &source, overlay: &overlay, helpers: &root, work: &root };
+        let of = |directory: &str| {
+            let recipe = Recipe {
+                compiler: "gcc".to_owned(),
+                options: vec![
+                    format!("-fmacro-prefix-map={}/=", source.display()),
+                    format!("-I{}", source.join("gpu").display()) + directory,
+                ],
+                source: source.join("gpu/one/a.c").display().to_string(),
+                object: "one".to_owned(),
+            };
+            let begin = format!("-fmacro-prefix-map={}", overlay.display());
+            let options = with_overlay(&recipe, trees, "gpu/one/a.c").into_iter();
+            options.filter_map(|word| word.strip_prefix(&begin).map(str::to_owned)).collect::<Vec<_>>()
+        };
+        for directory in ["/one", "/one/"] {
+            assert_eq!(of(directory), ["/=", "/gpu/one/=gpu/one/"], "{directory}");
+        }
+    }
 }
