@@ -13,7 +13,7 @@ use crate::frompatch::compile::{self, Compiled, Trees};
 use crate::frompatch::outline::{self, DefinitionKind, Item};
 use crate::frompatch::packing;
 use crate::frompatch::tokens::{self, tokens};
-use crate::frompatch::variables::Variables;
+use crate::frompatch::variables::{self, Variables};
 use crate::host::patch::{Hunk, HunkLine};
 
 const WHY_AND_WHAT_TO_DO: &str = "what is in memory, and what is not compiled anew, keeps its layout; put what is new into \
@@ -118,23 +118,22 @@ fn changed_type(old: &[u8], new: &[u8]) -> Option<String> {
     let variables = changed_variables(old, new);
     let new = types(new);
     let is_there = |one: &Type| one.is_enum() || new.iter().any(|other| other.name == one.name);
-    let mut changed = types(old).into_iter().filter(|one| {
-        is_there(one) && (!is_kept(one, &new) || one.words.iter().any(|word| variables.contains(word)))
-    });
-    changed.next().map(|one| one.name)
+    let is_sized_anew = |one: &Type| one.asked().iter().any(|word| variables.contains(*word));
+    let changed =
+        types(old).into_iter().filter(|one| is_there(one) && (!is_kept(one, &new) || is_sized_anew(one)));
+    changed.map(|one| one.name).next()
 }
 
-/// The variables and constants whose declaration or value differs: `sizeof` in a type may ask for one of them
-/// (ARRAY_SIZE).
+/// The variables and constants outside of functions whose declaration or value differs.
 fn changed_variables(old: &[u8], new: &[u8]) -> BTreeSet<String> {
     let [old, new] = [old, new].map(|text| {
         let text = String::from_utf8_lossy(text).into_owned();
         let lines: Vec<&str> = text.split('\n').collect();
         let data =
             outline::items(text.as_bytes()).into_iter().filter(|item| item.kind == DefinitionKind::Data);
-        let with_words = data.map(|item| {
-            let own = lines.get(item.first - 1..item.last).unwrap_or_default().join("\n");
-            (item.name, words(&own))
+        let with_words = data.filter_map(|item| {
+            let words = words(&lines.get(item.first - 1..item.last).unwrap_or_default().join("\n"));
+            Some((variables::declared(&words)?.to_owned(), words))
         });
         with_words.collect::<BTreeSet<(String, Vec<String>)>>()
     });
@@ -183,6 +182,35 @@ impl Type {
     /// The names that an enumeration defines.
     fn enumerators(&self) -> impl Iterator<Item = &String> {
         self.body().split(|word| word == ",").filter_map(<[String]>::first)
+    }
+
+    /// The words of whose size, type or place it asks (`sizeof`, as in ARRAY_SIZE).
+    fn asked(&self) -> Vec<&String> {
+        const ASKS: [&str; 7] = [
+            "sizeof",
+            "typeof",
+            "__typeof__",
+            "__typeof_unqual__",
+            "__builtin_offsetof",
+            "_Alignof",
+            "__alignof__",
+        ];
+        let mut asked = Vec::new();
+        // How many parentheses are open since one of these words.
+        let mut open: Option<usize> = None;
+        for word in &self.words {
+            match (word.as_str(), open) {
+                (word, None) => open = ASKS.contains(&word).then_some(0),
+                ("(", Some(depth)) => open = Some(depth + 1),
+                (")", Some(depth)) => open = Some(depth.saturating_sub(1)).filter(|depth| *depth > 0),
+                (_, Some(0)) => {
+                    asked.push(word);
+                    open = None;
+                }
+                (_, Some(_)) => asked.push(word),
+            }
+        }
+        asked
     }
 
     /// The words behind the body.
@@ -348,6 +376,15 @@ mod tests {
         let changed = |from: &str, to: &str| changed_type(old.as_bytes(), old.replace(from, to).as_bytes());
         assert_eq!(changed("1, 2", "1, 2, 3"), Some("s".to_owned()));
         assert_eq!(changed("u = 1", "u = 2"), None);
+        let unique = "static void *__attribute__((__used__)) __attribute__((__section__(\".a\"))) __UNIQUE_ID_a1 = f;\n\
+                      struct q {\n void *u __attribute__((aligned(sizeof(long))));\n} __attribute__((packed));\n";
+        let old = format!("{old}{unique}");
+        let changed = |from: &str, to: &str| changed_type(old.as_bytes(), old.replace(from, to).as_bytes());
+        assert_eq!(changed("ID_a1", "ID_a2"), None);
+        assert_eq!(changed("u = 1", "u = 2"), None);
+        let attribute = old.replace("t[]", "t[] __attribute__((__section__(\".b\")))");
+        let longer = attribute.replace("1, 2", "1, 2, 3");
+        assert_eq!(changed_type(attribute.as_bytes(), longer.as_bytes()), Some("s".to_owned()));
     }
 
     #[test]

@@ -180,6 +180,13 @@ impl<'a> Variables<'a> {
     }
 }
 
+/// The name of the first variable that the words of a declaration declare; none if they declare none.
+pub(crate) fn declared(words: &[String]) -> Option<&str> {
+    let words: Vec<&str> = words.iter().map(String::as_str).take_while(|word| *word != "=").collect();
+    let words = plain(parts(&words).next()?);
+    words.get(name_place(&words, false)?).copied()
+}
+
 /// The parts of a statement between commas outside of brackets.
 fn parts<'s, 'a>(statement: &'s [&'a str]) -> impl Iterator<Item = &'s [&'a str]> {
     let mut depth = 0usize;
