@@ -13,6 +13,7 @@
 //! - [`assembler`]: what is different, and that, cut out
 //! - [`run_pre`]: the unit as it was, compiled again, against the kernel's own bytes
 //! - [`cut`]: one unit, all of these together; [`account`]: what became of each change, with [`outline`]
+//! - `stale`: whether an own tree's headers are those that it was built with
 //! - [`shared`]: names by which the units, and the kernel, know what each other has
 //! - [`tokens`]: C as words and signs; [`system_call`]: what SYSCALL_DEFINE makes
 //! - [`module`]: what was cut out, with its tables and annotations, as an external module; [`build`]: that, built
@@ -46,6 +47,7 @@ pub mod report;
 pub mod run_pre;
 mod shared;
 mod source;
+mod stale;
 pub(crate) mod steps;
 mod system_call;
 pub(crate) mod takeover;

@@ -95,6 +95,19 @@ pub fn patched_to(unit: &Unit, trees: Trees<'_>, output: &Path) -> Result<()> {
     run(&command, unit, Version::Patched, trees)
 }
 
+/// The files that the unit was compiled with, unpatched and patched.
+///
+/// # Errors
+/// A list of dependencies cannot be read.
+pub fn files_of(unit: &Unit, trees: Trees<'_>) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for suffix in ["orig.d", "new.d"] {
+        let list = fs::read_to_string(place(trees.work, unit, suffix))?;
+        files.extend(dependencies(&list).iter().map(|file| trees.objects.join(paths::normal(file))));
+    }
+    Ok(files)
+}
+
 /// Compiles a unit as the kernel has it; returns the paths of its assembler text and of its object.
 ///
 /// # Errors

@@ -26,7 +26,7 @@ use crate::frompatch::shared::{self, SharedNames};
 use crate::frompatch::steps::Steps;
 use crate::frompatch::target::{TargetKernel, Workshop};
 use crate::frompatch::units::{self, AffectedUnits, Unit};
-use crate::frompatch::{beyond, compiler, helpers, layout, module, overlay, presence, twins};
+use crate::frompatch::{beyond, compiler, helpers, layout, module, overlay, presence, stale, twins};
 use crate::host::exit::Exit;
 use crate::host::words::{count, hex};
 use crate::kernel::installed::loaded::LoadedReplacement;
@@ -123,6 +123,9 @@ pub fn make(
     let compiled = compile::all(units.clone(), trees);
     let compiled = compiled.map_err(|error| with_plain_lines(units, &applied, trees).unwrap_or(error))?;
     twins::check(&compiled, &found.twins, &found.shared, trees)?;
+    if matches!(workshop, Workshop::Built(_)) {
+        stale::check(&compiled, trees)?;
+    }
     if !request.allow_layout {
         layout::check(&applied.files, &compiled, trees)?;
     }

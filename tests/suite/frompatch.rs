@@ -67,6 +67,25 @@ fn what_does_not_compile_is_shown_where_it_is() {
     assert!(said.contains(&format!("{line} | MADE(up) {{ return klog(\"made\";")), "{said}");
 }
 
+/// Nothing proves what the patched code alone takes from a header.
+#[test]
+fn a_header_that_is_newer_than_the_build_is_refused() {
+    let space = takeover::space();
+    let header = space.path("src/lib/own.h");
+    let text = fs::read_to_string(&header).unwrap();
+    fs::write(&header, format!("{text}struct added;\n")).unwrap();
+    patch(&space, &[("LIMIT 7", "LIMIT 8")]);
+    let said = livepatch(&space).ends(1).stderr;
+    assert!(said.contains("lib/taken.c: lib/own.h is newer than lib/taken.o"), "{said}");
+    // The file itself may be.
+    let built = fs::metadata(space.path("obj/lib/taken.o")).unwrap().modified().unwrap();
+    fs::File::options().write(true).open(&header).unwrap().set_modified(built).unwrap();
+    let file = space.path("src/lib/taken.c");
+    fs::write(&file, fs::read(&file).unwrap()).unwrap();
+    let said = livepatch(&space).stderr;
+    assert!(!said.contains("is newer than"), "{said}");
+}
+
 /// In a build with O=, a file that the build generates lies in the object tree.
 #[test]
 fn a_generated_file_that_uses_a_patched_header_is_compiled() {

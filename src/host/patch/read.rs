@@ -18,7 +18,12 @@ const ANEW: &str = "make the patch anew (git diff, git format-patch) rather than
 /// # Errors
 /// It has no change of a file, or a line in it can belong to a change and is not counted in one.
 pub(crate) fn parse(text: &[u8]) -> Result<Vec<FileChange>> {
-    let lines = text.split_inclusive(|&byte| byte == b'\n').collect();
+    let lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
+    ensure!(
+        !lines.iter().any(|line| is_encoded(line)),
+        "it is a mail with an encoded text (Content-Transfer-Encoding), which is not read: take the patch out of it (git \
+         mailinfo, b4 am), or have it sent as it is"
+    );
     let mut reader = Reader { lines, at: 0, path: String::new(), is_behind_hunk: false };
     let mut changes = Vec::new();
     while let Some(change) = reader.change()? {
@@ -26,6 +31,13 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<FileChange>> {
     }
     ensure!(!changes.is_empty(), "this is no patch that can be read (a unified diff is wanted)");
     Ok(changes)
+}
+
+/// Whether a line of a mail's header says that the text is encoded (RFC 2045): there, `=3D` is an equals sign.
+fn is_encoded(line: &[u8]) -> bool {
+    let line = String::from_utf8_lossy(line).to_ascii_lowercase();
+    let how = line.strip_prefix("content-transfer-encoding:").map(str::trim);
+    how.is_some_and(|how| how == "quoted-printable" || how == "base64")
 }
 
 /// How the lines of git's header begin, up to the names (`Documentation/diff-generate-patch.txt` of git).
@@ -354,6 +366,15 @@ mod tests {
 
     fn error(text: &str) -> String {
         format!("{:#}", read(text).unwrap_err())
+    }
+
+    #[test]
+    fn an_encoded_mail_is_refused() {
+        let mail = |how: &str| format!("Subject: x\nContent-Transfer-Encoding: {how}\n\n{}", plain("x.c"));
+        for how in ["quoted-printable", "Base64"] {
+            assert!(error(&mail(how)).starts_with("it is a mail with an encoded text"), "{how}");
+        }
+        assert_eq!(read(&mail("8bit")).unwrap().len(), 1);
     }
 
     const SECOND: &str = "@@ -10,3 +11,4 @@\n int c;\n+int new2;\n int d;\n \n";
