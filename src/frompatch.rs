@@ -27,7 +27,7 @@ pub mod assembler;
 mod beyond;
 mod build;
 mod compile;
-mod compiler;
+pub mod compiler;
 mod cut;
 mod descent;
 mod helpers;

@@ -20,6 +20,7 @@ use crate::command::asked;
 use crate::command::new::taken::Takeover;
 use crate::command::new::target::ReplaceableFunction;
 use crate::command::new::text::Parts;
+use crate::frompatch::compiler;
 use crate::frompatch::takeover::NewFile;
 use crate::host::exit::Exit;
 use crate::host::{terminal, words};
@@ -56,7 +57,12 @@ pub fn new(options: &Options, arguments: &NewArgs) -> Result<Exit> {
         origin.say_shortcomings();
     }
     let targets = targets(&origin, &Sources::open(&origin, asked.symbols.as_deref())?, &name, arguments)?;
-    let flags = asked.choice.to_flags();
+    let clang = match &origin.config {
+        Some(file) => compiler::of_clang(file.config()?),
+        None => None,
+    };
+    let words = [Some(asked.choice.to_flags()).filter(|flags| !flags.is_empty()), clang];
+    let flags = words.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let kdir = origin.objtree.clone();
     let source = arguments.source.as_ref().map(|source| start.join(source));
     let taken = match arguments.skeleton {

@@ -64,6 +64,12 @@ pub fn assignment(compiler: &str, config: &Config) -> Option<String> {
     }
 }
 
+/// The assignment with which make builds a module for a kernel that clang has built, if that clang is here.
+pub fn of_clang(config: &Config) -> Option<String> {
+    let is_clang = config.string("CC_VERSION_TEXT").is_some_and(|text| text.contains("clang"));
+    find(config).ok()?.into_iter().next().filter(|_| is_clang)
+}
+
 /// Programs that may be the kernel's compiler, each with the assignments that make needs to use it.
 fn candidates(wanted: &str) -> Vec<(String, Vec<String>)> {
     let version = wanted.split_whitespace().rev().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
@@ -134,6 +140,20 @@ mod tests {
             ("gcc", &bfd, None),
         ] {
             assert_eq!(assignment(compiler, config).as_deref(), expected, "{compiler}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_of_clangs_is_known_by_its_configuration() {
+        if program::find("clang-19").is_none() {
+            assert!(std::env::var_os("CI").is_none(), "clang-19 is not installed");
+            return;
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = |name: &str| format!("CONFIG_CC_VERSION_TEXT=\"{}\"\n", first_line(name).unwrap());
+        for (name, expected) in [("clang-19", true), ("gcc", false)] {
+            fs_err::write(file.path(), text(name)).unwrap();
+            assert_eq!(of_clang(&Config::read(file.path()).unwrap()).is_some(), expected, "{name}");
         }
     }
 

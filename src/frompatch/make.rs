@@ -124,7 +124,7 @@ pub fn make(
     let compiled = compiled.map_err(|error| with_plain_lines(units, &applied, trees).unwrap_or(error))?;
     twins::check(&compiled, &found.twins, &found.shared, trees)?;
     if matches!(workshop, Workshop::Built(_)) {
-        stale::check(&compiled, trees)?;
+        stale::check(&compiled, &applied.files, trees, &target.sources.objects)?;
     }
     if !request.allow_layout {
         layout::check(&applied.files, &compiled, trees)?;

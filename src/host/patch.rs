@@ -359,15 +359,31 @@ fn misfit(base: &[&[u8]], hunk: &Hunk, number: usize, expected: usize, found: &[
     };
     let best = (0..base.len()).map(|place| (matching(place), place)).filter(|(count, _)| *count > 0);
     let best = best.max_by_key(|(count, place)| (*count, std::cmp::Reverse(place.abs_diff(expected))));
-    let shown = |line: &[u8]| String::from_utf8_lossy(line).trim_end().to_owned();
     let place = best.map_or(expected, |(_, place)| place);
-    let different = old.iter().enumerate().find(|(index, want)| base.get(place + index) != Some(want));
+    let mut differences =
+        old.iter().enumerate().filter(|(index, want)| base.get(place + index) != Some(want));
+    let first = differences.next();
+    let is_blank = |line: &[u8]| line.trim_ascii().is_empty();
+    let different = match first {
+        Some((_, line)) if is_blank(line) => differences.find(|(_, line)| !is_blank(line)).or(first),
+        first => first,
+    };
+    let found_there = different.and_then(|(index, _)| base.get(place + index));
+    // Where lines differ at their ends only, the ends are shown.
+    let is_end = found_there
+        .zip(different)
+        .is_some_and(|(have, (_, want))| have.trim_ascii_end() == want.trim_ascii_end());
+    let shown = |line: &[u8]| {
+        let line = String::from_utf8_lossy(line);
+        let end = if is_end { line.trim_end_matches('\n') } else { line.trim_end() };
+        end.to_owned()
+    };
     let new = hunk.after();
     Misfit {
         hunk: number,
         nearest: best.map(|(count, place)| (place + 1, count, old.len())),
         wanted: different.map(|(_, line)| shown(line)).unwrap_or_default(),
-        found: different.and_then(|(index, _)| base.get(place + index)).map(|line| shown(line)),
+        found: found_there.map(|line| shown(line)),
         is_applied: !new.is_empty() && !find(base, &new, 0).is_empty(),
         several: found.iter().map(|place| place + 1).collect(),
         is_bare: hunk.is_bare(base.len()),
@@ -442,6 +458,9 @@ mod tests {
         assert_eq!(misfit.nearest, Some((2, 2, 3)));
         assert_eq!((misfit.wanted.as_str(), misfit.found.as_deref()), ("second", Some("another")));
         assert!(nearly.apply(b"first\n2nd\nthird\n").unwrap_err().is_applied);
+        let ends = parse(b"--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n \r\n-second\r\n+2nd\r\n third\n").unwrap();
+        let misfit = ends[0].clone().stripped(1).unwrap().apply(b"\nsecond\nthird\n").unwrap_err();
+        assert_eq!((misfit.wanted.as_str(), misfit.found.as_deref()), ("second\r", Some("second")));
     }
 
     #[test]

@@ -77,9 +77,25 @@ fn a_header_that_is_newer_than_the_build_is_refused() {
     patch(&space, &[("LIMIT 7", "LIMIT 8")]);
     let said = livepatch(&space).ends(1).stderr;
     assert!(said.contains("lib/taken.c: lib/own.h is newer than lib/taken.o"), "{said}");
-    // The file itself may be.
-    let built = fs::metadata(space.path("obj/lib/taken.o")).unwrap().modified().unwrap();
-    fs::File::options().write(true).open(&header).unwrap().set_modified(built).unwrap();
+    // What it is linked into counts as well.
+    let time = |file: &str| fs::metadata(space.path(file)).unwrap().modified().unwrap();
+    let set = |file: &str, time| {
+        fs::File::options().write(true).open(space.path(file)).unwrap().set_modified(time).unwrap();
+    };
+    let built = time("obj/lib/taken.o");
+    set("obj/lib/taken.o", time("src/lib/own.h"));
+    let said = livepatch(&space).ends(1).stderr;
+    assert!(said.contains("lib/taken.c: lib/own.h is newer than vmlinux"), "{said}");
+    set("obj/lib/taken.o", built);
+    set("src/lib/own.h", built);
+    // An option that only the patched code asks for.
+    fs::create_dir_all(space.path("obj/include/config")).unwrap();
+    fs::write(space.path("obj/include/config/FRESH"), "").unwrap();
+    patch(&space, &[("#define LIMIT 7", "#ifdef CONFIG_FRESH\n#endif\n#define LIMIT 8")]);
+    let said = livepatch(&space).ends(1).stderr;
+    assert!(said.contains("lib/taken.c: include/config/FRESH is newer than "), "{said}");
+    patch(&space, &[("LIMIT 7", "LIMIT 8")]);
+    // The file itself may be newer.
     let file = space.path("src/lib/taken.c");
     fs::write(&file, fs::read(&file).unwrap()).unwrap();
     let said = livepatch(&space).stderr;

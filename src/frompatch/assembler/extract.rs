@@ -7,8 +7,10 @@
 //! its calls of itself, and pointers to one that the kernel only calls directly, where no pointer may lead (S11).
 //!
 //! - `outside`: what the source says to the assembler outside of functions
+//! - `told`: what is not taken along, and why
 
 mod outside;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -144,48 +146,6 @@ impl<'a> Extract<'a> {
         extract.outside(old, new);
         extract.tell_unreached();
         extract
-    }
-
-    /// All changes that have no effect, with the reason; in a unit of a module, or of vmlinux.
-    pub fn all_without_effect(&self, of_module: bool) -> Vec<String> {
-        let [beginning, end] = if of_module {
-            [
-                "__init: no livepatch replaces it, and what a module that is loaded later runs is the old one",
-                "__exit: no livepatch can replace it, and what runs when its module goes is the old one",
-            ]
-        } else {
-            [
-                "__init: it ran when the kernel began, and is gone",
-                "__exit: vmlinux does not keep what only a module that goes runs",
-            ]
-        };
-        let functions = self.beginning.iter().map(|name| (name, beginning));
-        let functions = functions.chain(self.end.iter().map(|name| (name, end)));
-        let functions = functions.map(|(name, what)| format!("{name} is {what}"));
-        functions.chain(self.without_effect.iter().cloned()).collect()
-    }
-
-    /// Reports new functions and data that no replaced function uses, and refuses constants of such a kind: something else
-    /// has to use them.
-    fn tell_unreached(&mut self) {
-        let changes = self.changes;
-        let lost = changes.constants.iter().filter(|name| !self.new_data.contains(name));
-        self.refused.extend(lost.map(|name| {
-            format!(
-                "the constant {} gets another content, and nothing that is replaced uses it: what does use it keeps the old \
-                 one; change the functions that read it",
-                source_name(name)
-            )
-        }));
-        for (kind, names, taken) in [
-            ("function", &changes.new_functions, &self.new_functions),
-            ("variable or constant", &changes.new_data, &self.new_data),
-        ] {
-            let left = names.iter().filter(|name| !taken.contains(name));
-            self.without_effect.extend(left.map(|name| {
-                format!("the new {kind} {}: nothing that is replaced uses it", source_name(name))
-            }));
-        }
     }
 
     /// The pieces that come along because `name` is used.
@@ -440,6 +400,28 @@ mod tests {
             + "\t.section\t.data..percpu..read_mostly,\"aw\"\n\t.type\treads, @object\n\t.size\treads, 4\nreads:\n\t.zero\t4\n";
         let (text, _) = cut(&new);
         assert!(text.contains("\t.section\t.data..percpu,\"aw\"\n\t.size\tklp_reads, 4\n"), "{text}");
+    }
+
+    #[test]
+    fn a_constant_that_something_else_has_is_refused() {
+        let table = |value: u8, more: &str| {
+            format!(
+                "{OLD}\t.section\t.rodata.t,\"a\"\n\t.type\tt, @object\n\t.size\tt, 4\nt:\n\t.long\t{value}\n{more}"
+            )
+        };
+        let refused = |more: &str| {
+            let (old, new) = (Listing::parse(&table(1, more)), Listing::parse(&table(2, more)));
+            Extract::plan(&old, &new, &compare(&old, &new), Entry::Any).refused
+        };
+        // Its readers have the value in their code.
+        assert_eq!(refused("\t.section\t.debug_addr,\"\",@progbits\n\t.quad\tt\n"), Vec::<String>::new());
+        let other = "\t.section\t.text.h,\"ax\",@progbits\n\t.globl\th\nh:\n\tmovl\tt(%rip), %eax\n\tret\n";
+        assert!(
+            refused(other)[0]
+                .starts_with("the constant t gets another content, and nothing that is replaced"),
+            "{:?}",
+            refused(other)
+        );
     }
 
     #[test]
