@@ -28,10 +28,31 @@ pub fn summary(livepatches: &[ModuleFile], applied: &AppliedObjects, unloads: bo
         }
         exceptions.extend(livepatch.why_it_stays().map(|why| format!("{file} stays loaded: {why}")));
     }
+    exceptions.extend(hidden(livepatches));
     if !exceptions.is_empty() {
         text += &format!(" ({})", exceptions.join("; "));
     }
     text
+}
+
+/// What of each livepatch did not run while a later one was there.
+fn hidden(livepatches: &[ModuleFile]) -> Vec<String> {
+    let pairs = livepatches
+        .iter()
+        .enumerate()
+        .flat_map(|(index, first)| livepatches.iter().skip(index + 1).map(move |later| (first, later)));
+    let told = pairs.filter_map(|(first, later)| {
+        let both: Vec<&str> =
+            first.replaces.intersection(&later.replaces).map(|(_, name, _)| name.as_str()).collect();
+        let names = both.join(", ");
+        (!both.is_empty()).then(|| {
+            format!(
+                "{} and {} both replace {names}: with both, only the latter's ran",
+                first.file, later.file
+            )
+        })
+    });
+    told.collect()
 }
 
 /// How the command's output changed from stage to stage.
@@ -64,6 +85,24 @@ mod tests {
         let printed =
             texts.iter().map(|(when, text, status)| (*when, vec![(*text).to_owned()], (*status).to_owned()));
         comparison(&printed.collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_function_that_two_replace_is_told() {
+        let livepatch = |file: &str, functions: &[&str]| {
+            let replaces = functions.iter().map(|&name| ("vmlinux".to_owned(), name.to_owned(), 1)).collect();
+            ModuleFile { replaces, ..ModuleFile::sample(file) }
+        };
+        let [a, b, c] =
+            [livepatch("a.ko", &["f", "g"]), livepatch("b.ko", &["h"]), livepatch("c.ko", &["g", "h"])];
+        assert_eq!(
+            hidden(&[a.clone(), b, c]),
+            [
+                "a.ko and c.ko both replace g: with both, only the latter's ran",
+                "b.ko and c.ko both replace h: with both, only the latter's ran"
+            ]
+        );
+        assert_eq!(hidden(&[a]), Vec::<String>::new());
     }
 
     #[test]

@@ -148,19 +148,8 @@ mod tests {
     fn order(all: &[(String, Vec<String>)]) -> Result<Vec<String>> {
         let find = |name: &str| {
             let (name, depends) = all.iter().find(|(other, _)| other == name).context("not there")?;
-            Ok(ModuleFile {
-                path: PathBuf::new(),
-                file: format!("{name}.ko"),
-                name: name.clone(),
-                release: None,
-                livepatch: false,
-                depends: depends.clone(),
-                soft: Vec::new(),
-                can_unload: true,
-                is_signed: false,
-                patches: Vec::new(),
-                needs: Vec::new(),
-            })
+            let module = ModuleFile::sample(&format!("{name}.ko"));
+            Ok(ModuleFile { livepatch: false, depends: depends.clone(), ..module })
         };
         let mut modules = Vec::new();
         add_in_order(&all[0].0, &mut modules, find)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A module to load, and whether the kernel at hand can be expected to accept it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -34,6 +35,8 @@ pub struct ModuleFile {
     pub soft: Vec<String>,
     /// The objects that a livepatch patches, as far as they can be seen.
     pub patches: Vec<String>,
+    /// The functions that a livepatch replaces, as far as they can be seen: object, name and position, from 1.
+    pub replaces: BTreeSet<(String, String, u64)>,
     /// The modules that a livepatch needs to be loaded, and to stay.
     pub needs: Vec<LoadBefore>,
     /// Whether it ends with a signature.
@@ -74,6 +77,7 @@ impl ModuleFile {
                 .flat_map(|words| soft::before(&words).map(str::to_owned).collect::<Vec<_>>())
                 .collect(),
             patches: Vec::new(),
+            replaces: BTreeSet::new(),
             needs: Vec::new(),
             is_signed: compressed::read(path)?.ends_with(SIGNATURE),
             can_unload: !has(b"init_module") || has(b"cleanup_module"),
@@ -110,7 +114,7 @@ impl ModuleFile {
         module.complete(path, release)
     }
 
-    /// Adds the objects that it patches, and the modules that it needs.
+    /// Adds what it patches, and the modules that it needs.
     fn complete(self, path: &Path, release: Option<&str>) -> Result<ModuleFile> {
         let mut module = self;
         let shown = path.display();
@@ -123,7 +127,13 @@ impl ModuleFile {
         let patch = module.livepatch.then(|| Image::read(path).ok()).flatten();
         module.needs.extend(patch.iter().flat_map(order::of));
         let patch = patch.and_then(|image| Patch::read(&image));
-        module.patches.extend(patch.into_iter().flat_map(|patch| patch.objects).map(|object| object.name));
+        for object in patch.into_iter().flat_map(|patch| patch.objects) {
+            module.replaces.extend(object.functions.iter().map(|function| {
+                let name = String::from_utf8_lossy(&function.old_name).into_owned();
+                (object.name.clone(), name, function.old_sympos.max(1))
+            }));
+            module.patches.push(object.name);
+        }
         Ok(module)
     }
 
@@ -147,6 +157,7 @@ impl ModuleFile {
             depends: Vec::new(),
             soft: Vec::new(),
             patches: Vec::new(),
+            replaces: BTreeSet::new(),
             needs: Vec::new(),
             is_signed: false,
             can_unload: true,
