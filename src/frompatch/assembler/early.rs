@@ -4,7 +4,7 @@
 //! livepatch's code tests it each time instead, as static_key_enabled() does. The test changes the flags, which gcc
 //! and clang expect of any inline assembler on x86.
 
-use crate::frompatch::assembler::line::names;
+use crate::frompatch::assembler::line::{label, names, without_comment};
 
 /// The comment by which arch/x86/include/asm/jump_label.h marks a jump that objtool replaces by a no-operation.
 const IS_NO_JUMP: &str = "objtool NOPs this";
@@ -33,12 +33,55 @@ pub(super) fn asking(
         };
         let before = asking.pop().unwrap_or_default();
         let entry = Entry::read(record).filter(|entry| entry.is_of(&before)).ok_or(key)?;
-        let jump = if entry.is_likely { "je" } else { "jne" };
-        asking.push(format!("\tcmpl\t$0, {}(%rip)", entry.key));
-        asking.push(format!("\t{jump}\t{}", entry.target));
+        asking.extend(asked(entry.key, entry.target, entry.is_likely));
         is_changed = true;
     }
     Ok(is_changed.then_some(asking))
+}
+
+/// The test of a key whose first member counts who has enabled it, and the jump that is made while the key is on, or off
+/// if it `is_likely`.
+fn asked(key: &str, target: &str, is_likely: bool) -> [String; 2] {
+    let jump = if is_likely { "je" } else { "jne" };
+    [format!("\tcmpl\t$0, {key}(%rip)"), format!("\t{jump}\t{target}")]
+}
+
+/// An entry of the jump table as clang writes it: in pieces of its own, apart from the function.
+pub(super) struct EntryApart<'a> {
+    /// The label of the instruction.
+    pub(super) site: &'a str,
+    target: &'a str,
+    key: String,
+    is_likely: bool,
+}
+
+impl<'a> EntryApart<'a> {
+    /// Reads `.long SITE-HERE`, `.long TARGET-HERE`, `.quad ((KEY+NUMBER)+NUMBER)-HERE`. Bits 0 and 1 of the sum of the
+    /// numbers are flags, as in [`Entry::read`], and the rest is a part of the address.
+    pub(super) fn read(record: &[&'a str]) -> Option<EntryApart<'a>> {
+        let [site, target, key] = record else { return None };
+        let place = |line: &'a str| Some(line.trim().strip_prefix(".long")?.trim().rsplit_once('-')?.0);
+        let (site, target) = (place(site)?, place(target)?);
+        let (sum, _) = key.trim().strip_prefix(".quad")?.trim().rsplit_once('-')?;
+        let mut terms = sum.split('+').map(|term| term.trim_matches(['(', ')']));
+        let name = terms.next().filter(|name| !name.contains('-'))?;
+        let numbers = terms.map(|term| term.parse().ok()).collect::<Option<Vec<u32>>>()?;
+        let sum: u32 = numbers.iter().try_fold(0u32, |sum, number| sum.checked_add(*number))?;
+        let key = if sum < 4 { name.to_owned() } else { format!("{name}+{}", sum & !3) };
+        target.starts_with(".L").then_some(EntryApart { site, target, key, is_likely: sum & 1 == 1 })
+    }
+
+    /// The function's lines with a test and a conditional jump in place of the instruction; none if that has another form.
+    pub(super) fn ask(&self, lines: &[String]) -> Option<Vec<String>> {
+        let at = lines.iter().position(|line| label(line) == Some(self.site))? + 1;
+        let mut words = without_comment(lines.get(at)?).split_whitespace();
+        let is_jump = matches!(words.next(), Some("jmp" | "jmp.d32")) && words.next() == Some(self.target);
+        is_jump.then(|| {
+            let mut lines = lines.to_vec();
+            lines.splice(at..=at, asked(&self.key, self.target, self.is_likely));
+            lines
+        })
+    }
 }
 
 /// An entry of the jump table, `struct jump_entry`.
@@ -130,6 +173,26 @@ mod tests {
         ] {
             assert_eq!(of(instruction, key), Ok(asked(jump)), "{instruction} {key}");
         }
+    }
+
+    #[test]
+    fn an_entry_apart_from_its_function_is_asked() {
+        let of = |key: &str, jump: &str| {
+            let key = format!("\t.quad\t{key}-.Ltmp14");
+            let record = ["\t.long\t.Ltmp11-.Ltmp12", "\t.long\t.LBB0_4-.Ltmp13", key.as_str()];
+            let lines: Vec<String> = ["\tpush", ".Ltmp11:", jump, "\tret"].map(str::to_owned).into();
+            Some(EntryApart::read(&record)?.ask(&lines)?.join(" "))
+        };
+        let jump = "\tjmp\t.LBB0_4\t# objtool NOPs this ";
+        let expected = |key: &str, jump: &str| {
+            Some(format!("\tpush .Ltmp11: \tcmpl\t$0, {key}(%rip) \t{jump}\t.LBB0_4 \tret"))
+        };
+        assert_eq!(of("((t_of_module+8)+2)", jump), expected("t_of_module+8", "jne"));
+        assert_eq!(of("(f.key+3)", jump), expected("f.key", "je"));
+        assert_eq!(of("(t_of_module+8)", jump), expected("t_of_module+8", "jne"));
+        assert_eq!(of("key", "\tjmp\t.LBB0_4"), expected("key", "jne"));
+        assert_eq!(of("(key+2)", "\tnop"), None);
+        assert_eq!(of("(key-2)", jump), None);
     }
 
     #[test]

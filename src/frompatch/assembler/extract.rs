@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 
 use crate::frompatch::assembler::callbacks::UnitCallback;
 use crate::frompatch::assembler::compare::Changes;
-use crate::frompatch::assembler::early;
+use crate::frompatch::assembler::early::{self, EntryApart};
 use crate::frompatch::assembler::lasting;
 use crate::frompatch::assembler::line::{Directive, destination, label, names, rewrite, takes_address};
 use crate::frompatch::assembler::{Listing, Piece, base, parent, sections};
@@ -227,17 +227,42 @@ impl<'a> Extract<'a> {
     pub fn ask_keys(&mut self, is_late: &dyn Fn(&str) -> bool) -> Result<(), String> {
         for &index in &self.pieces {
             let Some(piece) = self.listing.pieces.get(index) else { continue };
-            let asking = early::asking(&piece.lines, is_late).map_err(|key| {
-                format!(
-                    "{} depends on the static key {key}, which the kernel looks at while it loads the livepatch, before the \
-                     reference to the module is written; in the patch, test it with static_key_enabled() instead of \
-                     static_branch_likely() and the like",
-                    source_name(piece.symbol.as_deref().unwrap_or_default())
-                )
-            })?;
+            let asking = early::asking(&piece.lines, is_late)
+                .map_err(|key| too_late(piece.symbol.as_deref().unwrap_or_default(), &key))?;
             if let Some(lines) = asking {
                 self.lines.insert(index, lines);
             }
+        }
+        self.ask_keys_apart(is_late)
+    }
+
+    /// The same for jump labels whose entries are pieces of their own.
+    fn ask_keys_apart(&mut self, is_late: &dyn Fn(&str) -> bool) -> Result<(), String> {
+        let listing = self.listing;
+        let tables = self.pieces.iter().filter_map(|&index| Some((index, listing.pieces.get(index)?)));
+        let tables = tables.filter(|(_, piece)| piece.symbol.is_none() && piece.section == "__jump_table");
+        let words = tables.flat_map(|(index, piece)| {
+            let is_word =
+                |line: &&str| [".long", ".quad"].iter().any(|word| line.trim_start().starts_with(word));
+            piece.lines.iter().map(String::as_str).filter(is_word).map(move |line| (index, line))
+        });
+        let words: Vec<(usize, &str)> = words.collect();
+        for record in words.chunks(3) {
+            let lines: Vec<&str> = record.iter().map(|(_, line)| *line).collect();
+            let late = lines.iter().flat_map(|line| names(line)).find(|name| is_late(name));
+            let Some(key) = late else { continue };
+            let entry = EntryApart::read(&lines);
+            let function = entry.as_ref().and_then(|entry| listing.piece_of(entry.site));
+            let piece = function.and_then(|index| listing.pieces.get(index));
+            let asking = entry.zip(function).zip(piece).and_then(|((entry, index), piece)| {
+                Some((index, entry.ask(self.lines.get(&index).unwrap_or(&piece.lines))?))
+            });
+            let Some((index, lines)) = asking else {
+                let function = piece.and_then(|piece| piece.symbol.as_deref());
+                return Err(too_late(function.unwrap_or("the code"), &key));
+            };
+            self.lines.insert(index, lines);
+            self.pieces.retain(|index| record.iter().all(|(other, _)| other != index));
         }
         Ok(())
     }
@@ -319,6 +344,22 @@ impl<'a> Extract<'a> {
     fn means_new(&self, piece: &Piece, line: &str, name: &str) -> bool {
         is_own_call(piece, line, name) || self.direct.contains(name) && takes_address(line, name)
     }
+}
+
+/// Why `function` cannot have a jump label for a static key of a module.
+fn too_late(function: &str, key: &str) -> String {
+    let (what, instead) = match key.strip_prefix("__tracepoint_") {
+        Some(name) => (format!("tracepoint {name}"), "leave it out of the function"),
+        None => (
+            format!("static key {key}"),
+            "in the patch, test it with static_key_enabled() instead of static_branch_likely() and the like",
+        ),
+    };
+    format!(
+        "{} depends on the {what}, which the kernel looks at while it loads the livepatch, before the reference to the \
+         module is written; {instead}",
+        source_name(function)
+    )
 }
 
 /// Whether a function begins with the instruction at which a call through a pointer arrives.
