@@ -170,7 +170,7 @@ mod tests {
     /// A unit that is compiled with a file of its own and with another one.
     fn compiled(path: &str, seen: &str) -> Compiled {
         let [compiler, source, object] = ["false", path, "vmlinux"].map(str::to_owned);
-        let recipe = Recipe { compiler, options: Vec::new(), source, object };
+        let recipe = Recipe { compiler, options: Vec::new(), debugging: Vec::new(), source, object };
         let unit = Unit { path: path.to_owned(), recipe };
         let [original, patched, object] = ["orig.s", "new.s", "orig.o"].map(Into::into);
         Compiled { unit, original, patched, object, seen: vec![seen.to_owned()] }

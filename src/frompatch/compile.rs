@@ -244,6 +244,7 @@ fn source(unit: &Unit, trees: Trees<'_>, version: Version) -> Result<String> {
 /// Compiles the original to its object without assembler text in between.
 fn compile(unit: &Unit, trees: Trees<'_>) -> Result<()> {
     let mut command = command(&unit.recipe, trees, Version::Original, &unit.path);
+    command.args(unit.recipe.debugging.iter().cloned());
     let object = place(trees.work, unit, "orig.o");
     command.arg("-c").arg("-o").arg(text(&object)?).arg(source(unit, trees, Version::Original)?);
     run(&command, unit, Version::Original, trees)
@@ -388,6 +389,7 @@ mod tests {
             Trees { source: &source, objects: &source, overlay: &overlay, helpers: &root, work: &root };
         let of = |directory: &str| {
             let recipe = Recipe {
+                debugging: Vec::new(),
                 compiler: "gcc".to_owned(),
                 options: vec![
                     format!("-fmacro-prefix-map={}/=", source.display()),

@@ -19,6 +19,8 @@ pub struct Recipe {
     pub compiler: String,
     /// Its options, without those that name the output, list dependencies or ask for debugging information.
     pub options: Vec<String>,
+    /// Its options that ask for debugging information. clang's code depends on them here and there.
+    pub debugging: Vec<String>,
     /// The file to compile, as the command names it.
     pub source: String,
     /// The run-time name of the module that the file is a part of, or vmlinux; empty for a file in assembler, whose
@@ -47,9 +49,10 @@ impl Recipe {
     /// It has no command for a C file, or one that cannot be repeated.
     pub fn parse(text: &str) -> Result<Recipe> {
         let Recorded { compiler, words, source } = Recorded::parse(text)?;
+        let debugging = words.iter().filter(|word| is_debug(word)).cloned().collect();
         let options = options(words.into_iter())?;
         let object = if is_assembler(&source) { String::new() } else { object(&options)? };
-        Ok(Recipe { compiler, options, source, object })
+        Ok(Recipe { compiler, options, debugging, source, object })
     }
 
     /// Reads the `.cmd` file of the file at `path`; none if there is no such file.
