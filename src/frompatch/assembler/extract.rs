@@ -236,7 +236,7 @@ impl<'a> Extract<'a> {
         self.ask_keys_apart(is_late)
     }
 
-    /// The same for jump labels whose entries are pieces of their own.
+    /// Replaces those whose entries are pieces of their own, as clang writes them.
     fn ask_keys_apart(&mut self, is_late: &dyn Fn(&str) -> bool) -> Result<(), String> {
         let listing = self.listing;
         let tables = self.pieces.iter().filter_map(|&index| Some((index, listing.pieces.get(index)?)));
