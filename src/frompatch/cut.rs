@@ -19,8 +19,9 @@ use crate::frompatch::read::Read;
 use crate::frompatch::reasons::Reasons;
 use crate::frompatch::report::{self, Changed, NewSymbol, UnexportedReference};
 use crate::frompatch::run_pre::{self, FunctionFate, KernelImage, KernelSymbol, Matched};
-use crate::frompatch::shared::{KernelNames, SharedNames, is_visible};
+use crate::frompatch::shared::{KernelNames, SharedNames, Spelling, is_visible};
 use crate::frompatch::target::TargetKernel;
+use crate::frompatch::units::Unit;
 use crate::host::terminal;
 use crate::kernel::sources::KernelDefinition;
 use crate::kernel::symbols::VMLINUX;
@@ -139,7 +140,7 @@ pub fn cut(
     };
     cut.notes.extend(extract.notes.iter().map(|note| format!("{path}: {note}")));
     replaced(&mut cut, &extract, against, &matched, path, why, prefix)?;
-    let names = references(&mut cut, &extract, target, kernel, &matched, path, shared)?;
+    let names = references(&mut cut, &extract, target, kernel, &matched, &compiled.unit, shared)?;
     // A renamed symbol must not get the name of one of the kernel's (such as klp_copy_process).
     let used = names.values().chain(extract.references.keys());
     if let Some(name) = used.into_iter().find(|name| name.starts_with(prefix)) {
@@ -173,7 +174,6 @@ pub fn cut(
     for name in names.values().filter(is_long).filter(|name| !cut.plain.contains(*name)) {
         text.push_str(&format!("\t.weak\t{name}\n"));
     }
-    cut.annotated.retain(|symbol| !shared.unclear.contains(&symbol.name));
     cut.part = UnitText { path: path.clone(), text };
     Ok(cut)
 }
@@ -275,10 +275,10 @@ fn references(
     target: &TargetKernel,
     kernel: &KernelImage,
     matched: &Matched,
-    path: &str,
+    unit: &Unit,
     shared: &SharedNames,
 ) -> Result<BTreeMap<String, String>> {
-    let object = kernel.object.as_str();
+    let (object, path) = (kernel.object.as_str(), unit.path.as_str());
     let mut names = BTreeMap::new();
     let mut unknown: Vec<&String> = Vec::new();
     for (name, old) in &extract.references {
@@ -299,8 +299,9 @@ fn references(
                 names.insert(name.clone(), kernel_name);
             } else {
                 let sympos = position(&located.known, name, path)?;
+                let spelling = shared.spelling(&kernel_name, &located.known, &unit.recipe);
                 let symbol = UnexportedSymbol { object: located.object.clone(), name: kernel_name, sympos };
-                names.insert(name.clone(), annotate(cut, symbol, shared, path));
+                names.insert(name.clone(), annotate(cut, symbol, spelling, path));
             }
             continue;
         }
@@ -349,8 +350,9 @@ fn references(
             ),
         };
         let sympos = position(known, name, path)?;
+        let spelling = shared.spelling(name, known, &unit.recipe);
         let symbol = UnexportedSymbol { object: known.object.clone(), name: name.clone(), sympos };
-        names.insert(name.clone(), annotate(cut, symbol, shared, path));
+        names.insert(name.clone(), annotate(cut, symbol, spelling, path));
     }
     Ok(names)
 }
@@ -372,16 +374,19 @@ fn is_common(name: &str) -> bool {
 }
 
 /// Adds a symbol of the kernel that is not exported, and returns the name for it in the assembler text.
-fn annotate(cut: &mut Cut, symbol: UnexportedSymbol, shared: &SharedNames, path: &str) -> String {
-    let text = if shared.unclear.contains(&symbol.name) {
-        let UnexportedSymbol { object, name, sympos } = symbol.clone();
-        let symbol = KlpSymbol { object, name: name.into_bytes(), sympos };
-        klp_names::AnnotatedName { section_object: None, symbol }.to_text()
-    } else {
-        symbol.name.clone()
-    };
+fn annotate(cut: &mut Cut, symbol: UnexportedSymbol, spelling: Spelling, path: &str) -> String {
     let UnexportedSymbol { object, name, sympos } = symbol.clone();
     cut.references.push(UnexportedReference { object, name, sympos, file: path.to_owned() });
-    cut.annotated.push(symbol);
-    text
+    match spelling {
+        Spelling::Plain => {
+            let name = symbol.name.clone();
+            cut.annotated.push(symbol);
+            name
+        }
+        Spelling::Full => {
+            let UnexportedSymbol { object, name, sympos } = symbol;
+            let symbol = KlpSymbol { object, name: name.into_bytes(), sympos };
+            klp_names::AnnotatedName { section_object: None, symbol }.to_text()
+        }
+    }
 }

@@ -9,6 +9,7 @@ use crate::elf::Binding;
 use crate::frompatch::compile::Compiled;
 use crate::frompatch::module::UnexportedSymbol;
 use crate::frompatch::read::Read;
+use crate::frompatch::recipe::Recipe;
 use crate::frompatch::target::TargetKernel;
 use crate::host::paths;
 use crate::kernel::sources::KernelDefinition;
@@ -36,7 +37,23 @@ pub struct KernelNames<'a> {
     pub plain: &'a BTreeSet<String>,
 }
 
+/// How the livepatch spells the name of a symbol of the kernel that is not exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelling {
+    /// As it is: a table tells object and position.
+    Plain,
+    /// With object and position, as the linker keeps it apart from others of the name.
+    Full,
+}
+
 impl SharedNames {
+    /// The spelling for the symbol `name` in a unit that `recipe` compiles. clang takes a static function's name in the
+    /// livepatch's tables for an inline function of a header there.
+    pub fn spelling(&self, name: &str, known: &KernelDefinition, recipe: &Recipe) -> Spelling {
+        let is_mistaken = recipe.writes_objects() && !is_visible(known);
+        if is_mistaken || self.unclear.contains(name) { Spelling::Full } else { Spelling::Plain }
+    }
+
     /// The names that `compiled` units share.
     pub fn of(compiled: &[Compiled], reads: &[Read]) -> SharedNames {
         let mut shared = SharedNames::default();
