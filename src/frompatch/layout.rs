@@ -36,10 +36,13 @@ pub fn check_texts(files: &[Touched]) -> Result<()> {
         let [old, new] = [old, new].map(|text| String::from_utf8_lossy(text));
         check_variables(&file.path, [&old, &new])?;
     }
-    let kept: Vec<Type> =
-        files.iter().filter_map(|file| file.patched.as_ref()).flat_map(|text| types(text)).collect();
+    let kept: Vec<Type> = files
+        .iter()
+        .filter_map(|file| file.patched.as_ref())
+        .flat_map(|text| types(declarations(text)))
+        .collect();
     for (file, old, _) in both {
-        for old in types(old) {
+        for old in types(declarations(old)) {
             ensure!(
                 is_kept(&old, &kept),
                 "{}: the type {} is changed: {WHY_AND_WHAT_TO_DO}",
@@ -115,7 +118,8 @@ fn is_outside(hunk: &Hunk, [old, new]: &[Vec<Item>; 2]) -> bool {
 /// The name of a type in the preprocessed text `old` that `new` has only with another body, or that takes its size from
 /// a variable with another content.
 fn changed_type(old: &[u8], new: &[u8]) -> Option<String> {
-    let variables = changed_variables(old, new);
+    let (old, new) = (declarations(old), declarations(new));
+    let variables = changed_variables(&old, &new);
     let new = types(new);
     let is_there = |one: &Type| one.is_enum() || new.iter().any(|other| other.name == one.name);
     let is_sized_anew = |one: &Type| one.asked().iter().any(|word| variables.contains(*word));
@@ -125,19 +129,15 @@ fn changed_type(old: &[u8], new: &[u8]) -> Option<String> {
 }
 
 /// The variables and constants outside of functions whose declaration or value differs.
-fn changed_variables(old: &[u8], new: &[u8]) -> BTreeSet<String> {
-    let [old, new] = [old, new].map(|text| {
-        let text = String::from_utf8_lossy(text).into_owned();
-        let lines: Vec<&str> = text.split('\n').collect();
-        let data =
-            outline::items(text.as_bytes()).into_iter().filter(|item| item.kind == DefinitionKind::Data);
-        let with_words = data.filter_map(|item| {
-            let words = words(&lines.get(item.first - 1..item.last).unwrap_or_default().join("\n"));
-            Some((variables::declared(&words)?.to_owned(), words))
-        });
-        with_words.collect::<BTreeSet<(String, Vec<String>)>>()
-    });
-    old.difference(&new).map(|(name, _)| name.clone()).collect()
+fn changed_variables(old: &[Declaration], new: &[Declaration]) -> BTreeSet<String> {
+    let new: BTreeSet<&Vec<String>> = data(new).collect();
+    let gone = data(old).filter(|words| !new.contains(words));
+    gone.filter_map(|words| variables::declared(words)).map(str::to_owned).collect()
+}
+
+/// The words of the variables and constants.
+fn data(all: &[Declaration]) -> impl Iterator<Item = &Vec<String>> {
+    all.iter().filter(|one| one.kind == DefinitionKind::Data).map(|one| &one.words)
 }
 
 /// Whether code with the types `new` understands data of the type `old`.
@@ -277,19 +277,33 @@ fn number(word: &str) -> Option<i32> {
 
 /// All types that have a body or are another's name, and those with a body in the declaration of a variable with a
 /// value. Other variables are no types.
-fn types(text: &[u8]) -> Vec<Type> {
-    let text = String::from_utf8_lossy(text);
-    let lines: Vec<&str> = text.split('\n').collect();
-    let types = outline::items(text.as_bytes()).into_iter().filter_map(|item| {
-        let own = || lines.get(item.first - 1..item.last).unwrap_or_default().join("\n");
-        let words = match item.kind {
-            DefinitionKind::Type => words(&own()),
-            DefinitionKind::Data => words_of_declared(words(&own()))?,
-            DefinitionKind::Function | DefinitionKind::Macro => return None,
-        };
-        Some(Type { name: item.name, words })
+fn types(declarations: Vec<Declaration>) -> Vec<Type> {
+    let types = declarations.into_iter().filter_map(|Declaration { name, kind, words }| {
+        let words = if kind == DefinitionKind::Type { words } else { words_of_declared(words)? };
+        Some(Type { name, words })
     });
     types.filter(|one| one.words.iter().any(|word| word == "{" || word == "typedef")).collect()
+}
+
+/// A type or a variable outside of functions.
+struct Declaration {
+    name: String,
+    kind: DefinitionKind,
+    /// Its text in words.
+    words: Vec<String>,
+}
+
+/// The types and variables of a text.
+fn declarations(text: &[u8]) -> Vec<Declaration> {
+    let shown = String::from_utf8_lossy(text);
+    let lines: Vec<&str> = shown.split('\n').collect();
+    let is_declaration = |item: &Item| matches!(item.kind, DefinitionKind::Type | DefinitionKind::Data);
+    let items = outline::items(text).into_iter().filter(is_declaration);
+    let with_words = items.map(|Item { name, first, last, kind }| {
+        let own = lines.get(first - 1..last).unwrap_or_default().join("\n");
+        Declaration { name, kind, words: words(&own) }
+    });
+    with_words.collect()
 }
 
 /// The words of a variable's declaration before its value, as if it had none; nothing if no type has its body there,

@@ -49,8 +49,8 @@ pub struct AffectedUnits {
     pub unused: Vec<String>,
 }
 
-/// The units for an object tree in which they were built, by kbuild's lists of dependencies; `object` tells which object of the kernel has
-/// an object file (its third argument) that is compiled from a file (the second) and has another name.
+/// The units for an object tree in which they were built, by kbuild's lists of dependencies; `object` tells which object
+/// of the kernel has an object file (its third argument) that is compiled from a file (the second) and has another name.
 ///
 /// # Errors
 /// A `.cmd` file cannot be read.
