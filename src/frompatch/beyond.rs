@@ -51,7 +51,5 @@ fn is_other_code(unit: &Unit, trees: Trees<'_>) -> Result<bool> {
         return compile::is_changed(unit, trees);
     }
     let compiled = compile::all(vec![unit.clone()], trees)?;
-    compiled.iter().try_fold(false, |is, one| {
-        Ok(is || !cut::difference(&one.original, &one.patched)?.names().is_empty())
-    })
+    compiled.iter().try_fold(false, |is, one| Ok(is || cut::changes(one)?))
 }

@@ -31,7 +31,6 @@ use crate::livepatch::candidates::{Candidates, SourcePlaces};
 use crate::livepatch::definition::{self, SymbolFault};
 use crate::livepatch::names as klp_names;
 use crate::livepatch::names::KlpSymbol;
-use crate::livepatch::special::VERSIONED_NAME_LIMIT;
 
 /// What is cut out of a unit.
 #[derive(Debug, Default)]
@@ -74,6 +73,14 @@ impl Cut {
 pub fn difference(one: &Path, other: &Path) -> Result<Changes> {
     let (one, other) = (fs::read_to_string(one)?, fs::read_to_string(other)?);
     Ok(compare(&Listing::parse(&one), &Listing::parse(&other)))
+}
+
+/// Whether the patches change a function or data of a unit.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn changes(compiled: &Compiled) -> Result<bool> {
+    Ok(!difference(&compiled.original, &compiled.patched)?.names().is_empty())
 }
 
 /// The kernel's object that a unit is a part of.
@@ -170,8 +177,8 @@ pub fn cut(
         .collect();
     let mut text = extract.text(prefix, |name| names.get(name).cloned().unwrap_or_else(|| name.to_owned()));
     // modpost has no room for the long names, and asks for no version of what is weak.
-    let is_long = |name: &&String| name.len() > VERSIONED_NAME_LIMIT || name.starts_with('"');
-    for name in names.values().filter(is_long).filter(|name| !cut.plain.contains(*name)) {
+    let long = cut.annotated.iter().filter(|symbol| symbol.is_long()).map(|symbol| &symbol.name);
+    for name in names.values().filter(|name| name.starts_with('"')).chain(long) {
         text.push_str(&format!("\t.weak\t{name}\n"));
     }
     cut.part = UnitText { path: path.clone(), text };

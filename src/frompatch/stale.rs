@@ -11,6 +11,7 @@ use fs_err as fs;
 
 use crate::frompatch::apply::Touched;
 use crate::frompatch::compile::{self, Compiled, Trees};
+use crate::frompatch::recipe;
 use crate::kernel::symbols::VMLINUX;
 use crate::kernel::symbols::objects::{Objects, Vmlinux};
 
@@ -38,7 +39,7 @@ pub fn check(compiled: &[Compiled], patched: &[Touched], trees: Trees<'_>, objec
         let own = [trees.source.join(&unit.path), trees.overlay.join(&unit.path)];
         let mut files: Vec<PathBuf> = compile::files_of(unit, trees)?;
         files.retain(|file| !own.contains(file) && !file.ends_with(OPTIONS) && !is_made_for(trees, file));
-        files.extend(options(trees.objects, unit.stem()));
+        files.extend(options(trees.objects, &unit.path));
         let newer = files.iter().chain(&named).find(|file| time(file).is_some_and(|time| time > built));
         ensure!(
             newer.is_none(),
@@ -71,11 +72,9 @@ fn is_made_for(trees: Trees<'_>, file: &Path) -> bool {
     file.starts_with(trees.work) && fs::symlink_metadata(file).is_ok_and(|meta| meta.is_file())
 }
 
-/// The files that make has for the options that a unit depends on.
-fn options(objtree: &Path, stem: &str) -> Vec<PathBuf> {
-    let (directory, name) = stem.rsplit_once('/').unwrap_or((".", stem));
-    let command = fs::read_to_string(objtree.join(directory).join(format!(".{name}.o.cmd")));
-    let text = command.unwrap_or_default();
+/// The files that make has for the options that the unit `path` depends on.
+fn options(objtree: &Path, path: &str) -> Vec<PathBuf> {
+    let text = fs::read_to_string(recipe::file_of(objtree, path)).unwrap_or_default();
     let words = text.split(|letter: char| letter.is_whitespace() || letter == ')');
     words.filter(|word| word.starts_with("include/config/")).map(|word| objtree.join(word)).collect()
 }

@@ -104,7 +104,7 @@ pub fn check(
     for own in compiled.iter().filter(|own| own.unit.path.ends_with(".c")) {
         let is_several =
             shared.contains_key(&own.unit.path) || twins.iter().any(|twin| twin.path == own.unit.path);
-        if is_several && !cut::difference(&own.original, &own.patched)?.names().is_empty() {
+        if is_several && cut::changes(own)? {
             return refuse(&own.unit.path);
         }
     }
@@ -112,7 +112,7 @@ pub fn check(
         // The results lie by the paths of the files.
         let work = trees.work.join(format!("twin{index}"));
         for own in compile::all(vec![twin.clone()], Trees { work: &work, ..trees })? {
-            if !cut::difference(&own.original, &own.patched)?.names().is_empty() {
+            if cut::changes(&own)? {
                 return refuse(&twin.path);
             }
         }
